@@ -1,0 +1,1 @@
+"""Machines: rent them, reach them, use them, give them back. Knows no screen."""

@@ -1,0 +1,72 @@
+"""What can go wrong, as a person can act on it.
+
+    GpujobError               one line of what happened, one of what to type next; exit 1
+    ├── UsageError            the words typed do not fit; exit 2
+    ├── CloudError            AWS or the local cloud said no
+    │   ├── CredentialsError  no credentials, or AWS does not accept them
+    │   ├── PermissionsError  the credentials may not do this
+    │   ├── QuotaError        the account's quota is too small
+    │   └── CapacityError     no machine of this kind is free
+    ├── NotFoundError         no cluster, job or file of this name
+    ├── NodeError             the node could not be reached, or answered nonsense
+    │   └── HostKeyError      the node showed another host key than the one pinned
+    ├── ProjectError          the project folder cannot be carried
+    └── LossError             going on would lose a job or its outputs
+"""
+
+
+class GpujobError(Exception):
+    """Something the person can act on: what happened, and what to type next."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class UsageError(GpujobError):
+    """The words typed do not fit."""
+
+    exit_code = 2
+
+
+class CloudError(GpujobError):
+    """AWS or the local cloud said no."""
+
+
+class CredentialsError(CloudError):
+    """No credentials, or AWS does not accept them."""
+
+
+class PermissionsError(CloudError):
+    """The credentials may not do this."""
+
+
+class QuotaError(CloudError):
+    """The account's quota is too small."""
+
+
+class CapacityError(CloudError):
+    """No machine of this kind is free."""
+
+
+class NotFoundError(GpujobError):
+    """No cluster, job or file of this name."""
+
+
+class NodeError(GpujobError):
+    """The node could not be reached, or answered nonsense."""
+
+
+class HostKeyError(NodeError):
+    """The node showed another host key than the one pinned."""
+
+
+class ProjectError(GpujobError):
+    """The project folder cannot be carried."""
+
+
+class LossError(GpujobError):
+    """Going on would lose a job or its outputs."""

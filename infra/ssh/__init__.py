@@ -1,0 +1,1 @@
+"""Reaching a node; Fabric and Paramiko are imported nowhere else."""

@@ -1,0 +1,1 @@
+"""CNN training code that stands alone: torch, torchvision and the standard stack."""
