@@ -1,17 +1,17 @@
 """What can go wrong, as a person can act on it.
 
-    GpujobError               one line of what happened, one of what to type next; exit 1
-    ├── UsageError            the words typed do not fit; exit 2
-    ├── CloudError            AWS or the local cloud said no
-    │   ├── CredentialsError  no credentials, or AWS does not accept them
-    │   ├── PermissionsError  the credentials may not do this
-    │   ├── QuotaError        the account's quota is too small
-    │   └── CapacityError     no machine of this kind is free
-    ├── NotFoundError         no cluster, job or file of this name
-    ├── NodeError             the node could not be reached, or answered nonsense
-    │   └── HostKeyError      the node showed another host key than the one pinned
-    ├── ProjectError          the project folder cannot be carried
-    └── LossError             going on would lose a job or its outputs
+GpujobError               one line of what happened, one of what to type next; exit 1
+├── UsageError            the words typed do not fit; exit 2
+├── CloudError            AWS or the local cloud said no
+│   ├── CredentialsError  no credentials, or AWS does not accept them
+│   ├── PermissionsError  the credentials may not do this
+│   ├── QuotaError        the account's quota is too small
+│   └── CapacityError     no machine of this kind is free
+├── NotFoundError         no cluster, job or file of this name
+├── NodeError             the node could not be reached, or answered nonsense
+│   └── HostKeyError      the node showed another host key than the one pinned
+├── ProjectError          the project folder cannot be carried
+└── LossError             going on would lose a job or its outputs
 """
 
 
@@ -58,6 +58,10 @@ class NotFoundError(GpujobError):
 
 class NodeError(GpujobError):
     """The node could not be reached, or answered nonsense."""
+
+
+class GoneError(NodeError):
+    """The node is no more."""
 
 
 class HostKeyError(NodeError):

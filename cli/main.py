@@ -1,0 +1,76 @@
+"""The command, its groups, and the one place where an error becomes lines and an exit code."""
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from cli.account import check, local
+from cli.clusters import down, ls, ssh, up
+from cli.runs import cancel, fetch, jobs, logs, run
+from infra.errors import GpujobError
+from infra.interrupts import interrupt_on_stop
+
+
+def own_version() -> str:
+    """Return the installed version of gpujob."""
+    try:
+        return version("gpujob")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+class InOrder(click.Group):
+    """A group that lists its commands in the order of a cluster's life."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
+        """Return the names as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(own_version(), prog_name="gpujob")
+def gpujob() -> None:
+    r"""Rent a GPU machine, run your training script on it, bring the results home, give it back.
+
+    \b
+    gpujob up --dry-run        rehearse on the local cloud: no AWS account, nothing billed
+    gpujob up --gpu A10G       rent a machine with one A10G on AWS
+    gpujob run train.py        send the code, run it, follow it, fetch what it wrote
+    gpujob down                fetch what is left and give the machine back
+    """
+
+
+for command in (up, run, jobs, logs, cancel, fetch, ls, ssh, down, check, local):
+    gpujob.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; exit 0 when done, 1 when it failed, 2 for wrong words, 130 when interrupted."""
+    interrupt_on_stop()
+    try:
+        code = gpujob.main(standalone_mode=False)
+        sys.stdout.flush()
+    except GpujobError as error:
+        code = tell(error)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader of our output, as in `gpujob ls | head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code or 0)
+
+
+def tell(error: GpujobError) -> int:
+    """Say what happened and what to type next."""
+    click.secho(f"gpujob: {error.what}", fg="red", err=True)
+    for note in getattr(error, "__notes__", []):
+        click.echo(f"  {note}", err=True)
+    if error.hint:
+        click.echo(f"  next: {error.hint}", err=True)
+    return error.exit_code

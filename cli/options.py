@@ -1,0 +1,66 @@
+"""Options that many commands share; each has its GPUJOB_... variable."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra.errors import GpujobError, UsageError
+from infra.model import Gpu
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def option(*names: str, **settings: Any) -> Decorator:
+    """Declare an option that a variable sets too: --max-hours and GPUJOB_MAX_HOURS."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    return click.option(
+        *names, envvar=f"GPUJOB_{long.strip('-').replace('-', '_').upper()}", show_envvar=True, **settings
+    )
+
+
+dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
+hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
+cluster_option = option(
+    "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
+)
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def parse_gpu(value: str) -> Gpu:
+    """Return the GPU that NAME or NAME:COUNT asks for, as in A10G or H100:8."""
+    name, _, count = value.partition(":")
+    if not name or not (count or "1").isdecimal() or int(count or 1) < 1:
+        raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, as in A10G or H100:8")
+    return Gpu(name, int(count or 1))
+
+
+class SplitCommand(click.Command):
+    """A command that keeps what stands after the first `--` apart, in `context.meta["words"]`; None where there is none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split, then parse what stands before."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta["words"] = tuple(args[at + 1 :]) if at < len(args) else None
+        return super().parse_args(ctx, args[:at])
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless `yes`; raises UsageError where nobody can answer, and GpujobError if the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to answer on", "add --yes")
+    if not click.confirm(question, err=True):
+        raise GpujobError("nothing was done")
+
+
+def here() -> Path:
+    """Return the folder that the command was typed in."""
+    try:
+        return Path.cwd().resolve()
+    except FileNotFoundError as error:
+        raise UsageError("the folder you are in was removed", "cd to your project") from error

@@ -1,0 +1,204 @@
+"""Jobs: run, jobs, logs, cancel, fetch."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import show
+from cli.options import SplitCommand, cluster_option, here, json_option, option
+from infra.errors import NodeError, UsageError
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+    from infra.model import Cluster, Job
+    from infra.project import Project
+
+
+@click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
+@click.argument("script", required=False)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
+@option("--detach", "-d", is_flag=True, help="Start it and return at once.")
+@cluster_option
+@click.pass_context
+def run(
+    context: click.Context, script: str | None, args: tuple[str, ...], module: bool, detach: bool, cluster: str | None
+) -> None:
+    r"""Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
+
+    \b
+    gpujob run train.py --epochs 3
+    gpujob run -m package.module --epochs 3
+    gpujob run -- any command at all
+
+    Closing the laptop or Ctrl-C does not stop the job: gpujob logs -f takes it up again.
+    """
+    from infra import clusters
+    from infra.project import read_project
+
+    project = read_project(here())
+    command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
+    sys.exit(run_job(clusters.find(cluster, project.root), project, command, detach))
+
+
+def make_command(project: "Project", script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
+    """Return the command line for the node; raises UsageError for a script that would not be there."""
+    if script is None:
+        if not args:
+            raise UsageError("what should run?", "gpujob run train.py, or: gpujob run -- any command")
+        return tuple(args)
+    if module:
+        return ("python", "-m", script, *args)
+    path = here() / script
+    if not path.is_file():
+        raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
+    if not path.resolve().is_relative_to(project.root):
+        raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
+    if path.relative_to(project.root).as_posix() not in project.files:
+        raise UsageError(
+            f"'{script}' would not be sent: git ignores it, or it looks like a secret", f"git check-ignore -v {script}"
+        )
+    interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
+    if interpreter is None:
+        raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- ./{script}")
+    return (interpreter, Path(script).as_posix(), *args)
+
+
+def run_job(cluster: "Cluster", project: "Project", command: tuple[str, ...], detach: bool) -> int:
+    """Submit, follow and fetch; return the job's exit code."""
+    from infra import runs
+
+    if project.left_out:
+        show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
+    with runs.reach(cluster) as connection:
+        with show.transfer("sending", project.size_bytes) as sent:
+            number = runs.submit(connection, cluster, project, command, sent)
+        sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
+        show.say(f"job {number} on '{cluster.name}': {shlex.join(command)} ({sizes} sent)")
+        if detach:
+            show.say(next_commands(cluster, number))
+            return 0
+        job = follow(cluster, connection, number)
+        bring_home(cluster, connection, number, project.runs)
+    return leave(job)
+
+
+def follow(cluster: "Cluster", connection: "Connection", number: int) -> "Job":
+    """Print the job's output until it is over; Ctrl-C leaves it running and says how to take it up again."""
+    from infra import runs
+
+    try:
+        return runs.follow(cluster, connection, number, write, show.say)
+    except KeyboardInterrupt:
+        show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
+        sys.exit(130)
+
+
+def next_commands(cluster: "Cluster", number: int) -> str:
+    """Return what to type next about a job that runs."""
+    where = f"--cluster {cluster.name} "
+    return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
+
+
+def leave(job: "Job") -> int:
+    """Say how the job ended; return the exit code to leave with."""
+    show.say(f"job {job.number} {show.ending(job)}")
+    if job.exit_code is None:
+        raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
+    return job.exit_code
+
+
+def write(chunk: bytes) -> None:
+    """Pass bytes of a log on as they are: a job may print what is no text."""
+    sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path) -> None:
+    """Fetch a job's outputs and say where they are."""
+    from infra import homecoming
+
+    with show.transfer("fetching") as arrived:
+        home = homecoming.fetch(connection, cluster, number, folder, arrived)
+    show.homecoming(home)
+
+
+def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
+    """Return the cluster to work on and the connection to its node, still to be entered."""
+    from infra import clusters, runs
+    from infra.project import find_root
+
+    cluster = clusters.find(name, find_root(here()))
+    return cluster, runs.reach(cluster)
+
+
+@click.command()
+@cluster_option
+@json_option
+def jobs(cluster: str | None, as_json: bool) -> None:
+    """List the jobs of a cluster."""
+    from infra.node import client
+
+    _, connecting = reach(cluster)
+    with connecting as connection:
+        found = client.list_jobs(connection)
+    show.listing(
+        [show.job_row(job) for job in found],
+        as_json,
+        [asdict(job) for job in found],
+        "no jobs yet; gpujob run train.py",
+    )
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
+@cluster_option
+def logs(job: int | None, follow: bool, cluster: str | None) -> None:
+    """Print the output of JOB, by default the latest."""
+    from infra import runs
+    from infra.node import client
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        number = client.find_job(connection, job).number
+        if follow:
+            ended = runs.follow(found, connection, number, write, show.say)
+            show.say(f"job {number} {show.ending(ended)}")
+        else:
+            runs.print_log(connection, number, write)
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1))
+@cluster_option
+def cancel(job: int, cluster: str | None) -> None:
+    """End JOB and every process it started."""
+    from infra.node import client
+
+    _, connecting = reach(cluster)
+    with connecting as connection:
+        before = client.find_job(connection, job)
+        after = before if before.over else client.cancel(connection, job)
+    show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+def fetch(job: int | None, cluster: str | None) -> None:
+    """Bring home what JOB wrote, by default the latest, each file verified."""
+    from infra.node import client
+    from infra.project import RUNS, find_root
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        number = client.find_job(connection, job).number
+        bring_home(found, connection, number, find_root(here()) / RUNS)

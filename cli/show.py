@@ -1,0 +1,168 @@
+"""What a person sees: tables, progress, money, times. Listings go to stdout; what is said along the way goes to stderr."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from infra.homecoming import Homecoming
+    from infra.model import Job
+
+Row = Mapping[str, Any]
+
+
+def say(line: str = "") -> None:
+    """Say something along the way, on stderr."""
+    click.echo(line, err=True)
+
+
+def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "") -> None:
+    """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`."""
+    if as_json:
+        click.echo(json.dumps(rows if data is None else data, indent=2))
+    elif not rows:
+        say(empty)
+    elif sys.stdout.isatty():
+        table(rows)
+    else:
+        click.echo("\t".join(rows[0]))
+        for row in rows:
+            click.echo("\t".join(" ".join(str(value).split()) for value in row.values()))
+
+
+def table(rows: Sequence[Row]) -> None:
+    """Print a table as wide as the terminal allows."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(value)) for value in row.values()))
+    Console().print(grid)
+
+
+def facts(pairs: Mapping[str, str]) -> None:
+    """Print names and values in two columns, on stderr."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        say(f"  {name:<{width}}  {value}")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Yield what reports a step: a spinner with the time spent on a terminal, a line for each step elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda text: say(f"{text} ...")
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda text: bar.reset(task, description=text)
+
+
+@contextmanager
+def transfer(what: str, total_bytes: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Yield what counts bytes: a progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total_bytes)
+        yield lambda count: bar.advance(task, count)
+
+
+def usd(amount: float) -> str:
+    """Return an amount as people write it."""
+    return "less than 0.01 USD" if 0 < amount < 0.01 else f"{amount:.2f} USD"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people write it."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in at most two units: 1 h 5 min."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def clock(seconds: float) -> str:
+    """Return a time of day in this laptop's zone, with its date if that is not today's."""
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone()
+    today = datetime.now(UTC).astimezone().date()
+    return moment.strftime("%H:%M:%S" if moment.date() == today else "%Y-%m-%d %H:%M")
+
+
+def plural(count: int, thing: str) -> str:
+    """Return "1 file", "2 files"."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def ending(job: "Job") -> str:
+    """Return how a job stands, in a few words."""
+    took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
+    code = "" if job.exit_code in (None, 0) else f" with exit code {job.exit_code}"
+    return f"{job.state}{code}{took}"
+
+
+def job_row(job: "Job") -> dict[str, str]:
+    """Return a job as a row of a listing."""
+    lasted = job.seconds if job.over else time.time() - (job.started_at or job.submitted_at)
+    return {
+        "job": str(job.number),
+        "state": job.state,
+        "exit": "" if job.exit_code is None else str(job.exit_code),
+        "started": clock(job.started_at or job.submitted_at),
+        "took": "" if lasted is None else duration(max(lasted, 0)),
+        "home": "yes" if job.fetched else "no",
+        "command": shlex.join(job.command),
+    }
+
+
+def homecoming(home: "Homecoming") -> None:
+    """Say what a fetch brought, and where it lies."""
+    receipt = home.receipt
+    count = len(receipt.outputs)
+    total = sum(output.size_bytes for output in receipt.outputs)
+    say(f"{plural(count, 'output')} ({size(total)}) in {home.folder}")
+    for path in home.beside:
+        say(f"  {path}: put beside the file of that name, which was there first")
+    for name in home.changing:
+        say(f"  {name!r} was still being written; fetch again once the job is over")
+    cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
+    say(f"receipt {home.folder / 'receipt.json'}{cost}")
+
+
+def price_of(amount: float, cloud: str) -> str:
+    """Return what something cost, or on the local cloud what it would have."""
+    return f"cost {usd(amount)}" if cloud == "aws" else f"would have cost {usd(amount)} on AWS"

@@ -1,0 +1,54 @@
+"""Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
+
+from infra.ec2.account import Account, has_credentials, open_aws, open_local
+from infra.errors import CloudError
+from infra.model import CloudName
+from infra.state import local_cloud_folder
+
+
+def start_local(region: str | None = None) -> Account:
+    """Return the local cloud's account; the cloud is started if it does not run. Raises CloudError if it cannot."""
+    from infra.local import process
+
+    cloud = process.start(local_cloud_folder())
+    return open_local(cloud.url, cloud.access_key, region)
+
+
+def find_local(region: str | None = None) -> Account | None:
+    """Return the local cloud's account if it runs, else None."""
+    if not local_cloud_folder().exists():
+        return None
+    from infra.local import process
+
+    cloud = process.find(local_cloud_folder())
+    return open_local(cloud.url, cloud.access_key, region) if cloud else None
+
+
+def stop_local() -> bool:
+    """End the local cloud with every host and process in it; return whether it ran."""
+    from infra.local import process
+
+    return process.stop(local_cloud_folder())
+
+
+def open_cloud(cloud: CloudName, region: str | None) -> Account:
+    """Return the account that a recorded cluster lives in; raises CloudError if its local cloud is gone."""
+    if cloud == "aws":
+        return open_aws(region)
+    account = find_local(region)
+    if account is None:
+        raise CloudError("the local cloud is not running")
+    return account
+
+
+def open_all(dry_run: bool, regions: set[tuple[CloudName, str]]) -> list[Account]:
+    """Return every account in which clusters may be: AWS's own region and the local cloud if they can be asked, and `regions`.
+
+    With `dry_run` the local cloud alone.
+    """
+    local = find_local()
+    accounts = [local] if local else []
+    accounts += [found for cloud, region in sorted(regions) if cloud == "local" and (found := find_local(region))]
+    if not dry_run and (has_credentials() or any(cloud == "aws" for cloud, _ in regions)):
+        accounts += [open_aws(), *(open_aws(region) for cloud, region in sorted(regions) if cloud == "aws")]
+    return list({(account.cloud, account.region): account for account in accounts}.values())

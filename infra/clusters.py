@@ -1,0 +1,228 @@
+"""Clusters: plan one, create it whole or not at all, find it, give it back."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from infra import state
+from infra.clouds import find_local, open_all, open_cloud
+from infra.ec2 import instances, lease, network, offers
+from infra.ec2.account import Account, aws_errors
+from infra.ec2.removal import find_remains, remove_cluster
+from infra.errors import CloudError, GoneError, GpujobError, NodeError, NotFoundError, QuotaError, UsageError
+from infra.interrupts import hold_interrupts
+from infra.model import Cluster, Gpu, Image, Lease, Offer
+from infra.node import client
+from infra.ssh import keys
+from infra.ssh.connection import connect, execute
+from infra.waiting import wait_until
+
+BOOT_S = 300
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `up` is about to rent."""
+
+    name: str
+    offer: Offer
+    image: Image
+    lease: Lease
+    quota_vcpus: int | None
+    owner: str
+
+
+def name_for(folder: Path) -> str:
+    """Return the cluster name that a folder's name gives: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40].strip("-") or "gpujob"
+
+
+def check_name(name: str) -> str:
+    """Return a cluster's name if it is one; raises UsageError."""
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
+        raise UsageError(
+            f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
+            f"gpujob up {name_for(Path(name))}",
+        )
+    return name
+
+
+def plan(account: Account, name: str, gpu: Gpu, instance_type: str | None, max_hours: float) -> Plan:
+    """Return what would be rented, and at what price; nothing billable is called.
+
+    Raises UsageError where the name is taken, NotFoundError for an unknown GPU or type, QuotaError where AWS would refuse.
+    """
+    with aws_errors():
+        owner = account.sts.get_caller_identity()["Arn"]
+    if instances.find_clusters(account, check_name(name)):
+        raise UsageError(
+            f"there is a cluster '{name}' already", f"gpujob run train.py, or: gpujob down {name}, or another name"
+        )
+    known = state.recall(name)
+    if known and known.cloud != account.cloud and known.cloud == "aws":
+        raise UsageError(f"'{name}' is a cluster on AWS", f"gpujob down {name}, or another name")
+    offer = offers.find_offer(account, gpu, instance_type)
+    quota = offers.find_quota(account, offer.instance_type)
+    if quota is not None and quota < offer.vcpus:
+        raise QuotaError(
+            f"{offer.instance_type} has {offer.vcpus} vCPUs; the account's quota for its family in {account.region} is {quota}",
+            offers.quota_command(account, offer.instance_type, offer.vcpus),
+        )
+    return Plan(name, offer, offers.find_image(account), lease.make_lease(offer, max_hours, time.time()), quota, owner)
+
+
+def create(account: Account, planned: Plan, report: Report) -> Cluster:
+    """Rent what was planned and return it once a job could run there; on any failure, Ctrl-C too, all of it is gone again."""
+    name = planned.name
+    state.forget(name)  # whatever it was, AWS no longer has it
+    try:
+        launch(account, planned, report)
+        cluster = wait_for_address(account, name, report)
+        state.remember(cluster)
+        prepare(account, cluster, report)
+    except BaseException as error:
+        with hold_interrupts():
+            report("giving back what this call created")
+            undo(account, name, error, report)
+        raise
+    return cluster
+
+
+def undo(account: Account, name: str, error: BaseException, report: Report) -> None:
+    """Remove what a failed `create` left, an instance included that shows up only after the call for it was broken off."""
+    try:
+        if isinstance(error, KeyboardInterrupt) and not instances.find_clusters(account, name):
+            wait_until(lambda: instances.find_clusters(account, name), 5)
+        remove_cluster(account, name, report)
+    except GpujobError as failure:
+        error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
+        return
+    state.forget(name)
+
+
+def launch(account: Account, planned: Plan, report: Report) -> None:
+    """Create key pair, security group and instance, each tagged by the call that creates it."""
+    name, tags = planned.name, instances.make_tags(planned.name, planned.offer, planned.lease, planned.owner)
+    report(f"renting {planned.offer.instance_type} in {account.region}")
+    vpc, subnets = network.find_subnets(account)
+    network.import_key(account, name, keys.make_key(state.key_file(name)), tags)
+    group = network.open_to_caller(account, name, vpc, tags)
+    instances.launch(
+        account,
+        name,
+        offer=planned.offer,
+        image=planned.image,
+        subnets=subnets,
+        group=group,
+        user_data=lease.make_user_data(planned.lease),
+        tags=tags,
+        token=uuid.uuid4().hex[:24],
+    )
+
+
+def wait_for_address(account: Account, name: str, report: Report) -> Cluster:
+    """Return the cluster once its machine runs and has an address; raises CloudError if it ends first or takes too long."""
+    report("waiting for the machine to start")
+
+    def look() -> Cluster | None:
+        found = instances.find_clusters(account, name)
+        if found and found[0].node.state in ("shutting-down", "terminated", "stopping", "stopped"):
+            raise CloudError("the machine ended while it started", "gpujob up again, or another --gpu or --region")
+        return found[0] if found and found[0].node.state == "running" and found[0].node.host else None
+
+    cluster = wait_until(look, BOOT_S)
+    if cluster is None:
+        raise CloudError(
+            f"the machine did not start within {BOOT_S} s", "gpujob up again, or another --gpu or --region"
+        )
+    return cluster
+
+
+def prepare(account: Account, cluster: Cluster, report: Report) -> None:
+    """Pin the host key, log in, put the agent there, and see the GPU work."""
+    node = cluster.node
+    report("waiting for its host key on the console")
+    found = wait_until(lambda: keys.read_host_keys(instances.read_console(account, node.instance_id)), BOOT_S)
+    if not found:
+        raise NodeError(f"{node.instance_id} wrote no host key to its console within {BOOT_S} s", "gpujob up again")
+    keys.pin(state.known_hosts_file(cluster.name), node.host, node.port, found)
+    report(f"waiting for a login at {node.host}:{node.port}")
+    with connect(
+        node, state.key_file(cluster.name), state.known_hosts_file(cluster.name), patience_s=BOOT_S
+    ) as connection:
+        report("waiting for its first boot to finish")
+        execute(connection, ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"])
+        client.install_agent(connection)
+        machine = client.probe(connection)
+        if account.cloud == "aws" and cluster.gpu != "none":
+            report("waiting for its GPU to multiply two matrices")
+            if not machine["multiplied"]:
+                raise NodeError(
+                    f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "gpujob up again"
+                )
+
+
+def list_clusters(dry_run: bool) -> tuple[Cluster, ...]:
+    """Return every cluster that tags tell of, and those remembered whose cloud is gone, their node's state "gone"."""
+    remembered = {(c.cloud, c.region, c.name): c for c in state.recall_all()}
+    accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()})
+    found = {(c.cloud, c.region, c.name): c for account in accounts for c in instances.find_clusters(account)}
+    gone = [mark_gone(c) for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
+    return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
+
+
+def mark_gone(cluster: Cluster) -> Cluster:
+    """Return the cluster as one whose machines are no more."""
+    return replace(cluster, price_usd=0.0, nodes=tuple(replace(node, state="gone") for node in cluster.nodes))
+
+
+def find(name: str | None, folder: Path) -> Cluster:
+    """Return the cluster to work on, as remembered: the one named, else the folder's own, else the only one there is.
+
+    Raises NotFoundError with what exists.
+    """
+    known = {cluster.name: cluster for cluster in state.recall_all()}
+    if name is None:
+        name = name_for(folder) if name_for(folder) in known or len(known) != 1 else next(iter(known))
+    if name in known:
+        return known[name]
+    others = f"; there are: {', '.join(sorted(known))}" if known else ""
+    raise NotFoundError(
+        f"there is no cluster '{name}'{others}", f"gpujob up {name} (rehearse it: gpujob up {name} --dry-run)"
+    )
+
+
+def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
+    """Return why a node cannot be reached, as far as its cloud can tell."""
+    down = f"gpujob down {cluster.name}"
+    try:
+        found = instances.find_clusters(open_cloud(cluster.cloud, cluster.region), cluster.name)
+    except CloudError as silence:
+        if cluster.cloud == "aws":
+            return error
+        return GoneError(f"the cluster '{cluster.name}' is gone: {silence.what}", down)
+    if not found:
+        return GoneError(f"the cluster '{cluster.name}' is gone: its machine was terminated", down)
+    return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
+
+
+def locate(name: str, dry_run: bool) -> list[Account]:
+    """Return the accounts in which anything bears this cluster's tag: where it is remembered to be, else wherever can be asked."""
+    known = state.recall(name)
+    if known is None:
+        accounts = open_all(dry_run, set())
+    elif known.cloud == "local" and find_local() is None:
+        accounts = []  # the local cloud has ended, and its machines with it
+    else:
+        accounts = [open_cloud(known.cloud, known.region)]
+    return [account for account in accounts if find_remains(account, name)]
+
+
+def remove(name: str, accounts: Iterable[Account], report: Report) -> bool:
+    """Give back all that bears this cluster's tag in these accounts, and forget it; return whether there was anything."""
+    found = [remove_cluster(account, name, report) for account in accounts]
+    return state.forget(name) or any(found)

@@ -1,0 +1,79 @@
+"""Who may reach a node: the default VPC, a security group open to one address, a key pair; each tagged as it is created."""
+
+import ipaddress
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from infra.ec2.account import Account, aws_errors
+from infra.errors import CloudError, NotFoundError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import ResourceTypeType
+    from mypy_boto3_ec2.type_defs import IpPermissionTypeDef, TagSpecificationTypeDef
+
+
+def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
+    """Return the tags in the shape that creating calls take."""
+    return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+def resource_name(cluster: str) -> str:
+    """Return the name that a cluster's security group and key pair bear."""
+    return f"gpujob-{cluster}"
+
+
+def find_caller_address(account: Account) -> str:
+    """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32."""
+    try:
+        with urllib.request.urlopen(account.checkip_url, timeout=10) as answer:  # noqa: S310  the address is ours
+            return str(ipaddress.ip_network(answer.read(100).decode().strip()))
+    except (OSError, ValueError) as error:
+        raise CloudError(
+            f"this laptop's public address could not be found: {error}", "check the network, then type it again"
+        ) from error
+
+
+def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
+    """Return the default VPC's id and its default subnet by zone; raises NotFoundError where there is none."""
+    fix = f"aws ec2 create-default-vpc --region {account.region}"
+    with aws_errors():
+        vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not vpcs:
+            raise NotFoundError(f"{account.region} has no default VPC", fix)
+        vpc = vpcs[0]["VpcId"]
+        subnets = account.ec2.describe_subnets(
+            Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "default-for-az", "Values": ["true"]}]
+        )["Subnets"]
+    if not subnets:
+        raise NotFoundError(f"the default VPC of {account.region} has no default subnet", fix)
+    return vpc, {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
+
+
+def open_to_caller(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
+    """Create the security group that lets this laptop's address reach port 22, and nobody else; return its id."""
+    address = find_caller_address(account)
+    with aws_errors():
+        group = account.ec2.create_security_group(
+            GroupName=resource_name(cluster),
+            Description=f"gpujob cluster {cluster}: SSH from the laptop that rents it",
+            VpcId=vpc,
+            TagSpecifications=[tag_specification("security-group", tags)],
+        )["GroupId"]
+        rule: IpPermissionTypeDef = {"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp"}
+        if ":" in address:
+            rule["Ipv6Ranges"] = [{"CidrIpv6": address}]
+        else:
+            rule["IpRanges"] = [{"CidrIp": address}]
+        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    return group
+
+
+def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
+    """Give AWS the public half of the cluster's key pair; AWS refuses if there is one of this name already."""
+    with aws_errors():
+        account.ec2.import_key_pair(
+            KeyName=resource_name(cluster),
+            PublicKeyMaterial=public_key.encode(),
+            TagSpecifications=[tag_specification("key-pair", tags)],
+        )

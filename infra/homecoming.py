@@ -1,0 +1,131 @@
+"""Outputs coming home: which files, to which place, verified; and the receipt beside them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from fabric import Connection
+
+from infra.errors import NodeError
+from infra.model import Cluster, Job, Output, Receipt
+from infra.node import client
+from infra.ssh import carry
+
+RECEIPT = "receipt.json"
+LOG = "job.log"
+
+
+@dataclass(frozen=True)
+class Homecoming:
+    """What a fetch brought."""
+
+    folder: Path
+    receipt: Receipt
+    arrived: tuple[Path, ...]
+    """New files, relative to the folder."""
+    already_here: int
+    """Files that were home and whole before."""
+    changing: tuple[str, ...]
+    """Outputs that were still being written, so that what arrived was not what had been announced."""
+    beside: tuple[Path, ...]
+    """Files put under another name, because one of the right name was changed here since the last fetch."""
+
+
+def fetch(
+    connection: Connection, cluster: Cluster, number: int, runs: Path, report: Callable[[int], None]
+) -> Homecoming:
+    """Bring home every output of a job that is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
+
+    Once all outputs of a job that is over have come and were verified, the node is told so.
+    """
+    job = client.find_job(connection, number)
+    outputs = client.list_outputs(connection, number)
+    folder = runs / f"{cluster.name}-{number}"
+    with carry.local_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (runs / ".gitignore").write_text("*\n")  # what comes home is never carried out again
+    before = read_hashes(folder)
+    files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
+    missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
+    arrived = carry.receive(connection, number, missing, report) if missing else ()
+    for output in outputs:
+        if output.link is not None:
+            make_link(output, place_for(output, folder, {}), folder)
+    with (folder / LOG).open("wb") as log:
+        for chunk in client.read_log(connection, number, 0, follow=False):
+            log.write(chunk)
+    changing = tuple(output.path for output in missing if output not in arrived)
+    if job.over and not changing:
+        client.mark_fetched(connection, number)
+        job = replace(job, fetched=True)
+    receipt = make_receipt(cluster, job, tuple(output for output in outputs if output.path not in changing))
+    (folder / RECEIPT).write_text(json.dumps(receipt.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return Homecoming(
+        folder=folder,
+        receipt=receipt,
+        arrived=tuple(missing[output].relative_to(folder) for output in arrived),
+        already_here=len(files) - len(missing),
+        changing=changing,
+        beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
+    )
+
+
+def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
+    """Return where an output goes: its own path, or one beside it if that is ours or holds what somebody wrote here since.
+
+    Raises NodeError for a path that leads out of the folder, also by way of a link: the node is not trusted.
+    """
+    path = PurePosixPath(output.path)
+    place = folder / path
+    if path.is_absolute() or ".." in path.parts or "\0" in output.path or not path.parts:
+        raise NodeError(f"the node sent a name that leads outside: {output.path!r}")
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise NodeError(f"the node sent a name that leads outside by a link: {output.path!r}")
+    changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
+    if output.path in (RECEIPT, LOG) or (changed_here and before):
+        return place.with_name(f"{place.name}.from-node")
+    return place
+
+
+def make_link(output: Output, place: Path, folder: Path) -> None:
+    """Make a symbolic link as the job made it, if it leads to something inside the folder; others would dangle or deceive."""
+    target = PurePosixPath(output.link or "")
+    if place.exists() or target.is_absolute() or not (place.parent / target).resolve().is_relative_to(folder.resolve()):
+        return
+    with carry.local_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+
+
+def read_hashes(folder: Path) -> dict[str, str]:
+    """Return the hash of each output by path as the receipt in this folder tells; nothing where there is no receipt yet."""
+    try:
+        return {o["path"]: o["sha256"] for o in json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["outputs"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file; "" where there is no regular file."""
+    if not path.is_file() or path.is_symlink():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
+    """Return the record of a job; its cost is its own time at the cluster's price."""
+    return Receipt(
+        cluster=cluster.name,
+        cloud=cluster.cloud,
+        region=cluster.region,
+        instance_type=cluster.node.instance_type,
+        gpu=cluster.gpu,
+        price_usd=cluster.price_usd,
+        job=job,
+        usd=None if job.seconds is None else job.seconds / 3600 * cluster.price_usd,
+        outputs=outputs,
+    )

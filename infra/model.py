@@ -1,0 +1,169 @@
+"""The values that pass between the parts; all frozen, a change returns a new one. Times are seconds since the epoch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self
+
+CloudName = Literal["aws", "local"]
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What was asked for: a GPU by AWS's own name for it, and how many in one machine."""
+
+    name: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.name if self.count == 1 else f"{self.name}:{self.count}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An instance type on one market in one region, with its price."""
+
+    instance_type: str
+    gpu: Gpu | None
+    gpu_memory_gib: float
+    vcpus: int
+    memory_gib: float
+    price_usd: float
+    """USD per hour of one machine."""
+    zones: tuple[str, ...]
+    market: str = "on-demand"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The AMI a node boots."""
+
+    image_id: str
+    name: str
+    root_device: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Until when a cluster may live, and the most it can cost until then."""
+
+    until: float
+    most_usd: float
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a cluster, and where its SSH server answers."""
+
+    instance_id: str
+    state: str
+    """EC2's own word: pending, running, shutting-down, terminated, stopping, stopped."""
+    host: str
+    port: int
+    instance_type: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One or more nodes under one name, as their tags tell."""
+
+    name: str
+    cloud: CloudName
+    region: str
+    nodes: tuple[Node, ...]
+    gpu: str
+    price_usd: float
+    """USD per hour of the whole cluster."""
+    lease_until: float
+    launched_at: float
+    owner: str
+
+    @property
+    def node(self) -> Node:
+        """The node that jobs run on."""
+        return self.nodes[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` returned."""
+        return cls(**{**data, "nodes": tuple(Node(**node) for node in data["nodes"])})
+
+
+JobState = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one command on a cluster, as the agent tells it."""
+
+    number: int
+    command: tuple[str, ...]
+    state: JobState
+    exit_code: int | None
+    """128 + the signal's number where a signal ended the job; None while it runs or when nobody saw it end."""
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+    log_bytes: int
+    fetched: bool
+    """Whether every output was brought home after the job ended."""
+    python: str
+    """The interpreter that `python` means for this job."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Where the code came from: project folder, git commit, whether it was changed since, number of files and bytes."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it will never write again."""
+        return self.state != "running"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran, in seconds; None if it never started or nobody saw it end."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return max(0.0, self.ended_at - self.started_at)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that a job created or changed; `path` comes from the node: not trusted."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    mode: int
+    link: str | None = None
+    """Where it points, if it is a symbolic link; then there is no content to hash."""
+
+    @property
+    def pure(self) -> PurePosixPath:
+        """The path as a path."""
+        return PurePosixPath(self.path)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The record of a job, kept beside its outputs."""
+
+    cluster: str
+    cloud: CloudName
+    region: str
+    instance_type: str
+    gpu: str
+    price_usd: float
+    job: Job
+    usd: float | None
+    """What the job's time cost at the cluster's price; on the local cloud what it would have cost."""
+    outputs: tuple[Output, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)

@@ -1,0 +1,15 @@
+"""The agent: the one program of ours on a node. Standard library alone, Python 3.8 or newer, carried there as one zip file.
+
+It is started over SSH, a command at a time, and keeps everything in folders, so that the loss of the connection, of the laptop
+or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
+
+    job.json       what was asked for, and when
+    manifest.json  every file as it was sent: SHA-256, size, times, inode
+    work/          the job's working folder: its own copy of the code
+    log            what it printed, stdout and stderr as they came
+    state.json     supervisor, start, end, exit code; replaced whole, never edited
+    lock           held by the supervisor for as long as the job lives
+    fetched        there once every output is home
+
+Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.
+"""

@@ -1,0 +1,28 @@
+"""A job's log, from any byte on."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
+
+POLL_S = 0.05
+
+
+def send_log(number: str, offset: int, follow: bool) -> None:
+    """Write the log's bytes from `offset` on; with `follow` until the job is over or the client hangs up (stdin ends)."""
+    folder = folder_of(number)
+    with (folder / "log").open("ab+", buffering=0) as log:
+        size = log.seek(0, os.SEEK_END)
+        if offset > size:
+            raise AgentError(f"the log of job {number} has {size} bytes, fewer than {offset}")
+        log.seek(offset)
+        while True:
+            over = not (follow and is_supervised(folder))  # looked at first: what is written before the end is sent
+            for chunk in iter(lambda: log.read(CHUNK_BYTES), b""):
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+            if over or (select.select([0], [], [], POLL_S)[0] and not os.read(0, 1)):
+                return

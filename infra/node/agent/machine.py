@@ -1,0 +1,32 @@
+"""What the node is: its interpreter, its driver, its GPUs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+# Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say:
+# https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
+IMAGE_PYTHON = "/opt/pytorch/bin/python"
+QUERY = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+PROOF = "import torch; a = torch.ones(64, 64, device='cuda'); assert (a @ a).sum().item() == 64 ** 3"
+
+
+def base_python() -> str:
+    """Return the interpreter that `python` means for a job: the image's own if it has one, else python3."""
+    return IMAGE_PYTHON if os.access(IMAGE_PYTHON, os.X_OK) else shutil.which("python3") or sys.executable
+
+
+def probe() -> dict[str, Any]:
+    """Return the interpreter, the driver, the GPUs, and whether one has multiplied two matrices (None: there is none)."""
+    python, gpus, driver, multiplied = base_python(), [], "", None
+    if shutil.which("nvidia-smi"):
+        lines = subprocess.run(QUERY, stdout=subprocess.PIPE, check=False).stdout.decode().splitlines()
+        pairs = [line.split(", ") for line in lines if ", " in line]
+        gpus, driver = [name for name, _ in pairs], pairs[0][1] if pairs else ""
+    if gpus:
+        multiplied = subprocess.run([python, "-c", PROOF], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return {"python": python, "gpus": gpus, "driver": driver, "multiplied": multiplied}

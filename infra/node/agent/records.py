@@ -1,0 +1,99 @@
+"""The records of jobs: plain files in each job's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+HOME = Path.home() / ".gpujob"
+JOBS = HOME / "jobs"
+CHUNK_BYTES = 1 << 20
+
+
+class AgentError(Exception):
+    """Something to tell the client in one line."""
+
+    exit_code = 1
+
+
+class UnknownJobError(AgentError):
+    """There is no job of this number."""
+
+    exit_code = 3
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Return what a JSON file holds, or `default` where there is no file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file whole: after a crash it holds the old value or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def folder_of(number: str | int) -> Path:
+    """Return a job's folder; raises UnknownJobError if there is no such job."""
+    folder = JOBS / str(number)
+    if not str(number).isdigit() or not folder.is_dir():
+        raise UnknownJobError(f"there is no job {number}")
+    return folder
+
+
+def numbers() -> list[int]:
+    """Return the numbers of all jobs, in order."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(int(name) for name in os.listdir(JOBS) if name.isdigit())
+    return []
+
+
+def is_supervised(folder: Path) -> bool:
+    """Tell whether the job's supervisor lives: it holds the lock, and the kernel drops a lock with its holder."""
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def record_of(number: str | int) -> dict[str, Any]:
+    """Return all that is known of a job."""
+    folder = folder_of(number)
+    supervised = is_supervised(folder)  # looked at first: the supervisor writes the end before it lets go of the lock
+    job, state = read_json(folder / "job.json"), read_json(folder / "state.json", {})
+    log = folder / "log"
+    return {
+        "number": int(number),
+        "command": job["command"],
+        "state": state_name(state, supervised),
+        "exit_code": state.get("exit_code"),
+        "submitted_at": job["submitted_at"],
+        "started_at": state.get("started_at"),
+        "ended_at": state.get("ended_at"),
+        "log_bytes": log.stat().st_size if log.exists() else 0,
+        "fetched": (folder / "fetched").exists(),
+        "python": job["python"],
+        "source": job["source"],
+    }
+
+
+def state_name(state: dict[str, Any], supervised: bool) -> str:
+    """Return the one word for how a job stands; nobody saw an interrupted one end."""
+    if "ended_at" not in state:
+        return "running" if supervised else "interrupted"
+    if state["cancelled"]:
+        return "cancelled"
+    return "succeeded" if state["exit_code"] == 0 else "failed"

@@ -1,0 +1,138 @@
+"""The client of the agent: every command of the agent as a function on an open connection."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fabric import Connection
+
+from infra.errors import NodeError, NotFoundError
+from infra.model import Job, Output
+from infra.ssh.connection import Answer, execute, stream
+
+AGENT = Path(__file__).parent / "agent"
+FOLDER = ".gpujob"
+START = "from agent.commands import main\nmain()\n"
+# What python3 says when the file it was given is not there.
+MISSING = 2
+
+
+@cache
+def pack_agent() -> tuple[str, bytes]:
+    """Return the agent as one file that Python runs, and its path on the node, which tells versions apart."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        # ZipInfo without a time, so that the same code always makes the same bytes.
+        archive.writestr(zipfile.ZipInfo("__main__.py"), START)
+        for source in sorted(AGENT.glob("*.py")):
+            archive.writestr(zipfile.ZipInfo(f"agent/{source.name}"), source.read_bytes())
+    return f"{FOLDER}/agent-{sha256(buffer.getvalue()).hexdigest()[:12]}.pyz", buffer.getvalue()
+
+
+def install_agent(connection: Connection) -> None:
+    """Put the agent on the node, whole or not at all."""
+    path, content = pack_agent()
+    script = 'mkdir -p -m 700 "$1" && cat > "$2.$$" && mv "$2.$$" "$2"'
+    answer = execute(connection, ["sh", "-c", script, "sh", FOLDER, path], lambda stdin: write(stdin, content))
+    if answer.exit_code:
+        raise NodeError(f"the agent could not be put on the node: {answer.stderr.decode(errors='replace').strip()}")
+
+
+def write(stdin: BinaryIO, content: bytes) -> None:
+    """Write and flush."""
+    stdin.write(content)
+    stdin.flush()
+
+
+def call(connection: Connection, *arguments: str, feed: Callable[[BinaryIO], None] | None = None) -> Any:
+    """Return the agent's answer to one command; the agent is installed first if the node has not this version of it."""
+    answer = ask(connection, arguments, feed)
+    if answer.exit_code == MISSING and b"can't open file" in answer.stderr:
+        install_agent(connection)
+        answer = ask(connection, arguments, feed)
+    if answer.exit_code == 3:
+        raise NotFoundError(answer.stderr.decode(errors="replace").strip(), "gpujob jobs")
+    if answer.exit_code:
+        raise NodeError(f"the agent failed: {answer.stderr.decode(errors='replace').strip()[-2000:]}", "gpujob jobs")
+    try:
+        return json.loads(answer.stdout) if answer.stdout else None
+    except ValueError as error:
+        raise NodeError(f"the agent answered nonsense: {answer.stdout[:200]!r}") from error
+
+
+def ask(connection: Connection, arguments: Sequence[str], feed: Callable[[BinaryIO], None] | None) -> Answer:
+    """Run the agent once."""
+    return execute(connection, agent_argv(*arguments), feed)
+
+
+def agent_argv(*arguments: str) -> list[str]:
+    """Return the command line that runs the agent on the node."""
+    return ["python3", pack_agent()[0], *arguments]
+
+
+def submit(connection: Connection, header: Mapping[str, Any], pack: Callable[[BinaryIO], None]) -> int:
+    """Start a job: its header, then what `pack` writes; return the job's number."""
+
+    def feed(stdin: BinaryIO) -> None:
+        stdin.write(json.dumps(header).encode() + b"\n")
+        pack(stdin)
+        stdin.flush()
+
+    return int(call(connection, "submit", feed=feed)["job"])
+
+
+def list_jobs(connection: Connection) -> tuple[Job, ...]:
+    """Return every job of the node, in order."""
+    return tuple(make_job(record) for record in call(connection, "jobs"))
+
+
+def find_job(connection: Connection, number: int | None = None) -> Job:
+    """Return one job, or the latest; raises NotFoundError."""
+    if number is not None:
+        return make_job(call(connection, "jobs", str(number))[0])
+    jobs = list_jobs(connection)
+    if not jobs:
+        raise NotFoundError("there is no job yet", "gpujob run train.py")
+    return jobs[-1]
+
+
+def cancel(connection: Connection, number: int) -> Job:
+    """End a job and every process of it; return it as it is then."""
+    return make_job(call(connection, "cancel", str(number)))
+
+
+def read_log(connection: Connection, number: int, offset: int, follow: bool) -> Iterator[bytes]:
+    """Yield the log's bytes from `offset` on; with `follow` until the job is over."""
+    arguments = ["logs", str(number), str(offset), *(["--follow"] if follow else [])]
+    return stream(connection, agent_argv(*arguments))
+
+
+def list_outputs(connection: Connection, number: int) -> tuple[Output, ...]:
+    """Return what a job created or changed; the names come from the node and are not trusted."""
+    return tuple(
+        Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"])
+        for o in call(connection, "outputs", str(number))
+    )
+
+
+def mark_fetched(connection: Connection, number: int) -> None:
+    """Tell the agent that every output is home."""
+    call(connection, "fetched", str(number))
+
+
+def probe(connection: Connection) -> dict[str, Any]:
+    """Return what the node is: python, driver, gpus, multiplied."""
+    return dict(call(connection, "probe"))
+
+
+def make_job(record: Mapping[str, Any]) -> Job:
+    """Return the job that the agent's record tells of."""
+    try:
+        return Job(**{**record, "command": tuple(record["command"])})
+    except (TypeError, KeyError) as error:
+        raise NodeError(f"the agent answered nonsense: {record!r}"[:300]) from error

@@ -1,0 +1,143 @@
+"""The project: which folder it is, which of its files travel, and what git knows of it."""
+
+import fnmatch
+import os
+import re
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from infra.errors import ProjectError
+
+RUNS = "runs"
+# Never carried: who has the node, or a copy of its disk, would have these too.
+SECRETS = (
+    ".env",
+    ".env.*",
+    "*.pem",
+    "id_rsa*",
+    "id_ed25519*",
+    "id_ecdsa*",
+    "id_dsa*",
+    ".netrc",
+    ".aws",
+    ".ssh",
+    ".gnupg",
+)
+# Nor these: made again where they are needed, and large.
+CACHES = (
+    RUNS,
+    "__pycache__",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".ipynb_checkpoints",
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder of code and what is to be carried of it; paths are relative to the root."""
+
+    root: Path
+    workdir: str
+    """Where in the project the person stands: "." or a subfolder."""
+    files: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Secrets, and links that point outside: named to the person, never carried."""
+    size_bytes: int
+
+    @property
+    def runs(self) -> Path:
+        """Where outputs come home to."""
+        return self.root / RUNS
+
+
+def read_project(here: Path) -> Project:
+    """Return the project that `here` belongs to: the git repository around it, or else `here` itself."""
+    root = find_root(here)
+    if root in (Path.home().resolve(), Path(root.anchor)):
+        raise ProjectError(f"{root} is not a project folder: all of it would be sent", "cd to the folder of your code")
+    listed = [name for name in list_files(root) if not matches(name, CACHES)]
+    kept = [name for name in listed if not matches(name, SECRETS) and stays_inside(root, name)]
+    return Project(
+        root=root,
+        workdir=here.relative_to(root).as_posix(),
+        files=tuple(kept),
+        left_out=tuple(sorted(set(listed) - set(kept))),
+        size_bytes=sum((root / name).lstat().st_size for name in kept),
+    )
+
+
+def find_root(here: Path) -> Path:
+    """Return the top of the git repository around `here`, or `here` where there is none."""
+    answer = git(here, "rev-parse", "--show-toplevel")
+    if answer.returncode == 0:
+        return Path(os.fsdecode(answer.stdout.removesuffix(b"\n")))
+    if b"not a git repository" not in answer.stderr:
+        raise ProjectError(f"git: {answer.stderr.decode(errors='replace').strip().splitlines()[0]}", "git status")
+    return here
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return git's view of a folder: tracked files, and untracked ones that are not ignored, repositories inside included.
+
+    Outside a repository the same rules of .gitignore hold: git reads them for an empty repository that stands elsewhere.
+    """
+    if (folder / ".git").exists():
+        answer = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    else:
+        with tempfile.TemporaryDirectory(prefix="gpujob-") as empty:
+            git(folder, "init", "--quiet", "--bare", empty)
+            place = [f"--git-dir={empty}", f"--work-tree={folder}"]
+            answer = git(folder, *place, "ls-files", "-z", "--others", "--exclude-standard")
+    if answer.returncode:
+        raise ProjectError(f"git: {answer.stderr.decode(errors='replace').strip()[:300]}", "git status")
+    files: list[str] = []
+    for name in map(os.fsdecode, filter(None, answer.stdout.split(b"\0"))):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():  # a submodule, or a repository inside
+            files += [f"{name.rstrip('/')}/{inner}" for inner in list_files(path)]
+        elif os.path.lexists(path) and (path.is_symlink() or stat.S_ISREG(path.stat().st_mode)):
+            files.append(name)
+    return files
+
+
+def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder, in English; raises ProjectError where there is no git."""
+    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"}
+    try:
+        return subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise ProjectError(
+            "git is not installed; it tells which files travel", "install git, then type it again"
+        ) from error
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Tell whether any part of a path matches any of the patterns."""
+    parts = PurePosixPath(name).parts
+    return any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in patterns)
+
+
+def stays_inside(root: Path, name: str) -> bool:
+    """Tell whether a file, or what a symbolic link points to, lies in the project."""
+    path = root / name
+    if not path.is_symlink():
+        return True
+    target = Path(os.path.normpath(path.parent / path.readlink()))
+    return not path.readlink().is_absolute() and target.is_relative_to(root)
+
+
+def read_commit(root: Path) -> dict[str, str | bool]:
+    """Return the git commit of a project and whether files differ from it; nothing where there is no commit."""
+    head = git(root, "rev-parse", "HEAD").stdout.decode().strip()
+    if not re.fullmatch("[0-9a-f]{40,64}", head):
+        return {}
+    return {"commit": head, "changed": bool(git(root, "status", "--porcelain").stdout.strip())}

@@ -1,0 +1,81 @@
+"""Jobs on a cluster: reach its node, submit, follow."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from fabric import Connection
+
+from infra import state
+from infra.clusters import explain_silence
+from infra.model import Cluster, Job
+from infra.node import client
+from infra.project import Project, read_commit
+from infra.ssh import carry
+from infra.ssh.connection import DroppedError, connect
+
+RECONNECT_S = 600
+Progress = Callable[[int], None]
+
+
+@contextmanager
+def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
+    """Yield a connection to the node that jobs run on; if it cannot be had, the error tells why as far as the cloud knows."""
+    keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    try:
+        with connect(cluster.node, *keys, patience_s=patience_s) as connection:
+            yield connection
+    except DroppedError as error:
+        raise explain_silence(cluster, error) from error
+
+
+def submit(connection: Connection, cluster: Cluster, project: Project, command: Sequence[str], report: Progress) -> int:
+    """Carry the project to the node and start the command there; return the job's number."""
+    header = {
+        "token": uuid.uuid4().hex,
+        "command": list(command),
+        "workdir": project.workdir,
+        "files": len(project.files),
+        "after": last_number(project.runs, cluster.name),
+        "source": {
+            "project": str(project.root),
+            "files": len(project.files),
+            "size_bytes": project.size_bytes,
+            **read_commit(project.root),
+        },
+    }
+    return client.submit(connection, header, partial(carry.pack, project, report=report))
+
+
+def last_number(runs: Path, cluster: str) -> int:
+    """Return the highest job number that this project has outputs of, so that a new cluster of that name overwrites none."""
+    numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def follow(
+    cluster: Cluster, connection: Connection, number: int, write: Callable[[bytes], None], warn: Callable[[str], None]
+) -> Job:
+    """Hand the job's log to `write` from its first byte until the job is over; return the job as it ended.
+
+    When the connection drops, a new one takes up at the next byte; NodeError once that has failed for `RECONNECT_S`.
+    """
+    offset = 0
+    with ExitStack() as connections:
+        while True:
+            try:
+                for chunk in client.read_log(connection, number, offset, follow=True):
+                    write(chunk)
+                    offset += len(chunk)
+                return client.find_job(connection, number)
+            except DroppedError as error:
+                warn(f"{error.what}; the job goes on; connecting again")
+                connection = connections.enter_context(reach(cluster, patience_s=RECONNECT_S))
+
+
+def print_log(connection: Connection, number: int, write: Callable[[bytes], None]) -> None:
+    """Hand the log as it is now to `write`."""
+    for chunk in client.read_log(connection, number, 0, follow=False):
+        write(chunk)

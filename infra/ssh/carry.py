@@ -1,0 +1,112 @@
+"""Carrying: a project's files to the node as one gzipped tar stream, a job's outputs home as one tar stream."""
+
+import gzip
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from fabric import Connection
+
+from infra.errors import NodeError, ProjectError
+from infra.model import Output
+from infra.node.client import agent_argv
+from infra.project import Project
+from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel
+
+
+def pack(project: Project, stream: BinaryIO, report: Callable[[int], None]) -> None:
+    """Write the project's files to `stream`; `report` gets the size in bytes of each as it has gone."""
+    # Level 1: three quarters of the gain for a tenth of the work, and the link is rarely the slower part.
+    with (
+        gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in project.files:
+            try:
+                add(archive, project.root / name, name)
+            except (PermissionError, FileNotFoundError) as error:
+                raise ProjectError(
+                    f"{name} cannot be read: {error.strerror}", "mend it, or add it to .gitignore"
+                ) from error
+            report((project.root / name).lstat().st_size)
+
+
+def add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add one file or symbolic link; a second hard link to a file is a file of its own, and owners stay here."""
+    member = archive.gettarinfo(path, name)
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    if member.issym():
+        archive.addfile(member)
+        return
+    with path.open("rb") as content:
+        member.type, member.size = tarfile.REGTYPE, os.fstat(content.fileno()).st_size
+        archive.addfile(member, content)
+
+
+def receive(
+    connection: Connection, number: int, places: Mapping[Output, Path], report: Callable[[int], None]
+) -> tuple[Output, ...]:
+    """Bring these outputs of a job to their places, each verified before it takes its name; return those that arrived whole.
+
+    What the node sends is not trusted: a member that was not asked for is skipped, and only `places` are written to.
+    """
+    wanted = {output.path: output for output in places}
+    arrived = []
+    with open_channel(connection, agent_argv("send", str(number))) as channel:
+        channel.sendall(json.dumps(list(wanted)).encode())
+        channel.shutdown_write()
+        source = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
+        try:
+            with tarfile.open(fileobj=source, mode="r|") as archive:
+                for member in archive:
+                    output = wanted.pop(member.name, None)
+                    content = archive.extractfile(member) if member.isreg() else None
+                    if output and content and write_verified(content, output, places[output], report):
+                        arrived.append(output)
+        except tarfile.TarError as error:
+            raise DroppedError(
+                f"the outputs of job {number} did not arrive whole: {error}", f"gpujob fetch {number}"
+            ) from error
+        if exit_status(channel):
+            reason = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
+            raise NodeError(f"the outputs of job {number} could not be sent: {reason}", f"gpujob fetch {number}")
+    return tuple(arrived)
+
+
+def write_verified(content: IO[bytes], output: Output, place: Path, report: Callable[[int], None]) -> bool:
+    """Write one file if it has the hash that was announced; return whether it has."""
+    part = place.with_name(f".{place.name[:200]}.part")
+    digest = hashlib.sha256()
+    with local_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("wb")
+    try:
+        with file:
+            while chunk := content.read(CHUNK_BYTES):
+                digest.update(chunk)
+                with local_errors(place):
+                    file.write(chunk)
+                report(len(chunk))
+        if digest.hexdigest() != output.sha256:
+            return False
+        with local_errors(place):
+            part.chmod(output.mode & 0o777 | 0o600)
+            part.replace(place)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def local_errors(place: Path) -> Iterator[None]:
+    """Tell a disk that is full here from a connection that broke."""
+    try:
+        yield
+    except OSError as error:
+        raise ProjectError(f"{place} cannot be written: {error.strerror}", "make room, then: gpujob fetch") from error

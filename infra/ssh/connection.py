@@ -1,0 +1,149 @@
+"""One SSH connection to a node, its host key checked strictly against the pinned one."""
+
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fabric
+import paramiko
+
+from infra.errors import HostKeyError, NodeError
+from infra.model import Node
+from infra.waiting import wait_until
+
+# Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+USER = "ubuntu"
+CHUNK_BYTES = 1 << 18
+
+
+class DroppedError(NodeError):
+    """The connection broke or could not be made; a new one may do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command on a node ended."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@contextmanager
+def ssh_errors(node: str) -> Iterator[None]:
+    """Turn whatever Paramiko or the socket below it raises within into one of our errors."""
+    try:
+        yield
+    except paramiko.BadHostKeyException as error:
+        raise HostKeyError(
+            f"{node} shows another host key than the one pinned when it was rented; it may be another machine",
+            "do not log in; gpujob ls tells whether the cluster is still yours",
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise NodeError(f"{node} does not accept this cluster's key", "gpujob ls tells who rented it") from error
+    except (paramiko.SSHException, EOFError, TimeoutError, OSError) as error:
+        raise DroppedError(f"{node} cannot be reached: {error or type(error).__name__}", "gpujob ls") from error
+
+
+@contextmanager
+def connect(node: Node, key: Path, known_hosts: Path, *, patience_s: float = 0) -> Iterator[fabric.Connection]:
+    """Yield a connection that has logged in, trying for `patience_s` seconds; closed at the end.
+
+    Raises HostKeyError at once if the host key is not the pinned one, DroppedError when nobody answers.
+    """
+    connection = wait_until(lambda: log_in(node, key, known_hosts), patience_s, retry_on=DroppedError)
+    assert connection is not None  # noqa: S101  log_in returns or raises
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
+    """Return a connection that has logged in."""
+    connection = fabric.Connection(
+        host=node.host,
+        port=node.port,
+        user=USER,
+        connect_timeout=10,
+        config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
+        connect_kwargs={
+            "key_filename": str(key),
+            "allow_agent": False,
+            "look_for_keys": False,
+            "banner_timeout": 10,
+            "auth_timeout": 10,
+        },
+    )
+    # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    with ssh_errors(f"{node.host}:{node.port}"):
+        try:
+            connection.client.load_host_keys(str(known_hosts))
+            connection.open()
+            connection.transport.set_keepalive(15)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
+    """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
+    with ssh_errors(connection.host):
+        channel = connection.transport.open_session()
+        try:
+            channel.exec_command(shlex.join(argv))
+            yield channel
+        finally:
+            channel.close()
+
+
+def execute(
+    connection: fabric.Connection, argv: Sequence[str], feed: Callable[[BinaryIO], None] | None = None
+) -> Answer:
+    """Run a command to its end; `feed` writes to its standard input."""
+    with open_channel(connection, argv) as channel:
+        if feed:
+            try:
+                feed(cast(BinaryIO, channel.makefile_stdin("wb", CHUNK_BYTES)))
+            except OSError:
+                # It stopped reading: what it says on stderr is the better explanation, unless the link itself broke.
+                if not connection.is_connected:
+                    raise
+        channel.shutdown_write()
+        stdout = b"".join(read_all(channel))
+        stderr = channel.makefile_stderr("rb").read()
+        return Answer(exit_status(channel), stdout, stderr)
+
+
+def stream(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[bytes]:
+    """Yield what a command prints as it comes; its standard input stays open until the caller has read enough.
+
+    Raises NodeError if it fails, DroppedError if the connection ended before it did.
+    """
+    with open_channel(connection, argv) as channel:
+        yield from read_all(channel)
+        if exit_status(channel):
+            raise NodeError(channel.makefile_stderr("rb").read().decode(errors="replace").strip() or "the agent failed")
+
+
+def read_all(channel: paramiko.Channel) -> Iterator[bytes]:
+    """Yield all that the command writes to its standard output."""
+    while chunk := channel.recv(CHUNK_BYTES):
+        yield chunk
+
+
+def exit_status(channel: paramiko.Channel) -> int:
+    """Return the command's exit code; raises EOFError if the connection ended before the command did."""
+    status = channel.recv_exit_status()
+    if status == -1:
+        raise EOFError("the connection ended before the command did")
+    return status

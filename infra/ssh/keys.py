@@ -1,0 +1,39 @@
+"""Key pairs of ours and host keys of nodes."""
+
+import re
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from infra.errors import NodeError
+from infra.state import write_private
+
+# cloud-init writes the public host keys to the console between these lines, so that they can be checked before the first login:
+# https://cloudinit.readthedocs.io/en/latest/reference/modules.html (SSH, "keys to console")
+BLOCK = re.compile("-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+KEY = re.compile(r"^.*?((?:ssh-ed25519|ecdsa-sha2-nistp\d+|ssh-rsa) [A-Za-z0-9+/=]+)", re.MULTILINE)
+
+
+def make_key(private_file: Path) -> str:
+    """Write a new ed25519 private key, mode 0600, and return the public key as OpenSSH writes it.
+
+    Raises NodeError rather than replace a key that exists: it may be the only way into a machine that runs.
+    """
+    if private_file.exists():
+        raise NodeError(f"there is a private key at {private_file} already", "it belongs to a cluster: gpujob ls")
+    key = Ed25519PrivateKey.generate()
+    write_private(private_file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def read_host_keys(console: str) -> tuple[str, ...]:
+    """Return the public host keys that cloud-init wrote to the console last, each as "type base64"; none if it has not yet."""
+    blocks = BLOCK.findall(console)
+    return tuple(KEY.findall(blocks[-1])) if blocks else ()
+
+
+def pin(known_hosts: Path, host: str, port: int, keys: tuple[str, ...]) -> None:
+    """Write the host keys that this address must show from now on, in OpenSSH's known_hosts format."""
+    name = host if port == 22 else f"[{host}]:{port}"
+    write_private(known_hosts, "".join(f"{name} {key}\n" for key in keys))

@@ -1,0 +1,26 @@
+"""Waiting for a condition, with back-off and a deadline."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_exponential
+
+T = TypeVar("T")
+
+
+def wait_until(
+    probe: Callable[[], T | None], deadline_s: float, *, retry_on: type[Exception] | tuple[type[Exception], ...] = ()
+) -> T | None:
+    """Return the first true answer of `probe`, or None when `deadline_s` seconds have passed.
+
+    An exception of a class in `retry_on` counts as "not yet"; the last one is raised if the deadline finds it.
+    """
+    again = retry_if_result(lambda answer: not answer) | retry_if_exception_type(retry_on)
+    try:
+        return Retrying(
+            retry=again, wait=wait_exponential(multiplier=0.1, exp_base=1.3, max=3), stop=stop_after_delay(deadline_s)
+        )(probe)
+    except RetryError as end:
+        if end.last_attempt.failed:
+            raise end.last_attempt.exception() from None  # type: ignore[misc]
+        return None
