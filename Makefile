@@ -15,7 +15,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	bash tests/demo.sh
+	DATA="$(DATA)" bash tests/demo.sh
 
 test: lint types unit
 

@@ -197,7 +197,7 @@ def bring_down(name: str, *, force: bool, dry_run: bool, yes: bool) -> None:
 
 def note_unasked(dry_run: bool) -> None:
     """Say so if AWS was not looked at for want of credentials."""
-    from infra.clouds import has_credentials
+    from infra.ec2.account import has_credentials
 
     if not dry_run and not has_credentials():
         show.say("(AWS was not asked: no credentials found)")

@@ -50,7 +50,7 @@ def main() -> None:
     """Run the command line; exit 0 when done, 1 when it failed, 2 for wrong words, 130 when interrupted."""
     interrupt_on_stop()
     try:
-        code = gpujob.main(standalone_mode=False)
+        code = gpujob.main(prog_name="gpujob", standalone_mode=False)
         sys.stdout.flush()
     except GpujobError as error:
         code = tell(error)

@@ -86,8 +86,9 @@ def run_job(cluster: "Cluster", project: "Project", command: tuple[str, ...], de
             show.say(next_commands(cluster, number))
             return 0
         job = follow(cluster, connection, number)
+        show.say(f"job {number} {show.ending(job)}")
         bring_home(cluster, connection, number, project.runs)
-    return leave(job)
+    return exit_code(job)
 
 
 def follow(cluster: "Cluster", connection: "Connection", number: int) -> "Job":
@@ -107,9 +108,8 @@ def next_commands(cluster: "Cluster", number: int) -> str:
     return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
 
 
-def leave(job: "Job") -> int:
-    """Say how the job ended; return the exit code to leave with."""
-    show.say(f"job {job.number} {show.ending(job)}")
+def exit_code(job: "Job") -> int:
+    """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
     if job.exit_code is None:
         raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
     return job.exit_code

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra import state
 from infra.clouds import find_local, open_all, open_cloud
-from infra.ec2 import instances, lease, network, offers
+from infra.ec2 import instances, launch, lease, network, offers
 from infra.ec2.account import Account, aws_errors
 from infra.ec2.removal import find_remains, remove_cluster
 from infra.errors import CloudError, GoneError, GpujobError, NodeError, NotFoundError, QuotaError, UsageError
@@ -80,7 +80,7 @@ def create(account: Account, planned: Plan, report: Report) -> Cluster:
     name = planned.name
     state.forget(name)  # whatever it was, AWS no longer has it
     try:
-        launch(account, planned, report)
+        rent(account, planned, report)
         cluster = wait_for_address(account, name, report)
         state.remember(cluster)
         prepare(account, cluster, report)
@@ -104,24 +104,17 @@ def undo(account: Account, name: str, error: BaseException, report: Report) -> N
     state.forget(name)
 
 
-def launch(account: Account, planned: Plan, report: Report) -> None:
+def rent(account: Account, planned: Plan, report: Report) -> None:
     """Create key pair, security group and instance, each tagged by the call that creates it."""
-    name, tags = planned.name, instances.make_tags(planned.name, planned.offer, planned.lease, planned.owner)
-    report(f"renting {planned.offer.instance_type} in {account.region}")
+    name, offer = planned.name, planned.offer
+    tags = launch.make_tags(name, offer, planned.lease, planned.owner)
+    report(f"renting {offer.instance_type} in {account.region}")
     vpc, subnets = network.find_subnets(account)
     network.import_key(account, name, keys.make_key(state.key_file(name)), tags)
     group = network.open_to_caller(account, name, vpc, tags)
-    instances.launch(
-        account,
-        name,
-        offer=planned.offer,
-        image=planned.image,
-        subnets=subnets,
-        group=group,
-        user_data=lease.make_user_data(planned.lease),
-        tags=tags,
-        token=uuid.uuid4().hex[:24],
-    )
+    request = launch.make_request(name, offer, planned.image, planned.lease, tags)
+    places = {zone: subnets[zone] for zone in offer.zones if zone in subnets}
+    launch.launch(account, request, places, group, token=uuid.uuid4().hex[:24])
 
 
 def wait_for_address(account: Account, name: str, report: Report) -> Cluster:
@@ -211,7 +204,7 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
 
 
 def locate(name: str, dry_run: bool) -> list[Account]:
-    """Return the accounts in which anything bears this cluster's tag: where it is remembered to be, else wherever can be asked."""
+    """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked."""
     known = state.recall(name)
     if known is None:
         accounts = open_all(dry_run, set())

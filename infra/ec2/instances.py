@@ -1,16 +1,13 @@
-"""Instances: launch, find by tag, read the console, terminate."""
+"""Instances: find by tag, read the console, terminate."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account, aws_errors
-from infra.ec2.lease import DISK_GIB
-from infra.ec2.network import resource_name, tag_specification
-from infra.errors import CapacityError
-from infra.model import Cluster, Image, Lease, Node, Offer
+from infra.model import Cluster, Node
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
@@ -24,80 +21,6 @@ GONE = "terminated"
 def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
     """Return the filter that finds what belongs to one cluster of ours, or to any."""
     return [{"Name": f"tag:{CLUSTER_TAG}", "Values": [name]}]
-
-
-def make_tags(name: str, offer: Offer, lease: Lease, owner: str) -> dict[str, str]:
-    """Return the tags that tell all there is to know of a cluster."""
-    return {
-        "Name": resource_name(name),
-        CLUSTER_TAG: name,
-        "gpujob:owner": owner,
-        "gpujob:lease-until": format_time(lease.until),
-        "gpujob:price": f"{offer.price_usd:.6f}",
-        "gpujob:gpu": str(offer.gpu or "none"),
-    }
-
-
-def launch(
-    account: Account,
-    name: str,
-    *,
-    offer: Offer,
-    image: Image,
-    subnets: Mapping[str, str],
-    group: str,
-    user_data: str,
-    tags: Mapping[str, str],
-    token: str,
-) -> str:
-    """Rent one instance in the first zone that has it free, tagged by the very call that creates it; return its id.
-
-    The client token, with the zone, makes a repeated call harmless. Raises CapacityError when no zone has one.
-    """
-    zones = [zone for zone in offer.zones if zone in subnets]
-    full = CapacityError(f"no zone of {account.region} offers {offer.instance_type}", "try another --region or --gpu")
-    for zone in zones:
-        try:
-            with aws_errors():
-                answer = account.ec2.run_instances(
-                    ImageId=image.image_id,
-                    InstanceType=offer.instance_type,  # type: ignore[arg-type]
-                    MinCount=1,
-                    MaxCount=1,
-                    KeyName=resource_name(name),
-                    ClientToken=f"{token}-{zone}",
-                    UserData=user_data,
-                    InstanceInitiatedShutdownBehavior="terminate",
-                    # One hop: a container on the machine does not get at the machine's identity.
-                    MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
-                    NetworkInterfaces=[
-                        {
-                            "DeviceIndex": 0,
-                            "SubnetId": subnets[zone],
-                            "Groups": [group],
-                            "AssociatePublicIpAddress": True,
-                            "DeleteOnTermination": True,
-                        }
-                    ],
-                    BlockDeviceMappings=[
-                        {
-                            "DeviceName": image.root_device,
-                            "Ebs": {
-                                "VolumeSize": DISK_GIB,
-                                "VolumeType": "gp3",
-                                "Encrypted": True,
-                                "DeleteOnTermination": True,
-                            },
-                        }
-                    ],
-                    TagSpecifications=[
-                        tag_specification(kind, tags) for kind in ("instance", "volume", "network-interface")
-                    ],
-                )
-            return answer["Instances"][0]["InstanceId"]
-        except CapacityError as error:
-            full = error
-    raise full
 
 
 def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:

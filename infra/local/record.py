@@ -1,0 +1,45 @@
+"""What a local cloud leaves in its folder so that others can find it, and how it proves who it is."""
+
+import hashlib
+import hmac
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RECORD = "cloud.json"
+LOG = "cloud.log"
+HOSTS = "hosts"
+ENDPOINT_TAG = "gpujob:endpoint"
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """A running local cloud: where it listens, and the key that every request must carry."""
+
+    url: str
+    access_key: str
+    pid: int
+
+
+def write(folder: Path, cloud: LocalCloud) -> None:
+    """Write the record whole or not at all, for its owner's eyes only."""
+    draft = folder / f"{RECORD}.{os.getpid()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(cloud), file)
+    draft.replace(folder / RECORD)
+
+
+def read(folder: Path) -> LocalCloud | None:
+    """Read the record; None when there is none, or when it makes no sense."""
+    try:
+        fields = json.loads((folder / RECORD).read_text())
+        return LocalCloud(url=str(fields["url"]), access_key=str(fields["access_key"]), pid=int(fields["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def proof(access_key: str, nonce: str) -> str:
+    """Answer a nonce in a way that only a holder of the key can, without showing the key."""
+    return hmac.new(access_key.encode(), nonce.encode(), hashlib.sha256).hexdigest()

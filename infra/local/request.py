@@ -1,0 +1,72 @@
+"""A request to the local cloud, read once: which service, region, action, and with which parameters."""
+
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+Environ = dict[str, Any]
+
+_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([\w-]+)/([\w.-]+)/aws4_request")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one signed request asks for."""
+
+    access_key: str
+    region: str
+    service: str
+    action: str
+    params: dict[str, str] = field(default_factory=dict)
+    """Of services that speak the query protocol, such as EC2."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """Of services that speak JSON, such as SSM."""
+
+    def values(self, prefix: str) -> list[str]:
+        """List a numbered parameter's values, `Prefix.1`, `Prefix.2` and so on."""
+        pattern = re.compile(re.escape(prefix) + r"\.\d+$")
+        return [value for name, value in self.params.items() if pattern.match(name)]
+
+    def filters(self) -> dict[str, list[str]]:
+        """Map the name of each EC2 filter to its values."""
+        numbers = [name.split(".")[1] for name in self.params if re.fullmatch(r"Filter\.\d+\.Name", name)]
+        return {self.params[f"Filter.{n}.Name"]: self.values(f"Filter.{n}.Value") for n in numbers}
+
+
+def read(environ: Environ) -> Request | None:
+    """Read a WSGI request; None when it carries no credential. The body can still be read by others."""
+    found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if not found:
+        return None
+    key, region, service = found.groups()
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    if target:
+        return Request(key, region, service, target.rpartition(".")[2], body=_json(read_body(environ)))
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        params = dict(parse_qsl(read_body(environ).decode(), keep_blank_values=True))
+        return Request(key, region, service, params.get("Action", ""), params=params)
+    return Request(key, region, service, "")
+
+
+def read_body(environ: Environ) -> bytes:
+    """Read the body and put it back."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body: bytes = environ["wsgi.input"].read(length)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def with_body(environ: Environ, body: bytes) -> Environ:
+    """Copy a request with another body."""
+    return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,105 @@
+"""The few system commands that a host has of its own, so that nothing in it can reach the real machine's.
+
+Power-off, reboot and the lease go to the host through a named pipe, one line each: `off DELAY_S`,
+`reboot DELAY_S`, `cancel`, `lease EPOCH_S`. A pipe, because a Unix socket's path may not be long.
+"""
+
+from pathlib import Path
+from shlex import quote
+
+SUDO = """
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -u|-g|-U|-C|-h|-p|-r|-t|-T|-D|--user|--group) shift 2 ;;
+    -v|-k|-K|--validate) exit 0 ;;
+    -l|--list) echo "(ALL) NOPASSWD: ALL"; exit 0 ;;
+    -i|-s|--login|--shell) shell=1; shift ;;
+    --) shift; break ;;
+    -*) shift ;;
+    [A-Za-z_]*=*) export "$1"; shift ;;
+    *) break ;;
+  esac
+done
+if [ $# -eq 0 ]; then [ -n "$shell" ] && exec "${SHELL:-/bin/sh}"; echo "sudo: no command given" >&2; exit 1; fi
+# A shim wins over the real thing even when that is named by its whole path.
+name=${1##*/}
+if [ -x "$BIN/$name" ] && [ "$name" != sudo ]; then shift; exec "$BIN/$name" "$@"; fi
+exec "$@"
+"""
+
+SHUTDOWN = """
+kind=off when=
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -c) echo cancel > "$PIPE"; exit 0 ;;
+    -r|--reboot) kind=reboot ;;
+    -h|-P|-H|--poweroff|--halt|--no-wall) ;;
+    -t) shift ;;
+    -*) echo "shutdown: a host of the local cloud does not know $1" >&2; exit 1 ;;
+    *) [ -z "$when" ] && when=$1 ;;
+  esac
+  shift
+done
+case "${when:=+1}" in
+  now) delay=0 ;;
+  +|+*[!0-9]*) echo "shutdown: cannot read the time $when" >&2; exit 1 ;;
+  +*) delay=$(expr "${when#+}" '*' 60) ;;
+  *) echo "shutdown: a host of the local cloud knows now and +MINUTES, not $when" >&2; exit 1 ;;
+esac
+echo "$kind $delay" > "$PIPE"
+"""
+
+SYSTEMCTL = """
+for word in "$@"; do
+  case "$word" in
+    poweroff|halt) echo "off 0" > "$PIPE"; exit 0 ;;
+    reboot|kexec|soft-reboot) echo "reboot 0" > "$PIPE"; exit 0 ;;
+  esac
+done
+echo "systemctl: a host of the local cloud has no systemd" >&2
+exit 1
+"""
+
+INIT = """
+case "$1" in
+  0) echo "off 0" > "$PIPE" ;;
+  6) echo "reboot 0" > "$PIPE" ;;
+  *) echo "init: a host of the local cloud has no runlevels" >&2; exit 1 ;;
+esac
+"""
+
+LEASE = """
+until=$(date -u -d "${1% UTC} UTC" +%s) || exit 1
+echo "lease $until" > "$PIPE"
+"""
+
+CLOUD_INIT = """
+[ "$1" = status ] || { echo "cloud-init: a host of the local cloud knows status alone" >&2; exit 1; }
+echo "status: done"
+"""
+
+OFF = 'echo "off 0" > "$PIPE"\n'
+REBOOT = 'echo "reboot 0" > "$PIPE"\n'
+
+SCRIPTS = {
+    "sudo": SUDO,
+    "shutdown": SHUTDOWN,
+    "poweroff": OFF,
+    "halt": OFF,
+    "reboot": REBOOT,
+    "systemctl": SYSTEMCTL,
+    "init": INIT,
+    "telinit": INIT,
+    "cloud-init": CLOUD_INIT,
+    "gpujob-lease": LEASE,
+}
+
+
+def write(folder: Path, pipe: Path) -> None:
+    """Write the commands into a folder; each speaks to the host through the pipe."""
+    folder.mkdir(exist_ok=True)
+    head = f"#!/bin/sh\nBIN={quote(str(folder))} PIPE={quote(str(pipe))}\n"
+    for name, body in SCRIPTS.items():
+        path = folder / name
+        path.write_text(head + body.lstrip("\n"))
+        path.chmod(0o755)

@@ -1,0 +1,32 @@
+"""What a machine of the local cloud takes from its user data: the end of its lease."""
+
+import base64
+import binascii
+import gzip
+import re
+from datetime import UTC, datetime
+
+_LEASE = re.compile(r"OnCalendar=(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+
+
+def lease_end_s(user_data: str) -> float | None:
+    """Find the epoch time at which the timer unit in the user data powers the machine off."""
+    ends = [_epoch_s(found) for found in _LEASE.findall(decode(user_data))]
+    return min(ends, default=None)
+
+
+def decode(user_data: str) -> str:
+    """Read user data that may be in base64, once or twice, and compressed."""
+    content = user_data.encode()
+    for _ in range(2):
+        try:
+            content = base64.b64decode(content, validate=True)
+        except (binascii.Error, ValueError):
+            break
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    return content.decode(errors="replace")
+
+
+def _epoch_s(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()

@@ -1,0 +1,118 @@
+"""What the tests share: a home of their own, the real command in a process of its own, a cluster on the local cloud."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """All that it printed."""
+        return self.out + self.err
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A home folder and a project folder in which to type commands; AWS is out of reach."""
+
+    home: Path
+    project: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of each command."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        return {**kept, "HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true", **self.settings}
+
+    def start(self, *words: str, **options: object) -> "subprocess.Popen[bytes]":
+        """Start a command and return its process."""
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=options.pop("cwd", self.project),
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **options,  # type: ignore[call-overload]
+        )
+
+    def type(self, *words: str, cwd: Path | None = None, timeout_s: float = 120) -> Finished:
+        """Run a command to its end."""
+        process = self.start(*words, cwd=cwd or self.project)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        finally:
+            process.kill()
+        return Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """Write a file of the project."""
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def give_back(self) -> None:
+        """End the local cloud and all that runs in it."""
+        self.type("local", "stop")
+
+
+def make_laptop(folder: Path, **settings: str) -> Laptop:
+    """Return a laptop with an empty home and an empty project, both below `folder`."""
+    laptop = Laptop(folder / "home", folder / "project", settings)
+    laptop.home.mkdir(parents=True)
+    laptop.project.mkdir()
+    return laptop
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    """A laptop of the test's own, with nothing rented."""
+    machine = make_laptop(tmp_path)
+    yield machine
+    machine.give_back()
+
+
+@pytest.fixture(scope="session")
+def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """A laptop with one cluster, "shared", up on the local cloud; tests may run jobs there but not end it."""
+    machine = make_laptop(tmp_path_factory.mktemp("rented"), GPUJOB_CLUSTER="shared")
+    try:
+        up = machine.type("up", "shared", "--dry-run")
+        assert up.code == 0, up.said
+        yield machine
+    finally:
+        machine.give_back()
+
+
+@pytest.fixture
+def project(rented: Laptop, tmp_path: Path) -> Laptop:
+    """The laptop with the shared cluster, in a project folder of the test's own."""
+    return Laptop(rented.home, tmp_path, rented.settings)
+
+
+def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30) -> None:
+    """Wait until the condition is true; fail the test, saying what for, when it is not in time."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"no {what} within {deadline_s} s"
+        time.sleep(0.02)

@@ -1,0 +1,269 @@
+"""What jobs do, good and bad, and that none of it is lost."""
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from tests.conftest import wait_for
+
+
+def job_number(said: str) -> int:
+    """The number that `run` told."""
+    return int(re.search(r"job (\d+) on", said).group(1))
+
+
+@pytest.mark.parametrize("code", [0, 3, 255])
+def test_run_exits_with_the_job_s_code(project, code):
+    project.write("end.py", f"raise SystemExit({code})")
+    assert project.type("run", "end.py").code == code
+
+
+def test_a_job_ended_by_sigkill_counts_as_137(project):
+    project.write("end.py", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    run = project.type("run", "end.py")
+    assert run.code == 137
+    assert "failed with exit code 137" in run.err
+
+
+def test_any_command_runs_and_one_that_is_not_there_is_127(project):
+    assert project.type("run", "--", "sh", "-c", "echo $GPUJOB_JOB; exit 4").code == 4
+    missing = project.type("run", "--", "no-such-program")
+    assert missing.code == 127
+    assert "cannot run no-such-program" in missing.out
+
+
+def test_a_module_runs_as_with_python_m(project):
+    project.write("package/__init__.py", "")
+    project.write("package/train.py", "import sys; print(__name__, sys.argv[1:])")
+    run = project.type("run", "-m", "package.train", "--epochs", "2")
+    assert run.out == "__main__ ['--epochs', '2']\n"
+
+
+def test_a_job_runs_where_the_person_stands_in_the_project(project):
+    subprocess.run(["git", "init", "-q", project.project], check=True)
+    project.write("lib.py", "")
+    script = project.write("sub/train.py", "import os; print(os.getcwd()); open('here.txt', 'w').write('x')")
+    run = project.type("run", "train.py", cwd=script.parent)
+    assert run.out.rstrip().endswith("/work/sub")
+    [home] = (project.project / "runs").glob("shared-*")
+    assert (home / "sub/here.txt").read_text() == "x"
+
+
+def test_a_project_of_odd_names_arrives_as_it_is(project):
+    subprocess.run(["git", "init", "-q", project.project], check=True)
+    odd = project.write("a folder/näme with ' \" $HOME `x` spaces.txt", "odd")
+    project.write("empty", b"")
+    project.write("binary", bytes(range(256)))
+    project.write("run.sh", "#!/bin/sh\n").chmod(0o755)
+    (project.project / "link").symlink_to("a folder")
+    (project.project / "outside").symlink_to("/etc/passwd")
+    project.write(".env", "PASSWORD=hunter2")
+    project.write(".gitignore", "ignored/\n!kept\n")
+    project.write("ignored/big", "x")
+    project.write(
+        "show.py",
+        "import os, hashlib, json\n"
+        "found = {}\n"
+        "for parent, folders, files in os.walk('.'):\n"
+        "    for name in files + folders:\n"
+        "        path = os.path.join(parent, name)\n"
+        "        found[os.path.relpath(path)] = os.readlink(path) if os.path.islink(path) else ("
+        " 'folder' if os.path.isdir(path) else [oct(os.stat(path).st_mode & 0o777), open(path, 'rb').read().hex()])\n"
+        "print(json.dumps(found))\n",
+    )
+    run = project.type("run", "show.py")
+    assert run.code == 0, run.said
+    found = json.loads(run.out)
+    assert found.pop("show.py")
+    assert found == {
+        "a folder": "folder",
+        str(odd.relative_to(project.project)): ["0o644", b"odd".hex()],
+        "empty": ["0o644", ""],
+        "binary": ["0o644", bytes(range(256)).hex()],
+        "run.sh": ["0o755", b"#!/bin/sh\n".hex()],
+        "link": "a folder",
+        "outputs": "folder",
+        ".gitignore": ["0o644", b"ignored/\n!kept\n".hex()],
+    }
+    assert "'.env'" in run.err
+    assert "'outside'" in run.err
+    assert "hunter2" not in run.said
+
+
+def test_a_job_that_writes_nothing_has_a_receipt_and_no_outputs(project):
+    run = project.type("run", "--", "true")
+    assert run.code == 0
+    assert "0 outputs" in run.err
+
+
+def test_a_hundred_megabytes_come_home_whole(project):
+    project.write("big.py", "import os; open('big.bin', 'wb').write(os.urandom(100_000_000)); print('written')")
+    run = project.type("run", "big.py")
+    assert run.code == 0, run.said
+    [home] = (project.project / "runs").glob("shared-*")
+    [output] = json.loads((home / "receipt.json").read_text())["outputs"]
+    assert output["size_bytes"] == 100_000_000
+    assert hashlib.sha256((home / "big.bin").read_bytes()).hexdigest() == output["sha256"]
+
+
+def test_changed_files_and_links_are_outputs_and_untouched_ones_are_not(project):
+    project.write("data.txt", "before")
+    project.write("same.txt", "same")
+    project.write(
+        "change.py",
+        "import os\n"
+        "open('data.txt', 'w').write('after')\n"
+        "open('same.txt', 'w').write('same')\n"
+        "open('best.pt', 'w').write('1'); os.link('best.pt', 'last.pt'); os.symlink('best.pt', 'latest')\n"
+        "os.symlink('/etc/passwd', 'escape'); os.mkfifo('pipe')\n",
+    )
+    assert project.type("run", "change.py").code == 0
+    [home] = (project.project / "runs").glob("shared-*")
+    ours = {"receipt.json", "job.log"}
+    assert {p.name for p in home.iterdir()} - ours == {"data.txt", "best.pt", "last.pt", "latest"}
+    assert (home / "data.txt").read_text() == "after"
+    assert (project.project / "data.txt").read_text() == "before"
+    assert (home / "latest").readlink().name == "best.pt"
+
+
+def test_bytes_that_are_no_text_pass_through_unchanged(project):
+    noise = bytes(range(256)) * 10
+    project.write("noise.py", f"import sys; sys.stdout.buffer.write({noise!r})")
+    process = project.start("run", "noise.py")
+    assert process.communicate(timeout=60)[0] == noise
+
+
+def test_no_process_of_a_job_outlives_it(project):
+    project.write(
+        "fork.py",
+        "import os, signal, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "        print(os.getpid(), flush=True); time.sleep(600)\n"
+        "    os._exit(0)\n"
+        "os.wait(); time.sleep(0.5)\n",
+    )
+    run = project.type("run", "fork.py")
+    assert run.code == 0
+    assert not psutil.pid_exists(int(run.out))
+
+
+def test_cancel_ends_every_process_and_says_so(project):
+    project.write(
+        "stubborn.py",
+        "import os, time\n"
+        "child = os.fork()\n"
+        "if child == 0: os.setsid(); time.sleep(600)\n"
+        "print(os.getpid(), child, flush=True); time.sleep(600)\n",
+    )
+    number = job_number(project.type("run", "--detach", "stubborn.py").err)
+    wait_for(lambda: project.type("logs", str(number)).out, "output")
+    pids = [int(pid) for pid in project.type("logs", str(number)).out.split()]
+    cancel = project.type("cancel", str(number))
+    assert cancel.code == 0
+    assert "cancelled" in cancel.err
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert "nothing to do" in project.type("cancel", str(number)).err
+
+
+SLOW = """
+import pathlib, sys, time
+for line in range(40):
+    print("line", line, "x" * 1000)
+    time.sleep(0.1)
+pathlib.Path("done.txt").write_text("done")
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
+def test_a_job_goes_on_when_its_client_is_gone_and_nothing_of_it_is_lost(project, stop):
+    project.write("slow.py", SLOW)
+    process = project.start("run", "slow.py")
+    first = process.stdout.readline()
+    assert first.startswith(b"line 0")
+    process.send_signal(stop)
+    said = process.communicate(timeout=30)[1].decode()
+    if stop != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "gpujob logs" in said
+    number = job_number(said)
+
+    whole = "".join(f"line {line} {'x' * 1000}\n" for line in range(40))
+    follow = project.type("logs", "-f", str(number))
+    assert follow.out == whole
+    assert "succeeded" in follow.err
+    fetch = project.type("fetch", str(number))
+    assert fetch.code == 0, fetch.said
+    assert (project.project / f"runs/shared-{number}/done.txt").read_text() == "done"
+
+
+def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):
+    laptop.write("slow.py", "import time; print('begun', flush=True); time.sleep(2); open('out.txt', 'w').write('x')")
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "--detach", "slow.py").code == 0
+    refused = laptop.type("down")
+    assert refused.code == 1
+    assert "job 1 of 'project' still runs" in refused.err
+    assert "--force" in refused.err
+    laptop.type("logs", "-f")
+    assert laptop.type("down").code == 0
+    assert (laptop.project / "runs/project-1/out.txt").read_text() == "x"
+
+
+def test_down_with_force_ends_a_running_job(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "--detach", "--", "sleep", "600").code == 0
+    assert laptop.type("down", "--force").code == 0
+    assert laptop.type("ls").out == ""
+
+
+def test_fetch_again_keeps_what_a_person_changed_here(project):
+    project.write("train.py", "open('notes.txt', 'w').write('theirs')")
+    number = job_number(project.type("run", "train.py").err)
+    home = project.project / f"runs/shared-{number}"
+    (home / "notes.txt").write_text("mine")
+    fetch = project.type("fetch", str(number))
+    assert fetch.code == 0
+    assert (home / "notes.txt").read_text() == "mine"
+    assert (home / "notes.txt.from-node").read_text() == "theirs"
+
+
+def test_outputs_with_the_names_of_our_own_records_are_kept_beside_them(project):
+    project.write("train.py", "open('receipt.json', 'w').write('theirs')")
+    number = job_number(project.type("run", "train.py").err)
+    home = project.project / f"runs/shared-{number}"
+    assert (home / "receipt.json.from-node").read_text() == "theirs"
+    assert json.loads((home / "receipt.json").read_text())["job"]["number"] == number
+
+
+def test_the_receipt_tells_the_commit_and_whether_it_was_changed(project):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(project.project)]
+    project.write("train.py", "pass")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True).stdout.decode().strip()
+    for changed in (False, True):
+        number = job_number(project.type("run", "train.py").err)
+        source = json.loads((project.project / f"runs/shared-{number}/receipt.json").read_text())["job"]["source"]
+        assert (source["commit"], source["changed"]) == (head, changed)
+        project.write("train.py", "pass  # changed")
+
+
+def test_jobs_as_json_tells_each(project):
+    number = job_number(project.type("run", "--", "false").err)
+    jobs = json.loads(project.type("jobs", "--json").out)
+    [job] = [job for job in jobs if job["number"] == number]
+    assert (job["state"], job["exit_code"], job["fetched"]) == ("failed", 1, True)
+
+
+def test_ssh_logs_in_with_the_pinned_key(project):
+    answer = project.type("ssh", "shared", "--", "echo", "a b", "$HOME")
+    assert answer.code == 0, answer.said
+    assert answer.out == "a b $HOME\n"

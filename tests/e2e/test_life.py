@@ -1,0 +1,195 @@
+"""Whole lives of a cluster, typed as a person would."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Laptop, wait_for
+
+SCRIPT = """
+import os, pathlib, sys
+print("epochs", sys.argv[1:])
+pathlib.Path("model.bin").write_bytes(b"weights")
+pathlib.Path(os.environ["GPUJOB_OUTPUTS"], "accuracy.txt").write_text("0.9")
+"""
+
+
+def processes_of(laptop: Laptop) -> list[psutil.Process]:
+    """Every living process that runs in this laptop's home: the local cloud, its hosts, their jobs."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(laptop.home) in " ".join([*process.cmdline(), process.environ().get("HOME", "")]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
+    laptop.write("train.py", SCRIPT)
+    up = laptop.type("up", "--dry-run")
+    assert up.code == 0, up.said
+    assert "an hour" in up.err
+    assert "at most" in up.err
+
+    run = laptop.type("run", "train.py", "--", "--epochs", "3")
+    assert run.code == 0, run.said
+    assert run.out == "epochs ['--epochs', '3']\n"
+
+    home = laptop.project / "runs" / "project-1"
+    assert (home / "model.bin").read_bytes() == b"weights"
+    assert (home / "outputs" / "accuracy.txt").read_text() == "0.9"
+    assert (home / "job.log").read_text() == run.out
+    receipt = json.loads((home / "receipt.json").read_text())
+    assert receipt["job"]["state"] == "succeeded"
+    assert {o["path"] for o in receipt["outputs"]} == {"model.bin", "outputs/accuracy.txt"}
+
+    [listed] = json.loads(laptop.type("ls", "--json").out)
+    assert (listed["name"], listed["cloud"], listed["nodes"][0]["state"]) == ("project", "local", "running")
+
+    down = laptop.type("down")
+    assert down.code == 0, down.said
+    assert "nothing billable remains" in down.err
+    assert json.loads(laptop.type("ls", "--json").out) == []
+    assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
+    wait_for(lambda: not processes_of(laptop), "end of the local cloud")
+
+
+def test_down_twice_is_as_good_as_once(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("down").code == 0
+    again = laptop.type("down")
+    assert again.code == 0
+    assert "nothing to do" in again.err
+
+
+def test_a_second_cluster_of_a_name_overwrites_no_outputs_of_the_first(laptop):
+    laptop.write("train.py", SCRIPT)
+    for _ in range(2):
+        assert laptop.type("up", "again", "--dry-run").code == 0
+        assert laptop.type("run", "train.py").code == 0
+        assert laptop.type("down", "again").code == 0
+    assert sorted(p.name for p in (laptop.project / "runs").glob("again-*")) == ["again-1", "again-2"]
+
+
+def test_a_name_that_is_taken_is_refused_and_the_cluster_is_unharmed(project):
+    again = project.type("up", "shared", "--dry-run")
+    assert again.code == 2
+    assert "there is a cluster 'shared' already" in again.err
+    assert project.type("run", "--", "true").code == 0
+
+
+def test_a_killed_local_cloud_is_told_everywhere_and_a_new_one_serves_the_same_name(laptop):
+    laptop.write("train.py", SCRIPT)
+    assert laptop.type("up", "--dry-run").code == 0
+    record = json.loads((laptop.home / ".local/state/gpujob/local/cloud.json").read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+    wait_for(lambda: not processes_of(laptop), "end of every host")
+
+    run = laptop.type("run", "train.py")
+    assert run.code == 1
+    assert "the local cloud is not running" in run.err
+    assert "gpujob down project" in run.err
+    [listed] = json.loads(laptop.type("ls", "--json").out)
+    assert listed["nodes"][0]["state"] == "gone"
+
+    down = laptop.type("down")
+    assert down.code == 0
+    assert "nothing billable remains" in down.err
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "train.py").code == 0
+
+
+def test_up_replaces_the_record_of_a_cluster_whose_cloud_was_killed(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    record = json.loads((laptop.home / ".local/state/gpujob/local/cloud.json").read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "--", "true").code == 0
+
+
+def test_a_machine_that_powers_itself_off_is_given_back(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    laptop.type("run", "--detach", "--", "sudo", "shutdown", "-h", "now")
+    wait_for(lambda: "project" not in laptop.type("ls", "--dry-run").out.replace("gone", "") or
+             "gone" in laptop.type("ls", "--dry-run").out, "termination")  # fmt: skip
+    assert "is gone" in laptop.type("run", "--", "true").err
+    assert laptop.type("down").code == 0
+
+
+def test_the_lease_ends_the_machine_without_anybody(laptop):
+    assert laptop.type("up", "--dry-run", "--max-hours", "0.0015").code == 0
+    wait_for(lambda: "gone" in laptop.type("ls", "--dry-run").out, "end of the lease")
+    wait_for(lambda: len(processes_of(laptop)) == 0, "end of the local cloud")
+
+
+@pytest.mark.parametrize(
+    "step", ["renting", "waiting for the machine", "waiting for its host key", "waiting for a login"]
+)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
+    laptop.type("check", "--dry-run")  # starts the local cloud
+    process = laptop.start("up", "--dry-run", bufsize=0)
+    said = b""
+    while step.encode() not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.send_signal(stop)
+    said += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert remains(laptop) == []
+    assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
+
+
+def remains(laptop: Laptop) -> list[str]:
+    """Whatever the local cloud still shows of ours, asked by its own API."""
+    script = (
+        "from infra.clouds import find_local; from infra.ec2.removal import find_remains\n"
+        "account = find_local()\n"
+        "print(find_remains(account, '*') if account else [])"
+    )
+    answer = subprocess.run(
+        [shutil.which("python3") and os.sys.executable, "-c", script],
+        env={**laptop.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        check=True,
+    )
+    return eval(answer.stdout)
+
+
+def test_the_environment_sets_the_rehearsal_everywhere(tmp_path):
+    from tests.conftest import make_laptop
+
+    laptop = make_laptop(tmp_path, GPUJOB_DRY_RUN="1")
+    try:
+        assert laptop.type("check").code == 0
+        assert laptop.type("up").code == 0
+        assert laptop.type("down", "--all").code == 0
+    finally:
+        laptop.give_back()
+
+
+def test_down_all_ends_every_cluster(laptop):
+    for name in ("one", "two"):
+        assert laptop.type("up", name, "--dry-run").code == 0
+    down = laptop.type("down", "--all")
+    assert down.code == 0, down.said
+    assert laptop.type("ls").out == ""
+
+
+def test_a_cluster_is_found_by_its_tags_when_all_local_files_are_lost(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    shutil.rmtree(laptop.home / ".local/state/gpujob/clusters")
+    [listed] = json.loads(laptop.type("ls", "--json").out)
+    assert listed["name"] == "project"
+    assert "'project' is gone" in laptop.type("down").err
+    assert remains(laptop) == []

@@ -1,0 +1,129 @@
+"""Bad input: one clear line, the next command to type, never a traceback."""
+
+import pytest
+
+from tests.conftest import Finished, Laptop
+
+
+def refuses(finished: Finished, code: int, *words: str) -> None:
+    """Assert that a command was refused in words a person can use."""
+    assert finished.code == code, finished.said
+    assert "Traceback" not in finished.said
+    for word in words:
+        assert word in finished.err
+    assert len(finished.err.strip().splitlines()) <= 4
+
+
+def test_no_credentials(laptop):
+    refuses(laptop.type("up"), 1, "no AWS credentials found", "--dry-run")
+
+
+def test_a_region_that_does_not_exist(laptop):
+    refuses(laptop.type("up", "--dry-run", "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "--region")
+
+
+def test_an_unknown_gpu_tells_which_exist(laptop):
+    refuses(laptop.type("up", "--dry-run", "--gpu", "A11G"), 1, "no GPU 'A11G'", "A10G", "H100", "gpujob up --gpu A10G")
+
+
+def test_a_count_that_no_machine_has(laptop):
+    refuses(laptop.type("up", "--dry-run", "--gpu", "A10G:3"), 1, "no machine with 3 x A10G", "gpujob up --gpu A10G:1")
+
+
+def test_an_unknown_instance_type(laptop):
+    refuses(laptop.type("up", "--dry-run", "--instance-type", "g99.huge"), 1, "no instance type 'g99.huge'")
+
+
+@pytest.mark.parametrize(
+    "words", [["--gpu", "T4:none"], ["--max-hours", "-1"], ["--max-hours", "soon"], ["--nonsense"]]
+)
+def test_options_that_make_no_sense(laptop, words):
+    refuses(laptop.type("up", "--dry-run", *words), 2, "gpujob up --help")
+
+
+def test_a_name_that_is_none(laptop):
+    refuses(laptop.type("up", "My Cluster!", "--dry-run"), 2, "no name for a cluster", "gpujob up my-cluster")
+
+
+def test_a_quota_that_is_too_small_prints_the_command_that_asks_for_more(laptop):
+    refuses(
+        laptop.type("up", "--dry-run", "--gpu", "B200:8"),
+        1,
+        "quota",
+        "aws service-quotas request-service-quota-increase",
+    )
+
+
+@pytest.mark.parametrize("command", [["run", "--", "true"], ["jobs"], ["logs"], ["fetch"], ["cancel", "1"], ["ssh"]])
+def test_no_cluster_is_up(laptop, command):
+    refuses(laptop.type(*command), 1, "there is no cluster 'project'", "gpujob up project")
+
+
+def test_an_unknown_cluster_tells_which_exist(project):
+    refuses(project.type("jobs", "--cluster", "nowhere"), 1, "there is no cluster 'nowhere'", "shared")
+
+
+@pytest.mark.parametrize("command", ["logs", "fetch", "cancel"])
+def test_an_unknown_job(project, command):
+    refuses(project.type(command, "99999"), 1, "there is no job 99999", "gpujob jobs")
+
+
+def test_a_script_that_is_not_there(project):
+    refuses(project.type("run", "nowhere.py"), 2, "there is no script 'nowhere.py'")
+
+
+def test_a_script_that_git_ignores(project):
+    project.write("hidden.py", "")
+    project.write(".gitignore", "hidden.py")
+    refuses(project.type("run", "hidden.py"), 2, "'hidden.py' would not be sent", "git check-ignore")
+
+
+def test_a_script_of_no_known_kind(project):
+    project.write("train.txt", "")
+    refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
+
+
+def test_nothing_to_run(project):
+    refuses(project.type("run"), 2, "what should run?")
+
+
+def test_a_home_folder_is_no_project(rented: Laptop):
+    refuses(rented.type("run", "--", "true", cwd=rented.home), 1, "is not a project folder")
+
+
+def test_down_of_a_cluster_that_never_was(laptop):
+    down = laptop.type("down", "nothing")
+    assert down.code == 0
+    assert "nothing to do: there is no cluster 'nothing'" in down.err
+
+
+def test_check_without_credentials_fails_with_the_fix(laptop):
+    check = laptop.type("check")
+    assert check.code == 1
+    assert "aws configure" in check.out
+
+
+def test_a_file_that_cannot_be_read(project):
+    (project.project / "gone.py").symlink_to("nowhere.py")
+    run = project.type("run", "gone.py")
+    refuses(run, 2, "there is no script 'gone.py'")
+
+
+def test_a_question_is_not_asked_where_nobody_can_answer(rented: Laptop, tmp_path):
+    """The local cloud stands in for AWS itself here, by botocore's own variable for the endpoint."""
+    import json
+
+    cloud = json.loads((rented.home / ".local/state/gpujob/local/cloud.json").read_text())
+    aws = {
+        "AWS_ENDPOINT_URL": cloud["url"],
+        "AWS_ACCESS_KEY_ID": cloud["access_key"],
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-west-2",
+    }
+    laptop = Laptop(tmp_path, tmp_path / "project", aws)
+    laptop.project.mkdir()
+    up = laptop.type("up")
+    assert up.code == 2
+    assert "There is no terminal to answer on" in up.err
+    assert "add --yes" in up.err
+    assert laptop.type("ls").out == ""
