@@ -191,8 +191,11 @@ def bring_down(name: str, *, force: bool, dry_run: bool, yes: bool) -> None:
             for home in rescue(known, find_root(here()) / RUNS, report):
                 show.homecoming(home)
         found = clusters.remove(name, accounts, report)
-    show.say(f"'{name}' is gone; nothing billable remains" if found else f"nothing to do: there is no cluster '{name}'")
-    note_unasked(dry_run)
+    if found:
+        show.say(f"'{name}' is gone; nothing billable remains")
+    else:
+        show.say(f"nothing to do: there is no cluster '{name}'")
+        note_unasked(dry_run)
 
 
 def note_unasked(dry_run: bool) -> None:

@@ -32,14 +32,14 @@ class InOrder(click.Group):
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(own_version(), prog_name="gpujob")
 def gpujob() -> None:
-    r"""Rent a GPU machine, run your training script on it, bring the results home, give it back.
+    """Rent a GPU machine, run your training script on it, bring the results home, give it back.
 
     \b
     gpujob up --dry-run        rehearse on the local cloud: no AWS account, nothing billed
     gpujob up --gpu A10G       rent a machine with one A10G on AWS
     gpujob run train.py        send the code, run it, follow it, fetch what it wrote
     gpujob down                fetch what is left and give the machine back
-    """
+    """  # noqa: D301  click reads the backspace
 
 
 for command in (up, run, jobs, logs, cancel, fetch, ls, ssh, down, check, local):

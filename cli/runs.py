@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def run(
     context: click.Context, script: str | None, args: tuple[str, ...], module: bool, detach: bool, cluster: str | None
 ) -> None:
-    r"""Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
+    """Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
 
     \b
     gpujob run train.py --epochs 3
@@ -39,7 +39,7 @@ def run(
     gpujob run -- any command at all
 
     Closing the laptop or Ctrl-C does not stop the job: gpujob logs -f takes it up again.
-    """
+    """  # noqa: D301  click reads the backspace
     from infra import clusters
     from infra.project import read_project
 

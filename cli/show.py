@@ -156,7 +156,7 @@ def homecoming(home: "Homecoming") -> None:
     total = sum(output.size_bytes for output in receipt.outputs)
     say(f"{plural(count, 'output')} ({size(total)}) in {home.folder}")
     for path in home.beside:
-        say(f"  {path}: put beside the file of that name, which was there first")
+        say(f"  {str(path)!r} was put beside the file of that name, which is ours or was changed here")
     for name in home.changing:
         say(f"  {name!r} was still being written; fetch again once the job is over")
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"

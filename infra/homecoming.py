@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -81,7 +82,7 @@ def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
     place = folder / path
     if path.is_absolute() or ".." in path.parts or "\0" in output.path or not path.parts:
         raise NodeError(f"the node sent a name that leads outside: {output.path!r}")
-    if not place.parent.resolve().is_relative_to(folder.resolve()):
+    if not leads_inside(place.parent, folder):
         raise NodeError(f"the node sent a name that leads outside by a link: {output.path!r}")
     changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
     if output.path in (RECEIPT, LOG) or (changed_here and before):
@@ -92,12 +93,17 @@ def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
 def make_link(output: Output, place: Path, folder: Path) -> None:
     """Make a symbolic link as the job made it, if it leads to something inside the folder; others would dangle or deceive."""
     target = PurePosixPath(output.link or "")
-    if place.exists() or target.is_absolute() or not (place.parent / target).resolve().is_relative_to(folder.resolve()):
+    if target.is_absolute() or not leads_inside(place.parent / target, folder) or place.exists():
         return
     with carry.local_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         place.symlink_to(target)
+
+
+def leads_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path ends inside a folder, all symbolic links followed; loops among them do no harm."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def read_hashes(folder: Path) -> dict[str, str]:

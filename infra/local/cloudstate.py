@@ -11,6 +11,8 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 
 from infra.local.record import ENDPOINT_TAG
 
+IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Ubuntu 24.04)"
+
 # Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
 LOCK = threading.RLock()
 
@@ -72,14 +74,20 @@ def remove_leftovers(instance: Any) -> None:
 
 
 def image_id(region: str) -> str:
-    """Return the newest Ubuntu image for x86_64 that moto knows in a region."""
-    images = [
-        image
-        for image in backend(region).amis.values()
-        if "ubuntu/images" in (image.name or "") and image.architecture == "x86_64" and image.root_device_type == "ebs"
-    ]
-    newest = max(images, key=lambda image: str(image.creation_date))
-    return str(newest.id)
+    """Return an Ubuntu image for x86_64 that moto knows in a region, under the name that AWS gives its PyTorch images."""
+    with LOCK:
+        images = backend(region).amis.values()
+        named = next((image for image in images if image.name == IMAGE_NAME), None)
+        if named is None:
+            fitting = [image for image in images if "ubuntu/images" in (image.name or "") and is_plain(image)]
+            named = max(fitting, key=lambda image: str(image.creation_date))
+            named.name = IMAGE_NAME
+    return str(named.id)
+
+
+def is_plain(image: Any) -> bool:
+    """Tell whether an image boots from EBS on x86_64."""
+    return bool(image.architecture == "x86_64" and image.root_device_type == "ebs")
 
 
 def zones_with(region: str, instance_type: str) -> list[str]:

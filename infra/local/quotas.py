@@ -5,7 +5,7 @@ from infra.local.request import Request
 
 QUOTAS = {
     "L-DB2E81BA": ("Running On-Demand G and VT instances", 192.0),
-    "L-417A185B": ("Running On-Demand P instances", 192.0),
+    "L-417A185B": ("Running On-Demand P instances", 96.0),
     "L-3819A6DF": ("All G and VT Spot Instance Requests", 64.0),
     "L-7212CCBC": ("All P4, P3 and P2 Spot Instance Requests", 96.0),
     "L-C4BD4855": ("All P5 Spot Instance Requests", 192.0),

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
             connection.client.load_host_keys(str(known_hosts))
             connection.open()
             connection.transport.set_keepalive(15)
+            # Small requests wait for no acknowledgement: 46 ms a command otherwise, on loopback.
+            connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             connection.close()
             raise

@@ -205,14 +205,21 @@ def test_a_job_goes_on_when_its_client_is_gone_and_nothing_of_it_is_lost(project
 
 
 def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):
-    laptop.write("slow.py", "import time; print('begun', flush=True); time.sleep(2); open('out.txt', 'w').write('x')")
+    go = laptop.home / "go"
+    laptop.write(
+        "slow.py",
+        "import os, sys, time\n"
+        "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
+        "open('out.txt', 'w').write('x')\n",
+    )
     assert laptop.type("up", "--dry-run").code == 0
-    assert laptop.type("run", "--detach", "slow.py").code == 0
+    assert laptop.type("run", "--detach", "slow.py", str(go)).code == 0
     refused = laptop.type("down")
     assert refused.code == 1
     assert "job 1 of 'project' still runs" in refused.err
     assert "--force" in refused.err
-    laptop.type("logs", "-f")
+    go.touch()
+    assert "succeeded" in laptop.type("logs", "-f").err
     assert laptop.type("down").code == 0
     assert (laptop.project / "runs/project-1/out.txt").read_text() == "x"
 

@@ -36,7 +36,7 @@ def describe(path: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
     """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
-        link = os.readlink(path)  # noqa: PTH115  Path.readlink is younger than Python 3.8
+        link = os.readlink(path)
         return None if sent.get("link") == link else {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777}
     if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp_of(info):
         return None

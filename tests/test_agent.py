@@ -1,0 +1,178 @@
+"""The agent by itself: packed as it travels, run by the oldest Python it must know, talked to over pipes."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.node.client import pack_agent
+from tests.conftest import wait_for
+
+
+def interpreters() -> Iterator[str]:
+    """Yield our own interpreter, and Python 3.8 where it is installed."""
+    yield sys.executable
+    old = shutil.which("python3.8")
+    if old and subprocess.run([old, "--version"], capture_output=True, check=False).returncode == 0:
+        yield old
+
+
+@dataclass(frozen=True)
+class Node:
+    """A home folder with the agent in it."""
+
+    home: Path
+    python: str
+
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [self.python, pack_agent()[0], *words],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def ask(self, *words: str, stdin: bytes = b"") -> bytes:
+        process = self.start(*words)
+        out, err = process.communicate(stdin, timeout=60)
+        assert process.returncode == 0, err
+        return out
+
+    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None) -> int:
+        return json.loads(self.ask("submit", stdin=request(command, token, files or {})))["job"]
+
+    def record(self, number: int) -> dict:
+        return json.loads(self.ask("jobs", str(number)))[0]
+
+    def wait(self, number: int) -> dict:
+        wait_for(lambda: self.record(number)["state"] != "running", "end of the job")
+        return self.record(number)
+
+
+def request(command: tuple[str, ...], token: str, files: dict[str, bytes], count: int | None = None) -> bytes:
+    header = {
+        "token": token,
+        "command": command,
+        "workdir": ".",
+        "files": len(files) if count is None else count,
+        "after": 0,
+        "source": {},
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return json.dumps(header).encode() + b"\n" + gzip.compress(buffer.getvalue())
+
+
+@pytest.fixture(params=interpreters())
+def node(request, tmp_path) -> Node:
+    path, content = pack_agent()
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_bytes(content)
+    return Node(tmp_path, request.param)
+
+
+def test_a_job_s_whole_life(node):
+    number = node.submit("sh", "-c", "cat in.txt; echo out > out.txt; exit 5", files={"in.txt": b"hello"})
+    record = node.wait(number)
+    assert (record["state"], record["exit_code"], record["log_bytes"]) == ("failed", 5, 5)
+    assert node.ask("logs", str(number), "2") == b"llo"
+    [output] = json.loads(node.ask("outputs", str(number)))
+    assert (output["path"], output["size_bytes"]) == ("out.txt", 4)
+    sent = node.ask("send", str(number), stdin=json.dumps(["out.txt"]).encode())
+    with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
+        assert archive.extractfile("out.txt").read() == b"out\n"
+    node.ask("fetched", str(number))
+    assert node.record(number)["fetched"] is True
+
+
+def test_the_same_token_twice_is_one_job(node):
+    first = node.submit("true", token="one")
+    assert node.submit("true", token="one") == first
+    assert node.submit("true", token="two") == first + 1
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.6, 0.99])
+def test_a_project_that_is_cut_short_starts_no_job(node, keep):
+    whole = request(("true",), "t", {"big": os.urandom(100_000)})
+    process = node.start("submit")
+    _, err = process.communicate(whole[: int(len(whole) * keep)], timeout=60)
+    assert process.returncode == 1
+    assert b"did not arrive whole" in err
+    assert json.loads(node.ask("jobs")) == []
+    assert [p.name for p in (node.home / ".gpujob/jobs").glob("incoming-*")] == []
+
+
+def test_a_project_with_a_file_too_few_starts_no_job(node):
+    process = node.start("submit")
+    _, err = process.communicate(request(("true",), "t", {"a": b""}, count=2), timeout=60)
+    assert (process.returncode, b"1 of 2 files" in err) == (1, True)
+
+
+def test_a_job_whose_supervisor_was_killed_is_interrupted_and_never_succeeded(node):
+    number = node.submit("sleep", "600")
+    state = node.home / f".gpujob/jobs/{number}/state.json"
+    wait_for(state.exists, "supervisor")
+    supervisor = psutil.Process(json.loads(state.read_text())["supervisor"])
+    wait_for(supervisor.children, "job")
+    children = supervisor.children(recursive=True)
+    supervisor.kill()
+    wait_for(lambda: node.record(number)["state"] == "interrupted", "verdict")
+    assert node.record(number)["exit_code"] is None
+    for child in children:
+        child.kill()
+
+
+def test_a_job_that_ignores_sigterm_is_killed_all_the_same(node):
+    number = node.submit("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    wait_for(lambda: node.record(number)["log_bytes"], "output")
+    record = json.loads(node.ask("cancel", str(number)))
+    assert (record["state"], record["exit_code"]) == ("cancelled", 128 + signal.SIGKILL)
+
+
+def test_a_follower_that_hangs_up_leaves_no_process(node):
+    number = node.submit("sleep", "600")
+    follower = node.start("logs", str(number), "0", "--follow")
+    follower.stdin.close()
+    assert follower.wait(10) == 0
+    node.ask("cancel", str(number))
+
+
+def test_an_unknown_job_and_an_offset_beyond_the_log_are_told_in_one_line(node):
+    unknown = node.start("logs", "7", "0")
+    assert unknown.communicate(timeout=60)[1] == b"there is no job 7\n"
+    assert unknown.returncode == 3
+    number = node.submit("true")
+    node.wait(number)
+    beyond = node.start("logs", str(number), "1")
+    assert b"has 0 bytes, fewer than 1" in beyond.communicate(timeout=60)[1]
+    assert beyond.returncode == 1
+
+
+@pytest.mark.parametrize("number", ["..", "../jobs", "", "1/../1", "-1"])
+def test_a_number_that_is_none_leads_nowhere(node, number):
+    process = node.start("outputs", number)
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+
+
+def test_the_agent_packs_to_the_same_bytes_each_time():
+    first = pack_agent()
+    pack_agent.cache_clear()
+    assert pack_agent() == first
