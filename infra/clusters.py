@@ -58,13 +58,7 @@ def plan(account: Account, name: str, gpu: Gpu, instance_type: str | None, max_h
     """
     with aws_errors():
         owner = account.sts.get_caller_identity()["Arn"]
-    if instances.find_clusters(account, check_name(name)):
-        raise UsageError(
-            f"there is a cluster '{name}' already", f"gpujob run train.py, or: gpujob down {name}, or another name"
-        )
-    known = state.recall(name)
-    if known and known.cloud != account.cloud and known.cloud == "aws":
-        raise UsageError(f"'{name}' is a cluster on AWS", f"gpujob down {name}, or another name")
+    check_free(account, check_name(name))
     offer = offers.find_offer(account, gpu, instance_type)
     quota = offers.find_quota(account, offer.instance_type)
     if quota is not None and quota < offer.vcpus:
@@ -75,28 +69,44 @@ def plan(account: Account, name: str, gpu: Gpu, instance_type: str | None, max_h
     return Plan(name, offer, offers.find_image(account), lease.make_lease(offer, max_hours, time.time()), quota, owner)
 
 
+def check_free(account: Account, name: str) -> None:
+    """Raise UsageError if a cluster of this name lives here, or is remembered to live elsewhere and does."""
+    known = state.recall(name)
+    elsewhere = known and (known.cloud, known.region) != (account.cloud, account.region) and locate(name, dry_run=False)
+    if elsewhere or instances.find_clusters(account, name):
+        where = elsewhere[0].region if elsewhere else account.region
+        raise UsageError(
+            f"there is a cluster '{name}' already, in {where}",
+            f"gpujob run train.py, or: gpujob down {name}, or another name",
+        )
+
+
 def create(account: Account, planned: Plan, report: Report) -> Cluster:
     """Rent what was planned and return it once a job could run there; on any failure, Ctrl-C too, all of it is gone again."""
-    name = planned.name
-    state.forget(name)  # whatever it was, AWS no longer has it
+    name, token = planned.name, uuid.uuid4().hex[:24]
     try:
-        rent(account, planned, report)
+        rent(account, planned, token, report)
         cluster = wait_for_address(account, name, report)
         state.remember(cluster)
         prepare(account, cluster, report)
     except BaseException as error:
         with hold_interrupts():
-            report("giving back what this call created")
-            undo(account, name, error, report)
+            undo(account, name, token, error, report)
         raise
     return cluster
 
 
-def undo(account: Account, name: str, error: BaseException, report: Report) -> None:
-    """Remove what a failed `create` left, an instance included that shows up only after the call for it was broken off."""
+def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
+    """Remove what a failed `create` left, also what shows up only after the call for it was broken off.
+
+    The key pair is made first and removed last: unless it bears our token, nothing of this name is ours.
+    """
+    patience_s = 5 if isinstance(error, KeyboardInterrupt) else 0
     try:
-        if isinstance(error, KeyboardInterrupt) and not instances.find_clusters(account, name):
-            wait_until(lambda: instances.find_clusters(account, name), 5)
+        if not wait_until(lambda: network.find_key_token(account, name) == token, patience_s):
+            return
+        report("giving back what this call created")
+        wait_until(lambda: instances.find_clusters(account, name), patience_s)
         remove_cluster(account, name, report)
     except GpujobError as failure:
         error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
@@ -104,17 +114,20 @@ def undo(account: Account, name: str, error: BaseException, report: Report) -> N
     state.forget(name)
 
 
-def rent(account: Account, planned: Plan, report: Report) -> None:
+def rent(account: Account, planned: Plan, token: str, report: Report) -> None:
     """Create key pair, security group and instance, each tagged by the call that creates it."""
     name, offer = planned.name, planned.offer
-    tags = launch.make_tags(name, offer, planned.lease, planned.owner)
+    tags = launch.make_tags(name, offer, planned.lease, planned.owner) | {network.LAUNCH_TAG: token}
     report(f"renting {offer.instance_type} in {account.region}")
     vpc, subnets = network.find_subnets(account)
-    network.import_key(account, name, keys.make_key(state.key_file(name)), tags)
+    private_key, public_key = keys.make_key()
+    network.import_key(account, name, public_key, tags)
+    state.forget(name)  # what is remembered was of a cluster that is no more, now that the name is ours
+    state.write_private(state.key_file(name), private_key)
     group = network.open_to_caller(account, name, vpc, tags)
     request = launch.make_request(name, offer, planned.image, planned.lease, tags)
     places = {zone: subnets[zone] for zone in offer.zones if zone in subnets}
-    launch.launch(account, request, places, group, token=uuid.uuid4().hex[:24])
+    launch.launch(account, request, places, group, token)
 
 
 def wait_for_address(account: Account, name: str, report: Report) -> Cluster:

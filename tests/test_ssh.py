@@ -40,17 +40,6 @@ def test_a_console_without_the_whole_block_has_no_keys_yet(console):
     assert read_host_keys(console) == ()
 
 
-def test_a_private_key_is_its_owner_s_alone_and_never_replaced(tmp_path):
-    path = tmp_path / "id_ed25519"
-    public = make_key(path)
-    assert public.startswith("ssh-ed25519 ")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    before = path.read_bytes()
-    with pytest.raises(NodeError, match="private key"):
-        make_key(path)
-    assert path.read_bytes() == before
-
-
 @pytest.mark.parametrize(("port", "name"), [(22, "203.0.113.7"), (2201, "[203.0.113.7]:2201")])
 def test_pinned_keys_are_in_openssh_s_format(tmp_path, port, name):
     pin(tmp_path / "known_hosts", "203.0.113.7", port, ("ssh-ed25519 AAAA",))
@@ -69,7 +58,7 @@ def copy(rented: Laptop, tmp_path):
 def test_a_changed_host_key_is_refused_with_an_explanation(copy):
     known_hosts = copy.home / ".local/state/gpujob/clusters/shared/known_hosts"
     name = known_hosts.read_text().split()[0]
-    known_hosts.write_text(f"{name} {make_key(copy.home / 'other')}\n")
+    known_hosts.write_text(f"{name} {make_key()[1]}\n")
     jobs = copy.type("jobs")
     assert jobs.code == 1
     assert "shows another host key" in jobs.err
@@ -85,8 +74,7 @@ def test_a_host_key_that_was_never_pinned_is_refused(copy):
 
 def test_another_key_is_not_let_in(copy):
     key = copy.home / ".local/state/gpujob/clusters/shared/id_ed25519"
-    key.unlink()
-    make_key(key)
+    key.write_text(make_key()[0])
     jobs = copy.type("jobs")
     assert jobs.code == 1
     assert "does not accept this cluster's key" in jobs.err

@@ -5,12 +5,17 @@ import urllib.request
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from infra.ec2.account import Account, aws_errors
-from infra.errors import CloudError, NotFoundError
+from infra.errors import CloudError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
     from mypy_boto3_ec2.type_defs import IpPermissionTypeDef, TagSpecificationTypeDef
+
+# Which `up` made a thing, so that one that fails removes its own and nothing else.
+LAUNCH_TAG = "gpujob:launch"
 
 
 def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
@@ -70,10 +75,34 @@ def open_to_caller(account: Account, cluster: str, vpc: str, tags: Mapping[str, 
 
 
 def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
-    """Give AWS the public half of the cluster's key pair; AWS refuses if there is one of this name already."""
+    """Give AWS the public half of the cluster's key pair, which also takes the name: of two callers one gets it.
+
+    Raises UsageError if the name is taken.
+    """
+    name = resource_name(cluster)
     with aws_errors():
-        account.ec2.import_key_pair(
-            KeyName=resource_name(cluster),
-            PublicKeyMaterial=public_key.encode(),
-            TagSpecifications=[tag_specification("key-pair", tags)],
-        )
+        try:
+            account.ec2.import_key_pair(
+                KeyName=name,
+                PublicKeyMaterial=public_key.encode(),
+                TagSpecifications=[tag_specification("key-pair", tags)],
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "InvalidKeyPair.Duplicate":
+                raise
+            raise UsageError(
+                f"there is a key pair '{name}' already: another gpujob up is at work, or one was broken off",
+                f"wait, or: gpujob down {cluster}, or another name",
+            ) from error
+
+
+def find_key_token(account: Account, cluster: str) -> str | None:
+    """Return the token of the call that made the cluster's key pair; None where there is no key pair of ours."""
+    with aws_errors():
+        pairs = account.ec2.describe_key_pairs(
+            Filters=[
+                {"Name": "key-name", "Values": [resource_name(cluster)]},
+                {"Name": "tag-key", "Values": [LAUNCH_TAG]},
+            ]
+        )["KeyPairs"]
+    return next((tag["Value"] for pair in pairs for tag in pair["Tags"] if tag["Key"] == LAUNCH_TAG), None)

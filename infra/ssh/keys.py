@@ -6,7 +6,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from infra.errors import NodeError
 from infra.state import write_private
 
 # cloud-init writes the public host keys to the console between these lines, so that they can be checked before the first login:
@@ -15,16 +14,11 @@ BLOCK = re.compile("-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY 
 KEY = re.compile(r"^.*?((?:ssh-ed25519|ecdsa-sha2-nistp\d+|ssh-rsa) [A-Za-z0-9+/=]+)", re.MULTILINE)
 
 
-def make_key(private_file: Path) -> str:
-    """Write a new ed25519 private key, mode 0600, and return the public key as OpenSSH writes it.
-
-    Raises NodeError rather than replace a key that exists: it may be the only way into a machine that runs.
-    """
-    if private_file.exists():
-        raise NodeError(f"there is a private key at {private_file} already", "it belongs to a cluster: gpujob ls")
+def make_key() -> tuple[str, str]:
+    """Return a new ed25519 key pair, private and public, as OpenSSH writes them."""
     key = Ed25519PrivateKey.generate()
-    write_private(private_file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    return private.decode(), key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 def read_host_keys(console: str) -> tuple[str, ...]:

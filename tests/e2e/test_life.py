@@ -86,6 +86,39 @@ def test_a_name_that_is_taken_is_refused_and_the_cluster_is_unharmed(project):
     assert project.type("run", "--", "true").code == 0
 
 
+def test_of_two_ups_at_once_one_gets_the_name_and_the_other_harms_nothing(laptop):
+    laptop.type("check", "--dry-run")  # starts the local cloud
+    both = [laptop.start("up", "--dry-run") for _ in range(2)]
+    said = [process.communicate(timeout=60)[1].decode() for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    assert laptop.type("run", "--", "true").code == 0
+    assert laptop.type("down").code == 0
+    assert remains(laptop) == []
+
+
+def test_what_a_killed_up_left_is_named_and_down_removes_it(laptop):
+    laptop.type("check", "--dry-run")
+    process = laptop.start("up", "--dry-run", bufsize=0)
+    while b"waiting for the machine" not in process.stderr.readline():
+        pass
+    process.kill()
+    process.communicate()
+    assert remains(laptop) != []
+    down = laptop.type("down")
+    assert down.code == 0, down.said
+    assert remains(laptop) == []
+    assert laptop.type("up", "--dry-run").code == 0
+
+
+def test_a_name_in_use_in_another_region_is_taken(laptop):
+    assert laptop.type("up", "--dry-run", "--region", "us-west-2").code == 0
+    again = laptop.type("up", "--dry-run", "--region", "us-east-1")
+    assert again.code == 2
+    assert "already, in us-west-2" in again.err
+    assert laptop.type("run", "--", "true").code == 0
+    assert laptop.type("down").code == 0
+
+
 def test_a_killed_local_cloud_is_told_everywhere_and_a_new_one_serves_the_same_name(laptop):
     laptop.write("train.py", SCRIPT)
     assert laptop.type("up", "--dry-run").code == 0
