@@ -85,21 +85,31 @@ def run_job(cluster: "Cluster", project: "Project", command: tuple[str, ...], de
         if detach:
             show.say(next_commands(cluster, number))
             return 0
-        job = follow(cluster, connection, number)
-        show.say(f"job {number} {show.ending(job)}")
+        job = follow_job(cluster, connection, number)
         bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
 
 
-def follow(cluster: "Cluster", connection: "Connection", number: int) -> "Job":
-    """Print the job's output until it is over; Ctrl-C leaves it running and says how to take it up again."""
+def follow_job(cluster: "Cluster", connection: "Connection", number: int) -> "Job":
+    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again."""
     from infra import runs
 
+    last = b"\n"
+
+    def pass_on(chunk: bytes) -> None:
+        nonlocal last
+        write(chunk)
+        last = chunk[-1:]
+
     try:
-        return runs.follow(cluster, connection, number, write, show.say)
+        job = runs.follow(cluster, connection, number, pass_on, show.say)
     except KeyboardInterrupt:
         show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
         sys.exit(130)
+    if last != b"\n" and sys.stdout.isatty():
+        show.say()
+    show.say(f"job {number} {show.ending(job)}")
+    return job
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
@@ -170,8 +180,7 @@ def logs(job: int | None, follow: bool, cluster: str | None) -> None:
     with connecting as connection:
         number = client.find_job(connection, job).number
         if follow:
-            ended = runs.follow(found, connection, number, write, show.say)
-            show.say(f"job {number} {show.ending(ended)}")
+            follow_job(found, connection, number)
         else:
             runs.print_log(connection, number, write)
 

@@ -12,7 +12,17 @@ from infra.clouds import find_local, open_all, open_cloud
 from infra.ec2 import instances, launch, lease, network, offers
 from infra.ec2.account import Account, aws_errors
 from infra.ec2.removal import find_remains, remove_cluster
-from infra.errors import CloudError, GoneError, GpujobError, NodeError, NotFoundError, QuotaError, UsageError
+from infra.errors import (
+    CapacityError,
+    CloudError,
+    GoneError,
+    GpujobError,
+    NodeError,
+    NotFoundError,
+    PermissionsError,
+    QuotaError,
+    UsageError,
+)
 from infra.interrupts import hold_interrupts
 from infra.model import Cluster, Gpu, Image, Lease, Offer
 from infra.node import client
@@ -101,7 +111,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 
     The key pair is made first and removed last: unless it bears our token, nothing of this name is ours.
     """
-    patience_s = 5 if isinstance(error, KeyboardInterrupt) else 0
+    # AWS shows what it has just made a little late; after a plain refusal there is nothing to wait for.
+    patience_s = 0 if isinstance(error, (CapacityError, PermissionsError, QuotaError)) else 5
     try:
         if not wait_until(lambda: network.find_key_token(account, name) == token, patience_s):
             return

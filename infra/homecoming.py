@@ -50,7 +50,7 @@ def fetch(
     before = read_hashes(folder)
     files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
     missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
-    arrived = carry.receive(connection, number, missing, report) if missing else ()
+    arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
     for output in outputs:
         if output.link is not None:
             make_link(output, place_for(output, folder, {}), folder)

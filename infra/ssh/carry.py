@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -14,7 +14,6 @@ from fabric import Connection
 
 from infra.errors import NodeError, ProjectError
 from infra.model import Output
-from infra.node.client import agent_argv
 from infra.project import Project
 from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel
 
@@ -50,15 +49,16 @@ def add(archive: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def receive(
-    connection: Connection, number: int, places: Mapping[Output, Path], report: Callable[[int], None]
+    connection: Connection, sender: Sequence[str], places: Mapping[Output, Path], report: Callable[[int], None]
 ) -> tuple[Output, ...]:
-    """Bring these outputs of a job to their places, each verified before it takes its name; return those that arrived whole.
+    """Bring these outputs to their places, each verified before it takes its name; return those that arrived whole.
 
-    What the node sends is not trusted: a member that was not asked for is skipped, and only `places` are written to.
+    `sender` is the command that takes a JSON list of paths and answers with a tar of those files. What it sends is not
+    trusted: a member that was not asked for is skipped, and only `places` are written to.
     """
     wanted = {output.path: output for output in places}
     arrived = []
-    with open_channel(connection, agent_argv("send", str(number))) as channel:
+    with open_channel(connection, sender) as channel:
         channel.sendall(json.dumps(list(wanted)).encode())
         channel.shutdown_write()
         source = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
@@ -70,12 +70,10 @@ def receive(
                     if output and content and write_verified(content, output, places[output], report):
                         arrived.append(output)
         except tarfile.TarError as error:
-            raise DroppedError(
-                f"the outputs of job {number} did not arrive whole: {error}", f"gpujob fetch {number}"
-            ) from error
+            raise DroppedError(f"the outputs did not arrive whole: {error}", "gpujob fetch") from error
         if exit_status(channel):
             reason = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
-            raise NodeError(f"the outputs of job {number} could not be sent: {reason}", f"gpujob fetch {number}")
+            raise NodeError(f"the outputs could not be sent: {reason}", "gpujob fetch")
     return tuple(arrived)
 
 

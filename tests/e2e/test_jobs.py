@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 
@@ -270,6 +271,7 @@ def test_jobs_as_json_tells_each(project):
     assert (job["state"], job["exit_code"], job["fetched"]) == ("failed", 1, True)
 
 
+@pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh program here")
 def test_ssh_logs_in_with_the_pinned_key(project):
     answer = project.type("ssh", "shared", "--", "echo", "a b", "$HOME")
     assert answer.code == 0, answer.said
