@@ -1,5 +1,6 @@
 """Options that many commands share; each has its GPUJOB_... variable."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,22 @@ def parse_gpu(value: str) -> Gpu:
     if not name or not (count or "1").isdecimal() or int(count or 1) < 1:
         raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, as in A10G or H100:8")
     return Gpu(name, int(count or 1))
+
+
+def parse_duration(value: str) -> float:
+    """Return the seconds that 90s, 30m, 1h30m or 2d stand for; a bare number is seconds."""
+    found = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", value.strip().lower())
+    try:
+        seconds = (
+            sum(float(n or 0) * unit for n, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+            if found
+            else 0
+        )
+    except ValueError:
+        seconds = 0
+    if seconds <= 0:
+        raise click.BadParameter(f"'{value}' is no length of time, as in 90s, 30m, 1h30m or 2d")
+    return seconds
 
 
 class SplitCommand(click.Command):

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import show
-from cli.options import SplitCommand, cluster_option, here, json_option, option
+from cli.options import SplitCommand, cluster_option, here, json_option, option, parse_duration
 from infra.errors import NodeError, UsageError
+from infra.model import Request
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -26,10 +27,24 @@ if TYPE_CHECKING:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
 @option("--detach", "-d", is_flag=True, help="Start it and return at once.")
+@option("--name", default="", help="A word to tell the job by.")
+@click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
+@option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
+@option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
+@option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
 @cluster_option
 @click.pass_context
 def run(
-    context: click.Context, script: str | None, args: tuple[str, ...], module: bool, detach: bool, cluster: str | None
+    context: click.Context,
+    /,
+    script: str | None,
+    args: tuple[str, ...],
+    module: bool,
+    detach: bool,
+    cluster: str | None,
+    env: tuple[str, ...],
+    env_file: Path | None,
+    **wishes: Any,
 ) -> None:
     """Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
 
@@ -38,14 +53,29 @@ def run(
     gpujob run -m package.module --epochs 3
     gpujob run -- any command at all
 
-    Closing the laptop or Ctrl-C does not stop the job: gpujob logs -f takes it up again.
+    Jobs wait for one another in line unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does
+    not stop a job: gpujob logs -f takes it up again.
     """  # noqa: D301  click reads the backspace
     from infra import clusters
     from infra.project import read_project
 
     project = read_project(here())
     command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-    sys.exit(run_job(clusters.find(cluster, project.root), project, command, detach))
+    request = Request(command, env=read_variables(env, env_file), **wishes)
+    sys.exit(run_job(clusters.find(cluster, project.root), project, request, detach))
+
+
+def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
+    """Return the variables of a .env file, and over them those given as NAME=VALUE; raises UsageError for what is neither."""
+    from dotenv import dotenv_values
+
+    variables = {name: value or "" for name, value in (dotenv_values(file) if file else {}).items()}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"'{pair}' is not NAME=VALUE", "gpujob run --env NAME=VALUE train.py")
+        variables[name] = value
+    return variables
 
 
 def make_command(project: "Project", script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
@@ -71,7 +101,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     return (interpreter, Path(script).as_posix(), *args)
 
 
-def run_job(cluster: "Cluster", project: "Project", command: tuple[str, ...], detach: bool) -> int:
+def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bool) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
 
@@ -79,9 +109,11 @@ def run_job(cluster: "Cluster", project: "Project", command: tuple[str, ...], de
         show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
     with runs.reach(cluster) as connection:
         with show.transfer("sending", project.size_bytes) as sent:
-            number = runs.submit(connection, cluster, project, command, sent)
+            number, ahead = runs.submit(connection, cluster, project, request, sent)
         sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
-        show.say(f"job {number} on '{cluster.name}': {shlex.join(command)} ({sizes} sent)")
+        show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes} sent)")
+        if ahead:
+            show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
         if detach:
             show.say(next_commands(cluster, number))
             return 0

@@ -132,17 +132,19 @@ def ending(job: "Job") -> str:
     """Return how a job stands, in a few words."""
     took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
     code = "" if job.exit_code in (None, 0) else f" with exit code {job.exit_code}"
-    return f"{job.state}{code}{took}"
+    reason = f": {job.reason}" if job.reason else ""
+    return f"{job.state}{code}{took}{reason}"
 
 
 def job_row(job: "Job") -> dict[str, str]:
     """Return a job as a row of a listing."""
-    lasted = job.seconds if job.over else time.time() - (job.started_at or job.submitted_at)
+    lasted = job.seconds if job.over or not job.started_at else time.time() - job.started_at
     return {
         "job": str(job.number),
+        "name": job.name,
         "state": job.state,
         "exit": "" if job.exit_code is None else str(job.exit_code),
-        "started": clock(job.started_at or job.submitted_at),
+        "started": clock(job.started_at) if job.started_at else "",
         "took": "" if lasted is None else duration(max(lasted, 0)),
         "home": "yes" if job.fetched else "no",
         "command": shlex.join(job.command),

@@ -82,6 +82,11 @@ class Cluster:
     owner: str
 
     @property
+    def gpu_count(self) -> int:
+        """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
+        return int(self.gpu.partition(":")[2] or 1)
+
+    @property
     def node(self) -> Node:
         """The node that jobs run on."""
         return self.nodes[0]
@@ -96,7 +101,19 @@ class Cluster:
         return cls(**{**data, "nodes": tuple(Node(**node) for node in data["nodes"])})
 
 
-JobState = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks to run, and how."""
+
+    command: tuple[str, ...]
+    name: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    gpus: int | None = None
+    """How many GPUs it gets to itself; None for all of the node's."""
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +121,12 @@ class Job:
     """One run of one command on a cluster, as the agent tells it."""
 
     number: int
+    name: str
     command: tuple[str, ...]
     state: JobState
+    reason: str
+    """What ended it, if it was neither itself nor a cancel."""
+    gpus: tuple[int, ...]
     exit_code: int | None
     """128 + the signal's number where a signal ended the job; None while it runs or when nobody saw it end."""
     submitted_at: float
@@ -122,7 +143,7 @@ class Job:
     @property
     def over(self) -> bool:
         """Whether it will never write again."""
-        return self.state != "running"
+        return self.state not in ("queued", "running")
 
     @property
     def seconds(self) -> float | None:

@@ -1,8 +1,9 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from fabric import Connection
 
 from infra import state
 from infra.clusters import explain_silence
-from infra.model import Cluster, Job
+from infra.errors import UsageError
+from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import Project, read_commit
 from infra.ssh import carry
@@ -31,11 +33,22 @@ def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
         raise explain_silence(cluster, error) from error
 
 
-def submit(connection: Connection, cluster: Cluster, project: Project, command: Sequence[str], report: Progress) -> int:
-    """Carry the project to the node and start the command there; return the job's number."""
+def submit(
+    connection: Connection, cluster: Cluster, project: Project, request: Request, report: Progress
+) -> tuple[int, int]:
+    """Carry the project to the node and queue the job there; return its number and how many jobs are ahead of it.
+
+    Raises UsageError if it asks for more GPUs than the node has.
+    """
+    if request.gpus is not None and request.gpus > cluster.gpu_count:
+        raise UsageError(
+            f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
+            f"--gpus {cluster.gpu_count}",
+        )
     header = {
+        **asdict(request),
         "token": uuid.uuid4().hex,
-        "command": list(command),
+        "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "files": len(project.files),
         "after": last_number(project.runs, cluster.name),

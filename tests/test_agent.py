@@ -51,21 +51,34 @@ class Node:
         assert process.returncode == 0, err
         return out
 
-    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None) -> int:
-        return json.loads(self.ask("submit", stdin=request(command, token, files or {})))["job"]
+    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **wishes: object) -> int:
+        return json.loads(self.ask("submit", stdin=request(command, token, files or {}, **wishes)))["job"]
 
     def record(self, number: int) -> dict:
         return json.loads(self.ask("jobs", str(number)))[0]
 
     def wait(self, number: int) -> dict:
-        wait_for(lambda: self.record(number)["state"] != "running", "end of the job")
+        wait_for(lambda: self.record(number)["state"] not in ("queued", "running"), "end of the job")
         return self.record(number)
 
 
-def request(command: tuple[str, ...], token: str, files: dict[str, bytes], count: int | None = None) -> bytes:
+def request(
+    command: tuple[str, ...],
+    token: str,
+    files: dict[str, bytes],
+    count: int | None = None,
+    gpus: int | None = 0,
+    slots: int = 1,
+    time_limit_s: float | None = None,
+) -> bytes:
     header = {
         "token": token,
         "command": command,
+        "name": "",
+        "env": {},
+        "gpus": gpus,
+        "slots": slots,
+        "time_limit_s": time_limit_s,
         "workdir": ".",
         "files": len(files) if count is None else count,
         "after": 0,
@@ -127,6 +140,7 @@ def test_a_project_with_a_file_too_few_starts_no_job(node):
 
 def test_a_job_whose_supervisor_was_killed_is_interrupted_and_never_succeeded(node):
     number = node.submit("sleep", "600")
+    wait_for(lambda: node.record(number)["state"] == "running", "start")
     state = node.home / f".gpujob/jobs/{number}/state.json"
     wait_for(state.exists, "supervisor")
     supervisor = psutil.Process(json.loads(state.read_text())["supervisor"])
@@ -144,6 +158,55 @@ def test_a_job_that_ignores_sigterm_is_killed_all_the_same(node):
     wait_for(lambda: node.record(number)["log_bytes"], "output")
     record = json.loads(node.ask("cancel", str(number)))
     assert (record["state"], record["exit_code"]) == ("cancelled", 128 + signal.SIGKILL)
+
+
+def test_jobs_take_turns_in_order_and_those_that_fit_run_side_by_side(node):
+    first, second = (node.submit("sleep", "600", token=t, gpus=1, slots=2) for t in "ab")
+    both, last = node.submit("true", token="c", gpus=None, slots=2), node.submit("true", token="d", gpus=0, slots=2)
+    wait_for(lambda: node.record(second)["state"] == "running", "second job")
+    assert [node.record(n)["gpus"] for n in (first, second)] == [[0], [1]]
+    assert [node.record(n)["state"] for n in (both, last)] == ["queued", "queued"]
+    node.ask("cancel", str(first))
+    assert node.record(both)["state"] == "queued"
+    node.ask("cancel", str(second))
+    assert node.wait(both)["gpus"] == [0, 1]
+    assert node.wait(last)["started_at"] >= node.record(both)["started_at"]
+
+
+def test_a_job_sees_the_gpus_that_it_got_and_its_variables(node):
+    number = node.submit("sh", "-c", "echo $CUDA_VISIBLE_DEVICES", gpus=2, slots=4)
+    node.wait(number)
+    assert node.ask("logs", str(number), "0") == b"0,1\n"
+
+
+def test_a_queued_job_can_be_cancelled_and_the_line_moves_on(node):
+    first, second, third = (node.submit("sleep", "600", token=t, gpus=None) for t in "abc")
+    wait_for(lambda: node.record(first)["state"] == "running", "first job")
+    record = json.loads(node.ask("cancel", str(second)))
+    assert (record["state"], record["started_at"]) == ("cancelled", None)
+    assert node.record(third)["state"] == "queued"
+    node.ask("cancel", str(first))
+    wait_for(lambda: node.record(third)["state"] == "running", "third job")
+    node.ask("cancel", str(third))
+
+
+def test_a_killed_supervisor_in_the_line_holds_nobody_up(node):
+    first, second, third = (node.submit("sleep", "600", token=t, gpus=None) for t in "abc")
+    state = node.home / f".gpujob/jobs/{second}/state.json"
+    wait_for(state.exists, "supervisor")
+    os.kill(json.loads(state.read_text())["supervisor"], signal.SIGKILL)
+    wait_for(lambda: node.record(second)["state"] == "interrupted", "verdict")
+    assert node.record(third)["state"] == "queued"
+    node.ask("cancel", str(first))
+    wait_for(lambda: node.record(third)["state"] == "running", "third job")
+    node.ask("cancel", str(third))
+
+
+def test_a_time_limit_ends_a_job_and_is_told(node):
+    number = node.submit("sleep", "600", time_limit_s=0.2)
+    record = node.wait(number)
+    assert (record["state"], record["exit_code"]) == ("failed", 128 + signal.SIGTERM)
+    assert record["reason"] == "its time limit of 0.2 s was reached"
 
 
 def test_a_follower_that_hangs_up_leaves_no_process(node):

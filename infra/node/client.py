@@ -75,15 +75,16 @@ def agent_argv(*arguments: str) -> list[str]:
     return ["python3", pack_agent()[0], *arguments]
 
 
-def submit(connection: Connection, header: Mapping[str, Any], pack: Callable[[BinaryIO], None]) -> int:
-    """Start a job: its header, then what `pack` writes; return the job's number."""
+def submit(connection: Connection, header: Mapping[str, Any], pack: Callable[[BinaryIO], None]) -> tuple[int, int]:
+    """Hand in a job: its header, then what `pack` writes; return its number and how many jobs are ahead of it."""
 
     def feed(stdin: BinaryIO) -> None:
         stdin.write(json.dumps(header).encode() + b"\n")
         pack(stdin)
         stdin.flush()
 
-    return int(call(connection, "submit", feed=feed)["job"])
+    answer = call(connection, "submit", feed=feed)
+    return int(answer["job"]), int(answer["ahead"])
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:
@@ -133,6 +134,6 @@ def probe(connection: Connection) -> dict[str, Any]:
 def make_job(record: Mapping[str, Any]) -> Job:
     """Return the job that the agent's record tells of."""
     try:
-        return Job(**{**record, "command": tuple(record["command"])})
+        return Job(**{**record, "command": tuple(record["command"]), "gpus": tuple(record["gpus"])})
     except (TypeError, KeyError) as error:
         raise NodeError(f"the agent answered nonsense: {record!r}"[:300]) from error

@@ -24,6 +24,24 @@ def test_run_exits_with_the_job_s_code(project, code):
     assert project.type("run", "end.py").code == code
 
 
+def test_variables_reach_the_job_and_the_nearer_ones_win(project):
+    project.write("job.env", "ONE=file\nTWO='of file'\n")
+    project.write("show.py", "import os; print(os.environ['ONE'], os.environ['TWO'], os.environ['THREE'])")
+    run = project.type("run", "--env-file", "job.env", "--env", "ONE=given", "-e", "THREE=a=b c", "show.py")
+    assert run.out == "given of file a=b c\n"
+
+
+def test_a_time_limit_is_told(project):
+    run = project.type("run", "--time-limit", "0.2s", "--", "sleep", "600")
+    assert run.code == 143
+    assert "its time limit of 0.2 s was reached" in run.err
+
+
+def test_a_named_job_is_listed_by_its_name(project):
+    assert project.type("run", "--name", "best-one", "--", "true").code == 0
+    assert "best-one" in project.type("jobs").out
+
+
 def test_a_job_ended_by_sigkill_counts_as_137(project):
     project.write("end.py", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     run = project.type("run", "end.py")

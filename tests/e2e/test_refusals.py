@@ -83,6 +83,19 @@ def test_a_script_of_no_known_kind(project):
     refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
 
 
+def test_more_gpus_than_the_machine_has(project):
+    refuses(project.type("run", "--gpus", "2", "--", "true"), 2, "asks for 2 GPUs, 'shared' has 1", "--gpus 1")
+
+
+def test_a_variable_without_a_value(project):
+    refuses(project.type("run", "--env", "NAME", "--", "true"), 2, "'NAME' is not NAME=VALUE")
+
+
+@pytest.mark.parametrize("time", ["soon", "0s", "-1h", "1.2.3h", ""])
+def test_a_time_limit_that_is_none(project, time):
+    refuses(project.type("run", "--time-limit", time, "--", "true"), 2, "no length of time")
+
+
 def test_nothing_to_run(project):
     refuses(project.type("run"), 2, "what should run?")
 

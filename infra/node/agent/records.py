@@ -78,7 +78,10 @@ def record_of(number: str | int) -> dict[str, Any]:
     return {
         "number": int(number),
         "command": job["command"],
+        "name": job["name"],
         "state": state_name(state, supervised),
+        "reason": state.get("reason", ""),
+        "gpus": state.get("gpus", []),
         "exit_code": state.get("exit_code"),
         "submitted_at": job["submitted_at"],
         "started_at": state.get("started_at"),
@@ -93,7 +96,9 @@ def record_of(number: str | int) -> dict[str, Any]:
 def state_name(state: dict[str, Any], supervised: bool) -> str:
     """Return the one word for how a job stands; nobody saw an interrupted one end."""
     if "ended_at" not in state:
-        return "running" if supervised else "interrupted"
+        if not supervised:
+            return "interrupted"
+        return "running" if "started_at" in state else "queued"
     if state["cancelled"]:
         return "cancelled"
-    return "succeeded" if state["exit_code"] == 0 else "failed"
+    return "succeeded" if state["exit_code"] == 0 and not state["reason"] else "failed"

@@ -17,6 +17,9 @@ from typing import Any
 from .machine import base_python
 from .outputs import stamp_of
 from .records import CHUNK_BYTES, HOME, JOBS, AgentError, numbers, read_json, write_json
+from .turns import count_ahead
+
+KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "source")
 
 
 def submit() -> dict[str, int]:
@@ -28,7 +31,7 @@ def submit() -> dict[str, int]:
     try:
         (staging / "work").mkdir(parents=True)
         write_json(staging / "manifest.json", unpack(stdin, staging / "work", asked["files"]))
-        job = {key: asked[key] for key in ("token", "command", "workdir", "source")}
+        job = {key: asked[key] for key in KEPT}
         write_json(staging / "job.json", {**job, "submitted_at": time.time(), "python": base_python()})
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -38,7 +41,7 @@ def submit() -> dict[str, int]:
                 start(staging, number)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return {"job": number}
+    return {"job": number, "ahead": count_ahead(number)}
 
 
 def find_token(token: str) -> int | None:
@@ -51,15 +54,17 @@ def find_token(token: str) -> int | None:
 
 def start(staging: Path, number: int) -> None:
     """Give the unpacked job its number and its supervisor, which holds the lock from the first moment on."""
-    with (staging / "lock").open("ab") as lock, (HOME / "agent.log").open("ab") as complaints:
+    opened = [(staging / "lock").open("ab"), (staging / "queued").open("ab")]
+    with opened[0] as lock, opened[1] as queued, (HOME / "agent.log").open("ab") as complaints:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(queued, fcntl.LOCK_EX)
         staging.rename(JOBS / str(number))
         subprocess.Popen(
-            [sys.executable, sys.argv[0], "supervise", str(number)],
+            [sys.executable, sys.argv[0], "supervise", str(number), str(queued.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=complaints,
             stderr=complaints,
-            pass_fds=[lock.fileno()],
+            pass_fds=[lock.fileno(), queued.fileno()],
             start_new_session=True,
         )
 

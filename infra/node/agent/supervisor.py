@@ -7,35 +7,70 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from .processes import GRACE_S, adopt_orphans, end_descendants, reap, tell
 from .records import HOME, folder_of, is_supervised, read_json, record_of, write_json
+from .turns import wait_turn
 
 
-def supervise(number: str) -> None:
-    """Run the job in a session of its own, record how it ended, and leave none of its processes behind."""
+class CancelledError(Exception):
+    """Somebody cancelled the job before its turn came."""
+
+
+def supervise(number: str, queued: str) -> None:
+    """Wait for the job's turn, run it in a session of its own, record how it ended, leave none of its processes behind."""
     folder = folder_of(number)
+    job = read_json(folder / "job.json")
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
-    state: dict[str, Any] = {"supervisor": os.getpid(), "started_at": time.time()}
-    # Written before the job starts, so that a cancel that comes this early finds whom to tell.
+    state: dict[str, Any] = {"supervisor": os.getpid()}
+    # Written before anything else, so that a cancel that comes this early finds whom to tell.
     write_json(folder / "state.json", state)
-    with (folder / "log").open("ab") as log:
-        code, cancelled = run(read_json(folder / "job.json"), number, folder / "work", log)
-    state.update(ended_at=time.time(), exit_code=code, cancelled=cancelled)
+    try:
+        state["gpus"] = wait_turn_or_cancel(int(number), job)
+        state["started_at"] = time.time()
+        write_json(folder / "state.json", state)
+        os.close(int(queued))
+        with (folder / "log").open("ab") as log:
+            ending = run(job, environment(job, number, folder / "work", state["gpus"]), folder / "work", log)
+    except CancelledError:
+        ending = Ending(128 + signal.SIGTERM, cancelled=True)
+    state.update(ended_at=time.time(), **ending._asdict())
     end_descendants({})
     write_json(folder / "state.json", state)
 
 
-def run(job: dict[str, Any], number: str, work: Path, log: BinaryIO) -> tuple[int, bool]:
-    """Run the job's command to its end; return its exit code and whether it was cancelled."""
+def wait_turn_or_cancel(number: int, job: dict[str, Any]) -> list[int]:
+    """Return the GPUs that the job gets when its turn has come; raises CancelledError if it is cancelled before."""
+
+    def give_up(*_: Any) -> None:
+        raise CancelledError
+
+    signal.signal(signal.SIGTERM, give_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        return wait_turn(number, job["slots"] if job["gpus"] is None else job["gpus"], job["slots"])
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+class Ending(NamedTuple):
+    """How a job ended: its exit code, whether somebody cancelled it, and what ended it if it was neither."""
+
+    exit_code: int
+    cancelled: bool = False
+    reason: str = ""
+
+
+def run(job: dict[str, Any], variables: dict[str, str], work: Path, log: BinaryIO) -> Ending:
+    """Run the job's command to its end, at most for its time limit."""
     program, *arguments = job["command"]
     try:
         process = subprocess.Popen(
             [job["python"] if program == "python" else program, *arguments],
             cwd=work / job["workdir"],
-            env=environment(job, number, work),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -44,17 +79,28 @@ def run(job: dict[str, Any], number: str, work: Path, log: BinaryIO) -> tuple[in
         )
     except OSError as error:
         log.write(f"gpujob: cannot run {program}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
-        return (127 if isinstance(error, FileNotFoundError) else 126), False
+        return Ending(127 if isinstance(error, FileNotFoundError) else 126)
+    return wait(process, job["time_limit_s"])
+
+
+def wait(process: subprocess.Popen[bytes], time_limit_s: float | None) -> Ending:
+    """Wait until the job's process has ended, by itself, by a cancel (SIGTERM to this process), or by its time limit."""
     ended: dict[int, int] = {}
-    cancelled = False
+    deadline = time.monotonic() + time_limit_s if time_limit_s else None
+    cancelled, reason = False, ""
     while process.pid not in ended:
+        left_s = max(deadline - time.monotonic(), 0) if deadline else 1e6
         # Both signals are blocked, so that one which comes between the look and the wait is not lost.
-        if signal.sigwaitinfo({signal.SIGCHLD, signal.SIGTERM}).si_signo == signal.SIGTERM:
-            cancelled = True
+        caught = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, left_s)
+        if caught is None or caught.si_signo == signal.SIGTERM:
+            cancelled, reason = (
+                caught is not None,
+                "" if caught else f"its time limit of {time_limit_s:g} s was reached",
+            )
             end_descendants(ended)
         reap(ended)
     process.returncode = ended[process.pid]
-    return process.returncode, cancelled
+    return Ending(process.returncode, cancelled, reason)
 
 
 def unblock_signals() -> None:
@@ -62,17 +108,19 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def environment(job: dict[str, Any], number: str, work: Path) -> dict[str, str]:
-    """Return the job's environment: the login's, and ours."""
+def environment(job: dict[str, Any], number: str, work: Path, gpus: list[int]) -> dict[str, str]:
+    """Return the job's environment: the login's, the person's, and ours."""
     outputs = work / job["workdir"] / "outputs"
     outputs.mkdir(parents=True, exist_ok=True)
     return {
         **os.environ,
-        "GPUJOB_JOB": number,
-        "GPUJOB_OUTPUTS": str(outputs),
         "PATH": os.path.dirname(job["python"]) + os.pathsep + os.environ.get("PATH", os.defpath),  # noqa: PTH120
         "PYTHONUNBUFFERED": "1",
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+        **job["env"],
+        "GPUJOB_JOB": number,
+        "GPUJOB_OUTPUTS": str(outputs),
     }
 
 

@@ -1,0 +1,44 @@
+"""Whose turn it is: jobs start in the order of their numbers, each when enough GPUs are free.
+
+There is no scheduler that could die: each job's supervisor waits for itself. A supervisor holds its job's `queued` lock until
+the job's turn has come, so waiting for all earlier ones of these locks is waiting in line; the kernel drops a dead one's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+
+from .records import JOBS, folder_of, is_supervised, numbers, read_json
+
+POLL_S = 0.05
+
+
+def wait_turn(number: int, wanted: int, slots: int) -> list[int]:
+    """Return the GPUs that a job gets, once every earlier job has left the queue and `wanted` of `slots` are free."""
+    for earlier in numbers():
+        if earlier < number:
+            with contextlib.suppress(FileNotFoundError), (JOBS / str(earlier) / "queued").open("rb") as queued:
+                fcntl.flock(queued, fcntl.LOCK_SH)
+    while True:
+        # Only the head of the queue gets here, so what is free now is not taken by another meanwhile.
+        free = sorted(set(range(slots)) - used_gpus(number))
+        if len(free) >= wanted:
+            return free[:wanted]
+        time.sleep(POLL_S)
+
+
+def used_gpus(number: int) -> set[int]:
+    """Return the GPUs of the earlier jobs that still run."""
+    used: set[int] = set()
+    for earlier in numbers():
+        gpus = earlier < number and read_json(folder_of(earlier) / "state.json", {}).get("gpus")
+        if gpus and is_supervised(folder_of(earlier)):
+            used.update(gpus)
+    return used
+
+
+def count_ahead(number: int) -> int:
+    """Return how many earlier jobs are not over yet."""
+    return sum(is_supervised(folder_of(earlier)) for earlier in numbers() if earlier < number)
