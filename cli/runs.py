@@ -91,7 +91,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
         raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
     if not path.resolve().is_relative_to(project.root):
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
-    if path.relative_to(project.root).as_posix() not in project.files:
+    if path.relative_to(project.root).as_posix() not in {file.path for file in project.files}:
         raise UsageError(
             f"'{script}' would not be sent: git ignores it, or it looks like a secret", f"git check-ignore -v {script}"
         )
@@ -108,10 +108,12 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bo
     if project.left_out:
         show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
     with runs.reach(cluster) as connection:
-        with show.transfer("sending", project.size_bytes) as sent:
+        with show.transfer("sending") as sent:
             number, ahead = runs.submit(connection, cluster, project, request, sent)
         sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
-        show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes} sent)")
+        show.say(
+            f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
+        )
         if ahead:
             show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
         if detach:

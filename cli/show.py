@@ -74,19 +74,32 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: bar.reset(task, description=text)
 
 
+class Counter:
+    """What counts bytes that were carried, and shows them."""
+
+    def __init__(self, advance: Callable[[int], object]) -> None:
+        self.total = 0
+        self.advance = advance
+
+    def __call__(self, count: int) -> None:
+        """Count some more."""
+        self.total += count
+        self.advance(count)
+
+
 @contextmanager
-def transfer(what: str, total_bytes: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Yield what counts bytes: a progress bar on a terminal, nothing elsewhere."""
+def transfer(what: str) -> Iterator[Counter]:
+    """Yield what counts bytes: shown as they go on a terminal, not elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield Counter(lambda _: None)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total_bytes)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task(what, total=None)
+        yield Counter(lambda count: bar.advance(task, count))
 
 
 def usd(amount: float) -> str:

@@ -1,6 +1,7 @@
 """The project: which folder it is, which of its files travel, and what git knows of it."""
 
 import fnmatch
+import hashlib
 import os
 import re
 import stat
@@ -41,16 +42,33 @@ CACHES = (
 
 
 @dataclass(frozen=True)
+class File:
+    """A file or symbolic link that travels; the path is relative to the project's root."""
+
+    path: str
+    sha256: str
+    """Empty for a link."""
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link: str | None = None
+
+
+@dataclass(frozen=True)
 class Project:
-    """A folder of code and what is to be carried of it; paths are relative to the root."""
+    """A folder of code and what is to be carried of it."""
 
     root: Path
     workdir: str
     """Where in the project the person stands: "." or a subfolder."""
-    files: tuple[str, ...]
+    files: tuple[File, ...]
     left_out: tuple[str, ...]
     """Secrets, and links that point outside: named to the person, never carried."""
-    size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How much all of it is."""
+        return sum(file.size_bytes for file in self.files)
 
     @property
     def runs(self) -> Path:
@@ -68,10 +86,23 @@ def read_project(here: Path) -> Project:
     return Project(
         root=root,
         workdir=here.relative_to(root).as_posix(),
-        files=tuple(kept),
+        files=tuple(read_file(root, name) for name in kept),
         left_out=tuple(sorted(set(listed) - set(kept))),
-        size_bytes=sum((root / name).lstat().st_size for name in kept),
     )
+
+
+def read_file(root: Path, name: str) -> File:
+    """Return what a file is and holds; raises ProjectError if it cannot be read."""
+    path = root / name
+    try:
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            return File(name, "", 0, 0o777, info.st_mtime_ns, link=str(path.readlink()))
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise ProjectError(f"{name} cannot be read: {error.strerror}", "mend it, or add it to .gitignore") from error
+    return File(name, digest, info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
 
 
 def find_root(here: Path) -> Path:

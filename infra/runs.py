@@ -1,11 +1,11 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from fabric import Connection
 
@@ -50,7 +50,7 @@ def submit(
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
-        "files": len(project.files),
+        "files": [asdict(file) for file in project.files],
         "after": last_number(project.runs, cluster.name),
         "source": {
             "project": str(project.root),
@@ -59,7 +59,17 @@ def submit(
             **read_commit(project.root),
         },
     }
-    return client.submit(connection, header, partial(carry.pack, project, report=report))
+    by_hash = {file.sha256: file for file in project.files}
+
+    def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
+        carry.pack(project.root, [by_hash[sha256] for sha256 in missing if sha256 in by_hash], stream, report)
+
+    try:
+        return client.submit(connection, header, pack)
+    except DroppedError:
+        # The token makes it one job, whether or not the first attempt arrived.
+        with reach(cluster, patience_s=60) as again:
+            return client.submit(again, header, pack)
 
 
 def last_number(runs: Path, cluster: str) -> int:

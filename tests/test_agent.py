@@ -1,6 +1,8 @@
 """The agent by itself: packed as it travels, run by the oldest Python it must know, talked to over pipes."""
 
+import base64
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +55,8 @@ class Node:
         return out
 
     def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **wishes: object) -> int:
-        return json.loads(self.ask("submit", stdin=request(command, token, files or {}, **wishes)))["job"]
+        answer = self.ask("submit", stdin=request(command, token, files or {}, **wishes))
+        return json.loads(answer.splitlines()[-1])["job"]
 
     def record(self, number: int) -> dict:
         return json.loads(self.ask("jobs", str(number)))[0]
@@ -66,11 +70,13 @@ def request(
     command: tuple[str, ...],
     token: str,
     files: dict[str, bytes],
-    count: int | None = None,
+    left_out: int = 0,
     gpus: int | None = 0,
     slots: int = 1,
     time_limit_s: float | None = None,
 ) -> bytes:
+    """What the client sends, to a node that has none of the files; the last `left_out` of them are not sent."""
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     header = {
         "token": token,
         "command": command,
@@ -80,17 +86,18 @@ def request(
         "slots": slots,
         "time_limit_s": time_limit_s,
         "workdir": ".",
-        "files": len(files) if count is None else count,
+        "files": [{"path": p, "sha256": h, "mode": 0o644, "mtime_ns": 0, "link": None} for p, h in hashes.items()],
         "after": 0,
         "source": {},
     }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
+        for path, content in list(files.items())[: len(files) - left_out]:
+            member = tarfile.TarInfo(hashes[path])
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return json.dumps(header).encode() + b"\n" + gzip.compress(buffer.getvalue())
+    line = base64.b64encode(zlib.compress(json.dumps(header).encode()))
+    return line + b"\n" + gzip.compress(buffer.getvalue())
 
 
 @pytest.fixture(params=interpreters())
@@ -121,6 +128,38 @@ def test_the_same_token_twice_is_one_job(node):
     assert node.submit("true", token="two") == first + 1
 
 
+def test_only_what_the_node_lacks_is_asked_for_and_a_moved_file_is_not(node):
+    first = node.ask("submit", stdin=request(("true",), "one", {"a": b"A", "b": b"B"}))
+    again = node.ask("submit", stdin=request(("true",), "two", {"moved/a": b"A", "b": b"B", "c": b"C"}))
+    asked = [json.loads(answer.splitlines()[0])["missing"] for answer in (first, again)]
+    assert [len(missing) for missing in asked] == [2, 1]
+    assert asked[1] == [hashlib.sha256(b"C").hexdigest()]
+
+
+def test_a_job_that_writes_into_its_code_changes_no_other_job_s(node):
+    files = {"code.txt": b"original"}
+    first = node.submit("sh", "-c", "echo changed >> code.txt", token="one", files=files)
+    node.wait(first)
+    second = node.submit("cat", "code.txt", token="two", files=files)
+    node.wait(second)
+    assert node.ask("logs", str(second), "0") == b"original"
+
+
+def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
+    honest = request(("true",), "t", {"a": b"honest"})
+    line = honest.splitlines()[0]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo(hashlib.sha256(b"honest").hexdigest())
+        member.size = 6
+        archive.addfile(member, io.BytesIO(b"fooled"))
+    process = node.start("submit")
+    _, err = process.communicate(line + b"\n" + gzip.compress(buffer.getvalue()), timeout=60)
+    assert process.returncode == 1
+    assert b"was changed while it was being sent" in err
+    assert [path for path in (node.home / ".gpujob/objects").rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("keep", [0.2, 0.6, 0.99])
 def test_a_project_that_is_cut_short_starts_no_job(node, keep):
     whole = request(("true",), "t", {"big": os.urandom(100_000)})
@@ -134,8 +173,8 @@ def test_a_project_that_is_cut_short_starts_no_job(node, keep):
 
 def test_a_project_with_a_file_too_few_starts_no_job(node):
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "t", {"a": b""}, count=2), timeout=60)
-    assert (process.returncode, b"1 of 2 files" in err) == (1, True)
+    _, err = process.communicate(request(("true",), "t", {"a": b"1", "b": b"2"}, left_out=1), timeout=60)
+    assert (process.returncode, b"1 files are missing" in err) == (1, True)
 
 
 def test_a_job_whose_supervisor_was_killed_is_interrupted_and_never_succeeded(node):

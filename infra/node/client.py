@@ -1,8 +1,10 @@
 """The client of the agent: every command of the agent as a function on an open connection."""
 
+import base64
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
@@ -13,7 +15,7 @@ from fabric import Connection
 
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, Output
-from infra.ssh.connection import Answer, execute, stream
+from infra.ssh.connection import Conversation, execute, stream
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
@@ -38,7 +40,7 @@ def install_agent(connection: Connection) -> None:
     """Put the agent on the node, whole or not at all."""
     path, content = pack_agent()
     script = 'mkdir -p -m 700 "$1" && cat > "$2.$$" && mv "$2.$$" "$2"'
-    answer = execute(connection, ["sh", "-c", script, "sh", FOLDER, path], lambda stdin: write(stdin, content))
+    answer = execute(connection, ["sh", "-c", script, "sh", FOLDER, path], lambda stdin, _: write(stdin, content))
     if answer.exit_code:
         raise NodeError(f"the agent could not be put on the node: {answer.stderr.decode(errors='replace').strip()}")
 
@@ -49,12 +51,12 @@ def write(stdin: BinaryIO, content: bytes) -> None:
     stdin.flush()
 
 
-def call(connection: Connection, *arguments: str, feed: Callable[[BinaryIO], None] | None = None) -> Any:
+def call(connection: Connection, *arguments: str, converse: Conversation | None = None) -> Any:
     """Return the agent's answer to one command; the agent is installed first if the node has not this version of it."""
-    answer = ask(connection, arguments, feed)
+    answer = execute(connection, agent_argv(*arguments), converse)
     if answer.exit_code == MISSING and b"can't open file" in answer.stderr:
         install_agent(connection)
-        answer = ask(connection, arguments, feed)
+        answer = execute(connection, agent_argv(*arguments), converse)
     if answer.exit_code == 3:
         raise NotFoundError(answer.stderr.decode(errors="replace").strip(), "gpujob jobs")
     if answer.exit_code:
@@ -65,26 +67,37 @@ def call(connection: Connection, *arguments: str, feed: Callable[[BinaryIO], Non
         raise NodeError(f"the agent answered nonsense: {answer.stdout[:200]!r}") from error
 
 
-def ask(connection: Connection, arguments: Sequence[str], feed: Callable[[BinaryIO], None] | None) -> Answer:
-    """Run the agent once."""
-    return execute(connection, agent_argv(*arguments), feed)
-
-
 def agent_argv(*arguments: str) -> list[str]:
     """Return the command line that runs the agent on the node."""
     return ["python3", pack_agent()[0], *arguments]
 
 
-def submit(connection: Connection, header: Mapping[str, Any], pack: Callable[[BinaryIO], None]) -> tuple[int, int]:
-    """Hand in a job: its header, then what `pack` writes; return its number and how many jobs are ahead of it."""
+def submit(
+    connection: Connection, request: Mapping[str, Any], pack: Callable[[BinaryIO, Sequence[str]], None]
+) -> tuple[int, int]:
+    """Hand in a job; return its number and how many jobs are ahead of it.
 
-    def feed(stdin: BinaryIO) -> None:
-        stdin.write(json.dumps(header).encode() + b"\n")
-        pack(stdin)
-        stdin.flush()
+    `pack` is called with a stream to write to and the hashes of those files that the node lacks.
+    """
+    line = base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
 
-    answer = call(connection, "submit", feed=feed)
+    def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
+        write(stdin, line)
+        asked = stdout.readline()
+        if asked:  # else it has ended, and says why on stderr
+            pack(stdin, read_missing(asked))
+            stdin.flush()
+
+    answer = call(connection, "submit", converse=converse)
     return int(answer["job"]), int(answer["ahead"])
+
+
+def read_missing(line: bytes) -> list[str]:
+    """Return the hashes that the agent asks for; raises NodeError for an answer that is none."""
+    try:
+        return [str(sha256) for sha256 in json.loads(line)["missing"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NodeError(f"the agent answered nonsense: {line[:200]!r}") from error
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:

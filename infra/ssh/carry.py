@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -14,38 +14,26 @@ from fabric import Connection
 
 from infra.errors import NodeError, ProjectError
 from infra.model import Output
-from infra.project import Project
+from infra.project import File
 from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel
 
 
-def pack(project: Project, stream: BinaryIO, report: Callable[[int], None]) -> None:
-    """Write the project's files to `stream`; `report` gets the size in bytes of each as it has gone."""
+def pack(root: Path, files: Iterable[File], stream: BinaryIO, report: Callable[[int], None]) -> None:
+    """Write files to `stream` as a gzipped tar, each named by its hash; `report` gets the size of each as it has gone."""
     # Level 1: three quarters of the gain for a tenth of the work, and the link is rarely the slower part.
     with (
         gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in project.files:
+        for file in files:
+            member = tarfile.TarInfo(file.sha256)
             try:
-                add(archive, project.root / name, name)
+                with (root / file.path).open("rb") as content:
+                    member.size = os.fstat(content.fileno()).st_size
+                    archive.addfile(member, content)
             except (PermissionError, FileNotFoundError) as error:
-                raise ProjectError(
-                    f"{name} cannot be read: {error.strerror}", "mend it, or add it to .gitignore"
-                ) from error
-            report((project.root / name).lstat().st_size)
-
-
-def add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    """Add one file or symbolic link; a second hard link to a file is a file of its own, and owners stay here."""
-    member = archive.gettarinfo(path, name)
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    if member.issym():
-        archive.addfile(member)
-        return
-    with path.open("rb") as content:
-        member.type, member.size = tarfile.REGTYPE, os.fstat(content.fileno()).st_size
-        archive.addfile(member, content)
+                raise ProjectError(f"{file.path} went away while it was being sent", "run it again") from error
+            report(file.size_bytes)
 
 
 def receive(

@@ -109,22 +109,25 @@ def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator
             channel.close()
 
 
-def execute(
-    connection: fabric.Connection, argv: Sequence[str], feed: Callable[[BinaryIO], None] | None = None
-) -> Answer:
-    """Run a command to its end; `feed` writes to its standard input."""
+Conversation = Callable[[BinaryIO, BinaryIO], None]
+"""What is said to a command and read from it meanwhile: its standard input and output."""
+
+
+def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conversation | None = None) -> Answer:
+    """Run a command to its end; the answer has what it printed after the conversation, if there was one."""
     with open_channel(connection, argv) as channel:
-        if feed:
+        stdout = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
+        if converse:
             try:
-                feed(cast(BinaryIO, channel.makefile_stdin("wb", CHUNK_BYTES)))
+                converse(cast(BinaryIO, channel.makefile_stdin("wb", CHUNK_BYTES)), stdout)
             except OSError:
                 # It stopped reading: what it says on stderr is the better explanation, unless the link itself broke.
                 if not connection.is_connected:
                     raise
         channel.shutdown_write()
-        stdout = b"".join(read_all(channel))
+        rest = stdout.read()
         stderr = channel.makefile_stderr("rb").read()
-        return Answer(exit_status(channel), stdout, stderr)
+        return Answer(exit_status(channel), rest, stderr)
 
 
 def stream(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The agent's commands, as the client calls them over SSH.
 
-    submit                          JSON line and gzipped tar on stdin -> {"job": NUMBER}
+    submit                          request on stdin, a line of base64 of deflated JSON -> {"missing": [SHA-256, ...]} in a line,
+                                    then a gzipped tar of the missing files -> {"job": NUMBER, "ahead": COUNT}
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     cancel NUMBER                   end the job and all its processes -> record

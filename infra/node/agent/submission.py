@@ -1,36 +1,44 @@
-"""Taking in a job: unpack its code, give it a number, start its supervisor."""
+"""Taking in a job: build its snapshot, give it a number, start its supervisor."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 from .machine import base_python
 from .outputs import stamp_of
-from .records import CHUNK_BYTES, HOME, JOBS, AgentError, numbers, read_json, write_json
+from .records import HOME, JOBS, numbers, read_json, write_json
+from .store import find_missing, place, take_in
 from .turns import count_ahead
 
 KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "source")
 
 
 def submit() -> dict[str, int]:
-    """Unpack what comes on stdin and start it; the same token twice gives the same job, not two."""
+    """Take in a job: its request on the first line of stdin, then, once told which, the files that are not here yet.
+
+    The same token twice gives the same job, not two.
+    """
     stdin = sys.stdin.buffer
-    asked = json.loads(stdin.readline())
+    asked = json.loads(zlib.decompress(base64.b64decode(stdin.readline())))
+    missing = find_missing(file["sha256"] for file in asked["files"] if file["link"] is None)
+    sys.stdout.write(json.dumps({"missing": missing}) + "\n")
+    sys.stdout.flush()
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
+    take_in(stdin, missing)
     staging = JOBS / f"incoming-{os.getpid()}-{time.time_ns()}"
     try:
         (staging / "work").mkdir(parents=True)
-        write_json(staging / "manifest.json", unpack(stdin, staging / "work", asked["files"]))
+        write_json(staging / "manifest.json", build(asked["files"], staging / "work"))
         job = {key: asked[key] for key in KEPT}
         write_json(staging / "job.json", {**job, "submitted_at": time.time(), "python": base_python()})
         with (JOBS / ".lock").open("ab") as lock:
@@ -69,34 +77,21 @@ def start(staging: Path, number: int) -> None:
         )
 
 
-def unpack(stream: Any, folder: Path, count: int) -> dict[str, Any]:
-    """Write a gzipped tar stream of `count` members below `folder`; return the manifest. Raises AgentError if it was cut."""
-    manifest: dict[str, Any] = {}
-    try:
-        with tarfile.open(fileobj=stream, mode="r|gz", errorlevel=2) as archive:
-            for member in archive:
-                manifest[member.name] = place(archive, member, folder / member.name)
-    except (tarfile.TarError, EOFError) as error:
-        raise AgentError(f"the code did not arrive whole: {error}") from error
-    if len(manifest) != count:
-        raise AgentError(f"the code did not arrive whole: {len(manifest)} of {count} files")
+def build(files: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Lay out the snapshot below `folder` from the store; return the manifest: what each file is before the job touches it."""
+    made: set[Path] = set()
+    manifest = {}
+    for file in files:
+        path = folder / file["path"]
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        if file["link"] is not None:
+            path.symlink_to(file["link"])
+            manifest[file["path"]] = {"link": file["link"]}
+            continue
+        place(file["sha256"], path)
+        path.chmod(file["mode"])
+        os.utime(path, ns=(file["mtime_ns"], file["mtime_ns"]))
+        manifest[file["path"]] = {"sha256": file["sha256"], "stamp": stamp_of(path.lstat())}
     return manifest
-
-
-def place(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> dict[str, Any]:
-    """Write one file or symbolic link of the archive; return its manifest entry."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if member.issym():
-        path.symlink_to(member.linkname)
-        return {"link": member.linkname}
-    source = archive.extractfile(member)
-    if source is None:
-        raise AgentError(f"neither a file nor a link: {member.name}")
-    digest = hashlib.sha256()
-    with source, path.open("wb") as target:
-        for chunk in iter(lambda: source.read(CHUNK_BYTES), b""):
-            digest.update(chunk)
-            target.write(chunk)
-    path.chmod(member.mode & 0o777)
-    os.utime(path, (member.mtime, member.mtime))
-    return {"sha256": digest.hexdigest(), "stamp": stamp_of(path.lstat())}
