@@ -8,7 +8,7 @@ import click
 
 from cli.account import check, local
 from cli.clusters import down, ls, ssh, up
-from cli.runs import cancel, fetch, jobs, logs, run
+from cli.runs import cancel, fetch, jobs, logs, run, wait
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
@@ -42,7 +42,7 @@ def gpujob() -> None:
     """  # noqa: D301  click reads the backspace
 
 
-for command in (up, run, jobs, logs, cancel, fetch, ls, ssh, down, check, local):
+for command in (up, run, jobs, logs, wait, cancel, fetch, ls, ssh, down, check, local):
     gpujob.add_command(command)
 
 

@@ -124,7 +124,7 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bo
     return exit_code(job)
 
 
-def follow_job(cluster: "Cluster", connection: "Connection", number: int) -> "Job":
+def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset: int = 0) -> "Job":
     """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again."""
     from infra import runs
 
@@ -136,7 +136,7 @@ def follow_job(cluster: "Cluster", connection: "Connection", number: int) -> "Jo
         last = chunk[-1:]
 
     try:
-        job = runs.follow(cluster, connection, number, pass_on, show.say)
+        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
     except KeyboardInterrupt:
         show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
         sys.exit(130)
@@ -204,8 +204,9 @@ def jobs(cluster: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
+@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
 @cluster_option
-def logs(job: int | None, follow: bool, cluster: str | None) -> None:
+def logs(job: int | None, follow: bool, tail: int | None, cluster: str | None) -> None:
     """Print the output of JOB, by default the latest."""
     from infra import runs
     from infra.node import client
@@ -213,10 +214,27 @@ def logs(job: int | None, follow: bool, cluster: str | None) -> None:
     found, connecting = reach(cluster)
     with connecting as connection:
         number = client.find_job(connection, job).number
+        offset = 0 if tail is None else client.find_tail(connection, number, tail)
         if follow:
-            follow_job(found, connection, number)
+            follow_job(found, connection, number, offset)
         else:
-            runs.print_log(connection, number, write)
+            runs.print_log(connection, number, write, offset)
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+def wait(job: int | None, cluster: str | None) -> None:
+    """Wait until JOB, by default the latest, is over; exit with its exit code."""
+    from infra import runs
+    from infra.node import client
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        asked = client.find_job(connection, job)
+        ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+    show.say(f"job {ended.number} {show.ending(ended)}")
+    sys.exit(exit_code(ended))
 
 
 @click.command()

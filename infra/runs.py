@@ -79,13 +79,17 @@ def last_number(runs: Path, cluster: str) -> int:
 
 
 def follow(
-    cluster: Cluster, connection: Connection, number: int, write: Callable[[bytes], None], warn: Callable[[str], None]
+    cluster: Cluster,
+    connection: Connection,
+    number: int,
+    write: Callable[[bytes], None],
+    warn: Callable[[str], None],
+    offset: int = 0,
 ) -> Job:
-    """Hand the job's log to `write` from its first byte until the job is over; return the job as it ended.
+    """Hand the job's log to `write` from a byte on until the job is over; return the job as it ended.
 
     When the connection drops, a new one takes up at the next byte; NodeError once that has failed for `RECONNECT_S`.
     """
-    offset = 0
     with ExitStack() as connections:
         while True:
             try:
@@ -98,7 +102,7 @@ def follow(
                 connection = connections.enter_context(reach(cluster, patience_s=RECONNECT_S))
 
 
-def print_log(connection: Connection, number: int, write: Callable[[bytes], None]) -> None:
-    """Hand the log as it is now to `write`."""
-    for chunk in client.read_log(connection, number, 0, follow=False):
+def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:
+    """Hand the log as it is now to `write`, from a byte on."""
+    for chunk in client.read_log(connection, number, offset, follow=False):
         write(chunk)

@@ -126,6 +126,11 @@ def read_log(connection: Connection, number: int, offset: int, follow: bool) -> 
     return stream(connection, agent_argv(*arguments))
 
 
+def find_tail(connection: Connection, number: int, lines: int) -> int:
+    """Return the offset at which the log's last `lines` lines begin."""
+    return int(call(connection, "tail", str(number), str(lines))["offset"])
+
+
 def list_outputs(connection: Connection, number: int) -> tuple[Output, ...]:
     """Return what a job created or changed; the names come from the node and are not trusted."""
     return tuple(

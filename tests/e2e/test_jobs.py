@@ -223,6 +223,31 @@ def test_a_job_goes_on_when_its_client_is_gone_and_nothing_of_it_is_lost(project
     assert (project.project / f"runs/shared-{number}/done.txt").read_text() == "done"
 
 
+def test_wait_ends_with_the_job_and_its_code(project):
+    project.write("end.py", "import time; time.sleep(1); raise SystemExit(7)")
+    number = job_number(project.type("run", "--detach", "end.py").err)
+    for _ in range(2):  # while it runs, and when it is over
+        wait = project.type("wait", str(number))
+        assert wait.code == 7
+        assert f"job {number} failed with exit code 7" in wait.err
+
+
+@pytest.mark.parametrize(
+    ("printed", "lines", "expected"),
+    [
+        ("a\nb\nc\n", 2, "b\nc\n"),
+        ("a\nb\nc", 2, "b\nc"),
+        ("a\n", 5, "a\n"),
+        ("a\n", 0, ""),
+        ("", 3, ""),
+        ("a\n\n\n", 2, "\n\n"),
+    ],
+)
+def test_the_tail_of_a_log_is_its_last_lines(project, printed, lines, expected):
+    number = job_number(project.type("run", "--", "printf", "%s", printed).err)
+    assert project.type("logs", "--tail", str(lines), str(number)).out == expected
+
+
 def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):
     go = laptop.home / "go"
     laptop.write(

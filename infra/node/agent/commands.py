@@ -4,6 +4,7 @@
                                     then a gzipped tar of the missing files -> {"job": NUMBER, "ahead": COUNT}
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
+    tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER                  -> [{"path", "size_bytes", "sha256", "mode", "link"}, ...]
     send NUMBER                     JSON list of paths on stdin -> tar of those files
@@ -20,7 +21,7 @@ import os
 import sys
 from typing import Any, Callable
 
-from .logs import send_log
+from .logs import find_tail, send_log
 from .machine import probe
 from .outputs import list_outputs, mark_fetched, send_outputs
 from .records import AgentError, numbers, record_of
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "supervise": supervise,
     "jobs": lambda *asked: [record_of(number) for number in asked or numbers()],
     "logs": lambda number, offset, *follow: send_log(number, int(offset), "--follow" in follow),
+    "tail": lambda number, lines: find_tail(number, int(lines)),
     "cancel": cancel,
     "outputs": list_outputs,
     "send": send_outputs,

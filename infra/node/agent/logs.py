@@ -11,6 +11,20 @@ from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 POLL_S = 0.05
 
 
+def find_tail(number: str, lines: int) -> dict[str, int]:
+    """Return the offset at which the log's last `lines` lines begin; a line not yet ended counts."""
+    with (folder_of(number) / "log").open("ab+", buffering=0) as log:
+        start = log.seek(0, os.SEEK_END)
+        tail = b""
+        while start and tail.rstrip(b"\n").count(b"\n") < lines:
+            step = min(CHUNK_BYTES, start)
+            start -= step
+            log.seek(start)
+            tail = log.read(step) + tail
+    kept = tail.splitlines(keepends=True)[-lines:] if lines else []
+    return {"offset": start + len(tail) - sum(map(len, kept))}
+
+
 def send_log(number: str, offset: int, follow: bool) -> None:
     """Write the log's bytes from `offset` on; with `follow` until the job is over or the client hangs up (stdin ends)."""
     folder = folder_of(number)
