@@ -8,7 +8,8 @@ import click
 
 from cli.account import check, local
 from cli.clusters import down, ls, ssh, up
-from cli.runs import cancel, fetch, jobs, logs, run, wait
+from cli.jobs import cancel, fetch, jobs, logs, wait
+from cli.runs import run
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 

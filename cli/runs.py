@@ -1,25 +1,25 @@
-"""Jobs: run, jobs, logs, cancel, fetch."""
+"""A new job: run."""
 
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import show
-from cli.options import SplitCommand, cluster_option, here, json_option, option, parse_duration
-from infra.errors import NodeError, UsageError
+from cli.jobs import bring_home, exit_code, follow_job, next_commands
+from cli.options import SplitCommand, cluster_option, confirm, here, option, parse_duration, yes_option
+from infra.errors import UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
-    from fabric import Connection
+    from infra.model import Cluster
+    from infra.project import File, Project
 
-    from infra.model import Cluster, Job
-    from infra.project import Project
+ASK_ABOVE_BYTES = 200_000_000
 
 
 @click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
 @cluster_option
+@yes_option
 @click.pass_context
 def run(
     context: click.Context,
@@ -44,6 +45,7 @@ def run(
     cluster: str | None,
     env: tuple[str, ...],
     env_file: Path | None,
+    yes: bool,
     **wishes: Any,
 ) -> None:
     """Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
@@ -62,7 +64,7 @@ def run(
     project = read_project(here())
     command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
     request = Request(command, env=read_variables(env, env_file), **wishes)
-    sys.exit(run_job(clusters.find(cluster, project.root), project, request, detach))
+    sys.exit(run_job(clusters.find(cluster, project.root), project, request, detach=detach, yes=yes))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -101,7 +103,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     return (interpreter, Path(script).as_posix(), *args)
 
 
-def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bool) -> int:
+def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
 
@@ -109,7 +111,7 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bo
         show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
     with runs.reach(cluster) as connection:
         with show.transfer("sending") as sent:
-            number, ahead = runs.submit(connection, cluster, project, request, sent)
+            number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
         sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
         show.say(
             f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
@@ -124,142 +126,9 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, detach: bo
     return exit_code(job)
 
 
-def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset: int = 0) -> "Job":
-    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again."""
-    from infra import runs
-
-    last = b"\n"
-
-    def pass_on(chunk: bytes) -> None:
-        nonlocal last
-        write(chunk)
-        last = chunk[-1:]
-
-    try:
-        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
-    except KeyboardInterrupt:
-        show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
-        sys.exit(130)
-    if last != b"\n" and sys.stdout.isatty():
-        show.say()
-    show.say(f"job {number} {show.ending(job)}")
-    return job
-
-
-def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return what to type next about a job that runs."""
-    where = f"--cluster {cluster.name} "
-    return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
-
-
-def exit_code(job: "Job") -> int:
-    """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
-    if job.exit_code is None:
-        raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
-    return job.exit_code
-
-
-def write(chunk: bytes) -> None:
-    """Pass bytes of a log on as they are: a job may print what is no text."""
-    sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
-
-
-def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path) -> None:
-    """Fetch a job's outputs and say where they are."""
-    from infra import homecoming
-
-    with show.transfer("fetching") as arrived:
-        home = homecoming.fetch(connection, cluster, number, folder, arrived)
-    show.homecoming(home)
-
-
-def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
-    """Return the cluster to work on and the connection to its node, still to be entered."""
-    from infra import clusters, runs
-    from infra.project import find_root
-
-    cluster = clusters.find(name, find_root(here()))
-    return cluster, runs.reach(cluster)
-
-
-@click.command()
-@cluster_option
-@json_option
-def jobs(cluster: str | None, as_json: bool) -> None:
-    """List the jobs of a cluster."""
-    from infra.node import client
-
-    _, connecting = reach(cluster)
-    with connecting as connection:
-        found = client.list_jobs(connection)
-    show.listing(
-        [show.job_row(job) for job in found],
-        as_json,
-        [asdict(job) for job in found],
-        "no jobs yet; gpujob run train.py",
-    )
-
-
-@click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
-@option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
-@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
-@cluster_option
-def logs(job: int | None, follow: bool, tail: int | None, cluster: str | None) -> None:
-    """Print the output of JOB, by default the latest."""
-    from infra import runs
-    from infra.node import client
-
-    found, connecting = reach(cluster)
-    with connecting as connection:
-        number = client.find_job(connection, job).number
-        offset = 0 if tail is None else client.find_tail(connection, number, tail)
-        if follow:
-            follow_job(found, connection, number, offset)
-        else:
-            runs.print_log(connection, number, write, offset)
-
-
-@click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
-@cluster_option
-def wait(job: int | None, cluster: str | None) -> None:
-    """Wait until JOB, by default the latest, is over; exit with its exit code."""
-    from infra import runs
-    from infra.node import client
-
-    found, connecting = reach(cluster)
-    with connecting as connection:
-        asked = client.find_job(connection, job)
-        ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
-    show.say(f"job {ended.number} {show.ending(ended)}")
-    sys.exit(exit_code(ended))
-
-
-@click.command()
-@click.argument("job", type=click.IntRange(1))
-@cluster_option
-def cancel(job: int, cluster: str | None) -> None:
-    """End JOB and every process it started."""
-    from infra.node import client
-
-    _, connecting = reach(cluster)
-    with connecting as connection:
-        before = client.find_job(connection, job)
-        after = before if before.over else client.cancel(connection, job)
-    show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
-
-
-@click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
-@cluster_option
-def fetch(job: int | None, cluster: str | None) -> None:
-    """Bring home what JOB wrote, by default the latest, each file verified."""
-    from infra.node import client
-    from infra.project import RUNS, find_root
-
-    found, connecting = reach(cluster)
-    with connecting as connection:
-        number = client.find_job(connection, job).number
-        bring_home(found, connection, number, find_root(here()) / RUNS)
+def approve(files: "Sequence[File]", yes: bool) -> None:
+    """Ask before a large upload, which is a data folder sent by mistake as often as not; raises GpujobError for a no."""
+    total = sum(file.size_bytes for file in files)
+    if total > ASK_ABOVE_BYTES and not yes:
+        show.largest_folders(files)
+        confirm(f"Send {show.size(total)}? (.gitignore keeps a folder at home)", yes)

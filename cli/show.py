@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from infra.homecoming import Homecoming
     from infra.model import Job
+    from infra.project import File
 
 Row = Mapping[str, Any]
 
@@ -97,9 +98,26 @@ def transfer(what: str) -> Iterator[Counter]:
     from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield Counter(lambda count: bar.advance(task, count))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+
+    def advance(count: int) -> None:
+        bar.start()  # only now: before, there may be a question to answer
+        bar.advance(task, count)
+
+    try:
+        yield Counter(advance)
+    finally:
+        bar.stop()
+
+
+def largest_folders(files: "Iterable[File]") -> None:
+    """Show which folders at the top of the project weigh most."""
+    weights: dict[str, int] = {}
+    for file in files:
+        top, slash, _ = file.path.partition("/")
+        weights[top + slash] = weights.get(top + slash, 0) + file.size_bytes
+    facts({name: size(weight) for name, weight in sorted(weights.items(), key=lambda item: -item[1])[:8]})
 
 
 def usd(amount: float) -> str:

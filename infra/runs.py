@@ -14,12 +14,13 @@ from infra.clusters import explain_silence
 from infra.errors import UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
-from infra.project import Project, read_commit
+from infra.project import File, Project, read_commit
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
 Progress = Callable[[int], None]
+Approval = Callable[[Sequence[File]], None]
 
 
 @contextmanager
@@ -34,10 +35,11 @@ def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
 
 
 def submit(
-    connection: Connection, cluster: Cluster, project: Project, request: Request, report: Progress
+    connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
 ) -> tuple[int, int]:
     """Carry the project to the node and queue the job there; return its number and how many jobs are ahead of it.
 
+    `approve` sees the files that would cross the wire, and raises what it likes to stop that; then nothing was queued.
     Raises UsageError if it asks for more GPUs than the node has.
     """
     if request.gpus is not None and request.gpus > cluster.gpu_count:
@@ -62,7 +64,9 @@ def submit(
     by_hash = {file.sha256: file for file in project.files}
 
     def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
-        carry.pack(project.root, [by_hash[sha256] for sha256 in missing if sha256 in by_hash], stream, report)
+        files = [by_hash[sha256] for sha256 in missing if sha256 in by_hash]
+        approve(files)
+        carry.pack(project.root, files, stream, report)
 
     try:
         return client.submit(connection, header, pack)

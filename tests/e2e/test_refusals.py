@@ -83,6 +83,18 @@ def test_a_script_of_no_known_kind(project):
     refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
 
 
+def test_a_large_upload_is_not_sent_without_a_word(project):
+    with project.write("data/big.bin", "").open("wb") as file:
+        file.truncate(201_000_000)
+    run = project.type("run", "--", "ls", "data")
+    assert run.code == 2
+    assert "data/" in run.err
+    assert "201.0 MB" in run.err
+    assert "add --yes" in run.err
+    project.write("data/big.bin", "small now")
+    assert project.type("run", "--", "ls", "data").out == "big.bin\n"
+
+
 def test_more_gpus_than_the_machine_has(project):
     refuses(project.type("run", "--gpus", "2", "--", "true"), 2, "asks for 2 GPUs, 'shared' has 1", "--gpus 1")
 

@@ -9,6 +9,7 @@ import sys
 from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 
 POLL_S = 0.05
+MOST_BYTES = 64 * CHUNK_BYTES  # of a tail; a log may be one endless line
 
 
 def find_tail(number: str, lines: int) -> dict[str, int]:
@@ -16,7 +17,7 @@ def find_tail(number: str, lines: int) -> dict[str, int]:
     with (folder_of(number) / "log").open("ab+", buffering=0) as log:
         start = log.seek(0, os.SEEK_END)
         tail = b""
-        while start and tail.rstrip(b"\n").count(b"\n") < lines:
+        while start and len(tail) < MOST_BYTES and tail.rstrip(b"\n").count(b"\n") < lines:
             step = min(CHUNK_BYTES, start)
             start -= step
             log.seek(start)

@@ -1,0 +1,159 @@
+"""Jobs that were submitted: jobs, logs, wait, cancel, fetch; and following one to its end."""
+
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import show
+from cli.options import cluster_option, here, json_option, option
+from infra.errors import NodeError
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+    from infra.model import Cluster, Job
+
+
+def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset: int = 0) -> "Job":
+    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again."""
+    from infra import runs
+
+    last = b"\n"
+
+    def pass_on(chunk: bytes) -> None:
+        nonlocal last
+        write(chunk)
+        last = chunk[-1:]
+
+    try:
+        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
+    except KeyboardInterrupt:
+        show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
+        sys.exit(130)
+    if last != b"\n" and sys.stdout.isatty():
+        show.say()
+    show.say(f"job {number} {show.ending(job)}")
+    return job
+
+
+def next_commands(cluster: "Cluster", number: int) -> str:
+    """Return what to type next about a job that runs."""
+    where = f"--cluster {cluster.name} "
+    return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
+
+
+def exit_code(job: "Job") -> int:
+    """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
+    if job.exit_code is None:
+        raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
+    return job.exit_code
+
+
+def write(chunk: bytes) -> None:
+    """Pass bytes of a log on as they are: a job may print what is no text."""
+    sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path) -> None:
+    """Fetch a job's outputs and say where they are."""
+    from infra import homecoming
+
+    with show.transfer("fetching") as arrived:
+        home = homecoming.fetch(connection, cluster, number, folder, arrived)
+    show.homecoming(home)
+
+
+def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
+    """Return the cluster to work on and the connection to its node, still to be entered."""
+    from infra import clusters, runs
+    from infra.project import find_root
+
+    cluster = clusters.find(name, find_root(here()))
+    return cluster, runs.reach(cluster)
+
+
+@click.command()
+@cluster_option
+@json_option
+def jobs(cluster: str | None, as_json: bool) -> None:
+    """List the jobs of a cluster."""
+    from infra.node import client
+
+    _, connecting = reach(cluster)
+    with connecting as connection:
+        found = client.list_jobs(connection)
+    show.listing(
+        [show.job_row(job) for job in found],
+        as_json,
+        [asdict(job) for job in found],
+        "no jobs yet; gpujob run train.py",
+    )
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
+@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
+@cluster_option
+def logs(job: int | None, follow: bool, tail: int | None, cluster: str | None) -> None:
+    """Print the output of JOB, by default the latest."""
+    from infra import runs
+    from infra.node import client
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        number = client.find_job(connection, job).number
+        offset = 0 if tail is None else client.find_tail(connection, number, tail)
+        if follow:
+            follow_job(found, connection, number, offset)
+        else:
+            runs.print_log(connection, number, write, offset)
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+def wait(job: int | None, cluster: str | None) -> None:
+    """Wait until JOB, by default the latest, is over; exit with its exit code."""
+    from infra import runs
+    from infra.node import client
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        asked = client.find_job(connection, job)
+        ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+    show.say(f"job {ended.number} {show.ending(ended)}")
+    sys.exit(exit_code(ended))
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1))
+@cluster_option
+def cancel(job: int, cluster: str | None) -> None:
+    """End JOB and every process it started."""
+    from infra.node import client
+
+    _, connecting = reach(cluster)
+    with connecting as connection:
+        before = client.find_job(connection, job)
+        after = before if before.over else client.cancel(connection, job)
+    show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+def fetch(job: int | None, cluster: str | None) -> None:
+    """Bring home what JOB wrote, by default the latest, each file verified."""
+    from infra.node import client
+    from infra.project import RUNS, find_root
+
+    found, connecting = reach(cluster)
+    with connecting as connection:
+        number = client.find_job(connection, job).number
+        bring_home(found, connection, number, find_root(here()) / RUNS)
