@@ -59,12 +59,12 @@ def write(chunk: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path) -> None:
+def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
     """Fetch a job's outputs and say where they are."""
     from infra import homecoming
 
     with show.transfer("fetching") as arrived:
-        home = homecoming.fetch(connection, cluster, number, folder, arrived)
+        home = homecoming.fetch(connection, cluster, number, folder, arrived, pattern)
     show.homecoming(home)
 
 
@@ -147,8 +147,10 @@ def cancel(job: int, cluster: str | None) -> None:
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
+@option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
+@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/.")
 @cluster_option
-def fetch(job: int | None, cluster: str | None) -> None:
+def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
     """Bring home what JOB wrote, by default the latest, each file verified."""
     from infra.node import client
     from infra.project import RUNS, find_root
@@ -156,4 +158,4 @@ def fetch(job: int | None, cluster: str | None) -> None:
     found, connecting = reach(cluster)
     with connecting as connection:
         number = client.find_job(connection, job).number
-        bring_home(found, connection, number, find_root(here()) / RUNS)
+        bring_home(found, connection, number, to or find_root(here()) / RUNS, pattern)

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from fabric import Connection
@@ -12,10 +14,13 @@ from fabric import Connection
 from infra.errors import NodeError
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
+from infra.runs import RECONNECT_S, reach
 from infra.ssh import carry
+from infra.ssh.connection import DroppedError
 
 RECEIPT = "receipt.json"
 LOG = "job.log"
+PATIENCE = 5  # connections in a row that bring nothing
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,45 @@ class Homecoming:
 
 
 def fetch(
-    connection: Connection, cluster: Cluster, number: int, runs: Path, report: Callable[[int], None]
+    connection: Connection,
+    cluster: Cluster,
+    number: int,
+    runs: Path,
+    report: Callable[[int], None],
+    pattern: str = "*",
 ) -> Homecoming:
-    """Bring home every output of a job that is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
+    """Bring home a job's outputs, going on over a new connection from the byte at which an old one broke.
+
+    Raises DroppedError when several connections in a row brought nothing.
+    """
+    came = vain = 0
+
+    def count(size: int) -> None:
+        nonlocal came, vain
+        came, vain = came + size, 0
+        report(size)
+
+    with ExitStack() as connections:
+        while True:
+            try:
+                return fetch_once(connection, cluster, number, runs, count, pattern)
+            except DroppedError:
+                vain += 1
+                if vain > PATIENCE:
+                    raise
+                connection = connections.enter_context(reach(cluster, patience_s=RECONNECT_S))
+
+
+def fetch_once(
+    connection: Connection, cluster: Cluster, number: int, runs: Path, report: Callable[[int], None], pattern: str
+) -> Homecoming:
+    """Bring every output of a job that matches and is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
     job = client.find_job(connection, number)
-    outputs = client.list_outputs(connection, number)
+    found = client.list_outputs(connection, number)
+    outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     folder = runs / f"{cluster.name}-{number}"
     with carry.local_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,11 +90,9 @@ def fetch(
     for output in outputs:
         if output.link is not None:
             make_link(output, place_for(output, folder, {}), folder)
-    with (folder / LOG).open("wb") as log:
-        for chunk in client.read_log(connection, number, 0, follow=False):
-            log.write(chunk)
+    fetch_log(connection, number, folder, report)
     changing = tuple(output.path for output in missing if output not in arrived)
-    if job.over and not changing:
+    if job.over and not changing and len(outputs) == len(found):
         client.mark_fetched(connection, number)
         job = replace(job, fetched=True)
     receipt = make_receipt(cluster, job, tuple(output for output in outputs if output.path not in changing))
@@ -71,6 +105,17 @@ def fetch(
         changing=changing,
         beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
     )
+
+
+def fetch_log(connection: Connection, number: int, folder: Path, report: Callable[[int], None]) -> None:
+    """Bring a job's log as it is now, going on where an earlier call broke off."""
+    part = folder / f".{LOG}.part"
+    with carry.local_errors(part), part.open("ab") as log:
+        for chunk in client.read_log(connection, number, log.tell(), follow=False):
+            log.write(chunk)
+            log.flush()
+            report(len(chunk))
+        part.replace(folder / LOG)
 
 
 def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:

@@ -115,9 +115,9 @@ def test_a_job_s_whole_life(node):
     assert node.ask("logs", str(number), "2") == b"llo"
     [output] = json.loads(node.ask("outputs", str(number)))
     assert (output["path"], output["size_bytes"]) == ("out.txt", 4)
-    sent = node.ask("send", str(number), stdin=json.dumps(["out.txt"]).encode())
+    sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1]]).encode())
     with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
-        assert archive.extractfile("out.txt").read() == b"out\n"
+        assert archive.extractfile("out.txt").read() == b"ut\n"
     node.ask("fetched", str(number))
     assert node.record(number)["fetched"] is True
 

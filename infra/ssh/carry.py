@@ -41,13 +41,15 @@ def receive(
 ) -> tuple[Output, ...]:
     """Bring these outputs to their places, each verified before it takes its name; return those that arrived whole.
 
-    `sender` is the command that takes a JSON list of paths and answers with a tar of those files. What it sends is not
-    trusted: a member that was not asked for is skipped, and only `places` are written to.
+    `sender` is the command that takes a JSON list of paths and offsets and answers with a tar of those files from there on.
+    What came before the connection broke is kept beside its place, and the next call goes on from there. What the node sends
+    is not trusted: a member that was not asked for is skipped, and only `places` are written to.
     """
     wanted = {output.path: output for output in places}
+    asked = [(output.path, part_size(output, place)) for output, place in places.items()]
     arrived = []
     with open_channel(connection, sender) as channel:
-        channel.sendall(json.dumps(list(wanted)).encode())
+        channel.sendall(json.dumps(asked).encode())
         channel.shutdown_write()
         source = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
         try:
@@ -65,28 +67,46 @@ def receive(
     return tuple(arrived)
 
 
+def part_of(output: Output, place: Path) -> Path:
+    """Return where the beginning of an output is kept until the rest has come; another content has another place."""
+    return place.with_name(f".{place.name[:180]}.{output.sha256[:12]}.part")
+
+
+def part_size(output: Output, place: Path) -> int:
+    """Return how many bytes of an output have come before."""
+    part = part_of(output, place)
+    return part.stat().st_size if part.is_file() and not part.is_symlink() else 0
+
+
 def write_verified(content: IO[bytes], output: Output, place: Path, report: Callable[[int], None]) -> bool:
-    """Write one file if it has the hash that was announced; return whether it has."""
-    part = place.with_name(f".{place.name[:200]}.part")
-    digest = hashlib.sha256()
+    """Write the rest of a file behind what came before, and give it its name if it has the hash that was announced.
+
+    Return whether it has; if it has not, nothing of it is kept. Raises DroppedError if the connection broke before its end.
+    """
+    part = part_of(output, place)
     with local_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("wb")
-    try:
-        with file:
+        if part.is_symlink():
+            part.unlink()
+        file = part.open("a+b")
+    with file:
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256")
+        try:
             while chunk := content.read(CHUNK_BYTES):
                 digest.update(chunk)
                 with local_errors(place):
                     file.write(chunk)
                 report(len(chunk))
-        if digest.hexdigest() != output.sha256:
-            return False
+        except tarfile.ReadError as error:
+            raise DroppedError(f"{output.path!r} did not arrive whole", "gpujob fetch") from error
+    if digest.hexdigest() == output.sha256:
         with local_errors(place):
             part.chmod(output.mode & 0o777 | 0o600)
             part.replace(place)
         return True
-    finally:
-        part.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+    return False
 
 
 @contextmanager

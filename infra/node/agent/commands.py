@@ -7,7 +7,7 @@
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER                  -> [{"path", "size_bytes", "sha256", "mode", "link"}, ...]
-    send NUMBER                     JSON list of paths on stdin -> tar of those files
+    send NUMBER                     JSON list of [path, offset] on stdin -> tar of those files from there on
     fetched NUMBER                  every output has arrived and was verified
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 

@@ -55,14 +55,14 @@ def stamp_of(info: os.stat_result) -> list[int]:
 
 
 def send_outputs(number: str) -> None:
-    """Write a tar of the files whose paths come on stdin as a JSON list; what is no longer there is left out."""
+    """Write a tar of files, each from an offset on, as a JSON list of path and offset on stdin asks; what is gone is left out."""
     work = folder_of(number) / "work"
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for path in json.load(sys.stdin):
+        for path, offset in json.load(sys.stdin):
             with contextlib.suppress(FileNotFoundError), (work / path).open("rb") as content:
-                member = archive.gettarinfo(arcname=path, fileobj=content)
-                # A second hard link to one file is a file of its own.
-                member.type, member.size = tarfile.REGTYPE, os.fstat(content.fileno()).st_size
+                member = tarfile.TarInfo(path)
+                member.size = max(os.fstat(content.fileno()).st_size - offset, 0)
+                content.seek(offset)
                 archive.addfile(member, content)
 
 

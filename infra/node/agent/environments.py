@@ -1,0 +1,198 @@
+"""An environment on top of a base interpreter: what the base has stays the base's, the rest is installed by uv.
+
+uv sees of an environment only its own packages: what lies below, the image's torch above all, it would download again. So
+a fresh environment gets a stand-in for each package of the base (its name, version and requirements, no code) before uv
+installs: whatever satisfies a requirement stays where it is, anything else is replaced by a package of the environment's own.
+Then the stand-ins go. Python finds the base's packages after the environment's, by a .pth file: in an environment made from an
+environment, as AWS's images have one, "system site packages" would be those of the interpreter below both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from .uv import DependenciesError, find_uv, say, stream
+
+CONDAS = ("micromamba", "mamba", "conda")
+STAND_IN = "gpujob"
+# Torch finds its companions beside itself: where it is installed anew, so are they.
+COMPANIONS = ("nvidia_*", "triton-*", "pytorch_triton-*")
+ITSELF = re.compile(
+    r"^[ \t]*(?:(?:-e|--editable)[ \t=]+)?(?:file:)?\./?(?:\[([\w, .-]*)\])?[ \t]*(?:#.*)?\r?$", re.MULTILINE
+)
+VERSION = re.compile(
+    r"v?(\d+!)?\d+(\.\d+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?\d*)?(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
+    r"([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)
+LOOK = """
+import json, site, sys
+sites = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
+print(json.dumps([sys.prefix, sys.version, sites, sys.path[1:]]))
+"""
+LAUNCHER = """#!{python}
+import sys
+from {module} import {first}
+sys.exit({function}())
+"""
+
+
+class Base(NamedTuple):
+    """What the base interpreter is, the folders its packages are in, and all folders it imports from."""
+
+    python: str
+    prefix: str
+    version: str
+    sites: list[str]
+    path: list[str]
+
+
+def look_at(base_python: str) -> Base:
+    """Ask the base interpreter what it is."""
+    answer = subprocess.run([base_python, "-E", "-c", LOOK], stdout=subprocess.PIPE, check=False)
+    if answer.returncode:
+        raise DependenciesError(f"the interpreter {base_python} does not run")
+    prefix, version, sites, path = json.loads(answer.stdout)
+    return Base(base_python, prefix, version, list(filter(os.path.isdir, sites)), list(filter(os.path.isdir, path)))
+
+
+def build(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> None:
+    """Make the environment; raises DependenciesError."""
+    name = manifest[0].name
+    say(log, f"installing dependencies from {name} ...")
+    if manifest[0].suffix in (".yml", ".yaml"):
+        program, code = "conda", run_conda(manifest[0], folder, log, lock)
+    else:
+        program, code = "uv", run_uv(project, manifest, base, folder, log, lock)
+    if code:
+        raise DependenciesError(
+            f"{program} could not install the dependencies from {name}; the lines above say why; "
+            "mend the file, or run with --no-deps"
+        )
+
+
+def run_conda(file: Path, folder: Path, log: BinaryIO, lock: int) -> int:
+    """Make the environment that an environment.yml describes, which has its own interpreter; return the exit code."""
+    conda = next(filter(None, map(shutil.which, CONDAS)), None)
+    if conda is None:
+        raise DependenciesError(
+            f"{file.name} needs conda, mamba or micromamba, and the machine has none; "
+            "list the dependencies in requirements.txt instead, or run with --no-deps"
+        )
+    make = [conda, "create", "--yes"] if Path(conda).name == "micromamba" else [conda, "env", "create"]
+    code = stream([*make, "--prefix", str(folder), "--file", str(file)], log, lock, file.parent)
+    if code == 0 and not os.access(folder / "bin" / "python", os.X_OK):
+        raise DependenciesError(f"{file.name} asks for no python; add it to its dependencies")
+    return code
+
+
+def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> int:
+    """Make an environment on top of the base and install what the manifest asks for; return uv's exit code."""
+    uv = find_uv(base.python, log)
+    code = stream([*uv, "venv", "--quiet", "--python", base.python, str(folder)], log, lock, folder.parent)
+    if code:
+        return code
+    python, site = folder / "bin" / "python", next(folder.glob("lib/python*/site-packages"))
+    (site / "zz_base.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in base.sites))
+    add_stand_ins(site, base.path)
+    source, given = source_of(project, manifest[0], folder, log)
+    if manifest[0].name == "uv.lock":
+        export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header"]
+        code = stream([*export, "--python", base.python, "--output-file", source[1]], log, lock, project)
+    install = [*uv, "pip", "install", "--python", str(python), *source]
+    code = code or stream(install, log, lock, project, given)
+    if code == 0 and replaced_torch(site):
+        code = stream(install, log, lock, project, given)
+    if code == 0:
+        refuse_own_folders(site, manifest[0].name)
+        for stand_in in stand_ins(site):
+            shutil.rmtree(stand_in)
+        add_launchers(folder / "bin", base.path)
+    return code
+
+
+def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[list[str], bytes]:
+    """Return the options that tell uv what to install, and what to give it on its standard input."""
+    if file.name == "uv.lock":
+        return ["-r", str(folder / "locked.txt")], b""
+    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    itself = ITSELF.search(text) if file.name == "requirements.txt" else None
+    if itself is None:
+        return ["-r", file.name], b""
+    say(
+        log,
+        f"{itself[0].strip()}: the project itself is not installed, its dependencies are; it is imported from its folder",
+    )
+    extras = [word for name in (itself[1] or "").split(",") if name.strip() for word in ("--extra", name.strip())]
+    settings = ["-r", "pyproject.toml", *extras] if (project / "pyproject.toml").is_file() else []
+    return ["-r", "-", *settings], ITSELF.sub("", text).encode("utf-8", "surrogateescape")
+
+
+def add_stand_ins(site: Path, path: list[str]) -> None:
+    """Let uv take the base's packages for installed; one whose version uv could not read is left out."""
+    packages = {}
+    for package in metadata.distributions(path=path):
+        about = package.metadata
+        if about["Name"] and VERSION.fullmatch(about["Version"] or ""):
+            packages.setdefault(
+                re.sub(r"[-_.]+", "_", about["Name"]).lower(), package
+            )  # of two, Python imports the first
+    for name, package in packages.items():
+        folder = site / f"{name}-{package.version}.dist-info"
+        needs = "".join(f"Requires-Dist: {need}\n" for need in package.requires or [])
+        files = {
+            "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {package.version}\n{needs}",
+            "INSTALLER": STAND_IN,
+            "RECORD": "".join(f"{folder.name}/{file},,\n" for file in ("METADATA", "INSTALLER", "RECORD")),
+        }
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+
+
+def stand_ins(site: Path, pattern: str = "*") -> list[Path]:
+    """Return the stand-ins that uv has left in place."""
+    return [path.parent for path in site.glob(f"{pattern}.dist-info/INSTALLER") if path.read_text() == STAND_IN]
+
+
+def replaced_torch(site: Path) -> bool:
+    """Tell whether torch was installed though companions of it were not; their stand-ins are gone then."""
+    companions = [path for pattern in COMPANIONS for path in stand_ins(site, pattern)]
+    if stand_ins(site, "torch-*") or not list(site.glob("torch-*.dist-info")):
+        return False
+    for path in companions:
+        shutil.rmtree(path)
+    return bool(companions)
+
+
+def refuse_own_folders(site: Path, name: str) -> None:
+    """Raise DependenciesError if a folder was installed: it is one of this job's, and others would get its code."""
+    for path in site.glob("*.dist-info/direct_url.json"):
+        origin = json.loads(path.read_text(encoding="utf-8"))
+        if "dir_info" in origin:
+            raise DependenciesError(
+                f"{name} asks for a folder of the project ({Path(origin['url']).name}), which other jobs may have changed; "
+                "import it from there (PYTHONPATH) or ship it as a wheel"
+            )
+
+
+def add_launchers(programs: Path, path: list[str]) -> None:
+    """Let the base's commands (torchrun) run in the environment: their own first lines name the base's interpreter."""
+    for package in metadata.distributions(path=path):
+        for entry in package.entry_points:
+            module, _, function = entry.value.partition("[")[0].strip().partition(":")
+            if entry.group == "console_scripts" and function and not (programs / entry.name).exists():
+                fields = {
+                    "module": module.strip(),
+                    "first": function.split(".")[0].strip(),
+                    "function": function.strip(),
+                }
+                (programs / entry.name).write_text(LAUNCHER.format(python=programs / "python", **fields))
+                (programs / entry.name).chmod(0o755)

@@ -1,0 +1,120 @@
+"""A connection that breaks again and again: every byte arrives, once."""
+
+import hashlib
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Laptop
+from tests.e2e.test_jobs import job_number
+
+
+class Cutter:
+    """A way to the node that cuts each connection after so many bytes of answer."""
+
+    def __init__(self, port: int, most_bytes: int) -> None:
+        self.node = ("127.0.0.1", port)
+        self.most_bytes = most_bytes
+        self.cuts = 0
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.port = self.door.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.door.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self.node)
+            threading.Thread(target=self.carry, args=(near, far, 1 << 62), daemon=True).start()
+            threading.Thread(target=self.carry, args=(far, near, self.most_bytes), daemon=True).start()
+
+    def carry(self, source: socket.socket, target: socket.socket, left: int) -> None:
+        with suppress(OSError):
+            while left > 0 and (data := source.recv(min(left, 1 << 16))):
+                target.sendall(data)
+                left -= len(data)
+            self.cuts += left <= 0
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@pytest.fixture
+def shaky(project: Laptop, request) -> Iterator[tuple[Laptop, Cutter]]:
+    """The shared cluster as a laptop sees it whose connections break."""
+    folder = Path(".local/state/gpujob/clusters/shared")
+    laptop = Laptop(project.project / "home", project.project, project.settings)
+    shutil.copytree(project.home / folder, laptop.home / folder)
+    (laptop.home / folder.parents[1] / "local").mkdir()
+    shutil.copy(project.home / folder.parents[1] / "local/cloud.json", laptop.home / folder.parents[1] / "local")
+    record = json.loads((laptop.home / folder / "cluster.json").read_text())
+    cutter = Cutter(record["nodes"][0]["port"], request.param)
+    known_hosts = (laptop.home / folder / "known_hosts").read_text()
+    (laptop.home / folder / "known_hosts").write_text(
+        known_hosts.replace(str(record["nodes"][0]["port"]), str(cutter.port))
+    )
+    record["nodes"][0]["port"] = cutter.port
+    (laptop.home / folder / "cluster.json").write_text(json.dumps(record))
+    yield laptop, cutter
+    cutter.door.close()
+
+
+@pytest.mark.parametrize("shaky", [64_000], indirect=True)
+def test_a_log_arrives_whole_over_a_connection_that_is_cut_every_64_kb(project, shaky):
+    laptop, cutter = shaky
+    project.write("talk.py", "for n in range(20_000): print(n, 'x' * 40)")
+    number = job_number(project.type("run", "talk.py").err)
+    logs = laptop.type("logs", "-f", str(number))
+    assert logs.out == "".join(f"{n} {'x' * 40}\n" for n in range(20_000))
+    assert logs.code == 0
+    assert cutter.cuts > 10
+
+
+@pytest.mark.parametrize("shaky", [1_000_000], indirect=True)
+def test_outputs_arrive_whole_and_no_byte_twice_over_a_connection_that_is_cut_every_megabyte(project, shaky):
+    laptop, cutter = shaky
+    project.write(
+        "big.py", "import os; open('a.bin', 'wb').write(os.urandom(8_000_000)); open('b.bin', 'wb').write(b'b' * 10)"
+    )
+    number = job_number(project.type("run", "--detach", "big.py").err)
+    project.type("wait", str(number))
+    fetch = laptop.type("fetch", str(number), "--to", str(laptop.home / "here"))
+    assert fetch.code == 0, fetch.said
+    home = laptop.home / f"here/shared-{number}"
+    for output in json.loads((home / "receipt.json").read_text())["outputs"]:
+        assert hashlib.sha256((home / output["path"]).read_bytes()).hexdigest() == output["sha256"]
+    assert sorted(p.name for p in home.iterdir()) == ["a.bin", "b.bin", "job.log", "receipt.json"]
+    assert 8 <= cutter.cuts <= 12  # eight megabytes once, not again from the start each time
+
+
+@pytest.mark.parametrize("shaky", [1_000], indirect=True)
+def test_a_connection_that_never_holds_is_told_and_not_tried_for_ever(shaky):
+    laptop, _ = shaky
+    jobs = laptop.type("jobs", timeout_s=60)
+    assert jobs.code == 1
+    assert "cannot be reached" in jobs.err
+    assert "Traceback" not in jobs.said
+
+
+def test_a_pattern_brings_only_what_matches_and_the_rest_is_not_called_home(project):
+    project.write("train.py", "open('a.pt', 'w').write('a'); open('b.log', 'w').write('b')")
+    number = job_number(project.type("run", "--detach", "train.py").err)
+    project.type("wait", str(number))
+    fetch = project.type("fetch", str(number), "--pattern", "*.pt")
+    assert fetch.code == 0, fetch.said
+    home = project.project / f"runs/shared-{number}"
+    assert (home / "a.pt").exists()
+    assert not (home / "b.log").exists()
+    [job] = [job for job in json.loads(project.type("jobs", "--json").out) if job["number"] == number]
+    assert job["fetched"] is False
+    assert project.type("fetch", str(number)).code == 0
+    assert (home / "b.log").exists()
