@@ -14,7 +14,7 @@ from fabric import Connection
 from infra.errors import NodeError
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
-from infra.runs import RECONNECT_S, reach
+from infra.runs import CHANGES, RECONNECT_S, make_run_folder, reach
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError
 
@@ -79,10 +79,7 @@ def fetch_once(
     job = client.find_job(connection, number)
     found = client.list_outputs(connection, number)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
-    folder = runs / f"{cluster.name}-{number}"
-    with carry.local_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (runs / ".gitignore").write_text("*\n")  # what comes home is never carried out again
+    folder = make_run_folder(runs, cluster.name, number)
     before = read_hashes(folder)
     files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
     missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
@@ -130,7 +127,7 @@ def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
     if not leads_inside(place.parent, folder):
         raise NodeError(f"the node sent a name that leads outside by a link: {output.path!r}")
     changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
-    if output.path in (RECEIPT, LOG) or (changed_here and before):
+    if output.path in (RECEIPT, LOG, CHANGES) or (changed_here and before):
         return place.with_name(f"{place.name}.from-node")
     return place
 

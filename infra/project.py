@@ -71,6 +71,12 @@ class Project:
         return sum(file.size_bytes for file in self.files)
 
     @property
+    def snapshot(self) -> str:
+        """The SHA-256 that tells this code from any other: paths, contents, modes and links."""
+        lines = sorted(repr((file.path, file.sha256, file.mode, file.link)) for file in self.files)
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+    @property
     def runs(self) -> Path:
         """Where outputs come home to."""
         return self.root / RUNS
@@ -172,3 +178,8 @@ def read_commit(root: Path) -> dict[str, str | bool]:
     if not re.fullmatch("[0-9a-f]{40,64}", head):
         return {}
     return {"commit": head, "changed": bool(git(root, "status", "--porcelain").stdout.strip())}
+
+
+def read_changes(root: Path) -> bytes:
+    """Return how tracked files differ from the commit, as a patch that git can apply."""
+    return git(root, "diff", "--binary", "HEAD").stdout

@@ -14,11 +14,13 @@ from infra.clusters import explain_silence
 from infra.errors import UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
-from infra.project import File, Project, read_commit
+from infra.project import File, Project, read_changes, read_commit
 from infra.ssh import carry
+from infra.ssh.carry import local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
+CHANGES = "changes.patch"
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
@@ -58,6 +60,7 @@ def submit(
             "project": str(project.root),
             "files": len(project.files),
             "size_bytes": project.size_bytes,
+            "snapshot": project.snapshot,
             **read_commit(project.root),
         },
     }
@@ -69,11 +72,24 @@ def submit(
         carry.pack(project.root, files, stream, report)
 
     try:
-        return client.submit(connection, header, pack)
+        number, ahead = client.submit(connection, header, pack)
     except DroppedError:
         # The token makes it one job, whether or not the first attempt arrived.
         with reach(cluster, patience_s=60) as again:
-            return client.submit(again, header, pack)
+            number, ahead = client.submit(again, header, pack)
+    if changes := read_changes(project.root):
+        folder = make_run_folder(project.runs, cluster.name, number)
+        (folder / CHANGES).write_bytes(changes)
+    return number, ahead
+
+
+def make_run_folder(runs: Path, cluster: str, number: int) -> Path:
+    """Return the folder that a job's outputs come home to, made if need be; git and we never carry it out again."""
+    folder = runs / f"{cluster}-{number}"
+    with local_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (runs / ".gitignore").write_text("*\n")
+    return folder
 
 
 def last_number(runs: Path, cluster: str) -> int:

@@ -300,11 +300,17 @@ def test_the_receipt_tells_the_commit_and_whether_it_was_changed(project):
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True).stdout.decode().strip()
+    snapshots: set[str] = set()
     for changed in (False, True):
         number = job_number(project.type("run", "train.py").err)
         source = json.loads((project.project / f"runs/shared-{number}/receipt.json").read_text())["job"]["source"]
         assert (source["commit"], source["changed"]) == (head, changed)
+        patch = project.project / f"runs/shared-{number}/changes.patch"
+        assert patch.exists() == changed
+        snapshots.add(source["snapshot"])
         project.write("train.py", "pass  # changed")
+    assert len(snapshots) == 2
+    assert "+pass  # changed" in patch.read_text()
 
 
 def test_jobs_as_json_tells_each(project):
