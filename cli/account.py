@@ -6,12 +6,12 @@ from dataclasses import asdict
 import click
 
 from cli import show
-from cli.options import dry_run_option, json_option, option
+from cli.options import dry_run_option, json_option, region_option
 
 
 @click.command()
 @dry_run_option
-@option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+@region_option
 @json_option
 def check(dry_run: bool, region: str | None, as_json: bool) -> None:
     """Check credentials, region, quotas and images; each line that fails says how to mend it."""

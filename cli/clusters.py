@@ -8,13 +8,17 @@ import click
 from cli import show
 from cli.options import (
     SplitCommand,
+    cluster_argument,
     confirm,
     dry_run_option,
+    find_cluster,
     here,
     hidden_dry_run_option,
     json_option,
     option,
     parse_gpu,
+    parse_hours,
+    region_option,
     yes_option,
 )
 from infra.errors import UsageError
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@cluster_argument
 @dry_run_option
 @option(
     "--gpu",
@@ -38,8 +42,8 @@ if TYPE_CHECKING:
     help="GPU by AWS's name, and how many.",
 )
 @option("--instance-type", metavar="TYPE", help="Rent exactly this type of machine instead.")
-@option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
-@option("--max-hours", type=click.FloatRange(0, 24 * 30, min_open=True), default=12.0, show_default=True,
+@region_option
+@option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS",
         help="The lease: the machine powers itself off and is terminated after this long.")  # fmt: skip
 @yes_option
 def up(
@@ -58,7 +62,7 @@ def up(
     from infra import clusters
     from infra.project import find_root
 
-    name = name or clusters.name_for(find_root(here()))
+    name = clusters.name_for(find_root(here())) if name is None else name
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, region)
@@ -103,15 +107,16 @@ def show_plan(account: "Account", plan: "Plan") -> None:
 
 @click.command()
 @hidden_dry_run_option
+@region_option
 @json_option
-def ls(dry_run: bool, as_json: bool) -> None:
+def ls(dry_run: bool, region: str | None, as_json: bool) -> None:
     """List clusters, what they cost, and when they end."""
     from infra import clusters
 
-    found = clusters.list_clusters(dry_run)
+    found = clusters.list_clusters(dry_run, region)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
     show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
-    note_unasked(dry_run)
+    note_unasked(dry_run, region)
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
@@ -127,39 +132,42 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "up": "" if gone else show.duration(lasted),
         "USD/h": f"{cluster.price_usd:.3f}",
         "USD so far": "" if gone else f"{lasted / 3600 * cluster.price_usd:.2f}",
+        "rented by": cluster.owner.rpartition("/")[2],
         "lease left": "" if gone else show.duration(max(cluster.lease_until - time.time(), 0)),
     }
 
 
 @click.command(cls=SplitCommand)
-@click.argument("name", required=False)
+@cluster_argument
 @click.pass_context
 def ssh(context: click.Context, name: str | None) -> None:
     """Log in to a cluster's machine, or run a command there: gpujob ssh NAME -- nvidia-smi."""
-    from infra import clusters
-    from infra.project import find_root
     from infra.ssh.login import log_in
 
-    log_in(clusters.find(name, find_root(here())), context.meta["words"] or ())
+    log_in(find_cluster(name), context.meta["words"] or ())
 
 
 @click.command()
-@click.argument("name", required=False)
-@option("--all", "everything", is_flag=True, help="Every cluster there is.")
+@cluster_argument
+@option("--all", "everything", is_flag=True, help="Every cluster that you rented.")
 @option("--force", is_flag=True, help="Even if a job runs or its outputs are not home.")
 @hidden_dry_run_option
+@region_option
 @yes_option
-def down(name: str | None, everything: bool, force: bool, dry_run: bool, yes: bool) -> None:
+@click.pass_context
+def down(context: click.Context, /, name: str | None, everything: bool, region: str | None, **options: bool) -> None:
     """Fetch what is left, end the machine, and see that nothing billable remains."""
     from infra import clusters
 
-    if name and everything:
+    typed = context.get_parameter_source("name") == click.core.ParameterSource.COMMANDLINE
+    if typed and everything:
         raise UsageError("a name and --all do not go together", f"gpujob down {name}, or: gpujob down --all")
-    names = [c.name for c in clusters.list_clusters(dry_run)] if everything else [choose(name)]
+    names = clusters.list_own(options["dry_run"], region) if everything else [choose(name)]
     for each in names:
-        bring_down(each, force=force, dry_run=dry_run, yes=yes)
+        bring_down(each, region, **options)
     if not names:
-        show.say("nothing to do: there are no clusters")
+        show.say("nothing to do: you have no clusters")
+        note_unasked(options["dry_run"], region)
 
 
 def choose(name: str | None) -> str:
@@ -172,35 +180,38 @@ def choose(name: str | None) -> str:
     try:
         return clusters.find(name, root).name
     except NotFoundError:
-        return name or clusters.name_for(root)
+        return clusters.name_for(root) if name is None else name
 
 
-def bring_down(name: str, *, force: bool, dry_run: bool, yes: bool) -> None:
+def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:
     """Bring home what one cluster still holds, then remove it."""
-    from infra import clusters, state
+    from infra import clusters
     from infra.project import RUNS, find_root
     from infra.rescue import rescue
 
     with show.progress() as report:
         report(f"looking for '{name}'")
-        accounts = clusters.locate(name, dry_run)
-    confirm(f"Terminate '{name}' on AWS?", yes or all(account.cloud == "local" for account in accounts))
+        accounts = clusters.locate(name, dry_run, region)
+    owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
+    whose = f", rented by {', '.join(sorted(owners))}," if owners else ""
+    confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     with show.progress() as report:
-        known = state.recall(name)
-        if known and not force:
-            for home in rescue(known, find_root(here()) / RUNS, report):
+        if not force:
+            for home in rescue(name, accounts, find_root(here()) / RUNS, report):
                 show.homecoming(home)
         found = clusters.remove(name, accounts, report)
     if found:
         show.say(f"'{name}' is gone; nothing billable remains")
     else:
         show.say(f"nothing to do: there is no cluster '{name}'")
-        note_unasked(dry_run)
+        note_unasked(dry_run, region)
 
 
-def note_unasked(dry_run: bool) -> None:
-    """Say so if AWS was not looked at for want of credentials."""
-    from infra.ec2.account import has_credentials
+def note_unasked(dry_run: bool, region: str | None) -> None:
+    """Say so if AWS was not looked at, for want of credentials or of a region."""
+    from infra.ec2.account import default_region, has_credentials
 
     if not dry_run and not has_credentials():
         show.say("(AWS was not asked: no credentials found)")
+    elif not dry_run and not (region or default_region()):
+        show.say("(AWS was not asked: no region is set; give --region)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.options import cluster_option, here, json_option, option
+from cli.options import cluster_option, find_cluster, here, json_option, option
 from infra.errors import NodeError
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset
 
     try:
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
-    except KeyboardInterrupt:
-        show.say(f"\ndetached; job {number} goes on. {next_commands(cluster, number)}")
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
+        if isinstance(error, BrokenPipeError):
+            raise
         sys.exit(130)
     if last != b"\n" and sys.stdout.isatty():
         show.say()
@@ -70,10 +72,9 @@ def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
     """Return the cluster to work on and the connection to its node, still to be entered."""
-    from infra import clusters, runs
-    from infra.project import find_root
+    from infra import runs
 
-    cluster = clusters.find(name, find_root(here()))
+    cluster = find_cluster(name)
     return cluster, runs.reach(cluster)
 
 

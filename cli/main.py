@@ -1,5 +1,7 @@
 """The command, its groups, and the one place where an error becomes lines and an exit code."""
 
+import errno
+import io
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -50,6 +52,9 @@ for command in (up, run, jobs, logs, wait, cancel, fetch, ls, ssh, down, check, 
 def main() -> None:
     """Run the command line; exit 0 when done, 1 when it failed, 2 for wrong words, 130 when interrupted."""
     interrupt_on_stop()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name from elsewhere may be no text here
     try:
         code = gpujob.main(prog_name="gpujob", standalone_mode=False)
         sys.stdout.flush()
@@ -58,20 +63,30 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        click.echo("\n".join(["interrupted", *notes_of(error)]), err=True)
         code = 130
     except BrokenPipeError:  # the reader of our output, as in `gpujob ls | head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+            raise
+        click.echo(f"gpujob: {error.strerror}: {error.filename or 'the output'}", err=True)
+        code = 1
     sys.exit(code or 0)
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return what was added to an error on its way, as lines."""
+    return [f"  {note}" for note in getattr(error, "__notes__", [])]
 
 
 def tell(error: GpujobError) -> int:
     """Say what happened and what to type next."""
     click.secho(f"gpujob: {error.what}", fg="red", err=True)
-    for note in getattr(error, "__notes__", []):
-        click.echo(f"  {note}", err=True)
+    for note in notes_of(error):
+        click.echo(note, err=True)
     if error.hint:
         click.echo(f"  next: {error.hint}", err=True)
     return error.exit_code

@@ -1,15 +1,20 @@
 """Options that many commands share; each has its GPUJOB_... variable."""
 
+import math
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
+
+if TYPE_CHECKING:
+    from infra.model import Cluster
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,6 +29,8 @@ def option(*names: str, **settings: Any) -> Decorator:
 
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
+region_option = option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+cluster_argument = click.argument("name", required=False, envvar="GPUJOB_CLUSTER")
 cluster_option = option(
     "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
 )
@@ -37,6 +44,17 @@ def parse_gpu(value: str) -> Gpu:
     if not name or not (count or "1").isdecimal() or int(count or 1) < 1:
         raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, as in A10G or H100:8")
     return Gpu(name, int(count or 1))
+
+
+def parse_hours(value: str) -> float:
+    """Return a number of hours above 0 and at most 30 days."""
+    try:
+        hours = float(value)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= 720:
+        raise click.BadParameter(f"'{value}' is no number of hours above 0 and up to 720")
+    return hours
 
 
 def parse_duration(value: str) -> float:
@@ -73,6 +91,17 @@ def confirm(question: str, yes: bool) -> None:
         raise UsageError(f"{question} There is no terminal to answer on", "add --yes")
     if not click.confirm(question, err=True):
         raise GpujobError("nothing was done")
+
+
+def find_cluster(name: str | None) -> "Cluster":
+    """Return the cluster to work on; raises UsageError if a rehearsal meets one on AWS."""
+    from infra import clusters
+    from infra.project import find_root
+
+    cluster = clusters.find(name, find_root(here()))
+    if cluster.cloud == "aws" and os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0"):
+        raise UsageError(f"'{cluster.name}' is a cluster on AWS, and GPUJOB_DRY_RUN is set", "unset GPUJOB_DRY_RUN")
+    return cluster
 
 
 def here() -> Path:

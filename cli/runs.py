@@ -1,8 +1,10 @@
 """A new job: run."""
 
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import click
 
 from cli import show
 from cli.jobs import bring_home, exit_code, follow_job, next_commands
-from cli.options import SplitCommand, cluster_option, confirm, here, option, parse_duration, yes_option
+from cli.options import SplitCommand, cluster_option, confirm, find_cluster, here, option, parse_duration, yes_option
 from infra.errors import UsageError
 from infra.model import Request
 
@@ -58,13 +60,12 @@ def run(
     Jobs wait for one another in line unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does
     not stop a job: gpujob logs -f takes it up again.
     """  # noqa: D301  click reads the backspace
-    from infra import clusters
     from infra.project import read_project
 
     project = read_project(here())
     command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
     request = Request(command, env=read_variables(env, env_file), **wishes)
-    sys.exit(run_job(clusters.find(cluster, project.root), project, request, detach=detach, yes=yes))
+    sys.exit(run_job(find_cluster(cluster), project, request, detach=detach, yes=yes))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -88,10 +89,12 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
         return tuple(args)
     if module:
         return ("python", "-m", script, *args)
-    path = here() / script
+    path = Path(os.path.normpath(here() / script))
+    if not path.is_relative_to(project.root):
+        path = path.resolve()  # the project may be reached by a link
     if not path.is_file():
         raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
-    if not path.resolve().is_relative_to(project.root):
+    if not path.is_relative_to(project.root):
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
     if path.relative_to(project.root).as_posix() not in {file.path for file in project.files}:
         raise UsageError(
@@ -100,7 +103,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
     if interpreter is None:
         raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- ./{script}")
-    return (interpreter, Path(script).as_posix(), *args)
+    return (interpreter, os.path.relpath(path, here()), *args)
 
 
 def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool) -> int:
@@ -110,7 +113,7 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach:
     if project.left_out:
         show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
     with runs.reach(cluster) as connection:
-        with show.transfer("sending") as sent:
+        with show.transfer("sending") as sent, unsure_whether_started():
             number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
         sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
         show.say(
@@ -124,6 +127,16 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach:
         job = follow_job(cluster, connection, number)
         bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
+
+
+@contextmanager
+def unsure_whether_started() -> Iterator[None]:
+    """Say, when the sending is interrupted, that the job may have been taken in all the same."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show.say("\ninterrupted while sending; gpujob jobs tells whether the job was taken in")
+        sys.exit(130)
 
 
 def approve(files: "Sequence[File]", yes: bool) -> None:

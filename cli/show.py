@@ -192,6 +192,10 @@ def homecoming(home: "Homecoming") -> None:
         say(f"  {str(path)!r} was put beside the file of that name, which is ours or was changed here")
     for name in home.changing:
         say(f"  {name!r} was still being written; fetch again once the job is over")
+    for name in home.unreadable:
+        say(f"  {name!r} stays on the machine: its user may not read it")
+    for name in home.unlinked:
+        say(f"  {name!r} is a link that leads out of the job's folder; it was not made here")
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
 

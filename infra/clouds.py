@@ -1,6 +1,6 @@
 """Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
 
-from infra.ec2.account import Account, has_credentials, open_aws, open_local
+from infra.ec2.account import Account, default_region, has_credentials, open_aws, open_local
 from infra.errors import CloudError
 from infra.model import CloudName
 from infra.state import local_cloud_folder
@@ -41,14 +41,17 @@ def open_cloud(cloud: CloudName, region: str | None) -> Account:
     return account
 
 
-def open_all(dry_run: bool, regions: set[tuple[CloudName, str]]) -> list[Account]:
-    """Return every account in which clusters may be: AWS's own region and the local cloud if they can be asked, and `regions`.
+def open_all(dry_run: bool, regions: set[tuple[CloudName, str]], region: str | None = None) -> list[Account]:
+    """Return every account in which clusters may be, each region of AWS and of the local cloud on its own.
 
-    With `dry_run` the local cloud alone.
+    That is `region`, else the one that boto3 finds, and those in `regions`. With `dry_run` the local cloud alone.
     """
-    local = find_local()
-    accounts = [local] if local else []
-    accounts += [found for cloud, region in sorted(regions) if cloud == "local" and (found := find_local(region))]
-    if not dry_run and (has_credentials() or any(cloud == "aws" for cloud, _ in regions)):
-        accounts += [open_aws(), *(open_aws(region) for cloud, region in sorted(regions) if cloud == "aws")]
-    return list({(account.cloud, account.region): account for account in accounts}.values())
+    if region:
+        regions = regions | {("local", region)}
+    places = {("local", "us-east-1"), *regions}
+    accounts = [find_local(place) for cloud, place in sorted(places) if cloud == "local"]
+    aws = {place for cloud, place in regions if cloud == "aws"}
+    if not dry_run and (has_credentials() or aws):
+        own = region or default_region()
+        accounts += [open_aws(place) for place in sorted(aws | ({own} if own else set()))]
+    return [account for account in accounts if account]

@@ -15,6 +15,7 @@ from infra.ec2.removal import find_remains, remove_cluster
 from infra.errors import (
     CapacityError,
     CloudError,
+    CredentialsError,
     GoneError,
     GpujobError,
     NodeError,
@@ -109,12 +110,12 @@ def create(account: Account, planned: Plan, report: Report) -> Cluster:
 def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
     """Remove what a failed `create` left, also what shows up only after the call for it was broken off.
 
-    The key pair is made first and removed last: unless it bears our token, nothing of this name is ours.
+    The key pair is made first and removed last: unless it, or a machine, bears our token, nothing of this name is ours.
     """
     # AWS shows what it has just made a little late; after a plain refusal there is nothing to wait for.
     patience_s = 0 if isinstance(error, (CapacityError, PermissionsError, QuotaError)) else 5
     try:
-        if not wait_until(lambda: network.find_key_token(account, name) == token, patience_s):
+        if not wait_until(lambda: is_ours(account, name, token), patience_s):
             return
         report("giving back what this call created")
         wait_until(lambda: instances.find_clusters(account, name), patience_s)
@@ -123,6 +124,12 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
         error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
         return
     state.forget(name)
+
+
+def is_ours(account: Account, name: str, token: str) -> bool:
+    """Tell whether what bears this cluster's name was made by the call with this token."""
+    tags = [instances.tags_of(instance) for instance in instances.find_instances(account, name)]
+    return network.find_key_token(account, name) == token or any(t.get(network.LAUNCH_TAG) == token for t in tags)
 
 
 def rent(account: Account, planned: Plan, token: str, report: Report) -> None:
@@ -144,18 +151,18 @@ def rent(account: Account, planned: Plan, token: str, report: Report) -> None:
 def wait_for_address(account: Account, name: str, report: Report) -> Cluster:
     """Return the cluster once its machine runs and has an address; raises CloudError if it ends first or takes too long."""
     report("waiting for the machine to start")
+    hint = "gpujob up again, or another --gpu or --region"
 
     def look() -> Cluster | None:
+        ended = instances.find_end(account, name)
+        if ended:
+            raise CloudError(f"the machine ended while it started: {ended}", hint)
         found = instances.find_clusters(account, name)
-        if found and found[0].node.state in ("shutting-down", "terminated", "stopping", "stopped"):
-            raise CloudError("the machine ended while it started", "gpujob up again, or another --gpu or --region")
         return found[0] if found and found[0].node.state == "running" and found[0].node.host else None
 
     cluster = wait_until(look, BOOT_S)
     if cluster is None:
-        raise CloudError(
-            f"the machine did not start within {BOOT_S} s", "gpujob up again, or another --gpu or --region"
-        )
+        raise CloudError(f"the machine did not start within {BOOT_S} s", hint)
     return cluster
 
 
@@ -183,13 +190,28 @@ def prepare(account: Account, cluster: Cluster, report: Report) -> None:
                 )
 
 
-def list_clusters(dry_run: bool) -> tuple[Cluster, ...]:
+def list_clusters(dry_run: bool, region: str | None = None) -> tuple[Cluster, ...]:
     """Return every cluster that tags tell of, and those remembered whose cloud is gone, their node's state "gone"."""
     remembered = {(c.cloud, c.region, c.name): c for c in state.recall_all()}
-    accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()})
+    accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region)
     found = {(c.cloud, c.region, c.name): c for account in accounts for c in instances.find_clusters(account)}
     gone = [mark_gone(c) for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
+
+
+def list_own(dry_run: bool, region: str | None = None) -> list[str]:
+    """Return the names of the clusters that the caller rented: known on this laptop, or bearing the caller's own identity."""
+    own = {cluster.name for cluster in state.recall_all() if cluster.cloud == "local" or not dry_run}
+    for account in open_all(dry_run, set(), region):
+        with aws_errors():
+            caller = account.sts.get_caller_identity()["Arn"]
+        own |= {cluster.name for cluster in instances.find_clusters(account) if cluster.owner == caller}
+    return sorted(own)
+
+
+def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
+    """Return the clusters of this name whose machines still exist."""
+    return [cluster for account in accounts for cluster in instances.find_clusters(account, name)]
 
 
 def mark_gone(cluster: Cluster) -> Cluster:
@@ -203,7 +225,9 @@ def find(name: str | None, folder: Path) -> Cluster:
     Raises NotFoundError with what exists.
     """
     known = {cluster.name: cluster for cluster in state.recall_all()}
-    if name is None:
+    if name is not None:
+        check_name(name)
+    else:
         name = name_for(folder) if name_for(folder) in known or len(known) != 1 else next(iter(known))
     if name in known:
         return known[name]
@@ -217,26 +241,47 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     """Return why a node cannot be reached, as far as its cloud can tell."""
     down = f"gpujob down {cluster.name}"
     try:
-        found = instances.find_clusters(open_cloud(cluster.cloud, cluster.region), cluster.name)
+        found = instances.find_clusters(open_known(cluster), cluster.name)
     except CloudError as silence:
         if cluster.cloud == "aws":
             return error
         return GoneError(f"the cluster '{cluster.name}' is gone: {silence.what}", down)
-    if not found:
+    if not found or found[0].node.state == "shutting-down":
         return GoneError(f"the cluster '{cluster.name}' is gone: its machine was terminated", down)
     return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
 
 
-def locate(name: str, dry_run: bool) -> list[Account]:
-    """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked."""
-    known = state.recall(name)
+def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
+    """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked.
+
+    Raises UsageError if a rehearsal meets a cluster on AWS.
+    """
+    known = state.recall(check_name(name))
     if known is None:
-        accounts = open_all(dry_run, set())
+        accounts = open_all(dry_run, set(), region)
     elif known.cloud == "local" and find_local() is None:
         accounts = []  # the local cloud has ended, and its machines with it
+    elif known.cloud == "aws" and dry_run:
+        raise UsageError(
+            f"'{name}' is a cluster on AWS, and this is a rehearsal", "leave out --dry-run and GPUJOB_DRY_RUN"
+        )
     else:
-        accounts = [open_cloud(known.cloud, known.region)]
+        accounts = [open_known(known)]
     return [account for account in accounts if find_remains(account, name)]
+
+
+def open_known(cluster: Cluster) -> Account:
+    """Return the account that a remembered cluster lives in; raises CredentialsError if the credentials are of another."""
+    account = open_cloud(cluster.cloud, cluster.region)
+    if account.cloud == "aws":
+        with aws_errors():
+            own = account.sts.get_caller_identity()["Account"]
+        if f":{own}:" not in cluster.owner:
+            raise CredentialsError(
+                f"'{cluster.name}' was rented by {cluster.owner}; these credentials are of account {own}",
+                "choose the right one: AWS_PROFILE=..., then type it again",
+            )
+    return account
 
 
 def remove(name: str, accounts: Iterable[Account], report: Report) -> bool:

@@ -1,10 +1,11 @@
 """Outputs coming home: which files, to which place, verified; and the receipt beside them."""
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from fabric import Connection
 from infra.errors import NodeError
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
-from infra.runs import CHANGES, RECONNECT_S, make_run_folder, reach
+from infra.runs import CHANGES, make_run_folder, reconnect
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError
 
@@ -35,6 +36,10 @@ class Homecoming:
     """Files that were home and whole before."""
     changing: tuple[str, ...]
     """Outputs that were still being written, so that what arrived was not what had been announced."""
+    unreadable: tuple[str, ...]
+    """Paths that the node's user may not read, so that they stay there."""
+    unlinked: tuple[str, ...]
+    """Symbolic links that lead out of the job's folder, and were not made here."""
     beside: tuple[Path, ...]
     """Files put under another name, because one of the right name was changed here since the last fetch."""
 
@@ -66,7 +71,7 @@ def fetch(
                 vain += 1
                 if vain > PATIENCE:
                     raise
-                connection = connections.enter_context(reach(cluster, patience_s=RECONNECT_S))
+                connection = connections.enter_context(reconnect(cluster))
 
 
 def fetch_once(
@@ -77,31 +82,54 @@ def fetch_once(
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
     job = client.find_job(connection, number)
-    found = client.list_outputs(connection, number)
+    found, unreadable = client.list_outputs(connection, number)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     folder = make_run_folder(runs, cluster.name, number)
-    before = read_hashes(folder)
-    files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
-    missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
-    arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
-    for output in outputs:
-        if output.link is not None:
-            make_link(output, place_for(output, folder, {}), folder)
-    fetch_log(connection, number, folder, report)
-    changing = tuple(output.path for output in missing if output not in arrived)
-    if job.over and not changing and len(outputs) == len(found):
+    with locked(folder):
+        before = read_hashes(folder)
+        files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
+        missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
+        arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
+        links = {output: place_for(output, folder, before) for output in outputs if output.link is not None}
+        unlinked = [output.path for output, place in links.items() if not make_link(output, place, folder)]
+        fetch_log(connection, number, folder, report)
+        changing = tuple(output.path for output in missing if output not in arrived)
+        home = job.over and not changing and not unreadable and len(outputs) == len(found)
+        receipt = make_receipt(
+            cluster, replace(job, fetched=home), tuple(output for output in outputs if output.path not in changing)
+        )
+        write_receipt(folder, receipt)
+    if home:
         client.mark_fetched(connection, number)
-        job = replace(job, fetched=True)
-    receipt = make_receipt(cluster, job, tuple(output for output in outputs if output.path not in changing))
-    (folder / RECEIPT).write_text(json.dumps(receipt.to_dict(), indent=2) + "\n", encoding="utf-8")
     return Homecoming(
         folder=folder,
         receipt=receipt,
         arrived=tuple(missing[output].relative_to(folder) for output in arrived),
         already_here=len(files) - len(missing),
         changing=changing,
+        unreadable=unreadable,
+        unlinked=tuple(unlinked),
         beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
     )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against another fetch of the same job meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_receipt(folder: Path, receipt: Receipt) -> None:
+    """Write the receipt whole or not at all."""
+    part = folder / f".{RECEIPT}.part"
+    with carry.local_errors(part):
+        part.write_text(json.dumps(receipt.to_dict(), indent=2) + "\n", encoding="utf-8")
+        part.replace(folder / RECEIPT)
 
 
 def fetch_log(connection: Connection, number: int, folder: Path, report: Callable[[int], None]) -> None:
@@ -126,21 +154,40 @@ def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
         raise NodeError(f"the node sent a name that leads outside: {output.path!r}")
     if not leads_inside(place.parent, folder):
         raise NodeError(f"the node sent a name that leads outside by a link: {output.path!r}")
+    make_way(place.parent, folder)
     changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
-    if output.path in (RECEIPT, LOG, CHANGES) or (changed_here and before):
+    taken = place.is_dir() and not place.is_symlink()
+    if output.path in (RECEIPT, LOG, CHANGES) or (changed_here and before) or taken:
         return place.with_name(f"{place.name}.from-node")
     return place
 
 
-def make_link(output: Output, place: Path, folder: Path) -> None:
-    """Make a symbolic link as the job made it, if it leads to something inside the folder; others would dangle or deceive."""
+def make_way(parent: Path, folder: Path) -> None:
+    """Move a file aside that stands where a folder must be: it was an output once, and the job has made a folder of it since."""
+    for path in (parent, *parent.parents):
+        if path == folder:
+            return
+        if path.is_file():
+            with carry.local_errors(path):
+                path.rename(path.with_name(f"{path.name}.earlier"))
+
+
+def make_link(output: Output, place: Path, folder: Path) -> bool:
+    """Make a symbolic link as the job made it and return True; False if it leads outside, where it would dangle or deceive.
+
+    It may go up only at its start and not above the folder, so that it leads inside whatever other links are made later.
+    """
     target = PurePosixPath(output.link or "")
-    if target.is_absolute() or not leads_inside(place.parent / target, folder) or place.exists():
-        return
+    ups = next((at for at, part in enumerate(target.parts) if part != ".."), len(target.parts))
+    inner = place.parent.relative_to(folder)
+    through_links = Path(os.path.realpath(place.parent)) != Path(os.path.realpath(folder)) / inner
+    if target.is_absolute() or ".." in target.parts[ups:] or ups > len(inner.parts) or through_links:
+        return False
     with carry.local_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         place.symlink_to(target)
+    return True
 
 
 def leads_inside(path: Path, folder: Path) -> bool:

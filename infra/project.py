@@ -27,9 +27,8 @@ SECRETS = (
     ".ssh",
     ".gnupg",
 )
-# Nor these: made again where they are needed, and large.
+# Nor these, unless git tracks them: made again where they are needed, and large.
 CACHES = (
-    RUNS,
     "__pycache__",
     ".venv",
     "venv",
@@ -87,7 +86,7 @@ def read_project(here: Path) -> Project:
     root = find_root(here)
     if root in (Path.home().resolve(), Path(root.anchor)):
         raise ProjectError(f"{root} is not a project folder: all of it would be sent", "cd to the folder of your code")
-    listed = [name for name in list_files(root) if not matches(name, CACHES)]
+    listed = [name for name, tracked in list_files(root) if tracked or not is_cache(name)]
     kept = [name for name in listed if not matches(name, SECRETS) and stays_inside(root, name)]
     return Project(
         root=root,
@@ -121,28 +120,35 @@ def find_root(here: Path) -> Path:
     return here
 
 
-def list_files(folder: Path) -> list[str]:
-    """Return git's view of a folder: tracked files, and untracked ones that are not ignored, repositories inside included.
+def list_files(folder: Path) -> list[tuple[str, bool]]:
+    """Return git's view of a folder, with whether git tracks each file: tracked ones, and others that are not ignored.
 
-    Outside a repository the same rules of .gitignore hold: git reads them for an empty repository that stands elsewhere.
+    Repositories inside are included. Outside a repository the same rules of .gitignore hold: git reads them for an empty
+    repository that stands elsewhere.
     """
+    choice = ["ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard", "--deduplicate"]
     if (folder / ".git").exists():
-        answer = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+        answer = git(folder, *choice)
     else:
         with tempfile.TemporaryDirectory(prefix="gpujob-") as empty:
             git(folder, "init", "--quiet", "--bare", empty)
-            place = [f"--git-dir={empty}", f"--work-tree={folder}"]
-            answer = git(folder, *place, "ls-files", "-z", "--others", "--exclude-standard")
+            answer = git(folder, f"--git-dir={empty}", f"--work-tree={folder}", *choice)
     if answer.returncode:
         raise ProjectError(f"git: {answer.stderr.decode(errors='replace').strip()[:300]}", "git status")
-    files: list[str] = []
-    for name in map(os.fsdecode, filter(None, answer.stdout.split(b"\0"))):
+    files: list[tuple[str, bool]] = []
+    for entry in map(os.fsdecode, filter(None, answer.stdout.split(b"\0"))):
+        tag, _, name = entry.partition(" ")
         path = folder / name
         if path.is_dir() and not path.is_symlink():  # a submodule, or a repository inside
-            files += [f"{name.rstrip('/')}/{inner}" for inner in list_files(path)]
+            files += [(f"{name.rstrip('/')}/{inner}", tracked) for inner, tracked in list_files(path)]
         elif os.path.lexists(path) and (path.is_symlink() or stat.S_ISREG(path.stat().st_mode)):
-            files.append(name)
+            files.append((name, tag != "?"))
     return files
+
+
+def is_cache(name: str) -> bool:
+    """Tell whether a path is one of what comes home, or lies in a folder that tools make again."""
+    return name.startswith(f"{RUNS}/") or matches(name, CACHES)
 
 
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -1,5 +1,6 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from fabric import Connection
 
 from infra import state
 from infra.clusters import explain_silence
-from infra.errors import UsageError
+from infra.errors import GoneError, NodeError, UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project, read_changes, read_commit
@@ -20,6 +21,7 @@ from infra.ssh.carry import local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
+ROUND_S = 10  # after which the cloud is asked whether the machine is still there
 CHANGES = "changes.patch"
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
@@ -88,14 +90,15 @@ def make_run_folder(runs: Path, cluster: str, number: int) -> Path:
     folder = runs / f"{cluster}-{number}"
     with local_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (runs / ".gitignore").write_text("*\n")
+        if not (runs / ".gitignore").exists():
+            (runs / ".gitignore").write_text("*\n")
     return folder
 
 
 def last_number(runs: Path, cluster: str) -> int:
     """Return the highest job number that this project has outputs of, so that a new cluster of that name overwrites none."""
     numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
-    return max((int(number) for number in numbers if number.isdigit()), default=0)
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def follow(
@@ -119,7 +122,24 @@ def follow(
                 return client.find_job(connection, number)
             except DroppedError as error:
                 warn(f"{error.what}; the job goes on; connecting again")
-                connection = connections.enter_context(reach(cluster, patience_s=RECONNECT_S))
+                connection = connections.enter_context(reconnect(cluster))
+
+
+@contextmanager
+def reconnect(cluster: Cluster) -> Iterator[Connection]:
+    """Yield a new connection, tried for `RECONNECT_S`; raises GoneError as soon as the cloud says that the machine is no more."""
+    deadline = time.monotonic() + RECONNECT_S
+    with ExitStack() as connections:
+        while True:
+            try:
+                connection = connections.enter_context(reach(cluster, patience_s=ROUND_S))
+                break
+            except GoneError:
+                raise
+            except NodeError:
+                if time.monotonic() > deadline:
+                    raise
+        yield connection
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:

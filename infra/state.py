@@ -29,7 +29,9 @@ def local_cloud_folder() -> Path:
 
 
 def cluster_folder(name: str) -> Path:
-    """Return the folder of one cluster; it need not exist."""
+    """Return the folder of one cluster; it need not exist. Raises ValueError for a name that would lead elsewhere."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise ValueError(f"no name for a cluster: {name!r}")
     return state_folder() / "clusters" / name
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from infra.errors import NodeError, ProjectError
 from infra.homecoming import make_link, place_for
 from infra.model import Output
-from infra.ssh.carry import write_verified
+from infra.ssh.carry import part_size, write_verified
+from infra.ssh.connection import DroppedError
 
 
 def output(path: str, content: bytes = b"", link: str | None = None) -> Output:
@@ -50,9 +51,8 @@ def test_no_series_of_links_lets_a_file_out(tmp_path_factory, links):
     for path, target in links:
         try:
             make_link(output(path, link=target), place_for(output(path), folder, {}), folder)
-            write_verified(
-                io.BytesIO(b"x"), output(f"{path}/file", b"x"), place_for(output(f"{path}/file"), folder, {}), print
-            )
+            place = place_for(output(f"{path}/file"), folder, {})
+            write_verified(io.BytesIO(b"x"), 1, output(f"{path}/file", b"x"), place, lambda _: None)
         except (NodeError, ProjectError):
             continue
     assert [p.name for p in outer.iterdir()] == ["run"]
@@ -61,14 +61,42 @@ def test_no_series_of_links_lets_a_file_out(tmp_path_factory, links):
 
 
 def test_a_file_that_is_not_what_was_announced_never_takes_its_name(tmp_path):
-    assert write_verified(io.BytesIO(b"other"), output("a", b"announced"), tmp_path / "a", lambda _: None) is False
+    assert write_verified(io.BytesIO(b"other"), 5, output("a", b"announced"), tmp_path / "a", lambda _: None) is False
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_came_before_a_break_is_kept_and_gone_on_from(tmp_path):
+    whole, place = output("a", b"0123456789"), tmp_path / "a"
+    with pytest.raises(DroppedError):
+        write_verified(io.BytesIO(b"0123"), 10, whole, place, lambda _: None)
+    assert part_size(whole, place) == 4
+    assert part_size(output("a", b"another content"), place) == 0
+    assert write_verified(io.BytesIO(b"456789"), 6, whole, place, lambda _: None) is True
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_moved_aside(tmp_path):
+    (tmp_path / "ck").write_text("an output of before")
+    assert place_for(output("ck/a"), tmp_path, {}) == tmp_path / "ck" / "a"
+    assert (tmp_path / "ck.earlier").read_text() == "an output of before"
+
+
+def test_a_folder_in_the_place_of_a_file_stays(tmp_path):
+    (tmp_path / "ck").mkdir()
+    assert place_for(output("ck"), tmp_path, {}) == tmp_path / "ck.from-node"
+
+
+def test_a_link_is_made_again_when_the_job_changed_it(tmp_path):
+    for target in ("one", "two"):
+        assert make_link(output("latest", link=target), tmp_path / "latest", tmp_path)
+        assert (tmp_path / "latest").readlink() == Path(target)
+    assert not make_link(output("out", link="/etc/passwd"), tmp_path / "out", tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "a").write_text("a file where a folder must be")
     with pytest.raises(ProjectError, match="cannot be written"):
-        write_verified(io.BytesIO(b""), output("a/b"), tmp_path / "a" / "b", lambda _: None)
+        write_verified(io.BytesIO(b""), 0, output("a/b"), tmp_path / "a" / "b", lambda _: None)
 
 
 def test_a_file_changed_here_since_the_last_fetch_is_not_overwritten(tmp_path):

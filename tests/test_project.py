@@ -51,6 +51,14 @@ def test_tracked_untracked_and_deleted_files_are_seen_as_git_sees_them(tmp_path)
     assert files == {".gitignore", "tracked", "tracked-though-ignored", "excluded", "untracked"}
 
 
+def test_what_git_tracks_travels_even_from_a_folder_that_looks_like_a_cache(tmp_path):
+    git(tmp_path, "init")
+    write(tmp_path, "sub/runs/conf.py", "venv/tracked.py")
+    git(tmp_path, "add", ".")
+    write(tmp_path, "venv/untracked.py", "runs/x-1/model.pt", "sub/runs/new.py")
+    assert set(paths(tmp_path)) == {"sub/runs/conf.py", "venv/tracked.py", "sub/runs/new.py"}
+
+
 def test_repositories_inside_travel_with_their_own_rules(tmp_path):
     git(tmp_path, "init")
     inner = tmp_path / "vendor" / "library"

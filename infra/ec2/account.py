@@ -1,6 +1,7 @@
 """One account in one region, on AWS or on the local cloud: the two differ by endpoint alone."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -62,30 +64,35 @@ class Account:
         """The region's name."""
         return str(self.session.region_name)
 
+    @property
+    def settings(self) -> Config:
+        """How its clients behave; the local cloud is on this machine, whatever proxy leads to the world."""
+        return SETTINGS if self.cloud == "aws" else SETTINGS.merge(Config(proxies={}))
+
     @cached_property
     def ec2(self) -> "EC2Client":
         """The client of EC2."""
-        return self.session.client("ec2", endpoint_url=self.endpoint_url, config=SETTINGS)
+        return self.session.client("ec2", endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """The client of Systems Manager, which knows the images."""
-        return self.session.client("ssm", endpoint_url=self.endpoint_url, config=SETTINGS)
+        return self.session.client("ssm", endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def sts(self) -> "STSClient":
         """The client of STS, which knows who is calling."""
-        return self.session.client("sts", endpoint_url=self.endpoint_url, config=SETTINGS)
+        return self.session.client("sts", endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def quotas(self) -> "ServiceQuotasClient":
         """The client of Service Quotas."""
-        return self.session.client("service-quotas", endpoint_url=self.endpoint_url, config=SETTINGS)
+        return self.session.client("service-quotas", endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def pricing(self) -> "PricingClient":
         """The client of the price list, which answers in a few regions only and speaks for all."""
-        return self.session.client("pricing", "us-east-1", endpoint_url=self.endpoint_url, config=SETTINGS)
+        return self.session.client("pricing", "us-east-1", endpoint_url=self.endpoint_url, config=self.settings)
 
 
 def open_aws(region: str | None = None) -> Account:
@@ -103,7 +110,11 @@ def open_aws(region: str | None = None) -> Account:
 
 def open_local(url: str, access_key: str, region: str | None = None) -> Account:
     """Return the account of the local cloud that answers at `url`."""
+    # Nothing of the person's own AWS settings: a rehearsal needs none, and must not fail for a broken one.
+    nothing = dict.fromkeys(("profile", "region"), (None, None, None, None))
+    settings = botocore.session.Session(session_vars={**nothing, "config_file": (None, None, os.devnull, None)})
     session = boto3.Session(
+        botocore_session=settings,
         aws_access_key_id=access_key,
         aws_secret_access_key="local",  # noqa: S106
         region_name=region or "us-east-1",
@@ -116,6 +127,12 @@ def has_credentials() -> bool:
     """Tell whether boto3 finds any AWS credentials, without asking whether AWS accepts them."""
     with aws_errors():
         return boto3.Session().get_credentials() is not None
+
+
+def default_region() -> str | None:
+    """Return the region that boto3 finds, in a variable or a profile; None where none is set."""
+    with aws_errors():
+        return boto3.Session().region_name
 
 
 def check_region(session: boto3.Session) -> None:
@@ -170,4 +187,6 @@ def explain(error: ClientError) -> CloudError | NotFoundError:
         return CapacityError(f"{message} ({code})", "try another --gpu, --instance-type or --region")
     if QUOTA.search(code):
         return QuotaError(f"{message} ({code})", "gpujob check shows the quotas and how to ask for more")
+    if code.endswith("NotFound") or code == "InvalidInstanceType":
+        return NotFoundError(f"{message} ({code})", "gpujob check")
     return CloudError(f"AWS refused {error.operation_name} ({code}): {message}", "gpujob check")

@@ -32,6 +32,14 @@ def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
     return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
 
 
+def find_end(account: Account, name: str) -> str:
+    """Return why a cluster has no machine any more, in EC2's words; "" while one lives, or none was seen yet."""
+    found = list(find_instances(account, name))
+    if not found or any(instance["State"]["Name"] in ("pending", "running") for instance in found):
+        return ""
+    return found[0].get("StateReason", {}).get("Message", "") or found[0]["State"]["Name"]
+
+
 def find_instances(account: Account, name: str = "*") -> "Iterable[InstanceTypeDef]":
     """Yield EC2's description of every instance of a cluster, the terminated ones that it still shows included."""
     with aws_errors():

@@ -1,14 +1,16 @@
 """Launching: one call that rents, tags and bounds an instance, tried zone by zone."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from infra.ec2.account import Account, aws_errors
 from infra.ec2.instances import CLUSTER_TAG, format_time
 from infra.ec2.lease import DISK_GIB, make_user_data
-from infra.ec2.network import resource_name, tag_specification
-from infra.errors import CapacityError
+from infra.ec2.network import SETTLING_S, resource_name, tag_specification
+from infra.errors import CapacityError, NotFoundError
 from infra.model import Image, Lease, Offer
+from infra.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceNetworkInterfaceSpecificationTypeDef
@@ -64,12 +66,17 @@ def launch(account: Account, request: Mapping[str, Any], places: Mapping[str, st
             "AssociatePublicIpAddress": True,
             "DeleteOnTermination": True,
         }
+        wanted = {**request, "NetworkInterfaces": [interface], "ClientToken": f"{token}-{zone}"}
         try:
-            with aws_errors():
-                answer = account.ec2.run_instances(
-                    **request, NetworkInterfaces=[interface], ClientToken=f"{token}-{zone}"
-                )
-            return str(answer["Instances"][0]["InstanceId"])
+            found = wait_until(partial(run, account, wanted), SETTLING_S, retry_on=NotFoundError)
         except CapacityError as error:
             full = error
+        else:
+            return str(found)
     raise full
+
+
+def run(account: Account, wanted: Mapping[str, Any]) -> str:
+    """Ask for one instance; return its id."""
+    with aws_errors():
+        return str(account.ec2.run_instances(**wanted)["Instances"][0]["InstanceId"])

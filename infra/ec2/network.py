@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account, aws_errors
 from infra.errors import CloudError, NotFoundError, UsageError
+from infra.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Which `up` made a thing, so that one that fails removes its own and nothing else.
 LAUNCH_TAG = "gpujob:launch"
+# How long AWS may deny, here and there, that something exists which it has just made.
+SETTLING_S = 20
 
 
 def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
@@ -31,7 +34,8 @@ def resource_name(cluster: str) -> str:
 def find_caller_address(account: Account) -> str:
     """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32."""
     try:
-        with urllib.request.urlopen(account.checkip_url, timeout=10) as answer:  # noqa: S310  the address is ours
+        proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
+        with urllib.request.build_opener(proxies).open(account.checkip_url, timeout=10) as answer:
             return str(ipaddress.ip_network(answer.read(100).decode().strip()))
     except (OSError, ValueError) as error:
         raise CloudError(
@@ -70,8 +74,16 @@ def open_to_caller(account: Account, cluster: str, vpc: str, tags: Mapping[str, 
             rule["Ipv6Ranges"] = [{"CidrIpv6": address}]
         else:
             rule["IpRanges"] = [{"CidrIp": address}]
-        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    # A group that was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+    wait_until(lambda: allow(account, group, rule), SETTLING_S, retry_on=NotFoundError)
     return group
+
+
+def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
+    """Add one rule to a security group; return True."""
+    with aws_errors():
+        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    return True
 
 
 def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:

@@ -34,9 +34,7 @@ def find_offer(account: Account, gpu: Gpu, instance_type: str | None = None) -> 
     """
     with aws_errors():
         if instance_type:
-            types = list(describe_types(account, [instance_type]))
-            if not types:
-                raise NotFoundError(f"no instance type '{instance_type}' in {account.region}", "gpujob up --gpu T4")
+            types = [describe_type(account, instance_type)]
         else:
             types = match_gpu(list(describe_types(account, GPU_FAMILIES)), gpu, account.region)
         with ThreadPoolExecutor(8) as pool:
@@ -52,6 +50,23 @@ def find_offer(account: Account, gpu: Gpu, instance_type: str | None = None) -> 
             f"AWS tells no on-demand price for {types[0]['InstanceType']} in {account.region}", "try another --region"
         )
     return min(offers, key=lambda offer: (not offer.zones, offer.price_usd))
+
+
+def describe_type(account: Account, name: str) -> "InstanceTypeInfoTypeDef":
+    """Return what EC2 tells of exactly this type; raises NotFoundError if there is none, or our image does not run on it."""
+    try:
+        with aws_errors():
+            info = account.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]  # type: ignore[list-item]
+    except NotFoundError as error:
+        raise NotFoundError(f"no instance type '{name}' in {account.region}", "gpujob up --gpu T4") from error
+    if not is_x86(info):
+        raise NotFoundError(f"{name} is no x86_64 machine, and the image is for those", "gpujob up --gpu T4")
+    return info
+
+
+def is_x86(info: "InstanceTypeInfoTypeDef") -> bool:
+    """Tell whether the image's architecture is the type's."""
+    return "x86_64" in info.get("ProcessorInfo", {}).get("SupportedArchitectures", [])
 
 
 def describe_types(account: Account, names: Sequence[str]) -> "Iterable[InstanceTypeInfoTypeDef]":
@@ -74,7 +89,7 @@ def gpu_of(info: "InstanceTypeInfoTypeDef") -> Gpu | None:
 
 def match_gpu(types: "list[InstanceTypeInfoTypeDef]", gpu: Gpu, region: str) -> "list[InstanceTypeInfoTypeDef]":
     """Return the types that carry exactly this GPU; raises NotFoundError with the names and counts that exist."""
-    usable = [info for info in types if "x86_64" in info.get("ProcessorInfo", {}).get("SupportedArchitectures", [])]
+    usable = [info for info in types if is_x86(info)]
     found = {(g.name, g.count) for info in usable if (g := gpu_of(info))}
     names = sorted({name for name, _ in found})
     name = next((name for name in names if name.lower() == gpu.name.lower()), None)

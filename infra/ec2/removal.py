@@ -60,8 +60,11 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
         "security group": lambda key: ec2.delete_security_group(GroupId=key),
         "key pair": lambda key: ec2.delete_key_pair(KeyName=key),
     }
-    for kind, key in find_remains(account, name):
-        if kind in removers:
+    remains = find_remains(account, name)
+    for kind, key in remains:
+        # The key pair goes last: while it is there, nobody else can take the name.
+        last = kind == "key pair" and any(other != "key pair" for other, _ in remains)
+        if kind in removers and not last:
             with aws_errors():
                 try:
                     removers[kind](key)
@@ -74,4 +77,6 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
 def is_passing(error: ClientError) -> bool:
     """Tell whether a refusal to delete means "still in use" or "gone already", both of which mend themselves."""
     code = str(error.response.get("Error", {}).get("Code", ""))
-    return code.endswith((".NotFound", "InUse")) or code in {"DependencyViolation", "IncorrectState"}
+    # An interface that is still attached: https://github.com/gruntwork-io/cloud-nuke/issues/431
+    in_use = "in use" in str(error.response.get("Error", {}).get("Message", ""))
+    return in_use or code.endswith((".NotFound", "InUse")) or code in {"DependencyViolation", "IncorrectState"}

@@ -57,7 +57,7 @@ def receive(
                 for member in archive:
                     output = wanted.pop(member.name, None)
                     content = archive.extractfile(member) if member.isreg() else None
-                    if output and content and write_verified(content, output, places[output], report):
+                    if output and content and write_verified(content, member.size, output, places[output], report):
                         arrived.append(output)
         except tarfile.TarError as error:
             raise DroppedError(f"the outputs did not arrive whole: {error}", "gpujob fetch") from error
@@ -69,7 +69,10 @@ def receive(
 
 def part_of(output: Output, place: Path) -> Path:
     """Return where the beginning of an output is kept until the rest has come; another content has another place."""
-    return place.with_name(f".{place.name[:180]}.{output.sha256[:12]}.part")
+    name = hashlib.sha256(
+        output.path.encode("utf-8", "surrogateescape")
+    ).hexdigest()  # the path's own may be as long as can be
+    return place.with_name(f".{name[:16]}.{output.sha256[:16]}.part")
 
 
 def part_size(output: Output, place: Path) -> int:
@@ -78,8 +81,10 @@ def part_size(output: Output, place: Path) -> int:
     return part.stat().st_size if part.is_file() and not part.is_symlink() else 0
 
 
-def write_verified(content: IO[bytes], output: Output, place: Path, report: Callable[[int], None]) -> bool:
-    """Write the rest of a file behind what came before, and give it its name if it has the hash that was announced.
+def write_verified(
+    content: IO[bytes], size_bytes: int, output: Output, place: Path, report: Callable[[int], None]
+) -> bool:
+    """Write the rest of a file, `size_bytes`, behind what came before; give it its name if it has the hash that was announced.
 
     Return whether it has; if it has not, nothing of it is kept. Raises DroppedError if the connection broke before its end.
     """
@@ -98,8 +103,11 @@ def write_verified(content: IO[bytes], output: Output, place: Path, report: Call
                 with local_errors(place):
                     file.write(chunk)
                 report(len(chunk))
-        except tarfile.ReadError as error:
-            raise DroppedError(f"{output.path!r} did not arrive whole", "gpujob fetch") from error
+                size_bytes -= len(chunk)
+        except tarfile.ReadError:
+            pass  # the stream ended; and where it ends in the last block of a file, tarfile does not even say so
+        if size_bytes:
+            raise DroppedError(f"{output.path!r} did not arrive whole", "gpujob fetch")
     if digest.hexdigest() == output.sha256:
         with local_errors(place):
             part.chmod(output.mode & 0o777 | 0o600)

@@ -1,5 +1,6 @@
 """One SSH connection to a node, its host key checked strictly against the pinned one."""
 
+import io
 import logging
 import shlex
 import socket
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import fabric
 import paramiko
@@ -15,6 +16,9 @@ import paramiko
 from infra.errors import HostKeyError, NodeError
 from infra.model import Node
 from infra.waiting import wait_until
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -109,6 +113,21 @@ def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator
             channel.close()
 
 
+class Stdin(io.RawIOBase):
+    """A command's standard input. Paramiko's own file would write once more when it is dropped, and complain if it cannot."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self.channel = channel
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Send as much as the node takes now; return how much that was."""
+        return self.channel.send(bytes(data))
+
+
 Conversation = Callable[[BinaryIO, BinaryIO], None]
 """What is said to a command and read from it meanwhile: its standard input and output."""
 
@@ -119,7 +138,7 @@ def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conver
         stdout = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
         if converse:
             try:
-                converse(cast(BinaryIO, channel.makefile_stdin("wb", CHUNK_BYTES)), stdout)
+                converse(cast(BinaryIO, io.BufferedWriter(Stdin(channel), CHUNK_BYTES)), stdout)
             except OSError:
                 # It stopped reading: what it says on stderr is the better explanation, unless the link itself broke.
                 if not connection.is_connected:

@@ -92,8 +92,23 @@ def test_outputs_arrive_whole_and_no_byte_twice_over_a_connection_that_is_cut_ev
     home = laptop.home / f"here/shared-{number}"
     for output in json.loads((home / "receipt.json").read_text())["outputs"]:
         assert hashlib.sha256((home / output["path"]).read_bytes()).hexdigest() == output["sha256"]
-    assert sorted(p.name for p in home.iterdir()) == ["a.bin", "b.bin", "job.log", "receipt.json"]
+    assert sorted(p.name for p in home.iterdir()) == ["a.bin", "b.bin", "job.log", "receipt.json"], fetch.said
     assert 8 <= cutter.cuts <= 12  # eight megabytes once, not again from the start each time
+
+
+@pytest.mark.parametrize("shaky", [300_000], indirect=True)
+def test_run_keeps_the_job_s_code_and_brings_all_home_though_its_connection_breaks(shaky):
+    laptop, cutter = shaky
+    laptop.write(
+        "train.py",
+        "for n in range(10_000): print(n, 'x' * 40)\nopen('big.bin', 'wb').write(b'b' * 600_000)\nraise SystemExit(7)",
+    )
+    run = laptop.type("run", "train.py")
+    assert run.code == 7, run.said
+    assert run.out == "".join(f"{n} {'x' * 40}\n" for n in range(10_000))
+    [home] = (laptop.project / "runs").glob("shared-*")
+    assert (home / "big.bin").read_bytes() == b"b" * 600_000
+    assert cutter.cuts >= 3
 
 
 @pytest.mark.parametrize("shaky", [1_000], indirect=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import Laptop, wait_for
+from tests.conftest import Laptop, make_laptop, wait_for
 
 SCRIPT = """
 import os, pathlib, sys
@@ -200,8 +200,6 @@ def remains(laptop: Laptop) -> list[str]:
 
 
 def test_the_environment_sets_the_rehearsal_everywhere(tmp_path):
-    from tests.conftest import make_laptop
-
     laptop = make_laptop(tmp_path, GPUJOB_DRY_RUN="1")
     try:
         assert laptop.type("check").code == 0
@@ -224,5 +222,51 @@ def test_a_cluster_is_found_by_its_tags_when_all_local_files_are_lost(laptop):
     shutil.rmtree(laptop.home / ".local/state/gpujob/clusters")
     [listed] = json.loads(laptop.type("ls", "--json").out)
     assert listed["name"] == "project"
-    assert "'project' is gone" in laptop.type("down").err
+    refused = laptop.type("down")
+    assert refused.code == 1
+    assert "was not rented from this laptop" in refused.err
+    assert "'project' is gone" in laptop.type("down", "--force").err
     assert remains(laptop) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "/tmp", "*", "p*", "proj?ct", "../project", "project/", "Project"]
+)
+@pytest.mark.parametrize("command", ["down", "jobs", "ssh"])
+def test_a_name_that_is_none_ends_nothing_and_removes_nothing(rented, tmp_path, command, name):
+    (tmp_path / "precious").write_text("")
+    words = [command, "--cluster", name] if command == "jobs" else [command, name]
+    refused = rented.type(*words, cwd=tmp_path)
+    assert refused.code == 2, refused.said
+    assert "no name for a cluster" in refused.err
+    assert (tmp_path / "precious").exists()
+    assert rented.type("jobs").code == 0
+
+
+def test_a_rehearsal_never_touches_a_cluster_on_aws(laptop):
+    folder = laptop.home / ".local/state/gpujob/clusters/real"
+    folder.mkdir(parents=True)
+    node = {"instance_id": "i-1", "state": "running", "host": "127.0.0.1", "port": 9, "instance_type": "t", "zone": "z"}
+    facts = {"gpu": "T4", "price_usd": 1.0, "lease_until": 0.0, "launched_at": 0.0, "owner": "arn:aws:iam::1:user/u"}
+    record = {"name": "real", "cloud": "aws", "region": "us-east-1", "nodes": [node], **facts}
+    (folder / "cluster.json").write_text(json.dumps(record))
+    for words in (["down", "real", "--dry-run", "--yes"], ["down", "real", "--dry-run", "--force", "--yes"]):
+        refused = laptop.type(*words)
+        assert refused.code == 2, refused.said
+        assert "is a cluster on AWS, and this is a rehearsal" in refused.err
+    rehearsal = Laptop(laptop.home, laptop.project, {"GPUJOB_DRY_RUN": "1"})
+    assert "GPUJOB_DRY_RUN is set" in rehearsal.type("jobs", "--cluster", "real").err
+    assert (folder / "cluster.json").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"AWS_PROFILE": "nope"}, {"http_proxy": "http://127.0.0.1:9"}, {"AWS_REGION": "us-moon-1"}]
+)
+def test_a_rehearsal_needs_none_of_the_person_s_own_settings(tmp_path, settings):
+    laptop = make_laptop(tmp_path, GPUJOB_DRY_RUN="1", **settings)
+    try:
+        up = laptop.type("up")
+        assert up.code == 0, up.said
+        assert laptop.type("down").code == 0
+    finally:
+        laptop.give_back()

@@ -34,9 +34,14 @@ def test_an_unknown_instance_type(laptop):
     refuses(laptop.type("up", "--dry-run", "--instance-type", "g99.huge"), 1, "no instance type 'g99.huge'")
 
 
-@pytest.mark.parametrize(
-    "words", [["--gpu", "T4:none"], ["--max-hours", "-1"], ["--max-hours", "soon"], ["--nonsense"]]
-)
+NONSENSE = [
+    ("--gpu", "T4:none"),
+    ("--nonsense",),
+    *(("--max-hours", hours) for hours in ("-1", "0", "soon", "nan", "inf")),
+]
+
+
+@pytest.mark.parametrize("words", NONSENSE)
 def test_options_that_make_no_sense(laptop, words):
     refuses(laptop.type("up", "--dry-run", *words), 2, "gpujob up --help")
 
@@ -70,6 +75,18 @@ def test_an_unknown_job(project, command):
 
 def test_a_script_that_is_not_there(project):
     refuses(project.type("run", "nowhere.py"), 2, "there is no script 'nowhere.py'")
+
+
+def test_a_script_by_its_whole_path_or_from_a_folder_beside_it_runs(project):
+    project.write("train.py", "import sys; print(sys.argv[0])")
+    sub = project.write("sub/empty", "").parent
+    (project.project.parent / "way").symlink_to(project.project)
+    assert project.type("run", str(project.project / "train.py")).out == "train.py\n"
+    assert project.type("run", str(project.project.parent / "way" / "train.py")).out == "train.py\n"
+    import subprocess
+
+    subprocess.run(["git", "init", "-q", project.project], check=True)
+    assert project.type("run", "../train.py", cwd=sub).out == "../train.py\n"
 
 
 def test_a_script_that_git_ignores(project):
