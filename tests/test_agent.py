@@ -113,7 +113,7 @@ def test_a_job_s_whole_life(node):
     record = node.wait(number)
     assert (record["state"], record["exit_code"], record["log_bytes"]) == ("failed", 5, 5)
     assert node.ask("logs", str(number), "2") == b"llo"
-    [output] = json.loads(node.ask("outputs", str(number)))
+    [output] = json.loads(node.ask("outputs", str(number)))["outputs"]
     assert (output["path"], output["size_bytes"]) == ("out.txt", 4)
     sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1]]).encode())
     with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
@@ -272,6 +272,36 @@ def test_a_number_that_is_none_leads_nowhere(node, number):
     process = node.start("outputs", number)
     process.communicate(timeout=60)
     assert process.returncode == 3
+
+
+def test_a_full_disk_does_not_cost_the_exit_code(node):
+    folder = node.home / ".gpujob/jobs"
+    number = node.submit("sh", "-c", "while [ ! -e ../go ]; do sleep 0.02; done; exit 5")
+    wait_for((folder / str(number) / "end.json").exists, "room for the end")
+    room = (folder / str(number) / "end.json").stat()
+    (folder / str(number) / "go").touch()
+    record = node.wait(number)
+    assert (record["state"], record["exit_code"]) == ("failed", 5)
+    after = (folder / str(number) / "end.json").stat()
+    assert (after.st_size, after.st_ino) == (room.st_size, room.st_ino)  # written in place, in room taken before
+
+
+def test_outputs_without_rights_are_read_all_the_same_and_links_become_relative(node):
+    number = node.submit(
+        "sh",
+        "-c",
+        "mkdir shut; echo a > shut/a; chmod 000 shut/a shut; mkdir sub; ln -s $PWD/shut/a sub/link; ln -s /etc far",
+    )
+    node.wait(number)
+    answer = json.loads(node.ask("outputs", str(number)))
+    assert answer["unreadable"] == []
+    assert {o["path"]: o["link"] for o in answer["outputs"]} == {"shut/a": None, "sub/link": "../shut/a", "far": "/etc"}
+
+
+def test_a_project_with_a_file_named_outputs_runs(node):
+    number = node.submit("sh", "-c", "echo x > $GPUJOB_OUTPUTS/x", files={"outputs": b"a file"})
+    assert node.wait(number)["state"] == "succeeded"
+    assert [o["path"] for o in json.loads(node.ask("outputs", str(number)))["outputs"]] == ["gpujob-outputs/x"]
 
 
 def test_the_agent_packs_to_the_same_bytes_each_time():

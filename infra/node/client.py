@@ -131,12 +131,13 @@ def find_tail(connection: Connection, number: int, lines: int) -> int:
     return int(call(connection, "tail", str(number), str(lines))["offset"])
 
 
-def list_outputs(connection: Connection, number: int) -> tuple[Output, ...]:
-    """Return what a job created or changed; the names come from the node and are not trusted."""
-    return tuple(
-        Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"])
-        for o in call(connection, "outputs", str(number))
+def list_outputs(connection: Connection, number: int) -> tuple[tuple[Output, ...], tuple[str, ...]]:
+    """Return what a job created or changed, and the paths that the agent may not read; neither names are trusted."""
+    answer = call(connection, "outputs", str(number))
+    outputs = tuple(
+        Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"]) for o in answer["outputs"]
     )
+    return outputs, tuple(answer["unreadable"])
 
 
 def mark_fetched(connection: Connection, number: int) -> None:

@@ -7,7 +7,8 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     manifest.json  every file as it was sent: SHA-256, size, times, inode
     work/          the job's working folder: its own copy of the code
     log            what it printed, stdout and stderr as they came
-    state.json     supervisor, GPUs, start, end, exit code; replaced whole, never edited
+    state.json     supervisor, GPUs, start; replaced whole, never edited
+    end.json       end, exit code; its room is taken when the job is, so that a full disk cannot lose them
     lock           held by the supervisor for as long as the job lives
     queued         held by the supervisor for as long as the job waits for its turn
     fetched        there once every output is home

@@ -6,7 +6,7 @@
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     cancel NUMBER                   end the job and all its processes -> record
-    outputs NUMBER                  -> [{"path", "size_bytes", "sha256", "mode", "link"}, ...]
+    outputs NUMBER                  -> {"outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...], "unreadable": [...]}
     send NUMBER                     JSON list of [path, offset] on stdin -> tar of those files from there on
     fetched NUMBER                  every output has arrived and was verified
     probe                           -> {"python", "driver", "gpus", "multiplied"}

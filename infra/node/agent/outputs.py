@@ -10,36 +10,72 @@ import stat
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
-from .records import CHUNK_BYTES, folder_of, read_json
+from .records import CHUNK_BYTES, folder_of, is_supervised, read_json
 
 
-def list_outputs(number: str) -> list[dict[str, Any]]:
-    """Return every regular file and symbolic link that the job created or changed, with its SHA-256."""
+def list_outputs(number: str) -> dict[str, list[Any]]:
+    """Return every regular file and symbolic link that the job created or changed, and the paths that could not be read."""
     folder = folder_of(number)
     manifest = read_json(folder / "manifest.json")
     work = folder / "work"
-    found = []
-    for parent, folders, files in os.walk(work):
-        links = [name for name in folders if Path(parent, name).is_symlink()]
-        for path in (Path(parent, name) for name in sorted(files + links)):
-            name = str(path.relative_to(work))
-            with contextlib.suppress(FileNotFoundError):  # a job that still runs may remove it
-                entry = describe(path, manifest.get(name, {}))
-                if entry:
-                    found.append({"path": name, **entry})
-    return found
+    over = not is_supervised(folder)
+    found: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    for path in walk(work, over, unreadable):
+        name = str(path.relative_to(work))
+        try:
+            entry = describe(path, manifest.get(name, {}), work, over)
+        except FileNotFoundError:  # a job that still runs may remove it
+            continue
+        except OSError:
+            unreadable.append(str(path))
+            continue
+        if entry:
+            found.append({"path": name, **entry})
+    return {"outputs": found, "unreadable": [str(Path(path).relative_to(work)) for path in unreadable]}
 
 
-def describe(path: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
+def walk(work: Path, over: bool, unreadable: list[str]) -> Iterator[Path]:
+    """Yield every file and link below a folder; `unreadable` gets the folders that cannot be looked into."""
+
+    def complain(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unreadable.append(str(error.filename))
+
+    for parent, folders, files in os.walk(work, onerror=complain):
+        for name in folders:
+            path = Path(parent, name)
+            if path.is_symlink():
+                yield path
+            elif over:
+                open_up(path, stat.S_IRWXU)
+        yield from (Path(parent, name) for name in sorted(files))
+
+
+def open_up(path: Path, mode: int) -> None:
+    """Give the owner these rights to what a job that is over left without them."""
+    with contextlib.suppress(OSError):
+        before = stat.S_IMODE(path.stat().st_mode)
+        if before & mode != mode:
+            path.chmod(before | mode)
+
+
+def describe(path: Path, sent: dict[str, Any], work: Path, over: bool) -> dict[str, Any] | None:
     """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
         link = os.readlink(path)
-        return None if sent.get("link") == link else {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777}
+        if sent.get("link") == link:
+            return None
+        if link.startswith(f"{work}/"):  # it leads to the job's own files, wherever they come to lie
+            link = os.path.relpath(link, path.parent)
+        return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777}
     if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp_of(info):
         return None
+    if over:
+        open_up(path, stat.S_IRUSR)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
@@ -59,7 +95,7 @@ def send_outputs(number: str) -> None:
     work = folder_of(number) / "work"
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for path, offset in json.load(sys.stdin):
-            with contextlib.suppress(FileNotFoundError), (work / path).open("rb") as content:
+            with contextlib.suppress(FileNotFoundError, PermissionError), (work / path).open("rb") as content:
                 member = tarfile.TarInfo(path)
                 member.size = max(os.fstat(content.fileno()).st_size - offset, 0)
                 content.seek(offset)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -45,13 +46,16 @@ def descendants() -> list[int]:
 
 
 def end_descendants(ended: dict[int, int]) -> None:
-    """End all descendants and whatever they start meanwhile: SIGTERM, a grace period, SIGKILL until none is left."""
-    deadline = time.monotonic() + GRACE_S
+    """End all descendants and whatever they start meanwhile: SIGTERM, a grace period, SIGKILL until none is left.
+
+    Those that belong to root, as after `sudo`, are ended by root where that needs no password; else they are left after a while.
+    """
+    start = time.monotonic()
     living = descendants()
     for pid in living:
         tell(pid, signal.SIGTERM)
-    while living:
-        if time.monotonic() > deadline:
+    while living and time.monotonic() < start + 2 * GRACE_S:
+        if time.monotonic() > start + GRACE_S:
             for pid in living:
                 tell(pid, signal.SIGKILL)
         time.sleep(0.02)
@@ -60,6 +64,12 @@ def end_descendants(ended: dict[int, int]) -> None:
 
 
 def tell(pid: int, number: int) -> None:
-    """Send a signal to a process, if it still exists and is ours to signal."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Send a signal to a process, if it still exists."""
+    try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        command = ["sudo", "-n", "kill", f"-{number:d}", str(pid)]
+        with contextlib.suppress(OSError):
+            subprocess.call(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -12,6 +12,7 @@ from typing import Any
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 CHUNK_BYTES = 1 << 20
+RESERVED_BYTES = 4096
 
 
 class AgentError(Exception):
@@ -27,11 +28,12 @@ class UnknownJobError(AgentError):
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Return what a JSON file holds, or `default` where there is no file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
+    """Return what a JSON file holds, or `default` where there is no file or nothing in it."""
+    with contextlib.suppress(FileNotFoundError):
+        text = path.read_text(encoding="utf-8").strip()
+        if text:
+            return json.loads(text)
+    return default
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,6 +44,19 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def reserve(path: Path) -> None:
+    """Take the room that `write_reserved` will need, while there is some."""
+    path.write_bytes(b" " * RESERVED_BYTES)
+
+
+def write_reserved(path: Path, value: Any) -> None:
+    """Write JSON over the blanks of a reserved file in one stroke, for which no disk is too full."""
+    line = json.dumps(value).encode()[:RESERVED_BYTES].ljust(RESERVED_BYTES)
+    with path.open("r+b", buffering=0) as file:
+        file.write(line)
+        os.fsync(file.fileno())
 
 
 def folder_of(number: str | int) -> Path:
@@ -73,7 +88,8 @@ def record_of(number: str | int) -> dict[str, Any]:
     """Return all that is known of a job."""
     folder = folder_of(number)
     supervised = is_supervised(folder)  # looked at first: the supervisor writes the end before it lets go of the lock
-    job, state = read_json(folder / "job.json"), read_json(folder / "state.json", {})
+    job = read_json(folder / "job.json")
+    state = {**read_json(folder / "state.json", {}), **read_json(folder / "end.json", {})}
     log = folder / "log"
     return {
         "number": int(number),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from .processes import GRACE_S, adopt_orphans, end_descendants, reap, tell
-from .records import HOME, folder_of, is_supervised, read_json, record_of, write_json
+from .records import HOME, folder_of, is_supervised, read_json, record_of, reserve, write_json, write_reserved
 from .turns import wait_turn
 
 
@@ -27,6 +27,7 @@ def supervise(number: str, queued: str) -> None:
     state: dict[str, Any] = {"supervisor": os.getpid()}
     # Written before anything else, so that a cancel that comes this early finds whom to tell.
     write_json(folder / "state.json", state)
+    reserve(folder / "end.json")
     try:
         state["gpus"] = wait_turn_or_cancel(int(number), job)
         state["started_at"] = time.time()
@@ -36,9 +37,9 @@ def supervise(number: str, queued: str) -> None:
             ending = run(job, environment(job, number, folder / "work", state["gpus"]), folder / "work", log)
     except CancelledError:
         ending = Ending(128 + signal.SIGTERM, cancelled=True)
-    state.update(ended_at=time.time(), **ending._asdict())
+    # Before the stragglers are ended, which may take a while and must not cost the record.
+    write_reserved(folder / "end.json", {"ended_at": time.time(), **ending._asdict()})
     end_descendants({})
-    write_json(folder / "state.json", state)
 
 
 def wait_turn_or_cancel(number: int, job: dict[str, Any]) -> list[int]:
@@ -111,6 +112,8 @@ def unblock_signals() -> None:
 def environment(job: dict[str, Any], number: str, work: Path, gpus: list[int]) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
     outputs = work / job["workdir"] / "outputs"
+    if outputs.exists() and not outputs.is_dir():
+        outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
     return {
         **os.environ,
