@@ -34,6 +34,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
 @option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
+@option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
+@option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @cluster_option
 @yes_option
 @click.pass_context

@@ -114,6 +114,9 @@ class Request:
     gpus: int | None = None
     """How many GPUs it gets to itself; None for all of the node's."""
     time_limit_s: float | None = None
+    no_deps: bool = False
+    python: str | None = None
+    """The interpreter on the node; None for the image's own, or what its dependencies are installed on."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,8 @@ class Job:
     """Whether every output was brought home after the job ended."""
     python: str
     """The interpreter that `python` means for this job."""
+    dependencies: str
+    """What tells the environment of its dependencies from others; "" if there was nothing to install."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Where the code came from: project folder, git commit, whether it was changed since, number of files and bytes."""
 

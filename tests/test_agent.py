@@ -85,6 +85,8 @@ def request(
         "gpus": gpus,
         "slots": slots,
         "time_limit_s": time_limit_s,
+        "no_deps": False,
+        "python": None,
         "workdir": ".",
         "files": [{"path": p, "sha256": h, "mode": 0o644, "mtime_ns": 0, "link": None} for p, h in hashes.items()],
         "after": 0,

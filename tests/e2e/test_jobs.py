@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import subprocess
+import zipfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,6 +31,45 @@ def test_variables_reach_the_job_and_the_nearer_ones_win(project):
     project.write("show.py", "import os; print(os.environ['ONE'], os.environ['TWO'], os.environ['THREE'])")
     run = project.type("run", "--env-file", "job.env", "--env", "ONE=given", "-e", "THREE=a=b c", "show.py")
     assert run.out == "given of file a=b c\n"
+
+
+def write_wheel(path: Path) -> None:
+    """A wheel of one module."""
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("tiny_thing.py", "ANSWER = 42\n")
+        wheel.writestr("tiny_thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+        wheel.writestr(
+            "tiny_thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("tiny_thing-1.0.dist-info/RECORD", "")
+
+
+def test_what_a_project_depends_on_is_installed_once_and_on_top_of_what_is_there(project):
+    write_wheel(project.project / "wheels/tiny_thing-1.0-py3-none-any.whl")
+    project.write("requirements.txt", "./wheels/tiny_thing-1.0-py3-none-any.whl\n")
+    project.write("use.py", "import pytest, tiny_thing; print(tiny_thing.ANSWER)")
+    first, second = project.type("run", "use.py"), project.type("run", "use.py")
+    assert (first.code, second.code) == (0, 0), first.said
+    assert "dependencies installed in" in first.out
+    assert "dependencies from requirements.txt are there already" in second.out
+    assert first.out.endswith("42\n")
+    jobs = json.loads(project.type("jobs", "--json").out)[-2:]
+    assert jobs[0]["dependencies"] == jobs[1]["dependencies"] != ""
+
+
+def test_dependencies_that_cannot_be_had_fail_the_job_with_the_way_around(project):
+    project.write("requirements.txt", "./wheels/not_there-1.0-py3-none-any.whl\n")
+    run = project.type("run", "--", "echo", "ran")
+    assert run.code == 1
+    assert "ran\n" not in run.out
+    around = project.type("run", "--no-deps", "--", "echo", "ran")
+    assert around.out == "ran\n"
+
+
+def test_another_interpreter_can_be_asked_for(project):
+    project.write("which.py", "import sys; print(sys.executable)")
+    assert project.type("run", "--python", "/usr/bin/python3", "which.py").out == "/usr/bin/python3\n"
 
 
 def test_a_time_limit_is_told(project):

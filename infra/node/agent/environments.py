@@ -137,7 +137,7 @@ def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[l
 
 def add_stand_ins(site: Path, path: list[str]) -> None:
     """Let uv take the base's packages for installed; one whose version uv could not read is left out."""
-    packages = {}
+    packages: dict[str, metadata.Distribution] = {}
     for package in metadata.distributions(path=path):
         about = package.metadata
         if about["Name"] and VERSION.fullmatch(about["Version"] or ""):
@@ -147,6 +147,7 @@ def add_stand_ins(site: Path, path: list[str]) -> None:
     for name, package in packages.items():
         folder = site / f"{name}-{package.version}.dist-info"
         needs = "".join(f"Requires-Dist: {need}\n" for need in package.requires or [])
+        needs += "".join(f"Provides-Extra: {extra}\n" for extra in package.metadata.get_all("Provides-Extra") or [])
         files = {
             "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {package.version}\n{needs}",
             "INSTALLER": STAND_IN,

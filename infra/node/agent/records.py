@@ -104,7 +104,8 @@ def record_of(number: str | int) -> dict[str, Any]:
         "ended_at": state.get("ended_at"),
         "log_bytes": log.stat().st_size if log.exists() else 0,
         "fetched": (folder / "fetched").exists(),
-        "python": job["python"],
+        "python": state.get("python", job["python"]),
+        "dependencies": state.get("dependencies", ""),
         "source": job["source"],
     }
 

@@ -20,7 +20,7 @@ from .records import HOME, JOBS, numbers, read_json, write_json
 from .store import find_missing, place, take_in
 from .turns import count_ahead
 
-KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "source")
+KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source")
 
 
 def submit() -> dict[str, int]:
@@ -40,7 +40,9 @@ def submit() -> dict[str, int]:
         (staging / "work").mkdir(parents=True)
         write_json(staging / "manifest.json", build(asked["files"], staging / "work"))
         job = {key: asked[key] for key in KEPT}
-        write_json(staging / "job.json", {**job, "submitted_at": time.time(), "python": base_python()})
+        write_json(
+            staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
+        )
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             number = find_token(asked["token"])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Iterator, NamedTuple
 
+from .dependencies import DependenciesError, prepare
 from .processes import GRACE_S, adopt_orphans, end_descendants, reap, tell
 from .records import HOME, folder_of, is_supervised, read_json, record_of, reserve, write_json, write_reserved
 from .turns import wait_turn
 
 
 class CancelledError(Exception):
-    """Somebody cancelled the job before its turn came."""
+    """Somebody cancelled the job before its command began."""
 
 
 def supervise(number: str, queued: str) -> None:
@@ -29,21 +31,35 @@ def supervise(number: str, queued: str) -> None:
     write_json(folder / "state.json", state)
     reserve(folder / "end.json")
     try:
-        state["gpus"] = wait_turn_or_cancel(int(number), job)
+        with cancellable():
+            state["gpus"] = wait_turn(int(number), count_gpus(job), job["slots"])
         state["started_at"] = time.time()
         write_json(folder / "state.json", state)
         os.close(int(queued))
         with (folder / "log").open("ab") as log:
-            ending = run(job, environment(job, number, folder / "work", state["gpus"]), folder / "work", log)
+            if not job["no_deps"]:
+                with cancellable():
+                    state["python"], state["dependencies"] = prepare(folder / "work", job["python"], log)
+                write_json(folder / "state.json", state)
+            variables = environment(job, state, number, folder / "work")
+            ending = run(job["command"], job["time_limit_s"], variables, folder / "work" / job["workdir"], log)
     except CancelledError:
         ending = Ending(128 + signal.SIGTERM, cancelled=True)
+    except DependenciesError as error:
+        ending = Ending(1, reason=str(error))
     # Before the stragglers are ended, which may take a while and must not cost the record.
     write_reserved(folder / "end.json", {"ended_at": time.time(), **ending._asdict()})
     end_descendants({})
 
 
-def wait_turn_or_cancel(number: int, job: dict[str, Any]) -> list[int]:
-    """Return the GPUs that the job gets when its turn has come; raises CancelledError if it is cancelled before."""
+def count_gpus(job: dict[str, Any]) -> int:
+    """Return how many GPUs a job waits for."""
+    return int(job["slots"] if job["gpus"] is None else job["gpus"])
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[None]:
+    """Let a cancel (SIGTERM) break off what is done within, by CancelledError."""
 
     def give_up(*_: Any) -> None:
         raise CancelledError
@@ -51,7 +67,7 @@ def wait_turn_or_cancel(number: int, job: dict[str, Any]) -> list[int]:
     signal.signal(signal.SIGTERM, give_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        return wait_turn(number, job["slots"] if job["gpus"] is None else job["gpus"], job["slots"])
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -64,13 +80,14 @@ class Ending(NamedTuple):
     reason: str = ""
 
 
-def run(job: dict[str, Any], variables: dict[str, str], work: Path, log: BinaryIO) -> Ending:
+def run(
+    command: list[str], time_limit_s: float | None, variables: dict[str, str], folder: Path, log: BinaryIO
+) -> Ending:
     """Run the job's command to its end, at most for its time limit."""
-    program, *arguments = job["command"]
     try:
         process = subprocess.Popen(
-            [job["python"] if program == "python" else program, *arguments],
-            cwd=work / job["workdir"],
+            [variables["GPUJOB_PYTHON"] if command[0] == "python" else command[0], *command[1:]],
+            cwd=folder,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -79,9 +96,9 @@ def run(job: dict[str, Any], variables: dict[str, str], work: Path, log: BinaryI
             preexec_fn=unblock_signals,
         )
     except OSError as error:
-        log.write(f"gpujob: cannot run {program}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+        log.write(f"gpujob: cannot run {command[0]}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
         return Ending(127 if isinstance(error, FileNotFoundError) else 126)
-    return wait(process, job["time_limit_s"])
+    return wait(process, time_limit_s)
 
 
 def wait(process: subprocess.Popen[bytes], time_limit_s: float | None) -> Ending:
@@ -109,21 +126,24 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def environment(job: dict[str, Any], number: str, work: Path, gpus: list[int]) -> dict[str, str]:
+def environment(job: dict[str, Any], state: dict[str, Any], number: str, work: Path) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
     outputs = work / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
+    python = state.get("python", job["python"])
+    own = [str(Path(interpreter).parent) for interpreter in dict.fromkeys([python, job["python"]])]
     return {
         **os.environ,
-        "PATH": os.path.dirname(job["python"]) + os.pathsep + os.environ.get("PATH", os.defpath),  # noqa: PTH120
+        "PATH": os.pathsep.join([*own, os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **job["env"],
         "GPUJOB_JOB": number,
         "GPUJOB_OUTPUTS": str(outputs),
+        "GPUJOB_PYTHON": python,
     }
 
 

@@ -1,0 +1,529 @@
+"""Installing what a project depends on: real uv, real environments, wheels made here, no network."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from infra.node.agent.dependencies import DependenciesError, find_manifest, key_of
+from infra.node.agent.environments import ITSELF, VERSION, look_at
+from infra.node.client import pack_agent
+from tests.conftest import wait_for
+from tests.test_agent import interpreters
+
+PREPARE = """
+import json, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from agent.dependencies import DependenciesError, prepare
+def cancel(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, cancel)
+with open(sys.argv[4], "ab") as log:
+    try:
+        print(json.dumps(prepare(Path(sys.argv[2]), sys.argv[3], log)))
+    except DependenciesError as error:
+        print(json.dumps(str(error)))
+"""
+WHERE = "import torch, small; print(torch.VERSION, torch.__file__, small.__file__)"
+# Stands before uv on PATH: does not begin the step it is told to hold until a file is there.
+HOLD = '#!/bin/sh\ncase "$*" in {step}*) touch "{held}"; while [ ! -e "{go}" ]; do sleep 0.02; done;; esac\nexec "{uv}" "$@"\n'
+
+
+@pytest.fixture(scope="module")
+def uv() -> str:
+    """The real uv."""
+    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if not found or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("uv cannot be had here: pip install uv")
+    return found
+
+
+def write_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    needs: Sequence[str] = (),
+    command: str = "",
+    body: str = "",
+    script: str = "",
+) -> Path:
+    """A wheel of one module that knows its version."""
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}/__init__.py", f"VERSION = {version!r}\n{body}")
+        requires = "Provides-Extra: runtime\n" + "".join(f"Requires-Dist: {need}\n" for need in needs)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        if command:
+            wheel.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{command} = {name}:main\n")
+        if script:
+            program = zipfile.ZipInfo(f"{name}-{version}.data/scripts/{name}")
+            program.external_attr = 0o100755 << 16  # pip looks for a regular file with x bits
+            wheel.writestr(program, script)
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All the packages there are."""
+    folder = tmp_path_factory.mktemp("links")
+    run = "def main():\n    import small\n    print('ran with small', small.VERSION)\n"
+    for version in ("9.9", "10.0"):
+        write_wheel(folder, "torch", version, ["nvidia-fake[runtime]"])
+    write_wheel(folder, "nvidia_fake", "1.0")
+    write_wheel(folder, "launcher", "1.0", command="launch", body=run)
+    for version in ("1.0", "2.0"):
+        write_wheel(folder, "small", version)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(uv: str, links: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter that has torch 9.9, in an environment of its own as on AWS's images."""
+    folder = tmp_path_factory.mktemp("base") / "pytorch"
+    packages = ["torch==9.9", "launcher"]
+    install = [
+        uv,
+        "pip",
+        "install",
+        "-q",
+        "--offline",
+        "--no-cache",
+        "-f",
+        links,
+        "--python",
+        folder / "bin" / "python",
+    ]
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    subprocess.run([*install, *packages], check=True)
+    return str(folder / "bin" / "python")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A home folder with the packed agent, and a project."""
+
+    home: Path
+    project: Path
+    base: str
+    uv: str
+    links: Path
+    python: str = sys.executable
+    settings: dict[str, str] = field(default_factory=dict)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "PATH": f"{self.home}/bin:/usr/bin:/bin",
+            "UV_OFFLINE": "1",
+            "UV_CACHE_DIR": str(self.home / "cache"),
+            "UV_FIND_LINKS": str(self.links),
+            **self.settings,
+        }
+
+    def write(self, **files: str) -> None:
+        """Write files of the project; __ stands for the dot in their names."""
+        for name, text in files.items():
+            (self.project / name.replace("__", ".")).write_text(text)
+
+    def start(self, log: str = "log") -> "subprocess.Popen[str]":
+        words = [self.python, "-c", PREPARE, self.home / "agent.pyz", self.project, self.base, self.home / log]
+        (self.home / log).touch()
+        self.started.append(subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, text=True))
+        return self.started[-1]
+
+    def prepare(self) -> tuple[str, str]:
+        """The interpreter and the key, or "" and the refusal."""
+        answer = finish(self.start())
+        return ("", answer) if isinstance(answer, str) else tuple(answer)
+
+    def environments(self) -> list[Path]:
+        return [path for path in (self.home / ".gpujob" / "environments").glob("*") if path.is_dir()]
+
+    def hold(self, step: str) -> Callable[[], None]:
+        """Put a uv on PATH that does not begin a step; return what lets it go on."""
+        program, go, held = self.home / "bin" / "uv", self.home / "go", self.home / "held"
+        program.unlink()
+        program.write_text(HOLD.format(step=step, go=go, held=held, uv=self.uv))
+        program.chmod(0o755)
+        return go.touch
+
+
+def finish(process: "subprocess.Popen[str]") -> str | list[str]:
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return json.loads(out)
+
+
+def said(python: str, script: str) -> str:
+    return subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, cwd="/").stdout.strip()
+
+
+def installed(python: str) -> list[str]:
+    """What an environment holds of its own."""
+    site = next(Path(python).parent.parent.glob("lib/python*/site-packages"))
+    return sorted(path.name[: -len(".dist-info")] for path in site.glob("*.dist-info"))
+
+
+@pytest.fixture
+def node(uv: str, base: str, links: Path, tmp_path: Path) -> Iterator[Node]:
+    home, project = tmp_path / "home", tmp_path / "project"
+    (home / "bin").mkdir(parents=True)
+    project.mkdir()
+    (home / "bin" / "uv").symlink_to(uv)
+    (home / "agent.pyz").write_bytes(pack_agent()[1])
+    made = Node(home, project, base, uv, links)
+    yield made
+    (home / "go").touch()
+    for process in made.started:
+        process.kill()
+        process.communicate()
+    shutil.rmtree(home)  # pytest keeps the folders of the last runs, and these are large
+
+
+@pytest.mark.parametrize("python", list(interpreters()))
+def test_a_torch_that_the_base_has_and_that_satisfies_is_not_installed_again(node, python):
+    node.write(requirements__txt="torch>=9\nsmall\n")
+    job_python, key = Node(**{**vars(node), "python": python}).prepare()
+    assert key
+    assert installed(job_python) == ["small-2.0"]
+    assert "warning" not in node.log.read_text(), "uv misses something of the base's"
+    version, torch, small = said(job_python, WHERE).split()
+    assert version == "9.9"
+    assert Path(torch).is_relative_to(Path(node.base).parent.parent)
+    assert Path(small).is_relative_to(node.home / ".gpujob" / "environments" / key)
+    assert said(job_python, "from importlib.metadata import version; print(version('torch'))") == "9.9"
+
+
+def test_a_torch_that_does_not_satisfy_is_installed_and_its_companions_with_it(node):
+    node.write(requirements__txt="torch>=10\nsmall==1.0\n")
+    python, _ = node.prepare()
+    assert installed(python) == ["nvidia_fake-1.0", "small-1.0", "torch-10.0"]
+    assert said(python, WHERE).split()[0] == "10.0"
+    assert said(node.base, "import torch; print(torch.VERSION)") == "9.9"
+
+
+def test_what_the_base_alone_has_needs_no_index(node):
+    node.write(requirements__txt="torch\n")
+    empty = node.home / "empty"
+    empty.mkdir()
+    python, _ = Node(**{**vars(node), "links": empty}).prepare()
+    assert installed(python) == []
+    assert said(python, "import torch; print(torch.VERSION)") == "9.9"
+
+
+def test_a_command_of_the_base_runs_with_the_job_s_packages(node):
+    node.write(requirements__txt="small==1.0\n")
+    python, _ = node.prepare()
+    launch = subprocess.run([Path(python).parent / "launch"], check=True, capture_output=True, text=True)
+    assert launch.stdout == "ran with small 1.0\n"
+
+
+def test_the_log_says_what_is_installed_and_how_long_it_took_and_that_it_is_reused(node):
+    node.write(requirements__txt="small\n")
+    first = node.prepare()
+    lines = node.log.read_text().splitlines()
+    assert lines[0] == "gpujob: installing dependencies from requirements.txt ..."
+    assert " + small==2.0" in lines
+    assert lines[-1].startswith("gpujob: dependencies installed in ")
+    assert node.prepare() == first
+    assert node.log.read_text().splitlines()[len(lines) :] == [
+        "gpujob: dependencies from requirements.txt are there already"
+    ]
+
+
+def test_a_lock_is_installed_exactly_without_the_project(node):
+    node.write(
+        pyproject__toml='[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = ["small<2"]\n'
+    )
+    subprocess.run([node.uv, "lock", "-q"], cwd=node.project, env=node.environment, check=True)
+    node.write(requirements__txt="small==2.0\n")
+    python, _ = node.prepare()
+    assert installed(python) == ["small-1.0"]
+    assert "from uv.lock" in node.log.read_text()
+    assert sorted(path.name for path in node.project.iterdir()) == ["pyproject.toml", "requirements.txt", "uv.lock"]
+
+
+def test_a_pyproject_s_dependencies_are_installed_without_the_project(node):
+    node.write(pyproject__toml='[project]\nname = "mine"\nversion = "1"\ndependencies = [\n  "small",\n  "torch",\n]\n')
+    python, _ = node.prepare()
+    assert installed(python) == ["small-2.0"]
+
+
+def test_a_requirement_of_the_project_itself_stands_for_its_dependencies(node):
+    node.write(pyproject__toml='[project]\nname = "mine"\nversion = "1"\ndependencies = ["small"]\n')
+    node.write(requirements__txt="torch\n-e .  # ours\n")
+    python, first = node.prepare()
+    assert installed(python) == ["small-2.0"]
+    assert "-e .  # ours: the project itself is not installed" in node.log.read_text()
+    assert sorted(path.name for path in node.project.iterdir()) == ["pyproject.toml", "requirements.txt"]
+    node.write(pyproject__toml='[project]\nname = "mine"\nversion = "1"\ndependencies = ["small==1.0"]\n')
+    python, second = node.prepare()
+    assert (installed(python), first == second) == (["small-1.0"], False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.ruff]\nline-length = 100\n",
+        '[project]\nname = "x"\nversion = "1"\n',
+        '[project]\nname = "x"\ndependencies = [\n  # "torch",\n]\n[tool.x]\ndependencies = ["no"]\n',
+        '[project.optional-dependencies]\ndev = ["pytest"]\n[tool.poetry.dependencies]\npython = "3"\n',
+    ],
+)
+def test_a_pyproject_without_dependencies_installs_nothing(node, text):
+    node.write(pyproject__toml=text)
+    assert node.prepare() == (node.base, "")
+    assert node.log.read_bytes() == b""
+    assert not (node.home / ".gpujob").exists()
+
+
+def test_of_several_files_the_most_exact_decides(tmp_path):
+    def decides() -> list[str]:
+        return [path.name for path in find_manifest(tmp_path)]
+
+    assert decides() == []
+    (tmp_path / "environment.yml").touch()
+    assert decides() == ["environment.yml"]
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["small"]\n')
+    assert decides() == ["pyproject.toml"]
+    (tmp_path / "requirements.txt").touch()
+    assert decides() == ["requirements.txt"]
+    (tmp_path / "uv.lock").touch()
+    assert decides() == ["uv.lock", "pyproject.toml"]
+    (tmp_path / "pyproject.toml").unlink()
+    assert decides() == ["requirements.txt"]
+
+
+def test_the_key_follows_every_byte_of_the_files_and_what_the_base_is_and_nothing_else(tmp_path, base, uv):
+    def key(interpreter: str = base) -> str:
+        return key_of(tmp_path, find_manifest(tmp_path), look_at(interpreter))
+
+    (tmp_path / "more").mkdir()
+    files = [
+        tmp_path / name
+        for name in ("requirements.txt", "more/dev.txt", "limits.txt", "more/local-1.0-py3-none-any.whl")
+    ]
+    files[0].write_text("small\n-r more/dev.txt\n")
+    files[1].write_text("-c ../limits.txt\n-r ../requirements.txt\n./local-1.0-py3-none-any.whl\n")
+    files[2].write_text("small<3\n")
+    files[3].write_bytes(b"a wheel")
+    keys = [key()]
+    (tmp_path / "train.py").write_text("print()")
+    os.utime(files[0], (0, 0))
+    assert key() == keys[0]
+    for path in files:
+        path.write_bytes(path.read_bytes() + b"\n")
+        keys.append(key())
+    (tmp_path / "link").symlink_to(base)
+    assert key(str(tmp_path / "link")) != "", "a link to an interpreter is one too"
+    keys.append(key(sys.executable))
+    site = next(Path(base).parent.parent.glob("lib/python*/site-packages"))
+    (site / "another-1.0.dist-info").mkdir()
+    try:
+        keys.append(key())
+    finally:
+        (site / "another-1.0.dist-info").rmdir()
+    assert len(set(keys)) == len(keys)
+
+
+def test_two_jobs_that_ask_at_once_build_once_and_the_second_says_that_it_waits(node):
+    node.write(requirements__txt="small\n")
+    go_on = node.hold("pip")
+    first = node.start("first")
+    wait_for((node.home / "held").exists, "build under way")
+    second = node.start("second")
+    wait_for(lambda: "waiting" in (node.home / "second").read_text(), "word that it waits")
+    go_on()
+    assert finish(first) == finish(second)
+    assert "installing" in (node.home / "first").read_text()
+    assert "installing" not in (node.home / "second").read_text()
+    assert "there already" in (node.home / "second").read_text()
+    assert len(node.environments()) == 1
+
+
+def test_a_killed_build_is_begun_again_once_what_it_left_running_has_ended(node):
+    node.write(requirements__txt="small\n")
+    go_on = node.hold("pip")
+    first = node.start("first")
+    wait_for((node.home / "held").exists, "build under way")
+    first.kill()
+    second = node.start("second")
+    wait_for(lambda: "waiting" in (node.home / "second").read_text(), "word that it waits for the orphan")
+    go_on()
+    python, _ = finish(second)
+    assert "installing dependencies" in (node.home / "second").read_text()
+    assert installed(python) == ["small-2.0"]
+
+
+def test_a_cancelled_build_ends_uv_and_leaves_nothing(node):
+    node.write(requirements__txt="small\n")
+    go_on = node.hold("pip")
+    process = node.start()
+    wait_for((node.home / "held").exists, "build under way")
+    process.terminate()
+    process.wait(timeout=10)
+    assert node.environments() == []
+    go_on()
+    assert installed(node.prepare()[0]) == ["small-2.0"]
+    assert "waiting" not in node.log.read_text()
+
+
+def test_a_failed_build_says_why_and_leaves_nothing(node):
+    node.write(requirements__txt="small\nnowhere\n")
+    python, refusal = node.prepare()
+    assert (python, refusal) == (
+        "",
+        "uv could not install the dependencies from requirements.txt; the lines above say why; "
+        "mend the file, or run with --no-deps",
+    )
+    assert "nowhere" in node.log.read_text()
+    assert node.environments() == []
+    more = node.home / "more"
+    more.mkdir()
+    write_wheel(more, "nowhere", "1.0")
+    mended = Node(**{**vars(node), "settings": {"UV_FIND_LINKS": f"{node.links},{more}"}})
+    assert installed(mended.prepare()[0]) == ["nowhere-1.0", "small-2.0"]
+
+
+def test_a_folder_of_the_project_is_refused(node):
+    (node.project / "inner").mkdir()
+    (node.project / "inner" / "pyproject.toml").write_text(
+        '[project]\nname = "inner"\nversion = "1"\ndependencies = []\n'
+    )
+    backend = "import zipfile\ndef build_wheel(folder, *_):\n    return make(folder)\ndef build_editable(folder, *_):\n"
+    backend += "    return make(folder)\ndef make(folder):\n    name = 'inner-1-py3-none-any.whl'\n"
+    backend += "    with zipfile.ZipFile(folder + '/' + name, 'w') as wheel:\n"
+    backend += (
+        "        wheel.writestr('inner-1.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: inner\\nVersion: 1\\n')\n"
+    )
+    backend += "        wheel.writestr('inner-1.dist-info/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n"
+    backend += "Tag: py3-none-any\\n')\n        wheel.writestr('inner-1.dist-info/RECORD', '')\n    return name\n"
+    (node.project / "inner" / "backend.py").write_text(backend)
+    with (node.project / "inner" / "pyproject.toml").open("a") as file:
+        file.write('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
+    node.write(requirements__txt="-e ./inner\n")
+    _, refusal = node.prepare()
+    assert refusal.startswith("requirements.txt asks for a folder of the project (inner)"), node.log.read_text()
+    assert node.environments() == []
+
+
+def test_dependencies_that_only_a_build_knows_are_refused(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\ndynamic = ["version", "dependencies"]\n')
+    with pytest.raises(
+        DependenciesError, match=r"leaves its dependencies to its build system .* list them in requirements\.txt"
+    ):
+        find_manifest(tmp_path)
+
+
+def test_an_environment_yml_without_conda_is_refused(node):
+    node.write(environment__yml="dependencies: [python]\n")
+    assert node.prepare() == (
+        "",
+        "environment.yml needs conda, mamba or micromamba, and the machine has none; "
+        "list the dependencies in requirements.txt instead, or run with --no-deps",
+    )
+    assert node.environments() == []
+
+
+def test_an_environment_yml_is_conda_s(node):
+    conda = node.home / "bin" / "conda"
+    conda.write_text(
+        f'#!/bin/sh\necho "conda $1 $2"\nmkdir -p "$4/bin" && ln -s "{sys.executable}" "$4/bin/python"\ntest -f "$6"\n'
+    )
+    conda.chmod(0o755)
+    node.write(environment__yml="dependencies: [python]\n")
+    python, key = node.prepare()
+    assert python == f"{node.home}/.gpujob/environments/{key}/bin/python"
+    assert "conda env create" in node.log.read_text()
+
+
+def bare_node(node: Node, interpreter: str) -> Node:
+    """The node without uv, and with an interpreter that can make no environments, as Debian's without python3-venv."""
+    (node.home / "bin" / "uv").unlink()
+    python = node.home / "bin" / "python3"
+    python.write_text(
+        f'#!/bin/sh\ncase "$2" in uv|venv) echo "no module $2"; exit 1;; esac\nexec "{interpreter}" "$@"\n'
+    )
+    python.chmod(0o755)
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(node.home), "PIP_CONFIG_FILE": os.devnull}
+    return Node(**{**vars(node), "base": str(python), "settings": settings})
+
+
+def test_uv_is_installed_once_where_there_is_none(node):
+    bare = bare_node(node, sys.executable)
+    write_wheel(node.home, "uv", "1.0", script=f'#!/bin/sh\nexec "{node.uv}" "$@"\n')
+    for version in ("1.0", "2.0"):
+        node.write(requirements__txt=f"small=={version}\n")
+        python, refusal = bare.prepare()
+        assert python, (refusal, node.log.read_text())
+        assert installed(python) == [f"small-{version}"]
+    assert node.log.read_text().count("installing uv") == 1
+
+
+def test_no_uv_and_none_to_be_had_is_refused(node):
+    node.write(requirements__txt="small\n")
+    _, refusal = bare_node(node, node.base).prepare()
+    assert refusal.endswith("install uv there, or run with --no-deps")
+    assert "no module venv" in node.log.read_text()
+    assert not (node.home / ".gpujob" / "uv").exists()
+    assert node.environments() == []
+
+
+def test_what_the_user_tells_pip_uv_is_told_too(node):
+    elsewhere = node.home / "elsewhere"
+    elsewhere.mkdir()
+    write_wheel(elsewhere, "small", "3.0")
+    write_wheel(elsewhere, "small", "4.0")
+    (node.home / "limits.txt").write_text("small<4\n")
+    environment = {"PIP_FIND_LINKS": f"{node.links} {elsewhere}", "PIP_CONSTRAINT": str(node.home / "limits.txt")}
+    told = Node(**{**vars(node), "settings": environment})
+    node.write(requirements__txt="small\n")
+    process = subprocess.run(
+        [sys.executable, "-c", PREPARE, node.home / "agent.pyz", node.project, node.base, node.log],
+        env={name: value for name, value in told.environment.items() if name != "UV_FIND_LINKS"},
+        capture_output=True,
+        check=True,
+    )
+    assert installed(json.loads(process.stdout)[0]) == ["small-3.0"]
+
+
+@pytest.mark.parametrize("line", [".", "./", "-e .", "--editable=.", "-e .[dev, gpu]", "  -e ./  # ours", "file:.\r"])
+def test_a_line_that_means_the_project_itself_is_known(line):
+    assert ITSELF.search(f"torch\n{line}\nsmall\n")
+
+
+@pytest.mark.parametrize("line", ["./inner", "-e ..", "-r .", "./small.whl", ".hidden", "-e .[dev"])
+def test_any_other_line_is_not_taken_for_the_project(line):
+    assert not ITSELF.search(f"torch\n{line}\nsmall\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        ("2.7.0+cu128", True),
+        ("1.0rc1", True),
+        ("2024.1.post1", True),
+        ("1!2.0.dev3", True),
+        ("1.0-foo", False),
+        ("", False),
+    ],
+)
+def test_a_version_that_uv_could_not_read_is_left_out(version, known):
+    assert bool(VERSION.fullmatch(version)) == known
