@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit clean
+.PHONY: setup demo test lint types unit bench clean
 
 setup: .venv/ready
 
@@ -28,6 +28,10 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest -q -n 4 --dist worksteal
+
+# Ratios against OpenSSH and rsync, measured in one run: make bench, make bench ARGS="--quick --rows run"
+bench: setup
+	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -59,10 +59,10 @@ def up(
 
     NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this laptop.
     """
-    from infra import clusters
+    from infra import clusters, names
     from infra.project import find_root
 
-    name = clusters.name_for(find_root(here())) if name is None else name
+    name = names.name_for(find_root(here())) if name is None else name
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, region)
@@ -162,25 +162,25 @@ def down(context: click.Context, /, name: str | None, everything: bool, region: 
     typed = context.get_parameter_source("name") == click.core.ParameterSource.COMMANDLINE
     if typed and everything:
         raise UsageError("a name and --all do not go together", f"gpujob down {name}, or: gpujob down --all")
-    names = clusters.list_own(options["dry_run"], region) if everything else [choose(name)]
-    for each in names:
+    found = clusters.list_own(options["dry_run"], region) if everything else [choose(name)]
+    for each in found:
         bring_down(each, region, **options)
-    if not names:
+    if not found:
         show.say("nothing to do: you have no clusters")
         note_unasked(options["dry_run"], region)
 
 
 def choose(name: str | None) -> str:
     """Return the name given, else that of the folder's cluster or the only one there is."""
-    from infra import clusters
+    from infra import names
     from infra.errors import NotFoundError
     from infra.project import find_root
 
     root = find_root(here())
     try:
-        return clusters.find(name, root).name
+        return names.find(name, root).name
     except NotFoundError:
-        return clusters.name_for(root) if name is None else name
+        return names.name_for(root) if name is None else name
 
 
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:

@@ -4,7 +4,7 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from infra.model import Cluster, Job
 
 
-def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset: int = 0) -> "Job":
-    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again."""
+def follow_job(
+    cluster: "Cluster", connection: "Connection", number: int, offset: int = 0, keep: BinaryIO | None = None
+) -> "Job":
+    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
+
+    `keep` gets a copy of all that is printed.
+    """
     from infra import runs
 
     last = b"\n"
@@ -28,6 +33,8 @@ def follow_job(cluster: "Cluster", connection: "Connection", number: int, offset
         nonlocal last
         write(chunk)
         last = chunk[-1:]
+        if keep:
+            keep.write(chunk)
 
     try:
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)

@@ -95,10 +95,10 @@ def confirm(question: str, yes: bool) -> None:
 
 def find_cluster(name: str | None) -> "Cluster":
     """Return the cluster to work on; raises UsageError if a rehearsal meets one on AWS."""
-    from infra import clusters
+    from infra import names
     from infra.project import find_root
 
-    cluster = clusters.find(name, find_root(here()))
+    cluster = names.find(name, find_root(here()))
     if cluster.cloud == "aws" and os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0"):
         raise UsageError(f"'{cluster.name}' is a cluster on AWS, and GPUJOB_DRY_RUN is set", "unset GPUJOB_DRY_RUN")
     return cluster

@@ -111,6 +111,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
 def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
+    from infra.homecoming import log_part
 
     if project.left_out:
         show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
@@ -126,7 +127,9 @@ def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach:
         if detach:
             show.say(next_commands(cluster, number))
             return 0
-        job = follow_job(cluster, connection, number)
+        folder = runs.make_run_folder(project.runs, cluster.name, number)
+        with log_part(folder).open("wb") as log:  # what is printed now need not be fetched later
+            job = follow_job(cluster, connection, number, keep=log)
         bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
 

@@ -1,11 +1,9 @@
 """Clusters: plan one, create it whole or not at all, find it, give it back."""
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from infra import state
 from infra.clouds import find_local, open_all, open_cloud
@@ -19,13 +17,13 @@ from infra.errors import (
     GoneError,
     GpujobError,
     NodeError,
-    NotFoundError,
     PermissionsError,
     QuotaError,
     UsageError,
 )
 from infra.interrupts import hold_interrupts
 from infra.model import Cluster, Gpu, Image, Lease, Offer
+from infra.names import check_name
 from infra.node import client
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
@@ -45,21 +43,6 @@ class Plan:
     lease: Lease
     quota_vcpus: int | None
     owner: str
-
-
-def name_for(folder: Path) -> str:
-    """Return the cluster name that a folder's name gives: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40].strip("-") or "gpujob"
-
-
-def check_name(name: str) -> str:
-    """Return a cluster's name if it is one; raises UsageError."""
-    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
-        raise UsageError(
-            f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
-            f"gpujob up {name_for(Path(name))}",
-        )
-    return name
 
 
 def plan(account: Account, name: str, gpu: Gpu, instance_type: str | None, max_hours: float) -> Plan:
@@ -217,24 +200,6 @@ def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
 def mark_gone(cluster: Cluster) -> Cluster:
     """Return the cluster as one whose machines are no more."""
     return replace(cluster, price_usd=0.0, nodes=tuple(replace(node, state="gone") for node in cluster.nodes))
-
-
-def find(name: str | None, folder: Path) -> Cluster:
-    """Return the cluster to work on, as remembered: the one named, else the folder's own, else the only one there is.
-
-    Raises NotFoundError with what exists.
-    """
-    known = {cluster.name: cluster for cluster in state.recall_all()}
-    if name is not None:
-        check_name(name)
-    else:
-        name = name_for(folder) if name_for(folder) in known or len(known) != 1 else next(iter(known))
-    if name in known:
-        return known[name]
-    others = f"; there are: {', '.join(sorted(known))}" if known else ""
-    raise NotFoundError(
-        f"there is no cluster '{name}'{others}", f"gpujob up {name} (rehearse it: gpujob up {name} --dry-run)"
-    )
 
 
 def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:

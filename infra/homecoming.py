@@ -81,8 +81,7 @@ def fetch_once(
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
-    job = client.find_job(connection, number)
-    found, unreadable = client.list_outputs(connection, number)
+    job, found, unreadable = client.list_outputs(connection, number)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     folder = make_run_folder(runs, cluster.name, number)
     with locked(folder):
@@ -92,14 +91,14 @@ def fetch_once(
         arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
         links = {output: place_for(output, folder, before) for output in outputs if output.link is not None}
         unlinked = [output.path for output, place in links.items() if not make_link(output, place, folder)]
-        fetch_log(connection, number, folder, report)
+        fetch_log(connection, job, folder, report)
         changing = tuple(output.path for output in missing if output not in arrived)
         home = job.over and not changing and not unreadable and len(outputs) == len(found)
         receipt = make_receipt(
             cluster, replace(job, fetched=home), tuple(output for output in outputs if output.path not in changing)
         )
         write_receipt(folder, receipt)
-    if home:
+    if home and not job.fetched:
         client.mark_fetched(connection, number)
     return Homecoming(
         folder=folder,
@@ -132,14 +131,20 @@ def write_receipt(folder: Path, receipt: Receipt) -> None:
         part.replace(folder / RECEIPT)
 
 
-def fetch_log(connection: Connection, number: int, folder: Path, report: Callable[[int], None]) -> None:
-    """Bring a job's log as it is now, going on where an earlier call broke off."""
-    part = folder / f".{LOG}.part"
+def log_part(folder: Path) -> Path:
+    """Return where the beginning of a log is kept until the rest has come."""
+    return folder / f".{LOG}.part"
+
+
+def fetch_log(connection: Connection, job: Job, folder: Path, report: Callable[[int], None]) -> None:
+    """Bring a job's log as it is now, going on where an earlier call, or whoever followed it, broke off."""
+    part = log_part(folder)
     with carry.local_errors(part), part.open("ab") as log:
-        for chunk in client.read_log(connection, number, log.tell(), follow=False):
-            log.write(chunk)
-            log.flush()
-            report(len(chunk))
+        if not job.over or log.tell() != job.log_bytes:
+            for chunk in client.read_log(connection, job.number, log.tell(), follow=False):
+                log.write(chunk)
+                log.flush()
+                report(len(chunk))
         part.replace(folder / LOG)
 
 

@@ -11,7 +11,6 @@ from typing import BinaryIO
 from fabric import Connection
 
 from infra import state
-from infra.clusters import explain_silence
 from infra.errors import GoneError, NodeError, UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
@@ -35,6 +34,10 @@ def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
         with connect(cluster.node, *keys, patience_s=patience_s) as connection:
             yield connection
     except DroppedError as error:
+        from infra.clusters import (
+            explain_silence,  # boto3 takes a third of a second to import, and is rarely needed here
+        )
+
         raise explain_silence(cluster, error) from error
 
 

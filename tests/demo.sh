@@ -19,7 +19,7 @@ type_it() {
 
 type_it up "$name"
 trap '.venv/bin/gpujob down "$name" --force > /dev/null 2>&1' EXIT
-type_it run --cluster "$name" -m jobs.train --epochs "${EPOCHS:-3}" ${DATA:+--data "$(realpath "$DATA")"}
+type_it run --cluster "$name" --no-deps -m jobs.train --epochs "${EPOCHS:-3}" ${DATA:+--data "$(realpath "$DATA")"}
 type_it jobs --cluster "$name"
 type_it ls
 type_it down "$name"

@@ -40,7 +40,7 @@ class Node:
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [self.python, pack_agent()[0], *words],
+            [self.python, "-I", "-S", pack_agent()[0], *words],
             cwd=self.home,
             env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
             stdin=subprocess.PIPE,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.clusters import check_name, name_for
 from infra.errors import ProjectError, UsageError
+from infra.names import check_name, name_for
 from infra.project import read_commit, read_project
 
 

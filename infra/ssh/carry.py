@@ -8,14 +8,14 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO
 
 from fabric import Connection
 
 from infra.errors import NodeError, ProjectError
 from infra.model import Output
 from infra.project import File
-from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel
+from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel, open_stdout
 
 
 def pack(root: Path, files: Iterable[File], stream: BinaryIO, report: Callable[[int], None]) -> None:
@@ -51,9 +51,8 @@ def receive(
     with open_channel(connection, sender) as channel:
         channel.sendall(json.dumps(asked).encode())
         channel.shutdown_write()
-        source = cast(BinaryIO, channel.makefile("rb", CHUNK_BYTES))
         try:
-            with tarfile.open(fileobj=source, mode="r|") as archive:
+            with tarfile.open(fileobj=open_stdout(channel), mode="r|") as archive:
                 for member in archive:
                     output = wanted.pop(member.name, None)
                     content = archive.extractfile(member) if member.isreg() else None

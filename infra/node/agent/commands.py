@@ -6,7 +6,8 @@
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     cancel NUMBER                   end the job and all its processes -> record
-    outputs NUMBER                  -> {"outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...], "unreadable": [...]}
+    outputs NUMBER                  -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
+                                        "unreadable": [path, ...]}
     send NUMBER                     JSON list of [path, offset] on stdin -> tar of those files from there on
     fetched NUMBER                  every output has arrived and was verified
     probe                           -> {"python", "driver", "gpus", "multiplied"}
@@ -19,33 +20,30 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Callable
+from importlib import import_module
 
-from .logs import find_tail, send_log
-from .machine import probe
-from .outputs import list_outputs, mark_fetched, send_outputs
-from .records import AgentError, numbers, record_of
-from .submission import submit
-from .supervisor import cancel, supervise
+from .records import AgentError
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "submit": submit,
-    "supervise": supervise,
-    "jobs": lambda *asked: [record_of(number) for number in asked or numbers()],
-    "logs": lambda number, offset, *follow: send_log(number, int(offset), "--follow" in follow),
-    "tail": lambda number, lines: find_tail(number, int(lines)),
-    "cancel": cancel,
-    "outputs": list_outputs,
-    "send": send_outputs,
-    "fetched": mark_fetched,
-    "probe": probe,
+# Module and function of each; imported when asked for, since the agent starts anew for every call.
+COMMANDS = {
+    "submit": ("submission", "submit"),
+    "supervise": ("supervisor", "supervise"),
+    "jobs": ("records", "list_records"),
+    "logs": ("logs", "send_log"),
+    "tail": ("logs", "find_tail"),
+    "cancel": ("supervisor", "cancel"),
+    "outputs": ("outputs", "list_outputs"),
+    "send": ("outputs", "send_outputs"),
+    "fetched": ("outputs", "mark_fetched"),
+    "probe": ("machine", "probe"),
 }
 
 
 def main() -> None:
     """Run the command that the arguments name and write its answer, as JSON unless it is a stream of bytes."""
     try:
-        answer = COMMANDS[sys.argv[1]](*sys.argv[2:])
+        module, function = COMMANDS[sys.argv[1]]
+        answer = getattr(import_module(f".{module}", __package__), function)(*sys.argv[2:])
         if answer is not None:
             json.dump(answer, sys.stdout)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ environment, as AWS's images have one, "system site packages" would be those of 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -107,7 +108,8 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
         export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header"]
         code = stream([*export, "--python", base.python, "--output-file", source[1]], log, lock, project)
     install = [*uv, "pip", "install", "--python", str(python), *source]
-    code = code or stream(install, log, lock, project, given)
+    # What the base and uv's cache have is enough as often as not, and needs neither an index nor a network.
+    code = code or (install_offline(install, log, lock, project, given) and stream(install, log, lock, project, given))
     if code == 0 and replaced_torch(site):
         code = stream(install, log, lock, project, given)
     if code == 0:
@@ -115,6 +117,14 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
         for stand_in in stand_ins(site):
             shutil.rmtree(stand_in)
         add_launchers(folder / "bin", base.path)
+    return code
+
+
+def install_offline(install: list[str], log: BinaryIO, lock: int, project: Path, given: bytes) -> int:
+    """Try to do without a network; return uv's exit code, and keep to itself why not: it will be tried with one."""
+    said = io.BytesIO()
+    code = stream([*install, "--offline"], said, lock, project, given)
+    log.write(b"" if code else said.getvalue())
     return code
 
 

@@ -12,8 +12,9 @@ POLL_S = 0.05
 MOST_BYTES = 64 * CHUNK_BYTES  # of a tail; a log may be one endless line
 
 
-def find_tail(number: str, lines: int) -> dict[str, int]:
-    """Return the offset at which the log's last `lines` lines begin; a line not yet ended counts."""
+def find_tail(number: str, count: str) -> dict[str, int]:
+    """Return the offset at which the log's last lines begin; a line not yet ended counts."""
+    lines = int(count)
     with (folder_of(number) / "log").open("ab+", buffering=0) as log:
         start = log.seek(0, os.SEEK_END)
         tail = b""
@@ -26,9 +27,9 @@ def find_tail(number: str, lines: int) -> dict[str, int]:
     return {"offset": start + len(tail) - sum(map(len, kept))}
 
 
-def send_log(number: str, offset: int, follow: bool) -> None:
-    """Write the log's bytes from `offset` on; with `follow` until the job is over or the client hangs up (stdin ends)."""
-    folder = folder_of(number)
+def send_log(number: str, start: str, *options: str) -> None:
+    """Write the log's bytes from an offset on; with `--follow` until the job is over or the client hangs up (stdin ends)."""
+    folder, offset, follow = folder_of(number), int(start), "--follow" in options
     with (folder / "log").open("ab+", buffering=0) as log:
         size = log.seek(0, os.SEEK_END)
         if offset > size:

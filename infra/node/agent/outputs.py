@@ -12,11 +12,11 @@ import tarfile
 from pathlib import Path
 from typing import Any, Iterator
 
-from .records import CHUNK_BYTES, folder_of, is_supervised, read_json
+from .records import CHUNK_BYTES, folder_of, is_supervised, read_json, record_of
 
 
-def list_outputs(number: str) -> dict[str, list[Any]]:
-    """Return every regular file and symbolic link that the job created or changed, and the paths that could not be read."""
+def list_outputs(number: str) -> dict[str, Any]:
+    """Return a job's record, every regular file and symbolic link that it created or changed, and what could not be read."""
     folder = folder_of(number)
     manifest = read_json(folder / "manifest.json")
     work = folder / "work"
@@ -34,7 +34,11 @@ def list_outputs(number: str) -> dict[str, list[Any]]:
             continue
         if entry:
             found.append({"path": name, **entry})
-    return {"outputs": found, "unreadable": [str(Path(path).relative_to(work)) for path in unreadable]}
+    return {
+        "job": record_of(number),
+        "outputs": found,
+        "unreadable": [str(Path(path).relative_to(work)) for path in unreadable],
+    }
 
 
 def walk(work: Path, over: bool, unreadable: list[str]) -> Iterator[Path]:

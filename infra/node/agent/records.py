@@ -110,6 +110,11 @@ def record_of(number: str | int) -> dict[str, Any]:
     }
 
 
+def list_records(*asked: str) -> list[dict[str, Any]]:
+    """Return all that is known of these jobs, or of every job."""
+    return [record_of(number) for number in asked or numbers()]
+
+
 def state_name(state: dict[str, Any], supervised: bool) -> str:
     """Return the one word for how a job stands; nobody saw an interrupted one end."""
     if "ended_at" not in state:

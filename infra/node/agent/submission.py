@@ -70,7 +70,7 @@ def start(staging: Path, number: int) -> None:
         fcntl.flock(queued, fcntl.LOCK_EX)
         staging.rename(JOBS / str(number))
         subprocess.Popen(
-            [sys.executable, sys.argv[0], "supervise", str(number), str(queued.fileno())],
+            [sys.executable, "-I", "-S", sys.argv[0], "supervise", str(number), str(queued.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=complaints,
             stderr=complaints,

@@ -104,7 +104,13 @@ def variables() -> dict[str, str]:
     said = {theirs: os.environ[ours] for ours, theirs in PIP_VARIABLES.items() if os.environ.get(ours)}
     if "UV_FIND_LINKS" in said:  # pip separates by spaces, uv by commas
         said["UV_FIND_LINKS"] = ",".join(said["UV_FIND_LINKS"].split())
-    quiet = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "CONDA_ALWAYS_YES": "true", "MAMBA_ALWAYS_YES": "true"}
+    quiet = {
+        "NO_COLOR": "1",
+        "UV_SYSTEM_CERTS": "true",
+        "UV_NO_PROGRESS": "1",
+        "CONDA_ALWAYS_YES": "true",
+        "MAMBA_ALWAYS_YES": "true",
+    }
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return {**said, **quiet, **kept}
 
