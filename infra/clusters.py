@@ -80,7 +80,7 @@ def create(account: Account, planned: Plan, report: Report) -> Cluster:
     name, token = planned.name, uuid.uuid4().hex[:24]
     try:
         rent(account, planned, token, report)
-        cluster = wait_for_address(account, name, report)
+        cluster = wait_for_address(account, name, token, report)
         state.remember(cluster)
         prepare(account, cluster, report)
     except BaseException as error:
@@ -112,13 +112,13 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 def is_ours(account: Account, name: str, token: str) -> bool:
     """Tell whether what bears this cluster's name was made by the call with this token."""
     tags = [instances.tags_of(instance) for instance in instances.find_instances(account, name)]
-    return network.find_key_token(account, name) == token or any(t.get(network.LAUNCH_TAG) == token for t in tags)
+    return network.find_key_token(account, name) == token or any(t.get(instances.LAUNCH_TAG) == token for t in tags)
 
 
 def rent(account: Account, planned: Plan, token: str, report: Report) -> None:
     """Create key pair, security group and instance, each tagged by the call that creates it."""
     name, offer = planned.name, planned.offer
-    tags = launch.make_tags(name, offer, planned.lease, planned.owner) | {network.LAUNCH_TAG: token}
+    tags = launch.make_tags(name, offer, planned.lease, planned.owner) | {instances.LAUNCH_TAG: token}
     report(f"renting {offer.instance_type} in {account.region}")
     vpc, subnets = network.find_subnets(account)
     private_key, public_key = keys.make_key()
@@ -131,13 +131,13 @@ def rent(account: Account, planned: Plan, token: str, report: Report) -> None:
     launch.launch(account, request, places, group, token)
 
 
-def wait_for_address(account: Account, name: str, report: Report) -> Cluster:
+def wait_for_address(account: Account, name: str, token: str, report: Report) -> Cluster:
     """Return the cluster once its machine runs and has an address; raises CloudError if it ends first or takes too long."""
     report("waiting for the machine to start")
     hint = "gpujob up again, or another --gpu or --region"
 
     def look() -> Cluster | None:
-        ended = instances.find_end(account, name)
+        ended = instances.find_end(account, name, token)
         if ended:
             raise CloudError(f"the machine ended while it started: {ended}", hint)
         found = instances.find_clusters(account, name)

@@ -34,9 +34,8 @@ def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
         with connect(cluster.node, *keys, patience_s=patience_s) as connection:
             yield connection
     except DroppedError as error:
-        from infra.clusters import (
-            explain_silence,  # boto3 takes a third of a second to import, and is rarely needed here
-        )
+        # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
+        from infra.clusters import explain_silence
 
         raise explain_silence(cluster, error) from error
 

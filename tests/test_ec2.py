@@ -3,19 +3,24 @@
 import json
 from datetime import UTC, datetime
 
+import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
+from moto import mock_aws
 
 from infra import errors
-from infra.ec2.account import aws_errors
-from infra.ec2.instances import format_time, parse_time
+from infra.ec2.account import Account, aws_errors
+from infra.ec2.instances import CLUSTER_TAG, LAUNCH_TAG, find_clusters, find_end, format_time, parse_time
 from infra.ec2.lease import make_lease, make_user_data
+from infra.ec2.network import tag_specification
 from infra.ec2.offers import read_prices
+from infra.ec2.removal import find_remains, remove_cluster
 from infra.model import Gpu, Lease, Offer
+from infra.ssh.keys import make_key
 
 OFFER = Offer("g4dn.xlarge", Gpu("T4"), 16, 4, 16, 0.5, ("us-east-1a",))
 
@@ -102,3 +107,42 @@ def test_prices_of_zero_and_other_units_do_not_count():
     }
     assert list(read_prices(json.loads(json.dumps(product)))) == [1.006]
     assert list(read_prices({})) == []
+
+
+@pytest.fixture
+def account():
+    """An account that moto keeps in this process."""
+    with mock_aws():
+        yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
+
+
+def launch(account: Account, cluster: str, token: str) -> str:
+    tags = {CLUSTER_TAG: cluster, LAUNCH_TAG: token}
+    image = account.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    specification = [tag_specification("instance", tags), tag_specification("volume", tags)]
+    answer = account.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
+    return answer["Instances"][0]["InstanceId"]
+
+
+def test_a_terminated_machine_of_an_earlier_cluster_of_the_name_is_not_taken_for_the_new_one(account):
+    old = launch(account, "demo", "old")
+    account.ec2.terminate_instances(InstanceIds=[old])
+    assert find_end(account, "demo", "new") == ""  # the new one is not to be seen yet
+    new = launch(account, "demo", "new")
+    assert find_end(account, "demo", "new") == ""
+    account.ec2.terminate_instances(InstanceIds=[new])
+    assert find_end(account, "demo", "new") != ""
+
+
+def test_giving_back_one_cluster_leaves_every_other_as_it_is(account):
+    launch(account, "demo", "one")
+    launch(account, "demo-2", "two")
+    foreign = account.ec2.create_security_group(GroupName="gpujob-demo", Description="of somebody else")["GroupId"]
+    account.ec2.import_key_pair(KeyName="gpujob-demo", PublicKeyMaterial=make_key()[1].encode())
+    others = find_remains(account, "demo-2")
+    assert remove_cluster(account, "demo", lambda _: None) is True
+    assert remove_cluster(account, "demo", lambda _: None) is False
+    assert find_remains(account, "demo-2") == others
+    assert [cluster.name for cluster in find_clusters(account)] == ["demo-2"]
+    assert account.ec2.describe_security_groups(GroupIds=[foreign])["SecurityGroups"]
+    assert account.ec2.describe_key_pairs(KeyNames=["gpujob-demo"])["KeyPairs"]

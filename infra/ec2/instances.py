@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
 CLUSTER_TAG = "gpujob:cluster"
+# Which `up` made a thing, so that one that fails removes its own and nothing else.
+LAUNCH_TAG = "gpujob:launch"
 # Where a host of the local cloud answers: 127.0.0.1:PORT.
 ENDPOINT_TAG = "gpujob:endpoint"
 GONE = "terminated"
@@ -32,9 +34,12 @@ def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
     return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
 
 
-def find_end(account: Account, name: str) -> str:
-    """Return why a cluster has no machine any more, in EC2's words; "" while one lives, or none was seen yet."""
-    found = list(find_instances(account, name))
+def find_end(account: Account, name: str, token: str) -> str:
+    """Return why the machine that the call with this token launched is no more, in EC2's words; "" while it lives or is unseen.
+
+    EC2 goes on showing terminated machines for an hour, those of an earlier cluster of the same name too.
+    """
+    found = [i for i in find_instances(account, name) if tags_of(i).get(LAUNCH_TAG) == token]
     if not found or any(instance["State"]["Name"] in ("pending", "running") for instance in found):
         return ""
     return found[0].get("StateReason", {}).get("Message", "") or found[0]["State"]["Name"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account, aws_errors
+from infra.ec2.instances import LAUNCH_TAG
 from infra.errors import CloudError, NotFoundError, UsageError
 from infra.waiting import wait_until
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
     from mypy_boto3_ec2.type_defs import IpPermissionTypeDef, TagSpecificationTypeDef
 
-# Which `up` made a thing, so that one that fails removes its own and nothing else.
-LAUNCH_TAG = "gpujob:launch"
 # How long AWS may deny, here and there, that something exists which it has just made.
 SETTLING_S = 20
 
