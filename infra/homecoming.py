@@ -1,11 +1,10 @@
 """Outputs coming home: which files, to which place, verified; and the receipt beside them."""
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from fabric import Connection
 
 from infra.errors import NodeError
+from infra.locks import lock_folder
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
 from infra.runs import CHANGES, make_run_folder, reconnect
@@ -30,10 +30,6 @@ class Homecoming:
 
     folder: Path
     receipt: Receipt
-    arrived: tuple[Path, ...]
-    """New files, relative to the folder."""
-    already_here: int
-    """Files that were home and whole before."""
     changing: tuple[str, ...]
     """Outputs that were still being written, so that what arrived was not what had been announced."""
     unreadable: tuple[str, ...]
@@ -84,7 +80,7 @@ def fetch_once(
     job, found, unreadable = client.list_outputs(connection, number)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     folder = make_run_folder(runs, cluster.name, number)
-    with locked(folder):
+    with lock_folder(folder):  # against another fetch of the same job meanwhile
         before = read_hashes(folder)
         files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
         missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
@@ -103,24 +99,11 @@ def fetch_once(
     return Homecoming(
         folder=folder,
         receipt=receipt,
-        arrived=tuple(missing[output].relative_to(folder) for output in arrived),
-        already_here=len(files) - len(missing),
         changing=changing,
         unreadable=unreadable,
         unlinked=tuple(unlinked),
         beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
     )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against another fetch of the same job meanwhile."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:

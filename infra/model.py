@@ -7,8 +7,6 @@ from typing import Any, Literal, Self
 
 CloudName = Literal["aws", "local"]
 
-GIB = 1024**3
-
 
 @dataclass(frozen=True)
 class Gpu:

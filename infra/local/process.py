@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from infra.errors import CloudError
 from infra.local import record
 from infra.local.record import LocalCloud
+from infra.locks import lock_folder
 
 __all__ = ["LocalCloud", "find", "start", "stop"]
 
@@ -33,7 +33,7 @@ def start(folder: Path) -> LocalCloud:
     """Start the local cloud of a folder, or find the one that runs already."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    with _locked(folder):
+    with lock_folder(folder):
         return find(folder) or _launch(folder)
 
 
@@ -47,7 +47,7 @@ def stop(folder: Path) -> bool:
     """End the local cloud of a folder with every host and process in it; True when one was running."""
     if not folder.is_dir():
         return False
-    with _locked(folder):
+    with lock_folder(folder):
         cloud = find(folder) or _find_hung(folder)
         if cloud:
             _end(cloud.pid, folder)
@@ -56,16 +56,6 @@ def stop(folder: Path) -> bool:
         (folder / record.RECORD).unlink(missing_ok=True)
         shutil.rmtree(folder / record.HOSTS, ignore_errors=True)
         return cloud is not None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _answers(cloud: LocalCloud) -> bool:
