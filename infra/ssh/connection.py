@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import fabric
 import paramiko
@@ -84,6 +84,7 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
             "look_for_keys": False,
             "banner_timeout": 10,
             "auth_timeout": 10,
+            "transport_factory": make_transport,
         },
     )
     # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
@@ -101,6 +102,14 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
             connection.close()
             raise
     return connection
+
+
+def make_transport(link: socket.socket, **settings: Any) -> paramiko.Transport:
+    """Return a transport that prefers AES-GCM, which takes half the time of AES-CTR with a MAC of its own."""
+    transport = paramiko.Transport(link, **settings)
+    options = transport.get_security_options()
+    options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
+    return transport
 
 
 @contextmanager
