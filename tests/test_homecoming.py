@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 from infra.errors import NodeError, ProjectError
 from infra.homecoming import make_link, place_for
 from infra.model import Output
-from infra.ssh.carry import part_size, write_verified
+from infra.ssh.carry import part_size, read_exactly, write_verified
 from infra.ssh.connection import DroppedError
 
 
 def output(path: str, content: bytes = b"", link: str | None = None) -> Output:
     return Output(path, len(content), hashlib.sha256(content).hexdigest(), 0o644, link)
+
+
+def arriving(content: bytes, announced_bytes: int) -> Iterator[bytes]:
+    return read_exactly(io.BytesIO(content), announced_bytes)
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "..", "", ".", "a\0b", "/", "a/..", "./../x"])
@@ -52,7 +57,7 @@ def test_no_series_of_links_lets_a_file_out(tmp_path_factory, links):
         try:
             make_link(output(path, link=target), place_for(output(path), folder, {}), folder)
             place = place_for(output(f"{path}/file"), folder, {})
-            write_verified(io.BytesIO(b"x"), 1, output(f"{path}/file", b"x"), place, lambda _: None)
+            write_verified(arriving(b"x", 1), output(f"{path}/file", b"x"), place, lambda _: None)
         except (NodeError, ProjectError):
             continue
     assert [p.name for p in outer.iterdir()] == ["run"]
@@ -61,17 +66,17 @@ def test_no_series_of_links_lets_a_file_out(tmp_path_factory, links):
 
 
 def test_a_file_that_is_not_what_was_announced_never_takes_its_name(tmp_path):
-    assert write_verified(io.BytesIO(b"other"), 5, output("a", b"announced"), tmp_path / "a", lambda _: None) is False
+    assert write_verified(arriving(b"other", 5), output("a", b"announced"), tmp_path / "a", lambda _: None) is False
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_came_before_a_break_is_kept_and_gone_on_from(tmp_path):
     whole, place = output("a", b"0123456789"), tmp_path / "a"
     with pytest.raises(DroppedError):
-        write_verified(io.BytesIO(b"0123"), 10, whole, place, lambda _: None)
+        write_verified(arriving(b"0123", 10), whole, place, lambda _: None)
     assert part_size(whole, place) == 4
     assert part_size(output("a", b"another content"), place) == 0
-    assert write_verified(io.BytesIO(b"456789"), 6, whole, place, lambda _: None) is True
+    assert write_verified(arriving(b"456789", 6), whole, place, lambda _: None) is True
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -96,7 +101,7 @@ def test_a_link_is_made_again_when_the_job_changed_it(tmp_path):
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "a").write_text("a file where a folder must be")
     with pytest.raises(ProjectError, match="cannot be written"):
-        write_verified(io.BytesIO(b""), 0, output("a/b"), tmp_path / "a" / "b", lambda _: None)
+        write_verified(arriving(b"", 0), output("a/b"), tmp_path / "a" / "b", lambda _: None)
 
 
 def test_a_file_changed_here_since_the_last_fetch_is_not_overwritten(tmp_path):

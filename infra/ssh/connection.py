@@ -25,6 +25,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 USER = "ubuntu"
 CHUNK_BYTES = 1 << 18
+PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
 
 
 class DroppedError(NodeError):
@@ -135,8 +136,8 @@ class Stdin(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node takes now; return how much that was."""
-        return self.channel.send(bytes(data))
+        """Send as much as the node takes now, at most a packet; return how much that was."""
+        return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
 
 
 class Stdout(io.RawIOBase):

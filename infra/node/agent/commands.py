@@ -1,14 +1,15 @@
 """The agent's commands, as the client calls them over SSH.
 
     submit                          request on stdin, a line of base64 of deflated JSON -> {"missing": [SHA-256, ...]} in a line,
-                                    then a gzipped tar of the missing files -> {"job": NUMBER, "ahead": COUNT}
+                                    then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT}
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER                  -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
                                         "unreadable": [path, ...]}
-    send NUMBER                     JSON list of [path, offset] on stdin -> tar of those files from there on
+    send NUMBER                     JSON list of [path, offset] on stdin -> for each file that is still there a line of JSON,
+                                    {"path", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 

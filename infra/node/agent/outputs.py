@@ -8,17 +8,21 @@ import json
 import os
 import stat
 import sys
-import tarfile
+import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, BinaryIO, Iterator
 
-from .records import CHUNK_BYTES, folder_of, is_supervised, read_json, record_of
+from .records import CHUNK_BYTES, folder_of, is_supervised, read_json, record_of, write_json
+
+SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
 
 
 def list_outputs(number: str) -> dict[str, Any]:
     """Return a job's record, every regular file and symbolic link that it created or changed, and what could not be read."""
     folder = folder_of(number)
     manifest = read_json(folder / "manifest.json")
+    known = read_json(folder / "hashes.json", {})
+    hashes: dict[str, Any] = {}
     work = folder / "work"
     over = not is_supervised(folder)
     found: list[dict[str, Any]] = []
@@ -26,7 +30,7 @@ def list_outputs(number: str) -> dict[str, Any]:
     for path in walk(work, over, unreadable):
         name = str(path.relative_to(work))
         try:
-            entry = describe(path, manifest.get(name, {}), work, over)
+            entry = describe(path, manifest.get(name, {}), work, over, known.get(name), hashes)
         except FileNotFoundError:  # a job that still runs may remove it
             continue
         except OSError:
@@ -34,6 +38,9 @@ def list_outputs(number: str) -> dict[str, Any]:
             continue
         if entry:
             found.append({"path": name, **entry})
+    if hashes != known:
+        with contextlib.suppress(OSError):  # a full disk: it is only a help
+            write_json(folder / "hashes.json", hashes)
     return {
         "job": record_of(number),
         "outputs": found,
@@ -66,8 +73,13 @@ def open_up(path: Path, mode: int) -> None:
             path.chmod(before | mode)
 
 
-def describe(path: Path, sent: dict[str, Any], work: Path, over: bool) -> dict[str, Any] | None:
-    """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
+def describe(
+    path: Path, sent: dict[str, Any], work: Path, over: bool, known: list[Any] | None, hashes: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return what an output is; None if it is as it was sent, or neither a file nor a link.
+
+    `known` is what an earlier look found, stamp and SHA-256; what this one finds, for a later one, is put into `hashes`.
+    """
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
         link = os.readlink(path)
@@ -76,17 +88,26 @@ def describe(path: Path, sent: dict[str, Any], work: Path, over: bool) -> dict[s
         if link.startswith(f"{work}/"):  # it leads to the job's own files, wherever they come to lie
             link = os.path.relpath(link, path.parent)
         return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777}
-    if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp_of(info):
+    stamp = stamp_of(info)
+    if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp:
         return None
     if over:
         open_up(path, stat.S_IRUSR)
+    sha256 = known[1] if known and known[0] == stamp else hash_of(path)
+    if info.st_ctime_ns < time.time_ns() - SETTLED_NS and stamp_of(path.lstat()) == stamp:
+        hashes[str(path.relative_to(work))] = [stamp, sha256]
+    if sha256 == sent.get("sha256"):
+        return None
+    return {"size_bytes": info.st_size, "sha256": sha256, "mode": stat.S_IMODE(info.st_mode), "link": None}
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
             digest.update(chunk)
-    if digest.hexdigest() == sent.get("sha256"):
-        return None
-    return {"size_bytes": info.st_size, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(info.st_mode), "link": None}
+    return digest.hexdigest()
 
 
 def stamp_of(info: os.stat_result) -> list[int]:
@@ -95,15 +116,22 @@ def stamp_of(info: os.stat_result) -> list[int]:
 
 
 def send_outputs(number: str) -> None:
-    """Write a tar of files, each from an offset on, as a JSON list of path and offset on stdin asks; what is gone is left out."""
-    work = folder_of(number) / "work"
-    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for path, offset in json.load(sys.stdin):
-            with contextlib.suppress(FileNotFoundError, PermissionError), (work / path).open("rb") as content:
-                member = tarfile.TarInfo(path)
-                member.size = max(os.fstat(content.fileno()).st_size - offset, 0)
-                content.seek(offset)
-                archive.addfile(member, content)
+    """Write files, each from an offset on, as a JSON list of path and offset on stdin asks; what is gone is left out."""
+    work, out = folder_of(number) / "work", sys.stdout.buffer
+    for path, offset in json.load(sys.stdin):
+        with contextlib.suppress(FileNotFoundError, PermissionError), (work / path).open("rb", buffering=0) as content:
+            size_bytes = max(os.fstat(content.fileno()).st_size - offset, 0)
+            out.write(json.dumps({"path": path, "size_bytes": size_bytes}).encode() + b"\n")
+            content.seek(offset)
+            copy(content, out, size_bytes)
+
+
+def copy(content: Any, out: BinaryIO, size_bytes: int) -> None:
+    """Copy so many bytes; zeros for those that have gone since, which the client will see by the hash."""
+    while size_bytes:
+        chunk = content.read(min(CHUNK_BYTES, size_bytes)) or bytes(min(CHUNK_BYTES, size_bytes))
+        out.write(chunk)
+        size_bytes -= len(chunk)
 
 
 def mark_fetched(number: str) -> None:

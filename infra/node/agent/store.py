@@ -7,10 +7,10 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tarfile
 from pathlib import Path
-from typing import Any, Iterable
+from typing import BinaryIO, Iterable, Iterator
 
+from .blocks import Blocks
 from .records import CHUNK_BYTES, HOME, AgentError
 
 OBJECTS = HOME / "objects"
@@ -29,23 +29,18 @@ def find_missing(hashes: Iterable[str]) -> list[str]:
     return [sha256 for sha256 in dict.fromkeys(hashes) if not object_of(sha256).exists()]
 
 
-def take_in(stream: Any, missing: list[str]) -> None:
-    """Keep the files of a gzipped tar stream, each named by its hash; raises AgentError unless all of `missing` came whole."""
-    left = set(missing)
-    try:
-        with tarfile.open(fileobj=stream, mode="r|gz", errorlevel=2) as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is not None:
-                    keep(content, member.name)
-                    left.discard(member.name)
-    except (tarfile.TarError, EOFError) as error:
-        raise AgentError(f"the code did not arrive whole: {error}") from error
-    if left:
-        raise AgentError(f"the code did not arrive whole: {len(left)} files are missing")
+def take_in(stream: BinaryIO, sizes: dict[str, int]) -> Iterator[str]:
+    """Keep the contents that come in blocks, one behind the other in this order, and yield the hash of each once it is kept.
+
+    Raises AgentError for one that does not come whole.
+    """
+    blocks = Blocks(stream)
+    for sha256, size_bytes in sizes.items():
+        keep(blocks, size_bytes, sha256)
+        yield sha256
 
 
-def keep(content: Any, sha256: str) -> None:
+def keep(blocks: Blocks, size_bytes: int, sha256: str) -> None:
     """Write one file into the store, under its name only once it is whole and has that hash."""
     target = object_of(sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +48,7 @@ def keep(content: Any, sha256: str) -> None:
     digest = hashlib.sha256()
     try:
         with temporary.open("wb") as file:
-            for chunk in iter(lambda: content.read(CHUNK_BYTES), b""):
+            for chunk in blocks.read(size_bytes):
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
