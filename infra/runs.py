@@ -58,7 +58,7 @@ def submit(
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
-        "files": [asdict(file) for file in project.files],
+        "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
         "after": last_number(project.runs, cluster.name),
         "source": {
             "project": str(project.root),

@@ -159,7 +159,23 @@ def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
     _, err = process.communicate(honest.splitlines()[0] + b"\n" + in_blocks(b"fooled"), timeout=60)
     assert process.returncode == 1
     assert b"was changed while it was being sent" in err
-    assert [path for path in (node.home / ".gpujob/objects").rglob("*") if path.is_file()] == []
+    number = node.submit("cat", "a", token="again", files={"a": b"honest"})  # it is asked for once more
+    node.wait(number)
+    assert node.ask("logs", str(number), "0") == b"honest"
+
+
+def test_content_that_the_disk_lost_is_told_and_sent_again(node):
+    files = {"a": b"kept", "b": b"lost"}
+    node.wait(node.submit("true", token="one", files=files))
+    [pack] = [path for path in (node.home / ".gpujob/store").iterdir() if path.name != "index"]
+    pack.write_bytes(pack.read_bytes().replace(b"lost", b"los\0"))
+    process = node.start("submit")
+    _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=60)
+    assert (process.returncode, b"run it again" in err) == (1, True)
+    answer = node.ask("submit", stdin=request(("cat", "a", "b"), "three", files, sent=[b"lost"]))
+    number = json.loads(answer.splitlines()[-1])["job"]
+    node.wait(number)
+    assert node.ask("logs", str(number), "0") == b"keptlost"
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.6, 0.99])

@@ -13,7 +13,7 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     queued         held by the supervisor for as long as the job waits for its turn
     fetched        there once every output is home
 
-Beside the jobs: objects/, every content that came; environments/, what projects depend on, each set once.
+Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once.
 
 Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.
 """

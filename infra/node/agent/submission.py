@@ -18,7 +18,7 @@ from typing import Any, Iterable
 from .machine import base_python
 from .outputs import stamp_of
 from .records import HOME, JOBS, numbers, read_json, write_json
-from .store import find_missing, place, take_in
+from .store import Store
 from .turns import count_ahead
 
 KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source")
@@ -32,15 +32,16 @@ def submit() -> dict[str, int]:
     stdin = sys.stdin.buffer
     asked = json.loads(zlib.decompress(base64.b64decode(stdin.readline())))
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
-    missing = find_missing(sizes)
+    store = Store()
+    missing = store.find_missing(sizes)
     sys.stdout.write(json.dumps({"missing": missing}) + "\n")
     sys.stdout.flush()
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
     staging = JOBS / f"incoming-{os.getpid()}-{time.time_ns()}"
     try:
         (staging / "work").mkdir(parents=True)
-        arriving = take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
-        write_json(staging / "manifest.json", build(asked["files"], staging / "work", arriving))
+        arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
+        write_json(staging / "manifest.json", build(store, asked["files"], staging / "work", arriving))
         job = {key: asked[key] for key in KEPT}
         write_json(
             staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
@@ -81,34 +82,28 @@ def start(staging: Path, number: int) -> None:
         )
 
 
-def build(files: list[dict[str, Any]], folder: Path, arriving: Iterable[str]) -> dict[str, Any]:
+def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Iterable[str]) -> dict[str, Any]:
     """Lay out the snapshot below `folder`; return the manifest: what each file is before the job touches it.
 
     What is still `arriving` is laid out as it comes, while the link brings the next; then what the store had before.
     """
     manifest: dict[str, Any] = {}
-    made: set[Path] = set()
     waiting: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        parent = (folder / file["path"]).parent
-        if parent not in made:
-            parent.mkdir(parents=True, exist_ok=True)
-            made.add(parent)
         waiting.setdefault(file["sha256"], []).append(file)
     for sha256 in arriving:
         for file in waiting.pop(sha256):
-            manifest[file["path"]] = lay_out(file, folder / file["path"])
+            manifest[file["path"]] = lay_out(store, file, folder / file["path"])
     for file in itertools.chain.from_iterable(waiting.values()):
-        manifest[file["path"]] = lay_out(file, folder / file["path"])
+        manifest[file["path"]] = lay_out(store, file, folder / file["path"])
     return manifest
 
 
-def lay_out(file: dict[str, Any], path: Path) -> dict[str, Any]:
+def lay_out(store: Store, file: dict[str, Any], path: Path) -> dict[str, Any]:
     """Make one file or link of a snapshot; return what the manifest says of it."""
     if file["link"] is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(file["link"])
         return {"link": file["link"]}
-    place(file["sha256"], path)
-    path.chmod(file["mode"])
-    os.utime(path, ns=(file["mtime_ns"], file["mtime_ns"]))
-    return {"sha256": file["sha256"], "stamp": stamp_of(path.lstat())}
+    info = store.lay_out(file["sha256"], str(path), file["mode"], file["mtime_ns"])
+    return {"sha256": file["sha256"], "stamp": stamp_of(info)}
