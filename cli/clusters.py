@@ -186,8 +186,9 @@ def choose(name: str | None) -> str:
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:
     """Bring home what one cluster still holds, then remove it."""
     from infra import clusters
-    from infra.project import RUNS, find_root
+    from infra.project import find_root
     from infra.rescue import rescue
+    from infra.rules import RUNS
 
     with show.progress() as report:
         report(f"looking for '{name}'")

@@ -161,7 +161,8 @@ def cancel(job: int, cluster: str | None) -> None:
 def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
     """Bring home what JOB wrote, by default the latest, each file verified."""
     from infra.node import client
-    from infra.project import RUNS, find_root
+    from infra.project import find_root
+    from infra.rules import RUNS
 
     found, connecting = reach(cluster)
     with connecting as connection:

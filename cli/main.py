@@ -10,6 +10,7 @@ import click
 
 from cli.account import check, local
 from cli.clusters import down, ls, ssh, up
+from cli.defaults import read_defaults
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.runs import run
 from infra.errors import GpujobError
@@ -34,7 +35,8 @@ class InOrder(click.Group):
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(own_version(), prog_name="gpujob")
-def gpujob() -> None:
+@click.pass_context
+def gpujob(context: click.Context) -> None:
     """Rent a GPU machine, run your training script on it, bring the results home, give it back.
 
     \b
@@ -43,6 +45,7 @@ def gpujob() -> None:
     gpujob run train.py        send the code, run it, follow it, fetch what it wrote
     gpujob down                fetch what is left and give the machine back
     """  # noqa: D301  click reads the backspace
+    context.default_map = read_defaults(gpujob)
 
 
 for command in (up, run, jobs, logs, wait, cancel, fetch, ls, ssh, down, check, local):

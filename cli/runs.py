@@ -18,6 +18,8 @@ from infra.errors import UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
+    from fabric import Connection
+
     from infra.model import Cluster
     from infra.project import File, Project
 
@@ -62,12 +64,15 @@ def run(
     Jobs wait for one another in line unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does
     not stop a job: gpujob logs -f takes it up again.
     """  # noqa: D301  click reads the backspace
+    from infra import runs
     from infra.project import read_project
 
-    project = read_project(here())
-    command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-    request = Request(command, env=read_variables(env, env_file), **wishes)
-    sys.exit(run_job(find_cluster(cluster), project, request, detach=detach, yes=yes))
+    found = find_cluster(cluster)
+    with runs.reach_meanwhile(found) as connect:
+        project = read_project(here())
+        command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
+        request = Request(command, env=read_variables(env, env_file), **wishes)
+        sys.exit(run_job(connect(), found, project, request, detach=detach, yes=yes))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -108,29 +113,29 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     return (interpreter, os.path.relpath(path, here()), *args)
 
 
-def run_job(cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool) -> int:
+def run_job(
+    connection: "Connection", cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool
+) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
     from infra.homecoming import log_part
 
     if project.left_out:
-        show.say(f"not sent (secrets, and links that lead outside): {', '.join(map(repr, project.left_out[:5]))}")
-    with runs.reach(cluster) as connection:
-        with show.transfer("sending") as sent, unsure_whether_started():
-            number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
-        sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
-        show.say(
-            f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
-        )
-        if ahead:
-            show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
-        if detach:
-            show.say(next_commands(cluster, number))
-            return 0
-        folder = runs.make_run_folder(project.runs, cluster.name, number)
-        with log_part(folder).open("wb") as log:  # what is printed now need not be fetched later
-            job = follow_job(cluster, connection, number, keep=log)
-        bring_home(cluster, connection, number, project.runs)
+        names = ", ".join(map(repr, project.left_out[:5])) + (", ..." if len(project.left_out) > 5 else "")
+        show.say(f"not sent (secrets, and links that lead outside): {names}")
+    with show.transfer("sending") as sent, unsure_whether_started():
+        number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
+    sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
+    show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
+    if ahead:
+        show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
+    if detach:
+        show.say(next_commands(cluster, number))
+        return 0
+    folder = runs.make_run_folder(project.runs, cluster.name, number)
+    with log_part(folder).open("wb") as log:  # what is printed now need not be fetched later
+        job = follow_job(cluster, connection, number, keep=log)
+    bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
 
 

@@ -1,8 +1,10 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +14,10 @@ from fabric import Connection
 
 from infra import state
 from infra.errors import GoneError, NodeError, UsageError
+from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
-from infra.project import File, Project, read_changes, read_commit
+from infra.project import File, Project
 from infra.ssh import carry
 from infra.ssh.carry import local_errors
 from infra.ssh.connection import DroppedError, connect
@@ -40,6 +43,35 @@ def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
         raise explain_silence(cluster, error) from error
 
 
+@contextmanager
+def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
+    """Yield what returns a connection to the node, made while the caller does something else; it raises what `reach` would.
+
+    If the caller fails before it asks, nobody waits for the connection.
+    """
+    attempt: Future[Connection] = Future()
+    done = threading.Event()
+
+    def hold() -> None:
+        try:
+            with reach(cluster) as connection:
+                attempt.set_result(connection)
+                done.wait()
+        except BaseException as error:
+            if attempt.done():  # it broke as it was closed
+                return
+            attempt.set_exception(error)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    try:
+        yield attempt.result
+    finally:
+        done.set()
+        if attempt.done():
+            holder.join()
+
+
 def submit(
     connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
 ) -> tuple[int, int]:
@@ -58,6 +90,7 @@ def submit(
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
+        "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
         "after": last_number(project.runs, cluster.name),
         "source": {

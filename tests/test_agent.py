@@ -87,6 +87,7 @@ def request(
         "no_deps": False,
         "python": None,
         "workdir": ".",
+        "folders": ["empty"],
         "files": [
             {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
             for p, h in hashes.items()

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError, UsageError
+from infra.git import read_commit
 from infra.names import check_name, name_for
-from infra.project import read_commit, read_project
+from infra.project import read_project
 
 
 def paths(folder: Path) -> list[str]:
@@ -21,6 +22,11 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(
         ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", folder, *words], check=True, capture_output=True
     )
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def write(folder: Path, *names: str) -> None:
@@ -89,15 +95,94 @@ def test_secrets_are_named_and_stay(tmp_path):
     assert set(project.left_out) == set(secrets)
 
 
-def test_links_inside_travel_and_links_outside_are_named_and_stay(tmp_path):
-    write(tmp_path, "data/a")
-    (tmp_path / "inside").symlink_to("data/a")
-    (tmp_path / "folder").symlink_to("data")
-    (tmp_path / "absolute").symlink_to(tmp_path / "data")
-    (tmp_path / "outside").symlink_to("../elsewhere")
-    project = read_project(tmp_path)
-    assert {file.path for file in project.files} == {"data/a", "inside", "folder"}
-    assert set(project.left_out) == {"absolute", "outside"}
+def test_links_inside_travel_and_those_to_folders_outside_are_named_and_stay(tmp_path):
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    write(project, "data/a")
+    write(outside, "labels.csv", "id_rsa", "folder/b")
+    links = {"inside": "data/a", "folder": "data", "broken": "../elsewhere", "big": "../outside/folder"}
+    for name, target in links.items():
+        (project / name).symlink_to(target)
+    (project / "labels.csv").symlink_to(outside / "labels.csv")
+    (project / "key").symlink_to(outside / "id_rsa")
+    found = read_project(project)
+    sent = {file.path: file.link for file in found.files}
+    assert sent == {"data/a": None, "inside": "data/a", "folder": "data", "labels.csv": None}
+    assert set(found.left_out) == {"broken", "big", "key"}
+
+
+def test_folders_with_nothing_in_them_travel(tmp_path):
+    for name, repository in (("plain", False), ("repository", True)):
+        folder = tmp_path / name
+        for empty in ("out/deep", "src/none", "ignored", "venv"):
+            (folder / empty).mkdir(parents=True)
+        write(folder, "src/a.py")
+        (folder / ".gitignore").write_text("ignored/\n")
+        if repository:
+            git(folder, "init")
+            git(folder, "add", ".")
+        assert set(read_project(folder).folders) == {"out/deep", "src/none"}
+
+
+def test_a_project_s_own_rules_take_away_and_add(tmp_path):
+    git(tmp_path, "init")
+    write(tmp_path, "a.py", "notes/x.ipynb", "docs/big.pdf", "data/labels.csv", "data/images/1.png", ".env", "sub/.env")
+    (tmp_path / ".gitignore").write_text("data/\n")
+    git(tmp_path, "add", ".")
+    (tmp_path / ".gpujobignore").write_text("notes/\n*.pdf\n")
+    (tmp_path / "gpujob.toml").write_text(
+        '[sync]\nexclude = ["/.gpujobignore", ".gitignore"]\ninclude = ["data/*.csv"]\n'
+    )
+    assert set(paths(tmp_path)) == {"a.py", "gpujob.toml", "data/labels.csv"}
+    (tmp_path / "gpujob.toml").write_text('[sync]\ninclude = ["data/", "sub/.env"]\n')
+    found = read_project(tmp_path)
+    assert {file.path for file in found.files} >= {"data/labels.csv", "data/images/1.png", "sub/.env", "a.py"}
+    assert found.left_out == (".env",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[sync", "cannot be read"),
+        ("[sync]\nexlude = []", "knows include and exclude"),
+        ('[sync]\ninclude = "data"', "no list of patterns"),
+        ("gpu = 'T4'", "stands outside of a table"),
+    ],
+)
+def test_settings_that_are_none_are_refused_with_a_line_that_says_why(tmp_path, text, says):
+    write(tmp_path, "a.py")
+    (tmp_path / "gpujob.toml").write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_project(tmp_path)
+
+
+RULE = st.sampled_from(
+    ["a", "*.b", "/a", "a/", "!a", "!*.b", "d/**/a", "**/c", "!d/a", "d/*", "!d/", "#x", "\\#x", "c ", "?", "[ab]"]
+)
+PATH = st.lists(st.sampled_from(["a", "d", "c", "x.b", "#x", "e"]), min_size=1, max_size=3).map("/".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(files=st.sets(PATH, min_size=1, max_size=8), rules=st.lists(RULE, max_size=5), inner=st.lists(RULE, max_size=3))
+def test_outside_a_repository_the_same_files_travel_as_inside_one(tmp_path_factory, files, rules, inner):
+    folder = tmp_path_factory.mktemp("rules")
+    for name in files:
+        if not any(other.startswith(f"{name}/") for other in files):
+            write(folder, name)
+    (folder / ".gitignore").write_text("\n".join(rules))
+    if (folder / "d").is_dir():
+        (folder / "d" / ".gitignore").write_text("\n".join(inner))
+    without = paths(folder)
+    git(folder, "init")
+    assert without == paths(folder)
+
+
+def test_a_file_that_changes_within_a_tick_of_the_clock_is_read_again(tmp_path):
+    write(tmp_path, "a.py")
+    before = read_project(tmp_path).snapshot
+    info = (tmp_path / "a.py").stat()
+    (tmp_path / "a.py").write_text("b.py")
+    os.utime(tmp_path / "a.py", ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert read_project(tmp_path).snapshot != before
 
 
 def test_the_project_is_the_repository_around_the_folder(tmp_path):
@@ -115,8 +200,11 @@ def test_the_home_folder_and_the_root_are_refused(tmp_path, monkeypatch):
             read_project(folder)
 
 
-def test_without_git_the_error_says_what_to_install(tmp_path, monkeypatch):
+def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monkeypatch):
+    write(tmp_path, "a.py")
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert paths(tmp_path) == ["a.py"]
+    (tmp_path / ".git").mkdir()
     with pytest.raises(ProjectError, match="git is not installed"):
         read_project(tmp_path)
 

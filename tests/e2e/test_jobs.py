@@ -72,6 +72,29 @@ def test_another_interpreter_can_be_asked_for(project):
     assert project.type("run", "--python", "/usr/bin/python3", "which.py").out == "/usr/bin/python3\n"
 
 
+def test_the_project_s_own_settings_say_what_travels_and_what_options_default_to(project):
+    project.write(".gitignore", "data/\n")
+    for name in ("data/labels.csv", "data/images.bin", "notes/long.txt"):
+        project.write(name, name)
+    (project.project / "empty").mkdir()
+    project.write(
+        "gpujob.toml", '[sync]\ninclude = ["data/*.csv"]\nexclude = ["notes/"]\n[run]\nname = "mine"\nenv = ["A=1"]\n'
+    )
+    run = project.type("run", "--", "sh", "-c", "echo $A; find . -mindepth 1 -not -name outputs | sort")
+    assert run.out.split() == ["1", "./.gitignore", "./data", "./data/labels.csv", "./empty", "./gpujob.toml"], run.said
+    assert json.loads(project.type("jobs", "--json").out)[-1]["name"] == "mine"
+    assert project.type("run", "--env", "A=typed", "--", "sh", "-c", "echo $A").out == "typed\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "says"), [("[runn]\nname = 'x'", "[runn] is no command"), ("[run]\nnane = 'x'", "has no option --nane")]
+)
+def test_settings_that_no_command_knows_are_told(project, table, says):
+    project.write("gpujob.toml", table)
+    run = project.type("run", "--", "true")
+    assert (run.code, says in run.err) == (2, True)
+
+
 def test_a_time_limit_is_told(project):
     run = project.type("run", "--time-limit", "0.2s", "--", "sleep", "600")
     assert run.code == 143
@@ -121,7 +144,7 @@ def test_a_project_of_odd_names_arrives_as_it_is(project):
     project.write("binary", bytes(range(256)))
     project.write("run.sh", "#!/bin/sh\n").chmod(0o755)
     (project.project / "link").symlink_to("a folder")
-    (project.project / "outside").symlink_to("/etc/passwd")
+    (project.project / "outside").symlink_to("/etc")
     project.write(".env", "PASSWORD=hunter2")
     project.write(".gitignore", "ignored/\n!kept\n")
     project.write("ignored/big", "x")

@@ -39,7 +39,8 @@ def submit() -> dict[str, int]:
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
     staging = JOBS / f"incoming-{os.getpid()}-{time.time_ns()}"
     try:
-        (staging / "work").mkdir(parents=True)
+        for name in (".", *asked["folders"]):
+            (staging / "work" / name).mkdir(parents=True, exist_ok=True)
         arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
         write_json(staging / "manifest.json", build(store, asked["files"], staging / "work", arriving))
         job = {key: asked[key] for key in KEPT}

@@ -1,0 +1,47 @@
+"""Defaults of options from the project's gpujob.toml: what is typed or set in a variable goes before them."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra.errors import UsageError
+
+
+def read_defaults(group: click.Group) -> dict[str, dict[str, Any]]:
+    """Return the defaults as click takes them, by command and parameter; raises UsageError for what no command knows."""
+    from infra.settings import FILE
+
+    try:
+        here = Path.cwd().resolve()
+    except FileNotFoundError:  # the folder was removed
+        return {}
+    if not any((folder / FILE).is_file() for folder in (here, *here.parents)):
+        return {}
+    from infra.project import find_root
+    from infra.settings import read_settings
+
+    tables = read_settings(find_root(here)).commands
+    return {name: read_table(group, name, table) for name, table in tables.items()}
+
+
+def read_table(group: click.Group, name: str, table: Any) -> dict[str, Any]:
+    """Return one command's defaults."""
+    from infra.settings import FILE
+
+    if name not in group.commands:
+        near = difflib.get_close_matches(name, group.commands, 1) or ["run"]
+        raise UsageError(f"{FILE}: [{name}] is no command", f"[{near[0]}], or see: gpujob --help")
+    parameters = {opt: param for param in group.commands[name].params for opt in param.opts}
+    unknown = next((key for key in table if f"--{key}" not in parameters), None)
+    if unknown is not None:
+        raise UsageError(f"{FILE}: gpujob {name} has no option --{unknown}", f"gpujob {name} --help")
+    return {str(parameters[f"--{key}"].name): as_typed(value) for key, value in table.items()}
+
+
+def as_typed(value: Any) -> Any:
+    """Return a value as it would be typed, which is what the options' types read."""
+    if isinstance(value, list):
+        return [as_typed(each) for each in value]
+    return value if isinstance(value, bool) else str(value)

@@ -1,0 +1,49 @@
+"""The project's own settings, gpujob.toml: what travels, and defaults of the commands' options."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UsageError
+
+FILE = "gpujob.toml"
+SYNC = "sync"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What gpujob.toml says."""
+
+    include: tuple[str, ...] = ()
+    """Patterns of files that travel though git ignores them."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files that do not, though git would take them."""
+    commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Defaults of options, by command: a table [up] with gpu = "A10G"."""
+
+
+def read_settings(root: Path) -> Settings:
+    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
+    try:
+        tables = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{root / FILE} cannot be read: {error}", "mend it, then type it again") from error
+    sync = tables.pop(SYNC, {})
+    if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:
+        raise UsageError(f"{FILE}: [sync] knows include and exclude", 'exclude = ["notebooks/"]')
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{FILE}: '{name}' stands outside of a table", '[up], then below it: gpu = "A10G"')
+    return Settings(read_patterns(sync, "include"), read_patterns(sync, "exclude"), tables)
+
+
+def read_patterns(sync: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of patterns of [sync]."""
+    patterns = sync.get(name, [])
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise UsageError(f"{FILE}: [sync] {name} is no list of patterns", f'{name} = ["data/labels.csv"]')
+    return tuple(patterns)
