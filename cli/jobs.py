@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from cli import show
-from cli.options import cluster_option, find_cluster, here, json_option, option
+from cli.options import cluster_option, find_cluster, here, json_option, option, raw_option
+from cli.output import Output
 from infra.errors import NodeError
 
 if TYPE_CHECKING:
@@ -19,31 +20,33 @@ if TYPE_CHECKING:
 
 
 def follow_job(
-    cluster: "Cluster", connection: "Connection", number: int, offset: int = 0, keep: BinaryIO | None = None
+    cluster: "Cluster",
+    connection: "Connection",
+    number: int,
+    output: Output,
+    offset: int = 0,
+    keep: BinaryIO | None = None,
 ) -> "Job":
     """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
 
-    `keep` gets a copy of all that is printed.
+    `keep` gets a copy of all that came.
     """
     from infra import runs
 
-    last = b"\n"
-
     def pass_on(chunk: bytes) -> None:
-        nonlocal last
-        write(chunk)
-        last = chunk[-1:]
         if keep:
             keep.write(chunk)
+        output.write(chunk)
 
     try:
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
+        output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
         show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
-    if last != b"\n" and sys.stdout.isatty():
+    if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {show.ending(job)}")
     return job
@@ -60,12 +63,6 @@ def exit_code(job: "Job") -> int:
     if job.exit_code is None:
         raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
     return job.exit_code
-
-
-def write(chunk: bytes) -> None:
-    """Pass bytes of a log on as they are: a job may print what is no text."""
-    sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
 
 
 def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
@@ -107,20 +104,23 @@ def jobs(cluster: str | None, as_json: bool) -> None:
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
+@raw_option
 @cluster_option
-def logs(job: int | None, follow: bool, tail: int | None, cluster: str | None) -> None:
+def logs(job: int | None, follow: bool, tail: int | None, raw: bool, cluster: str | None) -> None:
     """Print the output of JOB, by default the latest."""
     from infra import runs
     from infra.node import client
 
     found, connecting = reach(cluster)
+    output = Output(raw)
     with connecting as connection:
         number = client.find_job(connection, job).number
         offset = 0 if tail is None else client.find_tail(connection, number, tail)
         if follow:
-            follow_job(found, connection, number, offset)
+            follow_job(found, connection, number, output, offset)
         else:
-            runs.print_log(connection, number, write, offset)
+            runs.print_log(connection, number, output.write, offset)
+            output.flush()
 
 
 @click.command()

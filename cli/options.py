@@ -35,6 +35,9 @@ cluster_option = option(
     "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
+raw_option = option(
+    "--raw", is_flag=True, help="Keep every step of progress bars, also where the output is no terminal."
+)
 yes_option = option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 

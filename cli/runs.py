@@ -13,7 +13,18 @@ import click
 
 from cli import show
 from cli.jobs import bring_home, exit_code, follow_job, next_commands
-from cli.options import SplitCommand, cluster_option, confirm, find_cluster, here, option, parse_duration, yes_option
+from cli.options import (
+    SplitCommand,
+    cluster_option,
+    confirm,
+    find_cluster,
+    here,
+    option,
+    parse_duration,
+    raw_option,
+    yes_option,
+)
+from cli.output import Output
 from infra.errors import UsageError
 from infra.model import Request
 
@@ -38,6 +49,7 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
+@raw_option
 @cluster_option
 @yes_option
 @click.pass_context
@@ -51,6 +63,7 @@ def run(
     cluster: str | None,
     env: tuple[str, ...],
     env_file: Path | None,
+    raw: bool,
     yes: bool,
     **wishes: Any,
 ) -> None:
@@ -72,7 +85,7 @@ def run(
         project = read_project(here())
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), **wishes)
-        sys.exit(run_job(connect(), found, project, request, detach=detach, yes=yes))
+        sys.exit(run_job(connect(), found, project, request, detach=detach, raw=raw, yes=yes))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -114,7 +127,14 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
 
 
 def run_job(
-    connection: "Connection", cluster: "Cluster", project: "Project", request: Request, *, detach: bool, yes: bool
+    connection: "Connection",
+    cluster: "Cluster",
+    project: "Project",
+    request: Request,
+    *,
+    detach: bool,
+    raw: bool,
+    yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
@@ -134,7 +154,7 @@ def run_job(
         return 0
     folder = runs.make_run_folder(project.runs, cluster.name, number)
     with log_part(folder).open("wb") as log:  # what is printed now need not be fetched later
-        job = follow_job(cluster, connection, number, keep=log)
+        job = follow_job(cluster, connection, number, Output(raw), keep=log)
     bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
 
