@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -17,12 +16,18 @@ from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
 
-def own_version() -> str:
-    """Return the installed version of gpujob."""
+def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the installed version, if that was asked for, and end."""
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than all the rest of a start
+
     try:
-        return version("gpujob")
+        found = version("gpujob")
     except PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"
+        found = "unknown"
+    click.echo(f"gpujob {found}")
+    context.exit()
 
 
 class InOrder(click.Group):
@@ -34,7 +39,9 @@ class InOrder(click.Group):
 
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(own_version(), prog_name="gpujob")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
+)
 @click.pass_context
 def gpujob(context: click.Context) -> None:
     """Rent a GPU machine, run your training script on it, bring the results home, give it back.
