@@ -217,8 +217,10 @@ def test_changed_files_and_links_are_outputs_and_untouched_ones_are_not(project)
 def test_bytes_that_are_no_text_pass_through_unchanged(project):
     noise = bytes(range(256)) * 10
     project.write("noise.py", f"import sys; sys.stdout.buffer.write({noise!r})")
-    process = project.start("run", "noise.py")
+    process = project.start("run", "--raw", "noise.py")
     assert process.communicate(timeout=60)[0] == noise
+    [log] = (project.project / "runs").glob("*/job.log")
+    assert log.read_bytes() == noise
 
 
 def test_no_process_of_a_job_outlives_it(project):
