@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -169,14 +168,13 @@ def ending(job: "Job") -> str:
 
 def job_row(job: "Job") -> dict[str, str]:
     """Return a job as a row of a listing."""
-    lasted = job.seconds if job.over or not job.started_at else time.time() - job.started_at
     return {
         "job": str(job.number),
         "name": job.name,
         "state": job.state,
         "exit": "" if job.exit_code is None else str(job.exit_code),
         "started": clock(job.started_at) if job.started_at else "",
-        "took": "" if lasted is None else duration(max(lasted, 0)),
+        "took": "" if job.seconds is None else duration(job.seconds),
         "home": "yes" if job.fetched else "no",
         "command": shlex.join(job.command),
     }

@@ -99,7 +99,8 @@ class Cluster:
         return cls(**{**data, "nodes": tuple(Node(**node) for node in data["nodes"])})
 
 
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+JobState = Literal["queued", "running", "stalled", "succeeded", "failed", "cancelled", "interrupted"]
+HANG_AFTER_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ class Request:
     """How many GPUs it gets to itself; None for all of the node's."""
     time_limit_s: float | None = None
     no_deps: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables whose values are kept out of every record and masked in the log."""
+    hang_after_s: float = HANG_AFTER_S
+    """How long it may neither print nor compute before it counts as stalled."""
+    kill_stalled: bool = False
     python: str | None = None
     """The interpreter on the node; None for the image's own, or what its dependencies are installed on."""
 
@@ -132,7 +138,11 @@ class Job:
     """128 + the signal's number where a signal ended the job; None while it runs or when nobody saw it end."""
     submitted_at: float
     started_at: float | None
+    stalled_at: float | None
+    """When it was found to stand still; None while it moves."""
     ended_at: float | None
+    seconds: float | None
+    """How long it ran, or has run, by a clock that never jumps; None if it never started or nobody saw it end."""
     log_bytes: int
     fetched: bool
     """Whether every output was brought home after the job ended."""
@@ -140,20 +150,15 @@ class Job:
     """The interpreter that `python` means for this job."""
     dependencies: str
     """What tells the environment of its dependencies from others; "" if there was nothing to install."""
+    driver: str
+    """The version of the NVIDIA driver it ran with; "" where there is none."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Where the code came from: project folder, git commit, whether it was changed since, number of files and bytes."""
 
     @property
     def over(self) -> bool:
         """Whether it will never write again."""
-        return self.state not in ("queued", "running")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it ran, in seconds; None if it never started or nobody saw it end."""
-        if self.started_at is None or self.ended_at is None:
-            return None
-        return max(0.0, self.ended_at - self.started_at)
+        return self.state not in ("queued", "running", "stalled")
 
 
 @dataclass(frozen=True)

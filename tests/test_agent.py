@@ -1,120 +1,18 @@
 """The agent by itself: packed as it travels, run by the oldest Python it must know, talked to over pipes."""
 
-import base64
 import hashlib
-import io
 import json
 import os
-import shutil
 import signal
-import struct
-import subprocess
-import sys
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import pytest
 
 from infra.node.client import pack_agent
+from tests import agent_fixtures as fixtures
+from tests.agent_fixtures import in_blocks, request
 from tests.conftest import wait_for
 
-
-def interpreters() -> Iterator[str]:
-    """Yield our own interpreter, and Python 3.8 where it is installed."""
-    yield sys.executable
-    old = shutil.which("python3.8")
-    if old and subprocess.run([old, "--version"], capture_output=True, check=False).returncode == 0:
-        yield old
-
-
-@dataclass(frozen=True)
-class Node:
-    """A home folder with the agent in it."""
-
-    home: Path
-    python: str
-
-    def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [self.python, "-I", "-S", pack_agent()[0], *words],
-            cwd=self.home,
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def ask(self, *words: str, stdin: bytes = b"") -> bytes:
-        process = self.start(*words)
-        out, err = process.communicate(stdin, timeout=60)
-        assert process.returncode == 0, err
-        return out
-
-    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **wishes: object) -> int:
-        answer = self.ask("submit", stdin=request(command, token, files or {}, **wishes))
-        return json.loads(answer.splitlines()[-1])["job"]
-
-    def record(self, number: int) -> dict:
-        return json.loads(self.ask("jobs", str(number)))[0]
-
-    def wait(self, number: int) -> dict:
-        wait_for(lambda: self.record(number)["state"] not in ("queued", "running"), "end of the job")
-        return self.record(number)
-
-
-def request(
-    command: tuple[str, ...],
-    token: str,
-    files: dict[str, bytes],
-    sent: list[bytes] | None = None,
-    gpus: int | None = 0,
-    slots: int = 1,
-    time_limit_s: float | None = None,
-) -> bytes:
-    """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`."""
-    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
-    header = {
-        "token": token,
-        "command": command,
-        "name": "",
-        "env": {},
-        "gpus": gpus,
-        "slots": slots,
-        "time_limit_s": time_limit_s,
-        "no_deps": False,
-        "python": None,
-        "workdir": ".",
-        "folders": ["empty"],
-        "files": [
-            {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
-            for p, h in hashes.items()
-        ],
-        "after": 0,
-        "source": {},
-    }
-    line = base64.b64encode(zlib.compress(json.dumps(header).encode()))
-    return line + b"\n" + in_blocks(b"".join(dict.fromkeys(files.values()) if sent is None else sent))
-
-
-def in_blocks(content: bytes) -> bytes:
-    """Cut into small blocks, every other one deflated."""
-    stream = io.BytesIO()
-    for number, start in enumerate(range(0, len(content), 7)):
-        block = content[start : start + 7]
-        block = zlib.compress(block) if number % 2 else block
-        stream.write(struct.pack(">BI", number % 2, len(block)) + block)
-    return stream.getvalue()
-
-
-@pytest.fixture(params=interpreters())
-def node(request, tmp_path) -> Node:
-    path, content = pack_agent()
-    (tmp_path / path).parent.mkdir()
-    (tmp_path / path).write_bytes(content)
-    return Node(tmp_path, request.param)
+node = fixtures.node
 
 
 def test_a_job_s_whole_life(node):
@@ -196,21 +94,6 @@ def test_a_project_with_a_file_too_few_starts_no_job(node):
     assert (process.returncode, b"did not arrive whole" in err) == (1, True)
 
 
-def test_a_job_whose_supervisor_was_killed_is_interrupted_and_never_succeeded(node):
-    number = node.submit("sleep", "600")
-    wait_for(lambda: node.record(number)["state"] == "running", "start")
-    state = node.home / f".gpujob/jobs/{number}/state.json"
-    wait_for(state.exists, "supervisor")
-    supervisor = psutil.Process(json.loads(state.read_text())["supervisor"])
-    wait_for(supervisor.children, "job")
-    children = supervisor.children(recursive=True)
-    supervisor.kill()
-    wait_for(lambda: node.record(number)["state"] == "interrupted", "verdict")
-    assert node.record(number)["exit_code"] is None
-    for child in children:
-        child.kill()
-
-
 def test_a_job_that_ignores_sigterm_is_killed_all_the_same(node):
     number = node.submit("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
     wait_for(lambda: node.record(number)["log_bytes"], "output")
@@ -252,7 +135,7 @@ def test_a_killed_supervisor_in_the_line_holds_nobody_up(node):
     first, second, third = (node.submit("sleep", "600", token=t, gpus=None) for t in "abc")
     state = node.home / f".gpujob/jobs/{second}/state.json"
     wait_for(state.exists, "supervisor")
-    os.kill(json.loads(state.read_text())["supervisor"], signal.SIGKILL)
+    os.kill(json.loads(state.read_text())["supervisor"][0], signal.SIGKILL)
     wait_for(lambda: node.record(second)["state"] == "interrupted", "verdict")
     assert node.record(third)["state"] == "queued"
     node.ask("cancel", str(first))

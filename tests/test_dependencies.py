@@ -15,8 +15,8 @@ import pytest
 from infra.node.agent.dependencies import DependenciesError, find_manifest, key_of
 from infra.node.agent.environments import ITSELF, VERSION, look_at
 from infra.node.client import pack_agent
+from tests.agent_fixtures import interpreters
 from tests.conftest import wait_for
-from tests.test_agent import interpreters
 
 PREPARE = """
 import json, signal, sys

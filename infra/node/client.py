@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from infra.ssh.connection import Conversation, execute, stream
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
 START = "from agent.commands import main\nmain()\n"
+TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
+CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
 # What python3 says when the file it was given is not there.
 MISSING = 2
 
@@ -152,8 +155,12 @@ def probe(connection: Connection) -> dict[str, Any]:
 
 
 def make_job(record: Mapping[str, Any]) -> Job:
-    """Return the job that the agent's record tells of."""
+    """Return the job that the agent's record tells of, its times by this laptop's clock: a node's may be an hour off."""
     try:
-        return Job(**{**record, "command": tuple(record["command"]), "gpus": tuple(record["gpus"])})
-    except (TypeError, KeyError) as error:
+        fields = dict(record)
+        ahead_s = fields.pop("now") - time.time()
+        if abs(ahead_s) > CLOCKS_AGREE_S:
+            fields.update({at: fields[at] - ahead_s for at in TIMES if fields[at] is not None})
+        return Job(**{**fields, "command": tuple(record["command"]), "gpus": tuple(record["gpus"])})
+    except (TypeError, KeyError, ValueError) as error:
         raise NodeError(f"the agent answered nonsense: {record!r}"[:300]) from error

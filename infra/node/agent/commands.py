@@ -29,7 +29,8 @@ from .records import AgentError
 COMMANDS = {
     "submit": ("submission", "submit"),
     "supervise": ("supervisor", "supervise"),
-    "jobs": ("records", "list_records"),
+    "watch": ("adoption", "watch"),
+    "jobs": ("adoption", "list_jobs"),
     "logs": ("logs", "send_log"),
     "tail": ("logs", "find_tail"),
     "cancel": ("supervisor", "cancel"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 # Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say:
@@ -18,6 +21,14 @@ PROOF = "import torch; a = torch.ones(64, 64, device='cuda'); assert (a @ a).sum
 def base_python() -> str:
     """Return the interpreter that `python` means for a job: the image's own if it has one, else python3."""
     return IMAGE_PYTHON if os.access(IMAGE_PYTHON, os.X_OK) else shutil.which("python3") or sys.executable
+
+
+def read_driver() -> str:
+    """Return the version of the NVIDIA driver as its module tells it; "" where there is none."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"\s(\d+\.\d[\d.]*)\s", Path("/proc/driver/nvidia/version").read_text())
+        return found[1] if found else ""
+    return ""
 
 
 def probe() -> dict[str, Any]:

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any, Callable
 
 GRACE_S = 10.0
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -29,38 +31,77 @@ def reap(ended: dict[int, int]) -> None:
             pid, status = os.waitpid(-1, os.WNOHANG)
 
 
-def descendants() -> list[int]:
-    """Return the process id of every living descendant of this process."""
+def read_stat(pid: int) -> list[str]:
+    """Return what the kernel tells of a process from its state on (proc(5), field 3); raises OSError if there is none."""
+    return Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
+def identify(pid: int) -> list[Any]:
+    """Return what tells a process from every other that has its number later, also after the machine was started anew."""
+    return [pid, read_stat(pid)[19], BOOT.read_text().strip()]
+
+
+def lives(identity: list[Any] | None) -> bool:
+    """Tell whether a process that was identified still lives."""
+    try:
+        return identity is not None and identify(identity[0]) == identity and read_stat(identity[0])[0] != "Z"
+    except OSError:
+        return False
+
+
+def descendants(ancestor: int | None = None) -> list[int]:
+    """Return the process id of every living descendant of a process, by default of this one."""
     parents = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
-            state, parent = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+            state, parent = read_stat(pid)[:2]
             if state != "Z":
-                parents[int(name)] = int(parent)
+                parents[pid] = int(parent)
     found: list[int] = []
-    generation = [os.getpid()]
+    generation = [ancestor or os.getpid()]
     while generation:
         generation = [pid for pid, parent in parents.items() if parent in generation]
         found += generation
     return found
 
 
-def end_descendants(ended: dict[int, int]) -> None:
-    """End all descendants and whatever they start meanwhile: SIGTERM, a grace period, SIGKILL until none is left.
+def family(leader: int) -> list[int]:
+    """Return the living processes of the session that one leads, and their descendants."""
+    found = set()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            stat = read_stat(pid)
+            if stat[0] != "Z" and int(stat[3]) == leader:
+                found.update([pid, *descendants(pid)])
+    return sorted(found)
+
+
+def is_child(pid: int) -> bool:
+    """Tell whether a process, alive or not yet reaped, is a child of this one."""
+    try:
+        return int(read_stat(pid)[1]) == os.getpid()
+    except OSError:
+        return False
+
+
+def end_descendants(
+    ended: dict[int, int], first: int = signal.SIGTERM, find: Callable[[], list[int]] = descendants
+) -> None:
+    """End all descendants and whatever they start meanwhile: `first`, a grace period, SIGKILL until none is left.
 
     Those that belong to root, as after `sudo`, are ended by root where that needs no password; else they are left after a while.
     """
     start = time.monotonic()
-    living = descendants()
+    living = find()
     for pid in living:
-        tell(pid, signal.SIGTERM)
+        tell(pid, first)
     while living and time.monotonic() < start + 2 * GRACE_S:
         if time.monotonic() > start + GRACE_S:
             for pid in living:
                 tell(pid, signal.SIGKILL)
         time.sleep(0.02)
         reap(ended)
-        living = descendants()
+        living = find()
 
 
 def tell(pid: int, number: int) -> None:

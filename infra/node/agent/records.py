@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,19 @@ def numbers() -> list[int]:
     return []
 
 
+def take_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of a file until it is closed, here and in every child; None if another holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def is_supervised(folder: Path) -> bool:
-    """Tell whether the job's supervisor lives: it holds the lock, and the kernel drops a lock with its holder."""
+    """Tell whether the job's supervisor or keeper lives: they hold the lock, and the kernel drops it with the last of them."""
     with (folder / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -101,11 +113,15 @@ def record_of(number: str | int) -> dict[str, Any]:
         "exit_code": state.get("exit_code"),
         "submitted_at": job["submitted_at"],
         "started_at": state.get("started_at"),
+        "stalled_at": state.get("stalled_at"),
         "ended_at": state.get("ended_at"),
+        "now": time.time(),
+        "seconds": seconds_of(state, supervised),
         "log_bytes": log.stat().st_size if log.exists() else 0,
         "fetched": (folder / "fetched").exists(),
         "python": state.get("python", job["python"]),
         "dependencies": state.get("dependencies", ""),
+        "driver": state.get("driver", ""),
         "source": job["source"],
     }
 
@@ -120,7 +136,14 @@ def state_name(state: dict[str, Any], supervised: bool) -> str:
     if "ended_at" not in state:
         if not supervised:
             return "interrupted"
-        return "running" if "started_at" in state else "queued"
+        return ("stalled" if state.get("stalled_at") else "running") if "started_at" in state else "queued"
     if state["cancelled"]:
         return "cancelled"
     return "succeeded" if state["exit_code"] == 0 and not state["reason"] else "failed"
+
+
+def seconds_of(state: dict[str, Any], supervised: bool) -> float | None:
+    """Return how long a job ran, or has run, in seconds by the clock that never jumps; None if nobody knows."""
+    if "started_s" not in state:
+        return None
+    return state.get("seconds", time.monotonic() - state["started_s"] if supervised else None)

@@ -21,7 +21,10 @@ from .records import HOME, JOBS, numbers, read_json, write_json
 from .store import Store
 from .turns import count_ahead
 
-KEPT = ("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source")
+KEPT = (
+    *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
+    *("hang_after_s", "kill_stalled"),
+)
 
 
 def submit() -> dict[str, int]:
@@ -52,7 +55,7 @@ def submit() -> dict[str, int]:
             number = find_token(asked["token"])
             if number is None:
                 number = max([*numbers(), asked["after"]]) + 1
-                start(staging, number)
+                start(staging, number, asked["secrets"])
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return {"job": number, "ahead": count_ahead(number)}
@@ -66,21 +69,28 @@ def find_token(token: str) -> int | None:
     return None
 
 
-def start(staging: Path, number: int) -> None:
-    """Give the unpacked job its number and its supervisor, which holds the lock from the first moment on."""
+def start(staging: Path, number: int, secrets: dict[str, str]) -> None:
+    """Give the unpacked job its number and its supervisor, which holds the lock from the first moment on.
+
+    The values of secrets go to the supervisor's standard input and nowhere else.
+    """
     opened = [(staging / "lock").open("ab"), (staging / "queued").open("ab")]
     with opened[0] as lock, opened[1] as queued, (HOME / "agent.log").open("ab") as complaints:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(queued, fcntl.LOCK_EX)
         staging.rename(JOBS / str(number))
+        given, giving = os.pipe()
         subprocess.Popen(
             [sys.executable, "-I", "-S", sys.argv[0], "supervise", str(number), str(queued.fileno())],
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=complaints,
             stderr=complaints,
             pass_fds=[lock.fileno(), queued.fileno()],
             start_new_session=True,
         )
+        os.close(given)
+        with os.fdopen(giving, "wb") as pipe:
+            pipe.write(json.dumps(secrets).encode())
 
 
 def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Iterable[str]) -> dict[str, Any]:

@@ -1,19 +1,34 @@
-"""The supervisor: one process beside each job, which starts it, waits for it, and records how it ended."""
+"""The supervisor: one process beside each job, which waits for its turn, prepares it, hands it to its keeper, and watches it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
-import subprocess
+import sys
 import time
+import traceback
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, NamedTuple
+from typing import Any, Iterator
 
 from .dependencies import DependenciesError, prepare
-from .processes import GRACE_S, adopt_orphans, end_descendants, reap, tell
-from .records import HOME, folder_of, is_supervised, read_json, record_of, reserve, write_json, write_reserved
+from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
+from .machine import read_driver
+from .processes import GRACE_S, adopt_orphans, descendants, identify, lives, reap, tell
+from .records import (
+    HOME,
+    folder_of,
+    is_supervised,
+    read_json,
+    record_of,
+    reserve,
+    take_lock,
+    write_json,
+    write_reserved,
+)
 from .turns import wait_turn
+from .watch import Watch, stalled_text
 
 
 class CancelledError(Exception):
@@ -21,35 +36,85 @@ class CancelledError(Exception):
 
 
 def supervise(number: str, queued: str) -> None:
-    """Wait for the job's turn, run it in a session of its own, record how it ended, leave none of its processes behind."""
+    """Wait for the job's turn, then keep it by a process of its own and watch it; the values of its secrets come on stdin."""
     folder = folder_of(number)
-    job = read_json(folder / "job.json")
+    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
     adopt_orphans()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
-    state: dict[str, Any] = {"supervisor": os.getpid()}
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    state: dict[str, Any] = {"supervisor": identify(os.getpid())}
     # Written before anything else, so that a cancel that comes this early finds whom to tell.
     write_json(folder / "state.json", state)
-    reserve(folder / "end.json")
+    watching = take_lock(folder / "watched")
+    for record in ("end.json", "keeper.json"):
+        reserve(folder / record)
     try:
         with cancellable():
             state["gpus"] = wait_turn(int(number), count_gpus(job), job["slots"])
-        state["started_at"] = time.time()
+        state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
-        with (folder / "log").open("ab") as log:
-            if not job["no_deps"]:
-                with cancellable():
-                    state["python"], state["dependencies"] = prepare(folder / "work", job["python"], log)
-                write_json(folder / "state.json", state)
-            variables = environment(job, state, number, folder / "work")
-            ending = run(job["command"], job["time_limit_s"], variables, folder / "work" / job["workdir"], log)
+        if not job["no_deps"]:
+            with cancellable(), (folder / "log").open("ab") as log:
+                state["python"], state["dependencies"] = prepare(folder / "work", job["python"], log)
+            write_json(folder / "state.json", state)
+        task = make_task(folder, job, state, secrets)
     except CancelledError:
-        ending = Ending(128 + signal.SIGTERM, cancelled=True)
-    except DependenciesError as error:
-        ending = Ending(1, reason=str(error))
-    # Before the stragglers are ended, which may take a while and must not cost the record.
-    write_reserved(folder / "end.json", {"ended_at": time.time(), **ending._asdict()})
-    end_descendants({})
+        record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
+    except (DependenciesError, OSError) as error:  # a full disk, most of all
+        record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
+    else:
+        hand_over(task, watching, Watch(folder, job))
+
+
+def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str]) -> Task:
+    """Return what the keeper needs to know."""
+    variables = environment(job, state, folder)
+    command = [variables["GPUJOB_PYTHON"] if job["command"][0] == "python" else job["command"][0], *job["command"][1:]]
+    return Task(
+        folder=folder,
+        command=command,
+        variables={**variables, **secrets},
+        workdir=folder / "work" / job["workdir"],
+        started_s=state["started_s"],
+        time_limit_s=job["time_limit_s"],
+        stalled=stalled_text(job),
+        secrets=list(secrets.values()),
+        pipe=os.pipe() if secrets else None,
+    )
+
+
+def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
+    """Start the keeper and watch the job until it has ended; should the keeper be killed, see to the job's end in its place."""
+    keeper = os.fork()
+    if keeper == 0:
+        release(watching)
+        try:
+            keep(task)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    if task.pipe:
+        os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
+    ended: dict[int, int] = {}
+    while keeper not in ended:
+        caught = signal.sigtimedwait(SIGNALS, watch.interval_s)
+        if caught is None:
+            watch.look(descendants(keeper), keeper)
+        elif caught.si_signo != signal.SIGCHLD:  # meant for the keeper, sent before there was one
+            tell(keeper, caught.si_signo)
+        reap(ended)
+    main = read_json(task.folder / "keeper.json", {}).get("main")
+    if main and not read_json(task.folder / "end.json"):
+        write_reserved(task.folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
+        release(watching)  # who asks for the job next starts another to watch it
+        see_to_its_end(task, main[0])
+
+
+def release(descriptor: int | None) -> None:
+    """Close a descriptor that holds a lock, if there is one."""
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def count_gpus(job: dict[str, Any]) -> int:
@@ -64,71 +129,17 @@ def cancellable() -> Iterator[None]:
     def give_up(*_: Any) -> None:
         raise CancelledError
 
-    signal.signal(signal.SIGTERM, give_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(CANCEL, give_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {CANCEL})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {CANCEL})
 
 
-class Ending(NamedTuple):
-    """How a job ended: its exit code, whether somebody cancelled it, and what ended it if it was neither."""
-
-    exit_code: int
-    cancelled: bool = False
-    reason: str = ""
-
-
-def run(
-    command: list[str], time_limit_s: float | None, variables: dict[str, str], folder: Path, log: BinaryIO
-) -> Ending:
-    """Run the job's command to its end, at most for its time limit."""
-    try:
-        process = subprocess.Popen(
-            [variables["GPUJOB_PYTHON"] if command[0] == "python" else command[0], *command[1:]],
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=unblock_signals,
-        )
-    except OSError as error:
-        log.write(f"gpujob: cannot run {command[0]}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
-        return Ending(127 if isinstance(error, FileNotFoundError) else 126)
-    return wait(process, time_limit_s)
-
-
-def wait(process: subprocess.Popen[bytes], time_limit_s: float | None) -> Ending:
-    """Wait until the job's process has ended, by itself, by a cancel (SIGTERM to this process), or by its time limit."""
-    ended: dict[int, int] = {}
-    deadline = time.monotonic() + time_limit_s if time_limit_s else None
-    cancelled, reason = False, ""
-    while process.pid not in ended:
-        left_s = max(deadline - time.monotonic(), 0) if deadline else 1e6
-        # Both signals are blocked, so that one which comes between the look and the wait is not lost.
-        caught = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, left_s)
-        if caught is None or caught.si_signo == signal.SIGTERM:
-            cancelled, reason = (
-                caught is not None,
-                "" if caught else f"its time limit of {time_limit_s:g} s was reached",
-            )
-            end_descendants(ended)
-        reap(ended)
-    process.returncode = ended[process.pid]
-    return Ending(process.returncode, cancelled, reason)
-
-
-def unblock_signals() -> None:
-    """Give the job the signals that its supervisor blocks for itself."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-
-
-def environment(job: dict[str, Any], state: dict[str, Any], number: str, work: Path) -> dict[str, str]:
+def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
-    outputs = work / job["workdir"] / "outputs"
+    outputs = folder / "work" / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
@@ -138,10 +149,11 @@ def environment(job: dict[str, Any], state: dict[str, Any], number: str, work: P
         **os.environ,
         "PATH": os.pathsep.join([*own, os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash, or an abort of what stands still, leaves its stacks in the log
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **job["env"],
-        "GPUJOB_JOB": number,
+        "GPUJOB_JOB": folder.name,
         "GPUJOB_OUTPUTS": str(outputs),
         "GPUJOB_PYTHON": python,
     }
@@ -151,11 +163,15 @@ def cancel(number: str) -> dict[str, Any]:
     """End the job if it runs; return its record once it is over."""
     folder = folder_of(number)
     deadline = time.monotonic() + 3 * GRACE_S
-    told = False
+    told: list[Any] = []
     while is_supervised(folder) and time.monotonic() < deadline:
         supervisor = read_json(folder / "state.json", {}).get("supervisor")
-        if supervisor and not told:
-            tell(supervisor, signal.SIGTERM)
-            told = True
+        keeper = read_json(folder / "keeper.json", {}).get("keeper")
+        for one in (keeper, supervisor):
+            if lives(one):
+                if one not in told:
+                    told.append(one)
+                    tell(one[0], CANCEL)
+                break
         time.sleep(0.02)
     return record_of(number)

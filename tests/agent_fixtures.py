@@ -1,0 +1,144 @@
+"""A node for tests: a home folder with the agent in it, run by every Python that it must know, talked to over pipes."""
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.node.client import pack_agent
+from tests.conftest import wait_for
+
+
+def interpreters() -> Iterator[str]:
+    """Yield our own interpreter, and Python 3.8 where it is installed."""
+    yield sys.executable
+    old = shutil.which("python3.8")
+    if old and subprocess.run([old, "--version"], capture_output=True, check=False).returncode == 0:
+        yield old
+
+
+@dataclass(frozen=True)
+class Node:
+    """A home folder with the agent in it."""
+
+    home: Path
+    python: str
+
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [self.python, "-I", "-S", pack_agent()[0], *words],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def ask(self, *words: str, stdin: bytes = b"") -> bytes:
+        process = self.start(*words)
+        out, err = process.communicate(stdin, timeout=60)
+        assert process.returncode == 0, err
+        return out
+
+    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **wishes: object) -> int:
+        answer = self.ask("submit", stdin=request(command, token, files or {}, **wishes))
+        return json.loads(answer.splitlines()[-1])["job"]
+
+    def record(self, number: int) -> dict:
+        return json.loads(self.ask("jobs", str(number)))[0]
+
+    def wait(self, number: int) -> dict:
+        wait_for(lambda: self.record(number)["state"] not in ("queued", "running", "stalled"), "end of the job")
+        return self.record(number)
+
+    def identity(self, number: int, who: str) -> int:
+        """The process id of a job's supervisor, keeper or main process, once it is on record."""
+        path = self.home / f".gpujob/jobs/{number}" / ("state.json" if who == "supervisor" else "keeper.json")
+
+        def found() -> int:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return json.loads(path.read_text())[who][0]
+            return 0
+
+        wait_for(found, who)
+        return found()
+
+    def processes(self, word: str | None = None) -> list[int]:
+        """Every living process that has this home, or of them those with a word in their command line."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get("HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE
+                if ours and (word is None or word in process.cmdline()):
+                    found.append(process.pid)
+        return found
+
+
+def request(
+    command: tuple[str, ...],
+    token: str,
+    files: dict[str, bytes],
+    sent: list[bytes] | None = None,
+    gpus: int | None = 0,
+    slots: int = 1,
+    time_limit_s: float | None = None,
+    **more: object,
+) -> bytes:
+    """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`."""
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    header = {
+        "token": token,
+        "command": command,
+        "name": "",
+        "env": {},
+        "gpus": gpus,
+        "slots": slots,
+        "time_limit_s": time_limit_s,
+        "no_deps": False,
+        "python": None,
+        "workdir": ".",
+        "folders": ["empty"],
+        "files": [
+            {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
+            for p, h in hashes.items()
+        ],
+        "after": 0,
+        "source": {},
+        "secrets": {},
+        "hang_after_s": 1800,
+        "kill_stalled": False,
+        **more,
+    }
+    line = base64.b64encode(zlib.compress(json.dumps(header).encode()))
+    return line + b"\n" + in_blocks(b"".join(dict.fromkeys(files.values()) if sent is None else sent))
+
+
+def in_blocks(content: bytes) -> bytes:
+    """Cut into small blocks, every other one deflated."""
+    stream = io.BytesIO()
+    for number, start in enumerate(range(0, len(content), 7)):
+        block = content[start : start + 7]
+        block = zlib.compress(block) if number % 2 else block
+        stream.write(struct.pack(">BI", number % 2, len(block)) + block)
+    return stream.getvalue()
+
+
+@pytest.fixture(params=interpreters())
+def node(request, tmp_path) -> Node:
+    path, content = pack_agent()
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_bytes(content)
+    return Node(tmp_path, request.param)
