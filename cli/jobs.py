@@ -2,9 +2,8 @@
 
 import sys
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -89,15 +88,21 @@ def jobs(cluster: str | None, as_json: bool) -> None:
     """List the jobs of a cluster."""
     from infra.node import client
 
-    _, connecting = reach(cluster)
+    reached, connecting = reach(cluster)
     with connecting as connection:
         found = client.list_jobs(connection)
-    show.listing(
-        [show.job_row(job) for job in found],
-        as_json,
-        [asdict(job) for job in found],
-        "no jobs yet; gpujob run train.py",
-    )
+    data = [tell_all(reached, job) for job in found] if as_json else None
+    show.listing([show.job_row(job) for job in found], as_json, data, "no jobs yet; gpujob run train.py")
+
+
+def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
+    """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
+    from infra.project import RUNS, find_root
+    from infra.receipts import find_receipt, make_receipt
+
+    home = find_receipt(find_root(here()) / RUNS, cluster.name, job.number) or {}
+    receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}
+    return {**receipt.pop("job"), **receipt}
 
 
 @click.command()

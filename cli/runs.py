@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,17 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--name", default="", help="A word to tell the job by.")
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
+@click.option(
+    "--secret", multiple=True, metavar="NAME", help="A variable of yours that the job gets and no record or log shows."
+)
 @option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
+@option(
+    "--workdir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder it runs in; else this one."
+)
+@option("--hang-after", "hang_after_s", type=parse_duration, default="30m", show_default=True, metavar="TIME",
+        help="Neither output nor CPU or GPU use for so long: its log shows where it stands.")  # fmt: skip
+@option("--kill-stalled", is_flag=True, help="End it then.")
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @raw_option
@@ -64,6 +74,8 @@ def run(
     env: tuple[str, ...],
     env_file: Path | None,
     raw: bool,
+    secret: tuple[str, ...],
+    workdir: Path | None,
     yes: bool,
     **wishes: Any,
 ) -> None:
@@ -83,8 +95,10 @@ def run(
     found = find_cluster(cluster)
     with runs.reach_meanwhile(found) as connect:
         project = read_project(here())
+        if workdir:
+            project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        request = Request(command, env=read_variables(env, env_file), **wishes)
+        request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
         sys.exit(run_job(connect(), found, project, request, detach=detach, raw=raw, yes=yes))
 
 
@@ -99,6 +113,31 @@ def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
             raise UsageError(f"'{pair}' is not NAME=VALUE", "gpujob run --env NAME=VALUE train.py")
         variables[name] = value
     return variables
+
+
+def read_secrets(names: Sequence[str]) -> dict[str, str]:
+    """Return the values of these variables, asked for if they are not set; raises UsageError where nobody can answer."""
+    values = {}
+    for name in names:
+        if not name.isidentifier():
+            raise UsageError(
+                f"'{name}' is no name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
+            )
+        value = os.environ.get(name, "")
+        if not value and sys.stdin.isatty():
+            value = click.prompt(name, hide_input=True, err=True)
+        if not value:
+            raise UsageError(f"{name} is not set, and there is no terminal to ask for it on", f"export {name}=...")
+        values[name] = value
+    return values
+
+
+def place_in(project: "Project", folder: Path) -> str:
+    """Return a folder as seen from the project's root; raises UsageError if it lies outside."""
+    path = (here() / folder).resolve()
+    if not path.is_relative_to(project.root):
+        raise UsageError(f"'{folder}' is outside of the project {project.root}", "cd to its folder")
+    return path.relative_to(project.root).as_posix()
 
 
 def make_command(project: "Project", script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
@@ -123,7 +162,7 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
     if interpreter is None:
         raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- ./{script}")
-    return (interpreter, os.path.relpath(path, here()), *args)
+    return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)
 
 
 def run_job(

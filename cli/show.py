@@ -52,11 +52,16 @@ def table(rows: Sequence[Row]) -> None:
     Console().print(grid)
 
 
-def facts(pairs: Mapping[str, str]) -> None:
-    """Print names and values in two columns, on stderr."""
+def facts(pairs: Mapping[str, str], err: bool = True) -> None:
+    """Print names and values in two columns, on stderr or else on stdout."""
     width = max(map(len, pairs))
     for name, value in pairs.items():
-        say(f"  {name:<{width}}  {value}")
+        click.echo(f"  {name:<{width}}  {value}", err=err)
+
+
+def printable(text: str) -> str:
+    """Return a text from elsewhere without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 @contextmanager

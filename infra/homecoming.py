@@ -1,7 +1,6 @@
 """Outputs coming home: which files, to which place, verified; and the receipt beside them."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,11 +14,11 @@ from infra.errors import NodeError
 from infra.locks import lock_folder
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
+from infra.receipts import RECEIPT, make_receipt, read_receipt, write_receipt
 from infra.runs import CHANGES, make_run_folder, reconnect
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError
 
-RECEIPT = "receipt.json"
 LOG = "job.log"
 PATIENCE = 5  # connections in a row that bring nothing
 
@@ -106,14 +105,6 @@ def fetch_once(
     )
 
 
-def write_receipt(folder: Path, receipt: Receipt) -> None:
-    """Write the receipt whole or not at all."""
-    part = folder / f".{RECEIPT}.part"
-    with carry.local_errors(part):
-        part.write_text(json.dumps(receipt.to_dict(), indent=2) + "\n", encoding="utf-8")
-        part.replace(folder / RECEIPT)
-
-
 def log_part(folder: Path) -> Path:
     """Return where the beginning of a log is kept until the rest has come."""
     return folder / f".{LOG}.part"
@@ -186,8 +177,8 @@ def leads_inside(path: Path, folder: Path) -> bool:
 def read_hashes(folder: Path) -> dict[str, str]:
     """Return the hash of each output by path as the receipt in this folder tells; nothing where there is no receipt yet."""
     try:
-        return {o["path"]: o["sha256"] for o in json.loads((folder / RECEIPT).read_text(encoding="utf-8"))["outputs"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {o["path"]: o["sha256"] for o in (read_receipt(folder) or {})["outputs"]}
+    except (KeyError, TypeError):
         return {}
 
 
@@ -197,18 +188,3 @@ def hash_of(path: Path) -> str:
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
-    """Return the record of a job; its cost is its own time at the cluster's price."""
-    return Receipt(
-        cluster=cluster.name,
-        cloud=cluster.cloud,
-        region=cluster.region,
-        instance_type=cluster.node.instance_type,
-        gpu=cluster.gpu,
-        price_usd=cluster.price_usd,
-        job=job,
-        usd=None if job.seconds is None else job.seconds / 3600 * cluster.price_usd,
-        outputs=outputs,
-    )

@@ -62,6 +62,8 @@ class Node:
     port: int
     instance_type: str
     zone: str
+    image_id: str = ""
+    market: str = "on-demand"
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,12 @@ class Job:
         """Whether it will never write again."""
         return self.state not in ("queued", "running", "stalled")
 
+    @property
+    def states(self) -> tuple[tuple[str, float], ...]:
+        """The states it went through, each with its time; of an interrupted one nobody knows when it ended."""
+        times = ("queued", self.submitted_at), ("running", self.started_at), ("stalled", self.stalled_at)
+        return tuple((name, at) for name, at in (*times, (self.state, self.ended_at)) if at is not None)
+
 
 @dataclass(frozen=True)
 class Output:
@@ -185,12 +193,19 @@ class Receipt:
     cluster: str
     cloud: CloudName
     region: str
+    instance_id: str
     instance_type: str
+    market: str
+    image: str
+    """The AMI."""
+    driver: str
     gpu: str
     price_usd: float
+    """USD per hour of the whole machine."""
     job: Job
+    states: tuple[tuple[str, float], ...]
     usd: float | None
-    """What the job's time cost at the cluster's price; on the local cloud what it would have cost."""
+    """What the job's time cost, at the price of its share of the machine; on the local cloud what it would have cost."""
     outputs: tuple[Output, ...]
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
+import hashlib
 import threading
 import time
 import uuid
@@ -85,6 +86,7 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
+    changes = read_changes(project.root)
     header = {
         **asdict(request),
         "token": uuid.uuid4().hex,
@@ -99,6 +101,7 @@ def submit(
             "size_bytes": project.size_bytes,
             "snapshot": project.snapshot,
             **read_commit(project.root),
+            "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
         },
     }
     by_hash = {file.sha256: file for file in project.files}
@@ -114,7 +117,7 @@ def submit(
         # The token makes it one job, whether or not the first attempt arrived.
         with reach(cluster, patience_s=60) as again:
             number, ahead = client.submit(again, header, pack)
-    if changes := read_changes(project.root):
+    if changes:
         folder = make_run_folder(project.runs, cluster.name, number)
         (folder / CHANGES).write_bytes(changes)
     return number, ahead

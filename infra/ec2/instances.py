@@ -83,6 +83,8 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
         port=int(port or 22),
         instance_type=instance["InstanceType"],
         zone=instance["Placement"].get("AvailabilityZone", ""),
+        image_id=instance.get("ImageId", ""),
+        market=instance.get("InstanceLifecycle", "on-demand"),
     )
 
 

@@ -1,0 +1,91 @@
+"""The record of a job, for a person: receipt."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cli import show
+from cli.clusters import choose
+from cli.options import cluster_option, find_cluster, here, json_option
+from infra.errors import GpujobError
+
+SHOWN_OUTPUTS = 20
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+@json_option
+def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
+    """Show the record of JOB, by default the latest that came home: what ran, on what, how it ended, what it cost and wrote.
+
+    A receipt that has come home is read from runs/, also when the machine is long gone.
+    """
+    from infra.project import RUNS, find_root
+    from infra.receipts import find_receipt
+
+    found = find_receipt(find_root(here()) / RUNS, choose(cluster), job)
+    if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
+        try:
+            found = ask_node(cluster, job)
+        except GpujobError as error:
+            if found is None:
+                raise
+            show.say(f"as it was when outputs came home last: {error.what}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show.facts(render(found), err=False)
+        show_outputs(found)
+
+
+def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
+    """Return the receipt of a job as its machine tells it now."""
+    from infra import runs
+    from infra.node import client
+    from infra.receipts import make_receipt
+
+    cluster = find_cluster(name)
+    with runs.reach(cluster) as connection:
+        found, outputs, _ = client.list_outputs(connection, client.find_job(connection, number).number)
+    plain: dict[str, Any] = json.loads(json.dumps(make_receipt(cluster, found, outputs).to_dict()))
+    return plain
+
+
+def render(receipt: Mapping[str, Any]) -> dict[str, str]:
+    """Return the lines of a receipt; those that say nothing are left out."""
+    job = receipt["job"]
+    source = job.get("source", {})
+    dirty = " with changes.patch on top" if source.get("changes_sha256") else ""
+    where = "a rehearsal on the local cloud" if receipt["cloud"] == "local" else receipt["region"]
+    lines = {
+        "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
+        "command": shlex.join(job["command"]),
+        "ended": f"{job['state']}, exit code {job['exit_code']}" if job["exit_code"] is not None else job["state"],
+        "because": job["reason"],
+        "states": ", ".join(f"{state} {show.clock(at)}" for state, at in receipt.get("states", ())),
+        "took": "" if job["seconds"] is None else show.duration(job["seconds"]),
+        "cost": "" if receipt["usd"] is None else show.price_of(receipt["usd"], receipt["cloud"]),
+        "commit": f"{source['commit']}{dirty}" if source.get("commit") else "",
+        "snapshot": source.get("snapshot", ""),
+        "dependencies": job.get("dependencies", ""),
+        "python": job.get("python", ""),
+        "machine": f"{receipt['instance_type']} {receipt.get('market', '')}, {where}, {receipt.get('instance_id', '')}",
+        "image": receipt.get("image", ""),
+        "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
+    }
+    return {name: text for name, text in lines.items() if text}
+
+
+def show_outputs(receipt: Mapping[str, Any]) -> None:
+    """Show what a job wrote, with the beginning of each hash, the largest first."""
+    outputs = sorted(receipt["outputs"], key=lambda output: -output["size_bytes"])
+    click.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
+    for output in outputs[:SHOWN_OUTPUTS]:
+        what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]
+        click.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {show.printable(output['path'])}")
+    if len(outputs) > SHOWN_OUTPUTS:
+        click.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
