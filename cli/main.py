@@ -13,6 +13,7 @@ from cli.defaults import read_defaults
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.receipts import receipt
 from cli.runs import run
+from cli.top import top
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
@@ -56,7 +57,7 @@ def gpujob(context: click.Context) -> None:
     context.default_map = read_defaults(gpujob)
 
 
-for command in (up, run, jobs, logs, wait, cancel, fetch, receipt, ls, ssh, down, check, local):
+for command in (up, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, down, check, local):
     gpujob.add_command(command)
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from fabric import Connection
 
 from infra.errors import NodeError, NotFoundError
-from infra.model import Job, Output
+from infra.model import GpuUse, Job, JobUse, NodeUse, Output
 from infra.ssh.connection import Conversation, execute, stream
 
 AGENT = Path(__file__).parent / "agent"
@@ -142,6 +142,16 @@ def list_outputs(connection: Connection, number: int) -> tuple[Job, tuple[Output
         Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"]) for o in answer["outputs"]
     )
     return make_job(answer["job"]), outputs, tuple(answer["unreadable"])
+
+
+def look(connection: Connection, over: int) -> NodeUse:
+    """Return what the node and its jobs do now: all that are not over, and the latest `over` of the others."""
+    answer = call(connection, "look", str(over))
+    try:
+        jobs = tuple(JobUse(**{**each, "job": make_job(each["job"])}) for each in answer["jobs"])
+        return NodeUse(**{**answer, "gpus": tuple(GpuUse(**gpu) for gpu in answer["gpus"]), "jobs": jobs})
+    except (TypeError, KeyError) as error:
+        raise NodeError(f"the agent answered nonsense: {answer!r}"[:300]) from error
 
 
 def mark_fetched(connection: Connection, number: int) -> None:

@@ -5,6 +5,8 @@
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
+    look COUNT                      -> {"cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...], "jobs": [{"job": record,
+                                        "cpu_used", "memory_bytes", "last_line"}, ...]}: those not over, and COUNT of the others
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER                  -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
                                         "unreadable": [path, ...]}
@@ -33,6 +35,7 @@ COMMANDS = {
     "jobs": ("adoption", "list_jobs"),
     "logs": ("logs", "send_log"),
     "tail": ("logs", "find_tail"),
+    "look": ("look", "look"),
     "cancel": ("supervisor", "cancel"),
     "outputs": ("outputs", "list_outputs"),
     "send": ("outputs", "send_outputs"),

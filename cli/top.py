@@ -1,0 +1,170 @@
+"""A live view of a cluster: top."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import show
+from cli.options import cluster_option, find_cluster, json_option, option, parse_duration
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from infra.model import Cluster, GpuUse, JobUse, NodeUse
+
+OVER = 3  # jobs that are over and still shown
+BAR_CHARACTERS = 20
+LOST = "the connection is lost; jobs go on, trying again ..."
+
+
+@click.command()
+@option("--every", "every_s", type=parse_duration, default="2s", show_default=True, metavar="TIME", help="How often.")
+@option("--once", is_flag=True, help="Look once and print it, as where there is no terminal.")
+@cluster_option
+@json_option
+def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
+    """Watch a cluster: what its machine and its jobs use, what they print, what it has cost, when it ends.
+
+    Ctrl-C leaves; nothing on the machine minds.
+    """
+    found = find_cluster(cluster)
+    if as_json or once or not sys.stdout.isatty():
+        use = next(look(found, every_s, lambda: None))
+        click.echo(json.dumps(tell_all(found, use), indent=2) if as_json else "\n".join(plain_lines(found, use)))
+    else:
+        watch(found, every_s)
+
+
+def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterator["NodeUse"]:
+    """Yield what the node does, again and again over one connection; over a new one when that breaks, after `lost`."""
+    from infra import runs
+    from infra.node import client
+    from infra.ssh.connection import DroppedError
+
+    with ExitStack() as connections:
+        connection = connections.enter_context(runs.reach(cluster))
+        while True:
+            try:
+                yield client.look(connection, OVER)
+                time.sleep(every_s)
+            except DroppedError:
+                lost()
+                connections.close()
+                connection = connections.enter_context(runs.reconnect(cluster))
+
+
+def watch(cluster: "Cluster", every_s: float) -> None:
+    """Draw what the node does until Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+
+    uses: list[NodeUse] = []
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
+
+        def draw(note: str = "") -> None:
+            if uses:
+                live.update(frame(cluster, uses[-1], note), refresh=True)
+
+        try:
+            for use in look(cluster, every_s, lambda: draw(LOST)):
+                uses[:] = [use]
+                draw()
+        except KeyboardInterrupt:
+            return
+
+
+def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
+    """Return what there is to say of the machine."""
+    node, usd = cluster.node, usd_so_far(cluster)
+    cost = f"{usd:.2f} USD so far, {cluster.price_usd:.3f} an hour" + (" on AWS" if cluster.cloud == "local" else "")
+    return {
+        "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
+        "cpu": f"{bar(use.cpu_used / use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
+        "memory": f"{bar(use.memory_used_bytes / use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
+        **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
+        "cost": cost,
+        "lease": f"{show.duration(lease_left_s(cluster))} left",
+    }
+
+
+def gpu_text(gpu: "GpuUse") -> str:
+    """Return what one GPU does."""
+    memory = of(gpu.memory_used_bytes, gpu.memory_bytes)
+    return f"{bar(gpu.percent / 100)} {gpu.percent:.0f} %, {memory}, {show.printable(gpu.name)}"
+
+
+def job_row(each: "JobUse") -> dict[str, str]:
+    """Return what a job does as a row."""
+    job = each.job
+    lasting = not job.over and job.state != "queued"
+    return {
+        "job": str(job.number),
+        "name": show.printable(job.name),
+        "state": job.state,
+        "took": "" if job.seconds is None else show.duration(job.seconds),
+        "gpus": ",".join(map(str, job.gpus)),
+        "cpu": f"{each.cpu_used:.1f}" if lasting else "",
+        "memory": show.size(each.memory_bytes) if lasting else "",
+        "last line": show.printable(each.last_line),
+    }
+
+
+def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
+    """Yield one frame as lines: the machine's facts, then its jobs, tab-separated."""
+    yield from (f"{name}\t{text}" for name, text in head(cluster, use).items())
+    rows = [job_row(each) for each in use.jobs]
+    if rows:
+        yield "\t".join(rows[0])
+        yield from ("\t".join(row.values()) for row in rows)
+
+
+def frame(cluster: "Cluster", use: "NodeUse", note: str) -> "Group":
+    """Return one frame as rich draws it."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    facts, jobs = Table(box=None, show_header=False, pad_edge=False), Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, text in head(cluster, use).items():
+        facts.add_row(Text(name, style="dim"), Text(text))
+    rows = [job_row(each) for each in use.jobs]
+    for name in rows[0] if rows else ():
+        jobs.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "last line" else None)
+    for row in rows:
+        jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
+    below = jobs if rows else Text("no jobs yet; gpujob run train.py")
+    return Group(facts, Text(), below, Text(note or "Ctrl-C leaves", style="red" if note else "dim"))
+
+
+def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
+    """Return one look as JSON can hold it."""
+    money = {"usd_so_far": usd_so_far(cluster), "lease_left_s": lease_left_s(cluster)}
+    return {"cluster": cluster.to_dict(), **money, **asdict(use)}
+
+
+def usd_so_far(cluster: "Cluster") -> float:
+    """Return what the cluster has cost since its launch."""
+    return (time.time() - cluster.launched_at) / 3600 * cluster.price_usd
+
+
+def lease_left_s(cluster: "Cluster") -> float:
+    """Return how long the cluster may still live."""
+    return max(cluster.lease_until - time.time(), 0.0)
+
+
+def bar(share: float) -> str:
+    """Return a share as a bar of text."""
+    full = round(min(max(share, 0), 1) * BAR_CHARACTERS)
+    return "#" * full + "." * (BAR_CHARACTERS - full)
+
+
+def of(used: int, total: int) -> str:
+    """Return how many bytes of how many."""
+    return f"{show.size(used)} of {show.size(total)}"
