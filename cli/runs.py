@@ -26,7 +26,7 @@ from cli.options import (
     yes_option,
 )
 from cli.output import Output
-from infra.errors import UsageError
+from infra.errors import GoneError, UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--hang-after", "hang_after_s", type=parse_duration, default="30m", show_default=True, metavar="TIME",
         help="Neither output nor CPU or GPU use for so long: its log shows where it stands.")  # fmt: skip
 @option("--kill-stalled", is_flag=True, help="End it then.")
+@option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
+        help="While it is followed, bring home this often what it has written.")  # fmt: skip
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @raw_option
@@ -70,6 +72,7 @@ def run(
     args: tuple[str, ...],
     module: bool,
     detach: bool,
+    fetch_every_s: float,
     cluster: str | None,
     env: tuple[str, ...],
     env_file: Path | None,
@@ -99,7 +102,8 @@ def run(
             project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
-        sys.exit(run_job(connect(), found, project, request, detach=detach, raw=raw, yes=yes))
+        code = run_job(connect(), found, project, request, detach=detach, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
+    sys.exit(code)
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -173,11 +177,13 @@ def run_job(
     *,
     detach: bool,
     raw: bool,
+    fetch_every_s: float,
     yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
     from infra import runs
-    from infra.homecoming import log_part
+    from infra.homecoming import keep_log, log_part
+    from infra.meanwhile import fetch_meanwhile
 
     if project.left_out:
         names = ", ".join(map(repr, project.left_out[:5])) + (", ..." if len(project.left_out) > 5 else "")
@@ -192,8 +198,13 @@ def run_job(
         show.say(next_commands(cluster, number))
         return 0
     folder = runs.make_run_folder(project.runs, cluster.name, number)
-    with log_part(folder).open("wb") as log:  # what is printed now need not be fetched later
-        job = follow_job(cluster, connection, number, Output(raw), keep=log)
+    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
+    try:
+        with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later
+            job = follow_job(cluster, connection, number, Output(raw), keep=log)
+    except GoneError:
+        keep_log(folder)
+        raise
     bring_home(cluster, connection, number, project.runs)
     return exit_code(job)
 

@@ -46,9 +46,11 @@ def fetch(
     runs: Path,
     report: Callable[[int], None],
     pattern: str = "*",
+    settled: bool = False,
 ) -> Homecoming:
     """Bring home a job's outputs, going on over a new connection from the byte at which an old one broke.
 
+    With `settled` only what is whole, though the job runs, and not its log, which whoever follows the job has.
     Raises DroppedError when several connections in a row brought nothing.
     """
     came = vain = 0
@@ -61,7 +63,7 @@ def fetch(
     with ExitStack() as connections:
         while True:
             try:
-                return fetch_once(connection, cluster, number, runs, count, pattern)
+                return fetch_once(connection, cluster, number, runs, count, pattern, settled)
             except DroppedError:
                 vain += 1
                 if vain > PATIENCE:
@@ -70,28 +72,38 @@ def fetch(
 
 
 def fetch_once(
-    connection: Connection, cluster: Cluster, number: int, runs: Path, report: Callable[[int], None], pattern: str
+    connection: Connection,
+    cluster: Cluster,
+    number: int,
+    runs: Path,
+    report: Callable[[int], None],
+    pattern: str,
+    settled: bool,
 ) -> Homecoming:
     """Bring every output of a job that matches and is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
-    job, found, unreadable = client.list_outputs(connection, number)
+    job, found, unreadable = client.list_outputs(connection, number, settled)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     folder = make_run_folder(runs, cluster.name, number)
     with lock_folder(folder):  # against another fetch of the same job meanwhile
-        before = read_hashes(folder)
+        before, earlier = read_hashes(folder), read_outputs(folder) if settled or pattern != "*" else ()
         files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
-        missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
+        missing = {
+            output: place
+            for output, place in files.items()
+            if (before.get(output.path) if settled else hash_of(place)) != output.sha256
+        }
         arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
         links = {output: place_for(output, folder, before) for output in outputs if output.link is not None}
         unlinked = [output.path for output, place in links.items() if not make_link(output, place, folder)]
-        fetch_log(connection, job, folder, report)
+        if not settled:
+            fetch_log(connection, job, folder, report)
         changing = tuple(output.path for output in missing if output not in arrived)
-        home = job.over and not changing and not unreadable and len(outputs) == len(found)
-        receipt = make_receipt(
-            cluster, replace(job, fetched=home), tuple(output for output in outputs if output.path not in changing)
-        )
+        home = job.over and not (changing or unreadable or settled) and len(outputs) == len(found)
+        here = {output.path: output for output in (*earlier, *outputs) if output.path not in changing}
+        receipt = make_receipt(cluster, replace(job, fetched=home), tuple(here.values()))
         write_receipt(folder, receipt)
     if home and not job.fetched:
         client.mark_fetched(connection, number)
@@ -108,6 +120,12 @@ def fetch_once(
 def log_part(folder: Path) -> Path:
     """Return where the beginning of a log is kept until the rest has come."""
     return folder / f".{LOG}.part"
+
+
+def keep_log(folder: Path) -> None:
+    """Give what has come of a log its name, since no more of it will come."""
+    if log_part(folder).exists():
+        log_part(folder).replace(folder / LOG)
 
 
 def fetch_log(connection: Connection, job: Job, folder: Path, report: Callable[[int], None]) -> None:
@@ -176,10 +194,15 @@ def leads_inside(path: Path, folder: Path) -> bool:
 
 def read_hashes(folder: Path) -> dict[str, str]:
     """Return the hash of each output by path as the receipt in this folder tells; nothing where there is no receipt yet."""
+    return {output.path: output.sha256 for output in read_outputs(folder)}
+
+
+def read_outputs(folder: Path) -> tuple[Output, ...]:
+    """Return the outputs that the receipt in this folder tells of."""
     try:
-        return {o["path"]: o["sha256"] for o in (read_receipt(folder) or {})["outputs"]}
+        return tuple(Output(**output) for output in (read_receipt(folder) or {})["outputs"])
     except (KeyError, TypeError):
-        return {}
+        return ()
 
 
 def hash_of(path: Path) -> str:

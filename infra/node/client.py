@@ -135,9 +135,14 @@ def find_tail(connection: Connection, number: int, lines: int) -> int:
     return int(call(connection, "tail", str(number), str(lines))["offset"])
 
 
-def list_outputs(connection: Connection, number: int) -> tuple[Job, tuple[Output, ...], tuple[str, ...]]:
-    """Return a job, what it created or changed, and the paths that the agent may not read; no name is trusted."""
-    answer = call(connection, "outputs", str(number))
+def list_outputs(
+    connection: Connection, number: int, settled: bool = False
+) -> tuple[Job, tuple[Output, ...], tuple[str, ...]]:
+    """Return a job, what it created or changed, and the paths that the agent may not read; no name is trusted.
+
+    With `settled` only what is whole, though the job runs.
+    """
+    answer = call(connection, "outputs", str(number), *(["--settled"] if settled else []))
     outputs = tuple(
         Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"]) for o in answer["outputs"]
     )

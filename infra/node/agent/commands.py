@@ -5,11 +5,12 @@
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
-    look COUNT                      -> {"cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...], "jobs": [{"job": record,
-                                        "cpu_used", "memory_bytes", "last_line"}, ...]}: those not over, and COUNT of the others
+    look COUNT                      -> {"cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...],
+                                        "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
+                                        the jobs that are not over, and COUNT of the others
     cancel NUMBER                   end the job and all its processes -> record
-    outputs NUMBER                  -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
-                                        "unreadable": [path, ...]}
+    outputs NUMBER [--settled]      -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
+                                        "unreadable": [path, ...]}; with --settled without what is still being written
     send NUMBER                     JSON list of [path, offset] on stdin -> for each file that is still there a line of JSON,
                                     {"path", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified

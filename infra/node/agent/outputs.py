@@ -13,23 +13,30 @@ from pathlib import Path
 from typing import Any, BinaryIO, Iterator
 
 from .records import CHUNK_BYTES, folder_of, is_supervised, read_json, record_of, write_json
+from .settled import find_unsettled, is_settled
 
 SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
 
 
-def list_outputs(number: str) -> dict[str, Any]:
-    """Return a job's record, every regular file and symbolic link that it created or changed, and what could not be read."""
+def list_outputs(number: str, *options: str) -> dict[str, Any]:
+    """Return a job's record, every regular file and symbolic link that it created or changed, and what could not be read.
+
+    With `--settled` those alone that are whole, though the job runs.
+    """
     folder = folder_of(number)
     manifest = read_json(folder / "manifest.json")
     known = read_json(folder / "hashes.json", {})
     hashes: dict[str, Any] = {}
     work = folder / "work"
     over = not is_supervised(folder)
+    unsettled = find_unsettled(folder) if "--settled" in options else None
     found: list[dict[str, Any]] = []
     unreadable: list[str] = []
     for path in walk(work, over, unreadable):
         name = str(path.relative_to(work))
         try:
+            if unsettled is not None and not is_settled(path, unsettled):
+                continue
             entry = describe(path, manifest.get(name, {}), work, over, known.get(name), hashes)
         except FileNotFoundError:  # a job that still runs may remove it
             continue
