@@ -97,8 +97,9 @@ def jobs(cluster: str | None, as_json: bool) -> None:
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
-    from infra.project import RUNS, find_root
+    from infra.project import find_root
     from infra.receipts import find_receipt, make_receipt
+    from infra.rules import RUNS
 
     home = find_receipt(find_root(here()) / RUNS, cluster.name, job.number) or {}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}

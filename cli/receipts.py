@@ -24,8 +24,9 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
 
     A receipt that has come home is read from runs/, also when the machine is long gone.
     """
-    from infra.project import RUNS, find_root
+    from infra.project import find_root
     from infra.receipts import find_receipt
+    from infra.rules import RUNS
 
     found = find_receipt(find_root(here()) / RUNS, choose(cluster), job)
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):

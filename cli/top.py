@@ -69,7 +69,7 @@ def watch(cluster: "Cluster", every_s: float) -> None:
 
         def draw(note: str = "") -> None:
             if uses:
-                live.update(frame(cluster, uses[-1], note), refresh=True)
+                live.update(frame(cluster, uses[-1], note, live.console.width), refresh=True)
 
         try:
             for use in look(cluster, every_s, lambda: draw(LOST)):
@@ -124,8 +124,8 @@ def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
         yield from ("\t".join(row.values()) for row in rows)
 
 
-def frame(cluster: "Cluster", use: "NodeUse", note: str) -> "Group":
-    """Return one frame as rich draws it."""
+def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
+    """Return one frame as rich draws it, so many characters wide."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -136,11 +136,18 @@ def frame(cluster: "Cluster", use: "NodeUse", note: str) -> "Group":
         facts.add_row(Text(name, style="dim"), Text(text))
     rows = [job_row(each) for each in use.jobs]
     for name in rows[0] if rows else ():
-        jobs.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "last line" else None)
+        jobs.add_column(name, no_wrap=True)
     for row in rows:
+        row["last line"] = row["last line"][: room_for_lines(rows, width)]
         jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
     below = jobs if rows else Text("no jobs yet; gpujob run train.py")
     return Group(facts, Text(), below, Text(note or "Ctrl-C leaves", style="red" if note else "dim"))
+
+
+def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:
+    """Return how many characters of a terminal's width the other columns leave."""
+    others = [max(len(name), *(len(row[name]) for row in rows)) for name in rows[0] if name != "last line"]
+    return max(width - sum(others) - 3 * len(rows[0]), 10)
 
 
 def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
