@@ -71,6 +71,7 @@ class Store:
                 lines.append(f"{sha256} {name} {place.offset} {size_bytes}\n")
                 yield sha256
         finally:
+            os.ftruncate(self.packs[name], end)  # what came in part takes no room: the disk may be full because of it
             add_to_index(lines)
 
     def keep(self, blocks: Blocks, place: Place, sha256: str) -> None:

@@ -1,0 +1,70 @@
+"""The node's disk runs full: while code comes, while a job runs, while its outputs go home. It is told, and harms no other job."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.conftest import Laptop, wait_for
+
+ROOM_MB = 12
+
+
+@pytest.fixture
+def cramped(laptop):
+    """A laptop with a cluster whose machine has a small disk."""
+    assert laptop.type("up", "--dry-run").code == 0
+    [home] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM_MB}m,mode=700", "tmpfs", str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here: that takes root")
+    yield laptop
+    laptop.give_back()
+    subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+def told(laptop: Laptop, *words: str) -> str:
+    """What a command says that fails as it should."""
+    done = laptop.type(*words)
+    assert done.code == 1, done.said
+    assert "Traceback" not in done.said
+    return done.err
+
+
+def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(cramped):
+    cramped.write("first.py", "print('first'); open('out.txt', 'w').write('kept')")
+    assert cramped.type("run", "first.py").code == 0
+
+    data = cramped.write("data.bin", os.urandom(2 * ROOM_MB << 20))
+    assert "No space left on device" in told(cramped, "run", "first.py")
+    data.unlink()
+    assert len(json.loads(cramped.type("jobs", "--json").out)) == 1
+
+    cramped.write(
+        "fill.py",
+        "print('filling', flush=True)\n"
+        "with open('fill.bin', 'wb', buffering=0) as file:\n"
+        "    while True:\n"
+        "        if file.write(bytes(1 << 16)) < 1 << 16: raise SystemExit(9)\n",
+    )
+    fill = cramped.type("run", "fill.py")
+    assert fill.code in (1, 9), fill.said  # its own: Python's for an error, or ours for a short write
+    assert fill.out.startswith("filling\n")
+    jobs = json.loads(cramped.type("jobs", "--json").out)
+    assert [(job["state"], job["exit_code"], job["fetched"]) for job in jobs] == [
+        ("succeeded", 0, True),
+        ("failed", fill.code, True),
+    ]
+    assert (cramped.project / "runs/project-2/fill.bin").stat().st_size > ROOM_MB << 19
+
+    elsewhere = cramped.home / "again"
+    for number in ("1", "2"):  # the disk is still full
+        fetch = cramped.type("fetch", number, "--to", str(elsewhere))
+        assert fetch.code == 0, fetch.said
+    assert (elsewhere / "project-1/out.txt").read_text() == "kept"
+    assert cramped.type("logs", "1").out == "first\n"
+    cramped.write("one_more.py", "# " + "x" * 100_000 + os.urandom(50_000).hex())
+    assert "No space left on device" in told(cramped, "run", "one_more.py")
+    wait_for(lambda: len(json.loads(cramped.type("jobs", "--json").out)) == 2, "only the two jobs")
+    assert cramped.type("down").code == 0
