@@ -25,16 +25,15 @@ def say(line: str = "") -> None:
 
 def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "") -> None:
     """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`."""
+    shown = [{name: printable(" ".join(str(value).split())) for name, value in row.items()} for row in rows]
     if as_json:
         click.echo(json.dumps(rows if data is None else data, indent=2))
     elif not rows:
         say(empty)
     elif sys.stdout.isatty():
-        table(rows)
+        table(shown)
     else:
-        click.echo("\t".join(rows[0]))
-        for row in rows:
-            click.echo("\t".join(" ".join(str(value).split()) for value in row.values()))
+        click.echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
 
 
 def table(rows: Sequence[Row]) -> None:
@@ -167,7 +166,7 @@ def ending(job: "Job") -> str:
     """Return how a job stands, in a few words."""
     took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
     code = "" if job.exit_code in (None, 0) else f" with exit code {job.exit_code}"
-    reason = f": {job.reason}" if job.reason else ""
+    reason = f": {printable(job.reason)}" if job.reason else ""
     return f"{job.state}{code}{took}{reason}"
 
 

@@ -195,6 +195,8 @@ class JobUse:
 class NodeUse:
     """What a node uses now."""
 
+    now: float
+    """What its clock shows."""
     cpus: int
     cpu_used: float
     """In processors."""

@@ -7,6 +7,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, BinaryIO
 from fabric import Connection
 
 from infra.errors import NodeError, NotFoundError
-from infra.model import GpuUse, Job, JobUse, NodeUse, Output
+from infra.model import Job, NodeUse, Output
+from infra.node.decoding import decode
 from infra.ssh.connection import Conversation, execute, stream
 
 AGENT = Path(__file__).parent / "agent"
@@ -25,6 +27,54 @@ TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
 CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
 # What python3 says when the file it was given is not there.
 MISSING = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the agent answers to a submission first: the hashes of what it lacks."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What it answers then: the job's number, and how many are ahead of it."""
+
+    job: int
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Where the last lines of a log begin."""
+
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Job):
+    """A job as the agent tells it, with the node's own time."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A job, what it created or changed, and the paths that the agent may not read."""
+
+    job: Told
+    outputs: tuple[Output, ...]
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a node is, and whether its GPU has multiplied two matrices; None where there is none."""
+
+    python: str
+    driver: str
+    gpus: tuple[str, ...]
+    multiplied: bool | None
 
 
 @cache
@@ -66,7 +116,7 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
         raise NodeError(f"the agent failed: {answer.stderr.decode(errors='replace').strip()[-2000:]}", "gpujob jobs")
     try:
         return json.loads(answer.stdout) if answer.stdout else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NodeError(f"the agent answered nonsense: {answer.stdout[:200]!r}") from error
 
 
@@ -92,28 +142,29 @@ def submit(
             pack(stdin, read_missing(asked))
             stdin.flush()
 
-    answer = call(connection, "submit", converse=converse)
-    return int(answer["job"]), int(answer["ahead"])
+    taken = decode(Taken, call(connection, "submit", converse=converse))
+    return taken.job, taken.ahead
 
 
-def read_missing(line: bytes) -> list[str]:
+def read_missing(line: bytes) -> tuple[str, ...]:
     """Return the hashes that the agent asks for; raises NodeError for an answer that is none."""
     try:
-        return [str(sha256) for sha256 in json.loads(line)["missing"]]
-    except (ValueError, KeyError, TypeError) as error:
+        return decode(Asked, json.loads(line)).missing
+    except (ValueError, RecursionError) as error:
         raise NodeError(f"the agent answered nonsense: {line[:200]!r}") from error
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:
     """Return every job of the node, in order."""
-    return tuple(make_job(record) for record in call(connection, "jobs"))
+    return tuple(map(in_our_time, decode(tuple[Told, ...], call(connection, "jobs"))))
 
 
 def find_job(connection: Connection, number: int | None = None) -> Job:
     """Return one job, or the latest; raises NotFoundError."""
     if number is not None:
-        return make_job(call(connection, "jobs", str(number))[0])
-    jobs = list_jobs(connection)
+        jobs = tuple(map(in_our_time, decode(tuple[Told, ...], call(connection, "jobs", str(number)))))
+    else:
+        jobs = list_jobs(connection)
     if not jobs:
         raise NotFoundError("there is no job yet", "gpujob run train.py")
     return jobs[-1]
@@ -121,7 +172,7 @@ def find_job(connection: Connection, number: int | None = None) -> Job:
 
 def cancel(connection: Connection, number: int) -> Job:
     """End a job and every process of it; return it as it is then."""
-    return make_job(call(connection, "cancel", str(number)))
+    return in_our_time(decode(Told, call(connection, "cancel", str(number))))
 
 
 def read_log(connection: Connection, number: int, offset: int, follow: bool) -> Iterator[bytes]:
@@ -132,7 +183,7 @@ def read_log(connection: Connection, number: int, offset: int, follow: bool) -> 
 
 def find_tail(connection: Connection, number: int, lines: int) -> int:
     """Return the offset at which the log's last `lines` lines begin."""
-    return int(call(connection, "tail", str(number), str(lines))["offset"])
+    return decode(Tail, call(connection, "tail", str(number), str(lines))).offset
 
 
 def list_outputs(
@@ -143,20 +194,14 @@ def list_outputs(
     With `settled` only what is whole, though the job runs.
     """
     answer = call(connection, "outputs", str(number), *(["--settled"] if settled else []))
-    outputs = tuple(
-        Output(o["path"], int(o["size_bytes"]), o["sha256"], int(o["mode"]), o["link"]) for o in answer["outputs"]
-    )
-    return make_job(answer["job"]), outputs, tuple(answer["unreadable"])
+    told = decode(Outputs, answer)
+    return in_our_time(told.job), told.outputs, told.unreadable
 
 
 def look(connection: Connection, over: int) -> NodeUse:
     """Return what the node and its jobs do now: all that are not over, and the latest `over` of the others."""
-    answer = call(connection, "look", str(over))
-    try:
-        jobs = tuple(JobUse(**{**each, "job": make_job(each["job"])}) for each in answer["jobs"])
-        return NodeUse(**{**answer, "gpus": tuple(GpuUse(**gpu) for gpu in answer["gpus"]), "jobs": jobs})
-    except (TypeError, KeyError) as error:
-        raise NodeError(f"the agent answered nonsense: {answer!r}"[:300]) from error
+    use = decode(NodeUse, call(connection, "look", str(over)))
+    return replace(use, jobs=tuple(replace(each, job=shift(each.job, use.now)) for each in use.jobs))
 
 
 def mark_fetched(connection: Connection, number: int) -> None:
@@ -166,16 +211,19 @@ def mark_fetched(connection: Connection, number: int) -> None:
 
 def probe(connection: Connection) -> dict[str, Any]:
     """Return what the node is: python, driver, gpus, multiplied."""
-    return dict(call(connection, "probe"))
+    return vars(decode(Probe, call(connection, "probe")))
 
 
-def make_job(record: Mapping[str, Any]) -> Job:
-    """Return the job that the agent's record tells of, its times by this laptop's clock: a node's may be an hour off."""
-    try:
-        fields = dict(record)
-        ahead_s = fields.pop("now") - time.time()
-        if abs(ahead_s) > CLOCKS_AGREE_S:
-            fields.update({at: fields[at] - ahead_s for at in TIMES if fields[at] is not None})
-        return Job(**{**fields, "command": tuple(record["command"]), "gpus": tuple(record["gpus"])})
-    except (TypeError, KeyError, ValueError) as error:
-        raise NodeError(f"the agent answered nonsense: {record!r}"[:300]) from error
+def in_our_time(told: Told) -> Job:
+    """Return the job that the agent tells of."""
+    fields = {name: value for name, value in vars(told).items() if name != "now"}
+    return shift(Job(**fields), told.now)
+
+
+def shift(job: Job, now: float) -> Job:
+    """Return a job with its times by this laptop's clock, when it is `now` on the node: that one may be an hour off."""
+    ahead_s = now - time.time()
+    if abs(ahead_s) <= CLOCKS_AGREE_S:
+        return job
+    times = {name: getattr(job, name) for name in TIMES}
+    return replace(job, **{name: at - ahead_s for name, at in times.items() if at is not None})

@@ -1,4 +1,4 @@
-"""The node's disk runs full: while code comes, while a job runs, while its outputs go home. It is told, and harms no other job."""
+"""The node's disk runs full: while code comes, while a job runs, while its outputs go home. It is told, and harms nothing."""
 
 import json
 import os

@@ -5,7 +5,7 @@
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
-    look COUNT                      -> {"cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...],
+    look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...],
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
     cancel NUMBER                   end the job and all its processes -> record

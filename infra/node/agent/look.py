@@ -28,13 +28,14 @@ def look(count: str) -> dict[str, Any]:
     time.sleep(max(SAMPLE_S - (time.monotonic() - start), 0))
     took = time.monotonic() - start
     return {
+        "now": time.time(),
         "cpus": os.cpu_count() or 1,
         "cpu_used": (node_seconds() - before[0]) / took,
         **memory_use(),
         "gpus": gpus,
         "jobs": [
             {
-                "job": job,
+                "job": {name: value for name, value in job.items() if name != "now"},
                 "cpu_used": max(cpu_seconds(families[job["number"]]) - before[1][job["number"]], 0) / took,
                 "memory_bytes": sum(map(resident_bytes, families[job["number"]])),
                 "last_line": last_line(folder_of(job["number"]) / "log"),

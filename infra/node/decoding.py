@@ -1,0 +1,66 @@
+"""Decoding: what a node answers, checked against the type it must have. A node is not trusted: a job on it may be anything."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from infra.errors import NodeError
+
+T = TypeVar("T")
+MOST = 1 << 62  # of any count or size, and seconds that a calendar still knows
+MOST_SECONDS = 1e11
+
+
+def decode(kind: type[T], value: Any) -> T:
+    """Return a value of this type made of what JSON holds; raises NodeError if it is none."""
+    try:
+        made: T = make(kind, value)
+        return made
+    except (ValueError, RecursionError) as error:
+        raise NodeError(f"the agent answered nonsense: {error}"[:300], "gpujob jobs") from error
+
+
+def make(kind: Any, value: Any) -> Any:
+    """Return a value of this type; raises ValueError."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return make_fields(kind, value)
+    if origin is UnionType:
+        return None if value is None and NoneType in arguments else make(arguments[0], value)
+    if origin is tuple and isinstance(value, list):
+        if arguments[-1] is not ... and len(value) != len(arguments):
+            raise ValueError(f"{value!r} has not {len(arguments)} parts")
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return tuple(make(each, part) for each, part in zip(kinds, value, strict=True))
+    if fits(kind, value):
+        return float(value) if kind is float else value
+    raise ValueError(f"{value!r} is not {getattr(kind, '__name__', kind)}")
+
+
+def make_fields(kind: Any, value: Any) -> Any:
+    """Return a value of a dataclass, every field of which is there and nothing else; raises ValueError."""
+    known = {field.name: field for field in fields(kind)}
+    if not isinstance(value, dict) or set(value) - set(known):
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    left_out = [name for name, field in known.items() if name not in value and field.default is MISSING]
+    if left_out:
+        raise ValueError(f"{kind.__name__} without {left_out[0]}")
+    hints = get_type_hints(kind)
+    return kind(**{name: make(hints[name], part) for name, part in value.items()})
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Tell whether a plain value is of a plain type, and of a size that the rest of the program can bear."""
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value) and abs(value) < MOST_SECONDS
+    if kind is int:
+        return type(value) is int and 0 <= value < MOST
+    if kind is str:
+        return isinstance(value, str) and not any("\ud800" <= letter <= "\udc7f" for letter in value)
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, dict)
+    return kind is bool and isinstance(value, bool)
