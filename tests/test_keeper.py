@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests import agent_fixtures as fixtures
-from tests.agent_fixtures import Node, request
+from tests.agent_fixtures import Node
 from tests.conftest import wait_for
 
 node = fixtures.node
@@ -135,19 +135,6 @@ def test_a_job_killed_while_it_waits_in_line_is_interrupted_and_its_number_is_no
     assert node.submit("true", token="c", gpus=0) == second + 1
     node.ask("cancel", str(first))
     assert node.wait(second + 1)["state"] == "succeeded"
-
-
-def test_two_laptops_that_submit_at_once_get_a_job_each(node):
-    both = [node.start("submit") for _ in range(4)]
-    for process, token in zip(both, ["one", "two", "two", "three"], strict=True):  # of "two" the answer was lost
-        process.stdin.write(request(("sh", "-c", f"echo {token}"), token, {token: b"x"}))
-        process.stdin.flush()
-    answers = [json.loads(process.communicate(timeout=60)[0].splitlines()[-1])["job"] for process in both]
-    assert answers[1] == answers[2]
-    assert sorted(set(answers)) == [1, 2, 3]
-    for number, token in zip(answers, ["one", "two", "two", "three"], strict=True):
-        node.wait(number)
-        assert node.ask("logs", str(number), "0") == f"{token}\n".encode()
 
 
 def test_a_job_that_shuts_its_output_forks_daemons_and_removes_its_folder_ends_with_its_code_and_leaves_nobody(node):

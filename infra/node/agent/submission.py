@@ -17,7 +17,7 @@ from typing import Any, Iterable
 
 from .machine import base_python
 from .outputs import stamp_of
-from .records import HOME, JOBS, numbers, read_json, write_json
+from .records import HOME, JOBS, AgentError, numbers, read_json, write_json
 from .store import Store
 from .turns import count_ahead
 
@@ -33,7 +33,7 @@ def submit() -> dict[str, int]:
     The same token twice gives the same job, not two.
     """
     stdin = sys.stdin.buffer
-    asked = json.loads(zlib.decompress(base64.b64decode(stdin.readline())))
+    asked = read_request(stdin.readline())
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
     store = Store()
     missing = store.find_missing(sizes)
@@ -59,6 +59,18 @@ def submit() -> dict[str, int]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return {"job": number, "ahead": count_ahead(number)}
+
+
+def read_request(line: bytes) -> dict[str, Any]:
+    """Return what is asked for; raises AgentError for a line that is no request."""
+    try:
+        asked = json.loads(zlib.decompress(base64.b64decode(line)))
+    except (ValueError, zlib.error) as error:
+        raise AgentError(f"the request did not arrive whole: {error}") from error
+    left_out = sorted({*KEPT, "files", "folders", "after", "python", "secrets"} - set(asked))
+    if left_out:
+        raise AgentError(f"the request has no {left_out[0]}")
+    return dict(asked)
 
 
 def find_token(token: str) -> int | None:
