@@ -85,8 +85,8 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
     cost = f"{usd:.2f} USD so far, {cluster.price_usd:.3f} an hour" + (" on AWS" if cluster.cloud == "local" else "")
     return {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
-        "cpu": f"{bar(use.cpu_used / use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
-        "memory": f"{bar(use.memory_used_bytes / use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
+        "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
+        "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
         **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
         "cost": cost,
         "lease": f"{show.duration(lease_left_s(cluster))} left",
@@ -96,7 +96,7 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
 def gpu_text(gpu: "GpuUse") -> str:
     """Return what one GPU does."""
     memory = of(gpu.memory_used_bytes, gpu.memory_bytes)
-    return f"{bar(gpu.percent / 100)} {gpu.percent:.0f} %, {memory}, {show.printable(gpu.name)}"
+    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f} %, {memory}, {show.printable(gpu.name)}"
 
 
 def job_row(each: "JobUse") -> dict[str, str]:
@@ -166,8 +166,9 @@ def lease_left_s(cluster: "Cluster") -> float:
     return max(cluster.lease_until - time.time(), 0.0)
 
 
-def bar(share: float) -> str:
-    """Return a share as a bar of text."""
+def bar(part: float, whole: float) -> str:
+    """Return a part of a whole as a bar of text."""
+    share = part / whole if whole else 0.0
     full = round(min(max(share, 0), 1) * BAR_CHARACTERS)
     return "#" * full + "." * (BAR_CHARACTERS - full)
 

@@ -6,10 +6,13 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     job.json       what was asked for, and when
     manifest.json  every file as it was sent: SHA-256, size, times, inode
     work/          the job's working folder: its own copy of the code
-    log            what it printed, stdout and stderr as they came
-    state.json     supervisor, GPUs, start; replaced whole, never edited
-    end.json       end, exit code; its room is taken when the job is, so that a full disk cannot lose them
-    lock           held by the supervisor for as long as the job lives
+    log            what it printed, stdout and stderr as they came, its secrets masked
+    state.json     supervisor, GPUs, start, since when it stands still; replaced whole, never edited
+    keeper.json    the job's keeper and its own process, each by number, start and boot
+    end.json       end, exit code; room for this and the last is taken when the job is, so that a full disk cannot lose them
+    hashes.json    the SHA-256 of its outputs, so that none is read twice
+    lock           held by supervisor and keeper for as long as the job lives
+    watched        held by the supervisor: a job that lives without gets another one
     queued         held by the supervisor for as long as the job waits for its turn
     fetched        there once every output is home
 
