@@ -47,7 +47,7 @@ ASK_ABOVE_BYTES = 200_000_000
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
 @click.option(
-    "--secret", multiple=True, metavar="NAME", help="A variable of yours that the job gets and no record or log shows."
+    "--secret", multiple=True, metavar="NAME", help="A variable of yours that no record or log shows; may be repeated."
 )
 @option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
