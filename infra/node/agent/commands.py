@@ -32,7 +32,7 @@ from .records import AgentError
 COMMANDS = {
     "submit": ("submission", "submit"),
     "supervise": ("supervisor", "supervise"),
-    "watch": ("adoption", "watch"),
+    "watch": ("successor", "watch"),
     "jobs": ("adoption", "list_jobs"),
     "logs": ("logs", "send_log"),
     "tail": ("logs", "find_tail"),

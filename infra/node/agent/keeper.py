@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .identities import identify
 from .mask import Mask, pour
-from .processes import GRACE_S, adopt_orphans, end_descendants, identify, is_child, reap
+from .processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap
 from .records import write_reserved
 
 CANCEL = signal.SIGTERM

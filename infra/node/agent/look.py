@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .adoption import list_jobs
-from .processes import descendants, lives
+from .identities import lives
+from .processes import descendants
 from .records import folder_of, read_json
 from .usage import cpu_seconds, gpu_use
 

@@ -8,7 +8,8 @@ import stat
 import time
 from pathlib import Path
 
-from .processes import descendants, lives
+from .identities import lives
+from .processes import descendants
 from .records import read_json
 
 STILL_NS = 1_000_000_000  # a file that is written bit by bit, opened anew each time, rests between

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from .dependencies import DependenciesError, prepare
+from .identities import identify, lives
 from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
 from .machine import read_driver
-from .processes import GRACE_S, adopt_orphans, descendants, identify, lives, reap, tell
+from .processes import GRACE_S, adopt_orphans, descendants, reap, tell
 from .records import (
     HOME,
     folder_of,

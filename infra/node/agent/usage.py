@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import Any, Iterable
 
-from .processes import read_stat
+from .identities import read_stat
 
 TICKS = os.sysconf("SC_CLK_TCK")
 GPU_QUERY = [
