@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from cli import show
-from cli.options import cluster_option, find_cluster, here, json_option, option, raw_option
+from cli.options import (
+    Since,
+    cluster_option,
+    find_cluster,
+    here,
+    json_option,
+    option,
+    parse_since,
+    raw_option,
+)
 from cli.output import Output
-from infra.errors import NodeError
+from infra.errors import NodeError, UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -110,10 +119,14 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
+@option("--since", type=parse_since, metavar="WHEN",
+        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or an offset in bytes.")  # fmt: skip
 @raw_option
 @cluster_option
-def logs(job: int | None, follow: bool, tail: int | None, raw: bool, cluster: str | None) -> None:
+def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
     """Print the output of JOB, by default the latest."""
+    if tail is not None and since:
+        raise UsageError("--tail and --since do not go together", "gpujob logs --help")
     from infra import runs
     from infra.node import client
 
@@ -121,12 +134,23 @@ def logs(job: int | None, follow: bool, tail: int | None, raw: bool, cluster: st
     output = Output(raw)
     with connecting as connection:
         number = client.find_job(connection, job).number
-        offset = 0 if tail is None else client.find_tail(connection, number, tail)
+        offset = find_offset(connection, number, tail, since)
         if follow:
             follow_job(found, connection, number, output, offset)
         else:
             runs.print_log(connection, number, output.write, offset)
             output.flush()
+
+
+def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
+    """Return the byte of the log from which on it is asked for."""
+    from infra.node import client
+
+    if tail is not None:
+        return client.find_tail(connection, number, tail)
+    if since is None:
+        return 0
+    return client.find_since(connection, number, since.ago_s) if since.offset is None else since.offset
 
 
 @click.command()

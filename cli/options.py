@@ -5,6 +5,8 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +76,37 @@ def parse_duration(value: str) -> float:
     if seconds <= 0:
         raise click.BadParameter(f"'{value}' is no length of time, as in 90s, 30m, 1h30m or 2d")
     return seconds
+
+
+@dataclass(frozen=True)
+class Since:
+    """From where on a log is asked for: a byte, or so many seconds ago."""
+
+    offset: int | None = None
+    ago_s: float = 0
+
+
+def parse_since(value: str) -> Since:
+    """Return what 10m (ago), 14:05, 2026-11-24T14:05 or 4096 (an offset in bytes) stand for."""
+    if value.isdecimal():
+        return Since(offset=int(value))
+    now = datetime.now().astimezone()
+    try:
+        clock = time.fromisoformat(value)
+        moment = now.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
+        return Since(ago_s=(now - moment).total_seconds() % 86400)  # what lies ahead today was yesterday
+    except ValueError:
+        pass
+    try:
+        return Since(ago_s=max((now - datetime.fromisoformat(value).astimezone()).total_seconds(), 0))
+    except ValueError:
+        pass
+    try:
+        return Since(ago_s=parse_duration(value))
+    except click.BadParameter as error:
+        raise click.BadParameter(
+            f"'{value}' is no time: 10m (ago), 14:05, 2026-11-24T14:05, or an offset in bytes"
+        ) from error
 
 
 class SplitCommand(click.Command):

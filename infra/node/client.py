@@ -186,6 +186,11 @@ def find_tail(connection: Connection, number: int, lines: int) -> int:
     return decode(Tail, call(connection, "tail", str(number), str(lines))).offset
 
 
+def find_since(connection: Connection, number: int, ago_s: float) -> int:
+    """Return an offset behind which lies all that the job printed in the last so many seconds."""
+    return int(call(connection, "since", str(number), f"{ago_s:.0f}")["offset"])
+
+
 def list_outputs(
     connection: Connection, number: int, settled: bool = False
 ) -> tuple[Job, tuple[Output, ...], tuple[str, ...]]:

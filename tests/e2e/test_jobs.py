@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -312,6 +313,29 @@ def test_wait_ends_with_the_job_and_its_code(project):
 def test_the_tail_of_a_log_is_its_last_lines(project, printed, lines, expected):
     number = job_number(project.type("run", "--", "printf", "%s", printed).err)
     assert project.type("logs", "--tail", str(lines), str(number)).out == expected
+
+
+def test_a_log_is_shown_from_a_time_or_a_byte_on(project):
+    go = project.project / "go"
+    project.write(
+        "talk.py",
+        "import os, sys, time\n"
+        "print('early')\n"
+        "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
+        "print('late')\n",
+    )
+    started = project.type("run", "--detach", "talk.py", str(go))
+    number = str(job_number(started.err))
+    wait_for(lambda: "early" in project.type("logs", number).out, "first line")
+    time.sleep(3)  # the book of times has a line for each second
+    since = time.time()
+    go.touch()
+    assert project.type("wait", number).code == 0
+    assert project.type("logs", number, "--since", "6").out == "late\n"
+    assert project.type("logs", number, "--since", f"{time.time() - since + 1:.0f}s").out == "late\n"
+    assert project.type("logs", number, "--since", "1h").out == "early\nlate\n"
+    refused = project.type("logs", number, "--since", "yesterday")
+    assert (refused.code, "is no time" in refused.err) == (2, True)
 
 
 def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):

@@ -7,6 +7,7 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     manifest.json  every file as it was sent: SHA-256, size, times, inode
     work/          the job's working folder: its own copy of the code
     log            what it printed, stdout and stderr as they came, its secrets masked
+    times          how long the log was at which time
     state.json     supervisor, GPUs, start, since when it stands still; replaced whole, never edited
     keeper.json    the job's keeper and its own process, each by number, start and boot
     end.json       end, exit code; room for this and the last is taken when the job is, so that a full disk cannot lose them

@@ -8,6 +8,7 @@
     look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...],
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
+    since NUMBER SECONDS            -> {"offset": behind which lies all that was printed in so many seconds}
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER [--settled]      -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
                                         "unreadable": [path, ...]}; with --settled without what is still being written
@@ -37,6 +38,7 @@ COMMANDS = {
     "logs": ("logs", "send_log"),
     "tail": ("logs", "find_tail"),
     "look": ("look", "look"),
+    "since": ("times", "find_since"),
     "cancel": ("supervisor", "cancel"),
     "outputs": ("outputs", "list_outputs"),
     "send": ("outputs", "send_outputs"),

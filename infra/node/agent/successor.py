@@ -13,8 +13,6 @@ from .processes import descendants, end_descendants, family, tell
 from .records import folder_of, read_json, take_lock, write_reserved
 from .watch import Watch, stalled_text
 
-POLL_S = 1.0
-
 
 def watch(number: str) -> None:
     """Watch a job that another process keeps; should that one be killed, too, stand in for it."""
@@ -25,7 +23,7 @@ def watch(number: str) -> None:
         kept = read_json(folder / "keeper.json")
         if not lives(kept["keeper"]):
             break
-        caught = signal.sigtimedwait(SIGNALS, min(POLL_S, watching.interval_s))
+        caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
         if caught:
             tell(kept["keeper"][0], caught.si_signo)
         watching.look_if_due(descendants, kept["keeper"][0])
@@ -46,7 +44,7 @@ def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
         return family(main[0])
 
     while lives(main):
-        caught = signal.sigtimedwait(SIGNALS, min(POLL_S, watching.interval_s))
+        caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
         if caught and caught.si_signo in ENDED_BY:
             by = ENDED_BY[signal.Signals(caught.si_signo)]
             cancelled = caught.si_signo == CANCEL

@@ -99,9 +99,9 @@ def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
         os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
     ended: dict[int, int] = {}
     while keeper not in ended:
-        caught = signal.sigtimedwait(SIGNALS, watch.interval_s)
+        caught = signal.sigtimedwait(SIGNALS, watch.tick_s)
         if caught is None:
-            watch.look(descendants(keeper), keeper)
+            watch.look_if_due(descendants, keeper)
         elif caught.si_signo != signal.SIGCHLD:  # meant for the keeper, sent before there was one
             tell(keeper, caught.si_signo)
         reap(ended)

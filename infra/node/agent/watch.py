@@ -11,6 +11,7 @@ from .keeper import STALLED, STALLED_UNSEEN
 from .processes import tell
 from .records import read_json, write_json
 from .stacks import write_stacks
+from .times import TICK_S, Times
 from .usage import cpu_seconds, gpu_use
 
 # Shares of one processor and of a GPU below which nothing happens: threads that wake to look at a queue use about a hundredth.
@@ -29,14 +30,17 @@ class Watch:
     def __init__(self, folder: Path, job: dict[str, Any]) -> None:
         """Begin to watch a job."""
         self.folder, self.job = folder, job
+        self.tick_s = min(job["hang_after_s"] / LOOKS, TICK_S)
         self.interval_s = min(job["hang_after_s"] / LOOKS, LONGEST_INTERVAL_S)
         self.looked_s = self.moved_s = time.monotonic()
         self.pids: list[int] = []
         self.log_bytes, self.cpu_s = -1, 0.0
         self.stalled = False
+        self.times = Times(folder)
 
     def look_if_due(self, find: Callable[[int], list[int]], keeper: int) -> None:
-        """Look at the job if the last look is long enough ago; `find` tells its processes."""
+        """Note how long its log is, and look at the job if the last look is long enough ago; `find` tells its processes."""
+        self.times.note()
         if time.monotonic() - self.looked_s >= self.interval_s:
             self.look(find(keeper), keeper)
 
