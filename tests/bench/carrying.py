@@ -13,6 +13,8 @@ from tests.bench.table import Row, at_least, at_most, under
 from tests.bench.world import THEIRS, World
 
 MEMORY_MB = 120
+STEPS = (("first sync", 1.0), ("sync, nothing changed", 0.5), ("sync, one file changed", 0.5))
+"""What is done with a project, and how long it may take, by rsync."""
 
 
 def measure_sync(world: World, sizes: Sizes) -> Iterator[Row]:
@@ -26,7 +28,7 @@ def measure_sync(world: World, sizes: Sizes) -> Iterator[Row]:
             for side, measured in took.items():
                 if counts:
                     steps.setdefault(step, {}).setdefault(side, []).append(measured)
-    for step, bar in (("first sync", 1.0), ("sync, nothing changed", 0.5), ("sync, one file changed", 0.5)):
+    for step, bar in STEPS:
         for node in world.nodes:
             ours = wall(steps[step][node])
             if world.server:
@@ -38,7 +40,7 @@ def sync_round(world: World, project: Path, count: int, size_bytes: int) -> Iter
     content.make_project(project, count, size_bytes, world.env)
     place = world.folder / "theirs-sync"
     try:
-        for step in ("first sync", "sync, nothing changed", "sync, one file changed"):
+        for step, _ in STEPS:
             command = ["true"]
             if step.endswith("one file changed"):
                 token = uuid.uuid4().hex

@@ -9,6 +9,7 @@ from tests.bench import content
 from tests.bench.carrying import measure_fetch, measure_log, measure_sync
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
 from tests.bench.sizes import Sizes
+from tests.bench.steps import measure_steps
 from tests.bench.table import Row, at_most, under
 from tests.bench.world import COMMAND, THEIRS, World, job_number
 
@@ -64,6 +65,7 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "help": measure_help,
     "run": measure_run,
     "sync": measure_sync,
+    "steps": measure_steps,
     "log": measure_log,
     "fetch": measure_fetch,
     "queue": measure_queue,

@@ -107,15 +107,20 @@ def second_node(world: World) -> Iterator[sshd.Server | None]:
         sys.stderr.write(f"rows against OpenSSH are skipped; install: {' '.join(lacking)}\n")
         yield None
         return
-    clusters = world.folder / "home" / ".local" / "state" / "gpujob" / "clusters"
-    with sshd.serve(world.folder / "sshd", clusters / LOCAL / "id_ed25519") as server:
-        shutil.copytree(clusters / LOCAL, clusters / OPENSSH)
-        shutil.copy(server.known_hosts, clusters / OPENSSH / "known_hosts")
-        record = json.loads((clusters / LOCAL / "cluster.json").read_text())
+    ours, second = state_of(world.folder, LOCAL), state_of(world.folder, OPENSSH)
+    with sshd.serve(world.folder / "sshd", ours / "id_ed25519") as server:
+        shutil.copytree(ours, second)
+        shutil.copy(server.known_hosts, second / "known_hosts")
+        record = json.loads((ours / "cluster.json").read_text())
         record["name"] = OPENSSH
         record["nodes"][0].update(host="127.0.0.1", port=server.port)
-        (clusters / OPENSSH / "cluster.json").write_text(json.dumps(record))
+        (second / "cluster.json").write_text(json.dumps(record))
         yield server
+
+
+def state_of(folder: Path, cluster: str) -> Path:
+    """Return where the commands typed in a world keep what they know of a cluster."""
+    return folder / "home" / ".local" / "state" / "gpujob" / "clusters" / cluster
 
 
 def be_deaf() -> None:
