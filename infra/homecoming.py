@@ -89,14 +89,12 @@ def fetch_once(
     folder = make_run_folder(runs, cluster.name, number)
     with lock_folder(folder):  # against another fetch of the same job meanwhile
         before, earlier = read_hashes(folder), read_outputs(folder) if settled or pattern != "*" else ()
-        files = {output: place_for(output, folder, before) for output in outputs if output.link is None}
-        missing = {
-            output: place
-            for output, place in files.items()
-            if (before.get(output.path) if settled else hash_of(place)) != output.sha256
-        }
+        # What came while the job ran is not read again each time, only at the end.
+        asked = [output for output in outputs if not settled or before.get(output.path) != output.sha256]
+        files = {output: place_for(output, folder, before) for output in asked if output.link is None}
+        missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
         arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
-        links = {output: place_for(output, folder, before) for output in outputs if output.link is not None}
+        links = {output: place_for(output, folder, before) for output in asked if output.link is not None}
         unlinked = [output.path for output, place in links.items() if not make_link(output, place, folder)]
         if not settled:
             fetch_log(connection, job, folder, report)

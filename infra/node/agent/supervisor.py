@@ -16,7 +16,7 @@ from .dependencies import DependenciesError, prepare
 from .identities import identify, lives
 from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
 from .machine import read_driver
-from .processes import GRACE_S, adopt_orphans, descendants, reap, tell
+from .processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from .records import (
     HOME,
     folder_of,
@@ -65,6 +65,8 @@ def supervise(number: str, queued: str) -> None:
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
         hand_over(task, watching, Watch(folder, job))
+        return
+    end_descendants({})
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str]) -> Task:
@@ -91,10 +93,11 @@ def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
         release(watching)
         try:
             keep(task)
+            os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(1)
     if task.pipe:
         os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
     ended: dict[int, int] = {}
@@ -105,11 +108,18 @@ def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
         elif caught.si_signo != signal.SIGCHLD:  # meant for the keeper, sent before there was one
             tell(keeper, caught.si_signo)
         reap(ended)
+    if ended[keeper]:
+        stand_in(task, watching)
+
+
+def stand_in(task: Task, watching: int | None) -> None:
+    """See to the job's end in place of its keeper, which was killed; who asks for the job next starts another to watch it."""
     main = read_json(task.folder / "keeper.json", {}).get("main")
     if main and not read_json(task.folder / "end.json"):
         write_reserved(task.folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
-        release(watching)  # who asks for the job next starts another to watch it
+        release(watching)
         see_to_its_end(task, main[0])
+    end_descendants({})
 
 
 def release(descriptor: int | None) -> None:
