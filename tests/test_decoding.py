@@ -121,7 +121,7 @@ def test_an_honest_answer_is_understood(answering, command):
     use(ANSWERS[command][1]())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 @given(data=st.data())
 @pytest.mark.parametrize("command", ANSWERS)
 def test_a_damaged_answer_is_nonsense_or_can_be_shown(answering, command, data):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -57,9 +58,11 @@ def test_a_job_runs_in_the_folder_that_it_was_told(project):
 def test_a_stalled_job_is_shown_as_such_and_ended_on_demand(project):
     project.write("stuck.py", "import time\nprint('begun')\ntime.sleep(600)\n")
     run = project.type("run", "--hang-after", "1s", "--kill-stalled", "stuck.py")
-    assert run.code == 143, run.said
+    assert run.code in (143, 134), (
+        run.said
+    )  # by SIGTERM; aborted where no py-spy could be had, so that it writes its stacks
     assert "it stood still for 1 s" in run.err
-    assert "stuck.py:3" in run.out
+    assert re.search(r'stuck\.py(:3|", line 3)', run.out), run.out
 
 
 def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_machine_is_gone(project):
