@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 
 import pytest
 
@@ -204,6 +205,14 @@ def test_a_project_with_a_file_named_outputs_runs(node):
     number = node.submit("sh", "-c", "echo x > $GPUJOB_OUTPUTS/x", files={"outputs": b"a file"})
     assert node.wait(number)["state"] == "succeeded"
     assert [o["path"] for o in json.loads(node.ask("outputs", str(number)))["outputs"]] == ["gpujob-outputs/x"]
+
+
+def test_a_conda_environment_named_pytorch_is_what_python_means(node):
+    python = node.home / "miniforge3/envs/pytorch/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    number = node.submit("python", "-c", "import sys; print(sys.executable)")
+    assert node.wait(number)["python"] == str(python)
 
 
 def test_the_agent_packs_to_the_same_bytes_each_time():

@@ -11,16 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say:
-# https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
-IMAGE_PYTHON = "/opt/pytorch/bin/python"
+# Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say, the older ones by conda; then where
+# people's own condas do: https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
+IMAGE_PYTHONS = (
+    "/opt/pytorch/bin/python",
+    "/opt/conda/envs/pytorch/bin/python",
+    *(f"~/{conda}/envs/pytorch/bin/python" for conda in ("miniforge3", "miniconda3", "anaconda3", ".conda")),
+)
 QUERY = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
 PROOF = "import torch; a = torch.ones(64, 64, device='cuda'); assert (a @ a).sum().item() == 64 ** 3"
 
 
 def base_python() -> str:
     """Return the interpreter that `python` means for a job: the image's own if it has one, else python3."""
-    return IMAGE_PYTHON if os.access(IMAGE_PYTHON, os.X_OK) else shutil.which("python3") or sys.executable
+    own = [path for path in map(os.path.expanduser, IMAGE_PYTHONS) if os.access(path, os.X_OK)]
+    return own[0] if own else shutil.which("python3") or sys.executable
 
 
 def read_driver() -> str:
