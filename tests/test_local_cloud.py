@@ -257,6 +257,13 @@ def test_prices_have_aws_s_own_shape(shared):
     assert usd(abroad) > 1.006
 
 
+def test_the_price_of_a_disk_is_by_gib_and_month(shared):
+    (disk,) = prices_of(shared, productFamily="Storage", volumeApiName="gp3", regionCode="us-east-1")
+    (term,) = disk["terms"]["OnDemand"].values()
+    (dimension,) = term["priceDimensions"].values()
+    assert (dimension["unit"], float(dimension["pricePerUnit"]["USD"])) == ("GB-Mo", 0.08)
+
+
 def test_prices_come_in_pages_and_only_for_what_was_asked(shared):
     everything = prices_of(shared, regionCode="us-east-1", **LINUX)
     assert len(everything) == len({one["product"]["attributes"]["instanceType"] for one in everything}) > 40
@@ -320,6 +327,19 @@ def test_instance_types_honour_wildcards(shared):
     names = {one["InstanceType"] for one in shared.ec2.describe_instance_types(Filters=ask)["InstanceTypes"]}
     assert {"g5.xlarge", "p4d.24xlarge"} <= names
     assert all(name.startswith(("g5", "p4d")) for name in names)
+
+
+def test_offerings_honour_wildcards_and_pages(shared):
+    ask = {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": ["g5.x*", "p4d.*"]}]}
+    whole = shared.ec2.describe_instance_type_offerings(**ask)["InstanceTypeOfferings"]
+    assert {one["InstanceType"] for one in whole} == {"g5.xlarge", "p4d.24xlarge"}
+    assert {one["Location"][:-1] for one in whole} == {"us-east-1"}
+    pages = shared.ec2.get_paginator("describe_instance_type_offerings").paginate(
+        **ask, PaginationConfig={"PageSize": 5}
+    )
+    assert [one for page in pages for one in page["InstanceTypeOfferings"]] == whole
+    regions = shared.ec2.describe_instance_type_offerings(Filters=ask["Filters"])["InstanceTypeOfferings"]
+    assert {one["Location"] for one in regions} == {"us-east-1"}
 
 
 def test_what_belonged_to_a_terminated_instance_alone_is_gone(shared):

@@ -125,7 +125,16 @@ def test_the_environment_is_built_clean(machine, monkeypatch):
     assert seen["GPUJOB_LOCAL_HOST"] == machine.id
     assert seen["PREFIX"] == sys.prefix
     shell = {"_", "SHLVL", "PWD", "CWD", "PREFIX", "SSH_CONNECTION"}
-    known = {"HOME", "USER", "LOGNAME", "SHELL", "LANG", "PATH", "GPUJOB_LOCAL_HOST"}
+    known = {
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "PATH",
+        "GPUJOB_LOCAL_HOST",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    }
     assert set(seen) - shell == known
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -33,6 +33,99 @@ def instances() -> Iterator[Any]:
 def find_instance(region: str, instance_id: str) -> Any | None:
     """Find an instance of a region; None when there is none."""
     return next((one for one in backend(region).all_instances() if one.id == instance_id), None)
+
+
+def living(region: str) -> list[Any]:
+    """List the instances of a region that count against its quotas."""
+    return [one for one in backend(region).all_instances() if one.state in ("pending", "running")]
+
+
+def find_template(region: str, template_id: str | None, name: str | None) -> Any | None:
+    """Find a launch template of a region by its id, else by its name; None when there is none."""
+    ec2 = backend(region)
+    return ec2.launch_templates.get(template_id or ec2.launch_template_name_to_ids.get(name, ""))
+
+
+def zone_of(region: str, subnet_id: str) -> str:
+    """Return the zone that a subnet lies in; "" for an unknown subnet."""
+    return next((str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values()
+                 if subnet_id in zones), "")  # fmt: skip
+
+
+def default_subnet(region: str, zone: str) -> str:
+    """Return the default subnet of a zone; "" where there is none."""
+    found = backend(region).subnets.get(zone, {}).values()
+    return next((str(subnet.id) for subnet in found if subnet.default_for_az in (True, "true")), "")
+
+
+def vcpus_of(instance_type: str) -> int:
+    """Return the vCPUs of an instance type; 0 when moto does not know it."""
+    return int(type_info(instance_type).get("VCpuInfo", {}).get("DefaultVCpus", 0))
+
+
+def tags(region: str, resource_id: str) -> dict[str, str]:
+    """Return the tags of anything in a region by its id; none for what does not exist."""
+    return dict(backend(region).tags.get(resource_id, {}))
+
+
+def key_pair_id(region: str, name: str) -> str:
+    """Return the id of a key pair; "" where there is none of that name."""
+    pair = backend(region).key_pairs.get(name)
+    return str(pair.id) if pair else ""
+
+
+def set_state(instance: Any, name: str, code: int) -> None:
+    """Bring an instance into a state that moto's own calls do not lead to, such as pending."""
+    with LOCK:
+        instance._state.name, instance._state.code = name, code
+
+
+def end(instance: Any, code: str, message: str) -> None:
+    """Terminate an instance for a reason of the cloud's own."""
+    with LOCK:
+        if instance.state in ("pending", "running", "stopped"):
+            instance.terminate()
+            instance.state_reason.code, instance.state_reason.message = code, f"{code}: {message}"
+
+
+@contextmanager
+def hidden(region: str, ids: frozenset[str]) -> Iterator[None]:
+    """Keep instances out of moto's sight, and the lock held, so that it answers as if they did not exist yet."""
+    ec2 = backend(region)
+    with LOCK:
+        before = dict(ec2.reservations)
+        shown = {key: one for key, one in before.items() if not ids & {instance.id for instance in one.instances}}
+        ec2.reservations.clear()
+        ec2.reservations.update(shown)
+        try:
+            yield
+        finally:
+            ec2.reservations.clear()
+            ec2.reservations.update(before)
+
+
+def finish_launch(region: str, instance_id: str, interface_tags: dict[str, str]) -> None:
+    """Do what moto leaves out of a launch: tags on the network interfaces, whose groups are the instance's own."""
+    instance = find_instance(region, instance_id)
+    if instance is None:
+        return
+    with LOCK:
+        for interface in instance.nics.values():
+            instance.ec2_backend.create_tags([interface.id], interface_tags)
+            instance.security_groups = instance.security_groups or list(interface.group_set)
+
+
+def enter_fleet(region: str, fleet_id: str, ids: tuple[str, ...], template_id: str, version: int) -> None:
+    """Enter instances into a fleet's books, with the tags that AWS itself puts on them."""
+    ec2, tags = backend(region), {"aws:ec2:fleet-id": fleet_id, "aws:ec2launchtemplate:id": template_id}
+    with LOCK:
+        fleet = ec2.fleets[fleet_id]
+        for instance_id in ids:
+            instance = find_instance(region, instance_id)
+            fleet.on_demand_instances.append({"id": instance_id, "instance": instance})
+            fleet.target_capacity += 1
+            fleet.fulfilled_capacity += 1.0
+            ec2.create_tags([instance_id], tags | {"aws:ec2launchtemplate:version": str(version)})
 
 
 def public_key(instance: Any) -> str:
@@ -94,6 +187,12 @@ def zones_with(region: str, instance_type: str) -> list[str]:
     """List the zones of a region that offer an instance type."""
     offers = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
     return sorted(offer["Location"] for offer in offers if offer["InstanceType"] == instance_type)
+
+
+def offerings(region: str, kind: str) -> list[tuple[str, str]]:
+    """List the instance types of a region with the places that offer each: zones, their ids, or the region itself."""
+    offers = INSTANCE_TYPE_OFFERINGS.get(kind, {}).get(region, [])
+    return sorted((offer["InstanceType"], offer["Location"]) for offer in offers)
 
 
 def regions_with(instance_type: str) -> list[str]:

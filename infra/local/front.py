@@ -12,8 +12,10 @@ from urllib.parse import parse_qs, urlencode
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import run_wsgi_app
 
-from infra.local import cloudstate, record, request
+from infra.local import cloudstate, control, metadata, record, request
 from infra.local.answers import Answer, error, text_answer
+from infra.local.calls import Calls
+from infra.local.faults import parse
 from infra.local.gaps import Gaps
 from infra.local.request import Environ, Request
 
@@ -26,6 +28,7 @@ class Front:
     def __init__(self, access_key: str, gaps: Gaps) -> None:
         self._access_key = access_key
         self._gaps = gaps
+        self._calls = Calls(gaps.faults)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._active = 0
@@ -65,18 +68,49 @@ class Front:
             return _send(text_answer(record.proof(self._access_key, nonce)), start_response)
         if path == "/gpujob/checkip":
             return _send(text_answer(f"{environ['REMOTE_ADDR']}\n"), start_response)
+        if path.startswith(metadata.PREFIX):
+            return _send(self._gaps.metadata.answer(environ), start_response)
+        if path in (control.FAULTS, control.TRAIL):
+            return _send(self._control(path, environ), start_response)
         asked = request.read(environ)
         if asked is None or not hmac.compare_digest(asked.access_key, self._access_key):
             service = asked.service if asked else ""
             message = "AWS was not able to validate the provided access credentials"
             return _send(error(service, "AuthFailure", message, 403), start_response)
-        answer = self._gaps.answer(asked, lambda changed: self._ask_moto(environ, changed))
+        due = self._calls.count(environ, asked.action)
+        if self._calls.kill(due, "before"):
+            return _send(text_answer("the caller is dead", 503), start_response)
+        answer = self._calls.refuse(asked) or self._gaps.answer(asked, lambda changed: self._ask_moto(environ, changed))
         if answer is not None:
-            return _send(answer, start_response)
-        with cloudstate.LOCK:
-            body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
-        start_response(status, list(headers))
-        return body
+            sent = _send(answer, start_response)
+        else:
+            with cloudstate.LOCK, self._gaps.sight(asked):
+                body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
+            start_response(status, list(headers))
+            sent = list(body)
+        self._calls.kill(due, "after")
+        return sent
+
+    def _control(self, path: str, environ: Environ) -> Answer:
+        """Answer the questions that AWS has not: what goes wrong on demand, and what was asked."""
+        if not hmac.compare_digest(environ.get("HTTP_X_GPUJOB_KEY", ""), self._access_key):
+            return Answer(403, "application/json", b'"another key"')
+        faults, trail = self._gaps.faults, self._gaps.trail
+        method = environ["REQUEST_METHOD"]
+        if path == control.TRAIL:
+            if method == "DELETE":
+                trail.clear()
+            return _json(200, trail.listing())
+        if method == "DELETE":
+            faults.clear()
+            self._calls.clear()
+        elif method == "POST":
+            try:
+                for fault in [parse(str(text)) for text in json.loads(request.read_body(environ))]:
+                    faults.add(fault)
+            except ValueError as wrong:
+                return _json(400, str(wrong))
+        return _json(200, faults.listing())
 
     def _ask_moto(self, environ: Environ, asked: Request) -> Answer:
         content = json.dumps(asked.body) if asked.body else urlencode(asked.params)
@@ -85,6 +119,10 @@ class Front:
         with nullcontext() if slow else cloudstate.LOCK:
             body, status, headers = run_wsgi_app(self._moto, changed, buffered=True)
         return Answer(int(status.split()[0]), headers.get("Content-Type", "text/xml"), b"".join(body))
+
+
+def _json(status: int, content: object) -> Answer:
+    return Answer(status, "application/json", json.dumps(content).encode())
 
 
 def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import asyncssh
 
-from infra.local import reaper, shims, sshd, userdata
+from infra.local import reaper, shims, sshd, units, userdata
+from infra.local.relay import Relay
 from infra.local.shell import Shell
 
 TICK_S = 0.2
@@ -86,7 +87,7 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     home.mkdir(exist_ok=True)
     os.chdir(home)  # relative SFTP paths start here
     shims.write(folder / "bin", pipe)
-    shell = Shell(home, environment(config["instance_id"], folder))
+    shell = Shell(home, environment(config, folder))
     _write_profile(home, shell.environment["PATH"])
     power = Power(_lease(config, folder))
     for kind in (signal.SIGTERM, signal.SIGINT):
@@ -96,19 +97,31 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     commands = _open_pipe(pipe)
     loop.add_reader(commands, _read_commands, commands, power, folder)
     power.check()
+    guard, server = units.read_unit(config["user_data"]), None
     if not power.ended.is_set():
         key = _host_key(folder)
         server = await sshd.listen(shell, key, config["authorized_key"])
-        _say(event="ready", port=server.port, host_key=key.export_public_key().decode().strip())
+        port = await _listen_badly(server.port, config)
+        _say(event="ready", port=port, host_key=key.export_public_key().decode().strip())
     while not power.ended.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(power.ended.wait(), TICK_S)
         reaper.reap_adopted(shell.pids)
+        if server:
+            guard.keep(shell, server.port)
         power.check()
     return power.report
 
 
-def environment(instance_id: str, folder: Path) -> dict[str, str]:
+async def _listen_badly(port: int, config: dict[str, Any]) -> int:
+    """Put a bad line before the SSH server if there is to be one; return the port to be reached."""
+    drop = config.get("drop_bytes")
+    if not config.get("mute") and drop is None:
+        return port
+    return await Relay(port, bool(config.get("mute")), None if drop is None else int(drop)).listen()
+
+
+def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
     """Build the environment of commands from nothing, so that nothing of the cloud's own leaks in."""
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {
@@ -118,7 +131,8 @@ def environment(instance_id: str, folder: Path) -> dict[str, str]:
         "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         "LANG": "C.UTF-8",
         "PATH": path,
-        "GPUJOB_LOCAL_HOST": instance_id,
+        "GPUJOB_LOCAL_HOST": config["instance_id"],
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": config.get("metadata_url", ""),
     }
 
 
@@ -131,7 +145,13 @@ def _write_profile(home: Path, path: str) -> None:
 
 def _lease(config: dict[str, Any], folder: Path) -> float | None:
     moved = folder / LEASE
-    return float(moved.read_text()) if moved.exists() else userdata.lease_end_s(config["user_data"])
+    told, end = folder / "told", userdata.lease_end_s(config["user_data"])
+    if moved.exists() and told.exists() and told.read_text() == str(end):
+        return float(moved.read_text())  # booted again: what was agreed since holds
+    told.write_text(str(end))
+    if end is not None:
+        moved.write_text(str(int(end)))  # where gpujob-lease reads it
+    return end
 
 
 def _host_key(folder: Path) -> asyncssh.SSHKey:

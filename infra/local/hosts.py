@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.local import cloudstate, reaper, record
+from infra.local import cloudstate, metadata, reaper, record
+from infra.local.boots import Boots
 
 POLL_S = 0.1
 GRACE_S = 5.0
@@ -41,7 +42,10 @@ class _Event:
 class Hosts:
     """Keep one host for each running instance; everything happens in one thread of its own."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path, lock: int, boots: Boots) -> None:
+        self.boots = boots
+        self.url = ""
+        """Where the cloud answers."""
         self._folder = folder / record.HOSTS
         self._lock = lock
         self._hosts: dict[str, Host] = {}
@@ -101,10 +105,11 @@ class Hosts:
             return
 
     def _reconcile(self) -> None:
-        instances = list(cloudstate.instances())
+        with cloudstate.LOCK:
+            instances = list(cloudstate.instances())
         for instance in instances:
-            host = self._hosts.get(instance.id)
-            if instance.state == "running" and host is None:
+            host, ready = self._hosts.get(instance.id), self.boots.advance(instance)
+            if ready and host is None:
                 self._start(instance)
             elif instance.state != "running" and host is not None:
                 self._end(host)
@@ -120,6 +125,9 @@ class Hosts:
             "instance_id": instance.id,
             "authorized_key": cloudstate.public_key(instance),
             "user_data": str(instance.user_data or ""),
+            "metadata_url": f"{self.url}{metadata.PREFIX}{instance.id}/",
+            "mute": self.boots.faults.value("mute") is not None,
+            "drop_bytes": self.boots.faults.number("drop"),
         }
         path = folder / "host.json"
         path.touch(mode=0o600)

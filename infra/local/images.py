@@ -1,4 +1,4 @@
-"""The public parameters that name AWS's Deep Learning images, answered with an image that moto knows."""
+"""The public parameters that name AWS's Deep Learning images and Ubuntu's own, answered with an image that moto knows."""
 
 import json
 import re
@@ -10,10 +10,11 @@ from infra.local import cloudstate
 from infra.local.answers import Answer, error, json_answer
 from infra.local.request import Request
 
-_PREFIX = "/aws/service/deeplearning/ami/"
+_PREFIX = ("/aws/service/deeplearning/ami/", "/aws/service/canonical/ubuntu/")
 _KNOWN = re.compile(
     r"/aws/service/deeplearning/ami/x86_64/"
     r"(oss-nvidia-driver-gpu-pytorch-2\.([7-9]|1[0-2])|base-oss-nvidia-driver-gpu)-ubuntu-24\.04/latest/ami-id"
+    r"|/aws/service/canonical/ubuntu/server/24\.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 )
 
 

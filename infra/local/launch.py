@@ -1,66 +1,59 @@
-"""RunInstances that honours its client token: one token, one launch, however often it is asked for."""
+"""RunInstances within the account's capacity and quota, with every tag in its place, and once for each client token."""
 
 import re
-import threading
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from xml.etree import ElementTree
 
+from infra.local import cloudstate
 from infra.local.answers import EC2_NAMESPACE, Answer, error
+from infra.local.capacity import Capacity, Pool
 from infra.local.request import Request
+from infra.local.tokens import Tokens
 
-Token = tuple[str, str]
-"""Region and client token."""
+Moto = Callable[[Request], Answer]
 
 _ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
-@dataclass(frozen=True)
-class _Launch:
-    params: dict[str, str]
-    instance_ids: tuple[str, ...]
+def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capacity) -> Answer:
+    """Launch as many instances as were asked for, or none; with a token known already, tell of those launched then."""
+
+    def work() -> Answer:
+        wanted = int(request.params.get("MinCount") or 1)
+        with cloudstate.LOCK:
+            room, refusal = capacity.find_room(pool_of(request), wanted)
+            return launch(request, moto) if room >= wanted or refusal is None else error("ec2", *refusal)
+
+    return tokens.once(request, work, lambda first: _describe(instance_ids(first), request, moto))
 
 
-@dataclass(frozen=True)
-class Launches:
-    """What was launched under which token."""
-
-    _done: dict[Token, _Launch] = field(default_factory=dict)
-    _locks: dict[Token, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
-    _locks_lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def run(self, request: Request, moto: Callable[[Request], Answer]) -> Answer | None:
-        """Launch, or tell of the instances that this token launched before; None without a token."""
-        name = request.params.get("ClientToken", "")
-        if not name:
-            return None
-        token = (request.region, name)
-        with self._locks_lock:
-            lock = self._locks[token]
-        with lock:
-            done = self._done.get(token)
-            if done is None:
-                return self._first(token, request, moto)
-        if done.params != request.params:
-            message = (
-                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
-            )
-            return error("ec2", "IdempotentParameterMismatch", message)
-        return _again(done, request, moto)
-
-    def _first(self, token: Token, request: Request, moto: Callable[[Request], Answer]) -> Answer:
+def launch(request: Request, moto: Moto) -> Answer:
+    """Launch, whatever room there is."""
+    with cloudstate.LOCK:
         answer = moto(request)
-        ids = tuple(found.decode() for found in _ID.findall(answer.body))
-        if answer.status == 200 and ids:
-            self._done[token] = _Launch(request.params, ids)
-        return answer
+        for instance_id in instance_ids(answer):
+            cloudstate.finish_launch(request.region, instance_id, request.tags_for("network-interface"))
+    return answer
 
 
-def _again(launch: _Launch, request: Request, moto: Callable[[Request], Answer]) -> Answer:
+def pool_of(request: Request) -> Pool:
+    """Return where a RunInstances request draws from; without a zone AWS finds one, and so the zone is empty."""
+    subnet = request.params.get("NetworkInterface.1.SubnetId") or request.params.get("SubnetId", "")
+    zone = cloudstate.zone_of(request.region, subnet) or request.params.get("Placement.AvailabilityZone", "")
+    spot = request.params.get("InstanceMarketOptions.MarketType") == "spot"
+    return Pool(request.region, request.params.get("InstanceType", "m1.small"), zone, spot)
+
+
+def instance_ids(answer: Answer) -> tuple[str, ...]:
+    """Return the ids of the instances that an answer to RunInstances tells of."""
+    return tuple(found.decode() for found in _ID.findall(answer.body))
+
+
+def _describe(ids: tuple[str, ...], request: Request, moto: Moto) -> Answer:
     """Turn what DescribeInstances says of the launched instances into RunInstances' answer."""
-    ids = {f"InstanceId.{n}": one for n, one in enumerate(launch.instance_ids, 1)}
-    params = {"Action": "DescribeInstances", "Version": request.params.get("Version", "2016-11-15"), **ids}
+    numbered = {f"InstanceId.{n}": one for n, one in enumerate(ids, 1)}
+    params = {"Action": "DescribeInstances", "Version": request.params.get("Version", "2016-11-15"), **numbered}
     answer = moto(replace(request, action="DescribeInstances", params=params))
     if answer.status != 200:
         return answer

@@ -43,6 +43,9 @@ REGION_FACTORS = {
 }  # fmt: skip
 OTHER_REGIONS_FACTOR = 1.25
 
+GP3_GIB_MONTH_USD = 0.08
+"""Of us-east-1."""
+
 PAGE = 100
 FORMAT = "aws_v1"
 
@@ -63,15 +66,32 @@ def spot_usd(instance_type: str, zone: str) -> float | None:
 
 
 def get_products(request: Request) -> Answer:
-    """Answer Pricing's GetProducts for Linux on shared machines."""
+    """Answer Pricing's GetProducts for Linux on shared machines, and for gp3 disks."""
     wanted = {one["Field"]: one["Value"] for one in request.body.get("Filters", [])}
-    offered = wanted.get("instanceType")
-    types = [offered] if offered else sorted(ON_DEMAND_USD)
-    products = [product for name in types for product in _products(name, wanted)]
+    if wanted.get("productFamily") == "Storage":
+        products = _disks(wanted)
+    else:
+        types = [wanted["instanceType"]] if "instanceType" in wanted else sorted(ON_DEMAND_USD)
+        products = [product for name in types for product in _products(name, wanted)]
     start = int(request.body.get("NextToken") or 0)
     end = start + min(int(request.body.get("MaxResults") or PAGE), PAGE)
     page = {"FormatVersion": FORMAT, "PriceList": [json.dumps(product) for product in products[start:end]]}
     return json_answer(page | ({"NextToken": str(end)} if end < len(products) else {}))
+
+
+def _disks(wanted: dict[str, str]) -> list[dict[str, Any]]:
+    region = wanted.get("regionCode", "us-east-1")
+    attributes = {
+        "volumeApiName": "gp3",
+        "regionCode": region,
+        "servicecode": "AmazonEC2",
+        "storageMedia": "SSD-backed",
+    }
+    if any(attributes.get(name, value) != value for name, value in wanted.items()):
+        return []
+    price = round(GP3_GIB_MONTH_USD * REGION_FACTORS.get(region, OTHER_REGIONS_FACTOR), 4)
+    words = f"${price} per GB-month of General Purpose (gp3) provisioned storage"
+    return [_entry("Storage", attributes, f"gp3 {region}", price, "GB-Mo", words)]
 
 
 def _products(instance_type: str, wanted: dict[str, str]) -> list[dict[str, Any]]:
@@ -114,15 +134,21 @@ def _attributes(instance_type: str, region: str) -> dict[str, str]:
 
 def _product(attributes: dict[str, str]) -> dict[str, Any]:
     name, region = attributes["instanceType"], attributes["regionCode"]
-    price = on_demand_usd(name, region)
-    sku = hashlib.sha256(f"{name} {region}".encode()).hexdigest()[:16].upper()
+    price = on_demand_usd(name, region) or 0.0
+    words = f"${price} per On Demand Linux {name} Instance Hour"
+    return _entry("Compute Instance", attributes, f"{name} {region}", price, "Hrs", words)
+
+
+def _entry(family: str, attributes: dict[str, str], name: str, price: float, unit: str, words: str) -> dict[str, Any]:
+    """Return an entry of the price list with one on-demand price."""
+    sku = hashlib.sha256(name.encode()).hexdigest()[:16].upper()
     offer, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"
     dimension = {
         "rateCode": rate,
-        "unit": "Hrs",
+        "unit": unit,
         "beginRange": "0",
         "endRange": "Inf",
-        "description": f"${price} per On Demand Linux {name} Instance Hour",
+        "description": words,
         "appliesTo": [],
         "pricePerUnit": {"USD": f"{price:.10f}"},
     }
@@ -134,7 +160,7 @@ def _product(attributes: dict[str, str]) -> dict[str, Any]:
         "priceDimensions": {rate: dimension},
     }
     return {
-        "product": {"productFamily": "Compute Instance", "sku": sku, "attributes": attributes},
+        "product": {"productFamily": family, "sku": sku, "attributes": attributes},
         "serviceCode": "AmazonEC2",
         "terms": {"OnDemand": {offer: term}},
         "version": "20250101000000",

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,6 +34,35 @@ class Request:
         """Map the name of each EC2 filter to its values."""
         numbers = [name.split(".")[1] for name in self.params if re.fullmatch(r"Filter\.\d+\.Name", name)]
         return {self.params[f"Filter.{n}.Name"]: self.values(f"Filter.{n}.Value") for n in numbers}
+
+    def without(self, name: str) -> "Request":
+        """Return the same request without a parameter."""
+        return replace(self, params={one: value for one, value in self.params.items() if one != name})
+
+    def tags_for(self, kind: str) -> dict[str, str]:
+        """Map the names of the tags that a request puts on what it creates of a kind, such as `volume`, to their values."""
+        return {
+            tag["Key"]: tag.get("Value", "")
+            for one in items(self.tree().get("TagSpecification"))
+            if one.get("ResourceType") == kind
+            for tag in items(one.get("Tag"))
+        }
+
+    def tree(self) -> dict[str, Any]:
+        """Return the parameters with `A.1.B` as a B in a 1 in an A."""
+        root: dict[str, Any] = {}
+        for name, value in self.params.items():
+            *above, last = name.split(".")
+            node = root
+            for part in above:
+                node = node.setdefault(part, {})
+            node[last] = value
+        return root
+
+
+def items(node: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return what is numbered in a part of a request's tree, in order."""
+    return [value for _, value in sorted((node or {}).items(), key=lambda item: int(item[0]))]
 
 
 def read(environ: Environ) -> Request | None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from infra.local import cloudstate, reaper, record
+from infra.local.boots import Boots
+from infra.local.faults import Faults
 from infra.local.front import Front
 from infra.local.gaps import Gaps
 from infra.local.hosts import Hosts
@@ -40,9 +42,10 @@ def main(folder: Path) -> None:
     stopping = threading.Event()
     for kind in (signal.SIGTERM, signal.SIGINT):
         signal.signal(kind, lambda *_: stopping.set())
-    hosts = Hosts(folder, lock)
+    faults = Faults()
+    hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
-    front = Front(access_key, Gaps(hosts))
+    front = Front(access_key, Gaps(hosts, faults))
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=_Quiet)
     try:
         _serve(folder, access_key, server, hosts, front, stopping)
@@ -55,9 +58,9 @@ def main(folder: Path) -> None:
 def _serve(
     folder: Path, access_key: str, server: BaseWSGIServer, hosts: Hosts, front: Front, stopping: threading.Event
 ) -> None:
+    url = hosts.url = f"http://127.0.0.1:{server.server_port}"
     hosts.open()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_S}, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
     record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
     threading.Thread(target=cloudstate.backend, args=("us-east-1",), daemon=True).start()
     while not stopping.wait(POLL_S) and not hosts.failed:

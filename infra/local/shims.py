@@ -69,6 +69,7 @@ esac
 """
 
 LEASE = """
+[ $# -eq 0 ] && exec cat "$BIN/../lease"
 until=$(date -u -d "${1% UTC} UTC" +%s) || exit 1
 echo "lease $until" > "$PIPE"
 """

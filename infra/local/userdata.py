@@ -6,7 +6,7 @@ import gzip
 import re
 from datetime import UTC, datetime
 
-_LEASE = re.compile(r"OnCalendar=(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+_LEASE = re.compile(r"(?:OnCalendar=|--boot\W+)(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 
 
 def lease_end_s(user_data: str) -> float | None:

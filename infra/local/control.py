@@ -1,0 +1,56 @@
+"""The local cloud's own questions, which AWS has not: its faults, and the calls that were made."""
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from infra.errors import CloudError, UsageError
+from infra.local.record import LocalCloud
+
+FAULTS = "/gpujob/faults"
+TRAIL = "/gpujob/trail"
+KEY = "X-Gpujob-Key"
+TIMEOUT_S = 60.0
+
+
+def list_faults(cloud: LocalCloud) -> list[str]:
+    """List the faults that hold."""
+    return list(_ask(cloud, "GET", FAULTS))
+
+
+def add_faults(cloud: LocalCloud, *faults: str) -> list[str]:
+    """Let faults hold, and list all that do; raises UsageError for what is none."""
+    return list(_ask(cloud, "POST", FAULTS, list(faults)))
+
+
+def clear_faults(cloud: LocalCloud) -> None:
+    """Let no fault hold."""
+    _ask(cloud, "DELETE", FAULTS)
+
+
+def read_trail(cloud: LocalCloud) -> list[dict[str, Any]]:
+    """List the calls that were made, with the permissions that each needed."""
+    return list(_ask(cloud, "GET", TRAIL))
+
+
+def clear_trail(cloud: LocalCloud) -> None:
+    """Forget the calls that were made."""
+    _ask(cloud, "DELETE", TRAIL)
+
+
+def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> Any:
+    # http.client, because urllib and requests would ask a proxy from the environment.
+    address = urlsplit(cloud.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
+    try:
+        connection.request(method, path, json.dumps(content), {KEY: cloud.access_key})
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CloudError(f"the local cloud does not answer: {error}", "gpujob local stop") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise UsageError(str(body), "gpujob local faults lists what there is")
+    return body

@@ -1,0 +1,83 @@
+"""What a test sees of the local cloud beside the command: its own questions to EC2, and what bears our tag."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from infra.ec2.instances import CLUSTER_TAG
+from infra.local import process, userdata
+from infra.local.process import LocalCloud
+from tests.conftest import Laptop
+from tests.local_cloud_fixtures import client
+
+OURS = [{"Name": "tag-key", "Values": [CLUSTER_TAG]}]
+LISTINGS = {
+    "instances": ("describe_instances", "Reservations"),
+    "volumes": ("describe_volumes", "Volumes"),
+    "interfaces": ("describe_network_interfaces", "NetworkInterfaces"),
+    "groups": ("describe_security_groups", "SecurityGroups"),
+    "templates": ("describe_launch_templates", "LaunchTemplates"),
+    "keys": ("describe_key_pairs", "KeyPairs"),
+}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One region of a laptop's local cloud."""
+
+    cloud: LocalCloud
+    region: str = "us-east-1"
+
+    @property
+    def ec2(self) -> Any:
+        """A client of EC2 that knows nothing of the command's own."""
+        return client(self.cloud, "ec2", self.region)
+
+    def listing(self, kind: str, filters: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """List everything of a kind, of anybody unless a filter says otherwise."""
+        call, key = LISTINGS[kind]
+        words = {"Filters": filters} if filters else {}
+        client = self.ec2
+        if not client.can_paginate(call):
+            return list(getattr(client, call)(**words)[key])
+        return [one for page in client.get_paginator(call).paginate(**words) for one in page[key]]
+
+    def living(self) -> list[dict[str, Any]]:
+        """List our instances that may cost money."""
+        found = [one for entry in self.listing("instances", OURS) for one in entry["Instances"]]
+        return [one for one in found if one["State"]["Name"] not in ("terminated", "shutting-down")]
+
+    def remains(self) -> list[str]:
+        """Name everything that bears our tag; a terminated instance is nothing."""
+        others = [kind for kind in LISTINGS if kind != "instances"]
+        found = [f"{kind}: {one}" for kind in others for one in self.listing(kind, OURS)]
+        return [one["InstanceId"] for one in self.living()] + found
+
+    def lease_end_s(self, instance_id: str) -> float | None:
+        """Return when the timer in an instance's user data powers it off."""
+        ask = {"InstanceId": instance_id, "Attribute": "userData"}
+        data = self.ec2.describe_instance_attribute(**ask)["UserData"].get("Value", "")
+        return userdata.lease_end_s(base64.b64decode(data).decode())
+
+    def everything(self) -> dict[str, Any]:
+        """Return all that anybody has, by kind and id, as EC2 describes it."""
+        ids = {"volumes": "VolumeId", "interfaces": "NetworkInterfaceId", "groups": "GroupId", "templates": "LaunchTemplateId",
+               "keys": "KeyPairId"}  # fmt: skip
+        found = {one["InstanceId"]: one for entry in self.listing("instances") for one in entry["Instances"]}
+        for kind, key in ids.items():
+            found |= {one[key]: one for one in self.listing(kind)}
+        return found
+
+
+def watch(laptop: Laptop, region: str = "us-east-1") -> Watch:
+    """Return what watches a laptop's local cloud, which must run."""
+    cloud = process.find(laptop.home / ".local/state/gpujob/local")
+    assert cloud is not None, "the local cloud does not run"
+    return Watch(cloud, region)
+
+
+def keep_alive(watch: Watch) -> None:
+    """Put one instance of somebody else into the cloud, stopped, so that it does not end with our last."""
+    image = watch.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    made = watch.ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
+    watch.ec2.stop_instances(InstanceIds=[made["InstanceId"]])
