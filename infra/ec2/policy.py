@@ -1,0 +1,99 @@
+"""The least that IAM must allow: look at what there is, create what bears our tag, change and delete what bears it already.
+
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+"""
+
+from typing import Any
+
+# As in infra/ec2/instances.py, which loads boto3, and this does not.
+CLUSTER_TAG = "gpujob:cluster"
+
+Statement = dict[str, Any]
+
+# None of these can be limited to some resources.
+LOOK = (
+    "ec2:DescribeImages",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeInstances",
+    "ec2:DescribeKeyPairs",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRegions",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSpotPriceHistory",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVolumes",
+    "ec2:DescribeVpcs",
+    "pricing:GetProducts",
+    "servicequotas:GetServiceQuota",
+    "sts:DecodeAuthorizationMessage",
+    "sts:GetCallerIdentity",
+)
+LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")
+CREATE = ("ec2:CreateLaunchTemplate", "ec2:CreateSecurityGroup", "ec2:ImportKeyPair")
+CHANGE = (
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:CreateTags",
+    "ec2:DeleteKeyPair",
+    "ec2:DeleteLaunchTemplate",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteSecurityGroup",
+    "ec2:DeleteVolume",
+    "ec2:GetConsoleOutput",
+    "ec2:ModifyInstanceAttribute",
+    "ec2:RevokeSecurityGroupIngress",
+    "ec2:StartInstances",
+    "ec2:StopInstances",
+    "ec2:TerminateInstances",
+)
+# The roles that EC2 makes once for each account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
+
+REQUEST = {"StringLike": {f"aws:RequestTag/{CLUSTER_TAG}": "?*"}}
+RESOURCE = {"StringLike": {f"aws:ResourceTag/{CLUSTER_TAG}": "?*"}}
+
+
+def make_policy() -> dict[str, Any]:
+    """Return the policy as IAM takes it."""
+    created = ("instance", "network-interface", "spot-instances-request", "volume")
+    ours = ("key-pair", "launch-template", "security-group")
+    creating = [action.partition(":")[2] for action in (*LAUNCH, *CREATE)]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            allow("Look", LOOK, "*"),
+            allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
+            allow("LaunchFromWhatIsThere", LAUNCH, ["arn:aws:ec2:*::image/*", *arns("subnet")]),
+            allow("LaunchWithOurs", LAUNCH, arns(*ours), RESOURCE),
+            allow("LaunchWhatBearsOurTag", LAUNCH, arns("fleet", *created), REQUEST),
+            allow("CreateWhatBearsOurTag", CREATE, arns(*ours), REQUEST),
+            allow("CreateGroupsInAnyNetwork", ("ec2:CreateSecurityGroup",), arns("vpc")),
+            allow(
+                "TagWhatIsBeingCreated",
+                ("ec2:CreateTags",),
+                arns("fleet", *created, *ours),
+                {"StringEquals": {"ec2:CreateAction": sorted(creating)}},
+            ),
+            allow("ChangeWhatBearsOurTag", CHANGE, arns("instance", "network-interface", "volume", *ours), RESOURCE),
+            allow(
+                "LetEc2MakeItsOwnRoles",
+                ("iam:CreateServiceLinkedRole",),
+                "arn:aws:iam::*:role/aws-service-role/*",
+                {"StringEquals": {"iam:AWSServiceName": list(SERVICE_ROLES)}},
+            ),
+        ],
+    }
+
+
+def allow(
+    sid: str, actions: tuple[str, ...], resource: str | list[str], condition: dict[str, Any] | None = None
+) -> Statement:
+    """Return one statement."""
+    statement = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}
+    return statement | ({"Condition": condition} if condition else {})
+
+
+def arns(*kinds: str) -> list[str]:
+    """Return the names of everything of these kinds, in any region, of the account that the policy is attached in."""
+    return [f"arn:aws:ec2:*:*:{kind}/*" for kind in kinds]
