@@ -1,12 +1,27 @@
-"""The account and the local cloud: check, local."""
+"""The account: check, policy, cost, sweep."""
 
+import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import show
-from cli.options import dry_run_option, json_option, region_option
+from cli.options import (
+    confirm,
+    dry_run_option,
+    here,
+    hidden_dry_run_option,
+    json_option,
+    option,
+    region_option,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    from infra.costs import Cost
+    from infra.strays import Stray
 
 
 @click.command()
@@ -15,36 +30,106 @@ from cli.options import dry_run_option, json_option, region_option
 @json_option
 def check(dry_run: bool, region: str | None, as_json: bool) -> None:
     """Check credentials, region, quotas and images; each line that fails says how to mend it."""
-    from cli.clusters import open_account
+    from cli.up import open_account
     from infra.checks import run_checks
 
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        found = list(run_checks(lambda: open_account(dry_run, region)))
+        found = list(run_checks(lambda: open_account(dry_run, (region,) if region else ())))
     rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
     sys.exit(0 if all(c.ok for c in found) else 1)
 
 
-@click.group()
-def local() -> None:
-    """Look at or end the local cloud that --dry-run uses."""
+@click.command()
+def policy() -> None:
+    """Print the least that IAM must allow, as a policy to attach.
+
+    \b
+    gpujob policy > gpujob.json
+    aws iam create-policy --policy-name gpujob --policy-document file://gpujob.json
+    """  # noqa: D301  click reads the backspace
+    from infra.ec2.policy import make_policy
+
+    click.echo(json.dumps(make_policy(), indent=2))
 
 
-@local.command()
-def stop() -> None:
-    """End the local cloud with all its machines and every process on them."""
-    from infra import clouds
-
-    show.say("the local cloud has stopped" if clouds.stop_local() else "nothing to do: the local cloud does not run")
-
-
-@local.command()
+@click.command()
+@hidden_dry_run_option
+@region_option
+@option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
-def status(as_json: bool) -> None:
-    """Tell whether the local cloud runs, and where its AWS endpoint is."""
-    from infra import clouds
+def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
+    """Add up what clusters cost, by day and cluster: those that live by their tags, those given back from here by their notes.
 
-    account = clouds.find_local()
-    row = {"state": "running" if account else "stopped", "endpoint": (account and account.endpoint_url) or ""}
-    show.listing([row], as_json, row)
+    The part in which jobs ran is added up from the receipts in this project's runs.
+    """
+    from infra import clusters, costs
+    from infra.project import find_root
+    from infra.rules import RUNS
+
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
+    rows = costs.add_up(found, find_root(here()) / RUNS)
+    empty = "nothing was spent, as far as this laptop and the tags know"
+    show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
+    if rows and not as_json:
+        spent = sum(row.usd for row in rows if row.cloud == "aws")
+        rehearsed = sum(row.usd for row in rows if row.cloud == "local")
+        show.say(
+            f"{show.usd(spent)} on AWS" + (f"; rehearsals would have cost {show.usd(rehearsed)}" if rehearsed else "")
+        )
+
+
+def cost_row(row: "Cost") -> dict[str, str]:
+    """Return what a cluster cost on a day as a row of a listing."""
+    return {
+        "day": row.day,
+        "cluster": row.cluster,
+        "where": "local cloud" if row.cloud == "local" else "AWS",
+        "hours": f"{row.hours:.2f}",
+        "USD": f"{row.usd:.2f}",
+        "of it in jobs": f"{row.jobs_usd:.2f}",
+    }
+
+
+@click.command()
+@dry_run_option
+@region_option
+@option("--everyone", is_flag=True, help="What other people of the account left behind, too.")
+@json_option
+@yes_option
+def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes: bool) -> None:
+    """Find what interrupted lives left behind in any region, and remove it after a question."""
+    from infra import strays
+    from infra.clouds import open_all
+
+    with show.progress() as report:
+        report("asking every region" if region is None else f"asking {region}")
+        accounts = open_all(dry_run, set(), region, everywhere=region is None)
+        found = strays.find_strays(accounts, everyone=everyone)
+    show.listing(
+        [stray_row(stray) for stray in found],
+        as_json,
+        empty=f"nothing to do: no stray in {show.plural(len(accounts), 'region')}",
+    )
+    if not found or as_json:
+        return
+    total = sum(stray.month_usd for stray in found)
+    local = all(stray.account.cloud == "local" for stray in found)
+    confirm(f"Remove all of it? It costs {show.usd(total)} a month.", yes or local)
+    with show.progress() as report:
+        for stray in found:
+            strays.remove(stray, report)
+    show.say(f"{show.plural(len(found), 'stray')} removed: {show.usd(total)} a month less")
+
+
+def stray_row(stray: "Stray") -> dict[str, str]:
+    """Return a stray as a row of a listing."""
+    return {
+        "where": f"local {stray.account.region}" if stray.account.cloud == "local" else stray.account.region,
+        "cluster": stray.cluster,
+        "rented by": stray.owner.rpartition("/")[2],
+        "what": ", ".join(stray.what),
+        "why": stray.why,
+        "USD a month": f"{stray.month_usd:.2f}",
+    }

@@ -1,4 +1,4 @@
-"""Machines: up, ls, ssh, down."""
+"""Machines that are rented: ls, down."""
 
 import time
 from typing import TYPE_CHECKING
@@ -7,113 +7,31 @@ import click
 
 from cli import show
 from cli.options import (
-    SplitCommand,
     cluster_argument,
     confirm,
-    dry_run_option,
-    find_cluster,
     here,
     hidden_dry_run_option,
     json_option,
     option,
-    parse_gpu,
-    parse_hours,
     region_option,
     yes_option,
 )
 from infra.errors import UsageError
-from infra.model import Gpu
 
 if TYPE_CHECKING:
-    from infra.clusters import Plan
-    from infra.ec2.account import Account
     from infra.model import Cluster
-
-
-@click.command()
-@cluster_argument
-@dry_run_option
-@option(
-    "--gpu",
-    type=parse_gpu,
-    default="T4",
-    show_default=True,
-    metavar="NAME[:COUNT]",
-    help="GPU by AWS's name, and how many.",
-)
-@option("--instance-type", metavar="TYPE", help="Rent exactly this type of machine instead.")
-@region_option
-@option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS",
-        help="The lease: the machine powers itself off and is terminated after this long.")  # fmt: skip
-@yes_option
-def up(
-    name: str | None,
-    dry_run: bool,
-    gpu: Gpu,
-    instance_type: str | None,
-    region: str | None,
-    max_hours: float,
-    yes: bool,
-) -> None:
-    """Rent a machine and wait until a job can run on it.
-
-    NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this laptop.
-    """
-    from infra import clusters, names
-    from infra.project import find_root
-
-    name = names.name_for(find_root(here())) if name is None else name
-    with show.progress() as report:
-        report("asking the local cloud" if dry_run else "asking AWS")
-        account = open_account(dry_run, region)
-        plan = clusters.plan(account, name, gpu, instance_type, max_hours)
-    show_plan(account, plan)
-    confirm(f"Rent it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
-    started = time.monotonic()
-    with show.progress() as report:
-        cluster = clusters.create(account, plan, report)
-    show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: gpujob run train.py")
-
-
-def open_account(dry_run: bool, region: str | None) -> "Account":
-    """Return the account to rent from."""
-    from infra import clouds
-    from infra.ec2.account import open_aws
-
-    return clouds.start_local(region) if dry_run else open_aws(region)
-
-
-def show_plan(account: "Account", plan: "Plan") -> None:
-    """Show what is about to be rented, before anything is spent."""
-    offer = plan.offer
-    gpu = f"{offer.gpu.count} x {offer.gpu.name} ({offer.gpu_memory_gib:.0f} GiB), " if offer.gpu else ""
-    quota = (
-        "" if plan.quota_vcpus is None else f"{offer.vcpus} of the {plan.quota_vcpus} vCPUs that the account may run"
-    )
-    if account.cloud == "local":
-        show.say("a rehearsal on the local cloud: nothing is billed, the prices are examples")
-    show.facts(
-        {
-            "cluster": plan.name,
-            "machine": f"{offer.instance_type}: {gpu}{offer.vcpus} vCPUs, {offer.memory_gib:.0f} GiB",
-            "price": f"{offer.price_usd:.3f} USD an hour, {offer.market}, {account.region}",
-            "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
-            "at most": f"{show.usd(plan.lease.most_usd)}, disk and address included",
-            "quota": quota or "none known for this family",
-            "image": plan.image.name,
-        }
-    )
 
 
 @click.command()
 @hidden_dry_run_option
 @region_option
+@option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
-def ls(dry_run: bool, region: str | None, as_json: bool) -> None:
+def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
     """List clusters, what they cost, and when they end."""
     from infra import clusters
 
-    found = clusters.list_clusters(dry_run, region)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
     show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
     note_unasked(dry_run, region)
@@ -121,30 +39,23 @@ def ls(dry_run: bool, region: str | None, as_json: bool) -> None:
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
     """Return a cluster as a row of a listing."""
-    gone = cluster.node.state == "gone"
-    lasted = time.time() - cluster.launched_at
+    from infra.ec2.lease import hourly_usd, spent_usd
+
+    node, now = cluster.node, time.time()
+    gone, on = node.state == "gone", node.state in ("pending", "running")
     return {
         "name": cluster.name,
-        "state": cluster.node.state,
-        "machine": cluster.node.instance_type,
+        "state": node.state,
+        "machine": node.instance_type if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} x {node.instance_type}",
         "gpu": cluster.gpu,
-        "where": "local cloud" if cluster.cloud == "local" else cluster.region,
-        "up": "" if gone else show.duration(lasted),
-        "USD/h": f"{cluster.price_usd:.3f}",
-        "USD so far": "" if gone else f"{lasted / 3600 * cluster.price_usd:.2f}",
+        "market": node.market,
+        "where": f"local {cluster.region}" if cluster.cloud == "local" else cluster.region,
+        "up": show.duration(now - cluster.launched_at) if on else "",
+        "USD/h": f"{hourly_usd(cluster):.3f}",
+        "USD so far": "" if gone else f"{spent_usd(cluster, now):.2f}",
         "rented by": cluster.owner.rpartition("/")[2],
-        "lease left": "" if gone else show.duration(max(cluster.lease_until - time.time(), 0)),
+        "lease left": show.duration(max(cluster.lease_until - now, 0)) if on else "",
     }
-
-
-@click.command(cls=SplitCommand)
-@cluster_argument
-@click.pass_context
-def ssh(context: click.Context, name: str | None) -> None:
-    """Log in to a cluster's machine, or run a command there: gpujob ssh NAME -- nvidia-smi."""
-    from infra.ssh.login import log_in
-
-    log_in(find_cluster(name), context.meta["words"] or ())
 
 
 @click.command()

@@ -37,7 +37,13 @@ def read_table(group: click.Group, name: str, table: Any) -> dict[str, Any]:
     unknown = next((key for key in table if f"--{key}" not in parameters), None)
     if unknown is not None:
         raise UsageError(f"{FILE}: gpujob {name} has no option --{unknown}", f"gpujob {name} --help")
-    return {str(parameters[f"--{key}"].name): as_typed(value) for key, value in table.items()}
+    return {str(parameters[f"--{key}"].name): chosen(parameters[f"--{key}"], value) for key, value in table.items()}
+
+
+def chosen(parameter: click.Parameter, value: Any) -> Any:
+    """Return a parameter's value; `spot = true` means what --spot stands for, where several such words share a parameter."""
+    flag = getattr(parameter, "flag_value", None)
+    return flag if value is True and isinstance(flag, str) else as_typed(value)
 
 
 def as_typed(value: Any) -> Any:

@@ -7,13 +7,18 @@ import sys
 
 import click
 
-from cli.account import check, local
-from cli.clusters import down, ls, ssh, up
+from cli.account import check, cost, policy, sweep
+from cli.clusters import down, ls
 from cli.defaults import read_defaults
+from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
+from cli.local import local
+from cli.logins import ssh, ssh_config, tunnel
+from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
 from cli.top import top
+from cli.up import offers, up
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
@@ -57,7 +62,10 @@ def gpujob(context: click.Context) -> None:
     context.default_map = read_defaults(gpujob)
 
 
-for command in (up, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, down, check, local):
+for command in (
+    init, offers, up, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, tunnel, ssh_config, extend, stop, start,
+    down, cost, sweep, check, policy, local,
+):  # fmt: skip
     gpujob.add_command(command)
 
 

@@ -32,6 +32,13 @@ def option(*names: str, **settings: Any) -> Decorator:
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
 region_option = option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+regions_option = option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="AWS region; repeat to try several in turn; else as boto3 finds it.",
+)
 cluster_argument = click.argument("name", required=False, envvar="GPUJOB_CLUSTER")
 cluster_option = option(
     "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
@@ -51,6 +58,12 @@ def parse_gpu(value: str) -> Gpu:
     return Gpu(name, int(count or 1))
 
 
+def parse_any_gpu(value: str) -> Gpu:
+    """Return the GPU that NAME or NAME:COUNT asks for; without a count, 0 for however many."""
+    found = parse_gpu(value)
+    return found if ":" in value else Gpu(found.name, 0)
+
+
 def parse_hours(value: str) -> float:
     """Return a number of hours above 0 and at most 30 days."""
     try:
@@ -60,6 +73,27 @@ def parse_hours(value: str) -> float:
     if not 0 < hours <= 720:
         raise click.BadParameter(f"'{value}' is no number of hours above 0 and up to 720")
     return hours
+
+
+def parse_positive(value: str, what: str) -> float:
+    """Return a number above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise click.BadParameter(f"'{value}' is no {what}")
+    return number
+
+
+def parse_usd(value: str) -> float:
+    """Return an amount of money above 0."""
+    return parse_positive(value, "amount of USD above 0")
+
+
+def parse_memory(value: str) -> float:
+    """Return a size in GiB above 0; 24, 24G and 24GiB are the same."""
+    return parse_positive(re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "size in GiB above 0")
 
 
 def parse_duration(value: str) -> float:

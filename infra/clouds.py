@@ -1,6 +1,6 @@
 """Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
 
-from infra.ec2.account import Account, default_region, has_credentials, open_aws, open_local
+from infra.ec2.account import Account, default_region, has_credentials, list_regions, open_aws, open_local
 from infra.errors import CloudError
 from infra.model import CloudName
 from infra.state import local_cloud_folder
@@ -41,17 +41,28 @@ def open_cloud(cloud: CloudName, region: str | None) -> Account:
     return account
 
 
-def open_all(dry_run: bool, regions: set[tuple[CloudName, str]], region: str | None = None) -> list[Account]:
+def open_all(
+    dry_run: bool, regions: set[tuple[CloudName, str]], region: str | None = None, *, everywhere: bool = False
+) -> list[Account]:
     """Return every account in which clusters may be, each region of AWS and of the local cloud on its own.
 
-    That is `region`, else the one that boto3 finds, and those in `regions`. With `dry_run` the local cloud alone.
+    That is `region`, else the one that boto3 finds, and those in `regions`; with `everywhere` every region that is switched on
+    for the account. With `dry_run` the local cloud alone.
     """
     if region:
         regions = regions | {("local", region)}
     places = {("local", "us-east-1"), *regions}
-    accounts = [find_local(place) for cloud, place in sorted(places) if cloud == "local"]
+    local = find_local()
+    accounts = spread(local, {place for cloud, place in places if cloud == "local"}, everywhere) if local else []
     aws = {place for cloud, place in regions if cloud == "aws"}
-    if not dry_run and (has_credentials() or aws):
-        own = region or default_region()
-        accounts += [open_aws(place) for place in sorted(aws | ({own} if own else set()))]
-    return [account for account in accounts if account]
+    own = region or default_region()
+    if not dry_run and (has_credentials() or aws) and (aws or own or everywhere):
+        first = open_aws(own or min(aws, default="us-east-1"))
+        accounts += spread(first, aws | {first.region}, everywhere)
+    return accounts
+
+
+def spread(account: Account, regions: set[str], everywhere: bool) -> list[Account]:
+    """Return the account in these regions, or in all that are switched on for it."""
+    names = regions | set(list_regions(account)) if everywhere else regions
+    return [account.in_region(name) for name in sorted(names)]

@@ -6,7 +6,10 @@ GpujobError               one line of what happened, one of what to type next; e
 │   ├── CredentialsError  no credentials, or AWS does not accept them
 │   ├── PermissionsError  the credentials may not do this
 │   ├── QuotaError        the account's quota is too small
-│   └── CapacityError     no machine of this kind is free
+│   ├── CapacityError     no machine of this kind is free
+│   ├── ThrottledError    too many calls; AWS asks to slow down
+│   ├── ParameterError    AWS does not take what was asked for
+│   └── SubscriptionError something must be accepted or switched on in the account first
 ├── NotFoundError         no cluster, job or file of this name
 ├── NodeError             the node could not be reached, or answered nonsense
 │   └── HostKeyError      the node showed another host key than the one pinned
@@ -41,7 +44,9 @@ class CredentialsError(CloudError):
 
 
 class PermissionsError(CloudError):
-    """The credentials may not do this."""
+    """The credentials may not do this; `encoded` is AWS's own explanation, if it gave one, which STS can decode."""
+
+    encoded = ""
 
 
 class QuotaError(CloudError):
@@ -50,6 +55,18 @@ class QuotaError(CloudError):
 
 class CapacityError(CloudError):
     """No machine of this kind is free."""
+
+
+class ThrottledError(CloudError):
+    """Too many calls; AWS asks to slow down."""
+
+
+class ParameterError(CloudError):
+    """AWS does not take what was asked for."""
+
+
+class SubscriptionError(CloudError):
+    """Something must be accepted or switched on in the account first."""
 
 
 class NotFoundError(GpujobError):

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
 CloudName = Literal["aws", "local"]
+Market = Literal["on-demand", "spot"]
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,52 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """What `up` was asked for."""
+
+    gpu: Gpu | None = None
+    gpu_memory_gib: float = 0
+    """What one GPU must have at least."""
+    instance_types: tuple[str, ...] = ()
+    markets: tuple[Market, ...] = ("on-demand",)
+    """In the order in which they are tried."""
+    regions: tuple[str, ...] = ()
+    """In the order in which they are tried; none for the one that boto3 finds."""
+    zones: tuple[str, ...] = ()
+    nodes: int = 1
+    image: str = "dlami"
+    disk_gib: int = 100
+    max_hours: float = 12
+    max_cost_usd: float | None = None
+    idle_stop_s: float = 0
+
+
+@dataclass(frozen=True)
 class Offer:
     """An instance type on one market in one region, with its price."""
 
     instance_type: str
+    region: str
+    market: Market
+    prices: Mapping[str, float]
+    """USD per hour of one machine, by zone; never empty."""
     gpu: Gpu | None
     gpu_memory_gib: float
+    """Of all its GPUs together."""
     vcpus: int
     memory_gib: float
-    price_usd: float
-    """USD per hour of one machine."""
-    zones: tuple[str, ...]
-    market: str = "on-demand"
+    nvme_gb: float
+    network: str
+
+    @property
+    def price_usd(self) -> float:
+        """USD per hour of one machine in the cheapest zone."""
+        return min(self.prices.values())
+
+    @property
+    def highest_usd(self) -> float:
+        """USD per hour of one machine in the dearest zone."""
+        return max(self.prices.values())
 
 
 @dataclass(frozen=True)
@@ -41,6 +76,8 @@ class Image:
     image_id: str
     name: str
     root_device: str
+    least_gib: int = 0
+    """The size of its own disk; a node's cannot be smaller."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +86,11 @@ class Lease:
 
     until: float
     most_usd: float
+    """What all nodes with their disks and addresses cost until then."""
+    idle_stop_s: float = 0
+    """How long nothing may happen there before it ends; 0 for no such limit."""
+    warning_s: float = 0
+    """How long before the end jobs are told to finish."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +104,10 @@ class Node:
     port: int
     instance_type: str
     zone: str
+    market: Market = "on-demand"
+    price_usd: float = 0.0
+    """USD per hour of this machine."""
     image_id: str = ""
-    market: str = "on-demand"
 
 
 @dataclass(frozen=True)
@@ -80,6 +124,12 @@ class Cluster:
     lease_until: float
     launched_at: float
     owner: str
+    disk_usd: float = 0.0
+    """USD per hour of all its disks, which are billed as long as they exist, stopped or not."""
+    spent_usd: float = 0.0
+    """What it had cost when it was started last."""
+    idle_stop_s: float = 0.0
+    """After how long without a job or a login it ends; 0 for never."""
 
     @property
     def gpu_count(self) -> int:

@@ -24,6 +24,7 @@ from infra.ssh.carry import local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
+FOUND_AGAIN_S = 10  # for a port that was just opened
 ROUND_S = 10  # after which the cloud is asked whether the machine is still there
 CHANGES = "changes.patch"
 Progress = Callable[[int], None]
@@ -34,14 +35,21 @@ Approval = Callable[[Sequence[File]], None]
 def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
     """Yield a connection to the node that jobs run on; if it cannot be had, the error tells why as far as the cloud knows."""
     keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    try:
-        with connect(cluster.node, *keys, patience_s=patience_s) as connection:
-            yield connection
-    except DroppedError as error:
-        # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
-        from infra.clusters import explain_silence
+    with ExitStack() as connections:
+        try:
+            connection = connections.enter_context(connect(cluster.node, *keys, patience_s=patience_s))
+        except DroppedError as error:
+            # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
+            from infra.clusters import find_again
 
-        raise explain_silence(cluster, error) from error
+            again = find_again(cluster, error)
+            connection = connections.enter_context(connect(again.node, *keys, patience_s=FOUND_AGAIN_S))
+        try:
+            yield connection
+        except DroppedError as error:
+            from infra.clusters import explain_silence
+
+            raise explain_silence(cluster, error) from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ private key is nowhere else.
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,11 +29,21 @@ def local_cloud_folder() -> Path:
     return state_folder() / "local"
 
 
+def cache_file(name: str) -> Path:
+    """Return where an answer that keeps for a while is kept."""
+    return state_folder() / "cache" / re.sub(r"[^\w.*-]", "_", name)
+
+
 def cluster_folder(name: str) -> Path:
     """Return the folder of one cluster; it need not exist. Raises ValueError for a name that would lead elsewhere."""
     if name in ("", ".", "..") or Path(name).name != name:
         raise ValueError(f"no name for a cluster: {name!r}")
     return state_folder() / "clusters" / name
+
+
+def attempt_file(name: str) -> Path:
+    """Return where an `up` that is not through keeps what the same `up` needs to go on with it."""
+    return state_folder() / "attempts" / f"{cluster_folder(name).name}.json"
 
 
 def key_file(name: str) -> Path:
@@ -77,6 +88,17 @@ def recall_all() -> Iterator[Cluster]:
 
 def forget(name: str) -> bool:
     """Drop all that is remembered of a cluster, its key included; return whether there was anything."""
-    known = cluster_folder(name).exists()
-    shutil.rmtree(cluster_folder(name), ignore_errors=True)
+    known = cluster_folder(name).exists() or attempt_file(name).exists()
+    forget_cluster(name)
+    forget_attempt(name)
     return known
+
+
+def forget_cluster(name: str) -> None:
+    """Drop what is remembered of a cluster, its key included, but not of an `up` that is not through."""
+    shutil.rmtree(cluster_folder(name), ignore_errors=True)
+
+
+def forget_attempt(name: str) -> None:
+    """Drop what is remembered of an `up` that is not through."""
+    attempt_file(name).unlink(missing_ok=True)

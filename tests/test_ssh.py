@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+from types import SimpleNamespace
 
 import paramiko
 import pytest
@@ -40,10 +41,10 @@ def test_a_console_without_the_whole_block_has_no_keys_yet(console):
     assert read_host_keys(console) == ()
 
 
-@pytest.mark.parametrize(("port", "name"), [(22, "203.0.113.7"), (2201, "[203.0.113.7]:2201")])
-def test_pinned_keys_are_in_openssh_s_format(tmp_path, port, name):
-    pin(tmp_path / "known_hosts", "203.0.113.7", port, ("ssh-ed25519 AAAA",))
-    assert (tmp_path / "known_hosts").read_text() == f"{name} ssh-ed25519 AAAA\n"
+def test_keys_are_pinned_by_the_instance_s_id_in_openssh_s_format(tmp_path):
+    pin(tmp_path / "known_hosts", {"i-0a": ("ssh-ed25519 AAAA", "ssh-rsa BBBB"), "i-0b": ("ssh-ed25519 CCCC",)})
+    lines = (tmp_path / "known_hosts").read_text().splitlines()
+    assert lines == ["i-0a ssh-ed25519 AAAA", "i-0a ssh-rsa BBBB", "i-0b ssh-ed25519 CCCC"]
 
 
 @pytest.fixture
@@ -62,6 +63,8 @@ def test_a_changed_host_key_is_refused_with_an_explanation(copy):
     jobs = copy.type("jobs")
     assert jobs.code == 1
     assert "shows another host key" in jobs.err
+    assert jobs.err.count("SHA256:") == 2
+    assert "Another machine may have its address" in jobs.err
     assert "Traceback" not in jobs.said
 
 
@@ -97,7 +100,9 @@ def every_subclass(root: type[Exception]) -> set[type[Exception]]:
 @pytest.mark.parametrize("kind", sorted(every_subclass(paramiko.SSHException), key=lambda kind: kind.__name__))
 def test_none_of_paramiko_s_errors_is_forgotten(kind):
     # Each has arguments of its own, which do not matter here.
-    error = type(kind.__name__, (kind,), {"__init__": lambda self: None, "__str__": lambda self: "said"})()
+    key = SimpleNamespace(asbytes=lambda: b"key")
+    facts = {"__init__": lambda self: None, "__str__": lambda self: "said", "key": key, "expected_key": key}
+    error = type(kind.__name__, (kind,), facts)()
     with pytest.raises(NodeError) as caught, ssh_errors("node"):
         raise error
     if issubclass(kind, paramiko.BadHostKeyException):

@@ -2,38 +2,17 @@
 
 import difflib
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
-from botocore.parsers import ResponseParserError
 
-from infra.errors import (
-    CapacityError,
-    CloudError,
-    CredentialsError,
-    NotFoundError,
-    PermissionsError,
-    QuotaError,
-    UsageError,
-)
+from infra.ec2.refusals import LOG_IN, aws_errors
+from infra.errors import CredentialsError, UsageError
 from infra.model import CloudName
 
 if TYPE_CHECKING:
@@ -43,11 +22,25 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
+CLIENTS = threading.Lock()  # boto3 makes no two clients at once
 CHECKIP_URL = "https://checkip.amazonaws.com"
+# Throttling and server errors are tried again with a growing, jittered pause:
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 SETTINGS = Config(
-    retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, user_agent_extra="gpujob"
+    retries={"mode": "standard", "max_attempts": 10},
+    connect_timeout=5,
+    read_timeout=60,
+    max_pool_connections=32,
+    user_agent_extra="gpujob",
 )
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to rehearse without AWS: --dry-run)"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is calling: the account's number and the caller's ARN."""
+
+    account_id: str
+    arn: str
 
 
 @dataclass(frozen=True)
@@ -58,11 +51,23 @@ class Account:
     session: boto3.Session
     endpoint_url: str | None = None
     checkip_url: str = CHECKIP_URL
+    region_name: str | None = None
 
     @property
     def region(self) -> str:
         """The region's name."""
-        return str(self.session.region_name)
+        return self.region_name or str(self.session.region_name)
+
+    def in_region(self, region: str) -> "Account":
+        """Return the same account in another region."""
+        return replace(self, region_name=region)
+
+    @cached_property
+    def identity(self) -> "Identity":
+        """Who is calling; raises CredentialsError if AWS does not accept the credentials."""
+        with aws_errors():
+            answer = self.sts.get_caller_identity()
+        return Identity(answer["Account"], answer["Arn"])
 
     @property
     def settings(self) -> Config:
@@ -72,27 +77,34 @@ class Account:
     @cached_property
     def ec2(self) -> "EC2Client":
         """The client of EC2."""
-        return self.session.client("ec2", endpoint_url=self.endpoint_url, config=self.settings)
+        with CLIENTS:
+            return self.session.client("ec2", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """The client of Systems Manager, which knows the images."""
-        return self.session.client("ssm", endpoint_url=self.endpoint_url, config=self.settings)
+        with CLIENTS:
+            return self.session.client("ssm", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def sts(self) -> "STSClient":
         """The client of STS, which knows who is calling."""
-        return self.session.client("sts", endpoint_url=self.endpoint_url, config=self.settings)
+        with CLIENTS:
+            return self.session.client("sts", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def quotas(self) -> "ServiceQuotasClient":
         """The client of Service Quotas."""
-        return self.session.client("service-quotas", endpoint_url=self.endpoint_url, config=self.settings)
+        with CLIENTS:
+            return self.session.client(
+                "service-quotas", self.region, endpoint_url=self.endpoint_url, config=self.settings
+            )
 
     @cached_property
     def pricing(self) -> "PricingClient":
         """The client of the price list, which answers in a few regions only and speaks for all."""
-        return self.session.client("pricing", "us-east-1", endpoint_url=self.endpoint_url, config=self.settings)
+        with CLIENTS:
+            return self.session.client("pricing", "us-east-1", endpoint_url=self.endpoint_url, config=self.settings)
 
 
 def open_aws(region: str | None = None) -> Account:
@@ -105,7 +117,8 @@ def open_aws(region: str | None = None) -> Account:
         if session.get_credentials() is None:
             raise CredentialsError("no AWS credentials found", LOG_IN)
     check_region(session)
-    return Account("aws", session)
+    # Some networks keep their people from asking just anybody.
+    return Account("aws", session, checkip_url=os.environ.get("GPUJOB_CHECKIP_URL", CHECKIP_URL))
 
 
 def open_local(url: str, access_key: str, region: str | None = None) -> Account:
@@ -123,6 +136,12 @@ def open_local(url: str, access_key: str, region: str | None = None) -> Account:
     return Account("local", session, url, f"{url}/gpujob/checkip")
 
 
+def list_regions(account: Account) -> list[str]:
+    """Return the regions that are switched on for the account."""
+    with aws_errors():
+        return sorted(region["RegionName"] for region in account.ec2.describe_regions()["Regions"])
+
+
 def has_credentials() -> bool:
     """Tell whether boto3 finds any AWS credentials, without asking whether AWS accepts them."""
     with aws_errors():
@@ -135,58 +154,12 @@ def default_region() -> str | None:
         return boto3.Session().region_name
 
 
-def check_region(session: boto3.Session) -> None:
-    """Raise UsageError unless the session has a region that boto3 knows."""
+def check_region(session: boto3.Session, region: str | None = None) -> None:
+    """Raise UsageError unless the region, else the session's own, is one that boto3 knows."""
     known = [r for p in session.get_available_partitions() for r in session.get_available_regions("ec2", p)]
-    region = session.region_name
+    region = region or session.region_name
     if not region:
         raise UsageError("no AWS region is set", "give --region us-east-1, or: aws configure set region us-east-1")
     if region not in known:
         near = ", ".join(difflib.get_close_matches(region, known, 3, 0.5)) or ", ".join(known[:6]) + ", ..."
         raise UsageError(f"no region '{region}' (boto3 {boto3.__version__} knows: {near})", "give another --region")
-
-
-@contextmanager
-def aws_errors() -> Iterator[None]:
-    """Turn whatever botocore raises within into one of our errors."""
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
-        raise CredentialsError(f"no usable AWS credentials: {error}", LOG_IN) from error
-    except (TokenRetrievalError, UnauthorizedSSOTokenError) as error:
-        raise CredentialsError(f"the AWS login has expired: {error}", LOG_IN) from error
-    except ClientError as error:
-        raise explain(error) from error
-    except (EndpointConnectionError, HTTPClientError) as error:
-        raise CloudError(
-            f"AWS does not answer: {error}", "check the network and the region, then type it again"
-        ) from error
-    except (BotoCoreError, ResponseParserError) as error:
-        raise CloudError(f"AWS could not be asked: {error}", "gpujob check") from error
-
-
-CREDENTIALS = re.compile(
-    "ExpiredToken|RequestExpired|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch|Unrecognized"
-)
-PERMISSIONS = re.compile("UnauthorizedOperation|AccessDenied")
-CAPACITY = re.compile("Insufficient\\w*Capacity|Unsupported$|InsufficientHostCapacity|SpotMaxPriceTooLow")
-QUOTA = re.compile("(?<!^Request)LimitExceeded|MaxSpotInstanceCountExceeded")  # RequestLimitExceeded is throttling
-
-
-def explain(error: ClientError) -> CloudError | NotFoundError:
-    """Return the error of ours that AWS's answer stands for, by its code."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", error))
-    if CREDENTIALS.search(code):
-        return CredentialsError(f"AWS does not accept the credentials ({code}): {message}", LOG_IN)
-    if PERMISSIONS.search(code):
-        return PermissionsError(
-            f"the credentials may not call {error.operation_name} ({code})", f"ask for the permission: {message[:300]}"
-        )
-    if CAPACITY.search(code):
-        return CapacityError(f"{message} ({code})", "try another --gpu, --instance-type or --region")
-    if QUOTA.search(code):
-        return QuotaError(f"{message} ({code})", "gpujob check shows the quotas and how to ask for more")
-    if code.endswith("NotFound") or code == "InvalidInstanceType":
-        return NotFoundError(f"{message} ({code})", "gpujob check")
-    return CloudError(f"AWS refused {error.operation_name} ({code}): {message}", "gpujob check")

@@ -1,22 +1,36 @@
 """Instances: find by tag, read the console, terminate."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account, aws_errors
+from infra.ec2.account import Account
+from infra.ec2.refusals import aws_errors
 from infra.model import Cluster, Node
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        InstanceTypeDef,
+        KeyPairInfoTypeDef,
+        LaunchTemplateTypeDef,
+        SecurityGroupTypeDef,
+        VolumeTypeDef,
+    )
+
+    Tagged = InstanceTypeDef | KeyPairInfoTypeDef | LaunchTemplateTypeDef | SecurityGroupTypeDef | VolumeTypeDef
 
 CLUSTER_TAG = "gpujob:cluster"
 # Which `up` made a thing, so that one that fails removes its own and nothing else.
 LAUNCH_TAG = "gpujob:launch"
 # Where a host of the local cloud answers: 127.0.0.1:PORT.
 ENDPOINT_TAG = "gpujob:endpoint"
+RANK_TAG = "gpujob:rank"
+SPENT_TAG = "gpujob:spent"
+IDLE_TAG = "gpujob:idle-stop"
 GONE = "terminated"
 
 
@@ -34,15 +48,17 @@ def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
     return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
 
 
-def find_end(account: Account, name: str, token: str) -> str:
-    """Return why the machine that the call with this token launched is no more, in EC2's words; "" while it lives or is unseen.
+def find_end(account: Account, name: str, instance_ids: Collection[str]) -> str:
+    """Return why one of these machines of a cluster is no more, in EC2's words; "" while all live or are not to be seen yet."""
+    for instance in find_instances(account, name):
+        if instance["InstanceId"] in instance_ids and instance["State"]["Name"] not in ("pending", "running"):
+            return instance.get("StateReason", {}).get("Message", "") or instance["State"]["Name"]
+    return ""
 
-    EC2 goes on showing terminated machines for an hour, those of an earlier cluster of the same name too.
-    """
-    found = [i for i in find_instances(account, name) if tags_of(i).get(LAUNCH_TAG) == token]
-    if not found or any(instance["State"]["Name"] in ("pending", "running") for instance in found):
-        return ""
-    return found[0].get("StateReason", {}).get("Message", "") or found[0]["State"]["Name"]
+
+def is_launch(instance: "InstanceTypeDef", token: str) -> bool:
+    """Tell whether the call with this token launched the instance, and it lives or will."""
+    return tags_of(instance).get(LAUNCH_TAG) == token and instance["State"]["Name"] in ("pending", "running")
 
 
 def find_instances(account: Account, name: str = "*") -> "Iterable[InstanceTypeDef]":
@@ -60,13 +76,36 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         name=name,
         cloud=account.cloud,
         region=account.region,
-        nodes=tuple(make_node(account, instance) for instance in sorted(instances, key=lambda i: i["InstanceId"])),
+        nodes=tuple(make_node(account, instance) for instance in sorted(instances, key=rank_of)),
         gpu=tags.get("gpujob:gpu", ""),
-        price_usd=sum(float(tags_of(instance).get("gpujob:price", 0)) for instance in instances),
+        price_usd=sum(read_number(instance, "gpujob:price") for instance in instances),
         lease_until=parse_time(tags.get("gpujob:lease-until", "")),
         launched_at=min(instance["LaunchTime"].timestamp() for instance in instances),
         owner=tags.get("gpujob:owner", ""),
+        disk_usd=sum(read_number(instance, "gpujob:disk-price") for instance in instances),
+        spent_usd=read_number(instances[0], SPENT_TAG),
+        idle_stop_s=read_number(instances[0], IDLE_TAG),
     )
+
+
+def rank_of(instance: "InstanceTypeDef") -> tuple[int, str]:
+    """Return what instances of a cluster are ordered by: their rank, and until that is tagged their id."""
+    return int(read_number(instance, RANK_TAG)), instance["InstanceId"]
+
+
+def read_number(instance: "InstanceTypeDef", tag: str) -> float:
+    """Return the number that a tag holds; 0 if it is missing or damaged."""
+    try:
+        number = float(tags_of(instance).get(tag, 0))
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> None:
+    """Put tags on instances, over those of the same name."""
+    with aws_errors():
+        account.ec2.create_tags(Resources=instance_ids, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
 
 
 def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
@@ -83,8 +122,9 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
         port=int(port or 22),
         instance_type=instance["InstanceType"],
         zone=instance["Placement"].get("AvailabilityZone", ""),
+        market="spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand",
+        price_usd=read_number(instance, "gpujob:price"),
         image_id=instance.get("ImageId", ""),
-        market=instance.get("InstanceLifecycle", "on-demand"),
     )
 
 
@@ -104,6 +144,25 @@ def read_console(account: Account, instance_id: str) -> str:
     return answer.get("Output", "")
 
 
+def stop(account: Account, instance_ids: list[str]) -> None:
+    """Ask EC2 to stop these instances."""
+    with aws_errors():
+        account.ec2.stop_instances(InstanceIds=instance_ids)
+
+
+def start(account: Account, instance_ids: list[str]) -> None:
+    """Ask EC2 to start these instances, if there are any."""
+    if instance_ids:
+        with aws_errors():
+            account.ec2.start_instances(InstanceIds=instance_ids)
+
+
+def set_user_data(account: Account, instance_id: str, user_data: str) -> None:
+    """Change what a stopped instance is told at its next boot."""
+    with aws_errors():
+        account.ec2.modify_instance_attribute(InstanceId=instance_id, UserData={"Value": user_data.encode()})
+
+
 def terminate(account: Account, instance_ids: list[str]) -> None:
     """Ask EC2 to end these instances; no harm if they have ended."""
     if instance_ids:
@@ -111,7 +170,7 @@ def terminate(account: Account, instance_ids: list[str]) -> None:
             account.ec2.terminate_instances(InstanceIds=instance_ids)
 
 
-def tags_of(resource: "InstanceTypeDef") -> dict[str, str]:
+def tags_of(resource: "Tagged") -> dict[str, str]:
     """Return a resource's tags as a dictionary."""
     return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
 

@@ -1,61 +1,51 @@
-"""The lease: a deadline that the machine enforces on itself, armed by the first thing its user data does.
+"""The lease: a deadline that the machine enforces on itself, worked out from hours and money.
 
 Nothing outside the machine is needed for it to end: no laptop, no server, no credentials. It powers off, and the instance's
-shutdown behaviour is "terminate".
+shutdown behaviour is "terminate". What arms it is in `userdata`.
 """
 
-import json
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
-from infra.model import Lease, Offer
+from infra.errors import UsageError
+from infra.model import Cluster, Lease, Offer, Wishes
 
-DISK_GIB = 100
-# USD; the list prices of us-east-1, which other regions exceed by little: https://aws.amazon.com/ebs/pricing/
-GP3_GIB_MONTH_USD = 0.08
 # https://aws.amazon.com/vpc/pricing/ (public IPv4 addresses)
 IPV4_HOUR_USD = 0.005
 HOURS_A_MONTH = 730
-
-TIMER = """\
-[Unit]
-Description=Power off when the gpujob lease ends
-[Timer]
-OnCalendar={when}
-AccuracySec=1s
-Persistent=true
-Unit=gpujob-lease.service
-[Install]
-WantedBy=timers.target
-"""
-SERVICE = """\
-[Unit]
-Description=Power off: the gpujob lease has ended
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/systemctl poweroff --no-block
-"""
+WARNING_S = 120
+LEAST_HOURS = 0.1
 
 
-def make_lease(offer: Offer, max_hours: float, now: float) -> Lease:
-    """Return the lease that ends `max_hours` from now, with the most that machine, disk and address can cost until then."""
-    hourly = offer.price_usd + DISK_GIB * GP3_GIB_MONTH_USD / HOURS_A_MONTH + IPV4_HOUR_USD
-    return Lease(until=now + max_hours * 3600, most_usd=max_hours * hourly)
+def make_lease(offers: Sequence[Offer], wishes: Wishes, gib_month_usd: float, now: float) -> Lease:
+    """Return the lease that hours and money allow, whichever of these offers each node turns out to be.
 
-
-def make_user_data(lease: Lease) -> str:
-    """Return cloud-config that arms the lease before anything else runs on the machine.
-
-    It runs in `bootcmd`, the earliest stage and at every boot. A timer unit that is written and then started without waiting
-    arms at once; `systemd-run --on-active` would block there until the boot is complete, which it never is.
+    The most it can cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
-    when = datetime.fromtimestamp(lease.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    units = "/etc/systemd/system/gpujob-lease"
-    commands = [
-        ["sh", "-c", f'printf "%s" "$1" > {units}.service', "sh", SERVICE],
-        ["sh", "-c", f'printf "%s" "$1" > {units}.timer', "sh", TIMER.format(when=when)],
-        ["systemctl", "daemon-reload"],
-        ["systemctl", "enable", "gpujob-lease.timer"],
-        ["systemctl", "start", "--no-block", "gpujob-lease.timer"],
-    ]
-    # JSON is YAML, and quotes what needs quoting.
-    return "#cloud-config\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
+    highest = max(offer.highest_usd for offer in offers)
+    hourly = wishes.nodes * (highest + disk_hour_usd(wishes.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
+    hours = wishes.max_hours
+    if wishes.max_cost_usd is not None:
+        hours = min(hours, wishes.max_cost_usd / hourly)
+        if hours < min(LEAST_HOURS, wishes.max_hours):
+            raise UsageError(
+                f"{wishes.max_cost_usd:.2f} USD pays for {hours * 60:.1f} min at {hourly:.3f} USD an hour",
+                f"--max-cost {hourly:.2f} pays for an hour; gpujob offers shows cheaper machines",
+            )
+    seconds = hours * 3600
+    return Lease(now + seconds, hours * hourly, wishes.idle_stop_s, min(WARNING_S, seconds / 10))
+
+
+def disk_hour_usd(gib: float, gib_month_usd: float) -> float:
+    """Return what a disk costs in USD per hour."""
+    return gib * gib_month_usd / HOURS_A_MONTH
+
+
+def hourly_usd(cluster: Cluster) -> float:
+    """Return what a cluster costs in USD per hour as it stands: stopped nodes are billed for their disks alone."""
+    on = [node for node in cluster.nodes if node.state in ("pending", "running")]
+    return sum(node.price_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
+
+
+def spent_usd(cluster: Cluster, until: float) -> float:
+    """Return what a cluster will have cost at a time, in USD, if it goes on as it stands."""
+    return cluster.spent_usd + max(until - cluster.launched_at, 0) / 3600 * hourly_usd(cluster)

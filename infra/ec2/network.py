@@ -3,21 +3,30 @@
 import ipaddress
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account, aws_errors
-from infra.ec2.instances import LAUNCH_TAG
+from infra.ec2.account import Account
+from infra.ec2.instances import CLUSTER_TAG, LAUNCH_TAG, tags_of
+from infra.ec2.refusals import aws_errors, code_of
 from infra.errors import CloudError, NotFoundError, UsageError
 from infra.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
-    from mypy_boto3_ec2.type_defs import IpPermissionTypeDef, TagSpecificationTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        IpPermissionTypeDef,
+        SecurityGroupTypeDef,
+        TagSpecificationTypeDef,
+    )
 
 # How long AWS may deny, here and there, that something exists which it has just made.
 SETTLING_S = 20
+SSH = 22
+RULE = "gpujob: the laptop that rents it"
 
 
 def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
@@ -58,37 +67,99 @@ def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
     return vpc, {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
 
 
-def open_to_caller(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
-    """Create the security group that lets this laptop's address reach port 22, and nobody else; return its id."""
-    address = find_caller_address(account)
+def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
+    """Create the cluster's security group, open to nobody yet, or find the one that this `up` made before; return its id."""
+    name = resource_name(cluster)
     with aws_errors():
-        group = account.ec2.create_security_group(
-            GroupName=resource_name(cluster),
-            Description=f"gpujob cluster {cluster}: SSH from the laptop that rents it",
-            VpcId=vpc,
-            TagSpecifications=[tag_specification("security-group", tags)],
-        )["GroupId"]
-        rule: IpPermissionTypeDef = {"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp"}
-        if ":" in address:
-            rule["Ipv6Ranges"] = [{"CidrIpv6": address}]
-        else:
-            rule["IpRanges"] = [{"CidrIp": address}]
-    # A group that was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
-    wait_until(lambda: allow(account, group, rule), SETTLING_S, retry_on=NotFoundError)
-    return group
+        try:
+            return account.ec2.create_security_group(
+                GroupName=name,
+                Description=f"gpujob cluster {cluster}: SSH from the laptop that rents it",
+                VpcId=vpc,
+                TagSpecifications=[tag_specification("security-group", tags)],
+            )["GroupId"]
+        except ClientError as error:
+            if code_of(error) != "InvalidGroup.Duplicate":
+                raise
+        filters: list[FilterTypeDef] = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+        found = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    if not found or tags_of(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
+        raise UsageError(
+            f"there is a security group '{name}' that this call did not make",
+            f"gpujob down {cluster}, or another name",
+        )
+    return found[0]["GroupId"]
+
+
+def open_group(account: Account, group: str, address: str, nodes: int) -> None:
+    """Let the caller's address reach port 22, and nobody else; several nodes also reach one another."""
+    rules = [make_rule(address)]
+    if nodes > 1:
+        rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "Description": "between nodes"}]})
+    for rule in rules:
+        # A group that was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+        wait_until(partial(allow, account, group, rule), SETTLING_S, retry_on=NotFoundError)
+
+
+def make_rule(address: str) -> "IpPermissionTypeDef":
+    """Return the rule that lets one network reach port 22."""
+    rule: IpPermissionTypeDef = {"FromPort": SSH, "ToPort": SSH, "IpProtocol": "tcp"}
+    if ":" in address:
+        rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": RULE}]
+    else:
+        rule["IpRanges"] = [{"CidrIp": address, "Description": RULE}]
+    return rule
 
 
 def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
-    """Add one rule to a security group; return True."""
+    """Add one rule to a security group, which may have it already; return True."""
     with aws_errors():
-        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        try:
+            account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        except ClientError as error:
+            if code_of(error) != "InvalidPermission.Duplicate":
+                raise
     return True
+
+
+def heal_address(account: Account, cluster: str) -> str | None:
+    """Open the cluster's port 22 to the address that this laptop has now and close it to those it had before.
+
+    Return the new address, None where nothing had to change. Rules that somebody else added stay.
+    """
+    address = find_caller_address(account)
+    with aws_errors():
+        filters: list[FilterTypeDef] = [
+            {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster]},
+            {"Name": "group-name", "Values": [resource_name(cluster)]},
+        ]
+        groups = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    healed = None
+    for group in groups:
+        known = find_addresses(group)
+        if address not in known:
+            allow(account, group["GroupId"], make_rule(address))
+            healed = address
+        for old in known - {address}:
+            with aws_errors():
+                account.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[make_rule(old)])
+    return healed
+
+
+def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
+    """Return the addresses that a group lets in by rules of ours."""
+    found = set()
+    for rule in group.get("IpPermissions", []):
+        if (rule.get("FromPort"), rule.get("ToPort")) == (SSH, SSH):
+            found |= {r["CidrIp"] for r in rule.get("IpRanges", []) if r.get("Description") == RULE}
+            found |= {r["CidrIpv6"] for r in rule.get("Ipv6Ranges", []) if r.get("Description") == RULE}
+    return found
 
 
 def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
     """Give AWS the public half of the cluster's key pair, which also takes the name: of two callers one gets it.
 
-    Raises UsageError if the name is taken.
+    Raises UsageError if the name is taken, unless by this same `up` before it was broken off.
     """
     name = resource_name(cluster)
     with aws_errors():
@@ -99,8 +170,10 @@ def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[st
                 TagSpecifications=[tag_specification("key-pair", tags)],
             )
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "InvalidKeyPair.Duplicate":
+            if code_of(error) != "InvalidKeyPair.Duplicate":
                 raise
+            if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
+                return
             raise UsageError(
                 f"there is a key pair '{name}' already: another gpujob up is at work, or one was broken off",
                 f"wait, or: gpujob down {cluster}, or another name",

@@ -1,96 +1,117 @@
-"""What can be rented: GPU instance types, their prices, quotas and images."""
+"""What can be rented in a region, and what it costs: every GPU machine on both markets."""
 
 import difflib
-import json
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from infra.ec2.account import Account, aws_errors
+from infra.ec2 import catalogue, prices
+from infra.ec2.account import Account
+from infra.ec2.cache import keep
+from infra.ec2.catalogue import Info
 from infra.errors import CloudError, NotFoundError
-from infra.model import Gpu, Image, Offer
+from infra.model import Gpu, Market, Offer, Wishes
+from infra.parallel import call_parallel
 
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
-
-# The families that carry GPUs; what they carry, DescribeInstanceTypes tells.
-GPU_FAMILIES = ("g*", "p*")
-# The image's open kernel driver needs Turing or newer: https://github.com/NVIDIA/open-gpu-kernel-modules#readme
-UNDRIVEN = frozenset({"K80", "M60", "V100"})
-# GetParameters takes ten names a call, and one call is enough to find the newest of ten releases.
-# Names: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
-IMAGE_NAMES = tuple(
-    f"/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.{minor}-ubuntu-24.04/latest/ami-id"
-    for minor in range(16, 6, -1)
-)
-# https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html
-QUOTAS = {"g": "L-DB2E81BA", "p": "L-417A185B"}
+DAY_S, HOUR_S = 86_400, 3_600
+# Of the machines that fit, those are taken that cost at most so many times what the cheapest does: a larger sibling is often
+# free when the smallest is not, and a much dearer one would be a surprise.
+SPREAD = 1.5
 
 
-def find_offer(account: Account, gpu: Gpu, instance_type: str | None = None) -> Offer:
-    """Return the cheapest on-demand offer that has this GPU so many times, or the instance type named.
+def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh: bool = False) -> list[Offer]:
+    """Return every offer of GPU machines in the region, or those of the instance types named, cheapest first."""
+    words = "-".join(sorted(instance_types)) or "gpus"
+    names = instance_types or catalogue.GPU_FAMILIES
 
-    Raises NotFoundError, with what exists, where there is none.
-    """
-    with aws_errors():
-        if instance_type:
-            types = [describe_type(account, instance_type)]
-        else:
-            types = match_gpu(list(describe_types(account, GPU_FAMILIES)), gpu, account.region)
-        with ThreadPoolExecutor(8) as pool:
-            zones = pool.submit(find_zones, account, [info["InstanceType"] for info in types])
-            prices = list(pool.map(lambda info: find_price(account, info["InstanceType"]), types))
-        offers = [
-            make_offer(info, price, zones.result().get(info["InstanceType"], ()))
-            for info, price in zip(types, prices, strict=True)
-            if price is not None
-        ]
-    if not offers:
-        raise CloudError(
-            f"AWS tells no on-demand price for {types[0]['InstanceType']} in {account.region}", "try another --region"
+    def read_types() -> Any:
+        return keep(account, f"types-{words}", DAY_S, lambda: catalogue.read_catalogue(account, names), refresh=refresh)
+
+    def read_prices() -> Any:
+        return keep(
+            account, f"prices-{words}", HOUR_S, lambda: prices.find_on_demand(account, instance_types), refresh=refresh
         )
-    return min(offers, key=lambda offer: (not offer.zones, offer.price_usd))
+
+    def read_spot() -> Any:
+        return keep(account, f"spot-{words}", HOUR_S, lambda: prices.find_spot(account, names), refresh=refresh)
+
+    types, on_demand, spot = call_parallel(read_types, read_prices, read_spot)
+    assert isinstance(types, list) and isinstance(on_demand, dict) and isinstance(spot, dict)  # noqa: S101
+    offers = [offer for info in types for offer in make_offers(account.region, info, on_demand, spot)]
+    return sorted(offers, key=lambda offer: (offer.price_usd, offer.instance_type, offer.market))
 
 
-def describe_type(account: Account, name: str) -> "InstanceTypeInfoTypeDef":
-    """Return what EC2 tells of exactly this type; raises NotFoundError if there is none, or our image does not run on it."""
-    try:
-        with aws_errors():
-            info = account.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]  # type: ignore[list-item]
-    except NotFoundError as error:
-        raise NotFoundError(f"no instance type '{name}' in {account.region}", "gpujob up --gpu T4") from error
-    if not is_x86(info):
-        raise NotFoundError(f"{name} is no x86_64 machine, and the image is for those", "gpujob up --gpu T4")
-    return info
+def find_disk_price(account: Account) -> float:
+    """Return the price of a gp3 disk in USD per GiB and month, at most an hour old."""
+    return float(keep(account, "disk", HOUR_S, lambda: prices.find_disk(account)))
 
 
-def is_x86(info: "InstanceTypeInfoTypeDef") -> bool:
-    """Tell whether the image's architecture is the type's."""
-    return "x86_64" in info.get("ProcessorInfo", {}).get("SupportedArchitectures", [])
+def make_offers(
+    region: str, info: Info, on_demand: dict[str, float], spot: dict[str, dict[str, float]]
+) -> Iterable[Offer]:
+    """Yield the offers of one instance type: one for each market that has it and tells its price."""
+    name, zones = info["instance_type"], info["zones"]
+    by_market: dict[Market, dict[str, float]] = {
+        "on-demand": dict.fromkeys(zones, on_demand[name]) if name in on_demand else {},
+        "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones},
+    }
+    gpu, _, count = info["gpu"].partition(":")
+    facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
+    for market, found in by_market.items():
+        if found and market in info["markets"]:
+            yield Offer(name, region, market, found, Gpu(gpu, int(count or 1)) if gpu else None, **facts)
 
 
-def describe_types(account: Account, names: Sequence[str]) -> "Iterable[InstanceTypeInfoTypeDef]":
-    """Yield what EC2 tells of the instance types with these names, where `*` stands for anything."""
-    pages = account.ec2.get_paginator("describe_instance_types").paginate(
-        Filters=[{"Name": "instance-type", "Values": list(names)}]
-    )
-    for page in pages:
-        yield from page["InstanceTypes"]
+def choose(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
+    """Return the offers of one market to take whichever is free of, cheapest first.
+
+    Raises NotFoundError, with what exists, where none fits.
+    """
+    fitting = [offer for offer in match(offers, wishes, region) if offer.market in wishes.markets]
+    if wishes.zones:
+        fitting = [narrow(offer, wishes.zones) for offer in fitting if set(wishes.zones) & set(offer.prices)]
+    if not fitting:
+        where = ", ".join(wishes.zones) or region
+        raise NotFoundError(
+            f"no {' or '.join(wishes.markets)} offer fits in {where}", "gpujob offers shows what there is"
+        )
+    taken = []
+    for market in wishes.markets:
+        of_market = [offer for offer in fitting if offer.market == market]
+        most = SPREAD * min((offer.price_usd for offer in of_market), default=0)
+        # Types that were named are taken whatever they cost: they are what was asked for.
+        taken += [offer for offer in of_market if wishes.instance_types or offer.price_usd <= most]
+    return taken
 
 
-def gpu_of(info: "InstanceTypeInfoTypeDef") -> Gpu | None:
-    """Return the NVIDIA GPU of an instance type that our image can drive, or None."""
-    for gpu in info.get("GpuInfo", {}).get("Gpus", []):
-        whole = gpu.get("Count", 0)  # 0 where a machine gets a fraction of a GPU
-        if gpu.get("Manufacturer") == "NVIDIA" and gpu["Name"] not in UNDRIVEN and whole:
-            return Gpu(gpu["Name"], whole)
-    return None
+def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
+    """Return the offer in these zones alone."""
+    return replace(offer, prices={zone: price for zone, price in offer.prices.items() if zone in zones})
 
 
-def match_gpu(types: "list[InstanceTypeInfoTypeDef]", gpu: Gpu, region: str) -> "list[InstanceTypeInfoTypeDef]":
-    """Return the types that carry exactly this GPU; raises NotFoundError with the names and counts that exist."""
-    usable = [info for info in types if is_x86(info)]
-    found = {(g.name, g.count) for info in usable if (g := gpu_of(info))}
+def match(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
+    """Return the offers that have the GPU, or the GPU memory, that is wished for."""
+    if not offers:
+        raise CloudError(f"AWS tells no price for {', '.join(wishes.instance_types) or 'GPU machines'} in {region}",
+                         "try another --region")  # fmt: skip
+    if wishes.instance_types:
+        return list(offers)
+    found = match_gpu(offers, wishes.gpu, region) if wishes.gpu else [o for o in offers if o.gpu and o.gpu.count == 1]
+    if not wishes.gpu_memory_gib:
+        return found
+    enough = [o for o in found if o.gpu and o.gpu_memory_gib / o.gpu.count >= wishes.gpu_memory_gib]
+    if not enough:
+        most = max((o.gpu_memory_gib / o.gpu.count for o in found if o.gpu), default=0)
+        raise NotFoundError(
+            f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gib:g} GiB of memory; the largest has {most:.0f}",
+            f"gpujob offers --region {region}",
+        )
+    return enough
+
+
+def match_gpu(offers: Sequence[Offer], gpu: Gpu, region: str) -> list[Offer]:
+    """Return the offers with exactly this GPU, a count of 0 standing for any; raises NotFoundError with what there is."""
+    found = {(offer.gpu.name, offer.gpu.count) for offer in offers if offer.gpu}
     names = sorted({name for name, _ in found})
     name = next((name for name in names if name.lower() == gpu.name.lower()), None)
     if name is None:
@@ -99,98 +120,12 @@ def match_gpu(types: "list[InstanceTypeInfoTypeDef]", gpu: Gpu, region: str) -> 
             f"no GPU '{gpu.name}' in {region}; there are: {', '.join(names)}",
             f"gpujob up --gpu {near[0] if near else 'T4'}",
         )
+    if not gpu.count:
+        return [offer for offer in offers if offer.gpu and offer.gpu.name == name]
     counts = sorted(count for found_name, count in found if found_name == name)
     if gpu.count not in counts:
         raise NotFoundError(
             f"no machine with {gpu.count} x {name} in {region}; there are machines with {', '.join(map(str, counts))}",
             f"gpujob up --gpu {name}:{counts[0]}",
         )
-    return [info for info in usable if gpu_of(info) == Gpu(name, gpu.count)]
-
-
-def make_offer(info: "InstanceTypeInfoTypeDef", price_usd: float, zones: Sequence[str]) -> Offer:
-    """Return the offer that EC2's description and the price list make."""
-    gpus = info.get("GpuInfo", {})
-    return Offer(
-        instance_type=info["InstanceType"],
-        gpu=gpu_of(info),
-        gpu_memory_gib=gpus.get("TotalGpuMemoryInMiB", 0) / 1024,
-        vcpus=info["VCpuInfo"]["DefaultVCpus"],
-        memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
-        price_usd=price_usd,
-        zones=tuple(sorted(zones)),
-    )
-
-
-def find_zones(account: Account, instance_types: Sequence[str]) -> dict[str, list[str]]:
-    """Return the zones of the region in which each of these types exists."""
-    zones: dict[str, list[str]] = {}
-    pages = account.ec2.get_paginator("describe_instance_type_offerings").paginate(
-        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": list(instance_types)}]
-    )
-    for page in pages:
-        for offering in page["InstanceTypeOfferings"]:
-            zones.setdefault(str(offering["InstanceType"]), []).append(offering["Location"])
-    return zones
-
-
-def find_price(account: Account, instance_type: str) -> float | None:
-    """Return the on-demand price of a Linux machine in USD per hour, or None if the price list has none.
-
-    Fields: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
-    """
-    wanted = {
-        "instanceType": instance_type,
-        "regionCode": account.region,
-        "operatingSystem": "Linux",
-        "tenancy": "Shared",
-        "preInstalledSw": "NA",
-        "capacitystatus": "Used",
-    }
-    answer = account.pricing.get_products(
-        ServiceCode="AmazonEC2",
-        Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()],
-    )
-    prices = [price for product in answer["PriceList"] for price in read_prices(json.loads(str(product)))]
-    return min(prices, default=None)
-
-
-def read_prices(product: dict[str, Any]) -> Iterable[float]:
-    """Yield the on-demand prices per hour above zero of one entry of the price list."""
-    for term in product.get("terms", {}).get("OnDemand", {}).values():
-        for dimension in term.get("priceDimensions", {}).values():
-            price = float(dimension.get("pricePerUnit", {}).get("USD", 0))
-            if dimension.get("unit") == "Hrs" and price > 0:
-                yield price
-
-
-def find_image(account: Account) -> Image:
-    """Return the newest AWS Deep Learning AMI with PyTorch on Ubuntu that the region has."""
-    with aws_errors():
-        answer = account.ssm.get_parameters(Names=list(IMAGE_NAMES))
-        found = {parameter["Name"]: parameter["Value"] for parameter in answer["Parameters"]}
-        image_id = next((found[name] for name in IMAGE_NAMES if name in found), None)
-        if image_id is None:
-            raise CloudError(f"AWS publishes no PyTorch image in {account.region}", "try --region us-east-1")
-        images = account.ec2.describe_images(ImageIds=[image_id])["Images"]
-    if not images:
-        raise CloudError(f"image {image_id} cannot be seen in {account.region}", "try --region us-east-1")
-    return Image(image_id, images[0].get("Name", image_id), images[0].get("RootDeviceName", "/dev/sda1"))
-
-
-def find_quota(account: Account, family: str) -> int | None:
-    """Return how many vCPUs of on-demand machines of a family ("g", "p") the account may run at once; None for other families."""
-    code = QUOTAS.get(family[:1])
-    if code is None:
-        return None
-    with aws_errors():
-        answer = account.quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)
-    return int(answer["Quota"]["Value"])
-
-
-def quota_command(account: Account, family: str, vcpus: int) -> str:
-    """Return the command line that asks AWS for a larger quota."""
-    return (
-        f"aws service-quotas request-service-quota-increase --region {account.region}"
-        f" --service-code ec2 --quota-code {QUOTAS[family[:1]]} --desired-value {vcpus}"
-    )
+    return [offer for offer in offers if offer.gpu == Gpu(name, gpu.count)]

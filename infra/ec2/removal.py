@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account, aws_errors
-from infra.ec2.instances import GONE, by_cluster, find_instances, terminate
+from infra.ec2.account import Account
+from infra.ec2.instances import GONE, find_instances, terminate
+from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.things import list_things
 from infra.errors import CloudError
 from infra.waiting import wait_until
 
@@ -34,21 +36,7 @@ def remove_cluster(account: Account, name: str, report: Callable[[str], None]) -
 
 def find_remains(account: Account, name: str) -> list[tuple[str, str]]:
     """Return kind and name of whatever still bears the cluster's tag; an instance counts until it is terminated."""
-    ec2, filters = account.ec2, by_cluster(name)
-    with aws_errors():
-        return [
-            *(("instance", i["InstanceId"]) for i in find_instances(account, name) if i["State"]["Name"] != GONE),
-            *(("volume", v["VolumeId"]) for v in ec2.describe_volumes(Filters=filters)["Volumes"]),
-            *(
-                ("network interface", n["NetworkInterfaceId"])
-                for n in ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
-            ),
-            *(
-                ("security group", g["GroupId"])
-                for g in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
-            ),
-            *(("key pair", k["KeyName"]) for k in ec2.describe_key_pairs(Filters=filters)["KeyPairs"]),
-        ]
+    return [(thing.kind, thing.key) for thing in list_things(account, name)]
 
 
 def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
@@ -58,6 +46,7 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
         "volume": lambda key: ec2.delete_volume(VolumeId=key),
         "network interface": lambda key: ec2.delete_network_interface(NetworkInterfaceId=key),
         "security group": lambda key: ec2.delete_security_group(GroupId=key),
+        "launch template": lambda key: ec2.delete_launch_template(LaunchTemplateId=key),
         "key pair": lambda key: ec2.delete_key_pair(KeyName=key),
     }
     remains = find_remains(account, name)
@@ -76,7 +65,11 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
 
 def is_passing(error: ClientError) -> bool:
     """Tell whether a refusal to delete means "still in use" or "gone already", both of which mend themselves."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    code = code_of(error)
     # An interface that is still attached: https://github.com/gruntwork-io/cloud-nuke/issues/431
     in_use = "in use" in str(error.response.get("Error", {}).get("Message", ""))
-    return in_use or code.endswith((".NotFound", "InUse")) or code in {"DependencyViolation", "IncorrectState"}
+    return (
+        in_use
+        or code.endswith((".NotFound", ".NotFoundException", "InUse"))
+        or code in {"DependencyViolation", "IncorrectState"}
+    )

@@ -92,7 +92,8 @@ def pack_agent() -> tuple[str, bytes]:
 def install_agent(connection: Connection) -> None:
     """Put the agent on the node, whole or not at all."""
     path, content = pack_agent()
-    script = 'mkdir -p -m 700 "$1" && cat > "$2.$$" && mv "$2.$$" "$2"'
+    # By the short name the machine itself finds it: the unit in its user data cannot know the version.
+    script = 'mkdir -p -m 700 "$1" && cat > "$2.$$" && mv "$2.$$" "$2" && ln -sfn "${2##*/}" "$1/agent.pyz"'
     answer = execute(connection, ["sh", "-c", script, "sh", FOLDER, path], lambda stdin, _: write(stdin, content))
     if answer.exit_code:
         raise NodeError(f"the agent could not be put on the node: {answer.stderr.decode(errors='replace').strip()}")

@@ -1,5 +1,7 @@
 """One SSH connection to a node, its host key checked strictly against the pinned one."""
 
+import base64
+import hashlib
 import io
 import logging
 import shlex
@@ -41,6 +43,11 @@ class Answer:
     stderr: bytes
 
 
+def fingerprint(key: paramiko.PKey) -> str:
+    """Return a host key's fingerprint as OpenSSH shows it."""
+    return base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+
+
 @contextmanager
 def ssh_errors(node: str) -> Iterator[None]:
     """Turn whatever Paramiko or the socket below it raises within into one of our errors."""
@@ -48,8 +55,9 @@ def ssh_errors(node: str) -> Iterator[None]:
         yield
     except paramiko.BadHostKeyException as error:
         raise HostKeyError(
-            f"{node} shows another host key than the one pinned when it was rented; it may be another machine",
-            "do not log in; gpujob ls tells whether the cluster is still yours",
+            f"{node} shows another host key than it wrote to its console when it was rented: SHA256:{fingerprint(error.key)}"
+            f" instead of SHA256:{fingerprint(error.expected_key)}. Another machine may have its address, or somebody listens in",
+            "gpujob ls tells whether the cluster lives and where; if its machine was set up anew: gpujob down, then up",
         ) from error
     except paramiko.AuthenticationException as error:
         raise NodeError(f"{node} does not accept this cluster's key", "gpujob ls tells who rented it") from error
@@ -74,8 +82,7 @@ def connect(node: Node, key: Path, known_hosts: Path, *, patience_s: float = 0) 
 def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
     """Return a connection that has logged in."""
     connection = fabric.Connection(
-        host=node.host,
-        port=node.port,
+        host=node.instance_id,  # what its host key is pinned by; the socket below knows the address
         user=USER,
         connect_timeout=10,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
@@ -90,7 +97,7 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
     )
     # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    with ssh_errors(f"{node.host}:{node.port}"):
+    with ssh_errors(f"{node.instance_id} at {node.host}:{node.port}"):
         try:
             connection.client.load_host_keys(str(known_hosts))
             link = socket.create_connection((node.host, node.port), timeout=10)

@@ -1,6 +1,7 @@
 """Key pairs of ours and host keys of nodes."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,7 +28,10 @@ def read_host_keys(console: str) -> tuple[str, ...]:
     return tuple(KEY.findall(blocks[-1])) if blocks else ()
 
 
-def pin(known_hosts: Path, host: str, port: int, keys: tuple[str, ...]) -> None:
-    """Write the host keys that this address must show from now on, in OpenSSH's known_hosts format."""
-    name = host if port == 22 else f"[{host}]:{port}"
-    write_private(known_hosts, "".join(f"{name} {key}\n" for key in keys))
+def pin(known_hosts: Path, nodes: Mapping[str, tuple[str, ...]]) -> None:
+    """Write the host keys that each node must show from now on, in OpenSSH's known_hosts format.
+
+    Nodes go by the ids of their instances: an address changes when a machine is stopped and started, and AWS gives the old one
+    to somebody else.
+    """
+    write_private(known_hosts, "".join(f"{node} {key}\n" for node, keys in nodes.items() for key in keys))

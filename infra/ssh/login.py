@@ -1,33 +1,67 @@
-"""A login for a person, by the ssh program of this laptop, with the cluster's key and its pinned host keys."""
+"""Logins by the ssh program of this laptop, with the cluster's key and its pinned host keys."""
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from infra import state
 from infra.errors import NodeError
-from infra.model import Cluster
+from infra.model import Cluster, Node
 from infra.ssh.connection import USER
 
 
-def log_in(cluster: Cluster, command: Sequence[str]) -> NoReturn:
-    """Become the ssh program, logged in to the cluster's machine; it runs `command`, or a shell without one.
+def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
+    """Return what ssh needs to know to reach a node and nothing else, in the words of ssh_config."""
+    return {
+        "HostName": node.host,
+        "Port": str(node.port),
+        "User": USER,
+        "HostKeyAlias": node.instance_id,
+        "IdentityFile": quote(state.key_file(cluster.name)),
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": quote(state.known_hosts_file(cluster.name)),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "CheckHostIP": "no",
+        "ServerAliveInterval": "15",
+    }
+
+
+def quote(path: Path) -> str:
+    """Return a path as ssh_config takes it."""
+    return f'"{path}"'
+
+
+def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
+    """Become the ssh program, logged in to a node; it runs `command`, or a shell without one.
 
     Raises NodeError where there is no ssh program.
     """
-    node = cluster.node
-    options = {
-        "IdentityFile": state.key_file(cluster.name),
-        "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": state.known_hosts_file(cluster.name),
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "ServerAliveInterval": 15,
-    }
-    settings = [word for name, value in options.items() for word in ("-o", f'{name}="{value}"')]
-    words = ["ssh", "-F", "none", *settings, "-p", str(node.port), f"{USER}@{node.host}"]
+    become_ssh(cluster, node, [], ["--", shlex.join(command)] if command else [])
+
+
+def forward(cluster: Cluster, node: Node, here: int, there: int) -> NoReturn:
+    """Become the ssh program that makes port `there` of a node answer on port `here` of this laptop, until Ctrl-C."""
+    become_ssh(cluster, node, ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{here}:127.0.0.1:{there}"], [])
+
+
+def become_ssh(cluster: Cluster, node: Node, flags: Sequence[str], command: Sequence[str]) -> NoReturn:
+    """Replace this process by ssh."""
+    settings = [word for name, value in ssh_options(cluster, node).items() for word in ("-o", f"{name}={value}")]
     try:
-        os.execvp("ssh", [*words, "--", shlex.join(command)] if command else words)  # noqa: S606
+        os.execvp("ssh", ["ssh", "-F", "none", *settings, *flags, node.instance_id, *command])  # noqa: S606
     except FileNotFoundError as error:
         raise NodeError("there is no ssh program here", "install openssh-client") from error
+
+
+def make_config(clusters: Iterable[Cluster]) -> str:
+    """Return an ssh_config with each node as gpujob-NAME, the nodes after the first as gpujob-NAME-RANK."""
+    blocks = []
+    for cluster in clusters:
+        for rank, node in enumerate(cluster.nodes):
+            lines = [f"  {name} {value}" for name, value in ssh_options(cluster, node).items()]
+            host = f"gpujob-{cluster.name}" + (f"-{rank}" if rank else "")
+            blocks.append("\n".join([f"Host {host}", *lines]))
+    return "\n\n".join(["# Written by gpujob ssh-config; what is changed here is lost.", *blocks]) + "\n"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.ec2.instances import ENDPOINT_TAG
+from tests.cloudwatch import watch
 from tests.conftest import Laptop
 from tests.e2e.test_jobs import job_number
 
@@ -58,10 +60,6 @@ def shaky(project: Laptop, request) -> Iterator[tuple[Laptop, Cutter]]:
     shutil.copy(project.home / folder.parents[1] / "local/cloud.json", laptop.home / folder.parents[1] / "local")
     record = json.loads((laptop.home / folder / "cluster.json").read_text())
     cutter = Cutter(record["nodes"][0]["port"], request.param)
-    known_hosts = (laptop.home / folder / "known_hosts").read_text()
-    (laptop.home / folder / "known_hosts").write_text(
-        known_hosts.replace(str(record["nodes"][0]["port"]), str(cutter.port))
-    )
     record["nodes"][0]["port"] = cutter.port
     (laptop.home / folder / "cluster.json").write_text(json.dumps(record))
     yield laptop, cutter
@@ -114,8 +112,15 @@ def test_run_keeps_the_job_s_code_and_brings_all_home_though_its_connection_brea
 
 @pytest.mark.parametrize("shaky", [1_000], indirect=True)
 def test_a_connection_that_never_holds_is_told_and_not_tried_for_ever(shaky):
-    laptop, _ = shaky
-    jobs = laptop.type("jobs", timeout_s=60)
+    laptop, cutter = shaky
+    [node] = json.loads((laptop.home / ".local/state/gpujob/clusters/shared/cluster.json").read_text())["nodes"]
+    ec2, wanted = watch(laptop).ec2, {"Resources": [node["instance_id"]]}
+    # Else the cloud would tell another address, at which the node answers.
+    ec2.create_tags(**wanted, Tags=[{"Key": ENDPOINT_TAG, "Value": f"127.0.0.1:{cutter.port}"}])
+    try:
+        jobs = laptop.type("jobs", timeout_s=60)
+    finally:
+        ec2.create_tags(**wanted, Tags=[{"Key": ENDPOINT_TAG, "Value": f"127.0.0.1:{cutter.node[1]}"}])
     assert jobs.code == 1
     assert "cannot be reached" in jobs.err
     assert "Traceback" not in jobs.said

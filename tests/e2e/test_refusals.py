@@ -158,6 +158,7 @@ def test_a_question_is_not_asked_where_nobody_can_answer(rented: Laptop, tmp_pat
     cloud = json.loads((rented.home / ".local/state/gpujob/local/cloud.json").read_text())
     aws = {
         "AWS_ENDPOINT_URL": cloud["url"],
+        "GPUJOB_CHECKIP_URL": f"{cloud['url']}/gpujob/checkip",
         "AWS_ACCESS_KEY_ID": cloud["access_key"],
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_DEFAULT_REGION": "us-west-2",

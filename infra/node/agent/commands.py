@@ -15,6 +15,7 @@
     send NUMBER                     JSON list of [path, offset] on stdin -> for each file that is still there a line of JSON,
                                     {"path", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
+    guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 
 Exit codes: 0 done; 3 no such job; 1 anything else, with one line on stderr.
@@ -43,6 +44,7 @@ COMMANDS = {
     "outputs": ("outputs", "list_outputs"),
     "send": ("outputs", "send_outputs"),
     "fetched": ("outputs", "mark_fetched"),
+    "guard": ("guard", "guard"),
     "probe": ("machine", "probe"),
 }
 

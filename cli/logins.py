@@ -1,0 +1,64 @@
+"""Logins by ssh itself: ssh, tunnel, ssh-config."""
+
+import re
+
+import click
+
+from cli import show
+from cli.options import SplitCommand, cluster_argument, cluster_option, confirm, find_cluster, option, yes_option
+from infra.errors import UsageError
+
+node_option = option("--node", type=click.IntRange(0), default=0, help="Which machine of several, counted from 0.")
+
+
+@click.command(cls=SplitCommand)
+@cluster_argument
+@node_option
+@click.pass_context
+def ssh(context: click.Context, name: str | None, node: int) -> None:
+    """Log in to a cluster's machine, or run a command there: gpujob ssh NAME -- nvidia-smi."""
+    from infra.logins import choose_node
+    from infra.ssh.login import log_in
+
+    log_in(*choose_node(find_cluster(name), node), context.meta["words"] or ())
+
+
+@click.command()
+@click.argument("ports", metavar="PORT[:REMOTE]")
+@node_option
+@cluster_option
+def tunnel(ports: str, node: int, cluster: str | None) -> None:
+    """Let a port of the machine answer on this laptop, until Ctrl-C: gpujob tunnel 8888, or gpujob tunnel 8080:80."""
+    from infra.logins import choose_node
+    from infra.ssh.login import forward
+
+    here, there = parse_ports(ports)
+    chosen = choose_node(find_cluster(cluster), node)
+    show.say(f"http://127.0.0.1:{here} is port {there} of '{chosen[0].name}' until Ctrl-C")
+    forward(*chosen, here, there)
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    """Return the ports here and there that PORT or PORT:REMOTE means; raises UsageError."""
+    found = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", text)
+    ports = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not all(0 < port < 65536 for port in ports):
+        raise UsageError(f"'{text}' is not PORT or PORT:REMOTE", "gpujob tunnel 8888, or: gpujob tunnel 8080:80")
+    return ports
+
+
+@click.command("ssh-config")
+@yes_option
+def ssh_config(yes: bool) -> None:
+    """Let plain ssh, scp, rsync and VS Code reach every cluster as gpujob-NAME, with its key and its pinned host keys."""
+    from infra import logins
+
+    path, names = logins.write_config()
+    if not logins.is_included(path):
+        confirm(f"Add one line to {logins.config_file()} that includes {path}?", yes)
+        logins.include(path)
+    show.say(f"written: {path}")
+    for name in names:
+        show.say(f"  ssh {name}")
+    if not names:
+        show.say("  no cluster yet; gpujob up, then gpujob ssh-config")

@@ -1,0 +1,88 @@
+"""A cluster that stays: extend, stop, start."""
+
+import time
+
+import click
+
+from cli import show
+from cli.options import cluster_argument, confirm, find_cluster, option, parse_hours, yes_option
+from infra.errors import NodeError
+
+
+@click.command()
+@cluster_argument
+@option("--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed.")
+@yes_option
+def extend(name: str | None, hours: float, yes: bool) -> None:
+    """Move the end of a cluster's lease to a later time, after showing the new most it can cost."""
+    from infra import power
+
+    account, cluster = power.find(find_cluster(name))
+    if cluster.node.state != "running":
+        raise NodeError(
+            f"'{cluster.name}' is {cluster.node.state}", f"gpujob start {cluster.name} gives it a new lease"
+        )
+    until = max(cluster.lease_until, time.time()) + hours * 3600
+    most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
+    show.facts(
+        {
+            "cluster": cluster.name,
+            "lease": f"until {show.clock(until)} instead of {show.clock(cluster.lease_until)}",
+            "at most": f"{show.usd(most)} from its first hour on, instead of {show.usd(before)}",
+        }
+    )
+    confirm(f"Let it cost up to {show.usd(most)}?", yes or cluster.cloud == "local")
+    with show.progress() as report:
+        report("arming the new end on the machine")
+        power.extend(account, cluster, until)
+    show.say(f"'{cluster.name}' now ends at {show.clock(until)}")
+
+
+@click.command()
+@cluster_argument
+@option("--force", is_flag=True, help="Even if a job runs.")
+@yes_option
+def stop(name: str | None, force: bool, yes: bool) -> None:
+    """Switch a cluster's machines off and keep their disks, which go on costing a little."""
+    from infra import power
+    from infra.ec2.lease import HOURS_A_MONTH
+
+    account, cluster = power.find(find_cluster(name))
+    if cluster.node.state == "stopped":
+        show.say(f"nothing to do: '{cluster.name}' is stopped")
+        return
+    disk = show.usd(cluster.disk_usd * HOURS_A_MONTH)
+    confirm(f"Stop '{cluster.name}'? Its disk costs {disk} a month until you start it or give it back.",
+            yes or cluster.cloud == "local")  # fmt: skip
+    if not force:
+        power.check_quiet(cluster)
+    with show.progress() as report:
+        power.stop(account, cluster, report)
+    show.say(f"'{cluster.name}' is stopped; its disk costs {disk} a month. Next: gpujob start, or: gpujob down")
+
+
+@click.command()
+@cluster_argument
+@option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS", help="The new lease.")
+@yes_option
+def start(name: str | None, max_hours: float, yes: bool) -> None:
+    """Switch a stopped cluster on again under a new lease."""
+    from infra import power
+
+    account, cluster = power.find(find_cluster(name))
+    if cluster.node.state == "running":
+        show.say(f"nothing to do: '{cluster.name}' is running")
+        return
+    until = time.time() + max_hours * 3600
+    most = power.most_running_usd(cluster, until)
+    show.facts(
+        {
+            "cluster": cluster.name,
+            "lease": f"until {show.clock(until)}",
+            "at most": f"{show.usd(most)} from its first hour on",
+        }
+    )
+    confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
+    with show.progress() as report:
+        found = power.start(account, cluster, max_hours, report)
+    show.say(f"'{found.name}' is up again; next: gpujob run train.py")

@@ -1,0 +1,73 @@
+"""What the machine does by itself: it ends when nothing uses it, and tells its jobs when its lease is about to end."""
+
+import json
+import time
+
+import pytest
+
+from tests.conftest import wait_for
+
+CATCHES_SIGTERM = """
+import pathlib, signal, sys, time
+def finish(*_):
+    print("told to finish", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, finish)
+print("training", flush=True)
+time.sleep(600)
+"""
+
+
+def is_gone(laptop) -> bool:
+    return "gone" in laptop.type("ls", "--dry-run").out
+
+
+def test_a_machine_that_nothing_uses_ends_itself_but_not_while_a_job_runs_or_its_outputs_wait(laptop):
+    laptop.write("work.py", "open('model.bin', 'w').write('weights')")
+    up = laptop.type("up", "--dry-run", "--idle-stop", "8s")
+    assert up.code == 0, up.said
+    assert "without a job or a login" in up.err
+    assert laptop.type("run", "--detach", "work.py").code == 0
+    wait_for(lambda: json.loads(laptop.type("jobs", "--json").out)[0]["state"] == "succeeded", "end of the job")
+    time.sleep(9)  # longer than it may be idle, with outputs that are not home
+    assert not is_gone(laptop)
+    assert laptop.type("fetch").code == 0
+    wait_for(lambda: is_gone(laptop), "end of the idle machine")
+    assert (laptop.project / "runs/project-1/model.bin").read_text() == "weights"
+    assert laptop.type("down").code == 0
+
+
+def test_a_login_keeps_an_idle_machine(laptop):
+    assert laptop.type("up", "--dry-run", "--idle-stop", "8s").code == 0
+    login = laptop.start("ssh", "--", "sh", "-c", "sleep 10; echo still there")
+    assert login.communicate(timeout=60)[0] == b"still there\n"
+    wait_for(lambda: is_gone(laptop), "end of the idle machine")
+
+
+def test_jobs_are_told_before_the_lease_ends(laptop):
+    laptop.write("train.py", CATCHES_SIGTERM)
+    assert (
+        laptop.type("up", "--dry-run", "--max-hours", "0.008").code == 0
+    )  # 29 s, of which the last tenth is the warning
+    run = laptop.type("run", "train.py")
+    assert "told to finish" in run.out, run.said
+    assert "the lease ends soon" in run.out
+    assert run.code == 0
+    wait_for(lambda: is_gone(laptop), "end of the lease")
+
+
+def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):
+    assert laptop.type("up", "--dry-run", "--max-hours", "0.006").code == 0
+    extend = laptop.type("extend", "--hours", "1")
+    assert extend.code == 0, extend.said
+    assert "at most" in extend.err
+    [cluster] = json.loads(laptop.type("ls", "--json").out)
+    assert cluster["lease_until"] - time.time() > 3000
+    assert int(laptop.type("ssh", "--", "gpujob-lease").out) == int(cluster["lease_until"])
+    time.sleep(max(0, cluster["lease_until"] - 3600 - time.time()) + 1)
+    assert not is_gone(laptop)  # past its first end
+
+
+@pytest.mark.parametrize("words", [("--hours", "0"), ("--hours", "soon"), ()])
+def test_an_extension_that_makes_no_sense(laptop, words):
+    assert laptop.type("extend", *words).code == 2
