@@ -8,9 +8,11 @@ from functools import partial
 from tests.bench import content
 from tests.bench.carrying import measure_fetch, measure_log, measure_sync
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
+from tests.bench.renting import measure_up
 from tests.bench.sizes import Sizes
 from tests.bench.steps import measure_steps
 from tests.bench.table import Row, at_most, under
+from tests.bench.training import measure_accuracy, measure_loops, measure_start
 from tests.bench.world import COMMAND, THEIRS, World, job_number
 
 BLOCKER_S = 170
@@ -69,4 +71,8 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "log": measure_log,
     "fetch": measure_fetch,
     "queue": measure_queue,
+    "up": measure_up,
+    "train-start": measure_start,
+    "train-loop": measure_loops,
+    "train-accuracy": measure_accuracy,
 }

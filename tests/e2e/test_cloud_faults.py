@@ -1,0 +1,126 @@
+"""What the cloud gets wrong on demand, each with its documented end, and nothing of ours left but what is listed."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local import control
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import Laptop, make_laptop
+
+UP = ("up", "--dry-run", "--gpu", "T4")
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    laptop = make_laptop(tmp_path_factory.mktemp("faults"))
+    try:
+        laptop.type("check", "--dry-run")
+        keep_alive(watch(laptop))
+        yield laptop
+    finally:
+        laptop.give_back()
+
+
+@pytest.fixture
+def cloud(warm: Laptop) -> Iterator[Watch]:
+    watching = watch(warm)
+    yield watching
+    control.clear_faults(watching.cloud)
+    assert watching.remains() == []
+
+
+def fails(laptop: Laptop, *words: str, command: tuple[str, ...] = UP, code: int = 1) -> str:
+    """Type a command that is refused in a few lines and without a traceback; return what it said."""
+    ended = laptop.type(*command)
+    assert ended.code == code, ended.said
+    assert "Traceback" not in ended.said
+    for word in words:
+        assert word in ended.err, ended.err
+    return ended.err
+
+
+def succeeds(laptop: Laptop, *words: str) -> list[dict]:
+    """Rent, and give back; return the nodes that were there."""
+    up = laptop.type(*UP, *words)
+    assert up.code == 0, up.said
+    [found] = json.loads(laptop.type("ls", "--dry-run", "--json").out)
+    down = laptop.type("down")
+    assert down.code == 0, down.said
+    assert "nothing billable remains" in down.err
+    return found["nodes"]
+
+
+def test_without_capacity_in_some_zones_another_zone_is_taken(warm, cloud):
+    zones = "abcde"
+    control.add_faults(cloud.cloud, *(f"no-capacity=*@us-east-1{zone}" for zone in zones))
+    (node,) = succeeds(warm)
+    assert node["zone"] == "us-east-1f"
+
+
+def test_without_any_capacity_it_says_so_and_what_to_try(warm, cloud):
+    control.add_faults(cloud.cloud, "no-capacity=*")
+    fails(warm, "InsufficientInstanceCapacity", "next:", "--region")
+
+
+def test_a_machine_whose_ssh_server_never_answers_is_given_back_with_its_console_s_last_lines(warm, cloud):
+    control.add_faults(cloud.cloud, "mute")
+    said = fails(warm, "cannot be reached", "the console of i-", command=(*UP, "--boot-timeout", "3s"))
+    assert "giving back what this call created" in said
+
+
+def test_a_quota_of_zero_stops_before_anything_is_made_with_the_line_that_asks_for_more(warm, cloud):
+    control.clear_trail(cloud.cloud)
+    control.add_faults(cloud.cloud, "quota=0")
+    fails(warm, "aws service-quotas request-service-quota-increase", "--desired-value 4")
+    assert "ImportKeyPair" not in {event["action"] for event in control.read_trail(cloud.cloud)}
+
+
+@pytest.mark.parametrize("fault", ["throttle=30:1", "errors=20:1"])
+def test_throttled_and_broken_calls_are_tried_again(warm, cloud, fault):
+    control.add_faults(cloud.cloud, fault)
+    assert len(succeeds(warm)) == 1
+
+
+def test_a_new_instance_that_ec2_denies_for_two_seconds_is_neither_lost_nor_doubled(warm, cloud):
+    control.add_faults(cloud.cloud, "invisible=2")
+    assert len(succeeds(warm, "--nodes", "2")) == 2
+
+
+def test_a_partial_fleet_is_given_back_whole(warm, cloud):
+    control.add_faults(cloud.cloud, "partial=1")
+    fails(warm, "1 of 2", command=(*UP, "--nodes", "2"))
+
+
+def test_a_machine_that_ends_while_it_boots_is_told_in_ec2_s_own_words(warm, cloud):
+    control.add_faults(cloud.cloud, "boot=60", "dies=1")
+    fails(warm, "Server.InternalError", "next:")
+
+
+def test_credentials_that_expire_half_way_are_told_and_what_is_left_is_listed_and_removed_later(warm, cloud):
+    control.add_faults(cloud.cloud, "expired-after=CreateFleet")
+    said = fails(warm, "aws sso login")
+    control.clear_faults(cloud.cloud)
+    assert "gpujob down" in said
+    assert len(cloud.living()) == 1
+    assert cloud.lease_end_s(cloud.living()[0]["InstanceId"])
+    assert warm.type("down", "--dry-run", "--force").code == 0
+
+
+def test_an_action_that_is_not_allowed_is_named(warm, cloud):
+    control.add_faults(cloud.cloud, "denied=ec2:RunInstances")
+    fails(warm, "ec2:RunInstances")
+    control.clear_faults(cloud.cloud)
+    control.add_faults(cloud.cloud, "denied=ec2:CreateSecurityGroup")
+    fails(warm, "ec2:CreateSecurityGroup")
+
+
+def test_a_thousand_instances_of_others_hide_none_of_ours(warm, cloud):
+    control.add_faults(cloud.cloud, "foreign=1000")
+    assert len(succeeds(warm)) == 1
+
+
+def test_a_console_that_is_silent_for_long_is_waited_for(warm, cloud):
+    control.add_faults(cloud.cloud, "console=5")
+    assert len(succeeds(warm)) == 1

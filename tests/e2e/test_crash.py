@@ -1,0 +1,165 @@
+"""Killed at any call to AWS, before it or after: every machine has a lease, is listed, and can be given back.
+
+`GPUJOB_EVERY_POINT=1` tries every call. Otherwise those that only look are passed over, save the first: between two calls that
+change something the world stays as it is, wherever the command dies.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from infra.local import control
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import Laptop, make_laptop
+from tests.typist import Typist
+
+EVERY_POINT = bool(os.environ.get("GPUJOB_EVERY_POINT"))
+AT_ONCE = 6
+KILLED = -signal.SIGKILL
+NODES = 2
+UP = ("up", "--dry-run", "--nodes", str(NODES), "--max-hours", "2")
+DOWN = ("down", "--dry-run", "--force")
+
+
+@dataclass(frozen=True)
+class World:
+    """A laptop, its local cloud, and fast fingers."""
+
+    laptop: Laptop
+    typist: Typist
+    watch: Watch
+
+    def kill(self, points: Iterable[tuple[tuple[str, ...], str]]) -> list[int]:
+        """Run commands, each killed at its point, all at once; return how each ended."""
+        points = list(points)
+        pids = [self.typist.prepare(*words) for words, _ in points]
+        faults = [f"kill={pid}:{point}" for pid, (_, point) in zip(pids, points, strict=True)]
+        control.add_faults(self.watch.cloud, *faults)
+        for pid in pids:
+            self.typist.let_go(pid)
+        codes = [self.typist.wait(pid)[0] for pid in pids]
+        control.clear_faults(self.watch.cloud)
+        return codes
+
+    def type_all(self, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+        """Run commands at the same time; return how each ended."""
+        pids = [self.typist.prepare(*words) for words in commands]
+        for pid in pids:
+            self.typist.let_go(pid)
+        return [self.typist.wait(pid) for pid in pids]
+
+    def calls_of(self, *words: str) -> list[str]:
+        """Run a command to its end, and list the calls that it made."""
+        control.clear_trail(self.watch.cloud)
+        code, said = self.typist.type(*words)
+        assert code == 0, said
+        return [event["action"] for event in control.read_trail(self.watch.cloud) if not event["inner"]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    laptop = make_laptop(tmp_path_factory.mktemp("crash"))
+    try:
+        laptop.type("check", "--dry-run")
+        watching = watch(laptop)
+        keep_alive(watching)
+        with Typist(laptop.environment, laptop.project) as typist:
+            yield World(laptop, typist, watching)
+    finally:
+        laptop.give_back()
+
+
+def batched(points: list[str]) -> list[list[str]]:
+    """Return the points a few at a time."""
+    return [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
+
+
+def points_in(calls: list[str]) -> list[str]:
+    """Return where to kill a command that makes these calls."""
+    if EVERY_POINT:
+        return [f"{number}:{when}" for number in range(1, len(calls) + 1) for when in ("before", "after")]
+    counts = Counter(call for call in calls if not call.startswith(("Describe", "Get", "Decode")))
+    named = [f"{call}.{number}" for call, count in counts.items() for number in range(1, count + 1)]
+    return ["1:before", *(f"{call}:{when}" for call in named for when in ("before", "after"))]
+
+
+def check_machines(world: World) -> None:
+    """Every machine that runs has a lease that will end it, and `ls` shows it."""
+    living = world.watch.living()
+    for instance in living:
+        end = world.watch.lease_end_s(instance["InstanceId"])
+        assert end is not None and time.time() < end < time.time() + 2 * 3600 + 60, instance
+    code, said = world.typist.type("ls", "--dry-run", "--json")
+    assert code == 0, said
+    shown = {node["instance_id"] for cluster in json.loads(said[said.index("[") :]) for node in cluster["nodes"]}
+    assert {instance["InstanceId"] for instance in living} <= shown
+
+
+def give_back(world: World, names: list[str]) -> None:
+    """Type `down` for each, and see that nothing of ours is left."""
+    for code, said in world.type_all(*((*DOWN, name) for name in names)):
+        assert code == 0, said
+    assert world.watch.remains() == []
+
+
+def tell(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    with capsys.disabled():
+        sys.stdout.write(f"\n{what}\n")
+
+
+def test_an_up_killed_at_any_call_leaves_only_what_has_a_lease_and_can_be_given_back(world, capsys):
+    world.calls_of(*UP, "whole")  # what is kept of the offers makes the next one shorter
+    give_back(world, ["whole"])
+    points = points_in(world.calls_of(*UP, "whole"))
+    give_back(world, ["whole"])
+    killed = 0
+    for batch in batched(points):
+        names = [f"c{n}" for n in range(len(batch))]
+        codes = world.kill([((*UP, name), point) for name, point in zip(names, batch, strict=True)])
+        assert set(codes) <= {KILLED, 0}, codes
+        killed += codes.count(KILLED)
+        check_machines(world)
+        give_back(world, names)
+    tell(capsys, f"up: killed at {killed} of {len(points)} points")
+    assert killed == len(points) or EVERY_POINT
+
+
+def test_a_down_killed_at_any_call_can_be_typed_again(world, capsys):
+    rent_without_hosts(world, ["whole"])
+    points = points_in(world.calls_of(*DOWN, "whole"))
+    killed = 0
+    for batch in batched(points):
+        names = [f"d{n}" for n in range(len(batch))]
+        rent_without_hosts(world, names)
+        codes = world.kill([((*DOWN, name), point) for name, point in zip(names, batch, strict=True)])
+        assert set(codes) <= {KILLED, 0}, codes
+        killed += codes.count(KILLED)
+        check_machines(world)
+        give_back(world, names)
+    tell(capsys, f"down: killed at {killed} of {len(points)} points")
+    assert killed == len(points) or EVERY_POINT
+
+
+def rent_without_hosts(world: World, names: list[str]) -> None:
+    """Rent clusters whose machines never boot, which a `down` does not need: it is quicker so."""
+    control.add_faults(world.watch.cloud, "boot=3600")
+    codes = world.kill([((*UP, name), "CreateFleet:after") for name in names])
+    assert codes == [KILLED] * len(names)
+    assert len(world.watch.living()) == NODES * len(names)
+
+
+def test_the_same_up_goes_on_where_it_was_killed(world):
+    world.kill([((*UP, "again"), "CreateFleet:after")])
+    before = {one["InstanceId"] for one in world.watch.living()}
+    code, said = world.typist.type(*UP, "again")
+    assert code == 0, said
+    assert {one["InstanceId"] for one in world.watch.living()} == before
+    assert len(before) == NODES
+    give_back(world, ["again"])

@@ -1,0 +1,86 @@
+"""Nothing without our tag is ever changed or deleted, whatever it is and whatever it is called."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from infra.ec2.network import tag_specification
+from infra.ssh.keys import make_key
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import make_laptop
+from tests.typist import Typist
+
+# Names and tags as near to ours as they may be: none is ours without the cluster's tag.
+NAMES = st.sampled_from(["gpujob-mine", "gpujob-mine-on-demand", "gpujob-other", "web", "gpujob"])
+TAGS = st.dictionaries(
+    st.sampled_from(["Name", "gpujob", "gpujob:clusters", "gpujob:owner", "gpujob:launch", "Gpujob:cluster"]),
+    st.sampled_from(["mine", "gpujob-mine", "*", "2020-01-01T00:00:00Z"]),
+    max_size=4,
+)  # fmt: skip
+KINDS = st.sampled_from(["instance", "volume", "network-interface", "security-group", "launch-template", "key-pair"])
+FOREIGN = st.lists(
+    st.tuples(KINDS, NAMES, TAGS),
+    min_size=6,
+    max_size=12,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Typist, Watch]]:
+    laptop = make_laptop(tmp_path_factory.mktemp("ownership"))
+    try:
+        laptop.type("check", "--dry-run")
+        keep_alive(watch(laptop))
+        with Typist(laptop.environment, laptop.project) as typist:
+            yield typist, watch(laptop)
+    finally:
+        laptop.give_back()
+
+
+def make(watching: Watch, kind: str, name: str, tags: dict[str, str], number: int) -> None:
+    """Make something of somebody else's; where a name is taken, under a name beside it."""
+    ec2, subnet = watching.ec2, watching.ec2.describe_subnets()["Subnets"][0]
+    words: dict[str, Any] = {"TagSpecifications": [tag_specification(kind, tags)] if tags else []}
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    if kind == "instance":
+        made = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, **words)["Instances"][
+            0
+        ]
+        ec2.stop_instances(InstanceIds=[made["InstanceId"]])
+    elif kind == "volume":
+        ec2.create_volume(AvailabilityZone=subnet["AvailabilityZone"], Size=1, **words)
+    elif kind == "network-interface":
+        ec2.create_network_interface(SubnetId=subnet["SubnetId"], **words)
+    elif kind == "security-group":
+        ec2.create_security_group(GroupName=f"{name}-{number}", Description=name, **words)
+    elif kind == "launch-template":
+        ec2.create_launch_template(
+            LaunchTemplateName=f"{name}-{number}", LaunchTemplateData={"ImageId": image}, **words
+        )
+    else:
+        ec2.import_key_pair(KeyName=f"{name}-{number}", PublicKeyMaterial=make_key()[1].encode(), **words)
+
+
+@settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate],
+          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+@given(foreign=FOREIGN)
+def test_what_others_have_is_the_same_after_a_whole_life_beside_it(world, foreign):
+    typist, watching = world
+    for number, (kind, name, tags) in enumerate(foreign, len(watching.everything())):
+        make(watching, kind, name, tags, number)
+    before = watching.everything()
+    for words in (
+        ("up", "mine", "--dry-run", "--yes"),
+        ("sweep", "--dry-run", "--everyone", "--yes"),
+        ("down", "mine", "--dry-run"),
+        ("down", "other", "--dry-run", "--force"),
+        ("down", "--all", "--dry-run", "--force"),
+    ):
+        code, said = typist.type(*words)
+        assert code == 0, (words, said)
+    assert watching.remains() == []
+    after = watching.everything()
+    assert {key: after.get(key) for key in before} == before
