@@ -1,97 +1,243 @@
-"""The training loop: epochs of AdamW on a one-cycle schedule, each judged on the test set."""
+"""The training loop."""
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
-from .data import Dataset
+from .checkpoint import Checkpoints, load_checkpoint
+from .data import Dataset, Part
+from .data.augment import Draws, change, draws, mix, shrink
+from .data.batches import batches
+from .errors import TrainingError
+from .judge import evaluate
+from .models import Classifier
+from .place import Place, share_norms
+from .precision import Execution, choose
+from .recipe import Recipe
+from .schedule import progress, set_rates
+from .state import Run, begin
+from .stop import Stop, Stopped
 
-WARM_UP = 0.25  # share of all steps in which the learning rate climbs
-WEIGHT_DECAY = 0.01
-LABEL_SMOOTHING = 0.1
-
-
-class TrainingError(Exception):
-    """Training cannot go on; the message says what to change."""
+LOOK_EVERY = 50
+"""Steps between two looks at the losses; each look waits for the device."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One epoch: mean training loss, accuracy on the test set (0 to 1), speed and time of the training alone."""
+    """One epoch: mean training loss, accuracy on what it is judged by (0 to 1), speed and time of the training alone."""
 
     epoch: int
     train_loss: float
-    test_accuracy: float
+    accuracy: float
     images_per_s: float
     seconds: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What stays the same from the first step to the last."""
+
+    recipe: Recipe
+    place: Place
+    batch: int
+    """Images a step, over all processes."""
+    steps: int
+    """Steps an epoch."""
+    classes: int
+    store: Checkpoints | None
+    stop: Stop
+
+    def progress(self, run: Run) -> float:
+        """Return how far the run is, from 0 to 1, the same in all processes."""
+        steps = self.steps * self.recipe.most_epochs
+        return self.place.agree(progress(self.recipe, run.step, steps, run.clock.read()))
+
+
 def fit(
-    model: nn.Module, data: Dataset, epochs: int, batch_size: int, lr: float, device: torch.device
-) -> Iterator[Metrics]:
-    """Train `model` in place on `device`, yielding after each epoch."""
-    # Channels last is the layout the convolutions compute in; with bfloat16 it is 2.2 times the images a second.
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images, labels = data.train_images.to(device), data.train_labels.to(device)
-    steps = max(1, len(images) // batch_size)  # the incomplete batch at the end is left out
-    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps * epochs, pct_start=WARM_UP)
-    precision = best_precision(device)
-    for epoch in range(1, epochs + 1):
-        started = time.perf_counter()
-        order = torch.randperm(len(images))[: steps * batch_size].to(device)
-        total = torch.zeros((), device=device)
-        model.train()
-        for batch in torch.split(order, batch_size):
-            total += step(model, images[batch], labels[batch], optimizer, precision)
-            schedule.step()
-        loss = total.item() / steps  # waits for the device, so the clock below is right
-        seconds = time.perf_counter() - started
-        if not math.isfinite(loss):
-            raise TrainingError(f"the loss of epoch {epoch} is {loss}: try --lr below {lr}")
-        yield Metrics(epoch, loss, evaluate(model, data.test_images, data.test_labels), len(order) / seconds, seconds)
+    model: Classifier,
+    data: Dataset,
+    recipe: Recipe,
+    place: Place,
+    *,
+    layers: Sequence[Sequence[nn.Module]] = (),
+    peaks: Sequence[float] = (),
+    store: Checkpoints | None = None,
+    resume: Path | None = None,
+    stop: Stop | None = None,
+) -> Iterator[tuple[Metrics, Classifier | None]]:
+    """Train `model` in place, yielding after each epoch what it reached and the network to keep.
 
-
-def step(
-    model: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, precision: torch.dtype
-) -> Tensor:
-    """Adjust the weights to one batch, images uint8 (N, 1, H, W); return its mean loss, a scalar."""
-    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
-        logits = model(images)
-    loss = cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
-    """Return the share of `images`, uint8 (N, 1, H, W), that `model` gives their label.
-
-    In float32 whatever the training used: weights that are loaded again then score what was reported.
+    `layers` are groups with their `peaks` of the rate, else all weights share `recipe.lr`. A run that is resumed yields
+    the figures of its earlier epochs first, without a network. Raises TrainingError, CheckpointError, Stopped.
     """
-    device = next(model.parameters()).device
-    model.eval()
-    guesses = torch.cat([model(batch.to(device)).argmax(dim=1).cpu() for batch in torch.split(images, batch_size)])
-    return int((guesses == labels).sum()) / len(labels)
+    model.to(place.device)
+    train = data.train.to(place.device)
+    batch = min(recipe.batch_size, len(train)) // place.world * place.world
+    if batch < 2:
+        raise TrainingError(f"{len(train)} images are too few to train on")
+    # The incomplete batch at the end of an epoch is left out.
+    plan = Plan(recipe, place, batch, len(train) // batch, len(data.classes), store, stop or Stop())
+    run = prepare(model, train, plan, layers or [[model]], peaks or [recipe.lr], resume)
+    asked = parallel(run, plan)
+    for entry in run.history:
+        whole = run.ended and entry is run.history[-1]
+        yield Metrics(**entry), run.judged if whole else None  # type: ignore[arg-type]
+    while not run.ended:
+        before = run.step
+        seconds = train_epoch(run, asked, train, plan)
+        count = run.step - len(run.history) * plan.steps
+        loss = mean_loss(run.losses[:count], run.step - count)
+        accuracy = evaluate(run.judged, data.test, recipe.tta, place)
+        speed = (run.step - before) * batch / max(seconds, 1e-9)
+        metrics = Metrics(len(run.history) + 1, loss, accuracy, speed, run.epoch_s + seconds)
+        run.history.append(asdict(metrics))
+        run.ended = plan.progress(run) >= 1 or too_long_without_gain(run.history, recipe.early_stop)
+        run.losses.zero_()
+        run.epoch_s = 0.0
+        if run.ended and store and place.first:
+            run.save(store, recipe, 0.0)
+        yield metrics, run.judged
 
 
-def best_precision(device: torch.device) -> torch.dtype:
-    """Return the type to train in: bfloat16 where the hardware multiplies it, else float32.
-
-    Elsewhere bfloat16 is emulated, and slower than float32.
-    """
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    elif hasattr(torch.cpu, "get_capabilities"):  # newer than the oldest torch supported
-        found = torch.cpu.get_capabilities()
-        native = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+def prepare(
+    model: Classifier,
+    train: Part,
+    plan: Plan,
+    layers: Sequence[Sequence[nn.Module]],
+    peaks: Sequence[float],
+    resume: Path | None,
+) -> Run:
+    """Return a run at its start, or where the checkpoint `resume` left it."""
+    found = load_checkpoint(resume) if resume else None
+    if found:
+        execution = Execution(**found[1]["execution"])
     else:
-        native = False
-    return torch.bfloat16 if native else torch.float32
+        images, labels = next(
+            batches(train, torch.arange(plan.batch // plan.place.world), plan.batch, plan.place.device)
+        )
+        execution = choose(model, images, labels, plan.recipe)
+    model.to(memory_format=execution.format)
+    if plan.place.world > 1:
+        share_norms(model)
+    run = begin(model, plan.recipe, execution, plan.steps, layers, peaks)
+    if found:
+        run.restore(*found)
+    return run
+
+
+def parallel(run: Run, plan: Plan) -> nn.Module:
+    """Return what the loop asks: the network, compiled if wished, its gradients shared between the processes."""
+    asked: nn.Module = torch.compile(run.model) if plan.recipe.compile else run.model  # type: ignore[assignment]
+    if plan.place.world > 1:
+        device = plan.place.device
+        asked = DistributedDataParallel(asked, device_ids=[device.index] if device.type == "cuda" else None)
+    return asked
+
+
+def train_epoch(run: Run, asked: nn.Module, train: Part, plan: Plan) -> float:
+    """Train from where the run is to the end of its epoch, or of its time; return the seconds that it took."""
+    epoch, share, place = len(run.history), plan.batch // plan.place.world, plan.place
+    first = run.step - epoch * plan.steps
+    started = saved = time.monotonic()
+    train_mode(run.model)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.recipe.seed * 10_007 + epoch))
+    mine = order[: plan.steps * plan.batch].view(plan.steps, place.world, share)[first:, place.rank].flatten()
+    for at, (images, labels) in enumerate(batches(train, mine, share, place.device), first):
+        done = plan.progress(run)
+        if done >= 1:
+            break
+        set_rates(run.optimizer, plan.recipe, done)
+        draw = draws(plan.recipe.seed, run.step, plan.batch, place.rank, place.world)
+        run.losses[at] = take_step(run, asked, images, labels, plan, draw, done)
+        run.step += 1
+        asked_to_stop = int(place.agree(plan.stop.asked))
+        due = plan.store and time.monotonic() - saved > plan.store.every_s
+        if at % LOOK_EVERY == 0 or asked_to_stop or due:
+            mean_loss(run.losses[: at + 1], epoch * plan.steps)  # what is broken is never saved
+        if plan.store and place.first and (asked_to_stop or due):
+            saved = time.monotonic()
+            run.save(plan.store, plan.recipe, run.epoch_s + saved - started)
+        if asked_to_stop:
+            raise Stopped(asked_to_stop)
+    if place.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.monotonic() - started
+
+
+def take_step(
+    run: Run, asked: nn.Module, images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float
+) -> Tensor:
+    """Adjust the weights to one batch; return its loss. Raises TrainingError where the device has no memory for it."""
+    recipe = plan.recipe
+    # Dropout draws from torch's own numbers: a function of seed, step and process, as everything else.
+    torch.manual_seed(int(torch.randint(2**62, (), generator=draw.generator)) + draw.rows.start)
+    run.optimizer.zero_grad()
+    images, targets = prepare_batch(images, labels, plan, draw, done)
+    total = torch.zeros((), device=images.device)
+    parts = min(recipe.accumulate, len(images))
+    try:
+        for some, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+            with run.execution.autocast(images.device):
+                logits = asked(some)
+            loss = cross_entropy(logits.float(), wanted, label_smoothing=recipe.label_smoothing)
+            loss = loss * (len(some) / len(images))
+            run.scaler.scale(loss).backward()
+            total += loss.detach()
+    except torch.cuda.OutOfMemoryError as error:
+        half = max(2, recipe.batch_size // 2)
+        raise TrainingError(
+            f"the device has no memory for {recipe.batch_size} images a step: try --batch-size {half} "
+            f"or --accumulate {2 * recipe.accumulate}"
+        ) from error
+    if recipe.clip:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average:
+        run.average.update(run.model, run.step)
+    return total
+
+
+def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float) -> tuple[Tensor, Tensor]:
+    """Return what the network is shown and what it is to say: classes (N,), or shares of them (N, classes)."""
+    images, targets = change(images, plan.recipe, draw), labels
+    if plan.recipe.mixup or plan.recipe.cutmix:
+        images, targets = mix(images, labels, plan.classes, plan.recipe, draw)
+    if plan.recipe.progressive:
+        images = shrink(images, done, plan.recipe.progressive)
+    return images, targets
+
+
+def train_mode(model: nn.Module) -> None:
+    """Put a network into training, but for norms whose weights are frozen: they keep their statistics."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+            p.requires_grad for p in module.parameters()
+        ):
+            module.eval()
+
+
+def mean_loss(losses: Tensor, before: int) -> float:
+    """Return the mean loss; raises TrainingError that names the first step whose loss is no number."""
+    mean = losses.mean().item() if len(losses) else math.nan
+    if len(losses) and not math.isfinite(mean):
+        bad = int((~losses.isfinite()).nonzero()[0])
+        raise TrainingError(
+            f"the loss of step {before + bad + 1} is {losses[bad].item()}: try a lower --lr or --clip 1"
+        )
+    return mean
+
+
+def too_long_without_gain(history: Sequence[dict[str, float]], epochs: int) -> bool:
+    """Return whether none of the last `epochs` epochs was better than the best before them."""
+    scores = [entry["accuracy"] for entry in history]
+    return 0 < epochs < len(scores) and max(scores[-epochs:]) <= max(scores[:-epochs])

@@ -36,8 +36,10 @@ class Measured:
 Side = Callable[[], Measured]
 
 
-def run(words: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | None = None) -> Measured:
-    """Run a program to its end; raises BenchError if it fails or takes longer than `LIMIT_S`."""
+def run(
+    words: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | None = None, limit_s: float = LIMIT_S
+) -> Measured:
+    """Run a program to its end; raises BenchError if it fails or takes longer than `limit_s`."""
     with tempfile.TemporaryFile() as errors, (stdout or Path(os.devnull)).open("wb") as output:
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -49,7 +51,7 @@ def run(words: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | 
             stderr=errors,
             start_new_session=True,
         )
-        status, usage = wait(process)
+        status, usage = wait(process, limit_s)
         wall_s = time.perf_counter() - began
         errors.seek(0)
         said = errors.read().decode(errors="replace")
@@ -58,9 +60,9 @@ def run(words: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: Path | 
     return Measured(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
 
 
-def wait(process: "subprocess.Popen[bytes]") -> tuple[int, "resource.struct_rusage"]:
-    """Wait for a process and return its exit status and what it used; it is killed when `LIMIT_S` or our patience ends."""
-    watch = threading.Timer(LIMIT_S, kill, [process.pid])
+def wait(process: "subprocess.Popen[bytes]", limit_s: float) -> tuple[int, "resource.struct_rusage"]:
+    """Wait for a process and return its exit status and what it used; it is killed when `limit_s` or our patience ends."""
+    watch = threading.Timer(limit_s, kill, [process.pid])
     watch.daemon = True
     watch.start()
     try:

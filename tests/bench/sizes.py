@@ -17,6 +17,8 @@ class Sizes:
     log_bytes: int = 200_000_000
     output_bytes: int = 1_000_000_000
     jobs: int = 50
+    images: int = 60_000
+    """To train on."""
 
 
-QUICK = Sizes(0, 1, 1, 200, 2_000_000, 5_000_000, 20_000_000, 4)
+QUICK = Sizes(0, 1, 1, 200, 2_000_000, 5_000_000, 20_000_000, 4, 5_000)

@@ -1,0 +1,122 @@
+"""Other views of the same images, made in batch on the device.
+
+Every draw is a function of seed and step alone, and is made for the whole batch: a resumed run sees what one that never
+stopped saw, and each of several processes takes its rows of what one alone would have drawn.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate, one_hot
+
+from ..recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for the rows of one process, from the generator of one step."""
+
+    generator: torch.Generator
+    batch: int
+    rows: slice
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers in [0, 1) for each of the rows."""
+        return torch.rand(self.batch, *shape, generator=self.generator)[self.rows]
+
+    def beta(self, alpha: float) -> float:
+        """Return one number for the whole batch, of the beta distribution with both parameters `alpha`."""
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return float(torch.distributions.Beta(alpha, alpha).sample())
+
+
+def draws(seed: int, step: int, batch: int, rank: int = 0, world: int = 1) -> Draws:
+    """Return the random numbers of a step for the process `rank` of `world`."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    share = batch // world
+    return Draws(generator, batch, slice(rank * share, (rank + 1) * share))
+
+
+def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
+    """Return images shifted, mirrored, cut and greyed as the recipe says; uint8 (N, C, H, W) in, uint8 or float out."""
+    if recipe.flip or recipe.crop:
+        images = shift(images, recipe.crop, recipe.flip, draw)
+    if recipe.zoom:
+        images = zoom(images, recipe.zoom, draw)
+    if recipe.erase:
+        images = erase(images, recipe.erase, draw)
+    return images
+
+
+def shift(images: Tensor, pixels: int, flip: bool, draw: Draws) -> Tensor:
+    """Return images moved by up to `pixels` each way, what comes in mirrored from inside, half of them flipped."""
+    height, width = images.shape[2:]
+    offsets = (draw.uniform(2) * (2 * pixels + 1)).long() - pixels
+    mirrored = draw.uniform(1) < 0.5
+    rows = reflect(torch.arange(height) + offsets[:, :1], height)
+    columns = reflect(torch.arange(width) + offsets[:, 1:], width)
+    if flip:
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    each = torch.arange(len(images), device=images.device)
+    # Indexing puts the channels last, which is the layout the convolutions like.
+    return images[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def reflect(index: Tensor, length: int) -> Tensor:
+    """Return indices with those outside of 0 to `length` reflected at the border."""
+    index = index.abs()
+    return ((length - 1) - (length - 1 - index).abs()).clamp(0)
+
+
+def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
+    """Return a random square of each image, its side at least 1 - `share` of the whole, at full size: float."""
+    sides = 1 - share * draw.uniform()
+    places = (draw.uniform(2) * 2 - 1) * (1 - sides)[:, None]
+    zero = torch.zeros_like(sides)
+    theta = torch.stack([torch.stack([sides, zero, places[:, 0]], 1), torch.stack([zero, sides, places[:, 1]], 1)], 1)
+    grid = affine_grid(theta, list(images.shape), align_corners=False).to(images.device)
+    return grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
+    """Return images with a rectangle of up to `share` of their area in middle grey."""
+    height, width = images.shape[2:]
+    area, shape, places = share * draw.uniform(), (draw.uniform() - 0.5).exp2(), draw.uniform(2)
+    box = torch.stack([(area.sqrt() * shape).clamp(max=1), (area.sqrt() / shape).clamp(max=1)], 1)
+    start = places * (1 - box)
+    rows, columns = torch.arange(height) / height, torch.arange(width) / width
+    inside_rows = (rows >= start[:, :1]) & (rows < start[:, :1] + box[:, :1])
+    inside_columns = (columns >= start[:, 1:]) & (columns < start[:, 1:] + box[:, 1:])
+    mask = (inside_rows[:, None, :, None] & inside_columns[:, None, None, :]).to(images.device)
+    return torch.where(mask, torch.full((), 128, dtype=images.dtype, device=images.device), images)
+
+
+def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
+    """Return images mixed with those in reverse order, by mixup or CutMix, and the shares of each class (N, classes)."""
+    targets = one_hot(labels, classes).float()
+    share = draw.beta(recipe.cutmix or recipe.mixup)
+    height, width = images.shape[2:]
+    if recipe.cutmix:
+        side = (1 - share) ** 0.5
+        top, left = (int(torch.rand((), generator=draw.generator) * (1 - side) * n) for n in (height, width))
+        bottom, right = top + round(side * height), left + round(side * width)
+        images = images.clone()
+        images[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+    else:
+        images = images.float()
+        images = torch.lerp(images.flip(0), images, share)
+    return images, torch.lerp(targets.flip(0), targets, share)
+
+
+def shrink(images: Tensor, progress: float, start: float) -> Tensor:
+    """Return images whose side grows from `start` of the whole to the whole in the first two thirds of training."""
+    whole = images.shape[-1]
+    side = min(whole, max(8, round(whole * (start + (1 - start) * progress * 1.5) / 4) * 4))
+    if side >= whole:
+        return images
+    return interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)

@@ -1,0 +1,57 @@
+"""Batches on the device, from memory or from a DataLoader that decodes ahead."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..program import say
+from .dataset import Part
+from .images import BrokenImageError, Files
+
+WORKERS = 2
+
+
+def batches(part: Part, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images, uint8 (N, C, H, W), and labels (N,) in this order, the last batch being what is left."""
+    if not len(order):
+        return
+    if not isinstance(part.images, Files):
+        for index in order.to(part.labels.device).split(batch_size):
+            yield part.images[index].to(device), part.labels[index].to(device)
+        return
+    chunks = [chunk.tolist() for chunk in order.split(batch_size)]
+    loader = DataLoader(
+        Decoded(part.images),
+        batch_sampler=chunks,
+        collate_fn=join,
+        num_workers=WORKERS,
+        pin_memory=device.type == "cuda",
+        multiprocessing_context="fork" if device.type == "cpu" else None,
+    )
+    labels = part.labels.cpu()
+    for images, chunk in zip(loader, chunks, strict=True):
+        yield images.to(device, non_blocking=True), labels[chunk].to(device)
+
+
+class Decoded(Dataset[Tensor | None]):
+    """Files as torch's DataLoader wants them: None for one that is broken, named where it is met."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def __getitem__(self, index: int) -> Tensor | None:
+        """Return the pixels of one file."""
+        try:
+            return self.files.read(index)
+        except BrokenImageError as error:
+            say(f"broken: {error}")
+            return None
+
+
+def join(images: list[Tensor | None]) -> Tensor:
+    """Return a batch; a grey image stands where a broken one would."""
+    whole = [image for image in images if image is not None]
+    blank = torch.full_like(whole[0], 128) if whole else torch.full((3, 8, 8), 128, dtype=torch.uint8)
+    return torch.stack([blank if image is None else image for image in images])

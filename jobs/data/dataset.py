@@ -1,0 +1,83 @@
+"""The values: a part of a data set, and the whole."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .images import Files
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images and labels that belong together, in the same order."""
+
+    images: Tensor | Files
+    """uint8 (N, C, H, W) in memory, or the files of what does not fit there."""
+    labels: Tensor
+    """int64 (N,); empty where nobody knows them."""
+    names: tuple[str, ...] = ()
+    """The file of each image, where there are files."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        if isinstance(self.images, Files):
+            return self.images.channels, self.images.size, self.images.size
+        return tuple(self.images.shape[1:])  # type: ignore[return-value]
+
+    def take(self, indices: Tensor) -> "Part":
+        """Return the part that has the images of these indices alone."""
+        images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
+        names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
+        return Part(images, self.labels[indices] if len(self.labels) else self.labels, names)
+
+    def to(self, device: torch.device) -> "Part":
+        """Return the part with what is in memory on the device."""
+        images = self.images if isinstance(self.images, Files) else self.images.to(device)
+        return replace(self, images=images, labels=self.labels.to(device))
+
+    def resize(self, size: int) -> "Part":
+        """Return the part with square images of `size` pixels."""
+        if isinstance(self.images, Files):
+            return replace(self, images=replace(self.images, size=size))
+        if self.images.shape[2:] == (size, size):
+            return self
+        blocks = [
+            torch.nn.functional.interpolate(block.float(), size=(size, size), mode="bilinear", antialias=True)
+            for block in self.images.split(1000)
+        ]
+        return replace(self, images=torch.cat([block.round().clamp(0, 255).to(torch.uint8) for block in blocks]))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What to learn from, and what to judge by."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Part
+    test: Part
+
+    def check(self) -> "Dataset":
+        """Return it; raises DataError if nothing can be learned from it."""
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: there is one class alone ({', '.join(self.classes)}), nothing to tell apart")
+        if not len(self.train) or not len(self.test):
+            raise DataError(f"{self.name}: no images to {'train on' if not len(self.train) else 'test with'}")
+        return self
+
+    def resize(self, size: int) -> "Dataset":
+        """Return it with square images of `size` pixels."""
+        return replace(self, train=self.train.resize(size), test=self.test.resize(size))
+
+    def shorten(self, images: int) -> "Dataset":
+        """Return it with at most so many images to train on, drawn by a fixed seed from all over it."""
+        if len(self.train) <= images:
+            return self
+        drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:images]
+        return replace(self, train=self.train.take(drawn.sort().values))

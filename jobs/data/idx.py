@@ -1,0 +1,61 @@
+"""The idx files of MNIST and Fashion-MNIST (http://yann.lecun.com/exdb/mnist), plain or packed."""
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .dataset import Dataset, Part
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+DIGITS = tuple("0123456789")
+UNSIGNED_BYTE = 0x08
+
+
+def missing(folder: Path) -> list[str]:
+    """Return those of the four idx files that `folder` has neither plain nor as .gz."""
+    return [name for name in FILES if not any((folder / f"{name}{end}").is_file() for end in ("", ".gz"))]
+
+
+def read_idx(folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION) -> Dataset:
+    """Return the data set of the four idx files in `folder`; raises DataError for what is missing or no idx file."""
+    if absent := missing(folder):
+        raise DataError(f"{folder / absent[0]}: no such file, and no .gz of it; --data needs {', '.join(FILES)}")
+    images, labels, test_images, test_labels = (read_array(folder, file) for file in FILES)
+    parts = []
+    for pixels, targets in ((images, labels), (test_images, test_labels)):
+        belong = pixels.dim() == 3 and targets.dim() == 1 and 0 < len(pixels) == len(targets)
+        if not belong or int(targets.max()) >= len(classes):
+            raise DataError(f"{folder}: images and labels do not belong together")
+        parts.append(Part(pixels.unsqueeze(1), targets.to(torch.int64)))
+    return Dataset(name, classes, *parts)
+
+
+def read_array(folder: Path, name: str) -> Tensor:
+    """Return the array of one file: two zero bytes, the type, the number of dimensions, each size, the values."""
+    path = folder / name
+    try:
+        if path.is_file():
+            content = path.read_bytes()
+        else:
+            path = folder / f"{name}.gz"
+            with gzip.open(path) as packed:
+                content = packed.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
+        raise DataError(f"{path}: not an idx file of bytes")
+    head = 4 + 4 * content[3]
+    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4)]
+    if len(content) < head or len(content) - head != prod(shape):
+        raise DataError(f"{path}: {len(content):,} bytes are not those of an array of {' x '.join(map(str, shape))}")
+    values = np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    return torch.from_numpy(values.copy())

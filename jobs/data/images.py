@@ -1,0 +1,163 @@
+"""From a file to pixels: any mode of image, in parallel, what is broken named."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ..errors import DataError
+from ..program import names_of, say
+
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+MOST_PIXELS = 89_478_485
+"""What Pillow takes for a decompression bomb: a small file that would fill the memory."""
+
+Pixels = NDArray[np.uint8]
+
+
+class BrokenImageError(Exception):
+    """One file that cannot be read as an image; the message says why."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images that stay files until they are needed, as square images of `size` pixels."""
+
+    paths: tuple[Path, ...]
+    size: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, indices: Sequence[int]) -> "Files":
+        """Return those of these indices."""
+        return replace(self, paths=tuple(self.paths[i] for i in indices))
+
+    def read(self, index: int) -> Tensor:
+        """Return one image, uint8 (C, H, W); raises BrokenImageError."""
+        pixels = read_image(self.paths[index], self.size)
+        if self.channels == 1:
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Return an image whose header alone has been read; raises BrokenImageError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BrokenImageError(f"{path}: {error}") from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise BrokenImageError(f"{path}: {image.width:,} x {image.height:,} pixels are more than {MOST_PIXELS:,}")
+    return image
+
+
+def read_image(path: Path, size: int) -> Pixels:
+    """Return the middle of an image, its shorter side scaled to `size`: (size, size, 3); raises BrokenImageError."""
+    image = open_image(path)
+    try:
+        with image:
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG alone: decoded at a fraction of its size
+            square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise BrokenImageError(f"{path}: {error}") from error
+    return np.asarray(square)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode in RGB: 16 bits become 8, what is transparent becomes white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        deep = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(deep.max(initial=0)), 1.0)
+        scale = 255.0 / top if deep.max(initial=0) > 255 else 1.0
+        image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+    return image.convert("RGB")
+
+
+def natural_size(paths: Sequence[Path]) -> int:
+    """Return the side that a sample of the files share, if it is small, else 128 pixels."""
+    sizes = set()
+    for path in paths[:: max(1, len(paths) // 100)]:
+        try:
+            with open_image(path) as image:
+                sizes.add(image.size)
+        except BrokenImageError:
+            continue
+    width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
+    return width if width == height <= 96 else 128
+
+
+def is_grey(path: Path) -> bool:
+    """Return whether an image has no colours; what cannot be opened has none."""
+    try:
+        with open_image(path) as image:
+            return image.mode in GREY
+    except BrokenImageError:
+        return True
+
+
+def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
+    """Return the images, uint8 (N, C, size, size), C = 1 where all are grey, and the indices of those that could be read.
+
+    The broken ones are named and skipped; with `strict`, and where none is whole, raises DataError.
+    """
+    pixels = np.empty((len(paths), size, size, 3), np.uint8)
+    broken: dict[int, str] = {}
+
+    def read(index: int) -> bool:
+        try:
+            pixels[index] = read_image(paths[index], size)
+        except BrokenImageError as error:
+            broken[index] = str(error)
+            return True
+        return is_grey(paths[index])
+
+    grey = all(in_parallel(read, len(paths), "decoding"))
+    complain(list(broken.values()), strict)
+    whole = [index for index in range(len(paths)) if index not in broken]
+    if not whole:
+        raise DataError(f"none of {len(paths):,} images can be read: {names_of(list(broken.values()), 1)}")
+    kept = torch.from_numpy(pixels[whole] if broken else pixels)
+    return kept[..., : 1 if grey else 3].permute(0, 3, 1, 2).contiguous(), whole
+
+
+def complain(broken: Sequence[str], strict: bool) -> None:
+    """Name the files that are skipped; raises DataError for them if `strict`."""
+    if broken and strict:
+        raise DataError(f"{broken[0]} ({len(broken):,} broken in all; without --strict they are skipped)")
+    for each in broken[:20]:
+        say(f"skipped: {each}")
+    if len(broken) > 20:
+        say(f"skipped: {len(broken) - 20:,} more")
+
+
+def in_parallel(work: Callable[[int], bool], count: int, what: str) -> list[bool]:
+    """Return what `work` returns for each index, saying every few seconds how far it is."""
+    results: list[bool] = []
+    told = time.monotonic()
+    # Pillow lets go of Python's lock while it decodes and scales, so that threads are enough.
+    with ThreadPoolExecutor() as pool:
+        for result in pool.map(work, range(count), chunksize=64):
+            results.append(result)
+            if time.monotonic() - told > 2:
+                told = time.monotonic()
+                say(f"{what}: {len(results):,} of {count:,} images")
+                sys.stdout.flush()
+    return results

@@ -1,0 +1,107 @@
+"""Which images there are and what they show: a folder with a folder for each class, or a CSV file."""
+
+import csv
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+from ..program import names_of, say
+from .images import ENDINGS
+
+TRAIN = ("train", "training")
+TEST = ("test", "val", "valid", "validation", "testing")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files with what each shows; `groups` is empty where nothing is grouped."""
+
+    name: str
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, sorted: whole numbers by value, other words by letter."""
+        found = set(self.labels)
+        return tuple(sorted(found, key=lambda word: (0, int(word), word) if word.isdecimal() else (1, 0, word)))
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the images below `folder`, in the order of their names; hidden ones do not count."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
+    """Return what is in a folder of class folders, and its test part if it has folders named so."""
+    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    train = next((inside[name] for name in TRAIN if name in inside), None)
+    test = next((inside[name] for name in TEST if name in inside), None)
+    if train is None:
+        return list_classes(folder), None
+    return list_classes(train), list_classes(test) if test else None
+
+
+def list_classes(folder: Path) -> Listing:
+    """Return the images of each folder of `folder`, whose name is their class; raises DataError if there is none."""
+    files: list[Path] = []
+    labels: list[str] = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        found = find_images(inside)
+        if not found:
+            say(f"{inside}: no images, so there is no class '{inside.name}'")
+        files += found
+        labels += [inside.name] * len(found)
+    if not files:
+        raise DataError(f"{folder}: no folders with images in them, and no idx files; --data needs FOLDER/CLASS/IMAGE")
+    return Listing(folder.name, tuple(files), tuple(labels))
+
+
+def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
+    """Return what a CSV file of images and labels names; raises DataError for a column or image that is not there.
+
+    Without names the columns are the first two, as Kaggle's competitions have them. Files are relative to `images`, else
+    to the CSV file's folder, with or without their ending.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as text:
+        reader = csv.DictReader(text)
+        rows = list(reader)
+        columns = list(reader.fieldnames or ())
+    if len(columns) < 2 or not rows:
+        raise DataError(f"{path}: a CSV file needs a line of column names, two columns and a row")
+    file = need_column(path, columns, file or columns[0])
+    label = need_column(path, columns, label or next(name for name in columns if name != file))
+    groups = tuple(row[need_column(path, columns, group)] or "" for row in rows) if group else ()
+    kept = [at for at, row in enumerate(rows) if (row[label] or "").strip()]
+    if len(kept) < len(rows):
+        say(f"{path}: {len(rows) - len(kept):,} rows have no {label} and are left out")
+    files = tuple(find_file(path, images or path.parent, rows[at][file] or "") for at in kept)
+    twice = [str(found) for found, times in Counter(files).items() if times > 1]
+    if twice:
+        raise DataError(f"{path}: listed more than once: {names_of(twice, 3)}")
+    labels = tuple(rows[at][label].strip() for at in kept)
+    return Listing(path.stem, files, labels, tuple(groups[at] for at in kept) if groups else ())
+
+
+def need_column(path: Path, columns: list[str], wanted: str) -> str:
+    """Return the name of a column; raises DataError that names the nearest one."""
+    if wanted in columns:
+        return wanted
+    near = difflib.get_close_matches(wanted, columns, 1)
+    meant = f"; did you mean '{near[0]}'?" if near else ""
+    raise DataError(f"{path}: no column '{wanted}' among {names_of(columns)}{meant}")
+
+
+def find_file(path: Path, folder: Path, name: str) -> Path:
+    """Return the image that a row names; raises DataError if there is none."""
+    for ending in ("", *ENDINGS):
+        if name and (found := folder / f"{name}{ending}").is_file():
+            return found
+    raise DataError(f"{path}: there is no image '{name}' in {folder}; --images names another folder")

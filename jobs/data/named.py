@@ -1,0 +1,119 @@
+"""Data sets by name: where torchvision puts them, and how they are read from there."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import DataError
+from .dataset import Dataset, Part
+from .idx import DIGITS, FASHION, read_idx
+from .listing import Listing, list_folder
+from .splits import split
+
+INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+
+# A program of its own, because torchvision sets no time limit and a thread cannot be stopped. It checks checksums.
+DOWNLOAD = """
+import socket, sys, torchvision
+socket.setdefaulttimeout(20)
+getattr(torchvision.datasets, sys.argv[1])(sys.argv[2], *sys.argv[3:], download=True)
+"""
+
+
+@dataclass(frozen=True)
+class Name:
+    """One data set of torchvision: its class, what that is called with, where it lies, how it is read."""
+
+    torchvision: str
+    folder: str
+    read: Callable[[Path], "Dataset | tuple[Listing, Listing | None]"]
+    arguments: tuple[str, ...] = ()
+
+    def is_here(self, cache: Path) -> bool:
+        """Return whether it was fetched before."""
+        return (cache / self.folder).is_dir()
+
+
+def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -> str:
+    """Download a data set into `cache` in at most `limit_s`; return why that failed, or an empty string."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # Complete first, renamed last: nobody meets half a data set.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as root:
+            command = [sys.executable, "-c", DOWNLOAD, torchvision_name, root, *arguments]
+            subprocess.run(command, check=True, capture_output=True, timeout=limit_s)
+            for each in Path(root).iterdir():
+                if each.is_dir() and not (cache / each.name).exists():  # another process may have been faster
+                    each.rename(cache / each.name)
+    except subprocess.TimeoutExpired:
+        return f"no download within {limit_s:g} s"
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()
+        return f"no download: {said.splitlines()[-1] if said else error}"
+    except OSError as error:
+        return f"no download: {error}"
+    return ""
+
+
+def digits() -> Dataset:
+    """Return scikit-learn's real 8x8 handwritten digits: 1,437 to train, 360 to test, the same split every time."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
+    whole = Part(images, torch.from_numpy(bunch.target).to(torch.int64))
+    train, test = split(whole.labels, 360 / 1797, 0)
+    return Dataset("digits", DIGITS, whole.take(train), whole.take(test))
+
+
+def read_cifar10(cache: Path) -> Dataset:
+    """Return CIFAR-10 from torchvision's folder."""
+    from torchvision.datasets import CIFAR10
+
+    try:
+        parts = [CIFAR10(str(cache), train=train) for train in (True, False)]
+    except RuntimeError as error:
+        raise DataError(f"{cache / 'cifar-10-batches-py'}: {error}") from error
+    train, test = (
+        Part(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in parts
+    )
+    return Dataset("CIFAR-10", tuple(parts[0].classes), train, test)
+
+
+def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
+    """Return Oxford-IIIT pets as its annotations name them: "Abyssinian_100 1 1 1" is name, breed, species, number.
+
+    https://www.robots.ox.ac.uk/~vgg/data/pets
+    """
+    root = cache / "oxford-iiit-pet"
+    found = []
+    for part in ("trainval", "test"):
+        rows = [line.split() for line in (root / "annotations" / f"{part}.txt").read_text().splitlines()]
+        names = [row[0] for row in rows]
+        labels = [name.rsplit("_", 1)[0] for name in names] if breeds else [("cat", "dog")[int(r[2]) - 1] for r in rows]
+        found.append(Listing("pets", tuple(root / "images" / f"{name}.jpg" for name in names), tuple(labels)))
+    return found[0], found[1]
+
+
+def read_torchvision_idx(folder: str, name: str, classes: tuple[str, ...]) -> Callable[[Path], Dataset]:
+    """Return a reader of the idx files that torchvision keeps."""
+    return lambda cache: read_idx(cache / folder / "raw", name, classes)
+
+
+NAMES = {
+    "fashion-mnist": Name(
+        "FashionMNIST", "FashionMNIST", read_torchvision_idx("FashionMNIST", "Fashion-MNIST", FASHION)
+    ),
+    "mnist": Name("MNIST", "MNIST", read_torchvision_idx("MNIST", "MNIST", DIGITS)),
+    "cifar10": Name("CIFAR10", "cifar-10-batches-py", read_cifar10),
+    "imagenette": Name(
+        "Imagenette", "imagenette2-160", lambda cache: list_folder(cache / "imagenette2-160"), ("train", "160px")
+    ),
+    "pets": Name("OxfordIIITPet", "oxford-iiit-pet", lambda cache: list_pets(cache, breeds=False)),
+    "pet-breeds": Name("OxfordIIITPet", "oxford-iiit-pet", lambda cache: list_pets(cache, breeds=True)),
+}

@@ -1,0 +1,123 @@
+"""Find the data that was asked for: by name, in a folder, in a CSV file; fetch what can be fetched."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from ..errors import DataError
+from ..program import names_of, say
+from ..wishes import NAMED, Wishes
+from .cache import FOLDER, cached
+from .dataset import Dataset, Part
+from .idx import missing, read_idx
+from .images import Files, is_grey, natural_size, read_images
+from .listing import Listing, list_csv, list_folder
+from .named import INSTALLED, NAMES, digits, fetch
+from .splits import split
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where to look, and whether to fetch what is not there."""
+
+    installed: Path = INSTALLED
+    cache: Path = field(default=FOLDER)
+    download: bool = True
+
+
+def load(wishes: Wishes, source: Source | None = None) -> Dataset:
+    """Return the data set asked for; raises DataError.
+
+    `auto` is Fashion-MNIST if it can be had, else scikit-learn's digits. What was asked for by name or path is never
+    replaced by another.
+    """
+    source = source or Source()
+    path = Path(wishes.data).expanduser()
+    if wishes.data == "auto":
+        data = load_any(source)
+    elif wishes.data in NAMED:
+        data = load_named(wishes, source)
+    elif path.is_dir() and len(missing(path)) < 4:
+        data = read_idx(path)
+    elif path.is_dir():
+        data = from_listings(*list_folder(path), wishes, source.cache)
+    elif path.suffix.lower() == ".csv" and path.is_file():
+        listing = list_csv(path, wishes.images, wishes.label, wishes.file, wishes.group)
+        data = from_listings(listing, None, wishes, source.cache)
+    else:
+        raise DataError(f"{wishes.data}: no such folder or CSV file, and none of {', '.join(NAMED)}")
+    data.check()
+    return data.resize(wishes.size) if wishes.size else data
+
+
+def load_any(source: Source) -> Dataset:
+    """Return Fashion-MNIST, installed, fetched before or fetched now, else the digits, and say so."""
+    raw = source.cache / "FashionMNIST" / "raw"  # torchvision's layout
+    for found in (source.installed, raw):
+        if not missing(found):
+            return read_idx(found)
+    reason = fetch("FashionMNIST", source.cache, 60) if source.download else "download is off"
+    if not reason:
+        return read_idx(raw)
+    say(f"Fashion-MNIST not found ({reason}): using scikit-learn's 1,797 handwritten digits instead")
+    return digits()
+
+
+def load_named(wishes: Wishes, source: Source) -> Dataset:
+    """Return the data set of a name, fetched if it is not here yet; raises DataError if it cannot be."""
+    if wishes.data == "digits":
+        return digits()
+    name = NAMES[wishes.data]
+    if wishes.data == "fashion-mnist" and not missing(source.installed):
+        return read_idx(source.installed)
+    if not name.is_here(source.cache):
+        reason = fetch(name.torchvision, source.cache, 3600, *name.arguments) if source.download else "download is off"
+        if reason:
+            raise DataError(f"{wishes.data} is not in {source.cache}, and {reason}")
+    found = name.read(source.cache)
+    return found if isinstance(found, Dataset) else from_listings(*found, wishes, source.cache)
+
+
+def from_listings(train: Listing, test: Listing | None, wishes: Wishes, cache: Path) -> Dataset:
+    """Return the data set of one listing, split, or of two; broken images are named and left out."""
+    classes = train.classes
+    if len(classes) < 2:
+        raise DataError(f"{train.name}: there is one class alone ({names_of(classes)}), nothing to tell apart")
+    if test and (strange := sorted(set(test.labels) - set(classes))):
+        raise DataError(f"{test.name}: classes that {train.name} has not: {names_of(strange)}")
+    files = [*train.files, *(test.files if test else ())]
+    labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
+    names, everything = tuple(map(str, files)), torch.arange(len(files))
+    size = wishes.size or natural_size(files)
+    part = Part(Files(tuple(files), size, 3), labels, names)
+    if wishes.stream or not fits(len(files), size):
+        say(f"{len(files):,} images of {size} x {size} pixels are decoded while training")
+        grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
+        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3))
+    else:
+        images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, wishes.strict))
+        if len(whole) < len(files):
+            everything = torch.tensor(whole)
+            say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are broken and left out")
+            if wishes.strict:
+                read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
+        part = Part(images, labels[everything], tuple(names[at] for at in whole))
+    if test:
+        learned = everything < len(train.files)
+        return Dataset(
+            train.name, classes, part.take(learned.nonzero().flatten()), part.take((~learned).nonzero().flatten())
+        )
+    groups = [train.groups[at] for at in everything.tolist()] if train.groups else ()
+    learned, held = split(part.labels, wishes.holdout, wishes.seed, groups)
+    return Dataset(train.name, classes, part.take(learned), part.take(held))
+
+
+def fits(count: int, size: int) -> bool:
+    """Return whether so many images in colour take at most half of the memory that is free."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # macOS does not tell
+        free = 8_000_000_000
+    return count * 3 * size * size < free / 2

@@ -1,0 +1,66 @@
+"""What is learned from and what is judged by: drawn by seed, each class in proportion, a group never on both sides."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+SEED = 20241
+
+
+def split(labels: Tensor, share: float, seed: int, groups: Sequence[Hashable] = ()) -> tuple[Tensor, Tensor]:
+    """Return the indices to train on and those held out, sorted: about `share` of each class is held out.
+
+    A class of one image is trained on. With `groups` (the patient, the burst of photographs, one for each image) whole
+    groups are held out, so that no picture is judged whose twin was learned; raises DataError if that cannot be.
+    """
+    draw = torch.Generator().manual_seed(SEED + seed)
+    held = hold_groups(labels, share, draw, groups) if groups else hold_images(labels, share, draw)
+    if not held.any() or held.all():
+        what = f"{len(set(groups)):,} groups" if groups else f"{len(labels):,} images"
+        raise DataError(f"{what} cannot be split into some to train on and {share:.0%} to judge by")
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
+def hold_images(labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
+    """Return which images are held out, class by class."""
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=draw)]
+        count = min(len(members) - 1, max(1, round(share * len(members))))
+        held[members[:count]] = True
+    return held
+
+
+def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Sequence[Hashable]) -> Tensor:
+    """Return which images are held out, group by group: each goes where the classes lack most."""
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    order = list(members)
+    classes = int(labels.max()) + 1
+    wanted = torch.bincount(labels, minlength=classes) * share
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    have = torch.zeros(classes)
+    for at in torch.randperm(len(order), generator=draw).tolist():
+        chosen = torch.tensor(members[order[at]])
+        counts = torch.bincount(labels[chosen], minlength=classes)
+        if ((have + counts - wanted).abs().sum() < (have - wanted).abs().sum()) and len(order) > 1:
+            held[chosen] = True
+            have += counts
+    return held
+
+
+def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Return `count` pairs of indices to train on and to judge by; each image is judged once, classes in proportion."""
+    draw = torch.Generator().manual_seed(SEED + seed)
+    fold = torch.empty(len(labels), dtype=torch.int64)
+    start = 0
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        fold[members[torch.randperm(len(members), generator=draw)]] = (torch.arange(len(members)) + start) % count
+        start += len(members)
+    return [((fold != each).nonzero().flatten(), (fold == each).nonzero().flatten()) for each in range(count)]

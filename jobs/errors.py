@@ -1,0 +1,23 @@
+"""What can go wrong and that a person can mend: one line each, the programs exit with status 1.
+
+JobsError
+├── DataError         the images or labels cannot be used
+├── CheckpointError   a checkpoint or a file of weights cannot be written, or is refused
+└── TrainingError     training cannot go on
+"""
+
+
+class JobsError(Exception):
+    """What happened, and what to change."""
+
+
+class DataError(JobsError):
+    """The data set asked for cannot be used; the message names the file or column."""
+
+
+class CheckpointError(JobsError):
+    """A checkpoint or file of weights cannot be written, or is not what it should be."""
+
+
+class TrainingError(JobsError):
+    """Training cannot go on; the message says what to change."""

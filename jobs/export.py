@@ -1,0 +1,92 @@
+"""A model for other programs: `python -m jobs.export outputs --to torchscript`, each verified against the original."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .program import Parser, run_program, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .models import Classifier
+
+ENDINGS = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
+TOLERANCE = 1e-4
+"""How far a logit may be from the original's, relative to the largest."""
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Run the program and return the file; what a user can mend ends in one line and status 1 or 2."""
+    parser = Parser("jobs.export", description="Write a model for other programs, and check that it says the same.")
+    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")
+    parser.add_argument("--out", type=Path, help="the file (model.pt, model.pt2 or model.onnx beside the model)")
+    asked = parser.parse_args(argv)
+    return run_program("jobs.export", lambda: export(asked.checkpoint, asked.to, asked.out))
+
+
+def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
+    """Write the model in a format and compare; raises CheckpointError if its answers differ or a package is missing."""
+    import torch
+
+    from .errors import CheckpointError
+    from .modelfile import find_model, load_model
+
+    model, facts = load_model(checkpoint)
+    out = out or find_model(checkpoint).with_suffix(ENDINGS[kind])
+    images = torch.randint(256, (4, *facts.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    write: Callable[..., Callable[[Tensor], Any]] = {"torchscript": script, "export": exported, "onnx": onnx}[kind]
+    ask = write(model, images, out)
+    with torch.no_grad():
+        for batch in (images, images[:3]):  # another number of images than it was written with
+            wanted, found = model(batch), torch.as_tensor(ask(batch))
+            off = ((wanted - found).abs().max() / wanted.abs().max()).item()
+            if not off <= TOLERANCE:
+                raise CheckpointError(f"{out}: its answers are {off:.1e} from the model's, more than {TOLERANCE:g}")
+    say(f"says the same as the model, within {off:.1e}\n{out}")
+    return out
+
+
+def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+    """Write TorchScript."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(model, images).save(str(out))
+        loaded: Callable[[Tensor], Any] = torch.jit.load(str(out))
+    return loaded
+
+
+def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+    """Write torch.export's format, for any number of images."""
+    import torch
+
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    torch.export.save(program, out)
+    loaded: Callable[[Tensor], Any] = torch.export.load(out).module()
+    return loaded
+
+
+def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+    """Write ONNX, for any number of images; raises CheckpointError without the packages for it."""
+    import torch
+
+    from .errors import CheckpointError
+
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch's exporter needs it
+    except ImportError as error:
+        raise CheckpointError("ONNX needs packages: pip install onnx onnxscript onnxruntime") from error
+    axes = ({0: torch.export.Dim.DYNAMIC},)
+    torch.onnx.export(model, (images,), out, input_names=["images"], dynamic_shapes=axes, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"images": batch.numpy()})[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Transfer learning: `python -m jobs.finetune --data pets --model resnet34 --pretrained --epochs 1`.
+
+First the new last layer alone, the body frozen; then all, the earlier layers at lower rates: what fastai calls
+`fine_tune` (https://docs.fast.ai/callback.schedule.html#learner.fine_tune), in torch. The body's norms keep the
+statistics of the large set they were trained on, which a few batches of a small one cannot replace; --train-norms lets
+them learn.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .program import keep_memory, run_program
+from .recipe import Recipe
+from .settings import parse
+
+if TYPE_CHECKING:
+    from .learn import Layers
+    from .models import Classifier
+
+DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
+SPREAD = 100.0
+"""The first layers learn at the last layer's rate by this."""
+
+
+def main(argv: Sequence[str] | None = None) -> float:
+    """Run the program and return the test accuracy; what a user can mend ends in one line and status 1 or 2."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument(
+        "--head-only", action="store_true", help="train the last layer and stop: seconds, and often enough"
+    )
+    own.add_argument("--train-norms", action="store_true", help="let the body's norms learn too")
+    settings, extra = parse(argv, "jobs.finetune", "Train published weights further on your images.", DEFAULTS, own)
+    keep_memory()
+
+    def body() -> float:
+        from .head import train_head
+        from .learn import learn
+
+        def layers(model: "Classifier") -> "Layers":
+            return layer_groups(model, settings.recipe.lr, extra.train_norms) if not extra.head_only else ()
+
+        return learn(settings, layers, first=train_head)
+
+    return run_program("jobs.finetune", body)
+
+
+def layer_groups(model: "Classifier", lr: float, train_norms: bool = False) -> "Layers":
+    """Return three groups of layers with their rates: both halves of the body, by parameters, and the last layer."""
+    from torch import nn
+
+    from .models import count_parameters
+    from .models.classifier import find_head
+
+    head = find_head(model)
+    leaves = [m for m in model.net.modules() if m is not head and list(m.parameters(recurse=False))]
+    if not train_norms:
+        leaves = [m for m in leaves if not isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    half, seen, cut = sum(map(count_parameters, leaves)) / 2, 0, 0
+    while cut < len(leaves) and seen < half:
+        seen, cut = seen + count_parameters(leaves[cut]), cut + 1
+    groups: list[list[nn.Module]] = [leaves[:cut], leaves[cut:], [head]]
+    rates = (lr / SPREAD, lr / SPREAD**0.5, lr)
+    return tuple((group, rate) for group, rate in zip(groups, rates, strict=True) if group)
+
+
+if __name__ == "__main__":
+    main()

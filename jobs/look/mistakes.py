@@ -1,0 +1,111 @@
+"""What a model gets wrong: the worst losses, which classes it confuses, whether its confidence can be trusted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import Part
+from ..data.images import Files
+from ..plots import BLUE, GREY, figure
+from .inside import picture
+
+BINS = 10
+MOST_CLASSES = 40
+"""A confusion matrix of more classes cannot be read."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two classes, and how often the one was taken for the other."""
+
+    truth: str
+    said: str
+    count: int
+
+
+def confusion_matrix(chances: Tensor, labels: Tensor) -> Tensor:
+    """Return counts, a row for each true class and a column for each one said."""
+    classes = chances.shape[1]
+    return torch.bincount(labels * classes + chances.argmax(dim=1), minlength=classes**2).view(classes, classes)
+
+
+def most_confused(matrix: Tensor, classes: tuple[str, ...], most: int = 10) -> list[Confusion]:
+    """Return the pairs of classes that are confused most, the worst first."""
+    wrong = matrix.clone().fill_diagonal_(0).flatten()
+    worst = wrong.argsort(descending=True, stable=True)[:most].tolist()
+    size = len(classes)
+    return [Confusion(classes[at // size], classes[at % size], int(wrong[at])) for at in worst if wrong[at]]
+
+
+def calibration(chances: Tensor, labels: Tensor) -> tuple[list[float], list[float], list[int], float]:
+    """Return mean confidence, accuracy and number of images in ten bins of confidence, and the expected calibration error.
+
+    The error (Guo et al., arXiv:1706.04599) is the mean distance of both, weighted by the images in each bin.
+    """
+    confidence, said = chances.max(dim=1)
+    right = (said == labels).float()
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    counts = torch.bincount(bins, minlength=BINS)
+    mean = [t / counts.clamp(min=1) for t in (torch.bincount(bins, w, minlength=BINS) for w in (confidence, right))]
+    error = ((mean[0] - mean[1]).abs() * counts).sum() / len(labels)
+    return mean[0].tolist(), mean[1].tolist(), counts.tolist(), error.item()
+
+
+def draw_confusion(matrix: Tensor, classes: tuple[str, ...], path: Path) -> None:
+    """Draw the matrix, each row in shares of its class."""
+    shares = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
+    side = max(4.0, 0.45 * len(classes) + 1.5)
+    with figure(path, size=(side, side)) as axis:
+        axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
+        axis.set_yticks(range(len(classes)), classes)
+        axis.set_xlabel("said")
+        axis.set_ylabel("true")
+        for y, x in matrix.nonzero().tolist() if len(classes) <= 20 else ():
+            axis.text(
+                x,
+                y,
+                int(matrix[y, x]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if shares[y, x] > 0.5 else "black",
+            )
+
+
+def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
+    """Draw accuracy over confidence; return the expected calibration error."""
+    confidence, accuracy, counts, error = calibration(chances, labels)
+    filled = [at for at in range(BINS) if counts[at]]
+    with figure(path, size=(4.6, 4.2)) as axis:
+        axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="as right as it is sure")
+        axis.plot(
+            [confidence[at] for at in filled], [accuracy[at] for at in filled], "o-", color=BLUE, label="this model"
+        )
+        axis.set_xlabel("how sure it is")
+        axis.set_ylabel("how often it is right")
+        axis.set_title(f"expected calibration error {error:.3f}")
+        axis.legend()
+    return error
+
+
+def draw_worst(part: Part, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
+    """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
+    truth = chances.gather(1, part.labels.cpu()[:, None]).flatten()
+    worst = truth.argsort()[:most]
+    with figure(path, -(-len(worst) // 4), min(4, len(worst)), (6.8, 1.95 * -(-len(worst) // 4))) as axes:
+        for at, axis in enumerate(np.ravel(axes)):
+            axis.axis("off")
+            if at < len(worst):
+                index = int(worst[at])
+                axis.imshow(picture(read(part, index)), cmap="gray")
+                said, true = classes[int(chances[index].argmax())], classes[int(part.labels[index])]
+                axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=8)
+
+
+def read(part: Part, index: int) -> Tensor:
+    """Return one image, uint8 (C, H, W), from memory or its file."""
+    return part.images.read(index) if isinstance(part.images, Files) else part.images[index].cpu()

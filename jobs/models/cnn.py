@@ -1,0 +1,99 @@
+"""Convolutional networks of ours, for images of 8 x 8 pixels or more."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+WIDTHS = (32, 64, 128)
+"""Channels after each block of the small network; a block halves height and width."""
+
+
+class Mean(nn.Module):
+    """The mean over what is left of the image's height and width: makes the weights independent of its size."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, C) for (N, C, H, W)."""
+        return features.mean(dim=(2, 3))
+
+
+def lenet(channels: int, classes: int) -> nn.Module:
+    """Return LeNet-5's two convolutions and three layers (LeCun et al. 1998), with ReLU and maxima for images of any size."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5, padding=2),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(5),
+        nn.Flatten(),
+        nn.Linear(16 * 5 * 5, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, classes),
+    )
+
+
+def small(channels: int, classes: int) -> nn.Module:
+    """Return three convolution blocks, the mean, one linear layer."""
+    return nn.Sequential(
+        *(block(i, o) for i, o in pairwise((channels, *WIDTHS))), Mean(), nn.Linear(WIDTHS[-1], classes)
+    )
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    """Return one block: (N, inputs, H, W) to (N, outputs, H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),  # batch norm brings its own bias
+        nn.MaxPool2d(2),  # before the norm: a quarter of the pixels to normalise, 1.4 times the images a second
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions whose result is added to what went in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(unit(width, width), unit(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        out: Tensor = features + self.layers(features)
+        return out
+
+
+class ResNet9(nn.Module):
+    """The network of the fast CIFAR-10 recipes: four levels, two of them residual, maxima at the end, a scaled head.
+
+    After David Page's "How to train your ResNet"; pooling before the norm as there.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int = 64, scale: float = 0.125) -> None:
+        super().__init__()
+        self.scale = scale
+        self.levels = nn.Sequential(
+            unit(channels, width),
+            unit(width, 2 * width, pool=True),
+            Residual(2 * width),
+            unit(2 * width, 4 * width, pool=True),
+            unit(4 * width, 8 * width, pool=True),
+            Residual(8 * width),
+        )
+        self.head = nn.Linear(8 * width, classes, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, classes)."""
+        features = self.levels(images)
+        logits: Tensor = self.head(torch.amax(features, dim=(2, 3))) * self.scale
+        return logits
+
+
+def unit(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
+    """Return convolution, maximum of 2 x 2 if `pool`, norm, ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

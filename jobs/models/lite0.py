@@ -1,0 +1,73 @@
+"""EfficientNet-lite0: EfficientNet-B0 without squeeze-and-excitation, with ReLU6.
+
+https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+# How many blocks, kernel, stride of the first, expansion, channels
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+STEM, TOP = 32, 1280
+MEAN, STD = (127.0,) * 3, (128.0,) * 3
+"""What the published weights expect of pixels from 0 to 255."""
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow does: with a stride of 2, one pixel more below and to the right."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        height, width = (
+            max((-(-n // s) - 1) * s + k - n, 0)
+            for n, s, k in zip(images.shape[2:], self.stride, self.kernel_size, strict=True)
+        )
+        return super().forward(pad(images, (width // 2, width - width // 2, height // 2, height - height // 2)))
+
+
+class Block(nn.Module):
+    """Widen, look around in each channel by itself, narrow; what went in is added where the shape allows."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = inputs * expansion
+        widen = conv(inputs, wide, 1) if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *widen, *conv(wide, wide, kernel, stride, groups=wide), *conv(wide, outputs, 1)[:-1]
+        )
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, outputs, H / stride, W / stride)."""
+        out: Tensor = self.layers(features)
+        return out + features if self.adds else out
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Return convolution, norm, ReLU6; the norm's figures are those the weights were trained with."""
+    kind = SameConv2d if stride > 1 else nn.Conv2d
+    layer = kind(inputs, outputs, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups, bias=False)
+    return [layer, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01), nn.ReLU6(inplace=True)]
+
+
+def lite0(classes: int) -> nn.Sequential:
+    """Return the network for images in three colours; 4.65 million parameters with 1,000 classes."""
+    layers: list[nn.Module] = [nn.Sequential(*conv(3, STEM, 3, 2))]
+    inputs = STEM
+    for count, kernel, stride, expansion, outputs in STAGES:
+        stage = [
+            Block(inputs if at == 0 else outputs, outputs, kernel, stride if at == 0 else 1, expansion)
+            for at in range(count)
+        ]
+        layers.append(nn.Sequential(*stage))
+        inputs = outputs
+    top = nn.Sequential(*conv(inputs, TOP, 1))
+    return nn.Sequential(*layers, top, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(TOP, classes))

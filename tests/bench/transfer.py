@@ -1,0 +1,50 @@
+"""Five-fold transfer of the packaged lite0 weights to a folder of photographs, beside a network from scratch."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from jobs.program import keep_memory
+
+SIZE = 128
+SCRATCH_S = 20.0
+
+
+def main() -> None:
+    """Print one JSON object: both mean accuracies, and the seconds of one fold's transfer."""
+    keep_memory()
+    import torch
+
+    from jobs.data import Dataset
+    from jobs.data.dataset import Part
+    from jobs.data.images import read_images
+    from jobs.data.listing import list_classes
+    from jobs.data.splits import folds
+    from jobs.fit import fit
+    from jobs.head import train_head
+    from jobs.judge import evaluate
+    from jobs.models import build
+    from jobs.place import Place
+    from jobs.recipe import Recipe
+
+    listing, place = list_classes(Path(sys.argv[1])), Place(torch.device("cpu"))
+    images, whole = read_images(listing.files, SIZE, strict=True)
+    part = Part(images, torch.tensor([listing.classes.index(listing.labels[at]) for at in whole]))
+    transfer, scratch, seconds = [], [], []
+    for train, test in folds(part.labels, 5, seed=0):
+        data = Dataset("stamps", listing.classes, part.take(train), part.take(test))
+        began = time.perf_counter()
+        model = build("efficientnet_lite0", data, pretrained=True)
+        train_head(model, data, place, Recipe(flip=True, lr=0.002))
+        seconds.append(time.perf_counter() - began)
+        transfer.append(evaluate(model, data.test))
+        recipe = Recipe(batch_size=16, lr=0.005, flip=True, crop=8, time_budget_s=SCRATCH_S)
+        *_, (last, _) = fit(build("small", data), data, recipe, place)
+        scratch.append(last.accuracy)
+    means = {"transfer": sum(transfer) / 5, "scratch": sum(scratch) / 5, "seconds": sorted(seconds)[2]}
+    sys.stdout.write(json.dumps(means) + "\n")
+
+
+if __name__ == "__main__":
+    main()

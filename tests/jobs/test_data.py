@@ -1,0 +1,287 @@
+"""Images are found wherever they lie, converted right, split without leak, and what is wrong with them is said."""
+
+import csv
+import gzip
+import shutil
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from jobs.data import Dataset, Source, load
+from jobs.data.batches import batches
+from jobs.data.idx import FILES
+from jobs.data.images import BrokenImageError, read_image
+from jobs.data.named import INSTALLED, fetch
+from jobs.data.splits import folds, split
+from jobs.errors import DataError
+from jobs.wishes import Wishes
+
+needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(Path("/nowhere"), tmp_path / "cache", download=False)
+
+
+def write_idx(folder: Path, data: Dataset) -> Path:
+    """Write the four idx files: a magic number that says how many dimensions, each size, the bytes."""
+    tensors = (data.train.images.squeeze(1), data.train.labels, data.test.images.squeeze(1), data.test.labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tensor in zip(FILES, tensors, strict=True):
+        head = struct.pack(f">{1 + tensor.dim()}i", 0x0800 + tensor.dim(), *tensor.shape)
+        (folder / name).write_bytes(head + bytes(tensor.flatten().tolist()))
+    return folder
+
+
+def pack(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes(), 1))
+        (folder / name).unlink()
+
+
+def same(one: Dataset, other: Dataset) -> bool:
+    pairs = ((one.train, other.train), (one.test, other.test))
+    return all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in pairs)
+
+
+@needs_debian
+def test_debians_fashion_is_found_without_being_asked_for(tmp_path):
+    data = load(Wishes(), Source(cache=tmp_path, download=False))
+    assert (data.name, data.train.shape, len(data.train)) == ("Fashion-MNIST", (1, 28, 28), 60_000)
+    assert data.test.labels.bincount().tolist() == [1_000] * 10
+    assert data.classes[0] == "T-shirt/top"
+
+
+def test_plain_packed_and_mixed_idx_files_give_the_pixels_that_were_written(tmp_path, digits):
+    folder = write_idx(tmp_path / "idx", digits)
+    assert same(load(Wishes(str(folder))), digits)
+    pack(folder, *FILES[:2])
+    assert same(load(Wishes(str(folder))), digits)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES[2:], *(f"{name}.gz" for name in FILES[:2])])
+
+
+def test_a_broken_or_missing_idx_file_is_named(tmp_path, digits):
+    folder = write_idx(tmp_path / "idx", digits)
+    for content in (b"", b"no idx file", b"\0\0\x08\x03" + bytes(12)):
+        (folder / FILES[0]).write_bytes(content)
+        with pytest.raises(DataError, match=str(folder)):
+            load(Wishes(str(folder)))
+    write_idx(folder, digits)
+    pack(folder, FILES[0])
+    packed = folder / f"{FILES[0]}.gz"
+    packed.write_bytes(packed.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=str(packed)):
+        load(Wishes(str(folder)))
+    packed.unlink()
+    with pytest.raises(DataError, match=str(folder / FILES[0])):
+        load(Wishes(str(folder)))
+
+
+def test_labels_of_other_images_are_refused(tmp_path, digits):
+    folder = write_idx(tmp_path / "idx", digits)
+    shutil.copy(folder / FILES[3], folder / FILES[1])
+    with pytest.raises(DataError, match="belong together"):
+        load(Wishes(str(folder)))
+
+
+def test_digits_serve_where_nothing_is_found_and_one_line_says_so(source, capsys):
+    data = load(Wishes(), source)
+    assert (data.name, data.train.shape) == ("digits", (1, 8, 8))
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_was_asked_for_is_never_replaced(source):
+    for asked in ("cifar10", "mnist", "imagenette", "pets", "/nowhere/at/all", "catz"):
+        with pytest.raises(DataError, match=asked):
+            load(Wishes(asked), source)
+
+
+def test_a_download_that_takes_too_long_is_given_up_without_leftovers(tmp_path):
+    assert fetch("FashionMNIST", tmp_path, 0.1) == "no download within 0.1 s"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pets_that_torchvision_laid_down_are_cats_and_dogs_or_breeds(source, photos):
+    root = source.cache / "oxford-iiit-pet"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    lines = {"trainval": ["Siamese_1 1 1 1", "great_dane_2 2 2 1"], "test": ["Siamese_3 1 1 1", "great_dane_4 2 2 1"]}
+    for part, rows in lines.items():
+        (root / "annotations" / f"{part}.txt").write_text("\n".join(rows))
+        for row in rows:
+            shutil.copy(photos / "is 1" / "1.png", root / "images" / f"{row.split()[0]}.jpg")
+    pets, breeds = (load(Wishes(name), source) for name in ("pets", "pet-breeds"))
+    assert (pets.classes, breeds.classes) == (("cat", "dog"), ("Siamese", "great_dane"))
+    assert pets.train.labels.tolist() == [0, 1]
+
+
+def test_a_folder_of_folders_is_split_by_seed_with_each_class_in_proportion(photos, source):
+    one, again = (load(Wishes(str(photos), holdout=0.25, seed=1), source) for _ in range(2))
+    other = load(Wishes(str(photos), holdout=0.25, seed=2), source)
+    assert one.classes == ("is 0", "is 1", "is 2")
+    assert one.test.labels.bincount().tolist() == [3, 3, 3]
+    assert one.train.shape == (1, 8, 8)
+    assert not set(one.train.names) & set(one.test.names)
+    assert same(one, again)
+    assert one.test.names != other.test.names
+
+
+def test_train_and_test_folders_are_kept_apart(photos, source, tmp_path):
+    for part, count in (("train", 9), ("valid", 3)):
+        for folder in photos.iterdir():
+            files = sorted(folder.iterdir())
+            (tmp_path / "both" / part / folder.name).mkdir(parents=True)
+            for file in files[:count] if part == "train" else files[9:]:
+                shutil.copy(file, tmp_path / "both" / part / folder.name)
+    data = load(Wishes(str(tmp_path / "both")), source)
+    assert (len(data.train), len(data.test)) == (27, 9)
+    assert all("/train/" in name for name in data.train.names)
+
+
+def test_broken_images_are_named_and_skipped_unless_strict(photos, source, capsys):
+    (photos / "is 0" / "text.png").write_text("no image")
+    whole = (photos / "is 1" / "0.png").read_bytes()
+    (photos / "is 1" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    data = load(Wishes(str(photos)), source)
+    assert len(data.train) + len(data.test) == 36
+    said = capsys.readouterr().out
+    assert "text.png" in said
+    assert "cut.png" in said
+    with pytest.raises(DataError, match="broken"):
+        load(Wishes(str(photos), strict=True), source)
+
+
+def test_the_second_load_decodes_nothing_and_a_changed_image_is_seen(photos, source, monkeypatch):
+    first = load(Wishes(str(photos)), source)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.data.sources.read_images", lambda *_: pytest.fail("decoded again"))
+        assert same(load(Wishes(str(photos)), source), first)
+        for file in photos.rglob("*.png"):
+            file.touch()  # other times, the same content
+        assert same(load(Wishes(str(photos)), source), first)
+    Image.new("L", (8, 8), 255).save(photos / "is 0" / "0.png")
+    assert not same(load(Wishes(str(photos)), source), first)
+
+
+def test_what_is_streamed_is_what_is_in_memory(photos, source):
+    memory, stream = (load(Wishes(str(photos), stream=s), source) for s in (False, True))
+    order = torch.randperm(len(memory.train))
+    found = [list(batches(data.train, order, 10, torch.device("cpu"))) for data in (memory, stream)]
+    assert all(torch.equal(a, b) for one, other in zip(*found, strict=True) for a, b in zip(one, other, strict=True))
+
+
+def images_of_all_modes(folder: Path) -> dict[str, Path]:
+    """One image of the same look in each mode: dark on the left, bright on the right."""
+    ramp = np.tile(np.linspace(0, 255, 64).round(), (64, 1)).astype(np.uint8)
+    grey = Image.fromarray(ramp)
+    made = {
+        "grey.png": grey,
+        "colour.png": grey.convert("RGB"),
+        "palette.png": grey.convert("RGB").quantize(64),
+        "alpha.png": grey.convert("RGBA"),
+        "greyalpha.png": grey.convert("LA"),
+        "cmyk.tif": grey.convert("RGB").convert("CMYK"),
+        "deep.png": Image.fromarray(ramp.astype(np.uint16) * 257),
+        "float.tif": Image.fromarray(ramp.astype(np.float32)),
+    }
+    for name, image in made.items():
+        image.save(folder / name)
+    return {name: folder / name for name in made}
+
+
+def test_images_of_every_mode_look_the_same_in_the_end(tmp_path):
+    paths = images_of_all_modes(tmp_path)
+    wanted = read_image(paths["grey.png"], 32).astype(int)
+    for name, path in paths.items():
+        found = read_image(path, 32)
+        assert found.shape == (32, 32, 3), name
+        assert abs(found.astype(int) - wanted).mean() < 8, name
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert read_image(tmp_path / "clear.png", 4).min() == 255
+
+
+def test_tiny_and_huge_images_end_well(tmp_path):
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
+    assert read_image(tmp_path / "dot.png", 16).shape == (16, 16, 3)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(BrokenImageError, match=r"bomb\.png"):
+        read_image(tmp_path / "bomb.png", 16)
+
+
+def write_csv(photos: Path, path: Path) -> Path:
+    with path.open("w", newline="") as text:
+        table = csv.writer(text)
+        table.writerow(["id", "shows", "patient"])
+        for file in sorted(photos.rglob("*.png")):
+            table.writerow([f"{file.parent.name}/{file.stem}", file.parent.name, int(file.stem) // 3])
+    return path
+
+
+def test_a_csv_file_names_images_without_their_ending_and_groups_stay_together(photos, source, tmp_path):
+    table = write_csv(photos, tmp_path / "train.csv")
+    data = load(Wishes(str(table), images=photos, group="patient", holdout=0.3), source)
+    assert data.classes == ("is 0", "is 1", "is 2")
+    patients = [{int(Path(name).stem) // 3 for name in part.names} for part in (data.train, data.test)]
+    assert patients[0].isdisjoint(patients[1])
+    assert all(patients)
+
+
+def test_a_typo_in_a_column_names_the_right_one(photos, source, tmp_path):
+    table = write_csv(photos, tmp_path / "train.csv")
+    with pytest.raises(DataError, match="did you mean 'shows'"):
+        load(Wishes(str(table), images=photos, label="show"), source)
+    with pytest.raises(DataError, match="no image 'is 0/0'"):
+        load(Wishes(str(table), images=tmp_path), source)
+
+
+def test_one_class_an_empty_class_and_classes_of_one_image_are_told(photos, source, tmp_path, capsys):
+    (photos / "empty").mkdir()
+    assert len(load(Wishes(str(photos)), source).classes) == 3
+    assert "no class 'empty'" in capsys.readouterr().out
+    lonely = tmp_path / "lonely"
+    shutil.copytree(photos / "is 0", lonely / "only")
+    with pytest.raises(DataError, match="one class alone"):
+        load(Wishes(str(lonely)), source)
+    many = tmp_path / "many"
+    for at in range(1000):
+        (many / str(at)).mkdir(parents=True)
+        shutil.copy(photos / "is 0" / "0.png", many / str(at))
+    with pytest.raises(DataError, match="1,000 images cannot be split"):
+        load(Wishes(str(many)), source)
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.floats(0.05, 0.9), st.integers(0, 99))
+def test_a_split_keeps_every_class_and_loses_no_image(labels, share, seed):
+    tensor = torch.tensor(labels)
+    try:
+        train, test = split(tensor, share, seed)
+    except DataError:
+        assert max(tensor.bincount()) == 1
+        return
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(len(labels)))
+    assert set(tensor[train].tolist()) == set(labels)
+
+
+def test_in_folds_each_image_is_judged_once():
+    labels = torch.arange(103) % 4
+    pairs = folds(labels, 5, 0)
+    assert sorted(i for _, test in pairs for i in test.tolist()) == list(range(103))
+    assert all(set(train.tolist()).isdisjoint(test.tolist()) for train, test in pairs)
+    assert max(len(test) for _, test in pairs) - min(len(test) for _, test in pairs) <= 1
+
+
+def test_a_data_set_can_be_resized_and_shortened(digits):
+    assert digits.resize(12).train.shape == (1, 12, 12)
+    assert len(digits.shorten(100).train) == 100
+    assert replace(digits).shorten(10**6) == digits

