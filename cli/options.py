@@ -92,8 +92,8 @@ def parse_usd(value: str) -> float:
 
 
 def parse_memory(value: str) -> float:
-    """Return a size in GiB above 0; 24, 24G and 24GiB are the same."""
-    return parse_positive(re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "size in GiB above 0")
+    """Return a size in GB above 0; 24, 24G and 24GB are the same."""
+    return parse_positive(re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "size in GB above 0")
 
 
 def parse_duration(value: str) -> float:

@@ -43,7 +43,7 @@ def market_option(name: str, **settings: Any) -> Decorator:
 @cluster_argument
 @dry_run_option
 @option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU by AWS's name, and how many; else a T4.")
-@option("--gpu-memory", type=parse_memory, metavar="GIB", help="Any GPU with so much memory at least.")
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Any GPU with so much memory at least.")
 @option(
     "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Exactly this type; repeat for several."
 )
@@ -124,7 +124,7 @@ def make_wishes(
     memory = rest.pop("gpu_memory") or 0
     return Wishes(
         gpu=gpu,
-        gpu_memory_gib=memory,
+        gpu_memory_gb=memory,
         markets=MARKETS[market],  # type: ignore[arg-type]
         regions=tuple(dict.fromkeys(regions)),
         idle_stop_s=idle_stop_s or 0,
@@ -206,7 +206,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
 
 @click.command()
 @option("--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU, so many of it or however many.")
-@option("--gpu-memory", type=parse_memory, metavar="GIB", help="Only GPUs with so much memory at least.")
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Only GPUs with so much memory at least.")
 @option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
 @regions_option
 @option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")

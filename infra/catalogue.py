@@ -34,7 +34,7 @@ def list_rows(
     account: Account,
     regions: Sequence[str],
     gpu: Gpu | None,
-    gpu_memory_gib: float,
+    gpu_memory_gb: float,
     max_usd: float | None,
     *,
     refresh: bool = False,
@@ -45,7 +45,7 @@ def list_rows(
     """
     accounts = [account.in_region(region) for region in regions] or [account]
     assert account.identity  # noqa: S101  known before the regions ask for it at once
-    found = map_parallel(lambda one: list_region(one, gpu, gpu_memory_gib, refresh), accounts)
+    found = map_parallel(lambda one: list_region(one, gpu, gpu_memory_gb, refresh), accounts)
     errors = [result for result in found if isinstance(result, NotFoundError)]
     if len(errors) == len(found):
         raise errors[0]
@@ -58,7 +58,7 @@ def cheapest(row: Row) -> float:
     return min(price for price in (row.on_demand_usd, row.spot_usd) if price is not None)
 
 
-def list_region(account: Account, gpu: Gpu | None, gpu_memory_gib: float, refresh: bool) -> list[Row] | NotFoundError:
+def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh: bool) -> list[Row] | NotFoundError:
     """Return one region's machines, or that none fits."""
     families = [("on-demand", "G and VT"), ("on-demand", "P")]
     all_offers, used, *limits = call_parallel(
@@ -68,9 +68,9 @@ def list_region(account: Account, gpu: Gpu | None, gpu_memory_gib: float, refres
     )
     assert isinstance(all_offers, list) and isinstance(used, dict)  # noqa: S101
     left = {q.family: q.vcpus - used[q.market, q.family] for q in limits if isinstance(q, quotas.Quota)}
-    wishes = Wishes(gpu=gpu, gpu_memory_gib=gpu_memory_gib)
+    wishes = Wishes(gpu=gpu, gpu_memory_gb=gpu_memory_gb)
     try:
-        fitting = offers.match(all_offers, wishes, account.region) if gpu or gpu_memory_gib else all_offers
+        fitting = offers.match(all_offers, wishes, account.region) if gpu or gpu_memory_gb else all_offers
     except NotFoundError as error:
         return error
     by_type: dict[str, list[Offer]] = {}

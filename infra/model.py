@@ -25,8 +25,8 @@ class Wishes:
     """What `up` was asked for."""
 
     gpu: Gpu | None = None
-    gpu_memory_gib: float = 0
-    """What one GPU must have at least."""
+    gpu_memory_gb: float = 0
+    """What one GPU must have at least, as it is sold: GB, of which an A10G has 24 where EC2 tells 22.35 GiB."""
     instance_types: tuple[str, ...] = ()
     markets: tuple[Market, ...] = ("on-demand",)
     """In the order in which they are tried."""

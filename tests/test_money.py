@@ -25,7 +25,7 @@ SMALL = offer("g4dn.xlarge", {"a": 0.5, "b": 0.5})
 LARGER = offer("g4dn.2xlarge", {"a": 0.75})
 HUGE = offer("g4dn.16xlarge", {"a": 4.3})
 SPOT = offer("g4dn.xlarge", {"a": 0.2, "b": 0.1}, "spot")
-BIG = offer("g5.xlarge", {"b": 1.0}, gpu="A10G", memory=24.0)
+BIG = offer("g5.xlarge", {"b": 1.0}, gpu="A10G", memory=22888 / 1024)
 ALL = [SPOT, SMALL, LARGER, BIG, HUGE]
 
 
@@ -45,11 +45,11 @@ def test_siblings_are_taken_as_long_as_they_are_no_surprise():
 
 
 def test_memory_and_zones_narrow_what_is_taken():
-    assert names(choose(ALL, Wishes(gpu_memory_gib=20), "us-east-1")) == [("g5.xlarge", "on-demand")]
+    assert names(choose(ALL, Wishes(gpu_memory_gb=24), "us-east-1")) == [("g5.xlarge", "on-demand")]
     [narrowed] = choose(ALL, Wishes(gpu=Gpu("T4"), zones=("b",)), "us-east-1")
     assert narrowed.prices == {"b": 0.5}
     with pytest.raises(NotFoundError, match="the largest has 24"):
-        choose(ALL, Wishes(gpu_memory_gib=99), "us-east-1")
+        choose(ALL, Wishes(gpu_memory_gb=99), "us-east-1")
 
 
 def test_places_come_cheapest_first_and_several_nodes_stay_together():

@@ -97,16 +97,21 @@ def match(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
     if wishes.instance_types:
         return list(offers)
     found = match_gpu(offers, wishes.gpu, region) if wishes.gpu else [o for o in offers if o.gpu and o.gpu.count == 1]
-    if not wishes.gpu_memory_gib:
+    if not wishes.gpu_memory_gb:
         return found
-    enough = [o for o in found if o.gpu and o.gpu_memory_gib / o.gpu.count >= wishes.gpu_memory_gib]
+    enough = [offer for offer in found if memory_gb(offer) >= wishes.gpu_memory_gb]
     if not enough:
-        most = max((o.gpu_memory_gib / o.gpu.count for o in found if o.gpu), default=0)
+        most = max(map(memory_gb, found), default=0)
         raise NotFoundError(
-            f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gib:g} GiB of memory; the largest has {most:.0f}",
+            f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gb:g} GB of memory; the largest has {most}",
             f"gpujob offers --region {region}",
         )
     return enough
+
+
+def memory_gb(offer: Offer) -> int:
+    """Return the memory of one of its GPUs in GB, rounded as it is sold."""
+    return round(offer.gpu_memory_gib * 2**30 / 1e9 / offer.gpu.count) if offer.gpu else 0
 
 
 def match_gpu(offers: Sequence[Offer], gpu: Gpu, region: str) -> list[Offer]:
