@@ -1,12 +1,15 @@
 """The policy that `gpujob policy` prints allows every call that is made, each on our own things, and no other."""
 
 import json
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from parliament import analyze_policy_string
 
 from infra.ec2.instances import CLUSTER_TAG
 from infra.ec2.network import RULE, tag_specification
@@ -36,6 +39,18 @@ AFTER_THE_MOVE = (
 # IAM asks for these on behalf of EC2 itself, or only where a call was refused.
 UNSEEN = {"iam:CreateServiceLinkedRole", "sts:DecodeAuthorizationMessage"}
 Need = dict[str, Any]
+
+
+def analyze(policy: dict[str, Any]) -> Any:
+    """What parliament finds in a policy."""
+    if find_spec("pkg_resources") is None:
+        # It asks setuptools, which no longer brings this, where two of its own files are.
+        stand_in = ModuleType("pkg_resources")
+        stand_in.resource_filename = lambda name, file: str(Path(sys.modules[name].__file__ or "").with_name(file))
+        sys.modules["pkg_resources"] = stand_in
+    from parliament import analyze_policy_string
+
+    return analyze_policy_string(json.dumps(policy))
 
 
 def statements() -> list[dict[str, Any]]:
@@ -147,7 +162,7 @@ def test_nothing_of_an_action_is_allowed_by_a_wildcard():
 
 def test_parliament_finds_no_fault():
     """A statement that allows an action on some of the kinds it touches is fine where others allow it on the rest."""
-    findings = analyze_policy_string(json.dumps(make_policy())).findings
+    findings = analyze(make_policy()).findings
     others = [finding for finding in findings if finding.issue != "RESOURCE_MISMATCH"]
     assert [(finding.issue, finding.detail) for finding in others] == []
     for finding in findings:
