@@ -57,7 +57,7 @@ class Server:
     """Where the server answers."""
 
     port: int
-    known_hosts: Path
+    host_key: str
     client: Path
     """The configuration for ssh, scp and rsync, in which it is called "bench"."""
 
@@ -127,7 +127,7 @@ def write_files(folder: Path, key: Path, port: int) -> Server:
     (folder / "ssh_config").write_text(CLIENT.format(port=port, folder=folder, key=key, user=USER))
     us = f"{USER}:x:{os.getuid()}:{os.getgid()}::{folder}/home:/bin/bash\n"
     (folder / "passwd").write_text(Path("/etc/passwd").read_text() + us)
-    return Server(port, folder / "known_hosts", folder / "ssh_config")
+    return Server(port, host_key, folder / "ssh_config")
 
 
 def start(folder: Path) -> "subprocess.Popen[bytes]":

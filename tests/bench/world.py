@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import reaper
+from infra.ssh import keys
 from tests.bench import content, sshd
 from tests.bench.measure import BenchError, Measured, run
 
@@ -110,11 +111,11 @@ def second_node(world: World) -> Iterator[sshd.Server | None]:
     ours, second = state_of(world.folder, LOCAL), state_of(world.folder, OPENSSH)
     with sshd.serve(world.folder / "sshd", ours / "id_ed25519") as server:
         shutil.copytree(ours, second)
-        shutil.copy(server.known_hosts, second / "known_hosts")
         record = json.loads((ours / "cluster.json").read_text())
         record["name"] = OPENSSH
         record["nodes"][0].update(host="127.0.0.1", port=server.port)
         (second / "cluster.json").write_text(json.dumps(record))
+        keys.pin(second / "known_hosts", {record["nodes"][0]["instance_id"]: (server.host_key,)})
         yield server
 
 
