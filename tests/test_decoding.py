@@ -14,6 +14,7 @@ from infra import homecoming
 from infra.errors import GpujobError, NodeError
 from infra.model import Cluster, Job, Node
 from infra.node import client
+from infra.node.decoding import decode
 from infra.receipts import make_receipt
 from infra.ssh.connection import Answer
 
@@ -159,3 +160,9 @@ def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(tmp_path_factory
     except GpujobError:
         return
     assert place.parent == folder or folder in place.parents
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
+def test_a_number_that_is_none_or_too_large_is_nonsense(number):
+    with pytest.raises(NodeError, match="nonsense"):
+        decode(float, number)
