@@ -90,5 +90,7 @@ def read_commit(root: Path) -> dict[str, str | bool]:
 
 
 def read_changes(root: Path) -> bytes:
-    """Return how tracked files differ from the commit, as a patch that git can apply."""
+    """Return how tracked files differ from the commit, as a patch that git can apply; nothing outside a repository."""
+    if find_top(root) is None:
+        return b""
     return git(root, "diff", "--binary", "HEAD").stdout

@@ -10,8 +10,6 @@ from platformdirs import user_cache_path
 
 SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
 
-Stamp = tuple[int, int, int, int]
-
 
 class Hashes:
     """The SHA-256 of files by path, each good for as long as the file's size, times and inode stay."""

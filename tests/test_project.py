@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError, UsageError
-from infra.git import read_commit
+from infra.git import read_changes, read_commit
 from infra.names import check_name, name_for
 from infra.project import read_project
 
@@ -204,6 +204,7 @@ def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monk
     write(tmp_path, "a.py")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert paths(tmp_path) == ["a.py"]
+    assert (read_commit(tmp_path), read_changes(tmp_path)) == ({}, b"")
     (tmp_path / ".git").mkdir()
     with pytest.raises(ProjectError, match="git is not installed"):
         read_project(tmp_path)
