@@ -18,7 +18,6 @@ from .errors import JobsError
 
 T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""The exit status of a run that SIGTERM ended, as a shell counts it."""
 
 
 class Parser(argparse.ArgumentParser):
