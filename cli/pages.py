@@ -67,7 +67,8 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
     if not number:
         show.say(f"nothing to do: no notebook runs on '{cluster.name}'")
         return
-    show.say(f"the notebook, job {number}, {show.ending(client.cancel(connection, number))}")
+    client.cancel(connection, number)
+    show.say(f"the notebook, job {number}, has ended")
     bring_home(cluster, connection, number, runs_here())
 
 
