@@ -20,6 +20,7 @@ from cli.receipts import receipt
 from cli.runs import run
 from cli.top import top
 from cli.up import offers, up
+from cli.verify import verify
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
@@ -64,7 +65,7 @@ def gpujob(context: click.Context) -> None:
 
 
 for command in (
-    init, offers, up, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, ssh, tunnel,
+    init, offers, up, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, verify, ssh, tunnel,
     ssh_config, extend, stop, start, down, cost, sweep, check, policy, local,
 ):  # fmt: skip
     gpujob.add_command(command)

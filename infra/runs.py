@@ -33,18 +33,21 @@ T = TypeVar("T")
 
 
 @contextmanager
-def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
-    """Yield a connection to the node that jobs run on; if it cannot be had, the error tells why as far as the cloud knows."""
+def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Connection]:
+    """Yield a connection to a node, by default the one that jobs run on.
+
+    If it cannot be had, the error tells why as far as the cloud knows.
+    """
     keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with ExitStack() as connections:
         try:
-            connection = connections.enter_context(connect(cluster.node, *keys, patience_s=patience_s))
+            connection = connections.enter_context(connect(cluster.nodes[rank], *keys, patience_s=patience_s))
         except DroppedError as error:
             # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
             from infra.clusters import find_again
 
             again = find_again(cluster, error)
-            connection = connections.enter_context(connect(again.node, *keys, patience_s=FOUND_AGAIN_S))
+            connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
         try:
             yield connection
         except DroppedError as error:

@@ -21,6 +21,7 @@
     tensorboard [NUMBER]            a line for each thing to tell, then {"port"} once TensorBoard listens, on one job's folder
                                     or on all; it ends with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
+    measure                         -> see `measures`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 
 Exit codes: 0 done; 3 no such job; 1 anything else, with one line on stderr.
@@ -53,6 +54,7 @@ COMMANDS = {
     "notebook": ("notebook", "serve"),
     "tensorboard": ("board", "serve"),
     "guard": ("guard", "guard"),
+    "measure": ("measures", "measure"),
     "probe": ("machine", "probe"),
 }
 
