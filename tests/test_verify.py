@@ -13,8 +13,9 @@ from infra.node.decoding import decode
 from infra.node.measures import ListedGpu, Measures, Product
 from infra.peaks import peak_tflops
 from infra.verification import judge_gpus, judge_machine
-from tests.agent_fixtures import node  # noqa: F401
+from tests import agent_fixtures as fixtures
 
+node = fixtures.node
 MISMATCH = (
     "echo 'Failed to initialize NVML: Driver/library version mismatch'; echo 'NVML library version: 570.86'; exit 18"
 )
