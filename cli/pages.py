@@ -109,6 +109,8 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
     from infra.homecoming import fetch
 
     show.say(f"\nleft; the notebook goes on. Next: gpujob notebook {cluster.name}, or to end it, with --stop")
+    if cluster.idle_stop_s:
+        show.say("until then the machine is not idle, so --idle-stop does not end it; its lease does")
     home = fetch(connection, cluster, number, runs_here(), lambda _: None, settled=True)
     show.say(f"what it has saved so far is in {home.folder}")
 

@@ -19,7 +19,7 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     jupyter/       of a notebook: where it listens and its token, open to the user alone
 
 Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once;
-notebook.token; uv/, py-spy/, jupyterlab-3.X/, tensorboard-3.X/, programs that the machine had not.
+notebook.token; uv/, py-spy/, notebook-3.X/, tensorboard-3.X/, programs that the machine had not.
 
 Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.
 """

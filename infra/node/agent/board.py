@@ -12,10 +12,12 @@ import subprocess
 import sys
 from typing import BinaryIO
 
-from .installing import find_program
+from .installing import Wanted, find_program
 from .machine import base_python
 from .records import JOBS, AgentError, folder_of
 
+# The versions for old interpreters import pkg_resources, which later setuptools have no more.
+TENSORBOARD = Wanted("tensorboard", ["tensorboard"], ["tensorboard", "setuptools<81"])
 LISTENS = re.compile(rb"http://[^/]*:(\d+)/")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -27,7 +29,7 @@ def serve(number: str = "") -> None:
     """
     folder = folder_of(number) / "work" if number else JOBS
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
-    python = find_program("tensorboard", ["tensorboard"], base_python(), sys.stdout.buffer).python
+    python = find_program(TENSORBOARD, base_python(), sys.stdout.buffer).python
     words = [python, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(
         [*words, "--load_fast", "false", "--reload_interval", "3"],

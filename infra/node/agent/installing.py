@@ -9,6 +9,8 @@ from typing import BinaryIO, NamedTuple
 from .records import HOME, AgentError
 from .uv import build_once, find_uv, say, stream
 
+# Where `gpujob setup` lays them.
+LAID = Path("/opt/gpujob")
 LOOK = """
 import sys, importlib.util as u
 print("%d.%d" % sys.version_info[:2], all(u.find_spec(name) for name in sys.argv[1:]))
@@ -22,29 +24,49 @@ class Program(NamedTuple):
     site: str
 
 
-def find_program(name: str, packages: list[str], python: str, log: BinaryIO) -> Program:
-    """Return what runs a program that needs these packages, whose modules are called as they are.
+class Wanted(NamedTuple):
+    """A program: the folder it lies in, the modules it is made of, and what to install to have them."""
 
-    Raises AgentError if it cannot be had. What is installed is for the interpreter's own version: kernels share its packages.
+    folder: str
+    modules: list[str]
+    requirements: list[str]
+
+
+def find_program(wanted: Wanted, python: str, log: BinaryIO) -> Program:
+    """Return what runs a program: this interpreter, what `gpujob setup` laid, or what is installed here, once.
+
+    The last two are for the interpreter's own version: kernels are lent their packages. Raises AgentError if it cannot be had.
     """
-    answer = subprocess.run([python, "-c", LOOK, *packages], stdout=subprocess.PIPE, check=False)
-    version, _, has_it = answer.stdout.decode().strip().partition(" ")
-    if answer.returncode:
-        raise AgentError(f"the interpreter {python} does not run")
-    if has_it == "True":
+    version, has_it = look(python, wanted.modules)
+    if has_it:
         return Program(python, "")
-    folder = HOME / f"{name}-{version}"
-    build_once(folder, log, lambda lock: install(name, packages, python, folder, log, lock))
-    return Program(str(folder / "bin" / "python"), str(folder / "lib" / f"python{version}" / "site-packages"))
+    if not version:
+        raise AgentError(f"the interpreter {python} does not run")
+    laid, ours = LAID / wanted.folder, HOME / f"{wanted.folder}-{version}"
+    if look(str(laid / "bin" / "python"), wanted.modules) == (version, True):
+        ours = laid
+    else:
+        build_once(ours, log, lambda lock: install(wanted, python, ours, log, lock))
+    return Program(str(ours / "bin" / "python"), str(ours / "lib" / f"python{version}" / "site-packages"))
 
 
-def install(name: str, packages: list[str], python: str, folder: Path, log: BinaryIO, lock: int) -> None:
-    """Install packages into a folder of ours; raises AgentError if they cannot be had."""
-    uv = find_uv(python, log)
+def look(python: str, modules: list[str]) -> tuple[str, bool]:
+    """Return an interpreter's version, "" for one that does not run, and whether it has all of these modules."""
+    try:
+        answer = subprocess.run([python, "-c", LOOK, *modules], stdout=subprocess.PIPE, check=False)
+    except OSError:
+        return "", False
+    version, _, has_them = answer.stdout.decode().strip().partition(" ")
+    return version, has_them == "True"
+
+
+def install(wanted: Wanted, python: str, folder: Path, log: BinaryIO, lock: int) -> None:
+    """Install a program into a folder of ours; raises AgentError if it cannot be had."""
+    uv, name = find_uv(python, log), wanted.requirements[0]
     say(log, f"installing {name}, which this machine has not ...")
     commands = (
         [*uv, "venv", "--quiet", "--python", python, str(folder)],
-        [*uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *packages],
+        [*uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *wanted.requirements],
     )
     if any(stream(command, log, lock, HOME) for command in commands):
         raise AgentError(f"{name} is not on the machine, and uv could not install it, as the lines above say")

@@ -18,12 +18,13 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .installing import Program, find_program
+from .installing import Program, Wanted, find_program
 from .look import last_line
 from .outputs import describe, walk
 from .records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_json
 
 TOKEN = HOME / "notebook.token"
+JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
 CHECKPOINTS = ".ipynb_checkpoints"
 # A project's own interpreter need not have what a kernel is made of: then it is lent the installed one's.
 KERNEL = "import sys; sys.path.append({site!r}); from ipykernel.kernelapp import launch_new_instance as go; go()"
@@ -34,7 +35,7 @@ def serve() -> NoReturn:
     folder, python = folder_of(os.environ["GPUJOB_JOB"]), os.environ["GPUJOB_PYTHON"]
     work, runtime = folder / "work", folder / "jupyter"
     runtime.mkdir(mode=0o700, exist_ok=True)
-    found = find_program("jupyterlab", ["jupyterlab", "ipykernel"], python, sys.stdout.buffer)
+    found = find_program(JUPYTERLAB, python, sys.stdout.buffer)
     write_kernel(runtime, python, found)
     keep_token()
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
