@@ -29,7 +29,7 @@ browser_option = option("--browser/--no-browser", default=True, help="Open the b
 @cluster_argument
 @port_option
 @browser_option
-@option("--stop", is_flag=True, help="End the notebook and bring home what it wrote.")
+@click.option("--stop", is_flag=True, help="End the notebook and bring home what it wrote.")
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @yes_option
 def notebook(name: str | None, port: int | None, browser: bool, stop: bool, no_deps: bool, yes: bool) -> None:
