@@ -17,6 +17,7 @@ from cli.logins import ssh, ssh_config, tunnel
 from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
+from cli.setup import setup
 from cli.top import top
 from cli.up import offers, up
 from infra.errors import GpujobError
@@ -63,7 +64,7 @@ def gpujob(context: click.Context) -> None:
 
 
 for command in (
-    init, offers, up, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, tunnel, ssh_config, extend, stop, start,
+    init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, tunnel, ssh_config, extend, stop, start,
     down, cost, sweep, check, policy, local,
 ):  # fmt: skip
     gpujob.add_command(command)
