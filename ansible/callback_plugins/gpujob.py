@@ -49,11 +49,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Tell that all of it is over, and which machines did not get to the end."""
-        lost = [
-            host
-            for host in stats.processed
-            if stats.summarize(host)["failures"] or stats.summarize(host)["unreachable"]
-        ]
+        ends = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        lost = [host for host, end in ends.items() if end["failures"] or end["unreachable"]]
         write({"status": "over", "lost": lost})
 
     def _tell(self, status: str, host: Any, task: Any, result: Any = None) -> None:
