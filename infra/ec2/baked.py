@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -163,9 +164,9 @@ def remove(account: Account, image: Baked) -> None:
     """Take an image away with its snapshots; any part may be gone already. The order is the only one that works."""
     ec2 = account.ec2
     if image.image_id:
-        forgive(lambda: ec2.deregister_image(ImageId=image.image_id))
+        forgive(partial(ec2.deregister_image, ImageId=image.image_id))
     for snapshot in image.snapshots:
-        forgive(lambda snapshot=snapshot: ec2.delete_snapshot(SnapshotId=snapshot))  # type: ignore[misc]
+        forgive(partial(ec2.delete_snapshot, SnapshotId=snapshot))
 
 
 def forgive(call: Callable[[], object]) -> None:
