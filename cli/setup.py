@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 def parse_tags(value: str) -> tuple[str, ...]:
     """Return the roles that a list such as ssh,updates names."""
-    from infra.playbook import list_roles
-
-    tags = tuple(tag.strip() for tag in value.split(",") if tag.strip())
-    unknown = [tag for tag in tags if tag not in list_roles()]
-    if unknown or not tags:
-        raise click.BadParameter(f"'{', '.join(unknown) or value}' is no role; there are: {', '.join(list_roles())}")
-    return tags
+    return tuple(tag.strip() for tag in value.split(","))
 
 
 def parse_variable(value: str) -> tuple[str, Any]:
@@ -55,7 +49,7 @@ def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables
     found = find_cluster(name)
     known = read_settings(find_root(here())).variables
     wanted = playbook.Setup(tags or (), check, {**known, **dict(variables)})
-    cluster = playbook.find_nodes(found)
+    cluster = playbook.find_nodes(found, wanted)
     with board(cluster) as tell:
         outcomes = playbook.run(cluster, wanted, tell)
     for outcome in outcomes:

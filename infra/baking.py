@@ -1,7 +1,7 @@
 """Baking: an image of a cluster's first node, clean of whose it was.
 
-To clean a node is to remove the keys by which one logs in. EC2 reboots it to make the image, and that boot, a first one again, brings
-back the cluster's key and makes new host keys, which are read from the console and pinned.
+To clean a node is to remove the keys by which one logs in. EC2 reboots it to make the image, and that boot, a first one again,
+brings back the cluster's key and makes new host keys, which are read from the console and pinned.
 """
 
 import json

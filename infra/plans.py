@@ -15,7 +15,7 @@ from infra.errors import CloudError, GpujobError, NotFoundError, QuotaError, Usa
 from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
 from infra.parallel import call_parallel, map_parallel
-from infra.playbook import Setup, check_installed, find_program
+from infra.playbook import Setup, check_installed, check_words, find_program
 from infra.readiness import BOOT_S
 
 # What `up` runs of the playbook by itself. A Deep Learning image has driver and Python, and one that was baked all that its
@@ -77,8 +77,10 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     QuotaError where AWS would refuse, UsageError for money that buys no time, and where a plain image cannot be set up.
     """
     check_name(name)
-    if wishes.image == "ubuntu" and wishes.setup and account.cloud == "aws":
-        check_installed()
+    if wishes.setup and account.cloud == "aws":
+        check_words(Setup(variables=variables or {}))
+        if wishes.image == "ubuntu":
+            check_installed()
     owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
     earlier = find_attempt(account, name, wishes)
     regions = [earlier.region] if earlier else wishes.regions

@@ -4,8 +4,10 @@ Ansible is a program that is run, never a module that is imported; `ansible/call
 happens as lines of JSON.
 """
 
+import difflib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +28,7 @@ from infra.model import Cluster
 SITE = FOLDER / "site.yml"
 NEEDED = "pip install 'gpujob[setup]'"
 END_S = 10.0
+VARIABLE = re.compile(r"^(\w+):|\{\{ (\w+) \| default\(", re.MULTILINE)
 Tell = Callable[[Event], None]
 
 
@@ -57,21 +60,41 @@ def check_installed() -> str:
     return program
 
 
+def check_words(setup: Setup) -> None:
+    """Raise UsageError for a role or a variable that our playbook has not: Ansible would say nothing, and do nothing."""
+    roles, variables = list_roles(), list_variables()
+    for word, kind, known in [(t, "role", roles) for t in setup.tags] + [
+        (v, "variable", variables) for v in setup.variables
+    ]:
+        if word not in known:
+            near = difflib.get_close_matches(word, known, 3) or known[:6]
+            raise UsageError(f"the playbook has no {kind} '{word}'", f"one of those it has: {', '.join(near)}, ...")
+
+
+def list_variables() -> list[str]:
+    """Return the variables of our playbook, by the files that give each its default."""
+    files = [SITE, *FOLDER.glob("roles/*/defaults/main.yml")]
+    found = [VARIABLE.findall(file.read_text(encoding="utf-8")) for file in files]
+    return sorted({name or other for names in found for name, other in names})
+
+
 def list_roles() -> list[str]:
     """Return the roles of our playbook; each can be chosen by its name."""
     return sorted(path.name for path in (FOLDER / "roles").glob("*") if path.is_dir())
 
 
-def find_nodes(cluster: Cluster) -> Cluster:
+def find_nodes(cluster: Cluster, setup: Setup) -> Cluster:
     """Return a cluster whose nodes can be set up, where they can be reached now.
 
-    Raises UsageError on the local cloud or where Ansible is missing, NodeError for a node that does not answer.
+    Raises UsageError on the local cloud, where Ansible is missing, and for words that the playbook does not know; NodeError for
+    a node that does not answer.
     """
     if cluster.cloud == "local":
         raise UsageError(
             f"'{cluster.name}' is a rehearsal: its machines are processes of this laptop, which the playbook would change",
             "gpujob up --image ubuntu rents a machine and sets it up",
         )
+    check_words(setup)
     check_installed()
     for rank in range(len(cluster.nodes)):
         cluster, _ = choose_node(cluster, rank)

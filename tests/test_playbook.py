@@ -224,5 +224,5 @@ def test_without_ansible_it_says_what_to_install(box, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UsageError) as refused:
-        playbook.find_nodes(box)
+        playbook.find_nodes(box, playbook.Setup())
     assert refused.value.hint == "pip install 'gpujob[setup]'"
