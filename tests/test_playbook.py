@@ -81,20 +81,19 @@ def command(name: str, words: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "ansible.builtin.shell": words, **more}
 
 
-def left() -> list[psutil.Process]:
-    """Every process of Ansible's or its connections', known by our folder in its words."""
+def left(home: Path) -> list[psutil.Process]:
+    """Every process of Ansible's or its connections' that this test's home is known to."""
     found = []
     for process in psutil.process_iter():
         try:
-            words = " ".join(process.cmdline())
-            if "/tmp/gpujob-" in words and psutil.Process().username() == process.username():
+            if "/tmp/gpujob-" in " ".join(process.cmdline()) and process.environ().get("HOME") == str(home):
                 found.append(process)
         except psutil.Error:
             continue
     return found
 
 
-def test_each_task_is_told_on_each_node_and_added_up(box, tmp_path):
+def test_each_task_is_told_on_each_node_and_added_up(box, home, tmp_path):
     file = {
         "path": f"{tmp_path}/{{{{ inventory_hostname }}}}",
         "content": "x\n",
@@ -113,7 +112,7 @@ def test_each_task_is_told_on_each_node_and_added_up(box, tmp_path):
     assert (tmp_path / "box-0").read_text() == "x\n"
     _, again = play(box, path)
     assert [(o.tasks, o.changed) for o in again] == [(2, 0), (2, 0)]
-    assert left() == []
+    assert left(home) == []
 
 
 def test_the_nodes_run_side_by_side(box, tmp_path):
@@ -203,10 +202,11 @@ def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], env=environment, stderr=subprocess.PIPE)
     wait_for((tmp_path / "began").exists, "task")
+    assert left(home)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert b"KeyboardInterrupt" in said
-    wait_for(lambda: not left(), "end of every connection")
+    wait_for(lambda: not left(home), "end of every connection")
 
 
 def test_the_person_s_own_settings_of_ansible_and_ssh_do_not_matter(box, home, tmp_path, monkeypatch):
