@@ -10,6 +10,7 @@ import click
 from cli.account import check, cost, policy, sweep
 from cli.clusters import down, ls
 from cli.defaults import read_defaults
+from cli.images import bake, images
 from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.local import local
@@ -65,7 +66,7 @@ def gpujob(context: click.Context) -> None:
 
 for command in (
     init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, tunnel, ssh_config, extend, stop, start,
-    down, cost, sweep, check, policy, local,
+    bake, images, down, cost, sweep, check, policy, local,
 ):  # fmt: skip
     gpujob.add_command(command)
 

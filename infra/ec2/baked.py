@@ -91,7 +91,7 @@ def key_of(resource: Any) -> tuple[str, str]:
     return tags[IMAGE_TAG], tags.get(OWNER_TAG, "")
 
 
-def make_baked(account: Account, resource: Mapping[str, Any], snapshots: list[Any]) -> Baked:
+def make_baked(account: Account, resource: Any, snapshots: list[Any]) -> Baked:
     """Return the image that EC2's description of it, or of its first snapshot, tells of."""
     tags = tags_of(resource)
     percents = [int(str(one.get("Progress", "")).rstrip("%") or 0) for one in snapshots]
@@ -147,7 +147,7 @@ def taken(account: Account, name: str) -> UsageError:
     )
 
 
-def make_tags(name: str, owner: str, cluster: str, node: Node, base: str) -> dict[str, str]:
+def make_tags(name: str, owner: str, cluster: str, node: Node) -> dict[str, str]:
     """Return the tags that tell all there is to know of an image."""
     return {
         "Name": f"gpujob-{name}",
@@ -156,7 +156,7 @@ def make_tags(name: str, owner: str, cluster: str, node: Node, base: str) -> dic
         "gpujob:from": cluster,
         "gpujob:from-instance": node.instance_id,
         "gpujob:from-type": node.instance_type,
-        "gpujob:from-image": base,
+        "gpujob:from-image": node.image_id,
     }
 
 
