@@ -10,6 +10,7 @@ import click
 from cli.account import check, cost, policy, sweep
 from cli.clusters import down, ls
 from cli.defaults import read_defaults
+from cli.images import bake, images
 from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.local import local
@@ -18,6 +19,7 @@ from cli.pages import notebook, tensorboard
 from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
+from cli.setup import setup
 from cli.top import top
 from cli.up import offers, up
 from cli.verify import verify
@@ -65,8 +67,8 @@ def gpujob(context: click.Context) -> None:
 
 
 for command in (
-    init, offers, up, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, verify, ssh, tunnel,
-    ssh_config, extend, stop, start, down, cost, sweep, check, policy, local,
+    init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, verify, ssh, tunnel,
+    ssh_config, extend, stop, start, bake, images, down, cost, sweep, check, policy, local,
 ):  # fmt: skip
     gpujob.add_command(command)
 

@@ -64,7 +64,7 @@ def market_option(name: str, **settings: Any) -> Decorator:
     default="dlami",
     show_default=True,
     metavar="IMAGE",
-    help="dlami, ubuntu, ami-... or the name of your own.",
+    help="dlami, ubuntu, one that gpujob bake made, ami-... or the name of your own.",
 )
 @option(
     "--disk",
@@ -83,6 +83,7 @@ def market_option(name: str, **settings: Any) -> Decorator:
         help="End the machine when no job ran and nobody was logged in for 30m, 2h ...")  # fmt: skip
 @option("--boot-timeout", "boot_s", type=parse_duration, default="5m", show_default=True, metavar="TIME",
         help="Give it back if it has not started, or does not answer, after so long.")  # fmt: skip
+@option("--setup/--no-setup", default=True, help="Set it up: all of the playbook on ubuntu, what is missing elsewhere.")
 @option("--plan", "plan_only", is_flag=True, help="Show what would be rented, and stop.")
 @json_option
 @yes_option
@@ -94,14 +95,16 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
     """
     from infra import clusters, names, plans, rental
     from infra.project import find_root
+    from infra.settings import read_settings
 
-    name = names.name_for(find_root(here())) if name is None else name
+    root = find_root(here())
+    name = names.name_for(root) if name is None else name
     wishes = make_wishes(**asked)
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, wishes.regions)
         clusters.check_elsewhere(account, name)
-        plan = replace(plans.make_plan(account, name, wishes), boot_s=boot_s)
+        plan = replace(plans.make_plan(account, name, wishes, read_settings(root).variables), boot_s=boot_s)
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
@@ -147,7 +150,7 @@ def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
 def show_plan(account: "Account", plan: "Plan") -> None:
     """Show what is about to be rented, before anything is spent."""
     if account.cloud == "local":
-        show.say("a rehearsal on the local cloud: nothing is billed, the prices are examples")
+        show.say("a rehearsal on the local cloud: nothing is billed or set up, the prices are examples")
     if plan.attempt:
         show.say("this takes up an earlier gpujob up that was broken off")
     show.facts(plan_rows(plan))
@@ -173,8 +176,20 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "at most": f"{show.usd(plan.lease.most_usd)}, disk and address included",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
+        **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
         "network": f"{first.vpc}, {show.plural(len(first.subnets), 'zone')}; port 22 open to {plan.address} alone",
     }
+
+
+def describe_setup(plan: "Plan") -> str:
+    """Return what of the playbook is run, or how to have it run."""
+    from infra.playbook import NEEDED, find_program
+
+    if plan.setup:
+        return ", ".join(plan.setup.tags) or "the whole playbook, which takes minutes"
+    if plan.wishes.setup and find_program() is None:
+        return f"none: Ansible is missing here; {NEEDED}, then gpujob setup {plan.name}"
+    return f"none; gpujob setup {plan.name} runs the playbook"
 
 
 def describe(offer: "Offer") -> str:
@@ -191,6 +206,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "wishes": asdict(plan.wishes),
         "lease": asdict(plan.lease),
         "address": plan.address,
+        "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
         "choices": [
             {
                 "region": choice.account.region,

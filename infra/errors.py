@@ -13,6 +13,7 @@ GpujobError               one line of what happened, one of what to type next; e
 ├── NotFoundError         no cluster, job or file of this name
 ├── NodeError             the node could not be reached, or answered nonsense
 │   └── HostKeyError      the node showed another host key than the one pinned
+├── SetupError            the playbook did not get to its end on every node
 ├── ProjectError          the project folder cannot be carried
 └── LossError             going on would lose a job or its outputs
 """
@@ -83,6 +84,10 @@ class GoneError(NodeError):
 
 class HostKeyError(NodeError):
     """The node showed another host key than the one pinned."""
+
+
+class SetupError(GpujobError):
+    """The playbook did not get to its end on every node; what it did stays done."""
 
 
 class ProjectError(GpujobError):

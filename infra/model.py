@@ -39,6 +39,8 @@ class Wishes:
     max_hours: float = 12
     max_cost_usd: float | None = None
     idle_stop_s: float = 0
+    setup: bool = True
+    """Whether `up` runs what of the playbook its image needs."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,6 @@ class Offer:
     def highest_usd(self) -> float:
         """USD per hour of one machine in the dearest zone."""
         return max(self.prices.values())
-
-
-@dataclass(frozen=True)
-class Image:
-    """The AMI a node boots."""
-
-    image_id: str
-    name: str
-    root_device: str
-    least_gib: int = 0
-    """The size of its own disk; a node's cannot be smaller."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from infra import state
 from infra.errors import NotFoundError, UsageError
 from infra.model import Cluster
 
+NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
 
 def name_for(folder: Path) -> str:
     """Return the cluster name that a folder's name gives: lower-case letters, digits and hyphens."""
@@ -15,10 +17,20 @@ def name_for(folder: Path) -> str:
 
 def check_name(name: str) -> str:
     """Return a cluster's name if it is one; raises UsageError."""
-    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
+    if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
             f"gpujob up {name_for(Path(name))}",
+        )
+    return name
+
+
+def check_image_name(name: str) -> str:
+    """Return the name of an image that may be made; raises UsageError."""
+    if name in ("dlami", "ubuntu") or name.startswith("ami-") or not NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no name for an image: lower-case letters, digits and hyphens, 40 at most; not dlami, ubuntu or ami-...",
+            f"--as my-{name_for(Path(name.removeprefix('ami-')))}"[:45],
         )
     return name
 

@@ -3,17 +3,28 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from infra.attempts import Attempt, check_free, find_attempt
 from infra.ec2 import images, network, offers, quotas
 from infra.ec2.account import Account
+from infra.ec2.images import Image
 from infra.ec2.lease import make_lease
 from infra.ec2.quotas import Quota
 from infra.errors import CloudError, GpujobError, NotFoundError, QuotaError, UsageError
-from infra.model import Image, Lease, Market, Offer, Wishes
+from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
 from infra.parallel import call_parallel, map_parallel
+from infra.playbook import Setup, check_installed, check_words, find_program
 from infra.readiness import BOOT_S
+
+# What `up` runs of the playbook by itself. A Deep Learning image has driver and Python, and one that was baked all that its
+# machine had; what a disk of the machine itself held, no image holds.
+ROLES: Mapping[images.Kind, tuple[str, ...]] = {
+    "ubuntu": (),
+    "dlami": ("ssh", "updates", "scratch"),
+    "baked": ("scratch",),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Plan:
     """The same `up`, broken off before: this one goes on with it."""
     boot_s: float = BOOT_S
     """How long a machine may take to start, and then to answer."""
+    setup: Setup | None = None
+    """What of the playbook is run before the cluster is ready."""
 
     @property
     def first(self) -> Choice:
@@ -57,13 +70,17 @@ class Plan:
         return self.choices[0]
 
 
-def make_plan(account: Account, name: str, wishes: Wishes) -> Plan:
-    """Return what would be rented, and at what price; nothing billable is called.
+def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[str, Any] | None = None) -> Plan:
+    """Return what would be rented, and at what price; nothing billable is called. `variables` are the playbook's.
 
     Of several regions those that cannot serve are left out. Raises NotFoundError for an unknown GPU, type, zone or image,
-    QuotaError where AWS would refuse, UsageError for money that buys no time.
+    QuotaError where AWS would refuse, UsageError for money that buys no time, and where a plain image cannot be set up.
     """
     check_name(name)
+    if wishes.setup and account.cloud == "aws":
+        check_words(Setup(variables=variables or {}))
+        if wishes.image == "ubuntu":
+            check_installed()
     owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
     earlier = find_attempt(account, name, wishes)
     regions = [earlier.region] if earlier else wishes.regions
@@ -80,7 +97,15 @@ def make_plan(account: Account, name: str, wishes: Wishes) -> Plan:
     taken = [offer for choice in choices for offer in choice.offers]
     most = max(choice.gib_month_usd for choice in choices)
     lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
-    return Plan(name, owner, wishes, choices, str(address), lease, earlier)
+    setup = choose_setup(account, wishes, choices[0].image, variables or {})
+    return Plan(name, owner, wishes, choices, str(address), lease, earlier, setup=setup)
+
+
+def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:
+    """Return what of the playbook a machine with this image needs; None for nothing, and where there is no Ansible here."""
+    if account.cloud == "local" or not wishes.setup or image.kind not in ROLES or find_program() is None:
+        return None
+    return Setup(ROLES[image.kind], variables=variables)
 
 
 def attempt(account: Account, wishes: Wishes) -> Choice | GpujobError:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from infra import state
 from infra.ec2 import instances
 from infra.ec2.account import Account
-from infra.errors import GpujobError, NodeError
+from infra.errors import GpujobError, NodeError, SetupError
+from infra.events import Event
 from infra.model import Cluster, Node
 from infra.node import client
 from infra.parallel import map_parallel
+from infra.playbook import Setup, run
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
 from infra.waiting import wait_until
@@ -16,20 +18,46 @@ from infra.waiting import wait_until
 BOOT_S = 300.0
 CONSOLE_LINES = 8
 SLOW = "gpujob up again, with another --gpu or a longer --boot-timeout"
+FINISHED = ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"]
 Report = Callable[[str], None]
 
 
-def prepare(account: Account, cluster: Cluster, boot_s: float, report: Report) -> None:
-    """Pin the host keys, log in, put the agent there, and see the GPUs work, on every node at once.
+def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | None, report: Report) -> None:
+    """Pin the host keys, log in, set up, put the agent there, and see the GPUs work, on every node at once.
 
-    Raises NodeError for one that is not so far after `boot_s`.
+    Raises NodeError for one that is not so far after `boot_s`, SetupError where the playbook fails.
     """
     report("waiting for its host key on the console")
     found = map_parallel(lambda node: find_host_keys(account, node, boot_s), cluster.nodes)
     pins = {node.instance_id: keys for node, keys in zip(cluster.nodes, found, strict=True)}
     keys.pin(state.known_hosts_file(cluster.name), pins)
     report(f"waiting for a login at {', '.join(f'{node.host}:{node.port}' for node in cluster.nodes)}")
+    if setup is not None:
+        map_parallel(lambda node: wait_for_boot(cluster, node, boot_s, report), cluster.nodes)
+        set_up(cluster, setup, report)
     map_parallel(lambda node: prepare_node(account, cluster, node, boot_s, report), cluster.nodes)
+
+
+def wait_for_boot(cluster: Cluster, node: Node, boot_s: float, report: Report) -> None:
+    """Log in to a node and wait until its first boot has finished: it may still be installing things."""
+    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    with connect(node, *files, patience_s=boot_s) as connection:
+        report("waiting for its first boot to finish")
+        execute(connection, FINISHED)
+
+
+def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
+    """Run the playbook, and report each task as it begins."""
+
+    def tell(event: Event) -> None:
+        if event.status == "started":
+            report(f"setting up {event.node}: {event.title}")
+
+    try:
+        run(cluster, setup, tell)
+    except SetupError as error:
+        error.hint = f"gpujob up {cluster.name} again; --no-setup keeps the machine as its image is"
+        raise
 
 
 def find_host_keys(account: Account, node: Node, boot_s: float = BOOT_S) -> tuple[str, ...]:
@@ -45,7 +73,7 @@ def prepare_node(account: Account, cluster: Cluster, node: Node, boot_s: float, 
     files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with connect(node, *files, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
-        execute(connection, ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"])
+        execute(connection, FINISHED)
         client.install_agent(connection)
         machine = client.probe(connection)
         if account.cloud == "aws" and cluster.gpu != "none":

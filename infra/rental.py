@@ -52,7 +52,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         launched = rent(choice, planned, attempt, report)
         cluster = wait_for_addresses(account, planned, launched, report)
         state.remember(cluster)
-        prepare(account, cluster, planned.boot_s, report)
+        prepare(account, cluster, planned.boot_s, planned.setup, report)
     except BaseException as error:
         with hold_interrupts():
             if isinstance(error, NodeError):

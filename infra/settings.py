@@ -1,4 +1,4 @@
-"""The project's own settings, gpujob.toml: what travels, and defaults of the commands' options."""
+"""The project's own settings, gpujob.toml: what travels, how machines are set up, and defaults of the commands' options."""
 
 import tomllib
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from infra.errors import UsageError
 
 FILE = "gpujob.toml"
 SYNC = "sync"
+SETUP, VARIABLES = "setup", "variables"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Settings:
     """Patterns of files that do not, though git would take them."""
     commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of options, by command: a table [up] with gpu = "A10G"."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
 
 
 def read_settings(root: Path) -> Settings:
@@ -38,7 +41,10 @@ def read_settings(root: Path) -> Settings:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise UsageError(f"{FILE}: '{name}' stands outside of a table", '[up], then below it: gpu = "A10G"')
-    return Settings(read_patterns(sync, "include"), read_patterns(sync, "exclude"), tables)
+    variables = tables.get(SETUP, {}).pop(VARIABLES, {})
+    if not isinstance(variables, dict):
+        raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
+    return Settings(read_patterns(sync, "include"), read_patterns(sync, "exclude"), tables, variables)
 
 
 def read_patterns(sync: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from infra.ec2.baked import IMAGE_TAG
 from infra.ec2.instances import CLUSTER_TAG
 from infra.ec2.network import RULE, tag_specification
 from infra.ec2.policy import make_policy
@@ -24,6 +25,9 @@ BEFORE_THE_MOVE = (
     ("up", "--dry-run", "--nodes", "2", "--yes"),
     ("ls", "--all-regions"),
     ("run", "--", "true"),
+    ("bake", "--as", "cake", "--yes"),
+    ("images",),
+    ("images", "rm", "cake", "--yes"),
     ("extend", "--hours", "1"),
     ("stop", "--yes"),
 )
@@ -145,11 +149,15 @@ def test_nothing_is_allowed_that_no_call_needs(needs):
 
 
 def test_without_our_tag_nothing_is_created_changed_or_deleted(needs):
-    tagged = [need for need in needs if CLUSTER_TAG in need["request_tags"] | need["resource_tags"]]
+    ours = {CLUSTER_TAG, IMAGE_TAG}
+    tagged = [need for need in needs if ours & (need["request_tags"] | need["resource_tags"]).keys()]
     assert {need["action"] for need in tagged} > {
         "ec2:TerminateInstances",
         "ec2:DeleteSecurityGroup",
         "ec2:RunInstances",
+        "ec2:CreateImage",
+        "ec2:DeregisterImage",
+        "ec2:DeleteSnapshot",
     }
     for need in tagged:
         bare = need | {"request_tags": {"Name": "web"}, "resource_tags": {"Name": "web"}, "create_action": ""}

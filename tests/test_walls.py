@@ -14,7 +14,7 @@ OURS = ("cli", "infra", "jobs")
 
 
 def sources(*folders: str) -> list[Path]:
-    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("__init__.py"))]
 
 
 def name(path: Path) -> str:
@@ -97,9 +97,13 @@ def test_the_local_cloud_is_imported_only_when_it_is_asked_for():
 
 def test_every_folder_with_code_is_packaged():
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {name(path.parent) for path in sources(*OURS)}
+    folders = {name(path.parent) for path in sources(*OURS)} | {"ansible"}
     assert {f"gpujob.{folder.replace('/', '.')}" for folder in folders} == set(settings["packages"])
     assert settings["package-dir"] == {f"gpujob.{folder.replace('/', '.')}": folder for folder in folders}
+
+
+def test_the_playbook_does_not_hide_the_package_that_is_called_ansible():
+    assert not list((REPOSITORY / "ansible").rglob("__init__.py"))
 
 
 def test_files_and_functions_stay_short():

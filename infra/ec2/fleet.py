@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
+from infra.ec2.images import Image
 from infra.ec2.instances import (
     CLUSTER_TAG,
     IDLE_TAG,
@@ -22,7 +23,7 @@ from infra.ec2.network import SETTLING_S, resource_name, tag_specification
 from infra.ec2.refusals import aws_errors, classify, code_of, decode_denial
 from infra.ec2.userdata import make_user_data
 from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
-from infra.model import Image, Lease, Market, Offer, Wishes
+from infra.model import Lease, Market, Offer, Wishes
 from infra.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -1,9 +1,12 @@
 """Which AMI a node boots."""
 
+from dataclasses import dataclass, replace
+from typing import Literal
+
 from infra.ec2.account import Account
+from infra.ec2.baked import list_baked
 from infra.ec2.refusals import aws_errors
 from infra.errors import CloudError, NotFoundError
-from infra.model import Image
 
 # GetParameters takes ten names a call, and one call is enough to find the newest of ten releases.
 # Names: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
@@ -14,17 +17,48 @@ DLAMI = tuple(
 # Without a GPU driver: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 UBUNTU = ("/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",)
 PUBLISHED = {"dlami": DLAMI, "ubuntu": UBUNTU}
+Kind = Literal["dlami", "ubuntu", "baked", "other"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """The AMI a node boots."""
+
+    image_id: str
+    name: str
+    root_device: str
+    least_gib: int = 0
+    """The size of its own disk; a node's cannot be smaller."""
+    kind: Kind = "other"
+    """What is known of what is on it: AWS's Deep Learning image, plain Ubuntu, one that `bake` made, or nothing."""
 
 
 def find_image(account: Account, wanted: str = "dlami") -> Image:
-    """Return an image: AWS's newest with PyTorch ("dlami"), plain Ubuntu ("ubuntu"), by its id, or the account's own by its name.
+    """Return an image: AWS's newest with PyTorch ("dlami"), plain Ubuntu ("ubuntu"), one that was baked, by id, or by name.
 
-    Raises NotFoundError where there is none, or where a name means several.
+    The names of the first two are kept free by `bake`. Raises NotFoundError where there is none, or where a name means several.
     """
     if wanted in PUBLISHED:
-        return describe(account, find_published(account, PUBLISHED[wanted], wanted))
+        found = describe(account, find_published(account, PUBLISHED[wanted], wanted))
+        return replace(found, kind="ubuntu" if wanted == "ubuntu" else "dlami")
     if wanted.startswith("ami-"):
         return describe(account, wanted)
+    return find_baked(account, wanted) or find_named(account, wanted)
+
+
+def find_baked(account: Account, name: str) -> Image | None:
+    """Return the image that `bake` made under a name, the caller's own first; None where there is none."""
+    found = [image for image in list_baked(account, name) if image.image_id]
+    if not found:
+        return None
+    image = min(found, key=lambda one: one.owner != account.identity.arn)
+    if image.state != "available":
+        raise NotFoundError(f"the image '{name}' is {image.state} ({image.percent} %)", "gpujob images")
+    return replace(describe(account, image.image_id), name=f"{name}, made of '{image.cluster}'", kind="baked")
+
+
+def find_named(account: Account, wanted: str) -> Image:
+    """Return the account's own image of a name that is not ours."""
     with aws_errors():
         images = account.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [wanted]}])["Images"]
     if len(images) != 1:

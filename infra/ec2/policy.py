@@ -5,8 +5,9 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 
 from typing import Any
 
-# As in infra/ec2/instances.py, which loads boto3, and this does not.
+# As in infra/ec2/instances.py and baked.py, which load boto3, and this does not.
 CLUSTER_TAG = "gpujob:cluster"
+IMAGE_TAG = "gpujob:image"
 
 Statement = dict[str, Any]
 
@@ -21,6 +22,7 @@ LOOK = (
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeRegions",
     "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSnapshots",
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
     "ec2:DescribeVolumes",
@@ -32,6 +34,7 @@ LOOK = (
 )
 LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")
 CREATE = ("ec2:CreateLaunchTemplate", "ec2:CreateSecurityGroup", "ec2:ImportKeyPair")
+IMAGE = ("ec2:CreateImage",)
 CHANGE = (
     "ec2:AuthorizeSecurityGroupIngress",
     "ec2:CreateTags",
@@ -47,18 +50,23 @@ CHANGE = (
     "ec2:StopInstances",
     "ec2:TerminateInstances",
 )
+UNBAKE = ("ec2:DeleteSnapshot", "ec2:DeregisterImage")
 # The roles that EC2 makes once for each account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
 REQUEST = {"StringLike": {f"aws:RequestTag/{CLUSTER_TAG}": "?*"}}
 RESOURCE = {"StringLike": {f"aws:ResourceTag/{CLUSTER_TAG}": "?*"}}
+IMAGE_REQUEST = {"StringLike": {f"aws:RequestTag/{IMAGE_TAG}": "?*"}}
+IMAGE_RESOURCE = {"StringLike": {f"aws:ResourceTag/{IMAGE_TAG}": "?*"}}
+# AWS leaves the account's number out of these.
+IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
 
 
 def make_policy() -> dict[str, Any]:
     """Return the policy as IAM takes it."""
     created = ("instance", "network-interface", "spot-instances-request", "volume")
     ours = ("key-pair", "launch-template", "security-group")
-    creating = [action.partition(":")[2] for action in (*LAUNCH, *CREATE)]
+    creating = [action.partition(":")[2] for action in (*LAUNCH, *CREATE, *IMAGE)]
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -72,9 +80,12 @@ def make_policy() -> dict[str, Any]:
             allow(
                 "TagWhatIsBeingCreated",
                 ("ec2:CreateTags",),
-                arns("fleet", *created, *ours),
+                [*arns("fleet", *created, *ours), *IMAGES],
                 {"StringEquals": {"ec2:CreateAction": sorted(creating)}},
             ),
+            allow("ImageOurMachines", IMAGE, arns("instance"), RESOURCE),
+            allow("MakeImagesThatBearOurTag", IMAGE, IMAGES, IMAGE_REQUEST),
+            allow("RemoveImagesThatBearOurTag", UNBAKE, IMAGES, IMAGE_RESOURCE),
             allow("ChangeWhatBearsOurTag", CHANGE, arns("instance", "network-interface", "volume", *ours), RESOURCE),
             allow(
                 "LetEc2MakeItsOwnRoles",

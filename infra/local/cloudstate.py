@@ -7,11 +7,10 @@ from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
 from infra.local.record import ENDPOINT_TAG
-
-IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Ubuntu 24.04)"
 
 # Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
 LOCK = threading.RLock()
@@ -166,16 +165,67 @@ def remove_leftovers(instance: Any) -> None:
                     interface.delete()
 
 
-def image_id(region: str) -> str:
-    """Return an Ubuntu image for x86_64 that moto knows in a region, under the name that AWS gives its PyTorch images."""
+def image_id(region: str, name: str) -> str:
+    """Return an Ubuntu image for x86_64 that moto knows in a region, under the name that its publisher gives it today."""
     with LOCK:
         images = backend(region).amis.values()
-        named = next((image for image in images if image.name == IMAGE_NAME), None)
+        named = next((image for image in images if image.name == name), None)
         if named is None:
-            fitting = [image for image in images if "ubuntu/images" in (image.name or "") and is_plain(image)]
+            fitting = [image for image in images if "ubuntu/images/hvm-ssd/" in (image.name or "") and is_plain(image)]
             named = max(fitting, key=lambda image: str(image.creation_date))
-            named.name = IMAGE_NAME
+            named.name = name
     return str(named.id)
+
+
+class OwnImage(Ami):
+    """An image made of an instance; moto gives each a disk of 15 GiB that is not on EBS."""
+
+    @property
+    def block_device_mappings(self) -> list[dict[str, Any]]:
+        """Its disk."""
+        ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.ebs_snapshot.volume.size, "VolumeType": "gp3"}
+        return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True}}]
+
+
+def find_image(region: str, image_id: str) -> Any | None:
+    """Find an image of a region; None when there is none."""
+    return backend(region).amis.get(image_id)
+
+
+def has_image_named(region: str, name: str) -> bool:
+    """Tell whether the account has an image of a name in a region."""
+    return any(image.name == name and is_own(image) for image in list(backend(region).amis.values()))
+
+
+def has_own_images() -> bool:
+    """Tell whether anything of an image that was made here is left, in any region."""
+    regions = [regional for account in list(ec2_backends.values()) for regional in list(account.values())]
+    return any(is_own(image) for ec2 in regions for image in list(ec2.amis.values()))
+
+
+def is_own(image: Any) -> bool:
+    """Tell whether an image was made here."""
+    return isinstance(image, OwnImage)
+
+
+def finish_image(instance: Any, image_id: str, snapshot_tags: dict[str, str]) -> None:
+    """Do what moto leaves out of an image: its disk is the instance's, its snapshot has tags, and it takes a while."""
+    ec2 = instance.ec2_backend
+    with LOCK:
+        image = ec2.amis[image_id]
+        image.__class__ = OwnImage
+        image.state, image.root_device_type = "pending", "ebs"
+        image.root_device_name = instance.root_device_name
+        disks = [ec2.volumes[disk.volume_id] for _, disk in instance.get_block_device_mapping]
+        image.ebs_snapshot.volume.size = max((disk.size for disk in disks), default=8)
+        ec2.create_tags([image.ebs_snapshot.id], snapshot_tags)
+
+
+def set_image_state(region: str, image_id: str, state: str) -> None:
+    """Say how far an image is, if it is there still."""
+    image = find_image(region, image_id)
+    if image is not None:
+        image.state = state
 
 
 def is_plain(image: Any) -> bool:

@@ -13,6 +13,7 @@ from infra.local import (
     fleet,
     foreign,
     images,
+    imaging,
     launch,
     offerings,
     permissions,
@@ -102,6 +103,8 @@ class Gaps:
                 work = fleet.create_fleet
                 able = self._launching(moto)
                 return self._tokens.once(request, lambda: work(request, able, self._templates, self._capacity))
+            case "CreateImage":
+                return imaging.create_image(request, moto, self.hosts)
             case "DescribeInstanceTypeOfferings":
                 return offerings.describe_instance_type_offerings(request)
             case "DescribeInstanceTypes":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.local import cloudstate, metadata, reaper, record
+from infra.local import cloudstate, imaging, metadata, reaper, record
 from infra.local.boots import Boots
 
 POLL_S = 0.1
@@ -51,6 +51,7 @@ class Hosts:
         self._hosts: dict[str, Host] = {}
         self._host_keys: dict[str, str] = {}
         self._cleared: set[str] = set()
+        self._imaging: dict[str, str] = {}
         self._events: queue.Queue[_Event] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hosts")
@@ -85,6 +86,10 @@ class Hosts:
                     return
                 time.sleep(0.01)
 
+    def image(self, instance_id: str, image_id: str) -> None:
+        """Keep what an instance's host has in its home for those that boot an image; the host reboots for it, as on AWS."""
+        self._imaging[instance_id] = image_id
+
     def _run(self) -> None:
         try:
             while not self._closing.is_set():
@@ -109,18 +114,24 @@ class Hosts:
             instances = list(cloudstate.instances())
         for instance in instances:
             host, ready = self._hosts.get(instance.id), self.boots.advance(instance)
-            if ready and host is None:
+            if instance.id in self._imaging and host is None:
+                imaging.keep_home(instance, self._folder, self._imaging.pop(instance.id))
+            elif instance.id in self._imaging and host is not None:
+                self._end(host)
+            elif ready and host is None:
                 self._start(instance)
             elif instance.state != "running" and host is not None:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
                 self._clear(instance)
         self.seen = self.seen or bool(instances)
-        self.alive = bool(self._hosts) or any(instance.state != "terminated" for instance in instances)
+        living = any(instance.state != "terminated" for instance in instances)
+        self.alive = bool(self._hosts) or living or cloudstate.has_own_images()
 
     def _start(self, instance: Any) -> None:
         folder = self._folder / instance.id
         folder.mkdir(mode=0o700, exist_ok=True)
+        imaging.lay_out_home(self._folder / instance.image_id, folder)
         config = {
             "instance_id": instance.id,
             "authorized_key": cloudstate.public_key(instance),

@@ -10,6 +10,8 @@ from infra.local import cloudstate
 from infra.local.answers import Answer, error, json_answer
 from infra.local.request import Request
 
+DLAMI_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Ubuntu 24.04)"
+UBUNTU_NAME = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260115"
 _PREFIX = ("/aws/service/deeplearning/ami/", "/aws/service/canonical/ubuntu/")
 _KNOWN = re.compile(
     r"/aws/service/deeplearning/ami/x86_64/"
@@ -50,7 +52,7 @@ def _parameter(name: str, region: str) -> dict[str, Any]:
     return {
         "Name": name,
         "Type": "String",
-        "Value": cloudstate.image_id(region),
+        "Value": cloudstate.image_id(region, UBUNTU_NAME if "/canonical/" in name else DLAMI_NAME),
         "Version": 1,
         "LastModifiedDate": 1735689600.0,
         "ARN": f"arn:aws:ssm:{region}::parameter{name}",

@@ -20,7 +20,7 @@ CALLER = "arn:aws:iam::123456789012:user/gpujob"
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
     "i": "instance", "vol": "volume", "eni": "network-interface", "sg": "security-group", "lt": "launch-template",
-    "subnet": "subnet", "vpc": "vpc", "ami": "image", "fleet": "fleet", "sgr": "security-group-rule",
+    "subnet": "subnet", "vpc": "vpc", "ami": "image", "snap": "snapshot", "fleet": "fleet", "sgr": "security-group-rule",
 }  # fmt: skip
 ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f-]{{8,}}")
 CREATED = {
@@ -28,6 +28,7 @@ CREATED = {
     "ImportKeyPair": ("key-pair",),
     "CreateLaunchTemplate": ("launch-template",),
     "CreateFleet": ("fleet",),
+    "CreateImage": ("image", "snapshot"),
     "RunInstances": ("instance", "volume", "network-interface"),
 }
 """What is created by an action that takes tags for it; a spot request is added where one is made."""
@@ -98,7 +99,7 @@ def _created(request: Request, action: str) -> list[Need]:
 
 
 def _arn(request: Request, path: str) -> str:
-    owner = "" if path.startswith("image/") else "123456789012"
+    owner = "" if path.startswith(("image/", "snapshot/")) else "123456789012"
     return f"arn:aws:ec2:{request.region}:{owner}:{path}"
 
 

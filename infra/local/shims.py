@@ -74,9 +74,13 @@ until=$(date -u -d "${1% UTC} UTC" +%s) || exit 1
 echo "lease $until" > "$PIPE"
 """
 
+# After it was cleaned a machine boots as if for the first time, and makes itself a new host key.
 CLOUD_INIT = """
-[ "$1" = status ] || { echo "cloud-init: a host of the local cloud knows status alone" >&2; exit 1; }
-echo "status: done"
+case "$1" in
+  status) echo "status: done" ;;
+  clean) rm -f "$BIN/../ssh_host_ed25519_key" ;;
+  *) echo "cloud-init: a host of the local cloud knows status and clean alone" >&2; exit 1 ;;
+esac
 """
 
 OFF = 'echo "off 0" > "$PIPE"\n'

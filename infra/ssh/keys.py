@@ -28,6 +28,16 @@ def read_host_keys(console: str) -> tuple[str, ...]:
     return tuple(KEY.findall(blocks[-1])) if blocks else ()
 
 
+def read_pins(known_hosts: Path) -> dict[str, tuple[str, ...]]:
+    """Return the host keys that each node must show, as `pin` wrote them; none where there is no file."""
+    pins: dict[str, tuple[str, ...]] = {}
+    if known_hosts.exists():
+        for line in known_hosts.read_text(encoding="utf-8").splitlines():
+            node, _, key = line.partition(" ")
+            pins[node] = (*pins.get(node, ()), key)
+    return pins
+
+
 def pin(known_hosts: Path, nodes: Mapping[str, tuple[str, ...]]) -> None:
     """Write the host keys that each node must show from now on, in OpenSSH's known_hosts format.
 

@@ -14,6 +14,7 @@ from typing import Any
 # Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say, the older ones by conda; then where
 # people's own condas do: https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
 IMAGE_PYTHONS = (
+    "/opt/gpujob/python/bin/python",  # where ansible/roles/python puts one, if the image's own has no torch
     "/opt/pytorch/bin/python",
     "/opt/conda/envs/pytorch/bin/python",
     *(f"~/{conda}/envs/pytorch/bin/python" for conda in ("miniforge3", "miniconda3", "anaconda3", ".conda")),

@@ -1,0 +1,147 @@
+"""Images of machines that were set up: made, listed, booted, removed; broken off, refused, and those of other people."""
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from infra.ec2.baked import IMAGE_TAG, OWNER_TAG
+from infra.ec2.network import tag_specification
+from infra.local import control
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import Laptop, make_laptop
+
+# What a person and a job leave on a machine; the first may go on an image.
+LEAVE = "mkdir -p ~/.gpujob/environments/e && echo built > ~/.gpujob/environments/e/here && echo s > ~/.netrc && echo out > out"
+LOOK = "cat ~/.gpujob/environments/e/here; ls -A ~"
+
+
+@pytest.fixture
+def cooked(tmp_path) -> Iterator[Laptop]:
+    """A laptop with a cluster "pan" on which a job has run; the cloud outlives it."""
+    laptop = make_laptop(tmp_path, GPUJOB_DRY_RUN="1", GPUJOB_CLUSTER="pan")
+    try:
+        assert laptop.type("check").code == 0
+        keep_alive(watch(laptop))
+        assert laptop.type("up", "pan").code == 0
+        assert laptop.type("run", "--", "sh", "-c", LEAVE).code == 0
+        yield laptop
+    finally:
+        laptop.give_back()
+
+
+def listed(laptop: Laptop) -> list[dict[str, object]]:
+    return json.loads(laptop.type("images", "--json").out)
+
+
+def snapshots(watching: Watch) -> list[str]:
+    found = watching.ec2.describe_snapshots(Filters=[{"Name": "tag-key", "Values": [IMAGE_TAG]}])["Snapshots"]
+    return [one["SnapshotId"] for one in found]
+
+
+def jobs(laptop: Laptop) -> list[int]:
+    return [job["number"] for job in json.loads(laptop.type("jobs", "--json").out)]
+
+
+def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(cooked):
+    lease = json.loads(cooked.type("ls", "--json").out)[0]["lease_until"]
+    cooked.type("run", "--detach", "--", "sh", "-c", "echo later > later")
+    cooked.type("wait")
+    bake = cooked.type("bake", "pan", "--as", "cake")
+    assert bake.code == 0, bake.said
+    assert (cooked.project / "runs" / "pan-2" / "later").read_text() == "later\n"
+
+    [image] = listed(cooked)
+    assert (image["name"], image["state"], image["cluster"]) == ("cake", "available", "pan")
+    assert (image["size_gb"], image["month_usd"]) == (100, 5.0)
+    assert len(snapshots(watch(cooked))) == 1
+    assert "100\t5.00" in cooked.type("images").out
+
+    assert jobs(cooked) == []
+    assert cooked.type("run", "--", "sh", "-c", LOOK).out.startswith("built\n")
+    assert json.loads(cooked.type("ls", "--json").out)[0]["lease_until"] == lease
+    assert cooked.type("down", "pan").code == 0
+
+    up = cooked.type("up", "plate", "--image", "cake")
+    assert up.code == 0, up.said
+    assert "cake, made of 'pan'" in up.err
+    look = cooked.type("run", "--cluster", "plate", "--", "sh", "-c", LOOK).out.splitlines()
+    assert look[0] == "built"
+    assert ".netrc" not in look
+    assert cooked.type("down", "plate").code == 0
+
+    gone = cooked.type("images", "rm", "cake")
+    assert (gone.code, listed(cooked), snapshots(watch(cooked))) == (0, [], [])
+    assert "5.00 USD a month less" in gone.err
+    again = cooked.type("images", "rm", "cake")
+    assert again.code == 0
+    assert "nothing to do" in again.err
+    assert "no image named 'cake'" in cooked.type("up", "plate", "--image", "cake").err
+
+
+def test_a_bake_is_refused_before_anything_is_touched(cooked):
+    add, cloud = control.add_faults, watch(cooked).cloud
+    base = watch(cooked).living()[0]["InstanceId"]
+    tags = {IMAGE_TAG: "theirs", OWNER_TAG: "arn:aws:iam::123456789012:user/other"}
+    kinds = [tag_specification(kind, tags) for kind in ("image", "snapshot")]
+    watch(cooked).ec2.create_image(InstanceId=base, Name="gpujob-theirs", TagSpecifications=kinds)
+
+    assert "is no name for an image" in cooked.type("bake", "--as", "ubuntu").err
+    taken = cooked.type("bake", "--as", "theirs")
+    assert (taken.code, "there is an image 'theirs' already" in taken.err) == (2, True)
+    refused = cooked.type("images", "rm", "theirs")
+    assert (refused.code, "who alone may remove it" in refused.err) == (2, True)
+    add(cloud, "denied=ec2:CreateImage")
+    assert "may not do ec2:CreateImage" in cooked.type("bake", "--as", "cake").err
+    control.clear_faults(cloud)
+    cooked.type("run", "--detach", "--", "sleep", "600")
+    running = cooked.type("bake", "--as", "cake")
+    assert (running.code, "still runs" in running.err) == (1, True)
+    assert jobs(cooked) == [1, 2]
+    assert [image["name"] for image in listed(cooked)] == ["theirs"]
+
+
+def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
+    cloud = watch(cooked).cloud
+    for point in ("CreateImage.2:before", "CreateImage.2:after"):
+        process = cooked.start("bake", "pan", "--as", "cake")
+        control.add_faults(cloud, f"kill={process.pid}:{point}")
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        control.clear_faults(cloud)
+    images = watch(cooked).ec2.describe_images(Owners=["self"])["Images"]
+    again = cooked.type("bake", "pan", "--as", "cake")
+    assert again.code == 0, again.said
+    assert [image["image_id"] for image in listed(cooked)] == [image["ImageId"] for image in images]
+    assert cooked.type("run", "--", "true").code == 0
+    third = cooked.type("bake", "pan", "--as", "cake")
+    assert third.code == 2
+    assert "there is an image 'cake' already" in third.err
+
+
+def test_a_machine_of_which_no_image_was_made_goes_on_working(cooked):
+    control.add_faults(watch(cooked).cloud, "expired-after=CreateImage")
+    failed = cooked.type("bake", "pan", "--as", "cake")
+    assert failed.code == 1
+    assert "RequestExpired" in failed.err
+    control.clear_faults(watch(cooked).cloud)
+    assert cooked.type("run", "--", "true").code == 0
+    assert listed(cooked) == []
+    assert cooked.type("bake", "pan", "--as", "cake").code == 0
+
+
+def test_snapshots_that_a_broken_off_removal_left_are_shown_and_removed(cooked):
+    assert cooked.type("bake", "pan", "--as", "cake").code == 0
+    [image] = listed(cooked)
+    watch(cooked).ec2.deregister_image(ImageId=image["image_id"])
+    assert [(one["state"], one["month_usd"]) for one in listed(cooked)] == [("removed", 5.0)]
+    assert "nothing to do" in cooked.type("sweep", "--yes").err
+    assert cooked.type("images", "rm", "cake").code == 0
+    assert snapshots(watch(cooked)) == []
+
+
+def test_a_rehearsal_is_not_set_up_for_its_machines_are_this_laptop(rented):
+    refused = rented.type("setup", "shared")
+    assert refused.code == 2
+    assert "processes of this laptop" in refused.err
