@@ -201,6 +201,7 @@ def end(machine: Machine) -> None:
             ask()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 machine.process.wait(patience_s)
+    shutil.rmtree(Path("/run/systemd/nspawn/propagate") / machine.name, ignore_errors=True)  # it leaves an empty one
 
 
 def run(*words: str) -> str:

@@ -46,10 +46,12 @@ def follow(site: Site, *words: str) -> "subprocess.Popen[bytes]":
 
 def read_until(process: "subprocess.Popen[bytes]", wanted: str) -> None:
     """Read what a command says until it has said something."""
-    for line in process.stdout:
+    said = b""
+    for line in process.stderr:
+        said += line
         if wanted in line.decode():
             return
-    raise AssertionError(f"it never said {wanted!r}: {process.stderr.read().decode()}")
+    raise AssertionError(f"it never said {wanted!r}: {said.decode()}")
 
 
 def finish(process: "subprocess.Popen[bytes]") -> Finished:

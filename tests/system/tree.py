@@ -23,12 +23,8 @@ SUITES = "\n".join(
 )
 # Its packages are held in memory for long enough: no need to have each of them safe on the disk.
 OPTIONS = ["--variant=minbase", "--format=directory", "--dpkgopt=force-unsafe-io"]
-# An image is months old, and so is what its apt knows.
-OPTIONS += ['--customize-hook=touch -d 2026-01-01 "$1/var/lib/apt/lists"']
-
 
 CACHE = user_cache_path("gpujob-system")  # read before any test has a home of its own
-
 
 
 def find_tree() -> Path:
