@@ -2,8 +2,10 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -24,6 +26,7 @@ SUITES = "\n".join(
 # Its packages are held in memory for long enough: no need to have each of them safe on the disk.
 OPTIONS = ["--variant=minbase", "--format=directory", "--dpkgopt=force-unsafe-io"]
 
+WEEK_S = 7 * 24 * 3600
 CACHE = user_cache_path("gpujob-system")  # read before any test has a home of its own
 
 
@@ -36,7 +39,8 @@ def find_tree() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tree.exists():
             for old in CACHE.glob("bookworm-*"):
-                shutil.rmtree(old)
+                if time.time() - old.stat().st_mtime > WEEK_S:  # a machine may run on one that another checkout made
+                    shutil.rmtree(old)
             half = CACHE / "half"
             shutil.rmtree(half, ignore_errors=True)
             subprocess.run(
@@ -44,4 +48,5 @@ def find_tree() -> Path:
                 input=SUITES, text=True, check=True, capture_output=True,
             )  # fmt: skip
             half.rename(tree)
+        os.utime(tree)
     return tree
