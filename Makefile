@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit bench clean
+.PHONY: setup demo test lint types unit test-system bench clean
 
 setup: .venv/ready
 
@@ -22,12 +22,18 @@ test: lint types unit
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd ansible && ANSIBLE_HOME=../.mypy_cache/ansible ../$(BIN)/ansible-lint --offline --profile production -qq
 
 types: setup
 	$(BIN)/mypy
 
 unit: setup
 	$(BIN)/pytest -q -n 4 --dist worksteal
+
+# The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages
+# apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.
+test-system: setup
+	$(BIN)/pytest -q tests/system
 
 # Ratios against OpenSSH and rsync, measured in one run: make bench, make bench ARGS="--quick --rows run"
 bench: setup

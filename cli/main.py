@@ -15,12 +15,14 @@ from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.local import local
 from cli.logins import ssh, ssh_config, tunnel
+from cli.pages import notebook, tensorboard
 from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
 from cli.setup import setup
 from cli.top import top
 from cli.up import offers, up
+from cli.verify import verify
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
@@ -65,8 +67,8 @@ def gpujob(context: click.Context) -> None:
 
 
 for command in (
-    init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, ls, ssh, tunnel, ssh_config, extend, stop, start,
-    bake, images, down, cost, sweep, check, policy, local,
+    init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, verify, ssh, tunnel,
+    ssh_config, extend, stop, start, bake, images, down, cost, sweep, check, policy, local,
 ):  # fmt: skip
     gpujob.add_command(command)
 

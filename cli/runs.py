@@ -181,9 +181,29 @@ def run_job(
     yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
-    from infra import runs
     from infra.homecoming import keep_log, log_part
     from infra.meanwhile import fetch_meanwhile
+    from infra.runs import make_run_folder
+
+    number = hand_in(connection, cluster, project, request, yes)
+    if detach:
+        show.say(next_commands(cluster, number))
+        return 0
+    folder = make_run_folder(project.runs, cluster.name, number)
+    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
+    try:
+        with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later
+            job = follow_job(cluster, connection, number, Output(raw), keep=log)
+    except GoneError:
+        keep_log(folder)
+        raise
+    bring_home(cluster, connection, number, project.runs)
+    return exit_code(job)
+
+
+def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
+    """Submit a job, and say what was sent and what not; return its number."""
+    from infra import runs
 
     if project.left_out:
         names = ", ".join(map(repr, project.left_out[:5])) + (", ..." if len(project.left_out) > 5 else "")
@@ -194,19 +214,7 @@ def run_job(
     show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
     if ahead:
         show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
-    if detach:
-        show.say(next_commands(cluster, number))
-        return 0
-    folder = runs.make_run_folder(project.runs, cluster.name, number)
-    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
-    try:
-        with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later
-            job = follow_job(cluster, connection, number, Output(raw), keep=log)
-    except GoneError:
-        keep_log(folder)
-        raise
-    bring_home(cluster, connection, number, project.runs)
-    return exit_code(job)
+    return number
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from infra import state
+from infra import runs, state
 from infra.clusters import open_known
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
@@ -15,7 +15,6 @@ from infra.model import Cluster, Lease, Node
 from infra.node import client
 from infra.parallel import map_parallel
 from infra.readiness import BOOT_S, find_host_keys
-from infra.runs import reach
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
 from infra.waiting import wait_until
@@ -72,12 +71,10 @@ def check_quiet(cluster: Cluster) -> None:
     """Raise LossError if a job runs on the cluster, or nobody can tell."""
     force = f"gpujob stop {cluster.name} --force stops it all the same"
     try:
-        with reach(cluster) as connection:
-            running = [job.number for job in client.list_jobs(connection) if not job.over]
+        with runs.reach(cluster) as connection:
+            runs.check_quiet(cluster, client.list_jobs(connection), force)
     except NodeError as error:
         raise LossError(f"nobody can tell whether a job runs: {error.what}", force) from error
-    if running:
-        raise LossError(f"job {running[0]} of '{cluster.name}' still runs", f"gpujob logs -f {running[0]}; {force}")
 
 
 def stop(account: Account, cluster: Cluster, report: Report) -> None:

@@ -10,7 +10,7 @@ from infra.errors import GoneError, LossError, NodeError
 from infra.homecoming import Homecoming, fetch
 from infra.model import Cluster
 from infra.node import client
-from infra.runs import reach
+from infra.runs import check_quiet, reach
 
 
 def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report) -> Iterator[Homecoming]:
@@ -37,12 +37,7 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report) -> Iterator[Homecomi
     try:
         with reach(cluster) as connection:
             jobs = client.list_jobs(connection)
-            running = [job.number for job in jobs if not job.over]
-            if running:
-                raise LossError(
-                    f"job {running[0]} of '{cluster.name}' still runs",
-                    f"gpujob logs -f {running[0]} waits for it; {force}",
-                )
+            check_quiet(cluster, jobs, force)
             for job in jobs:
                 if not job.fetched:
                     report(f"fetching what job {job.number} wrote")

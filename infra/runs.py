@@ -9,12 +9,12 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from fabric import Connection
 
 from infra import state
-from infra.errors import GoneError, NodeError, UsageError
+from infra.errors import GoneError, LossError, NodeError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
@@ -29,21 +29,25 @@ ROUND_S = 10  # after which the cloud is asked whether the machine is still ther
 CHANGES = "changes.patch"
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
+T = TypeVar("T")
 
 
 @contextmanager
-def reach(cluster: Cluster, patience_s: float = 0) -> Iterator[Connection]:
-    """Yield a connection to the node that jobs run on; if it cannot be had, the error tells why as far as the cloud knows."""
+def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Connection]:
+    """Yield a connection to a node, by default the one that jobs run on.
+
+    If it cannot be had, the error tells why as far as the cloud knows.
+    """
     keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with ExitStack() as connections:
         try:
-            connection = connections.enter_context(connect(cluster.node, *keys, patience_s=patience_s))
+            connection = connections.enter_context(connect(cluster.nodes[rank], *keys, patience_s=patience_s))
         except DroppedError as error:
             # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
             from infra.clusters import find_again
 
             again = find_again(cluster, error)
-            connection = connections.enter_context(connect(again.node, *keys, patience_s=FOUND_AGAIN_S))
+            connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
         try:
             yield connection
         except DroppedError as error:
@@ -159,15 +163,34 @@ def follow(
 
     When the connection drops, a new one takes up at the next byte; NodeError once that has failed for `RECONNECT_S`.
     """
+
+    def read(connection: Connection) -> Job:
+        nonlocal offset
+        for chunk in client.read_log(connection, number, offset, follow=True):
+            write(chunk)
+            offset += len(chunk)
+        return client.find_job(connection, number)
+
+    return persist(cluster, connection, read, warn, "the job goes on")
+
+
+def persist(
+    cluster: Cluster,
+    connection: Connection,
+    act: Callable[[Connection], T],
+    warn: Callable[[str], None],
+    meanwhile: str,
+) -> T:
+    """Return what `act` returns, called again with a new connection whenever one drops, and say what holds `meanwhile`.
+
+    Raises NodeError once no connection could be had for `RECONNECT_S`.
+    """
     with ExitStack() as connections:
         while True:
             try:
-                for chunk in client.read_log(connection, number, offset, follow=True):
-                    write(chunk)
-                    offset += len(chunk)
-                return client.find_job(connection, number)
+                return act(connection)
             except DroppedError as error:
-                warn(f"{error.what}; the job goes on; connecting again")
+                warn(f"{error.what}; {meanwhile}; connecting again")
                 connection = connections.enter_context(reconnect(cluster))
 
 
@@ -186,6 +209,17 @@ def reconnect(cluster: Cluster) -> Iterator[Connection]:
                 if time.monotonic() > deadline:
                     raise
         yield connection
+
+
+def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
+    """Raise LossError, which says how to `force` it, if one of these jobs is not over."""
+    running = next((job for job in jobs if not job.over), None)
+    if running is None:
+        return
+    who, wait = f"job {running.number}", f"gpujob logs -f {running.number} waits for it"
+    if running.command == client.NOTEBOOK:
+        who, wait = f"the notebook, {who},", f"gpujob notebook {cluster.name} --stop ends it and fetches what it saved"
+    raise LossError(f"{who} of '{cluster.name}' still runs", f"{wait}; {force}")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:

@@ -78,7 +78,7 @@ def fit(
     the figures of its earlier epochs first, without a network. Raises TrainingError, CheckpointError, Stopped.
     """
     model.to(place.device)
-    train = data.train.to(place.device)
+    train = data.train.to(place.device) if place.has_room(data.train.size_bytes) else data.train
     batch = min(recipe.batch_size, len(train)) // place.world * place.world
     if batch < 2:
         raise TrainingError(f"{len(train)} images are too few to train on")

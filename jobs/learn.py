@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -85,6 +86,8 @@ def train(
     judged = hold_out(data, settings.recipe.seed) if settings.recipe.early_stop else data
     store = Checkpoints(settings.out / "checkpoints", settings.save_every_s)
     resume = find_resume(settings)
+    if resume and place.first:
+        carry_best(resume, settings.out)
     if resume is None and place.first:
         store.clear()
     if first and resume is None:
@@ -170,6 +173,13 @@ def find_resume(settings: Settings) -> Path | None:
     elif settings.resume != "auto":
         raise CheckpointError(f"--resume {path}: no checkpoint there")
     return found
+
+
+def carry_best(resume: Path, out: Path) -> None:
+    """Bring along the best model so far where a run goes on into another folder: an early stop may still keep it."""
+    best = resume.parent.parent / NAME  # beside the folder of checkpoints
+    if best.is_file() and not (out / NAME).exists():
+        shutil.copyfile(best, out / NAME)
 
 
 def write(settings: Settings, data: Dataset, model: Classifier, accuracy: float, place: Place) -> None:

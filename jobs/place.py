@@ -25,6 +25,10 @@ class Place:
         """Whether this process is the one that prints and writes."""
         return self.rank == 0
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Return whether so many bytes leave at least half of what is free on a GPU; elsewhere they lie where they are."""
+        return self.device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(self.device)[0] / 2
+
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over all processes."""
         if self.world > 1:

@@ -15,10 +15,10 @@ METAVARS = {duration: "TIME", Path: "DIR"}
 
 CLOSED = ("majority", "mean-image")
 """Models that are computed at once instead of trained."""
-SMALL = ("linear", "mlp", "lenet", "small", "resnet9", "efficientnet_lite0")
+SMALL = ("linear", "mlp", "lenet", "small", "resnet6", "resnet9", "efficientnet_lite0")
 """Models of ours that are trained; every classifier of torchvision goes by its own name."""
 
-LR = {"linear": 0.005, "mlp": 0.003, "lenet": 0.01, "small": 0.01, "resnet9": 0.01}
+LR = {"linear": 0.005, "mlp": 0.003, "lenet": 0.01, "small": 0.01, "resnet6": 0.006, "resnet9": 0.01}
 PRETRAINED_LR = 0.002
 
 

@@ -7,7 +7,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,7 @@ FOLDER = ".gpujob"
 START = "from agent.commands import main\nmain()\n"
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
 CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
+NOTEBOOK = ("gpujob", "notebook")
 # What python3 says when the file it was given is not there.
 MISSING = 2
 
@@ -75,6 +76,24 @@ class Probe:
     driver: str
     gpus: tuple[str, ...]
     multiplied: bool | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """The notebook of a node: its job, 0 where none runs; the port it listens on, 0 until it does; its token."""
+
+    job: int
+    port: int
+    token: str = field(repr=False)
+    said: str
+    """The last line it printed (from the node: not trusted)."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """The port that TensorBoard listens on."""
+
+    port: int
 
 
 @cache
@@ -208,6 +227,20 @@ def look(connection: Connection, over: int) -> NodeUse:
     """Return what the node and its jobs do now: all that are not over, and the latest `over` of the others."""
     use = decode(NodeUse, call(connection, "look", str(over)))
     return replace(use, jobs=tuple(replace(each, job=shift(each.job, use.now)) for each in use.jobs))
+
+
+def find_page(connection: Connection) -> Page:
+    """Return the notebook that the node has now."""
+    return decode(Page, call(connection, "page"))
+
+
+def serve_board(connection: Connection, number: int | None) -> Iterator[str | int]:
+    """Run TensorBoard on a job's folder, or on all, for as long as the caller goes on; yield what it says, then its port."""
+    rest = b""
+    for chunk in stream(connection, agent_argv("tensorboard", *([] if number is None else [str(number)]))):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield decode(Board, json.loads(line)).port if line.startswith(b'{"port"') else line.decode(errors="replace")
 
 
 def mark_fetched(connection: Connection, number: int) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import DataError
 from ..program import say
 from .dataset import Part
 from .images import BrokenImageError, Files
@@ -14,7 +15,11 @@ WORKERS = 2
 
 
 def batches(part: Part, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images, uint8 (N, C, H, W), and labels (N,) in this order, the last batch being what is left."""
+    """Yield images, uint8 (N, C, H, W), and labels (N,) in this order, the last batch being what is left.
+
+    Where an image turns out to be broken as it is decoded, it is named and a grey one stands in its place; raises
+    DataError instead if the files are to be taken strictly.
+    """
     if not len(order):
         return
     if not isinstance(part.images, Files):
@@ -31,27 +36,31 @@ def batches(part: Part, order: Tensor, batch_size: int, device: torch.device) ->
         multiprocessing_context="fork" if device.type == "cpu" else None,
     )
     labels = part.labels.cpu()
-    for images, chunk in zip(loader, chunks, strict=True):
+    for (images, broken), chunk in zip(loader, chunks, strict=True):
+        for reason in broken:
+            if part.images.strict:
+                raise DataError(f"{reason} (without --strict a grey image stands in its place)")
+            say(f"broken: {reason}")
         yield images.to(device, non_blocking=True), labels[chunk].to(device)
 
 
-class Decoded(Dataset[Tensor | None]):
-    """Files as torch's DataLoader wants them: None for one that is broken, named where it is met."""
+class Decoded(Dataset[Tensor | str]):
+    """Files as torch's DataLoader wants them: for one that is broken, the reason."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
 
-    def __getitem__(self, index: int) -> Tensor | None:
+    def __getitem__(self, index: int) -> Tensor | str:
         """Return the pixels of one file."""
         try:
             return self.files.read(index)
         except BrokenImageError as error:
-            say(f"broken: {error}")
-            return None
+            return str(error)
 
 
-def join(images: list[Tensor | None]) -> Tensor:
-    """Return a batch; a grey image stands where a broken one would."""
-    whole = [image for image in images if image is not None]
+def join(images: list[Tensor | str]) -> tuple[Tensor, list[str]]:
+    """Return a batch and what is broken in it; a grey image stands where a broken one would."""
+    whole = [image for image in images if isinstance(image, Tensor)]
     blank = torch.full_like(whole[0], 128) if whole else torch.full((3, 8, 8), 128, dtype=torch.uint8)
-    return torch.stack([blank if image is None else image for image in images])
+    broken = [image for image in images if isinstance(image, str)]
+    return torch.stack([image if isinstance(image, Tensor) else blank for image in images]), broken

@@ -30,6 +30,11 @@ class Part:
             return self.images.channels, self.images.size, self.images.size
         return tuple(self.images.shape[1:])  # type: ignore[return-value]
 
+    @property
+    def size_bytes(self) -> int:
+        """What the images take in memory."""
+        return 0 if isinstance(self.images, Files) else self.images.nbytes
+
     def take(self, indices: Tensor) -> "Part":
         """Return the part that has the images of these indices alone."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]

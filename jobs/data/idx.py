@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .cache import FOLDER, cached
 from .dataset import Dataset, Part
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -25,11 +26,16 @@ def missing(folder: Path) -> list[str]:
     return [name for name in FILES if not any((folder / f"{name}{end}").is_file() for end in ("", ".gz"))]
 
 
-def read_idx(folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION) -> Dataset:
-    """Return the data set of the four idx files in `folder`; raises DataError for what is missing or no idx file."""
+def read_idx(
+    folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION, cache: Path = FOLDER
+) -> Dataset:
+    """Return the data set of the four idx files in `folder`, unpacked ones kept in `cache` for the next time.
+
+    Raises DataError for what is missing or no idx file.
+    """
     if absent := missing(folder):
         raise DataError(f"{folder / absent[0]}: no such file, and no .gz of it; --data needs {', '.join(FILES)}")
-    images, labels, test_images, test_labels = (read_array(folder, file) for file in FILES)
+    images, labels, test_images, test_labels = (read_array(folder, file, cache) for file in FILES)
     parts = []
     for pixels, targets in ((images, labels), (test_images, test_labels)):
         belong = pixels.dim() == 3 and targets.dim() == 1 and 0 < len(pixels) == len(targets)
@@ -39,18 +45,25 @@ def read_idx(folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...]
     return Dataset(name, classes, *parts)
 
 
-def read_array(folder: Path, name: str) -> Tensor:
-    """Return the array of one file: two zero bytes, the type, the number of dimensions, each size, the values."""
-    path = folder / name
+def read_array(folder: Path, name: str, cache: Path) -> Tensor:
+    """Return the array of one file, plain or packed."""
+    path, packed = folder / name, folder / f"{name}.gz"
     try:
         if path.is_file():
-            content = path.read_bytes()
-        else:
-            path = folder / f"{name}.gz"
-            with gzip.open(path) as packed:
-                content = packed.read()
+            return parse(path.read_bytes(), path)
+        return cached(cache, [packed], "idx", lambda: (parse(unpack(packed), packed), []))[0]
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path if path.is_file() else packed}: cannot be read: {error}") from error
+
+
+def unpack(path: Path) -> bytes:
+    """Return what a .gz holds."""
+    with gzip.open(path) as packed:
+        return packed.read()
+
+
+def parse(content: bytes, path: Path) -> Tensor:
+    """Return the array of a file's content: two zero bytes, the type, the number of dimensions, each size, the values."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise DataError(f"{path}: not an idx file of bytes")
     head = 4 + 4 * content[3]

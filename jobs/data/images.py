@@ -36,6 +36,8 @@ class Files:
     paths: tuple[Path, ...]
     size: int
     channels: int
+    strict: bool = False
+    """Whether a broken one ends the run where it is met."""
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -102,7 +102,7 @@ def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
 
 def read_torchvision_idx(folder: str, name: str, classes: tuple[str, ...]) -> Callable[[Path], Dataset]:
     """Return a reader of the idx files that torchvision keeps."""
-    return lambda cache: read_idx(cache / folder / "raw", name, classes)
+    return lambda cache: read_idx(cache / folder / "raw", name, classes, cache)
 
 
 NAMES = {

@@ -40,7 +40,7 @@ def load(wishes: Wishes, source: Source | None = None) -> Dataset:
     elif wishes.data in NAMED:
         data = load_named(wishes, source)
     elif path.is_dir() and len(missing(path)) < 4:
-        data = read_idx(path)
+        data = read_idx(path, cache=source.cache)
     elif path.is_dir():
         data = from_listings(*list_folder(path), wishes, source.cache)
     elif path.suffix.lower() == ".csv" and path.is_file():
@@ -57,10 +57,10 @@ def load_any(source: Source) -> Dataset:
     raw = source.cache / "FashionMNIST" / "raw"  # torchvision's layout
     for found in (source.installed, raw):
         if not missing(found):
-            return read_idx(found)
+            return read_idx(found, cache=source.cache)
     reason = fetch("FashionMNIST", source.cache, 60) if source.download else "download is off"
     if not reason:
-        return read_idx(raw)
+        return read_idx(raw, cache=source.cache)
     say(f"Fashion-MNIST not found ({reason}): using scikit-learn's 1,797 handwritten digits instead")
     return digits()
 
@@ -71,7 +71,7 @@ def load_named(wishes: Wishes, source: Source) -> Dataset:
         return digits()
     name = NAMES[wishes.data]
     if wishes.data == "fashion-mnist" and not missing(source.installed):
-        return read_idx(source.installed)
+        return read_idx(source.installed, cache=source.cache)
     if not name.is_here(source.cache):
         reason = fetch(name.torchvision, source.cache, 3600, *name.arguments) if source.download else "download is off"
         if reason:
@@ -91,11 +91,11 @@ def from_listings(train: Listing, test: Listing | None, wishes: Wishes, cache: P
     labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
     names, everything = tuple(map(str, files)), torch.arange(len(files))
     size = wishes.size or natural_size(files)
-    part = Part(Files(tuple(files), size, 3), labels, names)
+    part = Part(Files(tuple(files), size, 3, wishes.strict), labels, names)
     if wishes.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded while training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3))
+        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3, wishes.strict))
     else:
         images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, wishes.strict))
         if len(whole) < len(files):

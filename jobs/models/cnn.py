@@ -38,31 +38,43 @@ def lenet(channels: int, classes: int) -> nn.Module:
 def small(channels: int, classes: int) -> nn.Module:
     """Return three convolution blocks, the mean, one linear layer."""
     return nn.Sequential(
-        *(block(i, o) for i, o in pairwise((channels, *WIDTHS))), Mean(), nn.Linear(WIDTHS[-1], classes)
+        *(unit(i, o, pool=True) for i, o in pairwise((channels, *WIDTHS))), Mean(), nn.Linear(WIDTHS[-1], classes)
     )
 
 
-def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Return one block: (N, inputs, H, W) to (N, outputs, H/2, W/2)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),  # batch norm brings its own bias
-        nn.MaxPool2d(2),  # before the norm: a quarter of the pixels to normalise, 1.4 times the images a second
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+class Extremes(nn.Module):
+    """The maximum and the mean over what is left of the image: fastai's concatenated pooling."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, 2 C) for (N, C, H, W)."""
+        return torch.cat([features.amax(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1)
 
 
 class Residual(nn.Module):
-    """Two convolutions whose result is added to what went in."""
+    """Convolutions whose result is added to what went in."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, convolutions: int = 2) -> None:
         super().__init__()
-        self.layers = nn.Sequential(unit(width, width), unit(width, width))
+        self.layers = nn.Sequential(*(unit(width, width) for _ in range(convolutions)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same shape."""
         out: Tensor = features + self.layers(features)
         return out
+
+
+def resnet6(channels: int, classes: int) -> nn.Module:
+    """Return the thin relative of ResNet9 for processors without a GPU: it pools at once: an eighth of the work."""
+    return nn.Sequential(
+        unit(channels, 32, pool=True),
+        unit(32, 64),
+        Residual(64, convolutions=1),
+        unit(64, 128, pool=True),
+        Residual(128, convolutions=1),
+        Extremes(),
+        nn.Dropout(0.2),
+        nn.Linear(256, classes),
+    )
 
 
 class ResNet9(nn.Module):
@@ -93,7 +105,7 @@ class ResNet9(nn.Module):
 
 def unit(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
     """Return convolution, maximum of 2 x 2 if `pool`, norm, ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
-    if pool:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]  # batch norm brings its own bias
+    if pool:  # before the norm: a quarter of the pixels to normalise, 1.4 times the images a second
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -58,6 +58,7 @@ def bare(
         "mlp": lambda: baselines.mlp(shape, classes),
         "lenet": lambda: cnn.lenet(channels, classes),
         "small": lambda: cnn.small(channels, classes),
+        "resnet6": lambda: cnn.resnet6(channels, classes),
         "resnet9": lambda: cnn.ResNet9(channels, classes),
     }
     wants = channels

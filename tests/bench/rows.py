@@ -12,7 +12,7 @@ from tests.bench.renting import measure_up
 from tests.bench.sizes import Sizes
 from tests.bench.steps import measure_steps
 from tests.bench.table import Row, at_most, under
-from tests.bench.training import measure_accuracy, measure_loops, measure_start
+from tests.bench.training import measure_accuracy, measure_data, measure_loops, measure_start
 from tests.bench.world import COMMAND, THEIRS, World, job_number
 
 BLOCKER_S = 170
@@ -73,6 +73,7 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "queue": measure_queue,
     "up": measure_up,
     "train-start": measure_start,
+    "train-data": measure_data,
     "train-loop": measure_loops,
     "train-accuracy": measure_accuracy,
 }

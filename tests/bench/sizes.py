@@ -17,7 +17,7 @@ class Sizes:
     log_bytes: int = 200_000_000
     output_bytes: int = 1_000_000_000
     jobs: int = 50
-    images: int = 60_000
+    images: int = 20_000
     """To train on."""
 
 

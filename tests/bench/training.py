@@ -24,6 +24,16 @@ CLASSES = {
 }
 
 
+LOAD = """
+import time, torch
+from jobs.data import load
+from jobs.wishes import Wishes
+began = time.perf_counter()
+load(Wishes("fashion-mnist")).train.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+print(time.perf_counter() - began)
+"""
+
+
 def learn(world: World, *words: str) -> dict[str, float]:
     """Run one side of tests.bench.learning, or a program of jobs, and return the JSON that it printed last."""
     said = world.folder / "said"
@@ -79,6 +89,22 @@ def measure_start(world: World, sizes: Sizes) -> Iterator[Row]:
         run([sys.executable, "-m", "jobs.train", "--help"], ROOT, {**os.environ}) for _ in range(2 * sizes.rounds)
     ]
     yield under(0.3, "s", "jobs.train --help, CPU", "", cpu(took))
+
+
+def measure_data(world: World, sizes: Sizes) -> Iterator[Row]:
+    """Yield how soon Fashion-MNIST is on the device, unpacked the first time and from the cache, and what training holds."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(world.folder / "cache")}
+    said = world.folder / "said"
+    took = []
+    for _ in range(2 * sizes.rounds):
+        run([sys.executable, "-c", LOAD], ROOT, env, said)
+        took.append(float(said.read_text().splitlines()[-1]))
+    yield under(3, "s", "60,000 images to the device, first time", "", took[0])
+    yield under(0.3, "s", "  from the cache", "", statistics.median(took[1:]))
+    words = ["-m", "jobs.train", "--data", "fashion-mnist", "--time-budget", "5s", "--out", str(world.folder / "held")]
+    held = run([sys.executable, *words], ROOT, env)
+    allowed = 70_000 * 28 * 28 + (world.folder / "held" / "model.safetensors").stat().st_size + 1_500_000_000
+    yield under(allowed / 1e6, "MB", "memory while training, by images, model and 1.5 GB", "", held.peak_bytes / 1e6)
 
 
 def measure_accuracy(world: World, sizes: Sizes) -> Iterator[Row]:

@@ -171,6 +171,29 @@ def test_the_second_load_decodes_nothing_and_a_changed_image_is_seen(photos, sou
     assert not same(load(Wishes(str(photos)), source), first)
 
 
+def test_a_broken_image_that_is_streamed_is_named_and_ends_a_strict_run(photos, source, capsys):
+    whole = (photos / "is 1" / "0.png").read_bytes()
+    (photos / "is 1" / "0.png").write_bytes(whole[: len(whole) // 2])
+    for strict in (False, True):
+        part = load(Wishes(str(photos), stream=True, strict=strict, holdout=0.1), source).train
+        part = part.take(torch.tensor([at for at, name in enumerate(part.names) if "is 1" in name]))
+        seen = batches(part, torch.arange(len(part)), 4, torch.device("cpu"))
+        if strict:
+            with pytest.raises(DataError, match=r"0\.png"):
+                list(seen)
+        else:
+            assert sum(len(images) for images, _ in seen) == len(part)
+            assert "0.png" in capsys.readouterr().out
+
+
+def test_packed_images_are_unpacked_once(tmp_path, source, monkeypatch):
+    folder = write_idx(tmp_path / "idx", load(Wishes("digits")))
+    pack(folder, *FILES)
+    first = load(Wishes(str(folder)), source)
+    monkeypatch.setattr("jobs.data.idx.unpack", lambda path: pytest.fail("unpacked again"))
+    assert same(load(Wishes(str(folder)), source), first)
+
+
 def test_what_is_streamed_is_what_is_in_memory(photos, source):
     memory, stream = (load(Wishes(str(photos), stream=s), source) for s in (False, True))
     order = torch.randperm(len(memory.train))

@@ -99,6 +99,16 @@ def test_training_ends_early_when_nothing_is_gained_and_keeps_the_best(tmp_path)
     assert max(epochs[-2:]) <= max(epochs[:-2])
 
 
+def test_the_best_network_comes_along_where_a_run_goes_on_into_another_folder(tmp_path):
+    run(settings(tmp_path / "one", "linear", epochs=60, early_stop=2, lr=0.05, schedule="constant"))
+    elsewhere = replace(
+        settings(tmp_path / "two", "linear", epochs=60, early_stop=2, lr=0.05, schedule="constant"),
+        resume=str(tmp_path / "one"),
+    )
+    run(elsewhere)
+    assert same(tmp_path / "one", tmp_path / "two")
+
+
 def test_a_time_budget_ends_training_with_the_rate_annealed(tmp_path):
     accuracy = run(settings(tmp_path, "linear", epochs=0, time_budget_s=1.5))
     assert accuracy > 0.8

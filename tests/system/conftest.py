@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from infra.interrupts import interrupt_on_stop
-from tests.system.machine import run
 from tests.system.mirror import serve
 from tests.system.site import Site, rent
 

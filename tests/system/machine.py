@@ -44,7 +44,15 @@ IMAGE = {
     "manage_etc_hosts": True,
     "locale": "C.UTF-8",
 }  # fmt: skip
-MOUNT = 'mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" && shift 2 && exec "$@"'
+# Each machine gets control groups of its own: two systemds in the same would end each other's processes.
+GROUPS = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified")]
+BEGIN = """
+for top in {groups}; do
+  ! test -e $top/cgroup.procs || {{ mkdir -p $top/{name} && echo $$ > $top/{name}/cgroup.procs; }}
+done
+mount -t overlay overlay -o lowerdir={tree},upperdir={folder}/upper,workdir={folder}/work {folder}/root
+exec "$@"
+"""
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Machine:
 
     @property
     def card(self) -> str:
-        """This side of its network card."""
+        """The end of its network card that is here."""
         return f"ve-{self.name}"
 
     @property
@@ -125,7 +133,9 @@ def lay_image(machine: Machine) -> None:
     machine.write("/etc/ssl/here.crt", Path(BUNDLE).read_text())
     trust = "".join(f"{name}=/etc/ssl/here.crt\n" for name in ("PIP_CERT", "SSL_CERT_FILE"))
     machine.write("/etc/environment", f"HTTPS_PROXY={proxy}\nhttps_proxy={proxy}\n{trust}")
-    machine.write("/etc/sudoers.d/10-proxy", 'Defaults env_keep += "HTTPS_PROXY https_proxy PIP_CERT SSL_CERT_FILE"\n', 0o440)
+    machine.write(
+        "/etc/sudoers.d/10-proxy", 'Defaults env_keep += "HTTPS_PROXY https_proxy PIP_CERT SSL_CERT_FILE"\n', 0o440
+    )
     wants = machine.folder / "upper/etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True)
     (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
@@ -137,7 +147,9 @@ def start(machine: Machine, *options: str) -> None:
         "systemd-nspawn", "--boot", "--register=no", "--keep-unit", "--console=interactive", "--resolv-conf=off",
         "--network-veth", f"--machine={machine.name}", f"--directory={machine.folder}/root", *options,
     ]  # fmt: skip
-    words = ["unshare", "--mount", "sh", "-c", MOUNT, "sh", str(find_tree()), str(machine.folder), *nspawn]
+    groups = " ".join(map(str, GROUPS))
+    begin = BEGIN.format(groups=groups, name=machine.name, tree=find_tree(), folder=machine.folder)
+    words = ["unshare", "--mount", "sh", "-ec", begin, "sh", *nspawn]
     ours, its = pty.openpty()
     parent = os.getpid()
 
@@ -193,14 +205,24 @@ def boot(public_key: str, hours: float = 3, options: tuple[str, ...] = ()) -> It
 
 
 def end(machine: Machine) -> None:
-    """End a machine, gently at first."""
+    """Cut a machine's power: its first process goes with systemd-nspawn, and all others with that."""
     if machine.process is None:
         return
-    for ask, patience_s in ((machine.process.terminate, 20), (machine.process.kill, 20)):
-        if machine.process.poll() is None:
-            ask()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                machine.process.wait(patience_s)
+    machine.process.kill()
+    machine.process.wait()
+    wait_for(lambda: not (Path("/sys/class/net") / machine.card).exists(), "end of its network card")
+    wait_for(lambda: remove_groups(machine), "end of its processes")
+    shutil.rmtree(Path("/run/systemd/nspawn/propagate") / machine.name, ignore_errors=True)  # it leaves an empty one
+
+
+def remove_groups(machine: Machine) -> bool:
+    """Remove a machine's control groups; tell whether that could be done: not while a process is left in them."""
+    with contextlib.suppress(OSError):
+        for top in GROUPS:
+            for folder, _, _ in os.walk(top / machine.name, topdown=False):
+                Path(folder).rmdir()
+        return True
+    return False
 
 
 def run(*words: str) -> str:

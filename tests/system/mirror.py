@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import wait_for
 from tests.system.tree import CACHE
 
-PORT = 3142
+PORT = 13142  # not that of the one which Debian may have started by itself
 SETTINGS = """\
 CacheDir: {cache}
 LogDir: {folder}

@@ -32,4 +32,4 @@ def test_the_lease_is_armed_first_guarded_outlasts_a_move_and_ends_the_machine(b
     soon = datetime.fromtimestamp(time.time() + 10, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     booted.ssh(f"sudo gpujob-lease '{soon}'")
     wait_for(lambda: booted.machine.off, "end of the machine", 90)
-    assert "Power off: the gpujob lease has ended" in booted.machine.console or "Power-Off" in booted.machine.console
+    assert "Powering off." in booted.machine.console

@@ -2,8 +2,10 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -23,12 +25,9 @@ SUITES = "\n".join(
 )
 # Its packages are held in memory for long enough: no need to have each of them safe on the disk.
 OPTIONS = ["--variant=minbase", "--format=directory", "--dpkgopt=force-unsafe-io"]
-# An image is months old, and so is what its apt knows.
-OPTIONS += ['--customize-hook=touch -d 2026-01-01 "$1/var/lib/apt/lists"']
 
-
+WEEK_S = 7 * 24 * 3600
 CACHE = user_cache_path("gpujob-system")  # read before any test has a home of its own
-
 
 
 def find_tree() -> Path:
@@ -40,7 +39,8 @@ def find_tree() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tree.exists():
             for old in CACHE.glob("bookworm-*"):
-                shutil.rmtree(old)
+                if time.time() - old.stat().st_mtime > WEEK_S:  # a machine may run on one that another checkout made
+                    shutil.rmtree(old)
             half = CACHE / "half"
             shutil.rmtree(half, ignore_errors=True)
             subprocess.run(
@@ -48,4 +48,5 @@ def find_tree() -> Path:
                 input=SUITES, text=True, check=True, capture_output=True,
             )  # fmt: skip
             half.rename(tree)
+        os.utime(tree)
     return tree

@@ -16,8 +16,10 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     watched        held by the supervisor: a job that lives without gets another one
     queued         held by the supervisor for as long as the job waits for its turn
     fetched        there once every output is home
+    jupyter/       of a notebook: where it listens and its token, open to the user alone
 
-Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once.
+Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once;
+notebook.token; uv/, py-spy/, notebook-3.X/, tensorboard-3.X/, programs that the machine had not.
 
 Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.
 """

@@ -15,7 +15,13 @@
     send NUMBER                     JSON list of [path, offset] on stdin -> for each file that is still there a line of JSON,
                                     {"path", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
+    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
+                                    it listens
+    notebook                        started by a job's supervisor: becomes JupyterLab
+    tensorboard [NUMBER]            a line for each thing to tell, then {"port"} once TensorBoard listens, on one job's folder
+                                    or on all; it ends with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
+    measure                         -> see `measures`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 
 Exit codes: 0 done; 3 no such job; 1 anything else, with one line on stderr.
@@ -44,7 +50,11 @@ COMMANDS = {
     "outputs": ("outputs", "list_outputs"),
     "send": ("outputs", "send_outputs"),
     "fetched": ("outputs", "mark_fetched"),
+    "page": ("notebook", "find_page"),
+    "notebook": ("notebook", "serve"),
+    "tensorboard": ("board", "serve"),
     "guard": ("guard", "guard"),
+    "measure": ("measures", "measure"),
     "probe": ("machine", "probe"),
 }
 

@@ -14,6 +14,7 @@ HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
+NOTEBOOK = ["gpujob", "notebook"]  # the command of a job that is one; see `notebook`
 
 
 class AgentError(Exception):

@@ -17,7 +17,7 @@ from typing import Any, Iterable
 
 from .machine import base_python
 from .outputs import stamp_of
-from .records import HOME, JOBS, AgentError, numbers, read_json, write_json
+from .records import HOME, JOBS, NOTEBOOK, AgentError, numbers, read_json, write_json
 from .store import Store
 from .turns import count_ahead
 
@@ -30,10 +30,12 @@ KEPT = (
 def submit() -> dict[str, int]:
     """Take in a job: its request on the first line of stdin, then, once told which, the files that are not here yet.
 
-    The same token twice gives the same job, not two.
+    The same token twice gives the same job, not two; so does a second notebook while there is one.
     """
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
+    if asked["command"] == NOTEBOOK:
+        from .notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
     store = Store()
     missing = store.find_missing(sizes)
@@ -46,6 +48,8 @@ def submit() -> dict[str, int]:
             (staging / "work" / name).mkdir(parents=True, exist_ok=True)
         arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
         write_json(staging / "manifest.json", build(store, asked["files"], staging / "work", arriving))
+        if asked["command"] == NOTEBOOK:
+            carry_over(staging, asked["source"])
         job = {key: asked[key] for key in KEPT}
         write_json(
             staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
@@ -53,6 +57,8 @@ def submit() -> dict[str, int]:
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             number = find_token(asked["token"])
+            if number is None and asked["command"] == NOTEBOOK:
+                number = find_notebook()
             if number is None:
                 number = max([*numbers(), asked["after"]]) + 1
                 start(staging, number, asked["secrets"])

@@ -19,6 +19,7 @@ from .machine import read_driver
 from .processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from .records import (
     HOME,
+    NOTEBOOK,
     folder_of,
     is_supervised,
     read_json,
@@ -72,10 +73,9 @@ def supervise(number: str, queued: str) -> None:
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str]) -> Task:
     """Return what the keeper needs to know."""
     variables = environment(job, state, folder)
-    command = [variables["GPUJOB_PYTHON"] if job["command"][0] == "python" else job["command"][0], *job["command"][1:]]
     return Task(
         folder=folder,
-        command=command,
+        command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
         variables={**variables, **secrets},
         workdir=folder / "work" / job["workdir"],
         started_s=state["started_s"],
@@ -84,6 +84,13 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets:
         secrets=list(secrets.values()),
         pipe=os.pipe() if secrets else None,
     )
+
+
+def words_of(command: list[str], python: str) -> list[str]:
+    """Return the words that start a job: `python` is the job's own, and a notebook is the agent's to start."""
+    if command == NOTEBOOK:
+        return [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve()), "notebook"]
+    return [python if command[0] == "python" else command[0], *command[1:]]
 
 
 def hand_over(task: Task, watching: int | None, watch: Watch) -> None:

@@ -10,13 +10,18 @@ import contextlib
 import fcntl
 import time
 
-from .records import JOBS, folder_of, is_supervised, numbers, read_json
+from .records import JOBS, NOTEBOOK, folder_of, is_supervised, numbers, read_json
 
 POLL_S = 0.05
 
 
 def wait_turn(number: int, wanted: int, slots: int) -> list[int]:
-    """Return the GPUs that a job gets, once every earlier job has left the queue and `wanted` of `slots` are free."""
+    """Return the GPUs that a job gets, once every earlier job has left the queue and `wanted` of `slots` are free.
+
+    A notebook waits for nobody: a person does for it.
+    """
+    if is_notebook(number):
+        return []
     for earlier in numbers():
         if earlier < number:
             with contextlib.suppress(FileNotFoundError), (JOBS / str(earlier) / "queued").open("rb") as queued:
@@ -40,5 +45,12 @@ def used_gpus(number: int) -> set[int]:
 
 
 def count_ahead(number: int) -> int:
-    """Return how many earlier jobs are not over yet."""
-    return sum(is_supervised(folder_of(earlier)) for earlier in numbers() if earlier < number)
+    """Return how many earlier jobs are not over yet; a notebook stands in nobody's way, nor anybody in its."""
+    if is_notebook(number):
+        return 0
+    return sum(is_supervised(folder_of(each)) for each in numbers() if each < number and not is_notebook(each))
+
+
+def is_notebook(number: int) -> bool:
+    """Tell whether a job is a notebook."""
+    return bool(read_json(folder_of(number) / "job.json", {}).get("command") == NOTEBOOK)

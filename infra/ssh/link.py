@@ -1,0 +1,61 @@
+"""How fast the connection to a node is: there, back, and how long a word takes both ways."""
+
+import time
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fabric import Connection
+
+from infra.ssh.connection import execute, open_channel, ssh_errors
+
+MOST_S, MOST_BYTES, BLOCK_BYTES, TRIES = 2.0, 1 << 26, 1 << 18, 5
+
+
+@dataclass(frozen=True)
+class Link:
+    """What was measured."""
+
+    there_bytes_s: float
+    back_bytes_s: float
+    round_trip_s: float
+
+
+def measure_link(connection: Connection) -> Link:
+    """Measure for two seconds, or 64 MB, each way; nothing is written on either side."""
+    return Link(measure_there(connection), measure_back(connection), measure_round_trip(connection))
+
+
+def measure_there(connection: Connection) -> float:
+    """Return how many bytes a second the node takes in."""
+    sent, block = 0, bytes(BLOCK_BYTES)
+    start = time.monotonic()
+
+    def send(stdin: BinaryIO, _: BinaryIO) -> None:
+        nonlocal sent
+        while sent < MOST_BYTES and time.monotonic() - start < MOST_S:
+            stdin.write(block)
+            sent += len(block)
+        stdin.flush()
+
+    execute(connection, ["sh", "-c", "cat > /dev/null"], send)  # returns when all of it has arrived
+    return sent / (time.monotonic() - start)
+
+
+def measure_back(connection: Connection) -> float:
+    """Return how many bytes a second come from the node."""
+    came = 0
+    with ssh_errors(connection.host), open_channel(connection, ["cat", "/dev/zero"]) as channel:
+        start = time.monotonic()
+        while came < MOST_BYTES and time.monotonic() - start < MOST_S:
+            came += len(channel.recv(BLOCK_BYTES))
+        return came / (time.monotonic() - start)
+
+
+def measure_round_trip(connection: Connection) -> float:
+    """Return the shortest of several round trips, each a question of SSH's own that the other side must answer."""
+    trips = []
+    for _ in range(TRIES):
+        start = time.monotonic()
+        connection.transport.global_request("keepalive@openssh.com", wait=True)
+        trips.append(time.monotonic() - start)
+    return min(trips)
