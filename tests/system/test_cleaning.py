@@ -1,0 +1,79 @@
+"""What `bake` does to a machine before EC2 makes an image of it, on a real systemd and cloud-init; then the boot after it."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra import state
+from infra.cleaning import clean, undo
+from infra.ssh import keys
+from infra.ssh.connection import connect
+from tests.conftest import wait_for
+from tests.system.machine import join, start
+from tests.system.site import NAME, Site
+
+LEAVE = """
+mkdir -p ~/.gpujob/environments/e ~/.gpujob/jobs/1 && touch ~/.gpujob/environments/e/here ~/.gpujob/jobs/1/fetched
+echo secret > ~/.netrc; echo 'rm -rf' > ~/.bash_history; echo token > ~/.gpujob/notebook.token; sudo touch /var/tmp/mine
+"""
+LEFT = """
+for one in /etc/ssh/ssh_host_* /home/ubuntu/.ssh/authorized_keys /home/ubuntu/.netrc /home/ubuntu/.bash_history /var/tmp/mine \
+  /home/ubuntu/.gpujob/jobs /home/ubuntu/.gpujob/notebook.token /var/lib/cloud/instance /var/log/cloud-init.log; do
+  if [ -e "$one" ]; then echo "$one"; fi
+done
+wc -c < /etc/machine-id
+systemctl is-enabled gpujob-lease.timer gpujob-guard.service || true
+systemctl is-active gpujob-lease.timer
+test -e /home/ubuntu/.gpujob/environments/e/here
+"""
+SEED = "/var/lib/cloud/seed"
+
+
+@pytest.fixture
+def files(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.setenv("HOME", str(site.laptop.home))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return state.key_file(NAME), state.known_hosts_file(NAME)
+
+
+def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site, files):
+    site.ssh(LEAVE)
+    before = site.ssh("cat /etc/machine-id")
+    with connect(site.cluster.node, *files) as connection:
+        clean(connection, site.cluster)
+        assert site.try_ssh("true").returncode != 0
+        undo(connection, site.cluster)
+    assert site.ssh("cat /etc/machine-id") == before
+    assert site.ssh("systemctl is-enabled gpujob-lease.timer gpujob-guard.service").split() == ["enabled", "enabled"]
+
+
+def test_nothing_that_tells_whose_it_was_is_on_the_disk_and_its_next_boot_is_a_first_one_under_the_same_lease(
+    site, files
+):
+    site.ssh(LEAVE)
+    later = int(time.time()) + 7200
+    site.ssh(f"sudo gpujob-lease '{datetime.fromtimestamp(later, UTC):%Y-%m-%d %H:%M:%S UTC}'")
+    pinned = keys.read_pins(files[1])[site.machine.instance_id]
+    site.machine.inside(f"cp -a {SEED} /root/seed")  # EC2 keeps what it tells a machine outside of it
+    with connect(site.cluster.node, *files) as connection:
+        clean(connection, site.cluster)
+    assert site.machine.inside(LEFT).stdout.split() == ["0", "disabled", "disabled", "active"]
+
+    console = len(site.machine.console)
+    site.machine.inside(f"mv /root/seed {SEED}; systemctl reboot")
+    wait_for(
+        lambda: site.machine.off, "end of the boot before", 120
+    )  # systemd-nspawn leaves the next one to its caller
+    start(site.machine)
+    join(site.machine)
+    wait_for(lambda: keys.read_host_keys(site.machine.console[console:]), "new host keys", 120)
+    found = keys.read_host_keys(site.machine.console)
+    assert not set(found) & set(pinned)
+    keys.pin(files[1], {site.machine.instance_id: found})
+    with connect(site.cluster.node, *files, patience_s=60):
+        assert float(site.ssh("sudo gpujob-lease")) == later
+    assert site.ssh("systemctl is-enabled gpujob-lease.timer gpujob-guard.service").split() == ["enabled", "enabled"]
+    assert site.ssh("systemctl is-active gpujob-lease.timer").strip() == "active"
+    assert len(site.ssh("cat /etc/machine-id").strip()) == 32
