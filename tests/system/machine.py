@@ -205,9 +205,14 @@ def boot(public_key: str, hours: float = 3, options: tuple[str, ...] = ()) -> It
 
 
 def end(machine: Machine) -> None:
-    """Cut a machine's power: its first process goes with systemd-nspawn, and all others with that."""
+    """Cut a machine's power: with its first process all others go, and systemd-nspawn after them."""
     if machine.process is None:
         return
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if not machine.off:
+            os.kill(int((machine.folder / "leader").read_text()), signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        machine.process.wait(20)
     machine.process.kill()
     machine.process.wait()
     wait_for(lambda: not (Path("/sys/class/net") / machine.card).exists(), "end of its network card")
