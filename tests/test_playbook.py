@@ -193,7 +193,9 @@ def test_a_playbook_that_cannot_be_read_is_told_in_ansible_s_words(box, tmp_path
 
 
 def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
-    path = write_play(tmp_path, command("Wait", f"touch {tmp_path}/began; until [ -e {tmp_path}/over ]; do sleep 0.1; done"))
+    path = write_play(
+        tmp_path, command("Wait", f"touch {tmp_path}/began; until [ -e {tmp_path}/over ]; do sleep 0.1; done")
+    )
     script = (
         "import sys; from pathlib import Path; from infra import playbook, state\n"
         "setup = playbook.Setup(playbook=Path(sys.argv[1]))\n"
