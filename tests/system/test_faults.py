@@ -91,7 +91,9 @@ def test_a_mirror_that_goes_down_in_the_middle_fails_its_task_and_a_rerun_comple
         read_until(process, "base: Ensure the packages of fastsetup")
     failed = finish(process)
     assert failed.code == 1
-    assert re.search("'(base: Ensure that something keeps the clock right|firewall: Ensure ufw)' failed on node", failed.err)
+    assert re.search(
+        "'(base: Ensure that something keeps the clock right|firewall: Ensure ufw)' failed on node", failed.err
+    )
     assert "Connection refused" in failed.err or "Unable to connect" in failed.err or "Failed to fetch" in failed.err
     with serve(tmp_path / "second", bare.machine.here):
         again = bare.set_up(*words)
