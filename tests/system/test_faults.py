@@ -116,7 +116,8 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_task_is_told_and_a_rerun_co
     site.machine.inside(HOLD.format(seconds=600))
     process = follow(site, *words)
     read_until(process, "Learn where the login user is at home")
-    wait_for(lambda: "lock-frontend" in site.machine.inside("ps -ef").stdout, "task that waits", 120)
+    waits = "pgrep --full '[h]olds a lock of apt' || true"  # words of wait_for_apt.py
+    wait_for(lambda: site.machine.inside(waits).stdout, "task that waits", 120)
     site.machine.inside("systemctl stop ssh && pkill -KILL -u ubuntu sshd; systemctl stop holder")
     failed = finish(process)
     site.machine.inside("systemctl start ssh")
