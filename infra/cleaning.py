@@ -19,6 +19,7 @@ cd "$HOME" || exit 1
 for job in .gpujob/jobs/[0-9]*; do
   if [ -d "$job" ] && [ ! -e "$job/fetched" ]; then echo "${job##*/}" >&2; exit 9; fi
 done
+[ ! -d .gpujob/jobs ] || mv .gpujob/jobs ".gpujob/jobs.$$"  # at once: nobody is to meet half a job
 for one in .gpujob/* .gpujob/.[!.]*; do
   case ${one##*/} in environments|uv|py-spy) ;; *) rm -rf "$one" ;; esac
 done

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from .processes import tell
-from .records import JOBS, folder_of, is_supervised, numbers, record_of
+from .records import JOBS, folder_of, is_supervised, numbers
 
 PERIOD_S = 5.0
 SSH_PORT = int(os.environ.get("GPUJOB_SSH_PORT", "22"))
@@ -58,7 +58,7 @@ def power_off(reason: str) -> None:
 
 def running_jobs() -> list[int]:
     """Return the numbers of the jobs that run or wait."""
-    return [number for number in numbers() if is_supervised(folder_of(number))]
+    return [number for number in numbers() if is_supervised(JOBS / str(number))]
 
 
 def warn(jobs: set[int]) -> set[int]:
@@ -84,9 +84,8 @@ def processes_of(number: int) -> list[int]:
 
 def is_busy() -> bool:
     """Tell whether anything speaks against ending this machine: a job, outputs that are not home, a connection, a GPU in use."""
-    return (
-        any(not record_of(n)["fetched"] for n in numbers()) or bool(running_jobs()) or is_connected() or is_computing()
-    )
+    unfetched = any(not (JOBS / str(number) / "fetched").exists() for number in numbers())
+    return unfetched or bool(running_jobs()) or is_connected() or is_computing()
 
 
 def is_connected() -> bool:

@@ -89,7 +89,8 @@ def take_lock(path: Path) -> int | None:
 
 def is_supervised(folder: Path) -> bool:
     """Tell whether the job's supervisor or keeper lives: they hold the lock, and the kernel drops it with the last of them."""
-    with (folder / "lock").open("ab") as lock:
+    # Opened, never made: the folder may be on its way out.
+    with contextlib.suppress(FileNotFoundError), (folder / "lock").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
