@@ -11,11 +11,11 @@ from cli import show
 from cli.options import (
     confirm,
     dry_run_option,
-    here,
     hidden_dry_run_option,
     json_option,
     option,
     region_option,
+    runs_here,
     yes_option,
 )
 
@@ -65,11 +65,9 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
     The part in which jobs ran is added up from the receipts in this project's runs.
     """
     from infra import clusters, costs
-    from infra.project import find_root
-    from infra.rules import RUNS
 
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
-    rows = costs.add_up(found, find_root(here()) / RUNS)
+    rows = costs.add_up(found, runs_here())
     empty = "nothing was spent, as far as this laptop and the tags know"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:

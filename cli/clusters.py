@@ -14,6 +14,7 @@ from cli.options import (
     json_option,
     option,
     region_option,
+    runs_here,
     yes_option,
 )
 from infra.errors import UsageError
@@ -97,9 +98,7 @@ def choose(name: str | None) -> str:
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:
     """Bring home what one cluster still holds, then remove it."""
     from infra import clusters
-    from infra.project import find_root
     from infra.rescue import rescue
-    from infra.rules import RUNS
 
     with show.progress() as report:
         report(f"looking for '{name}'")
@@ -109,7 +108,7 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     with show.progress() as report:
         if not force:
-            for home in rescue(name, accounts, find_root(here()) / RUNS, report):
+            for home in rescue(name, accounts, runs_here(), report):
                 show.homecoming(home)
         found = clusters.remove(name, accounts, report)
     if found:

@@ -11,10 +11,10 @@ from cli.options import (
     confirm,
     dry_run_option,
     find_cluster,
-    here,
     json_option,
     option,
     region_option,
+    runs_here,
     yes_option,
 )
 from infra.errors import NodeError
@@ -34,9 +34,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     What jobs wrote is fetched first. The machine reboots, keeps its lease, and no longer knows the jobs that it ran.
     """
     from infra import baking, names, power
-    from infra.project import find_root
     from infra.rescue import rescue
-    from infra.rules import RUNS
 
     names.check_image_name(image)
     account, cluster = power.find(find_cluster(name))
@@ -48,7 +46,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
                 yes or cluster.cloud == "local")  # fmt: skip
     with show.progress() as report:
         if begun is None:
-            for home in rescue(cluster.name, [account], find_root(here()) / RUNS, report):
+            for home in rescue(cluster.name, [account], runs_here(), report):
                 show.homecoming(home)
         made = baking.bake(account, cluster, image, report)
     show.say(f"'{image}' is made: at most {made.size_gb:.0f} GB, {show.usd(made.month_usd)} a month. '{cluster.name}' is up"

@@ -12,11 +12,11 @@ from cli.options import (
     Since,
     cluster_option,
     find_cluster,
-    here,
     json_option,
     option,
     parse_since,
     raw_option,
+    runs_here,
 )
 from cli.output import Output
 from infra.errors import NodeError, UsageError
@@ -106,11 +106,9 @@ def jobs(cluster: str | None, as_json: bool) -> None:
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
-    from infra.project import find_root
     from infra.receipts import find_receipt, make_receipt
-    from infra.rules import RUNS
 
-    home = find_receipt(find_root(here()) / RUNS, cluster.name, job.number) or {}
+    home = find_receipt(runs_here(), cluster.name, job.number) or {}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}
     return {**receipt.pop("job"), **receipt}
 
@@ -191,10 +189,8 @@ def cancel(job: int, cluster: str | None) -> None:
 def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
     """Bring home what JOB wrote, by default the latest, each file verified."""
     from infra.node import client
-    from infra.project import find_root
-    from infra.rules import RUNS
 
     found, connecting = reach(cluster)
     with connecting as connection:
         number = client.find_job(connection, job).number
-        bring_home(found, connection, number, to or find_root(here()) / RUNS, pattern)
+        bring_home(found, connection, number, to or runs_here(), pattern)

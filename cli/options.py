@@ -174,6 +174,14 @@ def find_cluster(name: str | None) -> "Cluster":
     return cluster
 
 
+def runs_here() -> Path:
+    """Return the folder that jobs' files come home to: `runs` of the project that the command was typed in."""
+    from infra.project import find_root
+    from infra.rules import RUNS
+
+    return find_root(here()) / RUNS
+
+
 def here() -> Path:
     """Return the folder that the command was typed in."""
     try:

@@ -3,14 +3,13 @@
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import show
 from cli.jobs import bring_home, reach
-from cli.options import cluster_argument, cluster_option, here, option, yes_option
+from cli.options import cluster_argument, cluster_option, here, option, runs_here, yes_option
 from cli.runs import hand_in
 
 if TYPE_CHECKING:
@@ -70,14 +69,6 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
     bring_home(cluster, connection, number, runs_here())
-
-
-def runs_here() -> Path:
-    """Return the folder that jobs' files come home to."""
-    from infra.project import find_root
-    from infra.rules import RUNS
-
-    return find_root(here()) / RUNS
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, port: int | None, browser: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from cli import show
 from cli.clusters import choose
-from cli.options import cluster_option, find_cluster, here, json_option
+from cli.options import cluster_option, find_cluster, json_option, runs_here
 from infra.errors import GpujobError
 
 SHOWN_OUTPUTS = 20
@@ -24,11 +24,9 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
 
     A receipt that has come home is read from runs/, also when the machine is long gone.
     """
-    from infra.project import find_root
     from infra.receipts import find_receipt
-    from infra.rules import RUNS
 
-    found = find_receipt(find_root(here()) / RUNS, choose(cluster), job)
+    found = find_receipt(runs_here(), choose(cluster), job)
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)

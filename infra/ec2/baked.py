@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
-from infra.ec2.instances import tags_of
+from infra.ec2.instances import OWNER_TAG, tags_of
 from infra.ec2.network import tag_specification
 from infra.ec2.refusals import aws_errors, code_of
 from infra.errors import UsageError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 IMAGE_TAG = "gpujob:image"
-OWNER_TAG = "gpujob:owner"
 # https://aws.amazon.com/ebs/pricing/ (snapshots, standard tier, most regions)
 SNAPSHOT_GB_MONTH_USD = 0.05
 # What there is none of any more.

@@ -12,6 +12,7 @@ from infra.ec2.instances import (
     CLUSTER_TAG,
     IDLE_TAG,
     LAUNCH_TAG,
+    OWNER_TAG,
     find_instances,
     format_time,
     is_launch,
@@ -39,7 +40,7 @@ def make_tags(
     return {
         "Name": resource_name(name),
         CLUSTER_TAG: name,
-        "gpujob:owner": owner,
+        OWNER_TAG: owner,
         "gpujob:lease-until": format_time(lease.until),
         "gpujob:price": f"{max(offer.highest_usd for offer in offers):.6f}",
         "gpujob:disk-price": f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",

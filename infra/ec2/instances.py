@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Tagged = InstanceTypeDef | KeyPairInfoTypeDef | LaunchTemplateTypeDef | SecurityGroupTypeDef | VolumeTypeDef
 
 CLUSTER_TAG = "gpujob:cluster"
+OWNER_TAG = "gpujob:owner"
 # Which `up` made a thing, so that one that fails removes its own and nothing else.
 LAUNCH_TAG = "gpujob:launch"
 # Where a host of the local cloud answers: 127.0.0.1:PORT.
@@ -81,7 +82,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         price_usd=sum(read_number(instance, "gpujob:price") for instance in instances),
         lease_until=parse_time(tags.get("gpujob:lease-until", "")),
         launched_at=min(instance["LaunchTime"].timestamp() for instance in instances),
-        owner=tags.get("gpujob:owner", ""),
+        owner=tags.get(OWNER_TAG, ""),
         disk_usd=sum(read_number(instance, "gpujob:disk-price") for instance in instances),
         spent_usd=read_number(instances[0], SPENT_TAG),
         idle_stop_s=read_number(instances[0], IDLE_TAG),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from infra.ec2.account import Account
-from infra.ec2.instances import CLUSTER_TAG, GONE, by_cluster, find_instances
+from infra.ec2.instances import CLUSTER_TAG, GONE, OWNER_TAG, by_cluster, find_instances
 from infra.ec2.lease import HOURS_A_MONTH
 from infra.ec2.refusals import aws_errors
 from infra.parallel import map_parallel
@@ -73,7 +73,7 @@ def make_thing(kind: str, key: str, item: dict[str, Any], made: datetime | None)
         kind,
         key,
         tags.get(CLUSTER_TAG, ""),
-        tags.get("gpujob:owner", ""),
+        tags.get(OWNER_TAG, ""),
         made.timestamp() if made else 0.0,
         hourly * HOURS_A_MONTH,
     )

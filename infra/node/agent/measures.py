@@ -17,7 +17,8 @@ from typing import Any, Iterator
 
 from .guard import lease_end
 from .machine import base_python, read_driver
-from .records import folder_of, is_supervised, numbers, read_json
+from .records import numbers
+from .turns import held_gpus
 from .usage import PATIENCE_S
 
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
@@ -54,8 +55,7 @@ print(json.dumps({"version": torch.__version__, "seen": torch.cuda.device_count(
 def measure() -> dict[str, Any]:
     """Return all that was measured."""
     gpus, smi = list_gpus()
-    busy = next((n for n in numbers() if read_json(folder_of(n) / "state.json", {}).get("gpus")
-                 and is_supervised(folder_of(n))), 0)  # fmt: skip
+    busy = next(filter(held_gpus, numbers()), 0)
     until = lease_end()
     return {
         "driver": read_driver(),

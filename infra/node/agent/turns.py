@@ -36,12 +36,13 @@ def wait_turn(number: int, wanted: int, slots: int) -> list[int]:
 
 def used_gpus(number: int) -> set[int]:
     """Return the GPUs of the earlier jobs that still run."""
-    used: set[int] = set()
-    for earlier in numbers():
-        gpus = earlier < number and read_json(folder_of(earlier) / "state.json", {}).get("gpus")
-        if gpus and is_supervised(folder_of(earlier)):
-            used.update(gpus)
-    return used
+    return {gpu for earlier in numbers() if earlier < number for gpu in held_gpus(earlier)}
+
+
+def held_gpus(number: int) -> list[int]:
+    """Return the GPUs that a job has now: none unless it runs."""
+    gpus: list[int] = read_json(folder_of(number) / "state.json", {}).get("gpus")
+    return gpus if gpus and is_supervised(folder_of(number)) else []
 
 
 def count_ahead(number: int) -> int:
