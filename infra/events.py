@@ -8,9 +8,8 @@ from typing import Any, Literal
 from infra.errors import SetupError
 
 LINES = 12  # of what a failed task printed
-PREFIX = re.compile(
-    r"^(Task failed: )?(\w[^\n]* (?:over|via) ssh: )?", re.IGNORECASE
-)  # what Ansible puts before the cause
+# What Ansible puts before the cause.
+PREFIX = re.compile(r"^(Task failed: )?(\w[^\n]* (?:over|via) ssh: )?", re.IGNORECASE)
 
 Status = Literal["started", "ok", "changed", "skipped", "ignored", "failed", "unreachable"]
 

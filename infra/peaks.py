@@ -27,8 +27,7 @@ PLAUSIBLE = 0.25
 def peak_tflops(name: str) -> float | None:
     """Return the peak of a GPU by the name that its driver gives it; None for one that is not known, or a part of one."""
     words = re.split(r"[\s_-]+", name)
-    if any(
-        re.fullmatch(r"\d+[QCAB]|MIG", word) for word in words
-    ):  # a share by vGPU profile, as in "NVIDIA L4-3Q", or a slice
+    # A share by vGPU profile, as in "NVIDIA L4-3Q", or a slice.
+    if any(re.fullmatch(r"\d+[QCAB]|MIG", word) for word in words):
         return None
     return next((PEAK_TFLOPS[word] for word in words if word in PEAK_TFLOPS), None)

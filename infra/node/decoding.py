@@ -53,9 +53,8 @@ def make_fields(kind: Any, value: Any) -> Any:
 def fits(kind: Any, value: Any) -> bool:
     """Tell whether a plain value is of a plain type, and of a size that the rest of the program can bear."""
     if kind is float:
-        return (
-            type(value) in (int, float) and abs(value) < MOST_SECONDS
-        )  # so is no NaN, and an int of any length compares
+        # No NaN is below anything, and an int of any length compares.
+        return type(value) in (int, float) and abs(value) < MOST_SECONDS
     if kind is int:
         return type(value) is int and 0 <= value < MOST
     if kind is str:

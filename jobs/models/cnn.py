@@ -64,7 +64,7 @@ class Residual(nn.Module):
 
 
 def resnet6(channels: int, classes: int) -> nn.Module:
-    """Return the thin relative of ResNet9 for processors without a GPU: it pools at once: an eighth of the work."""
+    """Return the thin relative of ResNet9 for processors without a GPU: pooled at once, an eighth of the work."""
     return nn.Sequential(
         unit(channels, 32, pool=True),
         unit(32, 64),
