@@ -217,13 +217,13 @@ def test_a_machine_can_die_while_it_boots(world):
 
 
 def test_a_new_instance_is_denied_for_a_while(world):
-    control.add_faults(world.cloud, "invisible=1.5")
+    control.add_faults(world.cloud, "invisible=6")
     instance_id = world.ec2.run_instances(**world.request())["Instances"][0]["InstanceId"]
     assert fail(world.ec2.describe_instances, InstanceIds=[instance_id]) == "InvalidInstanceID.NotFound"
     assert fail(world.ec2.terminate_instances, InstanceIds=[instance_id]) == "InvalidInstanceID.NotFound"
     found = world.ec2.describe_instances()["Reservations"]
     assert found and instance_id not in {one["InstanceId"] for entry in found for one in entry["Instances"]}
-    time.sleep(1.5)
+    time.sleep(6)
     assert world.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
 
 
