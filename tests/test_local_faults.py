@@ -217,13 +217,19 @@ def test_a_machine_can_die_while_it_boots(world):
 
 
 def test_a_new_instance_is_denied_for_a_while(world):
+    def listed() -> set[str]:
+        found = world.ec2.describe_instances()["Reservations"]
+        return {one["InstanceId"] for entry in found for one in entry["Instances"]}
+
     control.add_faults(world.cloud, "invisible=6")
+    elder = world.launch().id
+    eventually(lambda: elder in listed())
     instance_id = world.ec2.run_instances(**world.request())["Instances"][0]["InstanceId"]
     assert fail(world.ec2.describe_instances, InstanceIds=[instance_id]) == "InvalidInstanceID.NotFound"
     assert fail(world.ec2.terminate_instances, InstanceIds=[instance_id]) == "InvalidInstanceID.NotFound"
-    found = world.ec2.describe_instances()["Reservations"]
-    assert found and instance_id not in {one["InstanceId"] for entry in found for one in entry["Instances"]}
-    time.sleep(6)
+    found = listed()
+    assert elder in found and instance_id not in found
+    eventually(lambda: instance_id in listed())
     assert world.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
 
 
