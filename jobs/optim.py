@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from .muon import Muon, is_matrix
 from .recipe import Recipe
 
 
@@ -14,12 +15,16 @@ def make_optimizer(groups: Sequence[Sequence[nn.Module]], peaks: Sequence[float]
     """Return an optimizer over groups of layers, each with its own peak rate; norms and biases are not decayed."""
     sets = []
     for modules, peak in zip(groups, peaks, strict=True):
+        layers = [layer for module in modules for layer in module.modules()]
+        matrices = {id(layer.weight) for layer in layers if recipe.optimizer == "muon" and is_matrix(layer)}
         weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-        for decayed in (True, False):
-            chosen = [p for p in weights if (p.dim() > 1) == decayed]
+        for decayed, matrix in ((True, True), (True, False), (False, False)):
+            chosen = [p for p in weights if (p.dim() > 1, id(p) in matrices) == (decayed, matrix)]
             if chosen:
                 decay = recipe.weight_decay if decayed else 0.0
-                sets.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
+                sets.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay, "matrix": matrix})
+    if recipe.optimizer == "muon":
+        return Muon(sets, peaks[-1])
     # Fused: one kernel for all weights, on CPU too.
     fused = all(p.device.type in ("cpu", "cuda") for group in sets for p in group["params"])  # type: ignore[attr-defined]
     if recipe.optimizer == "sgd":

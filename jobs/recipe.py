@@ -35,7 +35,9 @@ class Recipe:
     batch_size: int = knob(128, "images a step, over all processes", number(int, 2))
     lr: float = knob(0.0, "peak learning rate (the model's own)", number(float, 0, above=True))
     seed: int = knob(0, "decides the first weights, the order of images and the split", number(int, 0, 2**62))
-    optimizer: str = knob("adamw", "adamw, or sgd with Nesterov momentum", choices=("adamw", "sgd"))
+    optimizer: str = knob(
+        "adamw", "adamw, muon for convolutions, or sgd with Nesterov momentum", choices=("adamw", "muon", "sgd")
+    )
     weight_decay: float = knob(0.01, "decay of the weights, not of norms and biases", number(float, 0))
     schedule: str = knob("one-cycle", "how the rate goes", choices=("one-cycle", "cosine", "constant"))
     warm_up: float = knob(0.25, "share of the steps in which the rate climbs", number(float, 0, 0.9))
