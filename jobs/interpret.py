@@ -78,6 +78,8 @@ def curves(path: Path, out: Path) -> "list[Picture]":
         right.set_ylabel("accuracy")
         for axis in (left, right):
             axis.set_xlabel("epoch")
+            axis.set_xlim(0.5, len(epochs) + 0.5)
+            axis.locator_params(axis="x", integer=True)
             axis.grid(alpha=0.3)
     return [Picture("How it learned", "Loss and accuracy after each epoch.", out / "curves.png")]
 

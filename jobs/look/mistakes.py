@@ -96,14 +96,16 @@ def draw_worst(part: Part, chances: Tensor, classes: tuple[str, ...], path: Path
     """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
     truth = chances.gather(1, part.labels.cpu()[:, None]).flatten()
     worst = truth.argsort()[:most]
-    with figure(path, -(-len(worst) // 4), min(4, len(worst)), (6.8, 1.95 * -(-len(worst) // 4))) as axes:
+    columns = min(3, len(worst))  # what is narrow can be read on a phone
+    rows = -(-len(worst) // 3)
+    with figure(path, rows, columns, (1.5 * columns, 1.85 * rows)) as axes:
         for at, axis in enumerate(np.ravel(axes)):
             axis.axis("off")
             if at < len(worst):
                 index = int(worst[at])
                 axis.imshow(picture(read(part, index)), cmap="gray")
                 said, true = classes[int(chances[index].argmax())], classes[int(part.labels[index])]
-                axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=8)
+                axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
 
 
 def read(part: Part, index: int) -> Tensor:
