@@ -64,12 +64,13 @@ class Residual(nn.Module):
 
 
 def resnet6(channels: int, classes: int) -> nn.Module:
-    """Return the thin relative of ResNet9 for processors without a GPU: pooled at once, an eighth of the work."""
+    """Return the thin relative of ResNet9 for processors without a GPU: pooled early, a twelfth of the work."""
     return nn.Sequential(
         unit(channels, 32, pool=True),
         unit(32, 64),
         Residual(64, convolutions=1),
-        unit(64, 128, pool=True),
+        nn.MaxPool2d(2),
+        unit(64, 128),
         Residual(128, convolutions=1),
         Extremes(),
         nn.Dropout(0.2),

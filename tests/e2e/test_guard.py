@@ -11,6 +11,7 @@ CATCHES_SIGTERM = """
 import pathlib, signal, sys, time
 def finish(*_):
     print("told to finish", flush=True)
+    pathlib.Path("model.bin").write_text("weights")
     sys.exit(0)
 signal.signal(signal.SIGTERM, finish)
 print("training", flush=True)
@@ -54,6 +55,20 @@ def test_jobs_are_told_before_the_lease_ends(laptop):
     assert "the lease ends soon" in run.out
     assert run.code == 0
     wait_for(lambda: is_gone(laptop), "end of the lease")
+
+
+def test_jobs_are_told_before_the_spot_market_takes_the_machine(laptop):
+    laptop.write("train.py", CATCHES_SIGTERM)
+    assert laptop.type("up", "--dry-run", "--spot").code == 0
+    run = laptop.start("run", "train.py")
+    wait_for(lambda: "running" in laptop.type("jobs", "--json").out, "start of the job")
+    assert laptop.type("local", "fault", "interrupt=25").code == 0
+    said = run.communicate(timeout=60)[0].decode()
+    assert "AWS takes this spot machine back at 20" in said
+    assert "told to finish" in said
+    assert run.returncode == 0
+    assert (laptop.project / "runs/project-1/model.bin").read_text() == "weights"
+    wait_for(lambda: is_gone(laptop), "end of the spot machine")
 
 
 def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):

@@ -1,4 +1,4 @@
-"""The guard: tells jobs that the lease is about to end, ends the machine with it, and ends a machine that nothing uses.
+"""The guard: tells jobs that the machine is about to end, ends it with its lease, and ends one that nothing uses.
 
 It runs beside the jobs from the first boot on, started again by the machine whenever it ends. Whatever becomes of it, the lease
 holds: the machine's own timer powers it off. It ends the machine by the same `shutdown` that a person would type.
@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from .notice import read_notice
 from .processes import tell
 from .records import JOBS, folder_of, is_supervised, numbers
 
@@ -34,8 +35,8 @@ def guard(idle_s: str, warning_s: str) -> None:
         left = lease_end() - time.time()
         if left <= 0:
             power_off("the gpujob lease has ended")
-        elif left <= warning:
-            warned |= warn(set(running_jobs()) - warned)
+        elif reason := ending(left, warning):
+            warned |= warn(set(running_jobs()) - warned, reason)
         if is_busy():
             busy_at = time.monotonic()
         elif idle and time.monotonic() - busy_at >= idle:
@@ -50,6 +51,14 @@ def lease_end() -> float:
     return float("inf")
 
 
+def ending(left_s: float, warning_s: float) -> str:
+    """Return why the machine is about to end; "" if it is not."""
+    if left_s <= warning_s:
+        return "the lease ends soon and the machine with it"
+    notice = read_notice()
+    return f"AWS takes this spot machine back at {notice}" if notice else ""
+
+
 def power_off(reason: str) -> None:
     """End the machine."""
     with contextlib.suppress(OSError):
@@ -61,11 +70,11 @@ def running_jobs() -> list[int]:
     return [number for number in numbers() if is_supervised(JOBS / str(number))]
 
 
-def warn(jobs: set[int]) -> set[int]:
+def warn(jobs: set[int], reason: str) -> set[int]:
     """Tell every process of these jobs to finish (SIGTERM), and their logs why; return the jobs that were told."""
     for number in jobs:
         with contextlib.suppress(OSError), (folder_of(number) / "log").open("ab") as log:
-            log.write(b"\ngpujob: the lease ends soon and the machine with it; the job is told to finish (SIGTERM)\n")
+            log.write(f"\ngpujob: {reason}; the job is told to finish (SIGTERM)\n".encode())
         for pid in processes_of(number):
             tell(pid, signal.SIGTERM)
     return jobs
