@@ -59,6 +59,10 @@ class Plan:
         steps = self.steps * self.recipe.most_epochs
         return self.place.agree(progress(self.recipe, run.step, steps, run.clock.read()))
 
+    def is_over(self, run: Run) -> bool:
+        """Return whether a run has done all its steps, has used up its time or has stopped to gain."""
+        return self.progress(run) >= 1 or too_long_without_gain(run.history, self.recipe.early_stop)
+
 
 def fit(
     model: Classifier,
@@ -85,6 +89,8 @@ def fit(
     # The incomplete batch at the end of an epoch is left out.
     plan = Plan(recipe, place, batch, len(train) // batch, len(data.classes), store, stop or Stop())
     run = prepare(model, train, plan, layers or [[model]], peaks or [recipe.lr], resume)
+    if run.ended and not plan.is_over(run):  # more is wished for now
+        run.ended, run.step = False, len(run.history) * plan.steps
     asked = parallel(run, plan)
     for entry in run.history:
         whole = run.ended and entry is run.history[-1]
@@ -98,7 +104,7 @@ def fit(
         speed = (run.step - before) * batch / max(seconds, 1e-9)
         metrics = Metrics(len(run.history) + 1, loss, accuracy, speed, run.epoch_s + seconds)
         run.history.append(asdict(metrics))
-        run.ended = plan.progress(run) >= 1 or too_long_without_gain(run.history, recipe.early_stop)
+        run.ended = plan.is_over(run)
         run.losses.zero_()
         run.epoch_s = 0.0
         if run.ended and store and place.first:
@@ -128,7 +134,7 @@ def prepare(
         share_norms(model)
     run = begin(model, plan.recipe, execution, plan.steps, layers, peaks)
     if found:
-        run.restore(*found)
+        run.restore(*found, plan.recipe)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Look inside a model: `python -m jobs.interpret outputs --data fashion-mnist` draws pictures and one report.html."""
+"""Look inside a model: `python -m jobs.interpret outputs` draws pictures and one report.html."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .program import Parser, keep_memory, run_program, say
 from .recipe import add_options, pick
-from .wishes import Wishes
+from .wishes import Wishes, recall
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +46,12 @@ def run(checkpoint: Path, wishes: Wishes, out: Path | None) -> Path:
     model, facts = load_model(checkpoint)
     path = find_model(checkpoint)
     out = out or path.parent / "report"
+    wishes = recall(wishes, path.parent / "args.json")
     data = load(replace(wishes, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
     if data.classes != facts.classes:
-        raise DataError(f"{data.name} has other classes than the model was trained on ({facts.data})")
+        raise DataError(
+            f"{data.name} has other classes than the model was trained on ({facts.data}): name those by --data"
+        )
     if data.test.shape[0] != facts.shape[0]:
         raise DataError(f"the model wants {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
     out.mkdir(parents=True, exist_ok=True)

@@ -196,7 +196,7 @@ def write_arguments(settings: Settings, data: Dataset, accuracy: float, place: P
         "device": str(place.device),
         "torch": torch.__version__,
         "data_set": data.name,
-        "images": len(data.train),
+        "train_images": len(data.train),
         "epochs": settings.recipe.most_epochs,
         "test_accuracy": accuracy,
     }

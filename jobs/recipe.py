@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser, value: T) -> None:
 
 def add_option(parser: argparse.ArgumentParser, each: "Field[Any]", default: Any) -> None:
     """Add the option of one knob."""
-    name = f"--{each.name.removesuffix('_s').replace('_', '-')}"
+    name = option(each.name)
     text, kind = each.metadata["help"], each.metadata["kind"]
     if isinstance(default, bool):
         parser.add_argument(name, dest=each.name, action=argparse.BooleanOptionalAction, default=default, help=text)
@@ -87,6 +87,11 @@ def add_option(parser: argparse.ArgumentParser, each: "Field[Any]", default: Any
         more["metavar"] = METAVARS.get(kind) or ("N" if isinstance(default, int) else "X")
         more["type"] = kind
     parser.add_argument(name, dest=each.name, default=default, help=shown.replace("%", "%%"), **more)
+
+
+def option(name: str) -> str:
+    """Return the option of the knob of this name."""
+    return f"--{name.removesuffix('_s').replace('_', '-')}"
 
 
 def pick(cls: type[T], values: dict[str, Any]) -> T:

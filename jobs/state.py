@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,11 @@ from .errors import CheckpointError
 from .models import Classifier
 from .optim import Average, make_optimizer
 from .precision import Execution
-from .recipe import Recipe
+from .recipe import Recipe, option
 from .schedule import Clock
+
+FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "compile"}
+"""Knobs that may be others when a run goes on; another seed, say, would mix images to learn from with those to judge by."""
 
 
 @dataclass
@@ -56,21 +60,25 @@ class Run:
         }
         store.save(self.step, self.model.state_dict(), state)
 
-    def restore(self, weights: dict[str, Tensor], state: dict[str, object]) -> None:
+    def restore(self, weights: dict[str, Tensor], state: dict[str, Any], recipe: Recipe) -> None:
         """Go on from a checkpoint; raises CheckpointError if it is one of another network or recipe."""
         try:
             self.model.load_state_dict(weights)
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.scaler.load_state_dict(state["scaler"])  # type: ignore[arg-type]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
             if self.average:
-                self.average.model.load_state_dict(state["average"])  # type: ignore[arg-type]
-            self.losses.copy_(state["losses"])  # type: ignore[arg-type]
+                self.average.model.load_state_dict(state["average"])
+            self.losses.copy_(state["losses"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoint is of another network or recipe: {str(error).splitlines()[0]}"
             ) from error
-        self.step, self.history, self.ended = state["step"], state["history"], state["ended"]  # type: ignore[assignment]
-        self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]  # type: ignore[arg-type, assignment]
+        for name, wished in asdict(recipe).items():
+            made = state["recipe"].get(name, wished)
+            if name not in FREE and made != wished:
+                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, and this is {wished}")
+        self.step, self.history, self.ended = state["step"], state["history"], state["ended"]
+        self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
 
 
 def begin(

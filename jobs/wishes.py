@@ -1,6 +1,8 @@
 """Which data a person asked for: one frozen value, with the options of the command line. Nothing here imports torch."""
 
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .program import number
@@ -25,3 +27,15 @@ class Wishes:
     strict: bool = knob(False, "stop at a broken image instead of skipping it")
     stream: bool = knob(False, "decode while training, as is done with what has no room in memory")
     seed: int = 0
+
+
+def recall(wishes: Wishes, record: Path) -> Wishes:
+    """Return what to load: where no data was named, what a run was trained on, by its record `args.json`, if that is there."""
+    if wishes.data != "auto":
+        return wishes
+    with suppress(OSError, ValueError, TypeError):
+        kept = json.loads(record.read_text())
+        found = {each.name: kept[each.name] for each in fields(Wishes) if each.name in kept}
+        images = Path(found["images"]) if found.get("images") else None
+        return replace(wishes, **{**found, "images": images})
+    return wishes

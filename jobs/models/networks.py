@@ -87,7 +87,8 @@ def published(name: str, classes: int, weights: Path | None, fetch: bool = True)
 
     if name not in (known := models.list_models(module=models)):
         near = difflib.get_close_matches(name, [*CLOSED, *SMALL, *known], 3)
-        raise TrainingError(f"there is no model '{name}'" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        hint = f"did you mean {' or '.join(near)}?" if near else "see --help; those of torchvision go by their names"
+        raise TrainingError(f"there is no model '{name}'; {hint}")
     try:
         net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch and not weights else None)
     except (OSError, RuntimeError) as error:

@@ -249,6 +249,21 @@ def test_a_broken_or_foreign_checkpoint_is_refused_and_nothing_in_it_runs(tmp_pa
         run(other)
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         run(replace(other, resume=str(tmp_path / "nowhere")))
+    again = replace(settings(tmp_path / "out", "lenet", seed=1), resume="auto")
+    with pytest.raises(CheckpointError, match="made with --seed 0, and this is 1"):
+        run(again)
+
+
+def test_a_run_that_is_over_goes_on_where_more_epochs_are_wished_for(tmp_path, capfd):
+    run(settings(tmp_path, epochs=1))
+    run(replace(settings(tmp_path, epochs=1), resume="auto"))
+    assert capfd.readouterr().out.count("epoch 1/1") == 2  # told again, not trained
+    run(replace(settings(tmp_path, epochs=3), resume="auto"))
+    said = capfd.readouterr().out
+    assert [f"epoch {n}/3" in said for n in (1, 2, 3)] == [True] * 3
+    step = Checkpoints(tmp_path / "checkpoints").latest()
+    assert step is not None
+    assert load_checkpoint(step)[1]["step"] == 3 * (1437 // 64), step
 
 
 def test_two_processes_reach_what_one_does(tmp_path):

@@ -35,7 +35,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_path):
     (trained.parent / "receipt.json").write_text(json.dumps({"command": ["python", "<train>"], "exit_code": 0}))
-    report = interpret.main([str(trained), "--data", "digits", "--out", str(tmp_path)])
+    report = interpret.main([str(trained), "--out", str(tmp_path)])  # on the data that it was trained on
     text = report.read_text()
     drawn = {path.stem for path in tmp_path.glob("*.png")}
     assert drawn == {"curves", "confusion", "worst", "calibration", "attention", "filters", "maps"}
