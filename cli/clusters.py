@@ -9,15 +9,15 @@ from cli import show
 from cli.options import (
     cluster_argument,
     confirm,
-    here,
     hidden_dry_run_option,
     json_option,
     option,
+    own_name,
     region_option,
     runs_here,
     yes_option,
 )
-from infra.errors import UsageError
+from infra.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from infra.model import Cluster
@@ -68,35 +68,31 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
 @yes_option
 @click.pass_context
 def down(context: click.Context, /, name: str | None, everything: bool, region: str | None, **options: bool) -> None:
-    """Fetch what is left, end the machine, and see that nothing billable remains."""
-    from infra import clusters
+    """Fetch what is left, end the machine, and see that nothing billable remains.
+
+    NAME is by default the folder's.
+    """
+    from infra import clusters, names
 
     typed = context.get_parameter_source("name") == click.core.ParameterSource.COMMANDLINE
     if typed and everything:
         raise UsageError("a name and --all do not go together", f"gpujob down {name}, or: gpujob down --all")
-    found = clusters.list_own(options["dry_run"], region) if everything else [choose(name)]
-    for each in found:
-        bring_down(each, region, **options)
-    if not found:
-        show.say("nothing to do: you have no clusters")
-        note_unasked(options["dry_run"], region)
+    found = clusters.list_own(options["dry_run"], region) if everything else [own_name(name)]
+    ended = [bring_down(each, region, **options) for each in found]
+    if any(ended):
+        return
+    note_unasked(options["dry_run"], region)
+    nothing = "you have no clusters" if everything else f"there is no cluster '{found[0]}'"
+    others = [] if name or everything else names.list_known()
+    if others:
+        raise NotFoundError(
+            f"{nothing}; there are: {', '.join(others)}", ", or: ".join(f"gpujob down {other}" for other in others)
+        )
+    show.say(f"nothing to do: {nothing}")
 
 
-def choose(name: str | None) -> str:
-    """Return the name given, else that of the folder's cluster or the only one there is."""
-    from infra import names
-    from infra.errors import NotFoundError
-    from infra.project import find_root
-
-    root = find_root(here())
-    try:
-        return names.find(name, root).name
-    except NotFoundError:
-        return names.name_for(root) if name is None else name
-
-
-def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:
-    """Bring home what one cluster still holds, then remove it."""
+def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> bool:
+    """Bring home what one cluster still holds, then remove it; return whether there was anything of it."""
     from infra import clusters
     from infra.rescue import rescue
 
@@ -113,9 +109,7 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
         found = clusters.remove(name, accounts, report)
     if found:
         show.say(f"'{name}' is gone; nothing billable remains")
-    else:
-        show.say(f"nothing to do: there is no cluster '{name}'")
-        note_unasked(dry_run, region)
+    return found
 
 
 def note_unasked(dry_run: bool, region: str | None) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from cli import show
-from cli.clusters import choose
-from cli.options import cluster_option, find_cluster, json_option, runs_here
+from cli.options import choose_name, cluster_option, find_cluster, json_option, runs_here
 from infra.errors import GpujobError
 
 SHOWN_OUTPUTS = 20
@@ -26,7 +25,7 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     """
     from infra.receipts import find_receipt
 
-    found = find_receipt(runs_here(), choose(cluster), job)
+    found = find_receipt(runs_here(), choose_name(cluster), job)
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)

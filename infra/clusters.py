@@ -96,7 +96,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
 
     Raises UsageError if a rehearsal meets a cluster on AWS.
     """
-    known = state.recall(check_name(name))
+    known = state.recall(check_name(name, "gpujob ls"))
     if known is None:
         begun = read_attempt(name)
         accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region)
