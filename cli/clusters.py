@@ -1,6 +1,7 @@
 """Machines that are rented: ls, down."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,8 @@ from cli.options import (
 from infra.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from infra.ec2.account import Account
+    from infra.homecoming import Homecoming
     from infra.model import Cluster
 
 
@@ -94,7 +97,6 @@ def down(context: click.Context, /, name: str | None, everything: bool, region: 
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> bool:
     """Bring home what one cluster still holds, then remove it; return whether there was anything of it."""
     from infra import clusters
-    from infra.rescue import rescue
 
     with show.progress() as report:
         report(f"looking for '{name}'")
@@ -102,14 +104,26 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", rented by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
+    if not force:
+        rescue_outputs(name, accounts, f"gpujob down {name} --force ends it all the same")
     with show.progress() as report:
-        if not force:
-            for home in rescue(name, accounts, runs_here(), report):
-                show.homecoming(home)
         found = clusters.remove(name, accounts, report)
     if found:
         show.say(f"'{name}' is gone; nothing billable remains")
     return found
+
+
+def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") -> None:
+    """Bring home what one cluster still holds; then say what came, also if not all did: lines would break into the spinner."""
+    from infra.rescue import rescue
+
+    homes: list[Homecoming] = []
+    try:
+        with show.progress() as report:
+            homes.extend(rescue(name, accounts, runs_here(), report, force))
+    finally:
+        for home in homes:
+            show.homecoming(home)
 
 
 def note_unasked(dry_run: bool, region: str | None) -> None:

@@ -229,6 +229,24 @@ def test_a_cluster_is_found_by_its_tags_when_all_local_files_are_lost(laptop):
     assert remains(laptop) == []
 
 
+def test_a_record_that_cannot_be_read_costs_neither_what_a_job_wrote_nor_the_key(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "--detach", "--", "sh", "-c", "echo out > out").code == 0
+    assert laptop.type("wait").code == 0
+    records = laptop.home / ".local/state/gpujob/clusters"
+    shutil.copytree(records / "project", records / "elsewhere")
+    for name in ("project", "elsewhere"):
+        (records / name / "cluster.json").write_text("{")
+    down = laptop.type("down")
+    assert down.code == 0, down.said
+    assert (laptop.project / "runs/project-1/out").read_text() == "out\n"
+    for words in ([], ["--dry-run"], ["--force"]):
+        unsure = laptop.type("down", "elsewhere", *words)
+        assert unsure.code == 1, unsure.said
+        assert "nobody knows whether 'elsewhere' lives" in unsure.err
+        assert (records / "elsewhere/id_ed25519").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "/", "/tmp", "*", "p*", "proj?ct", "../project", "project/", "Project"]
 )
