@@ -194,6 +194,11 @@ def own_name(name: str | None) -> str:
     return names.name_for(find_root(here())) if name is None else name
 
 
+def naming(name: str) -> str:
+    """Return what lets a next step mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
+    return "" if name == own_name(None) else f" --cluster {name}"
+
+
 def runs_here() -> Path:
     """Return the folder that jobs' files come home to: `runs` of the project that the command was typed in."""
     from infra.project import find_root

@@ -5,7 +5,7 @@ import time
 import click
 
 from cli import show
-from cli.options import cluster_argument, confirm, find_cluster, option, own_name, parse_hours, yes_option
+from cli.options import cluster_argument, confirm, find_cluster, naming, option, own_name, parse_hours, yes_option
 from infra.errors import NodeError
 
 
@@ -89,4 +89,4 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
     with show.progress() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is up again; next: gpujob run train.py")
+    show.say(f"'{found.name}' is up again; next: gpujob run{naming(found.name)} train.py")

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from fabric import Connection
 
 from infra import state
-from infra.errors import GoneError, LossError, NodeError, UsageError
+from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
@@ -50,6 +50,9 @@ def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Co
             connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
         try:
             yield connection
+        except NotFoundError as error:  # no such job: here are those that this cluster has
+            error.hint = f"gpujob jobs --cluster {cluster.name}"
+            raise
         except DroppedError as error:
             from infra.clusters import explain_silence
 

@@ -19,12 +19,14 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
         assert "there is no cluster 'other'; there are: project" in refused.err
     assert "next: gpujob down project\n" in refused.err
     assert other.type("run", "--", "true").code == 0
+    assert "there is no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
     wrong = other.type("ssh", "nowhere")
     assert (wrong.code, "gpujob up" in wrong.err) == (1, False)
     assert "there are: project\n  next: gpujob ls" in wrong.err
     assert other.type("down", "nowhere").code == 0
 
     assert "gpujob start project, or: gpujob down project" in other.type("stop", "project").err
+    assert "next: gpujob run --cluster project train.py" in other.type("start").err
 
 
 def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):

@@ -58,6 +58,10 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     assert down.code == 0, down.said
     assert "nothing billable remains" in down.err
     assert json.loads(laptop.type("ls", "--json").out) == []
+    for words in (["logs", "1"], ["fetch"]):
+        late = laptop.type(*words)
+        assert late.code == 1
+        assert f"what came home of job 1 is in {home}; its log is job.log there\n  next: gpujob receipt 1\n" in late.err
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
