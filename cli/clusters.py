@@ -1,6 +1,7 @@
 """Machines that are rented: ls, down."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,17 +10,19 @@ from cli import show
 from cli.options import (
     cluster_argument,
     confirm,
-    here,
     hidden_dry_run_option,
     json_option,
     option,
+    own_name,
     region_option,
     runs_here,
     yes_option,
 )
-from infra.errors import UsageError
+from infra.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from infra.ec2.account import Account
+    from infra.homecoming import Homecoming
     from infra.model import Cluster
 
 
@@ -68,37 +71,32 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
 @yes_option
 @click.pass_context
 def down(context: click.Context, /, name: str | None, everything: bool, region: str | None, **options: bool) -> None:
-    """Fetch what is left, end the machine, and see that nothing billable remains."""
-    from infra import clusters
+    """Fetch what is left, end the machine, and see that nothing billable remains.
+
+    NAME is by default the folder's.
+    """
+    from infra import clusters, names
 
     typed = context.get_parameter_source("name") == click.core.ParameterSource.COMMANDLINE
     if typed and everything:
         raise UsageError("a name and --all do not go together", f"gpujob down {name}, or: gpujob down --all")
-    found = clusters.list_own(options["dry_run"], region) if everything else [choose(name)]
-    for each in found:
-        bring_down(each, region, **options)
-    if not found:
-        show.say("nothing to do: you have no clusters")
-        note_unasked(options["dry_run"], region)
+    found = clusters.list_own(options["dry_run"], region) if everything else [own_name(name)]
+    ended = [bring_down(each, region, **options) for each in found]
+    if any(ended):
+        return
+    note_unasked(options["dry_run"], region)
+    nothing = "you have no clusters" if everything else f"there is no cluster '{found[0]}'"
+    others = [] if name or everything else names.list_known()
+    if others:
+        raise NotFoundError(
+            f"{nothing}; there are: {', '.join(others)}", ", or: ".join(f"gpujob down {other}" for other in others)
+        )
+    show.say(f"nothing to do: {nothing}")
 
 
-def choose(name: str | None) -> str:
-    """Return the name given, else that of the folder's cluster or the only one there is."""
-    from infra import names
-    from infra.errors import NotFoundError
-    from infra.project import find_root
-
-    root = find_root(here())
-    try:
-        return names.find(name, root).name
-    except NotFoundError:
-        return names.name_for(root) if name is None else name
-
-
-def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> None:
-    """Bring home what one cluster still holds, then remove it."""
+def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> bool:
+    """Bring home what one cluster still holds, then remove it; return whether there was anything of it."""
     from infra import clusters
-    from infra.rescue import rescue
 
     with show.progress() as report:
         report(f"looking for '{name}'")
@@ -106,16 +104,26 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", rented by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
+    if not force:
+        rescue_outputs(name, accounts, f"gpujob down {name} --force ends it all the same")
     with show.progress() as report:
-        if not force:
-            for home in rescue(name, accounts, runs_here(), report):
-                show.homecoming(home)
         found = clusters.remove(name, accounts, report)
     if found:
         show.say(f"'{name}' is gone; nothing billable remains")
-    else:
-        show.say(f"nothing to do: there is no cluster '{name}'")
-        note_unasked(dry_run, region)
+    return found
+
+
+def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") -> None:
+    """Bring home what one cluster still holds; then say what came, also if not all did: lines would break into the spinner."""
+    from infra.rescue import rescue
+
+    homes: list[Homecoming] = []
+    try:
+        with show.progress() as report:
+            homes.extend(rescue(name, accounts, runs_here(), report, force))
+    finally:
+        for home in homes:
+            show.homecoming(home)
 
 
 def note_unasked(dry_run: bool, region: str | None) -> None:

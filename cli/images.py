@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
+from cli.clusters import rescue_outputs
 from cli.options import (
     cluster_argument,
     confirm,
@@ -14,7 +15,6 @@ from cli.options import (
     json_option,
     option,
     region_option,
-    runs_here,
     yes_option,
 )
 from infra.errors import NodeError
@@ -34,7 +34,6 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     What jobs wrote is fetched first. The machine reboots, keeps its lease, and no longer knows the jobs that it ran.
     """
     from infra import baking, names, power
-    from infra.rescue import rescue
 
     names.check_image_name(image)
     account, cluster = power.find(find_cluster(name))
@@ -44,10 +43,8 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     if begun is None:
         confirm(f"Remove jobs, keys and histories from '{cluster.name}', reboot it, and make '{image}' of it?",
                 yes or cluster.cloud == "local")  # fmt: skip
+        rescue_outputs(cluster.name, [account])
     with show.progress() as report:
-        if begun is None:
-            for home in rescue(cluster.name, [account], runs_here(), report):
-                show.homecoming(home)
         made = baking.bake(account, cluster, image, report)
     show.say(f"'{image}' is made: at most {made.size_gb:.0f} GB, {show.usd(made.month_usd)} a month. '{cluster.name}' is up"
              f" again, with new host keys. Next: gpujob up --image {image}")  # fmt: skip

@@ -1,7 +1,8 @@
 """Jobs that were submitted: jobs, logs, wait, cancel, fetch; and following one to its end."""
 
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -10,16 +11,18 @@ import click
 from cli import show
 from cli.options import (
     Since,
+    choose_name,
     cluster_option,
     find_cluster,
     json_option,
+    naming,
     option,
     parse_since,
     raw_option,
     runs_here,
 )
 from cli.output import Output
-from infra.errors import NodeError, UsageError
+from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -66,10 +69,11 @@ def next_commands(cluster: "Cluster", number: int) -> str:
     return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
 
 
-def exit_code(job: "Job") -> int:
+def exit_code(cluster: "Cluster", job: "Job") -> int:
     """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
     if job.exit_code is None:
-        raise NodeError(f"nobody saw job {job.number} end: it was interrupted", f"gpujob logs {job.number}")
+        what = f"nobody saw job {job.number} end: it was interrupted"
+        raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
     return job.exit_code
 
 
@@ -90,6 +94,39 @@ def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection
     return cluster, runs.reach(cluster)
 
 
+@contextmanager
+def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, Connection, Job]]":
+    """Yield a cluster, a connection to its node, and a job of it, by default the latest.
+
+    Where one of them is no more, the error tells where at home lies what came of the job.
+    """
+    from infra import runs
+    from infra.node import client
+
+    try:
+        cluster = find_cluster(name)
+        with runs.reach(cluster) as connection:
+            yield cluster, connection, client.find_job(connection, number)
+    except (NotFoundError, GoneError) as error:
+        point_home(error, choose_name(name), number)
+        raise
+
+
+def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
+    """Let an error tell where what came home of a job lies, if anything did."""
+    from infra.homecoming import LOG
+    from infra.receipts import find_home, read_receipt
+
+    home = find_home(runs_here(), cluster, number)
+    receipt = read_receipt(home)
+    if receipt is None:
+        return
+    log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
+    error.add_note(f"what came home of job {receipt['job']['number']} is in {home}{log}")
+    if isinstance(error, NotFoundError):
+        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job']['number']}"
+
+
 @click.command()
 @cluster_option
 @json_option
@@ -101,7 +138,8 @@ def jobs(cluster: str | None, as_json: bool) -> None:
     with connecting as connection:
         found = client.list_jobs(connection)
     data = [tell_all(reached, job) for job in found] if as_json else None
-    show.listing([show.job_row(job) for job in found], as_json, data, "no jobs yet; gpujob run train.py")
+    empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
+    show.listing([show.job_row(job) for job in found], as_json, data, empty)
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
@@ -126,17 +164,14 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
     if tail is not None and since:
         raise UsageError("--tail and --since do not go together", "gpujob logs --help")
     from infra import runs
-    from infra.node import client
 
-    found, connecting = reach(cluster)
     output = Output(raw)
-    with connecting as connection:
-        number = client.find_job(connection, job).number
-        offset = find_offset(connection, number, tail, since)
+    with reach_job(cluster, job) as (found, connection, asked):
+        offset = find_offset(connection, asked.number, tail, since)
         if follow:
-            follow_job(found, connection, number, output, offset)
+            follow_job(found, connection, asked.number, output, offset)
         else:
-            runs.print_log(connection, number, output.write, offset)
+            runs.print_log(connection, asked.number, output.write, offset)
             output.flush()
 
 
@@ -157,14 +192,11 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 def wait(job: int | None, cluster: str | None) -> None:
     """Wait until JOB, by default the latest, is over; exit with its exit code."""
     from infra import runs
-    from infra.node import client
 
-    found, connecting = reach(cluster)
-    with connecting as connection:
-        asked = client.find_job(connection, job)
+    with reach_job(cluster, job) as (found, connection, asked):
         ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
     show.say(f"job {ended.number} {show.ending(ended)}")
-    sys.exit(exit_code(ended))
+    sys.exit(exit_code(found, ended))
 
 
 @click.command()
@@ -174,9 +206,7 @@ def cancel(job: int, cluster: str | None) -> None:
     """End JOB and every process it started."""
     from infra.node import client
 
-    _, connecting = reach(cluster)
-    with connecting as connection:
-        before = client.find_job(connection, job)
+    with reach_job(cluster, job) as (_, connection, before):
         after = before if before.over else client.cancel(connection, job)
     show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
 
@@ -188,9 +218,5 @@ def cancel(job: int, cluster: str | None) -> None:
 @cluster_option
 def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
     """Bring home what JOB wrote, by default the latest, each file verified."""
-    from infra.node import client
-
-    found, connecting = reach(cluster)
-    with connecting as connection:
-        number = client.find_job(connection, job).number
-        bring_home(found, connection, number, to or runs_here(), pattern)
+    with reach_job(cluster, job) as (found, connection, asked):
+        bring_home(found, connection, asked.number, to or runs_here(), pattern)

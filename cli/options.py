@@ -174,6 +174,31 @@ def find_cluster(name: str | None) -> "Cluster":
     return cluster
 
 
+def choose_name(name: str | None) -> str:
+    """Return the name given, else that of the folder's cluster or the only one there is; whether or not there is one."""
+    from infra import names
+    from infra.errors import NotFoundError
+    from infra.project import find_root
+
+    try:
+        return names.find(name, find_root(here())).name
+    except NotFoundError:
+        return own_name(name)
+
+
+def own_name(name: str | None) -> str:
+    """Return the name given, else that of the folder's own cluster: what ends one must not hit another for want of a name."""
+    from infra import names
+    from infra.project import find_root
+
+    return names.name_for(find_root(here())) if name is None else name
+
+
+def naming(name: str) -> str:
+    """Return what lets a next step mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
+    return "" if name == own_name(None) else f" --cluster {name}"
+
+
 def runs_here() -> Path:
     """Return the folder that jobs' files come home to: `runs` of the project that the command was typed in."""
     from infra.project import find_root

@@ -5,7 +5,7 @@ import time
 import click
 
 from cli import show
-from cli.options import cluster_argument, confirm, find_cluster, option, parse_hours, yes_option
+from cli.options import cluster_argument, confirm, find_cluster, naming, option, own_name, parse_hours, yes_option
 from infra.errors import NodeError
 
 
@@ -43,11 +43,14 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
 @option("--force", is_flag=True, help="Even if a job runs.")
 @yes_option
 def stop(name: str | None, force: bool, yes: bool) -> None:
-    """Switch a cluster's machines off and keep their disks, which go on costing a little."""
+    """Switch a cluster's machines off and keep their disks, which go on costing a little.
+
+    NAME is by default the folder's.
+    """
     from infra import power
     from infra.ec2.lease import HOURS_A_MONTH
 
-    account, cluster = power.find(find_cluster(name))
+    account, cluster = power.find(find_cluster(own_name(name)))
     if cluster.node.state == "stopped":
         show.say(f"nothing to do: '{cluster.name}' is stopped")
         return
@@ -58,7 +61,8 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
         power.check_quiet(cluster)
     with show.progress() as report:
         power.stop(account, cluster, report)
-    show.say(f"'{cluster.name}' is stopped; its disk costs {disk} a month. Next: gpujob start, or: gpujob down")
+    show.say(f"'{cluster.name}' is stopped; its disk costs {disk} a month."
+             f" Next: gpujob start {cluster.name}, or: gpujob down {cluster.name}")  # fmt: skip
 
 
 @click.command()
@@ -85,4 +89,4 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
     with show.progress() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is up again; next: gpujob run train.py")
+    show.say(f"'{found.name}' is up again; next: gpujob run{naming(found.name)} train.py")

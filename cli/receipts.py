@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from cli import show
-from cli.clusters import choose
-from cli.options import cluster_option, find_cluster, json_option, runs_here
+from cli.jobs import reach_job
+from cli.options import choose_name, cluster_option, json_option, runs_here
 from infra.errors import GpujobError
 
 SHOWN_OUTPUTS = 20
@@ -26,7 +26,7 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     """
     from infra.receipts import find_receipt
 
-    found = find_receipt(runs_here(), choose(cluster), job)
+    found = find_receipt(runs_here(), choose_name(cluster), job)
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)
@@ -43,13 +43,11 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
     """Return the receipt of a job as its machine tells it now."""
-    from infra import runs
     from infra.node import client
     from infra.receipts import make_receipt
 
-    cluster = find_cluster(name)
-    with runs.reach(cluster) as connection:
-        found, outputs, _ = client.list_outputs(connection, client.find_job(connection, number).number)
+    with reach_job(name, number) as (cluster, connection, job):
+        found, outputs, _ = client.list_outputs(connection, job.number)
     plain: dict[str, Any] = json.loads(json.dumps(make_receipt(cluster, found, outputs).to_dict()))
     return plain
 

@@ -20,6 +20,7 @@ from cli.options import (
     confirm,
     find_cluster,
     here,
+    naming,
     option,
     parse_duration,
     raw_option,
@@ -198,7 +199,7 @@ def run_job(
         keep_log(folder)
         raise
     bring_home(cluster, connection, number, project.runs)
-    return exit_code(job)
+    return exit_code(cluster, job)
 
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
@@ -208,7 +209,7 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
     if project.left_out:
         names = ", ".join(map(repr, project.left_out[:5])) + (", ..." if len(project.left_out) > 5 else "")
         show.say(f"not sent (secrets, and links that lead outside): {names}")
-    with show.transfer("sending") as sent, unsure_whether_started():
+    with show.transfer("sending") as sent, unsure_whether_started(cluster):
         number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
     show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
@@ -218,12 +219,12 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
 
 
 @contextmanager
-def unsure_whether_started() -> Iterator[None]:
+def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
     """Say, when the sending is interrupted, that the job may have been taken in all the same."""
     try:
         yield
     except KeyboardInterrupt:
-        show.say("\ninterrupted while sending; gpujob jobs tells whether the job was taken in")
+        show.say(f"\ninterrupted while sending; gpujob jobs{naming(cluster.name)} tells whether the job was taken in")
         sys.exit(130)
 
 

@@ -14,6 +14,7 @@ from cli.options import (
     dry_run_option,
     here,
     json_option,
+    naming,
     option,
     parse_any_gpu,
     parse_duration,
@@ -115,7 +116,8 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
     started = time.monotonic()
     with show.progress() as report:
         cluster = rental.create(plan, report)
-    show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: gpujob run train.py")
+    run = f"gpujob run{naming(cluster.name)} train.py"
+    show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: {run}")
 
 
 def make_wishes(

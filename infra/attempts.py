@@ -87,5 +87,5 @@ def taken(name: str, region: str) -> UsageError:
     """Return the error for a name that a cluster has."""
     return UsageError(
         f"there is a cluster '{name}' already, in {region}",
-        f"gpujob run train.py, or: gpujob down {name}, or another name",
+        f"gpujob run --cluster {name} train.py, or: gpujob down {name}, or another name",
     )

@@ -73,7 +73,9 @@ def clean(connection: Connection, cluster: Cluster) -> None:
     cleaned = execute(connection, ["sh", "-c", HOME])
     if cleaned.exit_code == NOT_HOME:
         number = read(cleaned)
-        raise LossError(f"job {number} of '{cluster.name}' is not home", f"gpujob fetch {number}")
+        raise LossError(
+            f"job {number} of '{cluster.name}' is not home", f"gpujob fetch --cluster {cluster.name} {number}"
+        )
     if cleaned.exit_code == 0:
         cleaned = execute(connection, ["sudo", "sh", "-c", SYSTEM if cluster.cloud == "aws" else REHEARSAL])
     if cleaned.exit_code == NO_CLOUD_INIT:

@@ -9,7 +9,7 @@ from infra.clouds import find_local, open_all, open_cloud
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
 from infra.ec2.removal import find_remains, remove_cluster
-from infra.errors import CloudError, CredentialsError, GoneError, GpujobError, NodeError, UsageError
+from infra.errors import CloudError, CredentialsError, GoneError, GpujobError, NodeError, StoppedError, UsageError
 from infra.model import Cluster
 from infra.names import check_name
 from infra.parallel import map_parallel
@@ -87,19 +87,19 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     if not found or found[0].node.state == "shutting-down":
         return GoneError(f"the cluster '{cluster.name}' is gone: its machine was terminated", down)
     if found[0].node.state in ("stopping", "stopped"):
-        return NodeError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
+        return StoppedError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
     return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
     """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked.
 
-    Raises UsageError if a rehearsal meets a cluster on AWS.
+    Raises UsageError if a rehearsal meets a cluster on AWS, and CredentialsError if nobody can tell where it was, or is.
     """
-    known = state.recall(check_name(name))
+    known, begun = state.recall(check_name(name, "gpujob ls")), read_attempt(name)
+    lost = known is None and begun is None and state.cluster_folder(name).exists()
     if known is None:
-        begun = read_attempt(name)
-        accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region)
+        accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region, everywhere=lost)
     elif known.cloud == "local" and find_local() is None:
         accounts = []  # the local cloud has ended, and its machines with it
     elif known.cloud == "aws" and dry_run:
@@ -108,7 +108,13 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
         )
     else:
         accounts = [open_known(known)]
-    return [account for account in accounts if find_remains(account, name)]
+    found = [account for account in accounts if find_remains(account, name)]
+    if lost and not found and all(account.cloud == "local" for account in accounts):
+        raise CredentialsError(
+            f"nobody knows whether '{name}' lives: what this laptop wrote down of it cannot be read, and AWS was not asked",
+            f"log in to AWS, then: gpujob down {name}; if it was a rehearsal: rm -r '{state.cluster_folder(name)}'",
+        )
+    return found
 
 
 def check_elsewhere(account: Account, name: str) -> None:

@@ -12,6 +12,7 @@ GpujobError               one line of what happened, one of what to type next; e
 │   └── SubscriptionError something must be accepted or switched on in the account first
 ├── NotFoundError         no cluster, job or file of this name
 ├── NodeError             the node could not be reached, or answered nonsense
+│   ├── StoppedError      the node is switched off
 │   └── HostKeyError      the node showed another host key than the one pinned
 ├── SetupError            the playbook did not get to its end on every node
 ├── ProjectError          the project folder cannot be carried
@@ -80,6 +81,10 @@ class NodeError(GpujobError):
 
 class GoneError(NodeError):
     """The node is no more."""
+
+
+class StoppedError(NodeError):
+    """The node is switched off, and can be switched on again."""
 
 
 class HostKeyError(NodeError):

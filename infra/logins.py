@@ -18,7 +18,9 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
     Where nobody answers, the cloud is asked whether an address changed, the machine's or this laptop's; raises NodeError if not.
     """
     if rank >= len(cluster.nodes):
-        raise UsageError(f"'{cluster.name}' has {len(cluster.nodes)} machines", f"--node {len(cluster.nodes) - 1}")
+        raise UsageError(
+            f"'{cluster.name}' has no machine {rank}: they are counted from 0", f"--node {len(cluster.nodes) - 1}"
+        )
     if not answers(cluster.nodes[rank]):
         # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
         from infra.clusters import find_again

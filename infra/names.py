@@ -15,12 +15,12 @@ def name_for(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40].strip("-") or "gpujob"
 
 
-def check_name(name: str) -> str:
-    """Return a cluster's name if it is one; raises UsageError."""
+def check_name(name: str, hint: str = "") -> str:
+    """Return a cluster's name if it is one; raises UsageError with this hint, else with a name to rent under."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
-            f"gpujob up {name_for(Path(name))}",
+            hint or f"gpujob up {name_for(Path(name))}",
         )
     return name
 
@@ -35,19 +35,28 @@ def check_image_name(name: str) -> str:
     return name
 
 
+def list_known() -> list[str]:
+    """Return the names of the clusters that this laptop knows, also of those whose `up` is not through."""
+    return sorted({*(cluster.name for cluster in state.recall_all()), *state.list_attempts()})
+
+
 def find(name: str | None, folder: Path) -> Cluster:
     """Return the cluster to work on, as remembered: the one named, else the folder's own, else the only one there is.
 
     Raises NotFoundError with what exists.
     """
-    known = {cluster.name: cluster for cluster in state.recall_all()}
-    if name is not None:
-        check_name(name)
-    else:
-        name = name_for(folder) if name_for(folder) in known or len(known) != 1 else next(iter(known))
-    if name in known:
-        return known[name]
-    others = f"; there are: {', '.join(sorted(known))}" if known else ""
-    raise NotFoundError(
-        f"there is no cluster '{name}'{others}", f"gpujob up {name} (rehearse it: gpujob up {name} --dry-run)"
-    )
+    known, own = list_known(), name_for(folder)
+    asked = known[0] if len(known) == 1 and own not in known else own
+    asked = asked if name is None else check_name(name, "gpujob ls")
+    if asked in state.list_attempts():
+        raise NotFoundError(
+            f"'{asked}' is not up: the gpujob up that began it is not through, or was broken off",
+            f"gpujob up {asked}, in the same words, goes on with it; or: gpujob down {asked}",
+        )
+    found = state.recall(asked)
+    if found is None:
+        others = f"; there are: {', '.join(known)}" if known else ""
+        rent = f"gpujob up {asked} (rehearse it: gpujob up {asked} --dry-run)"
+        choose = f"name one of them, or: {rent}" if known else rent
+        raise NotFoundError(f"there is no cluster '{asked}'{others}", choose if name is None else "gpujob ls")
+    return found

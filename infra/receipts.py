@@ -53,8 +53,13 @@ def read_receipt(folder: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("job"), dict) else None
 
 
-def find_receipt(runs: Path, cluster: str, number: int | None) -> Mapping[str, Any] | None:
-    """Return the receipt of a job, by default the latest of the cluster, that has come home to `runs`; None if it has not."""
+def find_home(runs: Path, cluster: str, number: int | None) -> Path:
+    """Return the folder in `runs` that a job, by default the latest of the cluster there, comes home to; it need not exist."""
     numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
     latest = max((int(text) for text in numbers if text.isdecimal()), default=0)
-    return read_receipt(runs / f"{cluster}-{number or latest}")
+    return runs / f"{cluster}-{number or latest}"
+
+
+def find_receipt(runs: Path, cluster: str, number: int | None) -> Mapping[str, Any] | None:
+    """Return the receipt of a job, by default the latest of the cluster, that has come home to `runs`; None if it has not."""
+    return read_receipt(find_home(runs, cluster, number))

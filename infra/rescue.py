@@ -6,33 +6,32 @@ from pathlib import Path
 from infra import state
 from infra.clusters import Report, find_living
 from infra.ec2.account import Account
-from infra.errors import GoneError, LossError, NodeError
+from infra.errors import GoneError, LossError, NodeError, StoppedError
 from infra.homecoming import Homecoming, fetch
 from infra.model import Cluster
 from infra.node import client
 from infra.runs import check_quiet, reach
 
 
-def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report) -> Iterator[Homecoming]:
+def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, force: str = "") -> Iterator[Homecoming]:
     """Fetch, one by one, what jobs of this cluster wrote and is not home; nothing if its machine is gone already.
 
-    Raises LossError while a job runs, and when the machine lives but cannot be asked.
+    Raises LossError, which says how to `force` it, while a job runs, and when the machine lives but cannot be asked.
     """
     cluster = state.recall(name)
+    if cluster is None and name not in state.list_attempts():  # an `up` that was broken off has run no job
+        cluster = next(iter(find_living(name, accounts)), None)
+        if cluster and not state.key_file(name).exists():
+            raise LossError(
+                f"'{name}' was not rented from this laptop, so what its jobs wrote cannot be fetched",
+                f"gpujob down there; {force}",
+            )
     if cluster is not None:
-        yield from fetch_all(cluster, runs, report)
-    elif (
-        find_living(name, accounts) and not state.key_file(name).exists()
-    ):  # with the key, it is an `up` of ours broken off
-        raise LossError(
-            f"'{name}' was not rented from this laptop, so what its jobs wrote cannot be fetched",
-            f"gpujob down there, or: gpujob down {name} --force",
-        )
+        yield from fetch_all(cluster, runs, report, force)
 
 
-def fetch_all(cluster: Cluster, runs: Path, report: Report) -> Iterator[Homecoming]:
+def fetch_all(cluster: Cluster, runs: Path, report: Report, force: str) -> Iterator[Homecoming]:
     """Fetch what jobs of a cluster that is known here wrote and is not home."""
-    force = f"gpujob down {cluster.name} --force ends it all the same"
     report(f"asking '{cluster.name}' what is not home yet")
     try:
         with reach(cluster) as connection:
@@ -44,8 +43,12 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report) -> Iterator[Homecomi
                     home = fetch(connection, cluster, job.number, runs, lambda _: None)
                     yield home
                     if not home.receipt.job.fetched:
-                        raise LossError(f"not all that job {job.number} wrote could be fetched", force)
+                        again = f"gpujob fetch --cluster {cluster.name} {job.number} tries again"
+                        raise LossError(f"not all that job {job.number} wrote could be fetched", force or again)
     except GoneError:
         return
     except NodeError as error:
-        raise LossError(f"what '{cluster.name}' holds could not be fetched: {error.what}", force) from error
+        hint = force or error.hint
+        if isinstance(error, StoppedError):
+            hint = f"{error.hint}, then gpujob down {cluster.name}; {force}"
+        raise LossError(f"what '{cluster.name}' holds could not be fetched: {error.what}", hint) from error

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from fabric import Connection
 
 from infra import state
-from infra.errors import GoneError, LossError, NodeError, UsageError
+from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
@@ -50,6 +50,9 @@ def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Co
             connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
         try:
             yield connection
+        except NotFoundError as error:  # no such job: here are those that this cluster has
+            error.hint = f"gpujob jobs --cluster {cluster.name}"
+            raise
         except DroppedError as error:
             from infra.clusters import explain_silence
 
@@ -212,14 +215,16 @@ def reconnect(cluster: Cluster) -> Iterator[Connection]:
 
 
 def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
-    """Raise LossError, which says how to `force` it, if one of these jobs is not over."""
+    """Raise LossError, which says how to `force` it, else how to end the job, if one of these jobs is not over."""
     running = next((job for job in jobs if not job.over), None)
     if running is None:
         return
-    who, wait = f"job {running.number}", f"gpujob logs -f {running.number} waits for it"
+    where = f"--cluster {cluster.name}"
+    who, wait = f"job {running.number}", f"gpujob logs {where} -f {running.number} waits for it"
     if running.command == client.NOTEBOOK:
         who, wait = f"the notebook, {who},", f"gpujob notebook {cluster.name} --stop ends it and fetches what it saved"
-    raise LossError(f"{who} of '{cluster.name}' still runs", f"{wait}; {force}")
+    end = force or f"gpujob cancel {where} {running.number} ends it"
+    raise LossError(f"{who} of '{cluster.name}' still runs", f"{wait}; {end}")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:

@@ -46,6 +46,11 @@ def attempt_file(name: str) -> Path:
     return state_folder() / "attempts" / f"{cluster_folder(name).name}.json"
 
 
+def list_attempts() -> list[str]:
+    """Return the names of the clusters whose `up` is not through."""
+    return [path.stem for path in (state_folder() / "attempts").glob("*.json")]
+
+
 def key_file(name: str) -> Path:
     """Return where the cluster's private key is kept."""
     return cluster_folder(name) / "id_ed25519"

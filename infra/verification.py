@@ -19,7 +19,7 @@ Verdict = Literal["ok", "failed", "not measured"]
 SKEW_S = 60.0  # tokens and certificates begin to fail at some minutes
 LEASE_S = 120.0
 FREE_BYTES = 2_000_000_000
-MISMATCH = "the driver was changed under the running system: gpujob stop, then gpujob start"
+MISMATCH = "the driver was changed under the running system: gpujob stop {0}, then gpujob start {0}"
 Judged = tuple[str, Verdict, str]
 _link_in_use = threading.Lock()
 
@@ -71,7 +71,7 @@ def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
 def judge_smi(measures: Measures, cluster: Cluster) -> Judged:
     """Return whether nvidia-smi lists the GPUs that were rented."""
     if "version mismatch" in measures.smi:
-        return "nvidia-smi", "failed", f"{measures.smi}: {MISMATCH}"
+        return "nvidia-smi", "failed", f"{measures.smi}: {MISMATCH.format(cluster.name)}"
     if measures.smi:
         return "nvidia-smi", "failed", measures.smi
     listed = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.1f} GiB)" for gpu in measures.gpus)

@@ -98,6 +98,7 @@ def test_a_bake_is_refused_before_anything_is_touched(cooked):
     cooked.type("run", "--detach", "--", "sleep", "600")
     running = cooked.type("bake", "--as", "cake")
     assert (running.code, "still runs" in running.err) == (1, True)
+    assert "next: gpujob logs --cluster pan -f 2 waits for it; gpujob cancel --cluster pan 2 ends it\n" in running.err
     assert jobs(cooked) == [1, 2]
     assert [image["name"] for image in listed(cooked)] == ["theirs"]
 

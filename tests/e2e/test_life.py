@@ -58,6 +58,10 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     assert down.code == 0, down.said
     assert "nothing billable remains" in down.err
     assert json.loads(laptop.type("ls", "--json").out) == []
+    for words in (["logs", "1"], ["fetch"]):
+        late = laptop.type(*words)
+        assert late.code == 1
+        assert f"what came home of job 1 is in {home}; its log is job.log there\n  next: gpujob receipt 1\n" in late.err
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
@@ -227,6 +231,24 @@ def test_a_cluster_is_found_by_its_tags_when_all_local_files_are_lost(laptop):
     assert "was not rented from this laptop" in refused.err
     assert "'project' is gone" in laptop.type("down", "--force").err
     assert remains(laptop) == []
+
+
+def test_a_record_that_cannot_be_read_costs_neither_what_a_job_wrote_nor_the_key(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("run", "--detach", "--", "sh", "-c", "echo out > out").code == 0
+    assert laptop.type("wait").code == 0
+    records = laptop.home / ".local/state/gpujob/clusters"
+    shutil.copytree(records / "project", records / "elsewhere")
+    for name in ("project", "elsewhere"):
+        (records / name / "cluster.json").write_text("{")
+    down = laptop.type("down")
+    assert down.code == 0, down.said
+    assert (laptop.project / "runs/project-1/out").read_text() == "out\n"
+    for words in ([], ["--dry-run"], ["--force"]):
+        unsure = laptop.type("down", "elsewhere", *words)
+        assert unsure.code == 1, unsure.said
+        assert "nobody knows whether 'elsewhere' lives" in unsure.err
+        assert (records / "elsewhere/id_ed25519").exists()
 
 
 @pytest.mark.parametrize(
