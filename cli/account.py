@@ -9,10 +9,12 @@ import click
 
 from cli import show
 from cli.options import (
+    check_asked,
     confirm,
     dry_run_option,
     hidden_dry_run_option,
     json_option,
+    note_unasked,
     option,
     region_option,
     runs_here,
@@ -76,6 +78,7 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
         show.say(
             f"{show.usd(spent)} on AWS" + (f"; rehearsals would have cost {show.usd(rehearsed)}" if rehearsed else "")
         )
+    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 
 def cost_row(row: "Cost") -> dict[str, str]:
@@ -105,11 +108,14 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         report("asking every region" if region is None else f"asking {region}")
         accounts = open_all(dry_run, set(), region, everywhere=region is None)
         found = strays.find_strays(accounts, everyone=everyone)
+    if not found:
+        check_asked(accounts, dry_run, region)
     show.listing(
         [stray_row(stray) for stray in found],
         as_json,
         empty=f"nothing to do: no stray in {show.plural(len(accounts), 'region')}",
     )
+    note_unasked(dry_run, region, elsewhere=True)
     if not found or as_json:
         return
     total = sum(stray.month_usd for stray in found)

@@ -12,6 +12,7 @@ from cli.options import (
     here,
     hidden_dry_run_option,
     json_option,
+    note_unasked,
     option,
     region_option,
     runs_here,
@@ -35,7 +36,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
     show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
-    note_unasked(dry_run, region)
+    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
@@ -116,13 +117,3 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     else:
         show.say(f"nothing to do: there is no cluster '{name}'")
         note_unasked(dry_run, region)
-
-
-def note_unasked(dry_run: bool, region: str | None) -> None:
-    """Say so if AWS was not looked at, for want of credentials or of a region."""
-    from infra.ec2.account import default_region, has_credentials
-
-    if not dry_run and not has_credentials():
-        show.say("(AWS was not asked: no credentials found)")
-    elif not dry_run and not (region or default_region()):
-        show.say("(AWS was not asked: no region is set; give --region)")
