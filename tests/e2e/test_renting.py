@@ -163,6 +163,8 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("ssh", "--", "cat", "kept").out == "data\n"
     [again] = json.loads(laptop.type("ls", "--json").out)
     assert 7000 < again["lease_until"] - cluster["lease_until"] < 7400
+    assert again["launched_at"] > cluster["launched_at"]  # EC2 counts from the last start
+    assert again["spent_usd"] > 0
     assert "nothing to do" in laptop.type("start").err
     assert laptop.type("down", "--force").code == 0
     assert remains(laptop) == []
