@@ -30,8 +30,9 @@ def test_a_listing_says_that_aws_was_not_asked(laptop, command):
     assert "AWS was not asked" not in laptop.type(command, "--dry-run").err
 
 
-def test_a_region_that_does_not_exist(laptop):
-    refuses(laptop.type("up", "--dry-run", "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "--region")
+@pytest.mark.parametrize("command", [["up", "--dry-run"], ["ls"], ["images", "--dry-run"], ["down", "nothing"]])
+def test_a_region_that_does_not_exist(laptop, command):
+    refuses(laptop.type(*command, "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "next: give another --region")
 
 
 def test_an_unknown_gpu_tells_which_exist(laptop):
