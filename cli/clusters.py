@@ -19,6 +19,7 @@ from cli.options import (
     yes_option,
 )
 from infra.errors import UsageError
+from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
     from infra.model import Cluster
@@ -36,15 +37,18 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
     show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
+    if any(cluster.cloud == "local" for cluster in found):
+        show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
     note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
     """Return a cluster as a row of a listing."""
-    from infra.ec2.lease import hourly_usd, spent_usd
+    from infra.ec2.lease import hourly_usd, is_over, spent_usd
 
     node, now = cluster.node, time.time()
-    gone, on = node.state == "gone", node.state in ("pending", "running")
+    missing, on = node.state in (GONE, UNKNOWN), node.state in ("pending", "running")
+    left = show.duration(max(cluster.lease_until - now, 0)) if on else ""
     return {
         "name": cluster.name,
         "state": node.state,
@@ -54,9 +58,11 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "where": f"local {cluster.region}" if cluster.cloud == "local" else cluster.region,
         "up": show.duration(now - cluster.launched_at) if on else "",
         "USD/h": f"{hourly_usd(cluster):.3f}",
-        "USD so far": "" if gone else f"{spent_usd(cluster, now):.2f}",
+        "USD so far": "" if missing else f"{spent_usd(cluster, now):.2f}",
         "rented by": cluster.owner.rpartition("/")[2],
-        "lease left": show.duration(max(cluster.lease_until - now, 0)) if on else "",
+        "lease left": f"ended {show.clock(cluster.lease_until)}"
+        if node.state == GONE and is_over(cluster, now)
+        else left,
     }
 
 
