@@ -202,6 +202,11 @@ def homecoming(home: "Homecoming") -> None:
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
 
 
+def most(amount: float, cloud: str) -> str:
+    """Return the most that something may cost, or on the local cloud would."""
+    return usd(amount) if cloud == "aws" else f"would cost {usd(amount)} on AWS"
+
+
 def price_of(amount: float, cloud: str) -> str:
     """Return what something cost, or on the local cloud what it would have."""
     return f"cost {usd(amount)}" if cloud == "aws" else f"would have cost {usd(amount)} on AWS"

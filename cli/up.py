@@ -173,7 +173,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
         f" {', else '.join(wishes.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off{idle}",
-        "at most": f"{show.usd(plan.lease.most_usd)}, disk and address included",
+        "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
