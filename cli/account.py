@@ -126,6 +126,7 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         [stray_row(stray) for stray in found],
         as_json,
         empty=f"nothing to do: no stray in {show.plural(len(accounts), 'region')}",
+        least=("rented by",),
     )
     note_unasked(dry_run, region, elsewhere=True)
     if not found or as_json:

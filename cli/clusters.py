@@ -36,7 +36,9 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
 
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
-    show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
+    least = ("rented by", "market", "gpu", "up", "where", "USD/h")
+    facts = [cluster.to_dict() for cluster in found]
+    show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
     if any(cluster.cloud == "local" for cluster in found):
         show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
     note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))

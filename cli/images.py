@@ -73,7 +73,8 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     places = accounts(*context.obj)
     found = [image for account in places for image in list_baked(account)]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
-    show.listing([image_row(image) for image in found], as_json, facts, "no images; gpujob bake --as NAME makes one")
+    empty, least = "no images; gpujob bake --as NAME makes one", ("made by", "id", "created", "made of")
+    show.listing([image_row(image) for image in found], as_json, facts, empty, least)
     if found and not as_json:
         total = show.usd(sum(image.month_usd for image in found))
         show.say(f"{show.plural(len(found), 'image')}: at most {total} a month on AWS")

@@ -101,7 +101,13 @@ def jobs(cluster: str | None, as_json: bool) -> None:
     with connecting as connection:
         found = client.list_jobs(connection)
     data = [tell_all(reached, job) for job in found] if as_json else None
-    show.listing([show.job_row(job) for job in found], as_json, data, "no jobs yet; gpujob run train.py")
+    show.listing(
+        [show.job_row(job) for job in found],
+        as_json,
+        data,
+        "no jobs yet; gpujob run train.py",
+        ("started", "name", "exit"),
+    )
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:

@@ -246,7 +246,9 @@ def offers(
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
     if dry_run and not as_json:
         show.say("the local cloud's prices are examples")
-    show.listing([offer_row(row) for row in rows], as_json, [asdict(row) for row in rows], "no machine is like that")
+    least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
+    facts = [asdict(row) for row in rows]
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no machine is like that", least)
 
 
 def offer_row(row: Any) -> dict[str, str]:

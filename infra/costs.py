@@ -66,7 +66,8 @@ def add_up(living: Iterable[Cluster], runs: Path) -> list[Cost]:
         for day, share in split(job["started_at"], job["ended_at"]):
             row = totals.setdefault((day, receipt["cluster"], receipt["cloud"]), [0.0, 0.0, 0.0])
             row[2] += share * receipt["usd"]
-    return [Cost(*key, *values, missed=key in missed) for key, values in sorted(totals.items(), reverse=True)]
+    rows = sorted(totals.items(), reverse=True)
+    return [Cost(*key, hours, usd, jobs_usd, key in missed) for key, (hours, usd, jobs_usd) in rows]
 
 
 def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
