@@ -77,7 +77,8 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     show.listing([image_row(image) for image in found], as_json, facts, empty, least)
     if found and not as_json:
         total = show.usd(sum(image.month_usd for image in found))
-        show.say(f"{show.plural(len(found), 'image')}: at most {total} a month on AWS")
+        would = "would cost " * all(image.cloud == "local" for image in found)
+        show.say(f"{show.plural(len(found), 'image')}: {would}at most {total} a month on AWS")
     note_unasked(dry_run, region, elsewhere=all_regions or any(account.cloud == "aws" for account in places))
 
 
