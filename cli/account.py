@@ -77,6 +77,8 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
         say_total(rows)
         if any(cluster.node.state not in (GONE, UNKNOWN) for cluster in found):
             show.say("what still lives is counted until now")
+    if elsewhere := [cluster.name for cluster in found if cluster.node.state == UNKNOWN]:
+        show.say(f"not counted: {', '.join(elsewhere)}, of another account than these credentials")
     note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 

@@ -41,6 +41,8 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
     if any(cluster.cloud == "local" for cluster in found):
         show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
+    if any(cluster.node.state == UNKNOWN for cluster in found):
+        show.say("(unknown is what was rented in another account than that of these credentials)")
     note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 
