@@ -9,15 +9,18 @@ import click
 
 from cli import show
 from cli.options import (
+    check_asked,
     confirm,
     dry_run_option,
     hidden_dry_run_option,
     json_option,
+    note_unasked,
     option,
     region_option,
     runs_here,
     yes_option,
 )
+from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
     from infra.costs import Cost
@@ -71,10 +74,24 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
     empty = "nothing was spent, as far as this laptop and the tags know"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:
-        spent = sum(row.usd for row in rows if row.cloud == "aws")
-        rehearsed = sum(row.usd for row in rows if row.cloud == "local")
+        say_total(rows)
+        if any(cluster.node.state not in (GONE, UNKNOWN) for cluster in found):
+            show.say("what still lives is counted until now")
+    if elsewhere := [cluster.name for cluster in found if cluster.node.state == UNKNOWN]:
+        show.say(f"not counted: {', '.join(elsewhere)}, of another account than these credentials")
+    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
+
+
+def say_total(rows: "list[Cost]") -> None:
+    """Say what rows add up to, as they show it, and which of them nobody saw end."""
+    spent, rehearsed = (sum(round(row.usd, 4) for row in rows if row.cloud == cloud) for cloud in ("aws", "local"))
+    clouds = {row.cloud for row in rows}
+    total = [f"{show.usd(spent)} on AWS"] * ("aws" in clouds)
+    total += [f"rehearsals would have cost {show.usd(rehearsed)} on AWS"] * ("local" in clouds)
+    show.say("; ".join(total))
+    if missed := sorted({row.cluster for row in rows if row.missed}):
         show.say(
-            f"{show.usd(spent)} on AWS" + (f"; rehearsals would have cost {show.usd(rehearsed)}" if rehearsed else "")
+            f"ended by itself: {', '.join(missed)}; counted until the lease's end, or until it was missed if that was earlier"
         )
 
 
@@ -85,8 +102,8 @@ def cost_row(row: "Cost") -> dict[str, str]:
         "cluster": row.cluster,
         "where": "local cloud" if row.cloud == "local" else "AWS",
         "hours": f"{row.hours:.2f}",
-        "USD": f"{row.usd:.2f}",
-        "of it in jobs": f"{row.jobs_usd:.2f}",
+        "USD": f"{row.usd:.4f}",
+        "of it in jobs": f"{row.jobs_usd:.4f}",
     }
 
 
@@ -105,11 +122,15 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         report("asking every region" if region is None else f"asking {region}")
         accounts = open_all(dry_run, set(), region, everywhere=region is None)
         found = strays.find_strays(accounts, everyone=everyone)
+    if not found:
+        check_asked(accounts, dry_run, region)
     show.listing(
         [stray_row(stray) for stray in found],
         as_json,
         empty=f"nothing to do: no stray in {show.plural(len(accounts), 'region')}",
+        least=("rented by",),
     )
+    note_unasked(dry_run, region, elsewhere=True)
     if not found or as_json:
         return
     total = sum(stray.month_usd for stray in found)

@@ -12,6 +12,7 @@ from cli.options import (
     confirm,
     hidden_dry_run_option,
     json_option,
+    note_unasked,
     option,
     own_name,
     region_option,
@@ -19,6 +20,7 @@ from cli.options import (
     yes_option,
 )
 from infra.errors import NotFoundError, UsageError
+from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -37,16 +39,23 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
 
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
-    show.listing([cluster_row(cluster) for cluster in found], as_json, [cluster.to_dict() for cluster in found], empty)
-    note_unasked(dry_run, region)
+    least = ("rented by", "market", "gpu", "up", "where", "USD/h")
+    facts = [cluster.to_dict() for cluster in found]
+    show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
+    if any(cluster.cloud == "local" for cluster in found):
+        show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
+    if any(cluster.node.state == UNKNOWN for cluster in found):
+        show.say("(unknown is what was rented in another account than that of these credentials)")
+    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
     """Return a cluster as a row of a listing."""
-    from infra.ec2.lease import hourly_usd, spent_usd
+    from infra.ec2.lease import hourly_usd, is_over, spent_usd
 
     node, now = cluster.node, time.time()
-    gone, on = node.state == "gone", node.state in ("pending", "running")
+    missing, on = node.state in (GONE, UNKNOWN), node.state in ("pending", "running")
+    left = show.duration(max(cluster.lease_until - now, 0)) if on else ""
     return {
         "name": cluster.name,
         "state": node.state,
@@ -56,9 +65,11 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "where": f"local {cluster.region}" if cluster.cloud == "local" else cluster.region,
         "up": show.duration(now - cluster.launched_at) if on else "",
         "USD/h": f"{hourly_usd(cluster):.3f}",
-        "USD so far": "" if gone else f"{spent_usd(cluster, now):.2f}",
+        "USD so far": "" if missing else f"{spent_usd(cluster, now):.2f}",
         "rented by": cluster.owner.rpartition("/")[2],
-        "lease left": show.duration(max(cluster.lease_until - now, 0)) if on else "",
+        "lease left": f"ended {show.clock(cluster.lease_until)}"
+        if node.state == GONE and is_over(cluster, now)
+        else left,
     }
 
 
@@ -124,13 +135,3 @@ def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") ->
     finally:
         for home in homes:
             show.homecoming(home)
-
-
-def note_unasked(dry_run: bool, region: str | None) -> None:
-    """Say so if AWS was not looked at, for want of credentials or of a region."""
-    from infra.ec2.account import default_region, has_credentials
-
-    if not dry_run and not has_credentials():
-        show.say("(AWS was not asked: no credentials found)")
-    elif not dry_run and not (region or default_region()):
-        show.say("(AWS was not asked: no region is set; give --region)")

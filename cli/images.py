@@ -8,11 +8,13 @@ import click
 from cli import show
 from cli.clusters import rescue_outputs
 from cli.options import (
+    check_asked,
     cluster_argument,
     confirm,
     dry_run_option,
     find_cluster,
     json_option,
+    note_unasked,
     option,
     region_option,
     yes_option,
@@ -65,12 +67,16 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
         return
     from infra.ec2.baked import list_baked
 
-    found = [image for account in accounts(*context.obj) for image in list_baked(account)]
+    places = accounts(*context.obj)
+    found = [image for account in places for image in list_baked(account)]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
-    show.listing([image_row(image) for image in found], as_json, facts, "no images; gpujob bake --as NAME makes one")
+    empty, least = "no images; gpujob bake --as NAME makes one", ("made by", "id", "created", "made of")
+    show.listing([image_row(image) for image in found], as_json, facts, empty, least)
     if found and not as_json:
         total = show.usd(sum(image.month_usd for image in found))
-        show.say(f"{show.plural(len(found), 'image')}: at most {total} a month on AWS")
+        would = "would cost " * all(image.cloud == "local" for image in found)
+        show.say(f"{show.plural(len(found), 'image')}: {would}at most {total} a month on AWS")
+    note_unasked(dry_run, region, elsewhere=all_regions or any(account.cloud == "aws" for account in places))
 
 
 @images.command()
@@ -90,7 +96,10 @@ def rm(context: click.Context, image: str, dry_run: bool, region: str | None, al
     asked = dry_run or above[0], region or above[1], all_regions or above[2]
     with show.progress() as report:
         report(f"looking for '{image}'")
-        places = [account for account in accounts(*asked) if list_baked(account, image)]
+        looked = accounts(*asked)
+        places = [account for account in looked if list_baked(account, image)]
+    if not places:
+        check_asked(looked, asked[0], asked[1])
     confirm(f"Remove the image '{image}' from AWS?", yes or all(account.cloud == "local" for account in places))
     with show.progress() as report:
         saved = sum(baking.remove(account, image, report) for account in places)

@@ -139,7 +139,7 @@ def jobs(cluster: str | None, as_json: bool) -> None:
         found = client.list_jobs(connection)
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
-    show.listing([show.job_row(job) for job in found], as_json, data, empty)
+    show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
@@ -16,6 +16,7 @@ from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
 
 if TYPE_CHECKING:
+    from infra.ec2.account import Account
     from infra.model import Cluster
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -197,6 +198,24 @@ def own_name(name: str | None) -> str:
 def naming(name: str) -> str:
     """Return what lets a next step mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
     return "" if name == own_name(None) else f" --cluster {name}"
+
+
+def note_unasked(dry_run: bool, region: str | None, *, elsewhere: bool = False) -> None:
+    """Say so if AWS was not looked at, for want of credentials or of a region; `elsewhere` if other regions were asked for."""
+    from infra.ec2.account import default_region, has_credentials
+
+    if not dry_run and not has_credentials():
+        click.echo("(AWS was not asked: no credentials found)", err=True)
+    elif not dry_run and not (region or elsewhere or default_region()):
+        click.echo("(AWS was not asked: no region is set; give --region)", err=True)
+
+
+def check_asked(accounts: "Iterable[Account]", dry_run: bool, region: str | None) -> None:
+    """Raise what kept AWS from being asked, unless it is a rehearsal: what nobody looked for may be there."""
+    from infra.ec2.account import open_aws
+
+    if not dry_run and all(account.cloud == "local" for account in accounts):
+        open_aws(region)
 
 
 def runs_here() -> Path:

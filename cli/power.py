@@ -28,7 +28,7 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
         {
             "cluster": cluster.name,
             "lease": f"until {show.clock(until)} instead of {show.clock(cluster.lease_until)}",
-            "at most": f"{show.usd(most)} from its first hour on, instead of {show.usd(before)}",
+            "at most": f"{show.most(most, cluster.cloud)} from its first hour on, instead of {show.usd(before)}",
         }
     )
     confirm(f"Let it cost up to {show.usd(most)}?", yes or cluster.cloud == "local")
@@ -54,14 +54,16 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     if cluster.node.state == "stopped":
         show.say(f"nothing to do: '{cluster.name}' is stopped")
         return
-    disk = show.usd(cluster.disk_usd * HOURS_A_MONTH)
-    confirm(f"Stop '{cluster.name}'? Its disk costs {disk} a month until you start it or give it back.",
+    costs = (
+        f"{'costs' if cluster.cloud == 'aws' else 'would cost'} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
+    )
+    confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start it or give it back.",
             yes or cluster.cloud == "local")  # fmt: skip
     if not force:
         power.check_quiet(cluster)
     with show.progress() as report:
         power.stop(account, cluster, report)
-    show.say(f"'{cluster.name}' is stopped; its disk costs {disk} a month."
+    show.say(f"'{cluster.name}' is stopped; its disk {costs}."
              f" Next: gpujob start {cluster.name}, or: gpujob down {cluster.name}")  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
         {
             "cluster": cluster.name,
             "lease": f"until {show.clock(until)}",
-            "at most": f"{show.usd(most)} from its first hour on",
+            "at most": f"{show.most(most, cluster.cloud)} from its first hour on",
         }
     )
     confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from infra.project import File
 
 Row = Mapping[str, Any]
+FOLDED = 16
+"""How wide a column of a narrow table is at least, if its cells are no shorter."""
 
 
 def say(line: str = "") -> None:
@@ -23,32 +25,51 @@ def say(line: str = "") -> None:
     click.echo(line, err=True)
 
 
-def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "") -> None:
-    """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`."""
+def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", least: Sequence[str] = ()) -> None:
+    """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`.
+
+    A narrow terminal goes without the `least` of the columns, the first of them first.
+    """
     shown = [{name: printable(" ".join(str(value).split())) for name, value in row.items()} for row in rows]
     if as_json:
         click.echo(json.dumps(rows if data is None else data, indent=2))
     elif not rows:
         say(empty)
     elif sys.stdout.isatty():
-        table(shown)
+        table(shown, least)
     else:
         click.echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
 
 
-def table(rows: Sequence[Row]) -> None:
-    """Print a table as wide as the terminal allows."""
+def table(rows: Sequence[Row], least: Sequence[str]) -> None:
+    """Print a table as wide as the terminal allows; where it is narrow, headings and long cells take several lines."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0]:
-        grid.add_column(name, overflow="fold")
+    console = Console()
+    longest = {name: max(cell_len(row[name]) for row in rows) for name in rows[0]}
+    needed = {name: max(min(width, FOLDED), *map(len, name.split(" "))) for name, width in longest.items()}
+    first = next(iter(rows[0]))
+    needed[first] = max(longest[first], len(first))  # what a row is called is never folded
+    left_out = []
+    for name in least:
+        if sum(needed.values()) + 2 * len(needed) <= console.width:
+            break
+        del needed[name]
+        left_out.append(name)
+    whole = sum(max(longest[name], len(name)) for name in needed) + 2 * len(needed)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, width in needed.items():
+        fixed = whole > console.width and longest[name] <= width
+        grid.add_column(name, overflow="fold", width=width if fixed else None)
     for row in rows:
-        grid.add_row(*(Text(str(value)) for value in row.values()))
-    Console().print(grid)
+        grid.add_row(*(Text(row[name]) for name in needed))
+    console.print(grid)
+    if left_out:
+        say(f"(no room for: {', '.join(left_out)}; --json tells all)")
 
 
 def facts(pairs: Mapping[str, str], err: bool = True) -> None:
@@ -200,6 +221,11 @@ def homecoming(home: "Homecoming") -> None:
         say(f"  {name!r} is a link that leads out of the job's folder; it was not made here")
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
+
+
+def most(amount: float, cloud: str) -> str:
+    """Return the most that something may cost, or on the local cloud would on AWS."""
+    return usd(amount) if cloud == "aws" else f"{usd(amount)} on AWS"
 
 
 def price_of(amount: float, cloud: str) -> str:

@@ -81,14 +81,16 @@ def watch(cluster: "Cluster", every_s: float) -> None:
 
 def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
     """Return what there is to say of the machine."""
-    node, usd = cluster.node, usd_so_far(cluster)
-    cost = f"{usd:.2f} USD so far, {cluster.price_usd:.3f} an hour" + (" on AWS" if cluster.cloud == "local" else "")
+    from infra.ec2.lease import hourly_usd, spent_usd
+
+    node, usd = cluster.node, spent_usd(cluster, time.time())
+    cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
     return {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
         "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
         **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
-        "cost": cost,
+        "cost": cost if cluster.cloud == "aws" else f"would have cost {cost} on AWS",
         "lease": f"{show.duration(lease_left_s(cluster))} left",
     }
 
@@ -152,13 +154,10 @@ def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:
 
 def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
     """Return one look as JSON can hold it."""
-    money = {"usd_so_far": usd_so_far(cluster), "lease_left_s": lease_left_s(cluster)}
+    from infra.ec2.lease import spent_usd
+
+    money = {"usd_so_far": spent_usd(cluster, time.time()), "lease_left_s": lease_left_s(cluster)}
     return {"cluster": cluster.to_dict(), **money, **asdict(use)}
-
-
-def usd_so_far(cluster: "Cluster") -> float:
-    """Return what the cluster has cost since its launch."""
-    return (time.time() - cluster.launched_at) / 3600 * cluster.price_usd
 
 
 def lease_left_s(cluster: "Cluster") -> float:

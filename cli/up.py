@@ -175,7 +175,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
         f" {', else '.join(wishes.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off{idle}",
-        "at most": f"{show.usd(plan.lease.most_usd)}, disk and address included",
+        "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
@@ -248,7 +248,9 @@ def offers(
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
     if dry_run and not as_json:
         show.say("the local cloud's prices are examples")
-    show.listing([offer_row(row) for row in rows], as_json, [asdict(row) for row in rows], "no machine is like that")
+    least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
+    facts = [asdict(row) for row in rows]
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no machine is like that", least)
 
 
 def offer_row(row: Any) -> dict[str, str]:

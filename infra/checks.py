@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from infra.ec2 import images, network, permissions, quotas
 from infra.ec2.account import Account
-from infra.ec2.refusals import aws_errors
+from infra.ec2.refusals import TRY_AGAIN, aws_errors
 from infra.errors import GpujobError
 from infra.model import Market
 from infra.parallel import map_parallel
@@ -33,7 +33,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
         account = open_account()
         identity = account.identity
     except GpujobError as error:
-        yield Check("credentials", False, error.what, error.hint)
+        yield fail("credentials", error)
         return
     yield Check("credentials", True, identity.arn)
     looks: list[Callable[[], list[Check]]] = [
@@ -53,7 +53,12 @@ def attempt(what: str, look: Callable[[], str]) -> Check:
     try:
         return Check(what, True, look())
     except GpujobError as error:
-        return Check(what, False, error.what, error.hint)
+        return fail(what, error)
+
+
+def fail(what: str, error: GpujobError) -> Check:
+    """Return the check that fails for an error, which is told to look elsewhere where its hint is this very check."""
+    return Check(what, False, error.what, TRY_AGAIN if error.hint == "gpujob check" else error.hint)
 
 
 def describe_network(account: Account) -> str:
@@ -77,7 +82,7 @@ def check_quotas(account: Account) -> list[Check]:
         used = quotas.count_used(account, FAMILIES)
         found = map_parallel(lambda key: quotas.find_quota(account, *key, used[key]), FAMILIES)
     except GpujobError as error:
-        return [Check("quotas", False, error.what, error.hint)]
+        return [fail("quotas", error)]
     return [check_quota(account, quota) for quota in found if quota]
 
 
@@ -93,7 +98,7 @@ def check_permissions(account: Account) -> Check:
     try:
         denied = permissions.find_denied(account)
     except GpujobError as error:
-        return Check("permissions", False, error.what, error.hint)
+        return fail("permissions", error)
     if denied:
         return Check(
             "permissions",

@@ -1,6 +1,15 @@
 """Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
 
-from infra.ec2.account import Account, default_region, has_credentials, list_regions, open_aws, open_local
+from infra.ec2.account import (
+    Account,
+    check_region,
+    default_region,
+    has_credentials,
+    list_regions,
+    make_plain_session,
+    open_aws,
+    open_local,
+)
 from infra.errors import CloudError
 from infra.model import CloudName
 from infra.state import local_cloud_folder
@@ -47,9 +56,10 @@ def open_all(
     """Return every account in which clusters may be, each region of AWS and of the local cloud on its own.
 
     That is `region`, else the one that boto3 finds, and those in `regions`; with `everywhere` every region that is switched on
-    for the account. With `dry_run` the local cloud alone.
+    for the account. With `dry_run` the local cloud alone. Raises UsageError for a region that does not exist.
     """
     if region:
+        check_region(make_plain_session("none", region))
         regions = regions | {("local", region)}
     places = {("local", "us-east-1"), *regions}
     local = find_local()

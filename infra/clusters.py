@@ -1,16 +1,19 @@
 """Clusters: list, find, reach, give back."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from infra import costs, state
 from infra.attempts import read_attempt, taken
 from infra.clouds import find_local, open_all, open_cloud
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
+from infra.ec2.lease import is_over
 from infra.ec2.removal import find_remains, remove_cluster
 from infra.errors import CloudError, CredentialsError, GoneError, GpujobError, NodeError, StoppedError, UsageError
-from infra.model import Cluster
+from infra.model import GONE, UNKNOWN, Cluster
 from infra.names import check_name
 from infra.parallel import map_parallel
 
@@ -18,7 +21,7 @@ Report = Callable[[str], None]
 
 
 def list_clusters(dry_run: bool, region: str | None = None, *, everywhere: bool = False) -> tuple[Cluster, ...]:
-    """Return every cluster that tags tell of, and those remembered whose cloud is gone, their node's state "gone".
+    """Return every cluster that tags tell of, and those remembered that are gone, whose cost is noted.
 
     With `everywhere` in all regions that are switched on for the account, all asked at once.
     """
@@ -26,7 +29,9 @@ def list_clusters(dry_run: bool, region: str | None = None, *, everywhere: bool 
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
     listed = [c for clusters in map_parallel(instances.find_clusters, accounts) for c in clusters]
     found = {(c.cloud, c.region, c.name): c for c in listed}
-    gone = [mark_gone(c) for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
+    missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
+    aws = next((account for account in accounts if account.cloud == "aws"), None)
+    gone = [mark_missing(c, aws) for c in missing]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
 
 
@@ -43,11 +48,18 @@ def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
     return [cluster for account in accounts for cluster in instances.find_clusters(account, name)]
 
 
-def mark_gone(cluster: Cluster) -> Cluster:
-    """Return the cluster as one whose machines are no more."""
-    return replace(
-        cluster, price_usd=0.0, disk_usd=0.0, nodes=tuple(replace(node, state="gone") for node in cluster.nodes)
-    )
+def mark_missing(cluster: Cluster, aws: Account | None) -> Cluster:
+    """Return a remembered cluster that its cloud does not show: its machines are no more, or another account's."""
+    gone = cluster.cloud == "local" or aws is None or owns(aws, cluster)
+    if gone:
+        costs.record_missed(cluster)
+    nodes = tuple(replace(node, state=GONE if gone else UNKNOWN) for node in cluster.nodes)
+    return replace(cluster, price_usd=0.0, disk_usd=0.0, nodes=nodes)
+
+
+def owns(account: Account, cluster: Cluster) -> bool:
+    """Tell whether a cluster on AWS was rented in this account."""
+    return f":{account.identity.account_id}:" in cluster.owner
 
 
 def heal(cluster: Cluster) -> Cluster | None:
@@ -77,18 +89,25 @@ def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
 
 def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     """Return why a node cannot be reached, as far as its cloud can tell."""
-    down = f"gpujob down {cluster.name}"
     try:
         found = instances.find_clusters(open_known(cluster), cluster.name)
     except CloudError as silence:
         if cluster.cloud == "aws":
             return error
-        return GoneError(f"the cluster '{cluster.name}' is gone: {silence.what}", down)
+        return explain_gone(cluster, silence.what)
     if not found or found[0].node.state == "shutting-down":
-        return GoneError(f"the cluster '{cluster.name}' is gone: its machine was terminated", down)
+        return explain_gone(cluster)
     if found[0].node.state in ("stopping", "stopped"):
         return StoppedError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
     return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
+
+
+def explain_gone(cluster: Cluster, why: str = "its machine was terminated") -> GoneError:
+    """Return the error for a cluster that is no more, and note its cost; the end of its lease is reason enough."""
+    costs.record_missed(cluster)
+    if is_over(cluster, time.time()):
+        why = f"its lease ended at {datetime.fromtimestamp(cluster.lease_until, UTC).astimezone():%Y-%m-%d %H:%M}"
+    return GoneError(f"the cluster '{cluster.name}' is gone: {why}", f"gpujob down {cluster.name}")
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
@@ -127,20 +146,19 @@ def check_elsewhere(account: Account, name: str) -> None:
 def open_known(cluster: Cluster) -> Account:
     """Return the account that a remembered cluster lives in; raises CredentialsError if the credentials are of another."""
     account = open_cloud(cluster.cloud, cluster.region)
-    if account.cloud == "aws":
-        own = account.identity.account_id
-        if f":{own}:" not in cluster.owner:
-            raise CredentialsError(
-                f"'{cluster.name}' was rented by {cluster.owner}; these credentials are of account {own}",
-                "choose the right one: AWS_PROFILE=..., then type it again",
-            )
+    if account.cloud == "aws" and not owns(account, cluster):
+        raise CredentialsError(
+            f"'{cluster.name}' was rented by {cluster.owner}; these credentials are of account {account.identity.account_id}",
+            "choose the right one: AWS_PROFILE=..., then type it again",
+        )
     return account
 
 
-def remove(name: str, accounts: Iterable[Account], report: Report) -> bool:
+def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     """Give back all that bears this cluster's tag in these accounts, and forget it; return whether there was anything."""
-    found = []
-    for account in accounts:
-        costs.record_end(instances.find_clusters(account, name))
-        found.append(remove_cluster(account, name, report))
+    living, known = find_living(name, accounts), state.recall(name)
+    costs.record_end(living)
+    if known and not living:
+        costs.record_missed(known)
+    found = [remove_cluster(account, name, report) for account in accounts]
     return state.forget(name) or any(found)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from infra import state
-from infra.ec2.lease import hourly_usd, spent_usd
-from infra.model import Cluster
+from infra.ec2.lease import is_over, spent_usd
+from infra.model import GONE, UNKNOWN, Cluster
 
 
 @dataclass(frozen=True)
@@ -24,31 +24,41 @@ class Cost:
     usd: float
     jobs_usd: float
     """The part of it in which jobs ran, by their receipts."""
+    missed: bool
+    """Whether nobody saw it end: then it is counted until its lease's end, or until it was missed if that was earlier."""
 
 
 def record_end(clusters: Iterable[Cluster]) -> None:
     """Note what clusters cost that are about to be given back: AWS forgets their tags within the hour."""
-    now = time.time()
     for cluster in clusters:
-        facts = {
-            "cluster": cluster.name,
-            "cloud": cluster.cloud,
-            "launched_at": cluster.launched_at,
-            "ended_at": max(now, cluster.launched_at),
-            "usd": spent_usd(cluster, now),
-        }
-        name = f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
-        state.write_private(state.state_folder() / "costs" / name, json.dumps(facts))
+        state.write_private(note_file(cluster), json.dumps(span_of(cluster, time.time())))
+
+
+def record_missed(cluster: Cluster) -> None:
+    """Note what a cluster cost that ended by itself, unless that was noted: whoever misses it first is nearest to its end."""
+    now = time.time()
+    if not note_file(cluster).exists():
+        end = cluster.lease_until if is_over(cluster, now) else now
+        state.write_private(note_file(cluster), json.dumps({**span_of(cluster, end), "missed": True}))
+
+
+def note_file(cluster: Cluster) -> Path:
+    """Return where it is noted what a cluster cost."""
+    return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
 
 
 def add_up(living: Iterable[Cluster], runs: Path) -> list[Cost]:
     """Return what every cluster that is known here cost, by day and cluster, latest first; `runs` holds receipts of jobs."""
     now = time.time()
-    spans = [*read_ended(), *(span_of(cluster, now) for cluster in living if hourly_usd(cluster) or cluster.spent_usd)]
+    known = [cluster for cluster in living if cluster.node.state not in (GONE, UNKNOWN)]
+    spans = read_ended() | {note_file(cluster).name: span_of(cluster, now) for cluster in known}
     totals: dict[tuple[str, str, str], list[float]] = {}
-    for span in spans:
+    missed = set()
+    for span in spans.values():
         for day, share in split(span["launched_at"], span["ended_at"]):
-            row = totals.setdefault((day, span["cluster"], span["cloud"]), [0.0, 0.0, 0.0])
+            key = (day, span["cluster"], span["cloud"])
+            row = totals.setdefault(key, [0.0, 0.0, 0.0])
+            missed |= {key} if span.get("missed") else set()
             row[0] += share * (span["ended_at"] - span["launched_at"]) / 3600
             row[1] += share * span["usd"]
     for receipt in read_receipts(runs):
@@ -56,26 +66,26 @@ def add_up(living: Iterable[Cluster], runs: Path) -> list[Cost]:
         for day, share in split(job["started_at"], job["ended_at"]):
             row = totals.setdefault((day, receipt["cluster"], receipt["cloud"]), [0.0, 0.0, 0.0])
             row[2] += share * receipt["usd"]
-    return [Cost(*key, *values) for key, values in sorted(totals.items(), reverse=True)]
+    rows = sorted(totals.items(), reverse=True)
+    return [Cost(*key, hours, usd, jobs_usd, key in missed) for key, (hours, usd, jobs_usd) in rows]
 
 
-def span_of(cluster: Cluster, now: float) -> dict[str, Any]:
-    """Return a living cluster as a note of it would be."""
+def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
+    """Return what a cluster has cost until a time, as a note of it holds it."""
     return {
         "cluster": cluster.name,
         "cloud": cluster.cloud,
-        "launched_at": min(cluster.launched_at, now),
-        "ended_at": now,
-        "usd": spent_usd(cluster, now),
+        "launched_at": min(cluster.launched_at, end),
+        "ended_at": end,
+        "usd": spent_usd(cluster, end),
     }
 
 
-def read_ended() -> Iterator[dict[str, Any]]:
-    """Yield the notes of clusters that were given back from this laptop."""
-    for path in sorted((state.state_folder() / "costs").glob("*.json")):
-        note = read(path)
-        if note and {"cluster", "cloud", "launched_at", "ended_at", "usd"} <= note.keys():
-            yield dict(note)
+def read_ended() -> dict[str, dict[str, Any]]:
+    """Return the notes of clusters that are no more, by their files' names."""
+    found = ((path.name, read(path)) for path in sorted((state.state_folder() / "costs").glob("*.json")))
+    needed = {"cluster", "cloud", "launched_at", "ended_at", "usd"}
+    return {name: note for name, note in found if note and needed <= note.keys()}
 
 
 def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:

@@ -84,13 +84,17 @@ class Lease:
     """How long before the end jobs are told to finish."""
 
 
+GONE = "gone"
+UNKNOWN = "unknown"  # of another account than the one that was asked
+
+
 @dataclass(frozen=True)
 class Node:
     """One machine of a cluster, and where its SSH server answers."""
 
     instance_id: str
     state: str
-    """EC2's own word: pending, running, shutting-down, terminated, stopping, stopped."""
+    """EC2's own word: pending, running, shutting-down, terminated, stopping, stopped; or `GONE`, `UNKNOWN`."""
     host: str
     port: int
     instance_type: str

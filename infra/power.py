@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infra import runs, state
-from infra.clusters import open_known
+from infra.clusters import explain_gone, open_known
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
 from infra.ec2.lease import WARNING_S, hourly_usd, spent_usd
 from infra.ec2.userdata import format_until, make_user_data
-from infra.errors import CloudError, GpujobError, LossError, NodeError, NotFoundError
+from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.model import Cluster, Lease, Node
 from infra.node import client
 from infra.parallel import map_parallel
@@ -23,11 +23,16 @@ Report = Callable[[str], None]
 
 
 def find(cluster: Cluster) -> tuple[Account, Cluster]:
-    """Return a remembered cluster as its tags tell of it now, and its account; raises NotFoundError if it is no more."""
-    account = open_known(cluster)
+    """Return a remembered cluster as its tags tell of it now, and its account; raises GoneError if it is no more."""
+    try:
+        account = open_known(cluster)
+    except CloudError as error:
+        if cluster.cloud == "aws":
+            raise
+        raise explain_gone(cluster, error.what) from error
     found = instances.find_clusters(account, cluster.name)
     if not found or found[0].node.state == "shutting-down":
-        raise NotFoundError(f"the cluster '{cluster.name}' is no more", f"gpujob down {cluster.name}")
+        raise explain_gone(cluster)
     return account, found[0]
 
 

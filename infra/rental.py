@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from infra import state
+from infra import costs, state
 from infra.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
 from infra.ec2 import fleet, instances, network
 from infra.ec2.account import Account
@@ -63,6 +63,14 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
     return cluster
 
 
+def forget_predecessor(account: Account, name: str) -> None:
+    """Forget what is remembered under a name that is ours now: it is of a cluster that is no more, or of what a crash left."""
+    known = state.recall(name)
+    if known and not instances.find_clusters(account, name):
+        costs.record_missed(known)
+    state.forget_cluster(name)
+
+
 def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
     """Remove what a failed `create` left, also what shows up only after the call for it was broken off.
 
@@ -103,7 +111,7 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
     tags |= {instances.LAUNCH_TAG: token}
     write_attempt(name, attempt)
     network.import_key(account, name, attempt.public_key, tags)
-    state.forget_cluster(name)  # what is remembered was of a cluster that is no more, now that the name is ours
+    forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     group = network.create_group(account, name, choice.vpc, tags)
     opened = start(lambda: network.open_group(account, group, planned.address, planned.wishes.nodes))

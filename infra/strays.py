@@ -78,4 +78,5 @@ def remove(stray: Stray, report: Callable[[str], None]) -> None:
     remove_cluster(stray.account, stray.cluster, report)
     known = state.recall(stray.cluster)
     if known and (known.cloud, known.region) == (stray.account.cloud, stray.account.region):
+        costs.record_missed(known)
         state.forget(stray.cluster)

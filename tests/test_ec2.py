@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from infra import errors
+from infra.checks import run_checks
 from infra.ec2.account import Account
 from infra.ec2.instances import CLUSTER_TAG, LAUNCH_TAG, find_clusters, find_end, format_time, parse_time
 from infra.ec2.lease import make_lease
@@ -81,6 +82,25 @@ def test_botocore_s_own_errors_become_ours(error, expected):
     with pytest.raises(expected) as caught, aws_errors():
         raise error
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "InternalError"}}, "GetCallerIdentity"),
+        ClientError({"Error": {"Code": "503"}}, "GetCallerIdentity"),
+        ClientError({"Error": {"Code": "NeverHeardOf"}}, "GetCallerIdentity"),
+        ResponseParserError("invalid XML received:\n<!doctype html>"),
+    ],
+)
+def test_a_check_that_aws_cannot_answer_does_not_send_back_to_itself(error):
+    def ask() -> Account:
+        with aws_errors():
+            raise error
+
+    [check] = run_checks(ask)
+    assert "https://health.aws.amazon.com" in check.fix
+    assert "html" not in check.detail
 
 
 def test_a_bug_is_no_cloud_error():

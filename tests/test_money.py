@@ -1,13 +1,17 @@
 """What is offered, taken, allowed and added up."""
 
 import json
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import costs, state
+from infra.clusters import mark_missing
 from infra.ec2.fleet import find_places, make_request
 from infra.ec2.lease import hourly_usd, spent_usd
 from infra.ec2.offers import choose
@@ -106,6 +110,35 @@ def test_a_stopped_cluster_costs_its_disk_alone():
         json.loads(json.dumps(cluster.to_dict() | {"nodes": [{**vars(node), "state": "stopped"}]}))
     )
     assert hourly_usd(stopped) == pytest.approx(0.01)
+
+
+def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    now = time.time()
+    node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
+    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
+    costs.record_missed(cluster)
+    costs.record_missed(replace(cluster, lease_until=now + 9e4))  # whoever comes later knows no better
+    gone = replace(cluster, nodes=(replace(node, state="gone"),))
+    rows = costs.add_up([gone], tmp_path)
+    assert sum(row.usd for row in rows) == pytest.approx(1.015)
+    assert all(row.missed for row in rows)
+    alive = costs.add_up(
+        [replace(cluster, lease_until=now + 3600)], tmp_path
+    )  # it was only not to be seen for a moment
+    assert sum(row.usd for row in alive) == pytest.approx(1.015 * 1.5, rel=1e-3)
+    assert not any(row.missed for row in alive)
+
+
+def test_what_lives_in_another_account_is_not_taken_for_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
+    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, 1000.0, "arn:aws:iam::1:user/u")
+    others, own = (SimpleNamespace(identity=SimpleNamespace(account_id=one)) for one in "21")
+    assert mark_missing(cluster, others).node.state == "unknown"
+    assert not costs.note_file(cluster).exists()
+    assert mark_missing(cluster, own).node.state == "gone"
+    assert costs.note_file(cluster).exists()
 
 
 def test_costs_come_from_notes_and_receipts_and_broken_files_do_not_matter(tmp_path, monkeypatch):

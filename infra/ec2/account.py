@@ -123,17 +123,21 @@ def open_aws(region: str | None = None) -> Account:
 
 def open_local(url: str, access_key: str, region: str | None = None) -> Account:
     """Return the account of the local cloud that answers at `url`."""
-    # Nothing of the person's own AWS settings: a rehearsal needs none, and must not fail for a broken one.
+    session = make_plain_session(access_key, region or "us-east-1")
+    check_region(session)
+    return Account("local", session, url, f"{url}/gpujob/checkip")
+
+
+def make_plain_session(access_key: str, region: str) -> boto3.Session:
+    """Return a session with nothing of the person's own AWS settings: a rehearsal must not fail for a broken one."""
     nothing = dict.fromkeys(("profile", "region"), (None, None, None, None))
     settings = botocore.session.Session(session_vars={**nothing, "config_file": (None, None, os.devnull, None)})
-    session = boto3.Session(
+    return boto3.Session(
         botocore_session=settings,
         aws_access_key_id=access_key,
         aws_secret_access_key="local",  # noqa: S106
-        region_name=region or "us-east-1",
+        region_name=region,
     )
-    check_region(session)
-    return Account("local", session, url, f"{url}/gpujob/checkip")
 
 
 def list_regions(account: Account) -> list[str]:

@@ -40,9 +40,14 @@ def disk_hour_usd(gib: float, gib_month_usd: float) -> float:
     return gib * gib_month_usd / HOURS_A_MONTH
 
 
+def is_over(cluster: Cluster, now: float) -> bool:
+    """Tell whether a cluster's lease has ended; that of a stopped one ends nothing."""
+    return cluster.node.state != "stopped" and 0 < cluster.lease_until <= now
+
+
 def hourly_usd(cluster: Cluster) -> float:
     """Return what a cluster costs in USD per hour as it stands: stopped nodes are billed for their disks alone."""
-    on = [node for node in cluster.nodes if node.state in ("pending", "running")]
+    on = [node for node in cluster.nodes if node.state in ("pending", "running", "shutting-down")]
     return sum(node.price_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
 
 

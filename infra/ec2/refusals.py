@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from infra.ec2.account import Account
 
 LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to rehearse without AWS: --dry-run)"
+TRY_AGAIN = "wait a minute, then type it again; how AWS is: https://health.aws.amazon.com/health/status"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first that fits counts.
 CLASSES: tuple[tuple[str, type[GpujobError], str], ...] = (
@@ -52,6 +53,7 @@ CLASSES: tuple[tuple[str, type[GpujobError], str], ...] = (
         "open the page that AWS names (an image's terms: AWS Marketplace; a region: Account > AWS Regions), then type it again",
     ),
     ("UnauthorizedOperation|AccessDenied", PermissionsError, ""),
+    (r"^Internal(Error|Failure|Server)|^(Service)?Unavailable|^Server|^5\d\d$", CloudError, TRY_AGAIN),
     (
         "RequestLimitExceeded|Throttl|TooManyRequests|RequestThrottled",
         ThrottledError,
@@ -100,7 +102,9 @@ def aws_errors() -> Iterator[None]:
         raise CloudError(
             f"AWS does not answer: {error}", "check the network and the region, then type it again"
         ) from error
-    except (BotoCoreError, ResponseParserError) as error:
+    except ResponseParserError as error:  # its words are the whole page
+        raise CloudError("AWS answered with a page that is no answer to a call", TRY_AGAIN) from error
+    except BotoCoreError as error:
         raise CloudError(f"AWS could not be asked: {error}", "gpujob check") from error
 
 

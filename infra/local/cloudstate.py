@@ -1,11 +1,12 @@
 """Moto's own state, seen and changed in process; the one place that knows how moto keeps it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
@@ -77,6 +78,12 @@ def set_state(instance: Any, name: str, code: int) -> None:
     """Bring an instance into a state that moto's own calls do not lead to, such as pending."""
     with LOCK:
         instance._state.name, instance._state.code = name, code
+
+
+def relaunch(instances: Iterable[Any]) -> None:
+    """Count the time of instances that were started again from now on, as EC2 does and moto does not."""
+    for instance in instances:
+        instance.launch_time = utcnow()
 
 
 def end(instance: Any, code: str, message: str) -> None:

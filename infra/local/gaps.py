@@ -153,8 +153,11 @@ class Gaps:
         ids = request.values("InstanceId")
         self.hosts.settle(ids)
         with cloudstate.LOCK:
+            found = filter(None, [cloudstate.find_instance(request.region, one) for one in ids])
+            stopped = [instance for instance in found if instance.state == "stopped"]
             answer = moto(request)
             if answer.status == 200:
+                cloudstate.relaunch(stopped)
                 self._begin(request.region, tuple(ids))
         return answer
 

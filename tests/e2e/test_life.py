@@ -136,6 +136,8 @@ def test_a_killed_local_cloud_is_told_everywhere_and_a_new_one_serves_the_same_n
     assert "gpujob down project" in run.err
     [listed] = json.loads(laptop.type("ls", "--json").out)
     assert listed["nodes"][0]["state"] == "gone"
+    for words in (["stop"], ["start"], ["extend", "--hours", "1"]):
+        assert "next: gpujob down project" in laptop.type(*words).err
 
     down = laptop.type("down")
     assert down.code == 0
@@ -161,10 +163,24 @@ def test_a_machine_that_powers_itself_off_is_given_back(laptop):
     assert laptop.type("down").code == 0
 
 
-def test_the_lease_ends_the_machine_without_anybody(laptop):
-    assert laptop.type("up", "--dry-run", "--max-hours", "0.0015").code == 0
+def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(laptop):
+    assert " USD on AWS, disk and address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
+        up.said
+    )
     wait_for(lambda: "gone" in laptop.type("ls", "--dry-run").out, "end of the lease")
     wait_for(lambda: len(processes_of(laptop)) == 0, "end of the local cloud")
+    wait_for(lambda: "ended" in laptop.type("ls").out, "time at which it ended")
+    for words in (["run", "--", "true"], ["stop"]):
+        assert "is gone: its lease ended at 20" in laptop.type(*words).err
+    [cost] = json.loads(laptop.type("cost", "--json").out)
+    assert cost["missed"]
+    assert 0 < cost["usd"] < 0.0015 * 0.6
+    assert laptop.type("down").code == 0
+    assert json.loads(laptop.type("cost", "--json").out) == [cost]
+    told = laptop.type("cost")
+    assert f"\t{cost['usd']:.4f}\t" in told.out
+    assert "rehearsals would have cost less than 0.01 USD on AWS" in told.err
+    assert "ended by itself: project" in told.err
 
 
 @pytest.mark.parametrize(

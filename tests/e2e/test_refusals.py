@@ -18,8 +18,21 @@ def test_no_credentials(laptop):
     refuses(laptop.type("up"), 1, "no AWS credentials found", "--dry-run")
 
 
-def test_a_region_that_does_not_exist(laptop):
-    refuses(laptop.type("up", "--dry-run", "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "--region")
+@pytest.mark.parametrize("command", [["sweep"], ["images", "rm", "cake", "--yes"]])
+def test_what_nobody_could_look_for_is_not_said_to_be_gone(laptop, command):
+    refuses(laptop.type(*command), 1, "no AWS credentials found", "aws configure")
+    assert "nothing to do" in laptop.type(*command, "--dry-run").err
+
+
+@pytest.mark.parametrize("command", ["ls", "cost", "images"])
+def test_a_listing_says_that_aws_was_not_asked(laptop, command):
+    assert "AWS was not asked: no credentials" in laptop.type(command).err
+    assert "AWS was not asked" not in laptop.type(command, "--dry-run").err
+
+
+@pytest.mark.parametrize("command", [["up", "--dry-run"], ["ls"], ["images", "--dry-run"], ["down", "nothing"]])
+def test_a_region_that_does_not_exist(laptop, command):
+    refuses(laptop.type(*command, "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "next: give another --region")
 
 
 def test_an_unknown_gpu_tells_which_exist(laptop):

@@ -2,16 +2,18 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Laptop, wait_for
+from tests.conftest import COMMAND, Laptop, wait_for
 from tests.e2e.test_life import remains
 
 
@@ -149,6 +151,26 @@ def test_offers_are_filtered_and_sorted_by_price(laptop):
     assert "there are: " in laptop.type("offers", "--dry-run", "--gpu", "A11G").err
 
 
+@pytest.mark.parametrize(("columns", "shown"), [("80", False), ("160", True)])
+def test_a_table_gives_each_machine_one_line_however_wide_the_terminal_is(laptop, columns, shown):
+    near, far = pty.openpty()
+    environment = {**laptop.environment, "TERM": "dumb", "COLUMNS": columns, "LINES": "60"}
+    words = [*COMMAND, "offers", "--dry-run", "--gpu", "T4"]
+    with subprocess.Popen(words, env=environment, cwd=laptop.project, stdout=far, stderr=subprocess.PIPE) as process:
+        os.close(far)
+        drawn = b""
+        with suppress(OSError):  # that is how a terminal ends
+            while True:
+                drawn += os.read(near, 65536)
+        said = process.communicate(timeout=60)[1].decode()
+    os.close(near)
+    lines = drawn.decode().splitlines()
+    [line] = [line for line in lines if "g4dn.12xlarge" in line]
+    assert line.split()[:4] == ["g4dn.12xlarge", "us-east-1", "T4", "4"]
+    assert max(map(len, lines)) <= int(columns)
+    assert [any("network" in line for line in lines), "no room for: network" in said] == [shown, not shown]
+
+
 def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease(laptop):
     assert laptop.type("up", "--dry-run", "--max-hours", "1").code == 0
     assert laptop.type("ssh", "--", "sh", "-c", "echo data > kept").code == 0
@@ -164,6 +186,8 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("ssh", "--", "cat", "kept").out == "data\n"
     [again] = json.loads(laptop.type("ls", "--json").out)
     assert 7000 < again["lease_until"] - cluster["lease_until"] < 7400
+    assert again["launched_at"] > cluster["launched_at"]  # EC2 counts from the last start
+    assert again["spent_usd"] > 0
     assert "nothing to do" in laptop.type("start").err
     assert laptop.type("down", "--force").code == 0
     assert remains(laptop) == []
