@@ -1,6 +1,8 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
+import errno
 import hashlib
+import os
 import threading
 import time
 import uuid
@@ -20,7 +22,7 @@ from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
 from infra.ssh import carry
-from infra.ssh.carry import local_errors
+from infra.ssh.carry import FETCH, local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
@@ -98,6 +100,7 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
+    make_runs(project.runs, "then type it again")
     changes = read_changes(project.root)
     header = {
         **asdict(request),
@@ -138,11 +141,20 @@ def submit(
 def make_run_folder(runs: Path, cluster: str, number: int) -> Path:
     """Return the folder that a job's outputs come home to, made if need be; git and we never carry it out again."""
     folder = runs / f"{cluster}-{number}"
+    make_runs(runs)
     with local_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def make_runs(runs: Path, then: str = FETCH) -> None:
+    """Make the folder that all outputs come home to, if need be; raises ProjectError if nothing could be written there."""
+    with local_errors(runs, then):
+        runs.mkdir(parents=True, exist_ok=True)
         if not (runs / ".gitignore").exists():
             (runs / ".gitignore").write_text("*\n")
-    return folder
+        if not os.access(runs, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def last_number(runs: Path, cluster: str) -> int:

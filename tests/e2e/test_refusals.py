@@ -95,6 +95,14 @@ def test_a_script_that_git_ignores(project):
     refuses(project.type("run", "hidden.py"), 2, "'hidden.py' would not be sent", "git check-ignore")
 
 
+def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):
+    before = project.type("jobs", "--json").out
+    project.write("runs", "a file where a folder must be")
+    for words in (["run", "--", "true"], ["notebook"]):
+        refuses(project.type(*words), 1, "runs cannot be written", "type it again")
+    assert project.type("jobs", "--json").out == before
+
+
 def test_a_script_of_no_known_kind(project):
     project.write("train.txt", "")
     refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
