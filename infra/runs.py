@@ -183,7 +183,7 @@ def follow(
             offset += len(chunk)
         return client.find_job(connection, number)
 
-    return persist(cluster, connection, read, warn, "the job goes on")
+    return persist(cluster, connection, read, warn, "the job may go on")
 
 
 def persist(
@@ -192,8 +192,9 @@ def persist(
     act: Callable[[Connection], T],
     warn: Callable[[str], None],
     meanwhile: str,
+    rank: int = 0,
 ) -> T:
-    """Return what `act` returns, called again with a new connection whenever one drops, and say what holds `meanwhile`.
+    """Return what `act` returns, called again with a new connection whenever one drops, and say what may hold `meanwhile`.
 
     Raises NodeError once no connection could be had for `RECONNECT_S`.
     """
@@ -203,17 +204,17 @@ def persist(
                 return act(connection)
             except DroppedError as error:
                 warn(f"{error.what}; {meanwhile}; connecting again")
-                connection = connections.enter_context(reconnect(cluster))
+                connection = connections.enter_context(reconnect(cluster, rank))
 
 
 @contextmanager
-def reconnect(cluster: Cluster) -> Iterator[Connection]:
+def reconnect(cluster: Cluster, rank: int = 0) -> Iterator[Connection]:
     """Yield a new connection, tried for `RECONNECT_S`; raises GoneError as soon as the cloud says that the machine is no more."""
     deadline = time.monotonic() + RECONNECT_S
     with ExitStack() as connections:
         while True:
             try:
-                connection = connections.enter_context(reach(cluster, patience_s=ROUND_S))
+                connection = connections.enter_context(reach(cluster, ROUND_S, rank))
                 break
             except GoneError:
                 raise

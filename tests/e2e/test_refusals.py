@@ -1,5 +1,7 @@
 """Bad input: one clear line, the next command to type, never a traceback."""
 
+import socket
+
 import pytest
 
 from tests.conftest import Finished, Laptop
@@ -100,6 +102,13 @@ def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):
     project.write("runs", "a file where a folder must be")
     for words in (["run", "--", "true"], ["notebook"]):
         refuses(project.type(*words), 1, "runs cannot be written", "type it again")
+    assert project.type("jobs", "--json").out == before
+
+
+def test_a_port_that_is_taken_is_no_reason_to_start_a_notebook(project):
+    before = project.type("jobs", "--json").out
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refuses(project.type("notebook", "--port", str(taken.getsockname()[1])), 2, "is taken on this laptop", "--port")
     assert project.type("jobs", "--json").out == before
 
 

@@ -243,7 +243,10 @@ def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
 
     try:
         wait_for(lambda: page() == b"from the machine", "page")
+        taken = laptop.type("tunnel", str(here))
+        assert (taken.code, f"port {here} is taken" in taken.err, "gpujob tunnel " in taken.err) == (2, True, True)
     finally:
-        tunnel.terminate()
-        tunnel.communicate()
+        tunnel.send_signal(signal.SIGINT)
+        tunnel.communicate(timeout=60)
+    assert tunnel.returncode == 0
     assert laptop.type("tunnel", "99999").code == 2
