@@ -175,7 +175,8 @@ def cancel(job: int, cluster: str | None) -> None:
     from infra.node import client
 
     _, connecting = reach(cluster)
-    with connecting as connection:
+    with connecting as connection, show.progress() as report:
+        report(f"ending job {job}")
         before = client.find_job(connection, job)
         after = before if before.over else client.cancel(connection, job)
     show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")

@@ -135,6 +135,9 @@ def test_a_pattern_brings_only_what_matches_and_the_rest_is_not_called_home(proj
     home = project.project / f"runs/shared-{number}"
     assert (home / "a.pt").exists()
     assert not (home / "b.log").exists()
+    nothing = project.type("fetch", str(number), "--pattern", "*.txt")
+    assert nothing.code == 1
+    assert f"no output of job {number} matches '*.txt'; it wrote 'a.pt', 'b.log'" in nothing.err
     [job] = [job for job in json.loads(project.type("jobs", "--json").out) if job["number"] == number]
     assert job["fetched"] is False
     assert project.type("fetch", str(number)).code == 0
