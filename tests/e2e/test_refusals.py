@@ -137,6 +137,21 @@ def test_a_variable_without_a_value(project):
     refuses(project.type("run", "--env", "NAME", "--", "true"), 2, "'NAME' is not NAME=VALUE")
 
 
+@pytest.mark.parametrize("wrong", ["half a line", "B=x\0y"])
+def test_a_file_of_variables_with_a_line_that_is_none(project, wrong):
+    project.write("some.env", f"A='two\nlines'\n\n{wrong}\n")
+    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4, is not NAME=VALUE")
+
+
+def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
+    file = laptop.write("taken", "")
+    refuses(laptop.type("init", ""), 2, "'' is no folder", "gpujob init DIR")
+    refuses(laptop.type("init", "taken"), 2, "'taken' is a file")
+    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "type it again")
+    assert "next: cd 'a b' && " in laptop.type("init", "a b").err
+    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "type it again")
+
+
 @pytest.mark.parametrize("time", ["soon", "0s", "-1h", "1.2.3h", ""])
 def test_a_time_limit_that_is_none(project, time):
     refuses(project.type("run", "--time-limit", time, "--", "true"), 2, "no length of time")
