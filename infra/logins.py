@@ -7,7 +7,6 @@ from pathlib import Path
 from infra import state
 from infra.errors import NodeError, UsageError
 from infra.model import Cluster, Node
-from infra.ssh.login import make_config
 
 PROBE_S = 3
 
@@ -44,10 +43,9 @@ def config_file() -> Path:
 
 def write_config() -> tuple[Path, list[str]]:
     """Write every cluster that is known here as an ssh_config of our own; return its path and the names in it."""
-    path = state.state_folder() / "ssh_config"
-    text = make_config(state.recall_all())
-    state.write_private(path, text)
-    return path, [line.removeprefix("Host ") for line in text.splitlines() if line.startswith("Host ")]
+    path = state.write_ssh_config()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return path, [line.removeprefix("Host ") for line in lines if line.startswith("Host ")]
 
 
 def include_line(path: Path) -> str:

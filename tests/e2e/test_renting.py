@@ -221,6 +221,10 @@ def test_plain_ssh_knows_clusters_once_its_config_is_written(laptop):
         ["ssh", "-F", config, "gpujob-project", "echo plain"], capture_output=True, timeout=60, check=False
     )
     assert done.stdout == b"plain\n", done.stderr
+    ours = laptop.home / ".local/state/gpujob/ssh_config"
+    assert laptop.type("up", "other", "--dry-run").code == 0
+    assert laptop.type("down", "project").code == 0
+    assert [line for line in ours.read_text().splitlines() if line.startswith("Host ")] == ["Host gpujob-other"]
 
 
 def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
