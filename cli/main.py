@@ -92,7 +92,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("\n".join(["interrupted", *notes_of(error)]), err=True)
+        told = error.__cause__ or error  # click raises its Abort from the interrupt, which has the notes
+        click.echo("\n".join(["interrupted", *notes_of(told)]), err=True)
         code = 130
     except BrokenPipeError:  # the reader of our output, as in `gpujob ls | head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
