@@ -74,6 +74,7 @@ def test_a_log_arrives_whole_over_a_connection_that_is_cut_every_64_kb(project, 
     logs = laptop.type("logs", "-f", str(number))
     assert logs.out == "".join(f"{n} {'x' * 40}\n" for n in range(20_000))
     assert logs.code == 0
+    assert "; the job may go on; connecting again" in logs.err
     assert cutter.cuts > 10
 
 
