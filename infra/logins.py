@@ -4,9 +4,10 @@ import os
 import socket
 from pathlib import Path
 
-from infra import state
+from infra import bakes, state
 from infra.errors import NodeError, UsageError
 from infra.model import Cluster, Node
+from infra.runs import reach
 
 PROBE_S = 3
 
@@ -18,6 +19,9 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
     """
     if rank >= len(cluster.nodes):
         raise UsageError(f"'{cluster.name}' has {len(cluster.nodes)} machines", f"--node {len(cluster.nodes) - 1}")
+    if bakes.find_closed(cluster, rank):
+        with reach(cluster, rank=rank):  # tells of the bake where ssh itself would cry out at the new host keys
+            pass
     if not answers(cluster.nodes[rank]):
         # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
         from infra.clusters import find_again

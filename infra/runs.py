@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 
 from fabric import Connection
 
-from infra import state
+from infra import bakes, state
 from infra.errors import GoneError, LossError, NodeError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
@@ -50,6 +50,14 @@ def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Co
 
             again = find_again(cluster, error)
             connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
+        except NodeError as error:
+            image = bakes.find_closed(cluster, rank)
+            if image is None:
+                raise
+            raise NodeError(
+                f"'{cluster.name}' is being baked as '{image}', and boots with new host keys",
+                f"gpujob bake {cluster.name} --as {image} goes on, and pins them",
+            ) from error
         try:
             yield connection
         except DroppedError as error:
