@@ -78,7 +78,13 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
     from infra.pages import hold_notebook, wait_for_answer, wait_for_notebook
 
     with show.progress() as report:
-        page = wait_for_notebook(connection, number, report)
+        try:
+            page = wait_for_notebook(connection, number, report)
+        except KeyboardInterrupt as error:
+            error.add_note(
+                f"the notebook starts all the same: gpujob notebook {cluster.name}, or to end it, with --stop"
+            )
+            raise
     forward.lead(connection, page.port)
     with doorway(cluster) as door:
         wait_for_answer(forward.port, "/api/status", page.token)
