@@ -9,8 +9,11 @@ import click
 from infra.errors import UsageError
 
 
-def read_defaults(group: click.Group) -> dict[str, dict[str, Any]]:
-    """Return the defaults as click takes them, by command and parameter; raises UsageError for what no command knows."""
+def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, Any]]:
+    """Return the defaults as click takes them, by command and parameter; raises UsageError for what no command knows.
+
+    `typed` is the command that they are read for.
+    """
     from infra.settings import FILE
 
     try:
@@ -23,11 +26,11 @@ def read_defaults(group: click.Group) -> dict[str, dict[str, Any]]:
     from infra.settings import read_settings
 
     tables = read_settings(find_root(here)).commands
-    return {name: read_table(group, name, table) for name, table in tables.items()}
+    return {name: read_table(group, name, table, typed) for name, table in tables.items()}
 
 
-def read_table(group: click.Group, name: str, table: Any) -> dict[str, Any]:
-    """Return one command's defaults."""
+def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> dict[str, Any]:
+    """Return one command's defaults, their values checked if it is the one that was typed."""
     from infra.settings import FILE
 
     if name not in group.commands:
@@ -37,13 +40,35 @@ def read_table(group: click.Group, name: str, table: Any) -> dict[str, Any]:
     unknown = next((key for key in table if f"--{key}" not in parameters), None)
     if unknown is not None:
         raise UsageError(f"{FILE}: gpujob {name} has no option --{unknown}", f"gpujob {name} --help")
+    for key in table if name == typed else ():  # what another command is told is no reason to refuse this one
+        check_value(group.commands[name], key, parameters[f"--{key}"], table[key])
     return {str(parameters[f"--{key}"].name): chosen(parameters[f"--{key}"], value) for key, value in table.items()}
 
 
 def chosen(parameter: click.Parameter, value: Any) -> Any:
     """Return a parameter's value; `spot = true` means what --spot stands for, where several such words share a parameter."""
     flag = getattr(parameter, "flag_value", None)
-    return flag if value is True and isinstance(flag, str) else as_typed(value)
+    if value is True and isinstance(flag, str):
+        return flag
+    return as_typed([value] if parameter.multiple and not isinstance(value, list) else value)
+
+
+def check_value(command: click.Command, key: str, parameter: click.Parameter, value: Any) -> None:
+    """Raise UsageError, with the file and the key, for a value that the option does not take."""
+    from infra.settings import FILE
+
+    wrong = ""
+    if isinstance(getattr(parameter, "flag_value", None), str) and value is not True:
+        wrong = "true is all that it takes"
+    elif isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
+        wrong = "it takes a list" if parameter.multiple else "it takes one value"
+    else:
+        try:
+            parameter.type_cast_value(click.Context(command), chosen(parameter, value))
+        except click.BadParameter as error:
+            wrong = error.message.rstrip(".")
+    if wrong:
+        raise UsageError(f"{FILE}: [{command.name}] {key}: {wrong}", f"gpujob {command.name} --help")
 
 
 def as_typed(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A project to start from: init."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -46,15 +47,17 @@ IGNORED = "outputs/\nruns/\n__pycache__/\n.venv/\n"
 
 
 @click.command()
-@click.argument("folder", required=False, default=".", metavar="[DIR]", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
+@click.argument("folder", required=False, default=".", metavar="[DIR]", type=click.Path(file_okay=False))
+def init(folder: str) -> None:
     """Lay a starter project into DIR: a train.py, the training code it imports, settings, a README.
 
     What is there already is never overwritten.
     """
-    for path in lay_starter(folder.resolve()):
+    if not folder:  # a variable that is not set: this folder is not what was meant
+        raise UsageError("'' is no folder", "gpujob init DIR")
+    for path in lay_starter(Path(folder).resolve()):
         show.say(f"wrote {path}")
-    there = "" if folder == Path() else f"cd {folder} && "
+    there = "" if Path(folder) == Path() else f"cd {shlex.quote(folder)} && "
     show.say(f"next: {there}gpujob up --dry-run && gpujob run train.py")
 
 

@@ -206,7 +206,8 @@ def cancel(job: int, cluster: str | None) -> None:
     """End JOB and every process it started."""
     from infra.node import client
 
-    with reach_job(cluster, job) as (_, connection, before):
+    with reach_job(cluster, job) as (_, connection, before), show.progress() as report:
+        report(f"ending job {job}")
         after = before if before.over else client.cancel(connection, job)
     show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
 

@@ -1,6 +1,7 @@
 """Logins by ssh itself: ssh, tunnel, ssh-config."""
 
 import re
+from contextlib import suppress
 
 import click
 
@@ -29,13 +30,21 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
 @cluster_option
 def tunnel(ports: str, node: int, cluster: str | None) -> None:
     """Let a port of the machine answer on this laptop, until Ctrl-C: gpujob tunnel 8888, or gpujob tunnel 8080:80."""
+    from infra import runs
     from infra.logins import choose_node
-    from infra.ssh.login import forward
+    from infra.pages import hold_tunnel
+    from infra.ssh.forward import Forward
 
     here, there = parse_ports(ports)
-    chosen = choose_node(find_cluster(cluster), node)
-    show.say(f"http://127.0.0.1:{here} is port {there} of '{chosen[0].name}' until Ctrl-C")
-    forward(*chosen, here, there)
+    found, _ = choose_node(find_cluster(cluster), node)
+    try:
+        forward = Forward(here)
+    except UsageError as error:
+        error.hint = f"gpujob tunnel {here % 64000 + 1001}:{there}"
+        raise
+    with suppress(KeyboardInterrupt), forward, runs.reach(found, rank=node) as connection:
+        show.say(f"http://127.0.0.1:{here} is port {there} of '{found.name}' until Ctrl-C")
+        hold_tunnel(found, node, connection, forward, there, show.say)
 
 
 def parse_ports(text: str) -> tuple[int, int]:

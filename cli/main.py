@@ -26,6 +26,10 @@ from cli.verify import verify
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
 
+# What is the matter with a disk, or with a path that somebody chose, and is no bug.
+DISK = (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+PATH = (errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
 
 def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     """Print the installed version, if that was asked for, and end."""
@@ -63,7 +67,7 @@ def gpujob(context: click.Context) -> None:
     gpujob run train.py        send the code, run it, follow it, fetch what it wrote
     gpujob down                fetch what is left and give the machine back
     """  # noqa: D301  click reads the backspace
-    context.default_map = read_defaults(gpujob)
+    context.default_map = read_defaults(gpujob, context.invoked_subcommand)
 
 
 for command in (
@@ -88,16 +92,16 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("\n".join(["interrupted", *notes_of(error)]), err=True)
+        told = error.__cause__ or error  # click raises its Abort from the interrupt, which has the notes
+        click.echo("\n".join(["interrupted", *notes_of(told)]), err=True)
         code = 130
     except BrokenPipeError:  # the reader of our output, as in `gpujob ls | head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        if error.errno not in DISK and not (error.errno in PATH and error.filename):
             raise
-        click.echo(f"gpujob: {error.strerror}: {error.filename or 'the output'}", err=True)
-        code = 1
+        code = tell(GpujobError(f"{error.strerror}: {error.filename or 'the output'}", "mend that, then type it again"))
     sys.exit(code or 0)
 
 

@@ -11,6 +11,7 @@ from cli import show
 from cli.jobs import bring_home, reach
 from cli.options import cluster_argument, cluster_option, here, option, runs_here, yes_option
 from cli.runs import hand_in
+from infra.errors import GpujobError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -46,9 +47,9 @@ def notebook(name: str | None, port: int | None, browser: bool, stop: bool, no_d
         if stop:
             stop_notebook(connection, cluster, running)
         else:
-            open_notebook(
-                connection, cluster, running or start_notebook(connection, cluster, no_deps, yes), port, browser
-            )
+            with listen(port, 8888) as forward:  # first, for a port that is taken is no reason to start one
+                number = running or start_notebook(connection, cluster, no_deps, yes)
+                open_notebook(connection, cluster, number, forward, browser)
 
 
 def start_notebook(connection: "Connection", cluster: "Cluster", no_deps: bool, yes: bool) -> int:
@@ -71,15 +72,21 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
     bring_home(cluster, connection, number, runs_here())
 
 
-def open_notebook(connection: "Connection", cluster: "Cluster", number: int, port: int | None, browser: bool) -> None:
-    """Forward a port to the notebook and show it; until Ctrl-C, or until the notebook is over."""
+def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
+    """Lead a port to the notebook and show it; until Ctrl-C, or until the notebook is over."""
     from infra.meanwhile import fetch_meanwhile
     from infra.pages import hold_notebook, wait_for_answer, wait_for_notebook
 
     with show.progress() as report:
-        page = wait_for_notebook(connection, number, report)
-    with listen(port, 8888) as forward, doorway(cluster) as door:
-        forward.lead(connection, page.port)
+        try:
+            page = wait_for_notebook(connection, number, report)
+        except KeyboardInterrupt as error:
+            error.add_note(
+                f"the notebook starts all the same: gpujob notebook {cluster.name}, or to end it, with --stop"
+            )
+            raise
+    forward.lead(connection, page.port)
+    with doorway(cluster) as door:
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
         show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C leaves it, and it goes on there")
@@ -99,11 +106,16 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
     """Bring home what the notebook has written so far, and say how to go on."""
     from infra.homecoming import fetch
 
-    show.say(f"\nleft; the notebook goes on. Next: gpujob notebook {cluster.name}, or to end it, with --stop")
+    show.say("\nleft; bringing home what the notebook has saved")
+    try:
+        home = fetch(connection, cluster, number, runs_here(), lambda _: None, settled=True)
+    except (KeyboardInterrupt, GpujobError) as error:
+        error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
+        raise
+    show.say(f"what it has saved so far is in {home.folder}")
+    show.say(f"the notebook goes on. Next: gpujob notebook {cluster.name}, or to end it, with --stop")
     if cluster.idle_stop_s:
         show.say("until then the machine is not idle, so --idle-stop does not end it; its lease does")
-    home = fetch(connection, cluster, number, runs_here(), lambda _: None, settled=True)
-    show.say(f"what it has saved so far is in {home.folder}")
 
 
 def listen(port: int | None, usual: int) -> "Forward":

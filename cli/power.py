@@ -54,9 +54,8 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     if cluster.node.state == "stopped":
         show.say(f"nothing to do: '{cluster.name}' is stopped")
         return
-    costs = (
-        f"{'costs' if cluster.cloud == 'aws' else 'would cost'} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
-    )
+    verb = "costs" if cluster.cloud == "aws" else "would cost"
+    costs = f"{verb} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
     confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start it or give it back.",
             yes or cluster.cloud == "local")  # fmt: skip
     if not force:

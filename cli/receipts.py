@@ -27,6 +27,9 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     from infra.receipts import find_receipt
 
     found = find_receipt(runs_here(), choose_name(cluster), job)
+    if found and job is None:
+        job = found["job"]["number"]
+        show.say(f"job {job} is the latest that came home; gpujob jobs lists all")
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)

@@ -1,5 +1,6 @@
 """A new job: run."""
 
+import io
 import os
 import shlex
 import sys
@@ -109,15 +110,32 @@ def run(
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
     """Return the variables of a .env file, and over them those given as NAME=VALUE; raises UsageError for what is neither."""
-    from dotenv import dotenv_values
-
-    variables = {name: value or "" for name, value in (dotenv_values(file) if file else {}).items()}
+    variables = read_env_file(file) if file else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"'{pair}' is not NAME=VALUE", "gpujob run --env NAME=VALUE train.py")
         variables[name] = value
     return variables
+
+
+def read_env_file(file: Path) -> dict[str, str]:
+    """Return the variables of a .env file; raises UsageError, with its line, for what is none."""
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no text in UTF-8", "mend it, then type it again") from error
+    line = 1
+    for statement in parse_stream(io.StringIO(text)):
+        said = statement.original.string
+        if statement.error or "\0" in said:
+            line += said.partition("\0")[0].rstrip("\n").count("\n")
+            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "mend it, then type it again")
+        line += said.count("\n")
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
 def read_secrets(names: Sequence[str]) -> dict[str, str]:
@@ -130,9 +148,12 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
             )
         value = os.environ.get(name, "")
         if not value and sys.stdin.isatty():
-            value = click.prompt(name, hide_input=True, err=True)
+            value = click.prompt(f"{name} (not shown as you type)", hide_input=True, err=True)
         if not value:
-            raise UsageError(f"{name} is not set, and there is no terminal to ask for it on", f"export {name}=...")
+            raise UsageError(
+                f"{name} is not set, and there is no terminal to ask for it on",
+                f"export {name}=..., then type it again",
+            )
         values[name] = value
     return values
 
@@ -162,11 +183,12 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
     if path.relative_to(project.root).as_posix() not in {file.path for file in project.files}:
         raise UsageError(
-            f"'{script}' would not be sent: git ignores it, or it looks like a secret", f"git check-ignore -v {script}"
+            f"'{script}' would not be sent: git ignores it, or it looks like a secret",
+            f"git check-ignore -v {shlex.quote(script)}",
         )
     interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
     if interpreter is None:
-        raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- ./{script}")
+        raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- {shlex.quote(f'./{script}')}")
     return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)
 
 

@@ -4,14 +4,12 @@ To clean a node is to remove the keys by which one logs in. EC2 reboots it to ma
 brings back the cluster's key and makes new host keys, which are read from the console and pinned.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from infra import state
+from infra.bakes import Bake, bake_file, make_bake, read_bake, write_bake
 from infra.cleaning import clean, undo
 from infra.ec2 import baked, instances
 from infra.ec2.account import Account
@@ -31,15 +29,6 @@ Report = Callable[[str], None]
 REBOOT_S = 2 * BOOT_S
 IMAGE_S = 3600.0
 CLOSED = "  a machine that was cleaned takes no login until it has booted, or for a quarter of an hour"
-
-
-@dataclass(frozen=True)
-class Bake:
-    """A bake that is not through yet, so that the same words go on with it."""
-
-    instance_id: str
-    host_keys: tuple[str, ...]
-    """What the node showed before it was cleaned."""
 
 
 def find_image(account: Account, name: str) -> Baked | None:
@@ -84,10 +73,10 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     node, owner = cluster.node, account.identity.arn
     tags = baked.make_tags(name, owner, cluster.name, node)
     baked.create(account, name, node, tags, rehearse=True)
-    begun = Bake(node.instance_id, keys.read_pins(state.known_hosts_file(cluster.name)).get(node.instance_id, ()))
+    begun = make_bake(cluster)
     with explain_closed(name, node), reach(cluster) as connection:
         report(f"cleaning {node.instance_id} of jobs, keys and histories")
-        state.write_private(bake_file(name), json.dumps(asdict(begun)))
+        write_bake(name, begun)
         clean(connection, cluster)
         report("asking EC2 for the image")
         with hold_interrupts():
@@ -189,17 +178,3 @@ def remove(account: Account, name: str, report: Report) -> float:
     if not left:
         raise CloudError(f"AWS still shows '{name}' in {account.region}", f"gpujob images rm {name}")
     return sum(image.month_usd for image in own)
-
-
-def bake_file(name: str) -> Path:
-    """Return where a bake that is not through is written down."""
-    return state.state_folder() / "bakes" / f"{name}.json"
-
-
-def read_bake(name: str) -> Bake | None:
-    """Return the bake of this name that was broken off on this laptop, or None."""
-    try:
-        facts = json.loads(bake_file(name).read_text(encoding="utf-8"))
-        return Bake(facts["instance_id"], tuple(facts["host_keys"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

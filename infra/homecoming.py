@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fabric import Connection
 
-from infra.errors import NodeError
+from infra.errors import NodeError, NotFoundError
 from infra.locks import lock_folder
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
@@ -20,6 +20,7 @@ from infra.ssh import carry
 from infra.ssh.connection import DroppedError
 
 LOG = "job.log"
+SHOWN = 5
 PATIENCE = 5  # connections in a row that bring nothing
 
 
@@ -86,6 +87,8 @@ def fetch_once(
     """
     job, found, unreadable = client.list_outputs(connection, number, settled)
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
+    if not outputs and pattern != "*":
+        raise no_match(number, pattern, found)
     folder = make_run_folder(runs, cluster.name, number)
     with lock_folder(folder):  # against another fetch of the same job meanwhile
         before, earlier = read_hashes(folder), read_outputs(folder) if settled or pattern != "*" else ()
@@ -112,6 +115,14 @@ def fetch_once(
         unreadable=unreadable,
         unlinked=tuple(unlinked),
         beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
+    )
+
+
+def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundError:
+    """Return that nothing a job wrote is of a pattern, and what there is."""
+    names = ", ".join(repr(output.path) for output in found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+    return NotFoundError(
+        f"no output of job {number} matches '{pattern}'; it wrote {names or 'nothing'}", f"gpujob fetch {number}"
     )
 
 

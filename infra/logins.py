@@ -4,10 +4,10 @@ import os
 import socket
 from pathlib import Path
 
-from infra import state
+from infra import bakes, state
 from infra.errors import NodeError, UsageError
 from infra.model import Cluster, Node
-from infra.ssh.login import make_config
+from infra.runs import reach
 
 PROBE_S = 3
 
@@ -21,6 +21,9 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
         raise UsageError(
             f"'{cluster.name}' has no machine {rank}: they are counted from 0", f"--node {len(cluster.nodes) - 1}"
         )
+    if bakes.find_closed(cluster, rank):
+        with reach(cluster, rank=rank):  # tells of the bake where ssh itself would cry out at the new host keys
+            pass
     if not answers(cluster.nodes[rank]):
         # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
         from infra.clusters import find_again
@@ -46,10 +49,9 @@ def config_file() -> Path:
 
 def write_config() -> tuple[Path, list[str]]:
     """Write every cluster that is known here as an ssh_config of our own; return its path and the names in it."""
-    path = state.state_folder() / "ssh_config"
-    text = make_config(state.recall_all())
-    state.write_private(path, text)
-    return path, [line.removeprefix("Host ") for line in text.splitlines() if line.startswith("Host ")]
+    path = state.write_ssh_config()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return path, [line.removeprefix("Host ") for line in lines if line.startswith("Host ")]
 
 
 def include_line(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pages that a node serves on its loopback, shown on this laptop: the notebook, TensorBoard."""
+"""What a node serves on its loopback, shown on this laptop: the notebook, TensorBoard, any port."""
 
 import http.client
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from infra.errors import NodeError
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.runs import persist
+from infra.ssh.connection import DroppedError
 from infra.ssh.forward import LOOPBACK, Forward
 from infra.waiting import wait_until
 
@@ -68,7 +69,7 @@ def hold_notebook(cluster: Cluster, connection: Connection, page: client.Page, f
             pass
         return client.find_job(connection, page.job)
 
-    return persist(cluster, connection, hold, warn, "the notebook goes on")
+    return persist(cluster, connection, hold, warn, "the notebook may go on")
 
 
 def hold_board(
@@ -96,6 +97,19 @@ def hold_board(
     if number is not None or client.list_jobs(connection):
         client.find_job(connection, number)
     persist(cluster, connection, hold, report, "TensorBoard starts again")
+
+
+def hold_tunnel(
+    cluster: Cluster, rank: int, connection: Connection, forward: Forward, there: int, warn: Report
+) -> None:
+    """Lead to a port of a node until the caller is interrupted, by a new connection whenever one drops."""
+
+    def hold(connection: Connection) -> None:
+        forward.lead(connection, there)
+        connection.transport.join()  # a thread that ends with its connection
+        raise DroppedError(f"the connection to {connection.host} broke")
+
+    persist(cluster, connection, hold, warn, "the tunnel is closed meanwhile", rank)
 
 
 def wait_for_answer(port: int, path: str, token: str) -> None:

@@ -87,6 +87,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
     except GpujobError as failure:
         error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
         return
+    if isinstance(error, KeyboardInterrupt):
+        error.add_note("all that it had rented is given back" if taken else "nothing was rented")
     # Where the name was somebody else's, so is what is remembered of it here: the key of a cluster that may live.
     begun = read_attempt(name)
     if begun and begun.token == token:

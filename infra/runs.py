@@ -1,6 +1,8 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
+import errno
 import hashlib
+import os
 import threading
 import time
 import uuid
@@ -13,14 +15,14 @@ from typing import BinaryIO, TypeVar
 
 from fabric import Connection
 
-from infra import state
+from infra import bakes, state
 from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
 from infra.ssh import carry
-from infra.ssh.carry import local_errors
+from infra.ssh.carry import FETCH, local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
@@ -48,6 +50,14 @@ def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Co
 
             again = find_again(cluster, error)
             connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
+        except NodeError as error:
+            image = bakes.find_closed(cluster, rank)
+            if image is None:
+                raise
+            raise NodeError(
+                f"'{cluster.name}' is being baked as '{image}', and boots with new host keys",
+                f"gpujob bake {cluster.name} --as {image} goes on, and pins them",
+            ) from error
         try:
             yield connection
         except NotFoundError as error:  # no such job: here are those that this cluster has
@@ -101,6 +111,7 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
+    make_runs(project.runs, "then type it again")
     changes = read_changes(project.root)
     header = {
         **asdict(request),
@@ -141,11 +152,20 @@ def submit(
 def make_run_folder(runs: Path, cluster: str, number: int) -> Path:
     """Return the folder that a job's outputs come home to, made if need be; git and we never carry it out again."""
     folder = runs / f"{cluster}-{number}"
+    make_runs(runs)
     with local_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def make_runs(runs: Path, then: str = FETCH) -> None:
+    """Make the folder that all outputs come home to, if need be; raises ProjectError if nothing could be written there."""
+    with local_errors(runs, then):
+        runs.mkdir(parents=True, exist_ok=True)
         if not (runs / ".gitignore").exists():
             (runs / ".gitignore").write_text("*\n")
-    return folder
+        if not os.access(runs, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def last_number(runs: Path, cluster: str) -> int:
@@ -174,7 +194,7 @@ def follow(
             offset += len(chunk)
         return client.find_job(connection, number)
 
-    return persist(cluster, connection, read, warn, "the job goes on")
+    return persist(cluster, connection, read, warn, "the job may go on")
 
 
 def persist(
@@ -183,8 +203,9 @@ def persist(
     act: Callable[[Connection], T],
     warn: Callable[[str], None],
     meanwhile: str,
+    rank: int = 0,
 ) -> T:
-    """Return what `act` returns, called again with a new connection whenever one drops, and say what holds `meanwhile`.
+    """Return what `act` returns, called again with a new connection whenever one drops, and say what may hold `meanwhile`.
 
     Raises NodeError once no connection could be had for `RECONNECT_S`.
     """
@@ -194,17 +215,17 @@ def persist(
                 return act(connection)
             except DroppedError as error:
                 warn(f"{error.what}; {meanwhile}; connecting again")
-                connection = connections.enter_context(reconnect(cluster))
+                connection = connections.enter_context(reconnect(cluster, rank))
 
 
 @contextmanager
-def reconnect(cluster: Cluster) -> Iterator[Connection]:
+def reconnect(cluster: Cluster, rank: int = 0) -> Iterator[Connection]:
     """Yield a new connection, tried for `RECONNECT_S`; raises GoneError as soon as the cloud says that the machine is no more."""
     deadline = time.monotonic() + RECONNECT_S
     with ExitStack() as connections:
         while True:
             try:
-                connection = connections.enter_context(reach(cluster, patience_s=ROUND_S))
+                connection = connections.enter_context(reach(cluster, ROUND_S, rank))
                 break
             except GoneError:
                 raise

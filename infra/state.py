@@ -61,6 +61,19 @@ def known_hosts_file(name: str) -> Path:
     return cluster_folder(name) / "known_hosts"
 
 
+def ssh_config_file() -> Path:
+    """Return where plain ssh finds the clusters, once that was asked for; kept up with what is remembered from then on."""
+    return state_folder() / "ssh_config"
+
+
+def write_ssh_config() -> Path:
+    """Write every cluster that is remembered as an ssh_config of our own; return its path."""
+    from infra.ssh.login import make_config  # brings Fabric, which takes a third of a second
+
+    write_private(ssh_config_file(), make_config(recall_all()))
+    return ssh_config_file()
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,6 +86,8 @@ def write_private(path: Path, text: str) -> None:
 def remember(cluster: Cluster) -> None:
     """Keep what is known of a cluster."""
     write_private(cluster_folder(cluster.name) / "cluster.json", json.dumps(cluster.to_dict(), indent=2))
+    if ssh_config_file().exists():
+        write_ssh_config()
 
 
 def recall(name: str) -> Cluster | None:
@@ -102,6 +117,8 @@ def forget(name: str) -> bool:
 def forget_cluster(name: str) -> None:
     """Drop what is remembered of a cluster, its key included, but not of an `up` that is not through."""
     shutil.rmtree(cluster_folder(name), ignore_errors=True)
+    if ssh_config_file().exists():
+        write_ssh_config()
 
 
 def forget_attempt(name: str) -> None:

@@ -22,11 +22,15 @@ def remove_cluster(account: Account, name: str, report: Callable[[str], None]) -
     """
     living = [i["InstanceId"] for i in find_instances(account, name) if i["State"]["Name"] != GONE]
     found = bool(living or find_remains(account, name))
-    if living:
-        report(f"terminating {', '.join(living)}")
-        terminate(account, living)
-        wait_until(lambda: all(i["State"]["Name"] == GONE for i in find_instances(account, name)), TERMINATION_S)
-    wait_until(lambda: not remove_remains(account, name), 120)
+    try:
+        if living:
+            report(f"terminating {', '.join(living)}")
+            terminate(account, living)
+            wait_until(lambda: all(i["State"]["Name"] == GONE for i in find_instances(account, name)), TERMINATION_S)
+        wait_until(lambda: not remove_remains(account, name), 120)
+    except KeyboardInterrupt as error:
+        error.add_note(f"some of '{name}' may be left; gpujob down {name} goes on")
+        raise
     left = find_remains(account, name)
     if left:
         what = ", ".join(f"{kind} {key}" for kind, key in left)

@@ -1,5 +1,6 @@
 """Carrying: a project's files to the node in blocks, a job's outputs home, each verified before it takes its name."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from infra.ssh.blocks import Blocks
 from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel, open_stdout
 
 HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each of which JSON may write as six
+FETCH = "then: gpujob fetch"
 
 
 def pack(root: Path, files: Iterable[File], stream: BinaryIO, report: Callable[[int], None]) -> None:
@@ -135,9 +137,10 @@ def write_verified(content: Iterable[bytes], output: Output, place: Path, report
 
 
 @contextmanager
-def local_errors(place: Path) -> Iterator[None]:
-    """Tell a disk that is full here from a connection that broke."""
+def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
+    """Tell a disk that is full here, or a path that cannot be, from a connection that broke."""
     try:
         yield
     except OSError as error:
-        raise ProjectError(f"{place} cannot be written: {error.strerror}", "make room, then: gpujob fetch") from error
+        mend = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+        raise ProjectError(f"{place} cannot be written: {error.strerror}", f"{mend}, {then}") from error

@@ -1,8 +1,8 @@
 """A loopback port of this laptop that leads to a port of a node, over whichever connection stands at the time.
 
-Not by the ssh program, as `login.forward` does it: that ends with its connection, and would outlive a command that is killed
-and go on counting as a login. Not by Fabric's `forward_local` either, whose listener ends with the first connection that a node
-refuses, and which finds out in the background that the port is taken.
+Not by the ssh program: that ends with its connection, and would outlive a command that is killed and go on counting as a login.
+Not by Fabric's `forward_local` either, whose listener ends with the first connection that a node refuses, and which finds out in
+the background that the port is taken.
 """
 
 import socket

@@ -39,19 +39,10 @@ def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
 
     Raises NodeError where there is no ssh program.
     """
-    become_ssh(cluster, node, [], ["--", shlex.join(command)] if command else [])
-
-
-def forward(cluster: Cluster, node: Node, here: int, there: int) -> NoReturn:
-    """Become the ssh program that makes port `there` of a node answer on port `here` of this laptop, until Ctrl-C."""
-    become_ssh(cluster, node, ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{here}:127.0.0.1:{there}"], [])
-
-
-def become_ssh(cluster: Cluster, node: Node, flags: Sequence[str], command: Sequence[str]) -> NoReturn:
-    """Replace this process by ssh."""
     settings = [word for name, value in ssh_options(cluster, node).items() for word in ("-o", f"{name}={value}")]
+    words = ["--", shlex.join(command)] if command else []
     try:
-        os.execvp("ssh", ["ssh", "-F", "none", *settings, *flags, node.instance_id, *command])  # noqa: S606
+        os.execvp("ssh", ["ssh", "-F", "none", *settings, node.instance_id, *words])  # noqa: S606
     except FileNotFoundError as error:
         raise NodeError("there is no ssh program here", "install openssh-client") from error
 

@@ -74,6 +74,7 @@ def test_a_log_arrives_whole_over_a_connection_that_is_cut_every_64_kb(project, 
     logs = laptop.type("logs", "-f", str(number))
     assert logs.out == "".join(f"{n} {'x' * 40}\n" for n in range(20_000))
     assert logs.code == 0
+    assert "; the job may go on; connecting again" in logs.err
     assert cutter.cuts > 10
 
 
@@ -135,6 +136,9 @@ def test_a_pattern_brings_only_what_matches_and_the_rest_is_not_called_home(proj
     home = project.project / f"runs/shared-{number}"
     assert (home / "a.pt").exists()
     assert not (home / "b.log").exists()
+    nothing = project.type("fetch", str(number), "--pattern", "*.txt")
+    assert nothing.code == 1
+    assert f"no output of job {number} matches '*.txt'; it wrote 'a.pt', 'b.log'" in nothing.err
     [job] = [job for job in json.loads(project.type("jobs", "--json").out) if job["number"] == number]
     assert job["fetched"] is False
     assert project.type("fetch", str(number)).code == 0

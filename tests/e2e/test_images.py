@@ -10,7 +10,7 @@ from infra.ec2.baked import IMAGE_TAG, OWNER_TAG
 from infra.ec2.network import tag_specification
 from infra.local import control
 from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
+from tests.conftest import Laptop, make_laptop, wait_for
 
 # What a person and a job leave on a machine; the first may go on an image.
 LEAVE = "mkdir -p ~/.gpujob/environments/e && echo built > ~/.gpujob/environments/e/here && echo s > ~/.netrc && echo out > out"
@@ -119,6 +119,22 @@ def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
     third = cooked.type("bake", "pan", "--as", "cake")
     assert third.code == 2
     assert "there is an image 'cake' already" in third.err
+
+
+def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
+    process = cooked.start("bake", "pan", "--as", "cake", bufsize=0)
+    while b"to boot again" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, "gpujob bake pan --as cake takes it up" in said) == (130, True), said
+    keys = cooked.home / ".local/state/gpujob/clusters/pan/known_hosts"
+    pinned = keys.read_text()
+    for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"]):
+        wait_for(lambda words=words: "gpujob bake pan --as cake goes on" in cooked.type(*words).err, "word of the bake")
+    assert keys.read_text() == pinned
+    assert cooked.type("bake", "pan", "--as", "cake").code == 0
+    assert cooked.type("ssh", "--", "echo", "in").out == "in\n"
 
 
 def test_a_machine_of_which_no_image_was_made_goes_on_working(cooked):

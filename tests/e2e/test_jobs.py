@@ -88,12 +88,19 @@ def test_the_project_s_own_settings_say_what_travels_and_what_options_default_to
 
 
 @pytest.mark.parametrize(
-    ("table", "says"), [("[runn]\nname = 'x'", "[runn] is no command"), ("[run]\nnane = 'x'", "has no option --nane")]
+    ("table", "says"),
+    [
+        ("[runn]\nname = 'x'", "[runn] is no command"),
+        ("[run]\nnane = 'x'", "has no option --nane"),
+        ("[run]\ngpus = 'many'", "gpujob.toml: [run] gpus: 'many' is not"),
+        ("[run]\ngpus = [1]", "gpujob.toml: [run] gpus: it takes one value"),
+        ("[run.env]\nA = '1'", "gpujob.toml: [run] env: it takes a list"),
+    ],
 )
 def test_settings_that_no_command_knows_are_told(project, table, says):
     project.write("gpujob.toml", table)
     run = project.type("run", "--", "true")
-    assert (run.code, says in run.err) == (2, True)
+    assert (run.code, says in run.err) == (2, True), run.said
 
 
 def test_a_time_limit_is_told(project):

@@ -199,8 +199,22 @@ def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
     said += process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert b"Traceback" not in said
+    assert b"all that it had rented is given back" in said or b"nothing was rented" in said
     assert remains(laptop) == []
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
+
+
+def test_an_interrupted_down_says_how_it_goes_on(laptop):
+    assert laptop.type("up", "--dry-run").code == 0
+    assert laptop.type("local", "fault", "latency=300").code == 0
+    process = laptop.start("down", bufsize=0)
+    while b"terminating" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, b"gpujob down project goes on" in said) == (130, True), said
+    assert laptop.type("down").code == 0
+    assert remains(laptop) == []
 
 
 def remains(laptop: Laptop) -> list[str]:

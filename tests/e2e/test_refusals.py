@@ -1,5 +1,7 @@
 """Bad input: one clear line, the next command to type, never a traceback."""
 
+import socket
+
 import pytest
 
 from tests.conftest import Finished, Laptop
@@ -108,6 +110,21 @@ def test_a_script_that_git_ignores(project):
     refuses(project.type("run", "hidden.py"), 2, "'hidden.py' would not be sent", "git check-ignore")
 
 
+def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):
+    before = project.type("jobs", "--json").out
+    project.write("runs", "a file where a folder must be")
+    for words in (["run", "--", "true"], ["notebook"]):
+        refuses(project.type(*words), 1, "runs cannot be written", "type it again")
+    assert project.type("jobs", "--json").out == before
+
+
+def test_a_port_that_is_taken_is_no_reason_to_start_a_notebook(project):
+    before = project.type("jobs", "--json").out
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refuses(project.type("notebook", "--port", str(taken.getsockname()[1])), 2, "is taken on this laptop", "--port")
+    assert project.type("jobs", "--json").out == before
+
+
 def test_a_script_of_no_known_kind(project):
     project.write("train.txt", "")
     refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
@@ -131,6 +148,21 @@ def test_more_gpus_than_the_machine_has(project):
 
 def test_a_variable_without_a_value(project):
     refuses(project.type("run", "--env", "NAME", "--", "true"), 2, "'NAME' is not NAME=VALUE")
+
+
+@pytest.mark.parametrize("wrong", ["half a line", "B=x\0y"])
+def test_a_file_of_variables_with_a_line_that_is_none(project, wrong):
+    project.write("some.env", f"A='two\nlines'\n\n{wrong}\n")
+    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4, is not NAME=VALUE")
+
+
+def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
+    file = laptop.write("taken", "")
+    refuses(laptop.type("init", ""), 2, "'' is no folder", "gpujob init DIR")
+    refuses(laptop.type("init", "taken"), 2, "'taken' is a file")
+    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "type it again")
+    assert "next: cd 'a b' && " in laptop.type("init", "a b").err
+    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "type it again")
 
 
 @pytest.mark.parametrize("time", ["soon", "0s", "-1h", "1.2.3h", ""])

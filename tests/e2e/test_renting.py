@@ -246,6 +246,10 @@ def test_plain_ssh_knows_clusters_once_its_config_is_written(laptop):
         ["ssh", "-F", config, "gpujob-project", "echo plain"], capture_output=True, timeout=60, check=False
     )
     assert done.stdout == b"plain\n", done.stderr
+    ours = laptop.home / ".local/state/gpujob/ssh_config"
+    assert laptop.type("up", "other", "--dry-run").code == 0
+    assert laptop.type("down", "project").code == 0
+    assert [line for line in ours.read_text().splitlines() if line.startswith("Host ")] == ["Host gpujob-other"]
 
 
 def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
@@ -268,7 +272,10 @@ def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
 
     try:
         wait_for(lambda: page() == b"from the machine", "page")
+        taken = laptop.type("tunnel", str(here))
+        assert (taken.code, f"port {here} is taken" in taken.err, "gpujob tunnel " in taken.err) == (2, True, True)
     finally:
-        tunnel.terminate()
-        tunnel.communicate()
+        tunnel.send_signal(signal.SIGINT)
+        tunnel.communicate(timeout=60)
+    assert tunnel.returncode == 0
     assert laptop.type("tunnel", "99999").code == 2
