@@ -83,11 +83,12 @@ def test_another_key_is_not_let_in(copy):
     assert "does not accept this cluster's key" in jobs.err
 
 
-def test_a_lost_key_is_told(copy):
-    (copy.home / ".local/state/gpujob/clusters/shared/id_ed25519").unlink()
+@pytest.mark.parametrize("file", ["id_ed25519", "known_hosts"])
+def test_a_lost_key_is_told(copy, file):
+    (copy.home / ".local/state/gpujob/clusters/shared" / file).unlink()
     jobs = copy.type("jobs")
     assert jobs.code == 1
-    assert "Traceback" not in jobs.said
+    assert f"clusters/shared/{file}, which is lost" in jobs.err
 
 
 def every_subclass(root: type[Exception]) -> set[type[Exception]]:

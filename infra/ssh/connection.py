@@ -81,6 +81,10 @@ def connect(node: Node, key: Path, known_hosts: Path, *, patience_s: float = 0) 
 
 def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
     """Return a connection that has logged in."""
+    for file in (key, known_hosts):
+        if not file.exists():
+            what = f"{node.instance_id} cannot be reached without {file}, which is lost"
+            raise NodeError(what, "gpujob ls tells what it is; gpujob down NAME --force gives it back")
     connection = fabric.Connection(
         host=node.instance_id,  # what its host key is pinned by; the socket below knows the address
         user=USER,
