@@ -56,8 +56,7 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
 
 def arm(cluster: Cluster, node: Node, until: float) -> None:
     """Let a node end its lease at a time; raises NodeError if it does not say that it will."""
-    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    with connect(node, *files, patience_s=10) as connection:
+    with runs.reach(cluster, 10, cluster.nodes.index(node)) as connection:
         execute(connection, ["sudo", "gpujob-lease", format_until(until)])
         deadline = time.monotonic() + 10
         while read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout) != int(until):

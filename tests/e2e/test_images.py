@@ -130,7 +130,7 @@ def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     assert (process.returncode, "gpujob bake pan --as cake takes it up" in said) == (130, True), said
     keys = cooked.home / ".local/state/gpujob/clusters/pan/known_hosts"
     pinned = keys.read_text()
-    for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"]):
+    for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"], ["extend", "--hours", "1"]):
         wait_for(lambda words=words: "gpujob bake pan --as cake goes on" in cooked.type(*words).err, "word of the bake")
     assert keys.read_text() == pinned
     assert cooked.type("bake", "pan", "--as", "cake").code == 0
