@@ -132,6 +132,9 @@ def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") ->
     try:
         with show.progress() as report:
             homes.extend(rescue(name, accounts, runs_here(), report, force))
+    except KeyboardInterrupt as error:
+        error.add_note(f"'{name}' lives, with all that is not home yet")
+        raise
     finally:
         for home in homes:
             show.homecoming(home)

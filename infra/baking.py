@@ -62,7 +62,7 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
         wait_for_return(account, cluster, begun, report)
         image = wait_for_image(account, name, report)
     except (KeyboardInterrupt, GpujobError) as error:
-        error.add_note(f"  EC2 goes on making the image; gpujob bake {cluster.name} --as {name} takes it up")
+        error.add_note(f"EC2 goes on making the image; gpujob bake {cluster.name} --as {name} takes it up")
         raise
     bake_file(name).unlink(missing_ok=True)
     return image

@@ -158,7 +158,7 @@ def decode_denial(account: "Account", error: PermissionsError) -> PermissionsErr
         context = json.loads(text)["context"]
         action, resource = context["action"], context["resource"]
     except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
-        error.add_note("  (sts:DecodeAuthorizationMessage would tell more, and is not allowed either)")
+        error.add_note("(sts:DecodeAuthorizationMessage would tell more, and is not allowed either)")
         return error
     explicit = " by an explicit deny" if json.loads(text).get("explicitDeny") else ""
     return PermissionsError(
