@@ -28,7 +28,7 @@ from infra.waiting import wait_until
 Report = Callable[[str], None]
 REBOOT_S = 2 * BOOT_S
 IMAGE_S = 3600.0
-CLOSED = "  a machine that was cleaned takes no login until it has booted, or for a quarter of an hour"
+CLOSED = "a machine that was cleaned takes no login until it has booted, or for a quarter of an hour"
 
 
 def find_image(account: Account, name: str) -> Baked | None:
