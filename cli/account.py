@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @region_option
 @json_option
 def check(dry_run: bool, region: str | None, as_json: bool) -> None:
-    """Check credentials, region, quotas and images; each line that fails says how to mend it."""
+    """Check credentials, region, quotas and images.
+
+    Each line that fails says how to mend it.
+    """
     from cli.up import open_account
     from infra.checks import run_checks
 
@@ -63,8 +66,9 @@ def policy() -> None:
 @option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
 def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
-    """Add up what clusters cost, by day and cluster: those that live by their tags, those given back from here by their notes.
+    """Add up what clusters cost, by day and cluster.
 
+    Those that live are known by their tags, those given back from here by notes.
     The part in which jobs ran is added up from the receipts in this project's runs.
     """
     from infra import clusters, costs
@@ -114,7 +118,10 @@ def cost_row(row: "Cost") -> dict[str, str]:
 @json_option
 @yes_option
 def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes: bool) -> None:
-    """Find what interrupted lives left behind in any region, and remove it after a question."""
+    """Find what interrupted lives left in any region, to remove it.
+
+    Asks before it removes anything.
+    """
     from infra import strays
     from infra.clouds import open_all
 

@@ -82,9 +82,9 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
 @yes_option
 @click.pass_context
 def down(context: click.Context, /, name: str | None, everything: bool, region: str | None, **options: bool) -> None:
-    """Fetch what is left, end the machine, and see that nothing billable remains.
+    """Fetch what is left, give the machine back.
 
-    NAME is by default the folder's.
+    Ends once nothing billable remains. NAME is by default the folder's.
     """
     from infra import clusters, names
 

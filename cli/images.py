@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @option("--as", "image", required=True, metavar="IMAGE", help="What the image is called from then on.")
 @yes_option
 def bake(name: str | None, image: str, yes: bool) -> None:
-    """Make an image of a cluster's machine as it is set up now, clean of keys and jobs: gpujob up --image IMAGE boots it.
+    """Make an image of a cluster's machine as it is set up now.
+
+    It is clean of keys and jobs; gpujob up --image IMAGE boots it.
 
     What jobs wrote is fetched first. The machine reboots, keeps its lease, and no longer knows the jobs that it ran.
     """
@@ -61,7 +63,10 @@ def bake(name: str | None, image: str, yes: bool) -> None:
 @option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
 def images(context: click.Context, dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
-    """List the images that gpujob bake made, and what they cost; gpujob images rm IMAGE removes one with its snapshots."""
+    """List the images that gpujob bake made, and what they cost.
+
+    gpujob images rm IMAGE removes one with its snapshots.
+    """
     context.obj = (dry_run, region, all_regions)
     if context.invoked_subcommand:
         return

@@ -49,9 +49,9 @@ IGNORED = "outputs/\nruns/\n__pycache__/\n.venv/\n"
 @click.command()
 @click.argument("folder", required=False, default=".", metavar="[DIR]", type=click.Path(file_okay=False))
 def init(folder: str) -> None:
-    """Lay a starter project into DIR: a train.py, the training code it imports, settings, a README.
+    """Lay a starter project into DIR.
 
-    What is there already is never overwritten.
+    A train.py, the training code it imports, settings, a README. What is there already is never overwritten.
     """
     if not folder:  # a variable that is not set: this folder is not what was meant
         raise UsageError("'' is no folder", "gpujob init DIR")

@@ -190,7 +190,10 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 @click.argument("job", type=click.IntRange(1), required=False)
 @cluster_option
 def wait(job: int | None, cluster: str | None) -> None:
-    """Wait until JOB, by default the latest, is over; exit with its exit code."""
+    """Wait until JOB is over, by default the latest.
+
+    Exits with its exit code.
+    """
     from infra import runs
 
     with reach_job(cluster, job) as (found, connection, asked):
@@ -218,6 +221,9 @@ def cancel(job: int, cluster: str | None) -> None:
 @option("--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/.")
 @cluster_option
 def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
-    """Bring home what JOB wrote, by default the latest, each file verified."""
+    """Bring home what JOB wrote, by default the latest.
+
+    Each file is verified.
+    """
     with reach_job(cluster, job) as (found, connection, asked):
         bring_home(found, connection, asked.number, to or runs_here(), pattern)

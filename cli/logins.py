@@ -17,7 +17,10 @@ node_option = option("--node", type=click.IntRange(0), default=0, help="Which ma
 @node_option
 @click.pass_context
 def ssh(context: click.Context, name: str | None, node: int) -> None:
-    """Log in to a cluster's machine, or run a command there: gpujob ssh NAME -- nvidia-smi."""
+    """Log in to a cluster's machine, or run a command there.
+
+    For example: gpujob ssh NAME -- nvidia-smi
+    """
     from infra.logins import choose_node
     from infra.ssh.login import log_in
 
@@ -29,7 +32,10 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
 @node_option
 @cluster_option
 def tunnel(ports: str, node: int, cluster: str | None) -> None:
-    """Let a port of the machine answer on this laptop, until Ctrl-C: gpujob tunnel 8888, or gpujob tunnel 8080:80."""
+    """Let a port of the machine answer here, until Ctrl-C.
+
+    For example: gpujob tunnel 8888, or gpujob tunnel 8080:80
+    """
     from infra import runs
     from infra.logins import choose_node
     from infra.pages import hold_tunnel
@@ -59,7 +65,10 @@ def parse_ports(text: str) -> tuple[int, int]:
 @click.command("ssh-config")
 @yes_option
 def ssh_config(yes: bool) -> None:
-    """Let plain ssh, scp, rsync and VS Code reach every cluster as gpujob-NAME, with its key and its pinned host keys."""
+    """Let plain ssh, scp and VS Code reach clusters as gpujob-NAME.
+
+    It uses their keys and pins their host keys.
+    """
     from infra import logins
 
     path, names = logins.write_config()

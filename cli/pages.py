@@ -33,11 +33,11 @@ browser_option = option("--browser/--no-browser", default=True, help="Open the b
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @yes_option
 def notebook(name: str | None, port: int | None, browser: bool, stop: bool, no_deps: bool, yes: bool) -> None:
-    """Open JupyterLab on the machine, with the project in it, in this laptop's browser.
+    """Open JupyterLab on the machine, with the project in it.
 
-    It runs there as a job that takes no GPU for itself and sees them all. What it writes comes home to runs/ every minute and
-    on Ctrl-C, which ends the forwarding alone: the notebook goes on until --stop, and keeps the machine from being idle.
-    The next notebook goes on with the files of the last.
+    It shows in this laptop's browser, and runs there as a job that takes no GPU for itself and sees them all.
+    What it writes comes home to runs/ every minute and on Ctrl-C, which ends the forwarding alone: the notebook goes on
+    until --stop, and keeps the machine from being idle. The next notebook goes on with the files of the last.
     """
     from infra.node import client
 
@@ -152,9 +152,9 @@ def show_page(url: str, open_browser: Callable[[str], bool] | None) -> None:
 @browser_option
 @cluster_option
 def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str | None) -> None:
-    """Show the curves of JOB, or of all jobs, in this laptop's browser, also while they run.
+    """Show the curves of JOB, or of all jobs, in the browser.
 
-    TensorBoard runs on the machine, on the jobs' own folders, until Ctrl-C.
+    They are TensorBoard's, and grow while a job runs. TensorBoard runs on the machine, on the jobs' own folders, until Ctrl-C.
     """
     from infra.pages import hold_board
 

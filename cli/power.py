@@ -14,7 +14,10 @@ from infra.errors import NodeError
 @option("--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed.")
 @yes_option
 def extend(name: str | None, hours: float, yes: bool) -> None:
-    """Move the end of a cluster's lease to a later time, after showing the new most it can cost."""
+    """Move the end of a cluster's lease to a later time.
+
+    Before that, it shows the most that it can cost then.
+    """
     from infra import power
 
     account, cluster = power.find(find_cluster(name))
@@ -43,9 +46,9 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
 @option("--force", is_flag=True, help="Even if a job runs.")
 @yes_option
 def stop(name: str | None, force: bool, yes: bool) -> None:
-    """Switch a cluster's machines off and keep their disks, which go on costing a little.
+    """Switch a cluster's machines off and keep their disks.
 
-    NAME is by default the folder's.
+    Those go on costing a little. NAME is by default the folder's.
     """
     from infra import power
     from infra.ec2.lease import HOURS_A_MONTH

@@ -20,8 +20,9 @@ SHOWN_OUTPUTS = 20
 @cluster_option
 @json_option
 def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
-    """Show the record of JOB, by default the latest that came home: what ran, on what, how it ended, what it cost and wrote.
+    """Show the record of JOB, by default the latest at home.
 
+    It tells what ran, on what, how it ended, what it cost and wrote.
     A receipt that has come home is read from runs/, also when the machine is long gone.
     """
     from infra.receipts import find_receipt

@@ -84,7 +84,9 @@ def run(
     yes: bool,
     **wishes: Any,
 ) -> None:
-    """Send the project, run SCRIPT on the machine, follow it, fetch what it wrote; exit with its exit code.
+    """Send the project, run SCRIPT, follow it, fetch what it wrote.
+
+    Exits with its exit code.
 
     \b
     gpujob run train.py --epochs 3

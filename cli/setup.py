@@ -38,9 +38,10 @@ def parse_variable(value: str) -> tuple[str, Any]:
 @option("--set", "variables", type=parse_variable, multiple=True, metavar="NAME=VALUE",
         help="A variable of the playbook; gpujob.toml has them in [setup.variables].")  # fmt: skip
 def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables: tuple[tuple[str, Any], ...]) -> None:
-    """Set a cluster's machines up as fast.ai's fastsetup does, over their pinned host keys; twice is as good as once.
+    """Set a cluster's machines up as fast.ai's fastsetup does.
 
     Packages, limits of logs, a firewall, security updates, the NVIDIA driver, Python with torch, fast disks, notebooks.
+    It goes over the pinned host keys; twice is as good as once.
     """
     from infra import playbook
     from infra.project import find_root

@@ -29,9 +29,9 @@ LOST = "the connection is lost; jobs go on, trying again ..."
 @cluster_option
 @json_option
 def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
-    """Watch a cluster: what its machine and its jobs use, what they print, what it has cost, when it ends.
+    """Watch what a cluster's machine and its jobs use and print.
 
-    Ctrl-C leaves; nothing on the machine minds.
+    It also tells what the cluster has cost, and when it ends. Ctrl-C leaves; nothing on the machine minds.
     """
     found = find_cluster(cluster)
     if as_json or once or not sys.stdout.isatty():

@@ -239,7 +239,7 @@ def offers(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """List GPU machines with prices on both markets, cheapest first."""
+    """List GPU machines with their prices, cheapest first."""
     from infra import catalogue
 
     with show.progress() as report:

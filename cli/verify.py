@@ -13,7 +13,9 @@ from infra.errors import NodeError
 @cluster_argument
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Measure a cluster's machines, half a minute: driver, GPUs, torch, a matrix product, disks, network, clock, lease.
+    """Measure whether a cluster's machines work as they should.
+
+    It takes half a minute: driver, GPUs, torch, a matrix product, disks, network, clock, lease.
 
     Exits with 1 if anything failed. While a job has GPUs they are not tried.
     """
