@@ -42,7 +42,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     least = ("rented by", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
-    if any(cluster.cloud == "local" for cluster in found):
+    if not as_json and any(cluster.cloud == "local" for cluster in found):
         show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
     if any(cluster.node.state == UNKNOWN for cluster in found):
         show.say("(unknown is what was rented in another account than that of these credentials)")
