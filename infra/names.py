@@ -48,7 +48,7 @@ def find(name: str | None, folder: Path) -> Cluster:
     known, own = list_known(), name_for(folder)
     asked = known[0] if len(known) == 1 and own not in known else own
     asked = asked if name is None else check_name(name, "gpujob ls")
-    if asked in state.list_attempts():
+    if state.attempt_file(asked).exists():
         raise NotFoundError(
             f"'{asked}' is not up: the gpujob up that began it is not through, or was broken off",
             f"gpujob up {asked}, in the same words, goes on with it; or: gpujob down {asked}",

@@ -19,7 +19,7 @@ def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, f
     Raises LossError, which says how to `force` it, while a job runs, and when the machine lives but cannot be asked.
     """
     cluster = state.recall(name)
-    if cluster is None and name not in state.list_attempts():  # an `up` that was broken off has run no job
+    if cluster is None and not state.attempt_file(name).exists():  # an `up` that was broken off has run no job
         cluster = next(iter(find_living(name, accounts)), None)
         if cluster and not state.key_file(name).exists():
             raise LossError(
