@@ -11,10 +11,13 @@ from infra.fetch import Fetched, fetch
 from infra.model import Cluster
 from infra.node import client
 from infra.runs import check_quiet, reach
+from infra.submissions import find_runs
 
 
 def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, force: str = "") -> Iterator[Fetched]:
-    """Fetch, one by one, what jobs of this cluster wrote and is not home; nothing if its machine is gone already.
+    """Fetch what jobs of this cluster wrote and is not downloaded, each to its own project, else to `runs`.
+
+    Nothing happens if its machine is gone already.
 
     Raises LossError, which says how to `force` it, while a job runs, and when the machine lives but cannot be asked.
     """
@@ -40,7 +43,8 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, force: str) -> Itera
             for job in jobs:
                 if not job.fetched:
                     report(f"fetching what job {job.number} wrote")
-                    home = fetch(connection, cluster, job.number, runs, lambda _: None)
+                    own = find_runs(cluster, job.number) or runs
+                    home = fetch(connection, cluster, job.number, own, lambda _: None)
                     yield home
                     if not home.receipt.job.fetched:
                         again = f"gpujob fetch --cluster {cluster.name} {job.number} tries again"
