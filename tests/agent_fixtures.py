@@ -120,6 +120,8 @@ def request(
         "secrets": {},
         "hang_after_s": 1800,
         "kill_stalled": False,
+        "outputs": [],
+        "exclude": [],
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))
