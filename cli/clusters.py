@@ -24,7 +24,7 @@ from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
-    from infra.homecoming import Homecoming
+    from infra.fetch import Fetched
     from infra.model import Cluster
 
 
@@ -128,7 +128,7 @@ def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") ->
     """Bring home what one cluster still holds; then say what came, also if not all did: lines would break into the spinner."""
     from infra.rescue import rescue
 
-    homes: list[Homecoming] = []
+    homes: list[Fetched] = []
     try:
         with show.progress() as report:
             homes.extend(rescue(name, accounts, runs_here(), report, force))
@@ -137,4 +137,4 @@ def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") ->
         raise
     finally:
         for home in homes:
-            show.homecoming(home)
+            show.fetched(home)

@@ -43,7 +43,7 @@ README = """# {name}
 `jobs.submit`, `jobs.export` and `jobs.perceptron` are the other programs; each has `--help`.
 """
 
-IGNORED = "outputs/\nruns/\n__pycache__/\n.venv/\n"
+IGNORED = "outputs/\n__pycache__/\n.venv/\n"
 
 
 @click.command()

@@ -79,11 +79,11 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
 
 def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
     """Fetch a job's outputs and say where they are."""
-    from infra import homecoming
+    from infra.fetch import fetch
 
     with show.transfer("fetching") as arrived:
-        home = homecoming.fetch(connection, cluster, number, folder, arrived, pattern)
-    show.homecoming(home)
+        fetched = fetch(connection, cluster, number, folder, arrived, pattern)
+    show.fetched(fetched)
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -114,8 +114,8 @@ def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, 
 
 def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
     """Let an error tell where what came home of a job lies, if anything did."""
-    from infra.homecoming import LOG
     from infra.receipts import find_home, read_receipt
+    from infra.results import LOG
 
     home = find_home(runs_here(), cluster, number)
     receipt = read_receipt(home)

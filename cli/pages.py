@@ -104,7 +104,7 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
 
 def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
     """Bring home what the notebook has written so far, and say how to go on."""
-    from infra.homecoming import fetch
+    from infra.fetch import fetch
 
     show.say("\nleft; bringing home what the notebook has saved")
     try:

@@ -30,7 +30,7 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     found = find_receipt(runs_here(), choose_name(cluster), job)
     if found and job is None:
         job = found["job"]["number"]
-        show.say(f"job {job} is the latest that came home; gpujob jobs lists all")
+        show.say(f"job {job} is the latest with results here; gpujob jobs lists all")
     if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)

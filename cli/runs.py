@@ -206,15 +206,14 @@ def run_job(
     yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
-    from infra.homecoming import keep_log, log_part
     from infra.meanwhile import fetch_meanwhile
-    from infra.runs import make_run_folder
+    from infra.results import keep_log, log_part
 
     number = hand_in(connection, cluster, project, request, yes)
     if detach:
         show.say(next_commands(cluster, number))
         return 0
-    folder = make_run_folder(project.runs, cluster.name, number)
+    folder = project.runs / f"{cluster.name}-{number}"
     meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
     try:
         with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later

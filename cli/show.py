@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from infra.homecoming import Homecoming
+    from infra.fetch import Fetched
     from infra.model import Job
     from infra.project import File
 
@@ -205,12 +205,14 @@ def job_row(job: "Job") -> dict[str, str]:
     }
 
 
-def homecoming(home: "Homecoming") -> None:
-    """Say what a fetch brought, and where it lies."""
+def fetched(home: "Fetched") -> None:
+    """Say what a fetch downloaded, and where it lies."""
+    from infra.results import FILES
+
     receipt = home.receipt
     count = len(receipt.outputs)
     total = sum(output.size_bytes for output in receipt.outputs)
-    say(f"{plural(count, 'output')} ({size(total)}) in {home.folder}")
+    say(f"{plural(count, 'output')} ({size(total)}) in {home.folder / FILES}")
     for path in home.beside:
         say(f"  {str(path)!r} was put beside the file of that name, which is ours or was changed here")
     for name in home.changing:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fabric import Connection
 
 from infra.errors import GpujobError
-from infra.homecoming import fetch
+from infra.fetch import fetch
 from infra.model import Cluster
 
 

@@ -1,6 +1,8 @@
 """Receipts: the record of a job, made from what the agent and the cluster's tags tell, kept beside the job's outputs."""
 
 import json
+import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from infra.model import Cluster, Job, Output, Receipt
 from infra.ssh.carry import local_errors
 
 RECEIPT = "receipt.json"
+RESULTS = re.compile("[a-z0-9-]+-[1-9][0-9]*")
 
 
 def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
@@ -51,6 +54,15 @@ def read_receipt(folder: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("job"), dict) else None
+
+
+def is_results(folder: Path) -> bool:
+    """Tell whether a folder holds a job's results: a folder CLUSTER-NUMBER, no link, with a receipt in it."""
+    try:
+        modes = folder.lstat().st_mode, (folder / RECEIPT).lstat().st_mode
+    except OSError:
+        return False
+    return bool(RESULTS.fullmatch(folder.name)) and stat.S_ISDIR(modes[0]) and stat.S_ISREG(modes[1])
 
 
 def find_home(runs: Path, cluster: str, number: int | None) -> Path:

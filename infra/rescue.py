@@ -7,13 +7,13 @@ from infra import state
 from infra.clusters import Report, find_living
 from infra.ec2.account import Account
 from infra.errors import GoneError, LossError, NodeError, StoppedError
-from infra.homecoming import Homecoming, fetch
+from infra.fetch import Fetched, fetch
 from infra.model import Cluster
 from infra.node import client
 from infra.runs import check_quiet, reach
 
 
-def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, force: str = "") -> Iterator[Homecoming]:
+def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, force: str = "") -> Iterator[Fetched]:
     """Fetch, one by one, what jobs of this cluster wrote and is not home; nothing if its machine is gone already.
 
     Raises LossError, which says how to `force` it, while a job runs, and when the machine lives but cannot be asked.
@@ -30,7 +30,7 @@ def rescue(name: str, accounts: Sequence[Account], runs: Path, report: Report, f
         yield from fetch_all(cluster, runs, report, force)
 
 
-def fetch_all(cluster: Cluster, runs: Path, report: Report, force: str) -> Iterator[Homecoming]:
+def fetch_all(cluster: Cluster, runs: Path, report: Report, force: str) -> Iterator[Fetched]:
     """Fetch what jobs of a cluster that is known here wrote and is not home."""
     report(f"asking '{cluster.name}' what is not home yet")
     try:

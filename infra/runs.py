@@ -1,17 +1,14 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
-import errno
 import hashlib
-import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from fabric import Connection
 
@@ -21,14 +18,13 @@ from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
+from infra.results import last_number, make_results, make_runs
 from infra.ssh import carry
-from infra.ssh.carry import FETCH, local_errors
 from infra.ssh.connection import DroppedError, connect
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
 ROUND_S = 10  # after which the cloud is asked whether the machine is still there
-CHANGES = "changes.patch"
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 T = TypeVar("T")
@@ -113,6 +109,14 @@ def submit(
         )
     make_runs(project.runs, "then type it again")
     changes = read_changes(project.root)
+    source = {
+        "project": str(project.root),
+        "files": len(project.files),
+        "size_bytes": project.size_bytes,
+        "snapshot": project.snapshot,
+        **read_commit(project.root),
+        "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
+    }
     header = {
         **asdict(request),
         "token": uuid.uuid4().hex,
@@ -121,14 +125,7 @@ def submit(
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
         "after": last_number(project.runs, cluster.name),
-        "source": {
-            "project": str(project.root),
-            "files": len(project.files),
-            "size_bytes": project.size_bytes,
-            "snapshot": project.snapshot,
-            **read_commit(project.root),
-            "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
-        },
+        "source": source,
     }
     by_hash = {file.sha256: file for file in project.files}
 
@@ -143,35 +140,32 @@ def submit(
         # The token makes it one job, whether or not the first attempt arrived.
         with reach(cluster, patience_s=60) as again:
             number, ahead = client.submit(again, header, pack)
-    if changes:
-        folder = make_run_folder(project.runs, cluster.name, number)
-        (folder / CHANGES).write_bytes(changes)
+    make_results(project.runs, cluster, queued(number, request, source), changes)
     return number, ahead
 
 
-def make_run_folder(runs: Path, cluster: str, number: int) -> Path:
-    """Return the folder that a job's outputs come home to, made if need be; git and we never carry it out again."""
-    folder = runs / f"{cluster}-{number}"
-    make_runs(runs)
-    with local_errors(folder):
-        folder.mkdir(exist_ok=True)
-    return folder
-
-
-def make_runs(runs: Path, then: str = FETCH) -> None:
-    """Make the folder that all outputs come home to, if need be; raises ProjectError if nothing could be written there."""
-    with local_errors(runs, then):
-        runs.mkdir(parents=True, exist_ok=True)
-        if not (runs / ".gitignore").exists():
-            (runs / ".gitignore").write_text("*\n")
-        if not os.access(runs, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
-def last_number(runs: Path, cluster: str) -> int:
-    """Return the highest job number that this project has outputs of, so that a new cluster of that name overwrites none."""
-    numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
+    """Return a job as it is known before the node has been asked about it."""
+    return Job(
+        number=number,
+        name=request.name,
+        command=request.command,
+        state="queued",
+        reason="",
+        gpus=(),
+        exit_code=None,
+        submitted_at=time.time(),
+        started_at=None,
+        stalled_at=None,
+        ended_at=None,
+        seconds=None,
+        log_bytes=0,
+        fetched=False,
+        python=request.python or "",
+        dependencies="",
+        driver="",
+        source=source,
+    )
 
 
 def follow(

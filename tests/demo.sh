@@ -30,7 +30,7 @@ import json, subprocess, sys
 from pathlib import Path
 
 newest = max(Path("runs").glob(f"{sys.argv[1]}-*/receipt.json"), key=lambda path: path.stat().st_mtime)
-facts = json.loads((newest.parent / "outputs" / "args.json").read_text())
+facts = json.loads((newest.parent / "files" / "outputs" / "args.json").read_text())
 left = json.loads(subprocess.run([".venv/bin/gpujob", "ls", "--json"], stdout=subprocess.PIPE, check=True).stdout)
 if facts["data_set"] != "Fashion-MNIST":
     print(f"Fashion-MNIST was nowhere to be found; trained on {facts['data_set']} instead (make demo DATA=folder)")

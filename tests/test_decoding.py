@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cli import receipts, show, top
-from infra import homecoming
+from infra import fetch
 from infra.errors import GpujobError, NodeError
 from infra.model import Cluster, Job, Node
 from infra.node import client
@@ -156,7 +156,7 @@ def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(tmp_path_factory
     folder = tmp_path_factory.getbasetemp() / "run"
     try:
         output = client.decode(client.Output, {**OUTPUT, "path": path})
-        place = homecoming.place_for(output, folder, {})
+        place = fetch.place_for(output, folder, {})
     except GpujobError:
         return
     assert place.parent == folder or folder in place.parents

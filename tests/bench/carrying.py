@@ -101,7 +101,7 @@ def measure_fetch(world: World, sizes: Sizes) -> Iterator[Row]:
 def fetch(world: World, node: str, number: int, size_bytes: int) -> Measured:
     """Bring a job's one large output home and remove it again."""
     took = world.type(node, "fetch", str(number))
-    expect_size(world.scripts / "runs" / f"{node}-{number}" / "big.bin", size_bytes)
+    expect_size(world.scripts / "runs" / f"{node}-{number}" / "files" / "big.bin", size_bytes)
     content.remove(world.scripts / "runs")
     return took
 

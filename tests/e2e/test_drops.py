@@ -107,7 +107,7 @@ def test_run_keeps_the_job_s_code_and_brings_all_home_though_its_connection_brea
     assert run.code == 7, run.said
     assert run.out == "".join(f"{n} {'x' * 40}\n" for n in range(10_000))
     [home] = (laptop.project / "runs").glob("shared-*")
-    assert (home / "big.bin").read_bytes() == b"b" * 600_000
+    assert (home / "files/big.bin").read_bytes() == b"b" * 600_000
     assert cutter.cuts >= 3
 
 
@@ -134,12 +134,12 @@ def test_a_pattern_brings_only_what_matches_and_the_rest_is_not_called_home(proj
     fetch = project.type("fetch", str(number), "--pattern", "*.pt")
     assert fetch.code == 0, fetch.said
     home = project.project / f"runs/shared-{number}"
-    assert (home / "a.pt").exists()
-    assert not (home / "b.log").exists()
+    assert (home / "files/a.pt").exists()
+    assert not (home / "files/b.log").exists()
     nothing = project.type("fetch", str(number), "--pattern", "*.txt")
     assert nothing.code == 1
     assert f"no output of job {number} matches '*.txt'; it wrote 'a.pt', 'b.log'" in nothing.err
     [job] = [job for job in json.loads(project.type("jobs", "--json").out) if job["number"] == number]
     assert job["fetched"] is False
     assert project.type("fetch", str(number)).code == 0
-    assert (home / "b.log").exists()
+    assert (home / "files/b.log").exists()

@@ -38,7 +38,7 @@ def test_a_host_that_freezes_and_comes_back_costs_neither_a_byte_nor_a_job(lapto
         process.resume()
     out, err = run.communicate(timeout=120)
     assert (run.returncode, b"line 0\n" + out) == (0, COUNTED.encode()), err
-    assert (laptop.project / "runs/project-1/out.txt").read_text() == "x" * 100
+    assert (laptop.project / "runs/project-1/files/out.txt").read_text() == "x" * 100
     assert len(json.loads(laptop.type("jobs", "--json").out)) == 1
 
 
@@ -93,7 +93,7 @@ def test_two_laptops_that_run_at_once_get_a_job_each_and_what_it_wrote(project, 
         out, err = run.communicate(timeout=120)
         assert (run.returncode, out.decode()) == (0, f"{word}\n"), err
         [home] = (laptop.project / "runs").glob("shared-*")
-        assert (home / "out.txt").read_text() == word
+        assert (home / "files/out.txt").read_text() == word
 
 
 STEPS = {  # where `run` is killed: the function in which it stops, before that does anything
@@ -101,9 +101,9 @@ STEPS = {  # where `run` is killed: the function in which it stops, before that 
     "once it is connected": "infra.runs.submit",
     "as the upload begins": "infra.ssh.carry.pack",
     "in the middle of the upload": "cli.show:Counter.__call__",
-    "after the job was taken in": "infra.runs.make_run_folder",
+    "after the job was taken in": "infra.runs.make_results",
     "while it follows": "infra.node.client.find_job",
-    "in the middle of the fetch": "infra.homecoming.write_receipt",
+    "in the middle of the fetch": "infra.fetch.write_receipt",
 }
 TAKEN_IN = {"after the job was taken in", "while it follows", "in the middle of the fetch"}
 KILLED = """
@@ -142,7 +142,8 @@ def test_a_client_that_is_killed_at_any_step_of_run_loses_nothing_and_doubles_no
         fetch = project.type("fetch", number)
         assert fetch.code == 0, fetch.said
         home = project.project / f"runs/shared-{number}"
-        assert {path.name for path in home.iterdir()} == {"out.txt", "job.log", "receipt.json"}
+        assert {path.name for path in home.iterdir()} == {".gitignore", "files", "job.log", "receipt.json"}
+        assert [path.name for path in (home / "files").iterdir()] == ["out.txt"]
     again = project.type("run", "--name", name, "train.py")
     assert (again.code, again.out) == (0, "hello\n"), again.said
     named = [job for job in json.loads(project.type("jobs", "--json").out) if job["name"] == name]

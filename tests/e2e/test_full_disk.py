@@ -56,13 +56,13 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
         ("succeeded", 0, True),
         ("failed", fill.code, True),
     ]
-    assert (cramped.project / "runs/project-2/fill.bin").stat().st_size > ROOM_MB << 19
+    assert (cramped.project / "runs/project-2/files/fill.bin").stat().st_size > ROOM_MB << 19
 
     elsewhere = cramped.home / "again"
     for number in ("1", "2"):  # the disk is still full
         fetch = cramped.type("fetch", number, "--to", str(elsewhere))
         assert fetch.code == 0, fetch.said
-    assert (elsewhere / "project-1/out.txt").read_text() == "kept"
+    assert (elsewhere / "project-1/files/out.txt").read_text() == "kept"
     assert cramped.type("logs", "1").out == "first\n"
     cramped.write("one_more.py", "# " + "x" * 100_000 + os.urandom(50_000).hex())
     assert "No space left on device" in told(cramped, "run", "one_more.py")

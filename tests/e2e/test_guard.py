@@ -34,7 +34,7 @@ def test_a_machine_that_nothing_uses_ends_itself_but_not_while_a_job_runs_or_its
     assert not is_gone(laptop)
     assert laptop.type("fetch").code == 0
     wait_for(lambda: is_gone(laptop), "end of the idle machine")
-    assert (laptop.project / "runs/project-1/model.bin").read_text() == "weights"
+    assert (laptop.project / "runs/project-1/files/model.bin").read_text() == "weights"
     assert laptop.type("down").code == 0
 
 
@@ -67,7 +67,7 @@ def test_jobs_are_told_before_the_spot_market_takes_the_machine(laptop):
     assert "AWS takes this spot machine back at 20" in said
     assert "told to finish" in said
     assert run.returncode == 0
-    assert (laptop.project / "runs/project-1/model.bin").read_text() == "weights"
+    assert (laptop.project / "runs/project-1/files/model.bin").read_text() == "weights"
     wait_for(lambda: is_gone(laptop), "end of the spot machine")
 
 

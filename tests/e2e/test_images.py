@@ -50,7 +50,7 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     cooked.type("wait")
     bake = cooked.type("bake", "pan", "--as", "cake")
     assert bake.code == 0, bake.said
-    assert (cooked.project / "runs" / "pan-2" / "later").read_text() == "later\n"
+    assert (cooked.project / "runs" / "pan-2" / "files" / "later").read_text() == "later\n"
 
     [image] = listed(cooked)
     assert (image["name"], image["state"], image["cluster"]) == ("cake", "available", "pan")

@@ -142,7 +142,7 @@ def test_a_job_runs_where_the_person_stands_in_the_project(project):
     run = project.type("run", "train.py", cwd=script.parent)
     assert run.out.rstrip().endswith("/work/sub")
     [home] = (project.project / "runs").glob("shared-*")
-    assert (home / "sub/here.txt").read_text() == "x"
+    assert (home / "files/sub/here.txt").read_text() == "x"
 
 
 def test_a_project_of_odd_names_arrives_as_it_is(project):
@@ -199,7 +199,7 @@ def test_a_hundred_megabytes_come_home_whole(project):
     [home] = (project.project / "runs").glob("shared-*")
     [output] = json.loads((home / "receipt.json").read_text())["outputs"]
     assert output["size_bytes"] == 100_000_000
-    assert hashlib.sha256((home / "big.bin").read_bytes()).hexdigest() == output["sha256"]
+    assert hashlib.sha256((home / "files/big.bin").read_bytes()).hexdigest() == output["sha256"]
 
 
 def test_changed_files_and_links_are_outputs_and_untouched_ones_are_not(project):
@@ -215,11 +215,11 @@ def test_changed_files_and_links_are_outputs_and_untouched_ones_are_not(project)
     )
     assert project.type("run", "change.py").code == 0
     [home] = (project.project / "runs").glob("shared-*")
-    ours = {"receipt.json", "job.log"}
-    assert {p.name for p in home.iterdir()} - ours == {"data.txt", "best.pt", "last.pt", "latest"}
-    assert (home / "data.txt").read_text() == "after"
+    assert {p.name for p in home.iterdir()} == {".gitignore", "receipt.json", "job.log", "files"}
+    assert {p.name for p in (home / "files").iterdir()} == {"data.txt", "best.pt", "last.pt", "latest"}
+    assert (home / "files/data.txt").read_text() == "after"
     assert (project.project / "data.txt").read_text() == "before"
-    assert (home / "latest").readlink().name == "best.pt"
+    assert (home / "files/latest").readlink().name == "best.pt"
 
 
 def test_bytes_that_are_no_text_pass_through_unchanged(project):
@@ -294,7 +294,7 @@ def test_a_job_goes_on_when_its_client_is_gone_and_nothing_of_it_is_lost(project
     assert "succeeded" in follow.err
     fetch = project.type("fetch", str(number))
     assert fetch.code == 0, fetch.said
-    assert (project.project / f"runs/shared-{number}/done.txt").read_text() == "done"
+    assert (project.project / f"runs/shared-{number}/files/done.txt").read_text() == "done"
 
 
 def test_wait_ends_with_the_job_and_its_code(project):
@@ -362,7 +362,7 @@ def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):
     go.touch()
     assert "succeeded" in laptop.type("logs", "-f").err
     assert laptop.type("down").code == 0
-    assert (laptop.project / "runs/project-1/out.txt").read_text() == "x"
+    assert (laptop.project / "runs/project-1/files/out.txt").read_text() == "x"
 
 
 def test_down_with_force_ends_a_running_job(laptop):
@@ -376,19 +376,50 @@ def test_fetch_again_keeps_what_a_person_changed_here(project):
     project.write("train.py", "open('notes.txt', 'w').write('theirs')")
     number = job_number(project.type("run", "train.py").err)
     home = project.project / f"runs/shared-{number}"
-    (home / "notes.txt").write_text("mine")
+    (home / "files/notes.txt").write_text("mine")
     fetch = project.type("fetch", str(number))
     assert fetch.code == 0
-    assert (home / "notes.txt").read_text() == "mine"
-    assert (home / "notes.txt.from-node").read_text() == "theirs"
+    assert (home / "files/notes.txt").read_text() == "mine"
+    assert (home / "files/notes.txt.from-node").read_text() == "theirs"
 
 
-def test_outputs_with_the_names_of_our_own_records_are_kept_beside_them(project):
-    project.write("train.py", "open('receipt.json', 'w').write('theirs')")
-    number = job_number(project.type("run", "train.py").err)
+def test_outputs_may_bear_the_names_of_our_own_records(project):
+    project.write(
+        "train.py",
+        "import os\n"
+        "for name in ('receipt.json', 'changes.patch', '.job.log.part', '.receipt.json.part'): os.mkdir(name)\n"
+        "for name in ('job.log', '.gitignore', 'files', 'receipt.json/mine'): open(name, 'w').write('theirs')\n",
+    )
+    run = project.type("run", "train.py")
+    assert run.code == 0, run.said
+    number = job_number(run.err)
     home = project.project / f"runs/shared-{number}"
-    assert (home / "receipt.json.from-node").read_text() == "theirs"
+    for name in ("job.log", ".gitignore", "files", "receipt.json/mine"):
+        assert (home / "files" / name).read_text() == "theirs"
     assert json.loads((home / "receipt.json").read_text())["job"]["number"] == number
+    assert (home / ".gitignore").read_text() == "*\n"
+    assert project.type("fetch", str(number)).code == 0
+
+
+def test_a_job_s_results_have_a_receipt_from_the_moment_it_is_queued(project):
+    number = job_number(project.type("run", "--detach", "--name", "early", "--", "true").err)
+    receipt = json.loads((project.project / f"runs/shared-{number}/receipt.json").read_text())
+    assert (receipt["cluster"], receipt["job"]["number"], receipt["job"]["name"]) == ("shared", number, "early")
+    assert (receipt["job"]["state"], receipt["outputs"]) == ("queued", [])
+
+
+def test_what_else_lies_in_runs_is_the_user_s(project):
+    project.write("runs/exp1.yaml", "lr: 0.1")
+    project.write("runs/shared-notes/todo.txt", "mine")
+    assert project.type("run", "--", "true").code == 0
+    assert {path.name for path in (project.project / "runs").iterdir()} > {"exp1.yaml", "shared-notes"}
+    assert not (project.project / "runs/.gitignore").exists()
+    subprocess.run(["git", "init", "-q", project.project], check=True)
+    listed = ["git", "-C", str(project.project), "ls-files", "--others", "--exclude-standard"]
+    assert set(subprocess.run(listed, capture_output=True, check=True).stdout.decode().split()) == {
+        "runs/exp1.yaml",
+        "runs/shared-notes/todo.txt",
+    }
 
 
 def test_the_receipt_tells_the_commit_and_whether_it_was_changed(project):

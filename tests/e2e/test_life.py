@@ -44,8 +44,8 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     assert run.out == "epochs ['--epochs', '3']\n"
 
     home = laptop.project / "runs" / "project-1"
-    assert (home / "model.bin").read_bytes() == b"weights"
-    assert (home / "outputs" / "accuracy.txt").read_text() == "0.9"
+    assert (home / "files" / "model.bin").read_bytes() == b"weights"
+    assert (home / "files" / "outputs" / "accuracy.txt").read_text() == "0.9"
     assert (home / "job.log").read_text() == run.out
     receipt = json.loads((home / "receipt.json").read_text())
     assert receipt["job"]["state"] == "succeeded"
@@ -273,7 +273,7 @@ def test_a_record_that_cannot_be_read_costs_neither_what_a_job_wrote_nor_the_key
         (records / name / "cluster.json").write_text("{")
     down = laptop.type("down")
     assert down.code == 0, down.said
-    assert (laptop.project / "runs/project-1/out").read_text() == "out\n"
+    assert (laptop.project / "runs/project-1/files/out").read_text() == "out\n"
     for words in ([], ["--dry-run"], ["--force"]):
         unsure = laptop.type("down", "elsewhere", *words)
         assert unsure.code == 1, unsure.said

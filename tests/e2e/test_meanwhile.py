@@ -36,19 +36,21 @@ def test_what_is_whole_comes_home_while_the_job_runs_and_what_is_half_written_do
     laptop.write("write.py", WRITE)
     run = laptop.start("run", "--fetch-every", "0.5s", "write.py")
     home = laptop.project / "runs/project-1"
-    wait_for((home / "whole.txt").exists, "first output", 60)
+    wait_for((home / "files/whole.txt").exists, "first output", 60)
     (job_folder(laptop) / "changed").touch()
-    wait_for(lambda: (home / "whole.txt").read_text() == "whole, again", "its second version", 60)
-    assert {path.name for path in home.iterdir() if not path.name.startswith(".")} == {"whole.txt", "receipt.json"}
+    wait_for(lambda: (home / "files/whole.txt").read_text() == "whole, again", "its second version", 60)
+    assert {path.name for path in home.iterdir() if not path.name.startswith(".")} == {"files", "receipt.json"}
+    assert [path.name for path in (home / "files").iterdir()] == ["whole.txt"]
     receipt = json.loads((home / "receipt.json").read_text())
     assert (receipt["job"]["state"], receipt["job"]["fetched"]) == ("running", False)
     (job_folder(laptop) / "go").touch()
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (0, b"written\nchanged\ndone\n"), err
-    assert (home / "half.txt").read_text() == "half"
-    assert (home / "mapped.bin").read_bytes() == b"ready" + bytes(4091)
+    assert (home / "files/half.txt").read_text() == "half"
+    assert (home / "files/mapped.bin").read_bytes() == b"ready" + bytes(4091)
     assert (home / "job.log").read_bytes() == out
-    assert {path.name for path in home.iterdir()} == {"whole.txt", "half.txt", "mapped.bin", "job.log", "receipt.json"}
+    assert {path.name for path in home.iterdir()} == {".gitignore", "files", "job.log", "receipt.json"}
+    assert {path.name for path in (home / "files").iterdir()} == {"whole.txt", "half.txt", "mapped.bin"}
     assert {o["path"] for o in json.loads((home / "receipt.json").read_text())["outputs"]} == {
         "whole.txt",
         "half.txt",
@@ -61,7 +63,7 @@ def test_a_machine_that_dies_leaves_what_had_come_home_and_its_log(laptop):
     laptop.write("write.py", WRITE)
     run = laptop.start("run", "--fetch-every", "0.5s", "write.py")
     home = laptop.project / "runs/project-1"
-    wait_for((home / "whole.txt").exists, "first output", 60)
+    wait_for((home / "files/whole.txt").exists, "first output", 60)
     for process in processes_of(laptop):
         with suppress(psutil.NoSuchProcess):  # some come and go
             if "infra.local.server" in process.cmdline():
@@ -69,7 +71,7 @@ def test_a_machine_that_dies_leaves_what_had_come_home_and_its_log(laptop):
     _, err = run.communicate(timeout=120)
     assert run.returncode == 1
     assert b"Traceback" not in err
-    assert (home / "whole.txt").read_text() == "whole"
+    assert (home / "files/whole.txt").read_text() == "whole"
     assert (home / "job.log").read_text() == "written\n", err
     shown = laptop.type("receipt", "1")
     assert shown.code == 0

@@ -87,7 +87,7 @@ def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_mac
     assert listed == {**{key: value for key, value in receipt.items() if key != "job"}, **receipt["job"]}
 
     stranger = Laptop(project.project / "elsewhere", project.project, {"GPUJOB_CLUSTER": "shared"})
-    assert f"job {number} is the latest that came home" in stranger.type("receipt").err
+    assert f"job {number} is the latest with results here" in stranger.type("receipt").err
     shown = stranger.type("receipt", str(number))
     assert shown.code == 0, shown.said
     for fact in (

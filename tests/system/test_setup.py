@@ -166,7 +166,7 @@ def test_a_job_runs_on_the_python_of_the_playbook_and_comes_home(story):
     story.site.laptop.write("job.py", "import six, sys; open('python', 'w').write(sys.executable)")
     ran = story.site.laptop.type("run", "job.py")
     assert ran.code == 0, ran.said
-    (home,) = story.site.laptop.project.glob("runs/node-*/python")
+    (home,) = story.site.laptop.project.glob("runs/node-*/files/python")
     assert home.read_text() == "/opt/gpujob/python/bin/python"
 
 

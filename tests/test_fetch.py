@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import NodeError, ProjectError
-from infra.homecoming import make_link, place_for
+from infra.fetch import make_link, place_for
 from infra.model import Output
 from infra.ssh.carry import part_size, read_exactly, write_verified
 from infra.ssh.connection import DroppedError

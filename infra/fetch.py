@@ -1,4 +1,4 @@
-"""Outputs coming home: which files, to which place, verified; and the receipt beside them."""
+"""Fetching: a job's outputs to their places on this laptop, each verified; and the receipt."""
 
 import hashlib
 import os
@@ -14,19 +14,19 @@ from infra.errors import NodeError, NotFoundError
 from infra.locks import lock_folder
 from infra.model import Cluster, Job, Output, Receipt
 from infra.node import client
-from infra.receipts import RECEIPT, make_receipt, read_receipt, write_receipt
-from infra.runs import CHANGES, make_run_folder, reconnect
+from infra.receipts import make_receipt, read_receipt, write_receipt
+from infra.results import FILES, LOG, log_part, make_results
+from infra.runs import reconnect
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError
 
-LOG = "job.log"
 SHOWN = 5
 PATIENCE = 5  # connections in a row that bring nothing
 
 
 @dataclass(frozen=True)
-class Homecoming:
-    """What a fetch brought."""
+class Fetched:
+    """What a fetch downloaded."""
 
     folder: Path
     receipt: Receipt
@@ -48,7 +48,7 @@ def fetch(
     report: Callable[[int], None],
     pattern: str = "*",
     settled: bool = False,
-) -> Homecoming:
+) -> Fetched:
     """Bring home a job's outputs, going on over a new connection from the byte at which an old one broke.
 
     With `settled` only what is whole, though the job runs, and not its log, which whoever follows the job has.
@@ -80,7 +80,7 @@ def fetch_once(
     report: Callable[[int], None],
     pattern: str,
     settled: bool,
-) -> Homecoming:
+) -> Fetched:
     """Bring every output of a job that matches and is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
@@ -89,16 +89,17 @@ def fetch_once(
     outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
     if not outputs and pattern != "*":
         raise no_match(number, pattern, found)
-    folder = make_run_folder(runs, cluster.name, number)
+    folder = make_results(runs, cluster, job)
+    inside = folder / FILES
     with lock_folder(folder):  # against another fetch of the same job meanwhile
         before, earlier = read_hashes(folder), read_outputs(folder) if settled or pattern != "*" else ()
         # What came while the job ran is not read again each time, only at the end.
         asked = [output for output in outputs if not settled or before.get(output.path) != output.sha256]
-        files = {output: place_for(output, folder, before) for output in asked if output.link is None}
+        files = {output: place_for(output, inside, before) for output in asked if output.link is None}
         missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
         arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
-        links = {output: place_for(output, folder, before) for output in asked if output.link is not None}
-        unlinked = [output.path for output, place in links.items() if not make_link(output, place, folder)]
+        links = {output: place_for(output, inside, before) for output in asked if output.link is not None}
+        unlinked = [output.path for output, place in links.items() if not make_link(output, place, inside)]
         if not settled:
             fetch_log(connection, job, folder, report)
         changing = tuple(output.path for output in missing if output not in arrived)
@@ -108,7 +109,7 @@ def fetch_once(
         write_receipt(folder, receipt)
     if home and not job.fetched:
         client.mark_fetched(connection, number)
-    return Homecoming(
+    return Fetched(
         folder=folder,
         receipt=receipt,
         changing=changing,
@@ -126,17 +127,6 @@ def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundErro
     )
 
 
-def log_part(folder: Path) -> Path:
-    """Return where the beginning of a log is kept until the rest has come."""
-    return folder / f".{LOG}.part"
-
-
-def keep_log(folder: Path) -> None:
-    """Give what has come of a log its name, since no more of it will come."""
-    if log_part(folder).exists():
-        log_part(folder).replace(folder / LOG)
-
-
 def fetch_log(connection: Connection, job: Job, folder: Path, report: Callable[[int], None]) -> None:
     """Bring a job's log as it is now, going on where an earlier call, or whoever followed it, broke off."""
     part = log_part(folder)
@@ -150,7 +140,7 @@ def fetch_log(connection: Connection, job: Job, folder: Path, report: Callable[[
 
 
 def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
-    """Return where an output goes: its own path, or one beside it if that is ours or holds what somebody wrote here since.
+    """Return where an output goes: its own path, or one beside it if that holds what somebody wrote here since.
 
     Raises NodeError for a path that leads out of the folder, also by way of a link: the node is not trusted.
     """
@@ -163,7 +153,7 @@ def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
     make_way(place.parent, folder)
     changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
     taken = place.is_dir() and not place.is_symlink()
-    if output.path in (RECEIPT, LOG, CHANGES) or (changed_here and before) or taken:
+    if (changed_here and before) or taken:
         return place.with_name(f"{place.name}.from-node")
     return place
 
