@@ -23,8 +23,8 @@ def test_a_job_s_whole_life(node):
     assert node.ask("logs", str(number), "2") == b"llo"
     [output] = json.loads(node.ask("outputs", str(number)))["outputs"]
     assert (output["path"], output["size_bytes"]) == ("out.txt", 4)
-    sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1, ""]]).encode())
-    assert sent == b'{"path": "out.txt", "base": "", "size_bytes": 3}\nut\n'
+    sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1, False]]).encode())
+    assert sent == b'{"path": "out.txt", "outside": false, "size_bytes": 3}\nut\n'
     node.ask("fetched", str(number))
     assert node.record(number)["fetched"] is True
 

@@ -1,7 +1,7 @@
-"""Paths that a job's owner asks for beside its working tree: what they mean on this machine, and which are refused.
+"""Paths that are asked for though they lie outside of a job's working tree: what they mean here, and which are refused.
 
-What lies there gets a name that tells where it is: parent/... beside the working tree, home/... in the user's home, root/... anywhere
-else. A link is followed where the path that was asked for leads over one, never below it.
+What lies there gets a name that tells where it is: parent/... beside the working tree, home/... in the user's home, root/...
+anywhere else. A link is followed where the path that was asked for leads over one, never below it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Iterable, NamedTuple
 from .records import AgentError, parent_of, read_json, work_of, write_json
 
 MOST = 1000  # of the paths that one pattern may stand for
+SOMEWHERE = Path("/nowhere/at/all/in/a/folder/that/lies/deep")
 WILD = "*?["
 # The kernel's own; and what opens a door somewhere, which nobody wants to have downloaded with the rest of a home.
 CLOSED = ("/proc", "/sys", "/dev")
@@ -35,10 +36,10 @@ class Found(NamedTuple):
         """Its name below the root."""
         return os.path.relpath(self.path, self.root)
 
-    def shown(self, path: Path) -> str:
-        """Return the name of a path below the root, with what tells the root."""
+    def name_of(self, path: Path) -> str:
+        """Return the name of a path below the root, behind what tells the root."""
         name = os.path.relpath(path, self.root)
-        return f"{self.base}//{name}" if self.base else name
+        return f"{self.base}/{name}" if self.base else name
 
 
 def check_asked(paths: Iterable[str]) -> None:
@@ -46,7 +47,7 @@ def check_asked(paths: Iterable[str]) -> None:
     for path in paths:
         if not path.strip("/") or "\0" in path or (path.startswith("~") and path[1:2] not in ("", "/")):
             raise AgentError(f"not a path that can be downloaded: {path!r}")
-        if not is_open(Path(os.path.normpath(expand(path, Path("/nowhere"))))):
+        if not is_open(Path(os.path.normpath(expand(path, SOMEWHERE)))):
             raise AgentError(f"{path!r} is never downloaded: it is private to the machine")
 
 
@@ -68,7 +69,7 @@ def find_asked(folder: Path, paths: Iterable[str]) -> tuple[list[Found], list[st
     missing = []
     for path in paths:
         whole = expand(path, workdir_of(folder))
-        names = itertools.islice(glob.iglob(str(whole)), MOST) if set(path) & set(WILD) else [str(whole)]
+        names = itertools.islice(glob.iglob(str(whole)), MOST) if set(path) & set(WILD) else [str(whole)]  # noqa: PTH207
         real = [Path(os.path.realpath(name)) for name in names if os.path.lexists(name)]
         allowed = [place(each, folder) for each in real if is_open(each, parent_of(folder))]
         found += [each for each in allowed if each not in found]
@@ -87,7 +88,7 @@ def workdir_of(folder: Path) -> Path:
     return work_of(folder) / str(read_json(folder / "job.json", {}).get("workdir", "."))
 
 
-def is_open(path: Path, own: Path = Path("/nowhere")) -> bool:
+def is_open(path: Path, own: Path = SOMEWHERE) -> bool:
     """Tell whether a path may be downloaded; `own` is the one folder of the agent's that may."""
     text = str(path)
     if is_below(text, os.path.realpath(own)):

@@ -66,8 +66,9 @@ class Look:
         self.over = not is_supervised(folder)
         self.unsettled = find_unsettled(folder) if settled else None
         self.hashes = Hashes(folder / "hashes.json")
-        self.entries: dict[tuple[str, str], dict[str, Any]] = {}
-        self.first: dict[tuple[int, int], str] = {}
+        self.entries: dict[tuple[bool, str], dict[str, Any]] = {}
+        """What was found, by whether it lies outside of the working tree, and by name."""
+        self.first: dict[tuple[bool, int, int], str] = {}
         """The name under which a file with several (hard links) was met first, by device and inode."""
         self.unreadable: list[str] = []
         self.unsettled_names: list[str] = []
@@ -77,23 +78,23 @@ class Look:
 
         def complain(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
-                self.unreadable.append(found.shown(Path(str(error.filename))))
+                self.unreadable.append(found.name_of(Path(str(error.filename))))
 
         is_folder = found.path.is_dir()
         for path in walk(found, self.over, complain, leave) if is_folder else [found.path]:
-            name = os.path.relpath(path, found.root)
+            name, outside = found.name_of(path), bool(found.base)
             try:
                 if self.unsettled is not None and not is_settled(path, self.unsettled):
-                    self.unsettled_names.append(found.shown(path))
+                    self.unsettled_names.append(name)
                     continue
                 entry = self.describe(path, found, sent.get(name, {}))
             except FileNotFoundError:  # a job that still runs may remove it
                 continue
             except OSError:
-                self.unreadable.append(found.shown(path))
+                self.unreadable.append(name)
                 continue
             if entry:
-                self.entries[found.base, name] = {"path": name, "base": found.base, **entry}
+                self.entries[outside, name] = {"path": name, "outside": outside, **entry}
 
     def describe(self, path: Path, found: Found, sent: dict[str, Any]) -> dict[str, Any] | None:
         """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
@@ -104,13 +105,12 @@ class Look:
             return None
         if self.over:
             open_up(path, stat.S_IRUSR)
-        shown = found.shown(path)
-        first = self.first.setdefault((info.st_dev, info.st_ino), shown) if info.st_nlink > 1 else shown
-        sha256 = self.hashes.hash_of(shown, path, info, first)
+        name, outside = found.name_of(path), bool(found.base)
+        first = self.first.setdefault((outside, info.st_dev, info.st_ino), name) if info.st_nlink > 1 else name
+        sha256 = self.hashes.hash_of((outside, name), path, info, (outside, first))
         if sha256 == sent.get("sha256"):
             return None
-        mode = stat.S_IMODE(info.st_mode)
-        same_as = first if first != shown else ""
+        mode, same_as = stat.S_IMODE(info.st_mode), "" if first == name else first
         return {"size_bytes": info.st_size, "sha256": sha256, "mode": mode, "link": None, "same_as": same_as}
 
 

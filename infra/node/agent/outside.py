@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import time
+from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 from .asked import asked_of, closed_paths, find_asked, show
 from .caches import is_excluded
-from .places import Place, is_tool, list_others, list_places
+from .places import Place, is_local, is_tool, list_others, list_places
 from .processes import GRACE_S
 from .records import folder_of, is_supervised, numbers, read_json, work_of
 from .settled import find_unsettled
 
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 3.0, 300_000, 50
+MOST_TEXT_BYTES = 100_000
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
 NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to, where it is not the first alone
 
@@ -42,10 +46,13 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
     spans = [span for span in map(span_of, numbers()) if span]
     walk = Walk(jobs)
     groups: dict[tuple[str, str], dict[str, Any]] = {}
+    namers = {job: Namer(job) for job in jobs}
     for place in list_places(jobs):
         for name, info in walk.list_files(place):
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
+            if place.shared and is_local():
+                owners = {job for job in owners if namers[job].names(top_of(name))}
             if owners:
                 group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
                 group["names"].append(name)
@@ -89,6 +96,34 @@ class Walk:
                     info = read_info(entry)
                     if info and info.st_size and (not place.shared or info.st_uid == os.getuid()):
                         yield name, info
+
+
+class Namer:
+    """Tells whether a job names a file: in its command, in what it printed, or in its code.
+
+    On the local cloud the temporary folder is the laptop's, where everybody writes at all times.
+    """
+
+    def __init__(self, job: int) -> None:
+        """Begin without having read anything."""
+        self.folder = folder_of(job)
+        self.text: bytes | None = None
+
+    def names(self, name: str) -> bool:
+        """Tell whether the job names it."""
+        if self.text is None:
+            job = read_json(self.folder / "job.json")
+            code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
+            self.text = b"\n".join([json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code])
+        return os.fsencode(name) in self.text
+
+
+def read_text(path: Path) -> bytes:
+    """Return the beginning of a file; nothing where there is none, or where it is no text."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        text = file.read(MOST_TEXT_BYTES)
+        return b"" if b"\0" in text else text
+    return b""
 
 
 def read_folder(path: str) -> list[os.DirEntry[str]]:

@@ -51,10 +51,10 @@ def list_places(jobs: list[int]) -> Iterator[Place]:
         yield Place(os.path.realpath(parent_of(folder_of(job))), job)
     yield Place(home, tools=HOME_TOOLS)
     chosen = [read_json(folder_of(job) / "job.json")["env"].get("TMPDIR", "") for job in jobs]
-    temporary = [path for path in (*TEMPORARY, os.environ.get("TMPDIR", ""), *chosen) if path.startswith("/")]
-    for root in dict.fromkeys(os.path.realpath(path) for path in temporary):
-        if not is_below(root, home):
-            yield Place(root, temporary=True, shared=True, tools=TEMPORARY_TOOLS)
+    for path in dict.fromkeys((*TEMPORARY, os.environ.get("TMPDIR", ""), *chosen)):
+        if path.startswith("/") and not is_below(os.path.realpath(path), home):
+            shared = path not in chosen
+            yield Place(os.path.realpath(path), temporary=True, shared=shared, tools=TEMPORARY_TOOLS if shared else ())
     if not is_local():
         yield from (Place(os.path.realpath(path), shared=True) for path in DATA if os.path.isdir(path))  # noqa: PTH112
 

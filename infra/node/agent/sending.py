@@ -15,12 +15,13 @@ from .records import CHUNK_BYTES, AgentError, folder_of
 
 
 def send_outputs(number: str) -> None:
-    """Write files as a JSON list of path, offset and base on stdin asks; what is gone is left out."""
+    """Write files as a JSON list of path, offset, and whether it lies outside on stdin asks; what is gone is left out."""
     roots, out = dict(roots_of(folder_of(number))), sys.stdout.buffer
-    for path, offset, base in json.load(sys.stdin):
-        with contextlib.suppress(FileNotFoundError), open_below(roots[base], path) as content:
+    for path, offset, outside in json.load(sys.stdin):
+        base, _, name = path.partition("/") if outside else ("", "", path)
+        with contextlib.suppress(FileNotFoundError), open_below(roots[base], name) as content:
             size_bytes = max(os.fstat(content.fileno()).st_size - offset, 0)
-            out.write(json.dumps({"path": path, "base": base, "size_bytes": size_bytes}).encode() + b"\n")
+            out.write(json.dumps({"path": path, "outside": outside, "size_bytes": size_bytes}).encode() + b"\n")
             content.seek(offset)
             copy(content, out, size_bytes)
 
