@@ -51,8 +51,8 @@ def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
     from infra.receipts import make_receipt
 
     with reach_job(name, number) as (cluster, connection, job):
-        found, outputs, _ = client.list_outputs(connection, job.number)
-    plain: dict[str, Any] = json.loads(json.dumps(make_receipt(cluster, found, outputs).to_dict()))
+        found, told = client.list_outputs(connection, job.number)
+    plain: dict[str, Any] = json.loads(json.dumps(make_receipt(cluster, found, told.outputs).to_dict()))
     return plain
 
 

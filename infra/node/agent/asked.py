@@ -109,7 +109,9 @@ def is_below(path: str, folder: str) -> bool:
 
 def place(path: Path, folder: Path) -> Found:
     """Return which root a path lies below: the innermost."""
-    return next(Found(root, base, path) for base, root in roots_of(folder) if is_below(str(path), str(root).rstrip("/")))
+    return next(
+        Found(root, base, path) for base, root in roots_of(folder) if is_below(str(path), str(root).rstrip("/"))
+    )
 
 
 def roots_of(folder: Path) -> list[tuple[str, Path]]:
@@ -123,6 +125,4 @@ def show(path: str, folder: Path) -> str:
     parent, home = (os.path.realpath(each) for each in (parent_of(folder), Path.home()))
     if is_below(path, parent):
         return os.path.relpath(path, os.path.realpath(workdir_of(folder)))
-    return f"~{path[len(home):]}" if is_below(path, home) else path
-
-
+    return f"~{path[len(home) :]}" if is_below(path, home) else path

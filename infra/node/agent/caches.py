@@ -9,7 +9,7 @@ import fnmatch
 import os
 import re
 from functools import lru_cache
-from typing import Iterable, Sequence
+from typing import Iterable, Iterator, Sequence
 
 CACHES = (
     "__pycache__",
@@ -43,6 +43,18 @@ def is_cache(name: str, patterns: Sequence[str] = CACHES) -> bool:
     """Tell whether a path, by its end, is a cache; what lies inside of one is for the caller to leave out."""
     short, long = compile_all(tuple(patterns))
     return bool(short.match(name.rpartition("/")[2]) or long.match(name))
+
+
+def with_parents(name: str) -> Iterator[str]:
+    """Yield a path and every folder above it."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
+
+
+def lies_in_cache(name: str) -> bool:
+    """Tell whether a path is a cache, or lies in one."""
+    return any(is_cache(above) for above in with_parents(name))
 
 
 @lru_cache(maxsize=None)

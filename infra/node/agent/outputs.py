@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from .asked import Found, asked_of, closed_paths, find_asked
+from .caches import lies_in_cache
 from .hashing import Hashes, stamp_of
 from .outside import find_left
 from .records import folder_of, is_supervised, read_json, record_of, work_of
 from .settled import find_unsettled, is_settled
-from .sieve import Sieve, lies_in_cache
+from .sieve import Sieve
 
 Leave = Callable[[str, str, bool], bool]
 
@@ -30,7 +31,9 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     found, missing = find_asked(folder, asked)
     look = Look(folder, settled)
     sent, work = read_json(folder / "manifest.json"), work_of(folder)
-    sieve = Sieve(sent, [each.name for each in found if not each.base], read_json(folder / "job.json").get("exclude", []))
+    sieve = Sieve(
+        sent, [each.name for each in found if not each.base], read_json(folder / "job.json").get("exclude", [])
+    )
     look.look_below(Found(work, "", work), sent, sieve.leaves_out)
     if not work.is_dir():
         look.unreadable.append(".")  # the job has removed it, which is not the same as having written nothing

@@ -20,7 +20,7 @@ from .settled import find_unsettled
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 3.0, 300_000, 50
 MOST_TEXT_BYTES = 100_000
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
-NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to, where it is not the first alone
+NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
 
 
 class Span(NamedTuple):
@@ -71,7 +71,12 @@ class Walk:
         """Begin a walk that leaves out what was asked for, and so is downloaded."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
-        self.others = {*list_others(jobs), *closed_paths(), *trees, *(str(each.path) for found in asked for each in found)}
+        self.others = {
+            *list_others(jobs),
+            *closed_paths(),
+            *trees,
+            *(str(each.path) for found in asked for each in found),
+        }
         self.roots = {place.root for place in list_places(jobs)}
         self.looks, self.deadline = 0, time.monotonic() + LOOK_S
 
@@ -114,7 +119,9 @@ class Namer:
         if self.text is None:
             job = read_json(self.folder / "job.json")
             code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
-            self.text = b"\n".join([json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code])
+            self.text = b"\n".join(
+                [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
+            )
         return os.fsencode(name) in self.text
 
 
@@ -146,11 +153,15 @@ def read_info(entry: os.DirEntry[str]) -> os.stat_result | None:
 def span_of(job: int) -> Span | None:
     """Return when a job ran; None if it never began."""
     folder = folder_of(job)
-    start, end = (read_json(folder / name, {}).get(key) for name, key in (("state.json", "started_at"), ("end.json", "ended_at")))
+    start, end = (
+        read_json(folder / name, {}).get(key) for name, key in (("state.json", "started_at"), ("end.json", "ended_at"))
+    )
     if start is None:
         return None
     runs = is_supervised(folder)
-    return Span(job, start - EARLY_S, math.inf if runs or end is None else end, find_unsettled(folder) if runs else set())
+    return Span(
+        job, start - EARLY_S, math.inf if runs or end is None else end, find_unsettled(folder) if runs else set()
+    )
 
 
 def owners_of(info: os.stat_result, spans: list[Span]) -> set[int]:

@@ -15,17 +15,54 @@ from .records import folder_of, parent_of, read_json
 
 # Where machines keep data beside the home: the playbook's own disks, and what people and images mount.
 DATA = ("/scratch", "/data", "/mnt", "/workspace", "/opt/dlami/nvme")
-TEMPORARY = ("/tmp", "/var/tmp")
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108  looked into, never written to
 HOME_TOOLS = (
-    *(".*history", ".lesshst", ".viminfo", ".wget-hsts", ".sudo_as_admin_successful", ".Xauthority", ".bash*", ".profile"),
+    *(
+        ".*history",
+        ".lesshst",
+        ".viminfo",
+        ".wget-hsts",
+        ".sudo_as_admin_successful",
+        ".Xauthority",
+        ".bash*",
+        ".profile",
+    ),
     *(".ansible", ".cargo", ".conda", ".config", ".docker", ".dotnet", ".ipython", ".jupyter", ".kube", ".npm", ".nv"),
-    *(".gitconfig", ".rustup", ".triton", ".vscode-server", ".cursor-server", ".keras", "nltk_data", "scikit_learn_data"),
+    *(
+        ".gitconfig",
+        ".rustup",
+        ".triton",
+        ".vscode-server",
+        ".cursor-server",
+        ".keras",
+        "nltk_data",
+        "scikit_learn_data",
+    ),
     *(".local/bin", ".local/lib", ".local/state", ".local/share/jupyter", ".local/share/uv", "snap", "mambaforge"),
-    *("anaconda3", "miniconda3", "miniforge3", ".cache/conda", ".cache/fontconfig", ".cache/kagglehub", ".cache/matplotlib"),
+    *(
+        "anaconda3",
+        "miniconda3",
+        "miniforge3",
+        ".cache/conda",
+        ".cache/fontconfig",
+        ".cache/kagglehub",
+        ".cache/matplotlib",
+    ),
     *(".cache/mesa_shader_cache*", ".cache/motd*", ".cache/nvidia", ".cache/triton", ".cache/wandb", ".cache/vllm"),
 )
 TEMPORARY_TOOLS = (
-    *(".*", "ansible*", "cuda*", "hsperfdata_*", "jax_*", "matplotlib-*", "node-compile-cache", "npm-*", "nvidia-*", "pip-*"),
+    *(
+        ".*",
+        "ansible*",
+        "cuda*",
+        "hsperfdata_*",
+        "jax_*",
+        "matplotlib-*",
+        "node-compile-cache",
+        "npm-*",
+        "nvidia-*",
+        "pip-*",
+    ),
     *("pymp-*", "pyright-*", "pytest-of-*", "ray", "runtime-*", "snap*", "ssh-*", "systemd-private-*", "tmux-*"),
     *("torch_extensions*", "torchelastic_*", "torchinductor_*", "triton*", "uv-*", "v8-compile-cache*", "wandb-*"),
 )

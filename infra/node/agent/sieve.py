@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Any, Iterable, Iterator
 
-from .caches import CACHES, DATASETS, is_cache, is_environment, is_excluded
+from .caches import CACHES, DATASETS, is_cache, is_environment, is_excluded, with_parents
 
 
 class Sieve:
@@ -38,18 +38,6 @@ class Sieve:
             sizes = list(sizes_below(path))
             found.append({"path": name, "files": len(sizes), "size_bytes": sum(sizes)})
         return found
-
-
-def with_parents(name: str) -> Iterator[str]:
-    """Yield a path and every folder above it."""
-    while name:
-        yield name
-        name = name.rpartition("/")[0]
-
-
-def lies_in_cache(name: str) -> bool:
-    """Tell whether a path is a cache, or lies in one."""
-    return any(is_cache(above) for above in with_parents(name))
 
 
 def sizes_below(path: str) -> Iterator[int]:
