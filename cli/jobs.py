@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,11 +22,13 @@ from cli.options import (
     runs_here,
 )
 from cli.output import Output
+from cli.streams import discard_output
 from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
 
+    from cli.streams import Copy
     from infra.model import Cluster, Job
 
 
@@ -36,7 +38,7 @@ def follow_job(
     number: int,
     output: Output,
     offset: int = 0,
-    keep: BinaryIO | None = None,
+    keep: "Copy | None" = None,
 ) -> "Job":
     """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
 
@@ -57,10 +59,19 @@ def follow_job(
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
+    except OSError as error:
+        discard_output()
+        what = f"the output cannot be written here: {error.strerror}"
+        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {show.ending(job)}")
     return job
+
+
+def follow_again(cluster: "Cluster", number: int) -> str:
+    """Return the command that follows a job again, or shows what it printed once it is over."""
+    return f"gpujob logs{naming(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:

@@ -14,6 +14,7 @@ import click
 
 from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
+from infra.traffic import USD_PER_GB
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -47,6 +48,15 @@ cluster_option = option(
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
 raw_option = option(
     "--raw", is_flag=True, help="Keep every step of progress bars, also where the output is no terminal."
+)
+transfer_option = option(
+    "--transfer-usd",
+    "usd_per_gb",
+    type=click.FloatRange(min=0),
+    default=USD_PER_GB,
+    show_default=True,
+    metavar="USD",
+    help="Price per GB of data transfer out of AWS, which downloads pay.",
 )
 yes_option = option("--yes", "-y", is_flag=True, help="Do not ask.")
 

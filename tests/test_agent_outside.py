@@ -71,7 +71,7 @@ def test_the_temporary_folder_is_looked_into_too(node, tmp_path_factory):
     temporary = tmp_path_factory.mktemp("temporary")
     number = run(node, 'mkdir "$TMPDIR/work"; echo 12 > "$TMPDIR/work/best.pt"', env={"TMPDIR": str(temporary)})
     [entry] = outputs(node, number)["left"]
-    assert (entry["path"], entry["size_bytes"], entry["temporary"]) == (f"{temporary}/work/best.pt", 3, True)
+    assert (entry["path"], entry["size_bytes"], entry["minor"]) == (f"{temporary}/work/best.pt", 3, True)
 
 
 def test_a_later_job_s_files_are_not_taken_for_an_earlier_one_s(node):

@@ -31,8 +31,8 @@ class Left:
     size_bytes: int
     jobs: tuple[int, ...]
     """Those that may have written them."""
-    temporary: bool
-    """Whether they lie in a temporary folder."""
+    minor: bool
+    """Whether they lie in a temporary folder, or are few bytes in a hidden one."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
                                         "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
                                         "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...],
-                                        "left": [{"path", "files", "size_bytes", "jobs", "temporary"}, ...], "left_complete"};
+                                        "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
                                     with --settled without what is still being written; see `outputs`, `asked`, `outside`
     left                            -> {"left": as above, of all jobs, "complete"}
     send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that is still there a line of

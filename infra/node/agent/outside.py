@@ -18,7 +18,7 @@ from .records import folder_of, is_supervised, numbers, read_json, work_of
 from .settled import find_unsettled
 
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 3.0, 300_000, 50
-MOST_TEXT_BYTES = 100_000
+MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
 NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
 
@@ -60,7 +60,7 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
                 group["jobs"] |= owners
                 group["temporary"] = place.temporary
     told = [tell(root, group) for (root, _), group in groups.items()]
-    told.sort(key=lambda entry: (entry["temporary"], -entry["size_bytes"]))
+    told.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
     return told[:MOST_SHOWN], walk.has_time() and len(told) <= MOST_SHOWN
 
 
@@ -185,6 +185,11 @@ def top_of(name: str) -> str:
     return "/".join(parts[: NESTED.get(parts[0], 1)])
 
 
+def is_hidden(name: str) -> bool:
+    """Tell whether a path below a place is one that tools hide what they remember in; caches hold more than that."""
+    return name.startswith(".") and top_of(name).count("/") == 0
+
+
 def tell(root: str, group: dict[str, Any]) -> dict[str, Any]:
     """Return a group as the client is told of it: by the one file, or the innermost folder around all of them."""
     jobs, paths = sorted(group["jobs"]), [f"{root}/{name}" for name in group["names"]]
@@ -193,5 +198,5 @@ def tell(root: str, group: dict[str, Any]) -> dict[str, Any]:
         "files": len(paths),
         "size_bytes": group["size_bytes"],
         "jobs": jobs,
-        "temporary": group["temporary"],
+        "minor": group["temporary"] or (is_hidden(group["names"][0]) and group["size_bytes"] < MINOR_BYTES),
     }
