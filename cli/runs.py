@@ -19,10 +19,12 @@ from cli.options import (
     SplitCommand,
     cluster_option,
     confirm,
+    exclude_option,
     find_cluster,
     here,
     naming,
     option,
+    output_option,
     parse_duration,
     raw_option,
     yes_option,
@@ -61,6 +63,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--kill-stalled", is_flag=True, help="End it then.")
 @option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
         help="While it is followed, bring home this often what it has written.")  # fmt: skip
+@output_option
+@exclude_option
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @raw_option

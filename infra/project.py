@@ -37,6 +37,10 @@ class Project:
     files: tuple[File, ...]
     folders: tuple[str, ...]
     """Folders without anything in them."""
+    outputs: tuple[str, ...]
+    """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
+    unwanted: tuple[str, ...]
+    """Patterns of outputs that are not downloaded."""
     left_out: tuple[str, ...]
     """Secrets, and links to folders outside: named to the person, never carried."""
 
@@ -82,6 +86,8 @@ def read_project(here: Path) -> Project:
         folders=tuple(
             sorted(f for f in empty if not is_left_out(f) and not matches(f, SECRETS) and f"{f}/" not in unwanted)
         ),
+        outputs=settings.outputs,
+        unwanted=settings.unwanted,
         left_out=tuple(
             sorted([*secrets, *(name for name, file in files.items() if not file and (root / name).is_symlink())])
         ),

@@ -119,6 +119,8 @@ def submit(
     }
     header = {
         **asdict(request),
+        "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
+        "exclude": list(dict.fromkeys((*project.unwanted, *request.exclude))),
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,

@@ -19,6 +19,8 @@ def send_outputs(number: str) -> None:
     roots, out = dict(roots_of(folder_of(number))), sys.stdout.buffer
     for path, offset, outside in json.load(sys.stdin):
         base, _, name = path.partition("/") if outside else ("", "", path)
+        if base not in roots or bool(base) != outside:
+            raise AgentError(f"not the name of an output: {path!r}")
         with contextlib.suppress(FileNotFoundError), open_below(roots[base], name) as content:
             size_bytes = max(os.fstat(content.fileno()).st_size - offset, 0)
             out.write(json.dumps({"path": path, "outside": outside, "size_bytes": size_bytes}).encode() + b"\n")
