@@ -20,6 +20,7 @@ from cli.options import (
     parse_since,
     raw_option,
     runs_here,
+    runs_of,
 )
 from cli.output import Output
 from cli.streams import discard_output
@@ -88,12 +89,20 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
     return job.exit_code
 
 
-def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
+def bring_home(
+    cluster: "Cluster",
+    connection: "Connection",
+    number: int,
+    runs: Path,
+    *,
+    pattern: str = "*",
+    overwrite: bool = False,
+) -> None:
     """Fetch a job's outputs and say where they are."""
-    from infra.fetch import fetch
+    from infra.fetch import Wanted, fetch
 
     with show.transfer("fetching") as arrived:
-        fetched = fetch(connection, cluster, number, folder, arrived, pattern)
+        fetched = fetch(connection, cluster, number, runs, arrived, Wanted(pattern, overwrite=overwrite))
     show.fetched(fetched)
 
 
@@ -127,8 +136,9 @@ def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
     """Let an error tell where what came home of a job lies, if anything did."""
     from infra.receipts import find_home, read_receipt
     from infra.results import LOG
+    from infra.submissions import choose_runs
 
-    home = find_home(runs_here(), cluster, number)
+    home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)
     if receipt is None:
         return
@@ -157,7 +167,7 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
     from infra.receipts import find_receipt, make_receipt
 
-    home = find_receipt(runs_here(), cluster.name, job.number) or {}
+    home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}
     return {**receipt.pop("job"), **receipt}
 
@@ -229,12 +239,15 @@ def cancel(job: int, cluster: str | None) -> None:
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
-@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/.")
+@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/.")
+@click.option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
 @cluster_option
-def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
-    """Bring home what JOB wrote, by default the latest.
+def fetch(job: int | None, pattern: str, to: Path | None, overwrite: bool, cluster: str | None) -> None:
+    """Download what JOB wrote, by default the latest job.
 
-    Each file is verified.
+    Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
+    beside it.
     """
     with reach_job(cluster, job) as (found, connection, asked):
-        bring_home(found, connection, asked.number, to or runs_here(), pattern)
+        runs = to.resolve() if to else runs_of(found, asked.number)
+        bring_home(found, connection, asked.number, runs, pattern=pattern, overwrite=overwrite)

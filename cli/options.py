@@ -253,6 +253,13 @@ def runs_here() -> Path:
     return find_root(here()) / RUNS
 
 
+def runs_of(cluster: "Cluster", number: int) -> Path:
+    """Return the folder for a job's results: `runs` of the project that it was submitted from, else of the one here."""
+    from infra.submissions import find_runs
+
+    return find_runs(cluster, number) or runs_here()
+
+
 def here() -> Path:
     """Return the folder that the command was typed in."""
     try:

@@ -26,8 +26,10 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     A receipt that has come home is read from runs/, also when the machine is long gone.
     """
     from infra.receipts import find_receipt
+    from infra.submissions import choose_runs
 
-    found = find_receipt(runs_here(), choose_name(cluster), job)
+    name = choose_name(cluster)
+    found = find_receipt(choose_runs(name, job, runs_here()), name, job)
     if found and job is None:
         job = found["job"]["number"]
         show.say(f"job {job} is the latest with results here; gpujob jobs lists all")

@@ -210,8 +210,9 @@ def run_job(
     yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
+    from infra.folders import open_folder
     from infra.meanwhile import fetch_meanwhile
-    from infra.results import keep_log, log_part
+    from infra.results import keep_log, open_log
 
     number = hand_in(connection, cluster, project, request, yes)
     if detach:
@@ -219,12 +220,13 @@ def run_job(
         return 0
     folder = project.runs / f"{cluster.name}-{number}"
     meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
-    try:
-        with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later
-            job = follow_job(cluster, connection, number, Output(raw), keep=log)
-    except GoneError:
-        keep_log(folder)
-        raise
+    with open_folder(folder) as top:
+        try:
+            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be fetched later
+                job = follow_job(cluster, connection, number, Output(raw), keep=log)
+        except GoneError:
+            keep_log(top)
+            raise
     bring_home(cluster, connection, number, project.runs)
     return exit_code(cluster, job)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from fabric import Connection
 
 from infra.errors import GpujobError
-from infra.fetch import fetch
+from infra.fetch import Wanted, fetch
 from infra.model import Cluster
 
 
@@ -27,7 +27,7 @@ def fetch_meanwhile(
         told = ""
         while not done.wait(every_s):
             try:
-                fetch(connection, cluster, number, runs, lambda _: None, settled=True)
+                fetch(connection, cluster, number, runs, lambda _: None, Wanted(settled=True))
             except GpujobError as error:
                 if error.what != told and not done.is_set():
                     told = error.what

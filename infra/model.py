@@ -275,29 +275,7 @@ class Output:
         """The path as a path."""
         return PurePosixPath(self.path)
 
-
-@dataclass(frozen=True)
-class Receipt:
-    """The record of a job, kept beside its outputs."""
-
-    cluster: str
-    cloud: CloudName
-    region: str
-    instance_id: str
-    instance_type: str
-    market: str
-    image: str
-    """The AMI."""
-    driver: str
-    gpu: str
-    price_usd: float
-    """USD per hour of the whole machine."""
-    job: Job
-    states: tuple[tuple[str, float], ...]
-    usd: float | None
-    """What the job's time cost, at the price of its share of the machine; on the local cloud what it would have cost."""
-    outputs: tuple[Output, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return asdict(self)
+    @property
+    def content(self) -> str:
+        """What it holds, to compare: the hash of a file, or where a link points."""
+        return self.sha256 if self.link is None else f"-> {self.link}"

@@ -16,6 +16,7 @@ from infra.model import Cluster
 from infra.node import client
 from infra.node.listing import AllLeft
 from infra.runs import check_quiet, reach
+from infra.submissions import find_runs
 
 NAMED = 3
 
@@ -34,7 +35,7 @@ class Terms:
 def rescue(
     name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
 ) -> Iterator[Fetched | AllLeft]:
-    """Download, job by job, what this cluster's jobs wrote; then yield what they left elsewhere, if anything.
+    """Download, job by job, to its own project, else to `runs`, what jobs wrote; then yield what they left elsewhere, if anything.
 
     Raises LossError while a job runs, when the machine lives but cannot be asked, and if more than is `minor` was left elsewhere.
     There is nothing to do for a machine that is gone already.
@@ -62,7 +63,8 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Ite
             for job in jobs:
                 if not job.fetched:
                     report(f"downloading what job {job.number} wrote")
-                    home = fetch(connection, cluster, job.number, runs, lambda _: None, Wanted(choose=terms.choose))
+                    own = find_runs(cluster, job.number) or runs
+                    home = fetch(connection, cluster, job.number, own, lambda _: None, Wanted(choose=terms.choose))
                     yield home
                     check_fetched(home, terms)
             yield from check_left(connection, cluster, terms)

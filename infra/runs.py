@@ -18,9 +18,10 @@ from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
-from infra.results import last_number, make_results, make_runs
+from infra.results import last_number, open_runs, start_results
 from infra.ssh import carry
 from infra.ssh.connection import DroppedError, connect
+from infra.submissions import note_submission
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
@@ -107,16 +108,10 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
-    make_runs(project.runs, "then type it again")
+    with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
+        after = last_number(project.runs, cluster.name)
     changes = read_changes(project.root)
-    source = {
-        "project": str(project.root),
-        "files": len(project.files),
-        "size_bytes": project.size_bytes,
-        "snapshot": project.snapshot,
-        **read_commit(project.root),
-        "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
-    }
+    source = describe_source(project, changes)
     header = {
         **asdict(request),
         "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
@@ -126,7 +121,7 @@ def submit(
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
-        "after": last_number(project.runs, cluster.name),
+        "after": after,
         "source": source,
     }
     by_hash = {file.sha256: file for file in project.files}
@@ -142,8 +137,26 @@ def submit(
         # The token makes it one job, whether or not the first attempt arrived.
         with reach(cluster, patience_s=60) as again:
             number, ahead = client.submit(again, header, pack)
-    make_results(project.runs, cluster, queued(number, request, source), changes)
+    if number <= after:
+        raise NodeError(
+            f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
+            f"gpujob jobs --cluster {cluster.name}",
+        )
+    start_results(project.runs, cluster, queued(number, request, source), changes)
+    note_submission(cluster, number, project.root)
     return number, ahead
+
+
+def describe_source(project: Project, changes: bytes) -> dict[str, Any]:
+    """Return what a job's record says of the code that it runs."""
+    return {
+        "project": str(project.root),
+        "files": len(project.files),
+        "size_bytes": project.size_bytes,
+        "snapshot": project.snapshot,
+        **read_commit(project.root),
+        "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
+    }
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
