@@ -13,16 +13,20 @@ from cli.options import (
     Since,
     choose_name,
     cluster_option,
+    exclude_option,
     find_cluster,
     json_option,
     naming,
     option,
+    output_option,
     parse_since,
     raw_option,
     runs_here,
     runs_of,
+    yes_option,
 )
 from cli.output import Output
+from cli.remains import show_remains, want
 from cli.streams import discard_output
 from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from fabric import Connection
 
     from cli.streams import Copy
+    from infra.fetch import Wanted
     from infra.model import Cluster, Job
 
 
@@ -90,20 +95,15 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
 
 
 def bring_home(
-    cluster: "Cluster",
-    connection: "Connection",
-    number: int,
-    runs: Path,
-    *,
-    pattern: str = "*",
-    overwrite: bool = False,
+    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
 ) -> None:
-    """Fetch a job's outputs and say where they are."""
-    from infra.fetch import Wanted, fetch
+    """Download a job's outputs, say where they are, and what was not downloaded."""
+    from infra.fetch import fetch
 
-    with show.transfer("fetching") as arrived:
-        fetched = fetch(connection, cluster, number, runs, arrived, Wanted(pattern, overwrite=overwrite))
-    show.fetched(fetched)
+    with show.transfer("downloading") as arrived:
+        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
+    show.fetched(home)
+    show_remains(home)
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -241,13 +241,28 @@ def cancel(job: int, cluster: str | None) -> None:
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
 @option("--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/.")
 @click.option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@output_option
+@exclude_option
 @cluster_option
-def fetch(job: int | None, pattern: str, to: Path | None, overwrite: bool, cluster: str | None) -> None:
+@yes_option
+def fetch(
+    job: int | None,
+    to: Path | None,
+    outputs: tuple[str, ...],
+    exclude: tuple[str, ...],
+    cluster: str | None,
+    yes: bool,
+    **wanted: Any,
+) -> None:
     """Download what JOB wrote, by default the latest job.
 
     Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
-    beside it.
+    beside it. More than 1 GB is asked about first.
     """
+    from infra.settings import read_settings
+
     with reach_job(cluster, job) as (found, connection, asked):
-        runs = to.resolve() if to else runs_of(found, asked.number)
-        bring_home(found, connection, asked.number, runs, pattern=pattern, overwrite=overwrite)
+        runs = runs_of(found, asked.number)
+        said = read_settings(runs.parent)
+        all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
+        bring_home(found, connection, asked.number, to.resolve() if to else runs, all_of_it)

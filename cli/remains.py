@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -11,9 +11,9 @@ from cli import show
 from cli.options import naming
 
 if TYPE_CHECKING:
-    from infra.fetch import Fetched
+    from infra.fetch import Fetched, Wanted
     from infra.model import Output
-    from infra.node.listing import Left
+    from infra.node.listing import AllLeft, Left
 
 SHOWN = 5
 
@@ -26,14 +26,21 @@ class Group(Protocol):
     size_bytes: int
 
 
-def make_chooser(yes: bool) -> "Callable[[Sequence[Output]], Sequence[Output]]":
+def want(yes: bool = False, **wanted: Any) -> "Wanted":
+    """Return what a fetch is to download; `yes` if very much of it needs no question."""
+    from infra.fetch import Wanted
+
+    return Wanted(choose=make_chooser(yes), **wanted)
+
+
+def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]], Sequence[Output]]":
     """Return what decides which outputs are downloaded: all, unless they are very large; then it asks, once.
 
-    Where nobody can answer, the smallest are downloaded, up to the size that needs no question.
+    Where nobody can answer, or may be asked, the smallest are downloaded, up to the size that needs no question.
     """
     from infra.pace import UNASKED_BYTES, fit
 
-    agreed: bool | None = True if yes else None
+    agreed = True if yes else None if may_ask else False
 
     def choose(missing: "Sequence[Output]") -> "Sequence[Output]":
         nonlocal agreed
@@ -55,18 +62,35 @@ def ask(missing: "Sequence[Output]", total: int) -> bool:
 
 def show_remains(home: "Fetched") -> None:
     """Say what was not downloaded of a job."""
-    number, cluster = home.receipt.job.number, home.receipt.cluster
-    fetch = f"gpujob fetch{naming(cluster)} {number}"
+    fetch = f"gpujob fetch{naming(home.receipt.cluster)} {home.receipt.job.number}"
+    show_postponed(home, fetch)
+    say_groups("not downloaded, outside of the working folder", home.told.left, fetch)
+    if not home.told.left_complete:
+        show.say("  there may be more: not all of the machine was searched")
+
+
+def show_postponed(home: "Fetched", fetch: str) -> None:
+    """Say which of a job's outputs were not downloaded, or are not there."""
     for path in home.told.missing:
         show.say(f"  {path!r} was asked for with --output or [fetch] also, and is not there")
     if home.postponed:
-        total = show.size(sum(output.size_bytes for output in home.postponed))
-        show.say(f"not downloaded yet: {show.plural(len(home.postponed), 'file')}, {total}, the largest:")
+        total = show.size(sum(output.size_bytes for output in home.postponed if not output.same_as))
+        show.say(f"not downloaded yet: {show.plural(len(home.postponed), 'file')}, {total}; most of it:")
         show.largest_folders(home.postponed)
-        show.say(f"  download them: {fetch} --yes")
-    say_groups("not downloaded, tools make it again", home.told.held, fetch)
-    say_groups("not downloaded, outside of the working folder", home.told.left, fetch)
-    if not home.told.left_complete:
+        show.say(f"  download it: {fetch} --yes")
+    say_groups("not downloaded, because tools make it again", home.told.held, fetch)
+
+
+def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:
+    """Say what was downloaded before a machine ends, and what its jobs left outside of their working folders."""
+    from infra.node.listing import AllLeft
+
+    if not isinstance(rescued, AllLeft):
+        show.fetched(rescued)
+        show_postponed(rescued, f"gpujob fetch{naming(cluster)} {rescued.receipt.job.number}")
+        return
+    show_left(rescued.left, cluster)
+    if not rescued.complete:
         show.say("  there may be more: not all of the machine was searched")
 
 

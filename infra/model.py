@@ -276,6 +276,11 @@ class Output:
         return PurePosixPath(self.path)
 
     @property
+    def place(self) -> PurePosixPath:
+        """Where it belongs below the folder of the job's results."""
+        return PurePosixPath("outside" if self.outside else "files", self.path)
+
+    @property
     def content(self) -> str:
         """What it holds, to compare: the hash of a file, or where a link points."""
         return self.sha256 if self.link is None else f"-> {self.link}"

@@ -35,7 +35,7 @@ class Terms:
 def rescue(
     name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
 ) -> Iterator[Fetched | AllLeft]:
-    """Download, job by job, to its own project, else to `runs`, what jobs wrote; then yield what they left elsewhere, if anything.
+    """Download what jobs of this cluster wrote, each to its own project, else to `runs`; then yield what they left elsewhere.
 
     Raises LossError while a job runs, when the machine lives but cannot be asked, and if more than is `minor` was left elsewhere.
     There is nothing to do for a machine that is gone already.
