@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -22,16 +23,22 @@ pathlib.Path("inside.txt").write_text("inside")
 """
 
 
-def results(laptop: Laptop, number: int = 1, cluster: str = "project") -> Path:
-    return laptop.project / f"runs/{cluster}-{number}"
+def results(laptop: Laptop) -> Path:
+    """The results of the one job of this project."""
+    [folder] = (laptop.project / "runs").iterdir()
+    return folder
+
+
+def number_of(laptop: Laptop) -> str:
+    return results(laptop).name.rpartition("-")[2]
 
 
 def files_below(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def receipt(laptop: Laptop, number: int = 1) -> dict:
-    return json.loads((results(laptop, number) / "receipt.json").read_text())
+def receipt(laptop: Laptop) -> dict:
+    return json.loads((results(laptop) / "receipt.json").read_text())
 
 
 @pytest.fixture
@@ -122,15 +129,16 @@ def test_caches_stay_on_the_machine_and_are_named_with_the_command_that_download
     assert up.type("down").code == 0
 
 
-def test_exclude_leaves_out_what_matches_for_this_time(up):
-    up.write("write.py", "open('a.bin', 'w').write('a'); open('b.txt', 'w').write('b')")
-    assert up.type("run", "--detach", "write.py").code == 0
-    assert up.type("wait").code == 0
-    assert up.type("fetch", "1", "--exclude", "*.bin").code == 0
-    assert files_below(results(up) / "files").keys() == {"b.txt"}
-    assert receipt(up)["job"]["fetched"] is False
-    assert up.type("down").code == 0
-    assert files_below(results(up) / "files").keys() == {"a.bin", "b.txt"}
+def test_exclude_leaves_out_what_matches_for_this_time(project):
+    project.write("write.py", "open('a.bin', 'w').write('a'); open('b.txt', 'w').write('b')")
+    assert project.type("run", "--detach", "write.py").code == 0
+    assert project.type("wait", number_of(project)).code == 0
+    assert project.type("fetch", number_of(project), "--exclude", "*.bin").code == 0
+    assert files_below(results(project) / "files").keys() == {"b.txt"}
+    assert receipt(project)["job"]["fetched"] is False
+    assert project.type("fetch", number_of(project)).code == 0
+    assert files_below(results(project) / "files").keys() == {"a.bin", "b.txt"}
+    assert receipt(project)["job"]["fetched"] is True
 
 
 def test_more_than_a_gigabyte_is_not_downloaded_unasked_and_not_lost(up):
@@ -146,18 +154,19 @@ def test_more_than_a_gigabyte_is_not_downloaded_unasked_and_not_lost(up):
     assert (down.code, "gpujob fetch --cluster project 1 --yes" in down.err) == (1, True), down.said
 
 
-def test_one_file_under_three_names_is_transferred_and_stored_once(up):
-    up.write(
+def test_one_file_under_three_names_is_transferred_and_stored_once(project):
+    project.write(
         "write.py",
         "import os; open('step-100.pt', 'wb').write(os.urandom(300_000)); os.mkdir('best')\n"
         "os.link('step-100.pt', 'last.pt'); os.link('step-100.pt', 'best/model.pt')\n",
     )
-    assert up.type("run", "write.py").code == 0
-    names = [results(up) / "files" / name for name in ("step-100.pt", "last.pt", "best/model.pt")]
+    assert project.type("run", "write.py").code == 0
+    names = [results(project) / "files" / name for name in ("step-100.pt", "last.pt", "best/model.pt")]
     assert len({path.stat().st_ino for path in names}) == 1
-    assert 300_000 <= receipt(up)["downloaded_bytes"] < 400_000
-    assert up.type("fetch", "1").code == 0
-    assert receipt(up)["downloaded_bytes"] < 400_000
+    assert 300_000 <= receipt(project)["downloaded_bytes"] < 400_000
+    assert project.type("fetch", number_of(project)).code == 0
+    assert receipt(project)["downloaded_bytes"] < 400_000
+    assert "data transfer would have cost less than 0.01 USD" in project.type("receipt", number_of(project)).out
 
 
 ROTATE = """
@@ -172,47 +181,66 @@ for step in range(4):
 """
 
 
-def test_checkpoints_that_the_job_removes_are_removed_here_too_unless_they_were_changed(up):
-    up.write("rotate.py", ROTATE)
-    run = up.start("run", "--fetch-every", "0.3s", "rotate.py")
-    files = results(up) / "files"
+def test_checkpoints_that_the_job_removes_are_removed_here_too_unless_they_were_changed(project):
+    project.write("rotate.py", ROTATE)
+    run = project.start("run", "--fetch-every", "0.3s", "rotate.py")
     try:
+        wait_for(lambda: list(project.project.glob("runs/*/files/ck-a.pt")), "first checkpoint", 60)
+        files = results(project) / "files"
+        [parent] = project.home.glob(f".local/state/gpujob/local/hosts/*/home/.gpujob/work/{number_of(project)}")
         for step, name in enumerate("abcd"):
             wait_for((files / f"ck-{name}.pt").exists, f"checkpoint {name}", 60)
             if name == "b":
                 (files / "ck-b.pt").write_text("mine")
             if name == "d":
                 wait_for(lambda: not (files / "ck-a.pt").exists(), "removal of the first", 60)
-            [work] = up.home.glob(".local/state/gpujob/local/hosts/*/home/.gpujob/work/1")
-            (work / f"go-{step}").touch()
+            (parent / f"go-{step}").touch()
         _, err = run.communicate(timeout=60)
     finally:
         run.kill()
     assert run.returncode == 0, err
     assert files_below(files) == {"ck-b.pt": "mine", "ck-c.pt": "checkpoint 2", "ck-d.pt": "checkpoint 3"}
-    assert {each["path"] for each in receipt(up)["outputs"]} == {"ck-c.pt", "ck-d.pt"}
+    assert {each["path"] for each in receipt(project)["outputs"]} == {"ck-c.pt", "ck-d.pt"}
+
+
+SAY = "import time\nfor _ in range(40): print('x' * 500, flush=True); time.sleep(0.02)\nopen('done', 'w').write('1')\n"
 
 
 @pytest.mark.parametrize("stream", ["closed", "full", "gone"])
-def test_an_output_that_cannot_be_written_here_does_not_end_or_repeat_the_job(up, stream):
-    up.write(
-        "say.py",
-        "import time\nfor _ in range(40): print('x' * 500, flush=True); time.sleep(0.02)\nopen('done', 'w').write('1')",
+def test_an_output_that_cannot_be_written_here_does_not_end_or_repeat_the_job(project, stream):
+    project.write("say.py", SAY)
+    words = f"{shlex.join(COMMAND)} run say.py"
+    said = run_shell(
+        project, {"closed": f"{words} >&-", "full": f"{words} > /dev/full", "gone": f"{words} | head -n 1"}[stream]
     )
-    words = f"{' '.join(COMMAND)} run say.py"
-    shell = {"closed": f"{words} >&-", "full": f"{words} > /dev/full", "gone": f"{words} | head -n 1"}[stream]
-    done = run_shell(up, shell)
-    assert "Traceback" not in done
-    assert "Exception" not in done
-    assert "type it again" not in done
-    assert "rerun" not in done
-    if stream != "closed":
-        assert "gpujob logs" in done
-        assert "-f 1" in done
-    assert up.type("wait", "1").code == 0
-    assert up.type("fetch", "1").code == 0
-    assert (results(up) / "files/done").exists()
-    assert len(json.loads(up.type("jobs", "--json").out)) == 1
+    number = number_of(project)
+    assert not {word for word in ("Traceback", "Exception", "type it again", "rerun") if word in said}, said
+    assert stream == "closed" or re.search(rf"gpujob logs.* -f {number}", said), said
+    assert project.type("wait", number).code == 0
+    assert project.type("fetch", number).code == 0
+    assert files_below(results(project) / "files") == {"done": "1"}
+
+
+def test_a_disk_of_this_computer_that_is_full_does_not_end_or_repeat_the_job(project):
+    runs = project.project / "runs"
+    runs.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("no file system can be mounted here: that takes root")
+    try:
+        project.write("say.py", SAY.replace("500", "5000").replace("'1'", "'1' * 200_000"))
+        run = project.type("run", "say.py")
+        assert run.code == 1, run.said
+        assert len(run.out) == 40 * 5001  # it was followed to its end
+        number = number_of(project)
+        assert "No space left on device" in run.err
+        assert "free some space, then: gpujob fetch" in run.err or "gpujob fetch" in run.err
+        assert not {word for word in ("Traceback", "Exception", "type it again", "rerun") if word in run.said}, run.said
+        elsewhere = project.type("fetch", number, "--to", str(project.home / f"elsewhere-{number}"))
+        assert elsewhere.code == 0, elsewhere.said
+    finally:
+        subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
 
 def run_shell(laptop: Laptop, words: str) -> str:
