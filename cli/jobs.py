@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,21 +13,28 @@ from cli.options import (
     Since,
     choose_name,
     cluster_option,
+    exclude_option,
     find_cluster,
     json_option,
     naming,
     option,
+    output_option,
     parse_since,
     raw_option,
     runs_here,
     runs_of,
+    yes_option,
 )
 from cli.output import Output
+from cli.remains import show_remains, want
+from cli.streams import discard_output
 from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
 
+    from cli.streams import Copy
+    from infra.fetch import Wanted
     from infra.model import Cluster, Job
 
 
@@ -37,7 +44,7 @@ def follow_job(
     number: int,
     output: Output,
     offset: int = 0,
-    keep: BinaryIO | None = None,
+    keep: "Copy | None" = None,
 ) -> "Job":
     """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
 
@@ -58,10 +65,19 @@ def follow_job(
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
+    except OSError as error:
+        discard_output()
+        what = f"the output cannot be written here: {error.strerror}"
+        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {show.ending(job)}")
     return job
+
+
+def follow_again(cluster: "Cluster", number: int) -> str:
+    """Return the command that follows a job again, or shows what it printed once it is over."""
+    return f"gpujob logs{naming(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
@@ -79,20 +95,15 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
 
 
 def bring_home(
-    cluster: "Cluster",
-    connection: "Connection",
-    number: int,
-    runs: Path,
-    *,
-    pattern: str = "*",
-    overwrite: bool = False,
+    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
 ) -> None:
-    """Fetch a job's outputs and say where they are."""
-    from infra.fetch import Wanted, fetch
+    """Download a job's outputs, say where they are, and what was not downloaded."""
+    from infra.fetch import fetch
 
-    with show.transfer("fetching") as arrived:
-        fetched = fetch(connection, cluster, number, runs, arrived, Wanted(pattern, overwrite=overwrite))
-    show.fetched(fetched)
+    with show.transfer("downloading") as arrived:
+        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
+    show.fetched(home)
+    show_remains(home)
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -230,13 +241,28 @@ def cancel(job: int, cluster: str | None) -> None:
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
 @option("--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/.")
 @click.option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@output_option
+@exclude_option
 @cluster_option
-def fetch(job: int | None, pattern: str, to: Path | None, overwrite: bool, cluster: str | None) -> None:
+@yes_option
+def fetch(
+    job: int | None,
+    to: Path | None,
+    outputs: tuple[str, ...],
+    exclude: tuple[str, ...],
+    cluster: str | None,
+    yes: bool,
+    **wanted: Any,
+) -> None:
     """Download what JOB wrote, by default the latest job.
 
     Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
-    beside it.
+    beside it. More than 1 GB is asked about first.
     """
+    from infra.settings import read_settings
+
     with reach_job(cluster, job) as (found, connection, asked):
-        runs = to.resolve() if to else runs_of(found, asked.number)
-        bring_home(found, connection, asked.number, runs, pattern=pattern, overwrite=overwrite)
+        runs = runs_of(found, asked.number)
+        said = read_settings(runs.parent)
+        all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
+        bring_home(found, connection, asked.number, to.resolve() if to else runs, all_of_it)

@@ -74,7 +74,7 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
     """Lead a port to the notebook and show it; until Ctrl-C, or until the notebook is over."""
-    from infra.meanwhile import fetch_meanwhile
+    from infra.meanwhile import Terms, fetch_meanwhile
     from infra.pages import hold_notebook, wait_for_answer, wait_for_notebook
 
     with show.progress() as report:
@@ -90,7 +90,7 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
         show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C leaves it, and it goes on there")
-        with fetch_meanwhile(connection, cluster, number, runs_of(cluster, number), FETCH_EVERY_S, show.say):
+        with fetch_meanwhile(connection, cluster, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
             try:
                 job = hold_notebook(cluster, connection, page, forward, show.say)
             except KeyboardInterrupt:

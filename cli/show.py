@@ -209,17 +209,25 @@ def job_row(job: "Job") -> dict[str, str]:
 def fetched(home: "Fetched") -> None:
     """Say what a fetch downloaded, and where it lies."""
     from infra.receipts import FILES
+    from infra.results import OUTSIDE
 
     receipt = home.receipt
-    count = len(receipt.outputs)
-    total = sum(output.size_bytes for output in receipt.outputs)
-    say(f"{plural(count, 'output')} ({size(total)}) in {home.folder / FILES}")
+    for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
+        total = sum(output.size_bytes for output in outputs if not output.same_as)
+        if outputs or name == FILES:
+            say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
     if not home.submitted_here:
         say(f"  (which project job {receipt.job.number} was submitted from is not known here)")
-    some([f"{each.path!r} was saved as {each.saved_as!r}: {each.why}" for each in receipt.renamed])
-    some([f"{each.path!r} was not downloaded ({plural(each.files, 'file')}): {each.why}" for each in receipt.withheld])
+    some(
+        [
+            f"{each.path!r} was saved as {each.saved_as!r}: {each.why}"
+            for each in (*receipt.renamed, *receipt.outside.renamed)
+        ]
+    )
+    withheld = (*receipt.withheld, *receipt.outside.withheld)
+    some([f"{each.path!r} was not downloaded ({plural(each.files, 'file')}): {each.why}" for each in withheld])
     some([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
-    some([f"{name!r} stays on the machine: its user may not read it" for name in home.unreadable])
+    some([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
 

@@ -1,7 +1,6 @@
 """Fetching: a job's outputs to their places on this laptop, each verified; its log; and the receipt."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -9,21 +8,31 @@ from pathlib import Path
 
 from fabric import Connection
 
+from infra.download import Download, fill, remove_gone
 from infra.errors import NotFoundError
-from infra.folders import local_errors, remove, size_of
+from infra.folders import local_errors, size_of
 from infra.model import Cluster, Job, Output
 from infra.node import client
-from infra.parts import check_room, clear_parts, count_left, name_part, write_part
-from infra.receipts import FILES, Receipt, make_receipt
-from infra.results import LOG, Results, keep_log, open_log, open_results, write_receipt
+from infra.node.agent.caches import is_excluded
+from infra.node.listing import Outputs
+from infra.parts import clear_parts
+from infra.receipts import Receipt, Shelved, make_receipt
+from infra.results import LOG, Results, keep_log, open_log, open_outside, open_results, write_receipt
 from infra.runs import reconnect
-from infra.shelf import WHY_NAME, Shelf
-from infra.ssh import carry
+from infra.shelf import Shelf
 from infra.ssh.connection import DroppedError
 from infra.submissions import find_runs
 
 SHOWN = 5
 PATIENCE = 5  # connections in a row that bring nothing
+
+
+Choose = Callable[[Sequence[Output]], Sequence[Output]]
+
+
+def take_all(missing: Sequence[Output]) -> Sequence[Output]:
+    """Choose all."""
+    return missing
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,21 @@ class Wanted:
     """Only files that are whole, though the job runs, and not its log, which whoever follows the job has."""
     overwrite: bool = False
     """Whether what was verified or changed here may be replaced."""
+    asked: tuple[str, ...] = ()
+    """Paths on the node outside of the job's working tree, or of caches in it, that count as its outputs from now on."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what is not downloaded this time."""
+    choose: Choose = take_all
+    """Returns which of the files that are missing here come now; the job is not done with until all have."""
 
     @property
     def all(self) -> bool:
         """Whether nothing is left out."""
         return self.pattern == "*" and not self.settled
+
+    def takes(self, output: Output) -> bool:
+        """Tell whether an output is wanted."""
+        return fnmatchcase(output.path, self.pattern) and not is_excluded(output.path, self.exclude)
 
 
 EVERYTHING = Wanted()
@@ -51,10 +70,14 @@ class Fetched:
 
     folder: Path
     receipt: Receipt
+    told: Outputs
+    """What the node said of the job's outputs."""
     changing: tuple[str, ...]
     """Outputs that were still being written, so that what arrived was not what had been announced."""
-    unreadable: tuple[str, ...]
-    """Paths that the node's user may not read, so that they stay there."""
+    postponed: tuple[Output, ...]
+    """Outputs that were not chosen."""
+    removed: tuple[str, ...]
+    """Outputs that had come while the job was running, and were removed here since they are no more."""
     submitted_here: bool
     """Whether this laptop knows which project the job came from."""
 
@@ -101,91 +124,68 @@ def fetch_once(
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
-    job, found, unreadable = client.list_outputs(connection, number, wanted.settled)
-    outputs = tuple(output for output in found if fnmatchcase(output.path, wanted.pattern))
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
+    outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
-        raise no_match(number, wanted.pattern, found)
-    with open_results(runs, cluster, job) as results:
-        shelf = Shelf(results, overwrite=wanted.overwrite)
-        changing: tuple[str, ...] = ()
-        told = results.receipt.job  # what is known of the job, until all that follows has gone well
+        raise no_match(number, wanted.pattern, told.outputs)
+    with open_results(runs, cluster, job) as results, ExitStack() as opened:
+        shelves = [Shelf(results, overwrite=wanted.overwrite)]
+        if results.receipt.outside.outputs or any(output.outside for output in outputs):
+            outside = opened.enter_context(open_outside(results))
+            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True))
+        known = results.receipt.job  # what is known of the job, until all that follows has gone well
+        traffic = Traffic(report, results.receipt.downloaded_bytes)
         try:
-            changing = download(connection, job, outputs, shelf, wanted, report)
+            run = Download(connection, job, wanted.settled, traffic.count)
+            changing, postponed = fill(run, shelves, outputs, wanted.choose)
+            removed = (
+                [path for shelf in shelves for path in remove_gone(shelf, job, told)] if wanted.pattern == "*" else []
+            )
             if not wanted.settled:
-                fetch_log(connection, job, results, report, wanted)
-            home = job.over and wanted.all and not (changing or unreadable)
-            if not told.over or wanted.overwrite:
-                told = job
-            told = replace(told, fetched=told.fetched or home)
+                fetch_log(connection, job, results, traffic.count, wanted)
+            whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
+            home = job.over and whole and not wanted.settled
+            if not known.over or wanted.overwrite:
+                known = job
+            known = replace(known, fetched=known.fetched or home)
         finally:
-            receipt = shelve(make_receipt(cluster, told, ()), shelf, found, wanted)
+            receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
+            for shelf in shelves:
+                receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
         if home:
             clear_parts(results.parts)
     if home and not job.fetched:
         client.mark_fetched(connection, number)
-    return Fetched(results.path, receipt, changing, unreadable, find_runs(cluster, number) is not None)
+    here = find_runs(cluster, number) is not None
+    return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
 
 
-def download(
-    connection: Connection,
-    job: Job,
-    outputs: Sequence[Output],
-    shelf: Shelf,
-    wanted: Wanted,
-    report: Callable[[int], None],
-) -> tuple[str, ...]:
-    """Download those outputs that are not here; return the paths of those that were still being written."""
-    results, missing = shelf.results, []
-    for output in filter(shelf.admit, outputs):
-        # What came while the job ran is not read again each time, only at the end.
-        if shelf.holds(output, trust=wanted.settled):
-            shelf.confirm(output, interim=not job.over)
-        else:
-            missing.append(output)
-    files = {output: count_left(output, results.parts) for output in missing if output.link is None}
-    check_room(files, results.parts, results.path)
-    arrived = set()
+class Traffic:
+    """What counts the bytes that have crossed the network for a job's results."""
 
-    def take(output: Output, content: Iterator[bytes]) -> None:
-        if write_part(content, output, results.parts, report):
-            with local_errors(results.path / FILES / output.path):
-                shelf.save(output, name_part(output), interim=not job.over)
-            arrived.add(output)
+    def __init__(self, report: Callable[[int], None], total_bytes: int) -> None:
+        self.report = report
+        self.total_bytes = total_bytes
 
-    if files:
-        carry.receive(connection, client.agent_argv("send", str(job.number)), files, take)
-    for output in missing:
-        if output.link is not None:
-            save_link(output, output.link, shelf, interim=not job.over)
-    return tuple(output.path for output in files if output not in arrived)
-
-
-def save_link(output: Output, target: str, shelf: Shelf, *, interim: bool) -> None:
-    """Make a symbolic link as the job made it."""
-    results, part = shelf.results, name_part(output)
-    with local_errors(results.path / FILES / output.path):
-        remove(part, results.parts)
-        try:
-            os.symlink(target, part, dir_fd=results.parts)
-        except OSError:
-            shelf.withhold(output.path, WHY_NAME)
-        else:
-            shelf.save(output, part, interim=interim)
+    def count(self, size_bytes: int) -> None:
+        """Count some more."""
+        self.total_bytes += size_bytes
+        self.report(size_bytes)
 
 
 def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
     """Return a receipt with what is here now; what the job has removed since it came is not listed any more."""
-    there = {output.path for output in found}
+    there = {output.path for output in found if output.outside == shelf.outside}
     gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
     earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
-    return replace(
-        receipt,
+    shelved = Shelved(
         outputs=tuple(output for path, output in shelf.outputs.items() if shelf.place_of(output) not in gone),
         renamed=tuple(each for place, each in shelf.renamed.items() if place not in gone),
         withheld=tuple({**earlier, **shelf.withheld}.values()),
         interim=tuple(sorted(shelf.interim - gone)),
     )
+    return replace(receipt, outside=shelved) if shelf.outside else replace(receipt, **vars(shelved))
 
 
 def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundError:

@@ -166,6 +166,10 @@ class Request:
     hang_after_s: float = HANG_AFTER_S
     """How long it may neither print nor compute before it counts as stalled."""
     kill_stalled: bool = False
+    outputs: tuple[str, ...] = ()
+    """Paths on the node outside of the working tree, or of caches inside, that count as outputs, too."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what does not."""
     python: str | None = None
     """The interpreter on the node; None for the image's own, or what its dependencies are installed on."""
 
@@ -261,11 +265,20 @@ class Output:
     mode: int
     link: str | None = None
     """Where it points, if it is a symbolic link; then there is no content to hash."""
+    outside: bool = False
+    """Whether it lies outside of the job's working tree, and was asked for; its path tells where."""
+    same_as: str = ""
+    """The path of another output that is the same file, of which this is a second name (a hard link)."""
 
     @property
     def pure(self) -> PurePosixPath:
         """The path as a path."""
         return PurePosixPath(self.path)
+
+    @property
+    def place(self) -> PurePosixPath:
+        """Where it belongs below the folder of the job's results."""
+        return PurePosixPath("outside" if self.outside else "files", self.path)
 
     @property
     def content(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.git import find_top, list_repository
 from infra.hashes import Hashes
-from infra.rules import RUNS, SECRETS, choose, is_cache, match, matches, read_ignore_file
+from infra.rules import RUNS, SECRETS, choose, is_left_out, match, matches, read_ignore_file
 from infra.settings import read_settings
 from infra.walk import list_folder
 
@@ -37,6 +37,10 @@ class Project:
     files: tuple[File, ...]
     folders: tuple[str, ...]
     """Folders without anything in them."""
+    outputs: tuple[str, ...]
+    """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
+    unwanted: tuple[str, ...]
+    """Patterns of outputs that are not downloaded."""
     left_out: tuple[str, ...]
     """Secrets, and links to folders outside: named to the person, never carried."""
 
@@ -80,8 +84,10 @@ def read_project(here: Path) -> Project:
         workdir=here.relative_to(root).as_posix(),
         files=tuple(file for file in files.values() if file),
         folders=tuple(
-            sorted(f for f in empty if not is_cache(f) and not matches(f, SECRETS) and f"{f}/" not in unwanted)
+            sorted(f for f in empty if not is_left_out(f) and not matches(f, SECRETS) and f"{f}/" not in unwanted)
         ),
+        outputs=settings.outputs,
+        unwanted=settings.unwanted,
         left_out=tuple(
             sorted([*secrets, *(name for name, file in files.items() if not file and (root / name).is_symlink())])
         ),

@@ -43,6 +43,16 @@ class Withheld:
 
 
 @dataclass(frozen=True)
+class Shelved:
+    """What was saved of some outputs, and what not; as a receipt tells it of those in the job's working folder."""
+
+    outputs: tuple[Output, ...] = ()
+    renamed: tuple[Renamed, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    interim: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Receipt:
     """The record of a job, kept beside its outputs."""
 
@@ -70,6 +80,10 @@ class Receipt:
     withheld: tuple[Withheld, ...] = ()
     interim: tuple[str, ...] = ()
     """Where those outputs lie that came while the job was running, so that a later version replaces them."""
+    outside: Shelved = Shelved()
+    """The same of what the job wrote outside of its working folder, and was asked for."""
+    downloaded_bytes: int = 0
+    """How much has crossed the network for these results, every version of a file counted."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""

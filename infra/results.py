@@ -74,6 +74,17 @@ def open_results(runs: Path, cluster: Cluster, job: Job) -> Iterator[Results]:
                 os.rmdir(PARTS, dir_fd=top)
 
 
+@contextmanager
+def open_outside(results: Results) -> Iterator[Results]:
+    """Yield the same folder with what lies outside of a job's working folder in place of what lies inside."""
+    with local_errors(results.path / OUTSIDE), ExitStack() as opened:
+        make_folder(OUTSIDE, results.top)
+        files = opened.enter_context(open_folder(OUTSIDE, results.top))
+        closing = opened.pop_all()
+    with closing:
+        yield replace(results, files=files, receipt=replace(results.receipt, **vars(results.receipt.outside)))
+
+
 def start_results(runs: Path, cluster: Cluster, job: Job, changes: bytes) -> None:
     """Make the folder for the results of a job that was just submitted.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from infra.node.agent.caches import is_cache, lies_in_cache
+
 RUNS = "runs"
 IGNORE_FILE = ".gpujobignore"
 # Never carried unless included by name: who has the node, or a copy of its disk, would have these too.
@@ -28,17 +30,6 @@ SECRETS = (
     ".ssh",
     ".gnupg",
 )
-# Not carried unless git tracks them or they are included: made again where they are needed, and large.
-CACHES = (
-    "__pycache__",
-    ".venv",
-    "venv",
-    "node_modules",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".ipynb_checkpoints",
-)
 
 
 def choose(
@@ -50,7 +41,7 @@ def choose(
     adds others, both in the way of .gitignore.
     """
     ignored = match(files, (*read_ignore_file(root), *exclude))
-    chosen = {name for name, tracked in files.items() if name not in ignored and (tracked or not is_cache(name))}
+    chosen = {name for name, tracked in files.items() if name not in ignored and (tracked or not is_left_out(name))}
     chosen |= set(find_included(root, include))
     named = {pattern.strip("/") for pattern in include if not set(pattern) & set("*?[!")}
     secret = {name for name in chosen if matches(name, SECRETS) and not is_named(name, named)}
@@ -92,14 +83,14 @@ def walk(root: Path, start: str) -> Iterator[str]:
     if (root / start).is_file():
         yield start
     for parent, folders, files in os.walk(root / start):
-        folders[:] = [name for name in folders if name not in (".git", RUNS, *CACHES)]
+        folders[:] = [name for name in folders if name not in (".git", RUNS) and not is_cache(name)]
         links = [name for name in folders if Path(parent, name).is_symlink()]
         yield from (os.path.relpath(os.path.join(parent, name), root) for name in files + links)  # noqa: PTH118
 
 
-def is_cache(name: str) -> bool:
-    """Tell whether a path is one of what comes home, or lies in a folder that tools make again."""
-    return name.startswith(f"{RUNS}/") or matches(name, CACHES)
+def is_left_out(name: str) -> bool:
+    """Tell whether a path is one of what was downloaded, or of what tools make again: not uploaded unless git tracks it."""
+    return name.startswith(f"{RUNS}/") or lies_in_cache(name)
 
 
 def is_named(name: str, named: set[str]) -> bool:

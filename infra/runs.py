@@ -114,6 +114,8 @@ def submit(
     source = describe_source(project, changes)
     header = {
         **asdict(request),
+        "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
+        "exclude": list(dict.fromkeys((*project.unwanted, *request.exclude))),
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,

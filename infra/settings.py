@@ -9,7 +9,7 @@ from typing import Any
 from infra.errors import UsageError
 
 FILE = "gpujob.toml"
-SYNC = "sync"
+SYNC, FETCH = "sync", "fetch"
 SETUP, VARIABLES = "setup", "variables"
 
 
@@ -23,6 +23,10 @@ class Settings:
     """Patterns of files that do not, though git would take them."""
     commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of options, by command: a table [up] with gpu = "A10G"."""
+    outputs: tuple[str, ...] = ()
+    """Paths on the node that are downloaded though they lie outside of the working tree, or in a cache."""
+    unwanted: tuple[str, ...] = ()
+    """Patterns of outputs that are not downloaded."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
 
@@ -44,12 +48,21 @@ def read_settings(root: Path) -> Settings:
     variables = tables.get(SETUP, {}).pop(VARIABLES, {})
     if not isinstance(variables, dict):
         raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
-    return Settings(read_patterns(sync, "include"), read_patterns(sync, "exclude"), tables, variables)
+    fetch = tables.get(FETCH, {})
+    fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
+    return Settings(
+        include=read_patterns(sync, SYNC, "include"),
+        exclude=read_patterns(sync, SYNC, "exclude"),
+        commands=tables,
+        outputs=read_patterns(fetched, FETCH, "also"),
+        unwanted=read_patterns(fetched, FETCH, "exclude"),
+        variables=variables,
+    )
 
 
-def read_patterns(sync: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of patterns of [sync]."""
-    patterns = sync.get(name, [])
+def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str, ...]:
+    """Return a list of patterns of a table with this title."""
+    patterns = table.get(name, [])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise UsageError(f"{FILE}: [sync] {name} is no list of patterns", f'{name} = ["data/labels.csv"]')
+        raise UsageError(f"{FILE}: [{title}] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
     return tuple(patterns)

@@ -36,7 +36,8 @@ WHY_NAME = "this file system does not take it"
 class Shelf:
     """What a results folder holds below `files/`, as its receipt says and as it is."""
 
-    def __init__(self, results: Results, *, overwrite: bool = False) -> None:
+    def __init__(self, results: Results, *, overwrite: bool = False, outside: bool = False) -> None:
+        self.outside = outside
         receipt = results.receipt
         self.results = results
         self.overwrite = overwrite
@@ -76,16 +77,45 @@ class Shelf:
 
     def look(self, place: PurePosixPath) -> str | None:
         """Return what lies at a place, as `look_at` does; None too where a link or a file is in the way."""
+        with suppress(OSError), self.folder_at(place.parent) as folder:
+            return look_at(place.name, folder)
+        return None
+
+    @contextmanager
+    def folder_at(self, path: PurePosixPath) -> Iterator[int]:
+        """Yield a folder below these files; raises OSError where it, or one above it, is a link or is not there."""
         with ExitStack() as opened:
             folder = self.results.files
-            for part in place.parent.parts:
-                try:
-                    folder = opened.enter_context(open_folder(part, folder))
-                except OSError:
-                    return None
-            with suppress(OSError):
-                return look_at(place.name, folder)
-        return None
+            for part in path.parts:
+                folder = opened.enter_context(open_folder(part, folder))
+            yield folder
+
+    @contextmanager
+    def opened(self, output: Output) -> Iterator[tuple[int, str]]:
+        """Yield the folder that an output was saved in, and its name there; raises OSError unless it is as it was saved."""
+        place = PurePosixPath(self.place_of(output))
+        with self.folder_at(place.parent) as folder:
+            if look_at(place.name, folder) != output.content:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+            yield folder, place.name
+
+    def discard(self, place: str) -> str:
+        """Remove what was saved at a place, and the folders that are empty then; return its path, "" if it was changed here."""
+        path, known = self.path_of(place), PurePosixPath(place)
+        if self.look(known) != self.contents.get(place):
+            return ""
+        with suppress(OSError):
+            with self.folder_at(known.parent) as folder:
+                os.unlink(known.name, dir_fd=folder)
+            for above in known.parents[:-1]:
+                with self.folder_at(above.parent) as folder:
+                    os.rmdir(above.name, dir_fd=folder)
+        if path in self.outputs and self.place_of(self.outputs[path]) == place:
+            del self.outputs[path]
+        self.interim.discard(place)
+        self.contents.pop(place, None)
+        self.renamed.pop(place, None)
+        return path
 
     def save(self, output: Output, part: str, *, interim: bool) -> None:
         """Give a part that is whole its name: the output's own, or one beside it that harms nothing."""

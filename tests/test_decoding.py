@@ -40,7 +40,16 @@ RECORD = {
     "source": {"commit": "0" * 40},
     "now": 1.7e9,
 }
-OUTPUT = {"path": "a/b", "size_bytes": 1, "sha256": "0" * 64, "mode": 0o644, "link": None}
+OUTPUT = {
+    "path": "a/b",
+    "size_bytes": 1,
+    "sha256": "0" * 64,
+    "mode": 0o644,
+    "link": None,
+    "outside": False,
+    "same_as": "",
+}
+LEFT = {"path": "~/x", "files": 1, "size_bytes": 1, "jobs": [1], "minor": False}
 USE = {"index": 0, "name": "T4", "percent": 1.0, "memory_used_bytes": 1, "memory_bytes": 2}
 JOB_USE = {
     "job": {name: value for name, value in RECORD.items() if name != "now"},
@@ -53,7 +62,14 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
     "job": ([RECORD], lambda: client.find_job(None, 1)),
     "cancel": (RECORD, lambda: client.cancel(None, 1)),
     "tail": ({"offset": 1}, lambda: client.find_tail(None, 1, 1)),
-    "outputs": ({"job": RECORD, "outputs": [OUTPUT], "unreadable": ["x"]}, lambda: client.list_outputs(None, 1)),
+    "outputs": (
+        {
+            **{"job": RECORD, "outputs": [OUTPUT], "unreadable": ["x"], "unsettled": ["y"], "missing": ["~/z"]},
+            **{"held": [{"path": ".venv", "files": 1, "size_bytes": 1}], "left": [LEFT], "left_complete": True},
+        },
+        lambda: client.list_outputs(None, 1),
+    ),
+    "left": ({"left": [LEFT], "complete": True}, lambda: client.list_left(None)),
     "look": (
         {
             "now": 1.7e9,

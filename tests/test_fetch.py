@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from infra import shelf as shelves
 from infra.errors import NodeError, ProjectError
-from infra.fetch import EVERYTHING, Wanted, save_link, shelve
+from infra.download import save_link
+from infra.fetch import EVERYTHING, Wanted, shelve
 from infra.filenames import make_inert, make_portable, read_path
 from infra.model import Cluster, Job, Node, Output
 from infra.parts import check_room, count_left, name_part, write_part

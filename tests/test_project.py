@@ -144,7 +144,7 @@ def test_a_project_s_own_rules_take_away_and_add(tmp_path):
     [
         ("[sync", "cannot be read"),
         ("[sync]\nexlude = []", "knows include and exclude"),
-        ('[sync]\ninclude = "data"', "no list of patterns"),
+        ('[sync]\ninclude = "data"', "not a list of patterns"),
         ("gpu = 'T4'", "stands outside of a table"),
     ],
 )

@@ -42,13 +42,13 @@ def receive(
 ) -> None:
     """Download the last so many bytes of each of these outputs; `take` gets them as they come.
 
-    `sender` is the command that takes a JSON list of paths and offsets and answers with those files from there on, each behind
-    a line that tells its path and length. What the node sends is not trusted: a file that was not asked for, or is not as long as
-    was announced, is skipped.
+    `sender` is the command that takes a JSON list of paths, offsets and whether each lies outside of the job's working folder,
+    and answers with those files from there on, each behind a line that tells its path and length. What the node sends is not
+    trusted: a file that was not asked for, or is not as long as was announced, is skipped.
     """
     asked = {output.path: output for output in wanted}
     with open_channel(connection, sender) as channel:
-        offsets = [(output.path, output.size_bytes - left) for output, left in wanted.items()]
+        offsets = [(output.path, output.size_bytes - left, output.outside) for output, left in wanted.items()]
         channel.sendall(json.dumps(offsets).encode())
         channel.shutdown_write()
         stdout = open_stdout(channel)
