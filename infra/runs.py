@@ -1,6 +1,5 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
-import hashlib
 import threading
 import time
 import uuid
@@ -14,13 +13,13 @@ from fabric import Connection
 
 from infra import bakes, state
 from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
-from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
 from infra.results import last_number, make_results, make_runs
-from infra.ssh import carry
+from infra.source import Source, read_source
 from infra.ssh.connection import DroppedError, connect
+from infra.upload import Upload, upload_project
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
@@ -97,9 +96,9 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
 def submit(
     connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
 ) -> tuple[int, int]:
-    """Carry the project to the node and queue the job there; return its number and how many jobs are ahead of it.
+    """Upload the project and queue the job on the node; return its number and how many jobs are ahead of it.
 
-    `approve` sees the files that would cross the wire, and raises what it likes to stop that; then nothing was queued.
+    `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
     Raises UsageError if it asks for more GPUs than the node has.
     """
     if request.gpus is not None and request.gpus > cluster.gpu_count:
@@ -107,41 +106,51 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
-    make_runs(project.runs, "then type it again")
-    changes = read_changes(project.root)
-    source = {
-        "project": str(project.root),
-        "files": len(project.files),
-        "size_bytes": project.size_bytes,
-        "snapshot": project.snapshot,
-        **read_commit(project.root),
-        "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
-    }
-    header = {
+    make_runs(project.runs, "then rerun")
+    token, asked = uuid.uuid4().hex, False
+
+    def attempt(upload: Upload) -> tuple[int, int]:
+        code = read_source(upload.project)
+        header = make_header(cluster, upload.project, request, code)
+
+        def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
+            nonlocal asked
+            files = upload.find(missing)
+            if not asked:
+                approve(files)
+            asked = True
+            upload.send(files, stream, report)
+
+        try:
+            number, ahead = client.submit(connection, {**header, "token": token}, pack)
+        except DroppedError:
+            # The token makes it one job, whether or not the first attempt arrived.
+            with reach(cluster, patience_s=60) as again:
+                number, ahead = client.submit(again, {**header, "token": token}, pack)
+        folder = make_results(project.runs, cluster, queued(number, request, header["source"]), code.patch)
+        code.write_record(folder)
+        return number, ahead
+
+    return upload_project(project, attempt)
+
+
+def make_header(cluster: Cluster, project: Project, request: Request, code: Source) -> dict[str, Any]:
+    """Return what the agent is told of a job, before the files that it lacks."""
+    return {
         **asdict(request),
-        "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
         "after": last_number(project.runs, cluster.name),
-        "source": source,
+        "source": {
+            "project": str(project.root),
+            "files": len(project.files),
+            "size_bytes": project.size_bytes,
+            "snapshot": project.snapshot,
+            **code.facts,
+        },
     }
-    by_hash = {file.sha256: file for file in project.files}
-
-    def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
-        files = [by_hash[sha256] for sha256 in missing if sha256 in by_hash]
-        approve(files)
-        carry.pack(project.root, files, stream, report)
-
-    try:
-        number, ahead = client.submit(connection, header, pack)
-    except DroppedError:
-        # The token makes it one job, whether or not the first attempt arrived.
-        with reach(cluster, patience_s=60) as again:
-            number, ahead = client.submit(again, header, pack)
-    make_results(project.runs, cluster, queued(number, request, source), changes)
-    return number, ahead
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
