@@ -157,7 +157,7 @@ def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
         if not stat.S_ISREG(info.st_mode):
             return None
         return File(name, hashes.hash_of(name, info), info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # for git it is deleted
         return None
     except OSError as error:
         raise ProjectError(f"{name} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error

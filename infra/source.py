@@ -62,8 +62,8 @@ class Source:
         return {
             "commit": self.commit,
             "changed": bool(self.patch or self.record),
-            "changes_sha256": hash_of(self.patch),
-            "record_sha256": hash_of(self.record_text),
+            "changes_sha256": hash_of(self.patch) if self.patch else "",
+            "record_sha256": hash_of(self.record_text) if self.record else "",
         }
 
     @property
@@ -228,8 +228,8 @@ class Comparison:
 
 
 def hash_of(content: bytes) -> str:
-    """Return the SHA-256 of some content; empty for none."""
-    return hashlib.sha256(content).hexdigest() if content else ""
+    """Return the SHA-256 of some content."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def hash_object(content: bytes, algorithm: str) -> str:

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Iterable
 
+from .inside import check_paths
 from .machine import base_python
 from .outputs import stamp_of
 from .records import HOME, JOBS, NOTEBOOK, AgentError, numbers, read_json, write_json
@@ -34,6 +35,7 @@ def submit() -> dict[str, int]:
     """
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
+    check_paths(asked)
     if asked["command"] == NOTEBOOK:
         from .notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
