@@ -67,7 +67,8 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     """Return the lines of a receipt; those that say nothing are left out."""
     job = receipt["job"]
     source = job.get("source", {})
-    dirty = " with changes.patch on top" if source.get("changes_sha256") else ""
+    records = {"changes.patch": "changes_sha256", "changes.json": "record_sha256"}
+    differing = " and ".join(name for name, key in records.items() if source.get(key))
     where = "a rehearsal on the local cloud" if receipt["cloud"] == "local" else receipt["region"]
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
@@ -77,7 +78,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "states": ", ".join(f"{state} {show.clock(at)}" for state, at in receipt.get("states", ())),
         "took": "" if job["seconds"] is None else show.duration(job["seconds"]),
         "cost": "" if receipt["usd"] is None else show.price_of(receipt["usd"], receipt["cloud"]),
-        "commit": f"{source['commit']}{dirty}" if source.get("commit") else "",
+        "commit": source["commit"] + (f", changed: {differing}" if differing else "") if source.get("commit") else "",
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),
         "python": job.get("python", ""),

@@ -33,6 +33,7 @@ from cli.options import (
 from cli.output import Output
 from cli.remains import want
 from cli.streams import Copy, outliving
+from cli.withheld import explain_absence, show_withheld
 from infra.errors import GoneError, UsageError
 from infra.model import Request
 
@@ -190,11 +191,9 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
         raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
-    if path.relative_to(project.root).as_posix() not in {file.path for file in project.files}:
-        raise UsageError(
-            f"'{script}' would not be sent: git ignores it, or it looks like a secret",
-            f"git check-ignore -v {shlex.quote(script)}",
-        )
+    name = path.relative_to(project.root).as_posix()
+    if name not in {file.path for file in project.files}:
+        raise explain_absence(project, script, name)
     interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
     if interpreter is None:
         raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- {shlex.quote(f'./{script}')}")
@@ -241,9 +240,7 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
     """Submit a job, and say what was sent and what not; return its number."""
     from infra import runs
 
-    if project.left_out:
-        names = ", ".join(map(repr, project.left_out[:5])) + (", ..." if len(project.left_out) > 5 else "")
-        show.say(f"not sent (secrets, and links that lead outside): {names}")
+    show_withheld(project)
     with show.transfer("sending") as sent, unsure_whether_started(cluster):
         number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"

@@ -1,72 +1,120 @@
-"""What git knows of a folder; git is started nowhere else."""
+"""git: started nowhere else, and so that it runs no program that a project's own configuration names.
+
+A project can be anybody's. Its configuration and those of the repositories inside it may name file system monitors, hooks,
+filters and diff programs, and git would run them: https://git-scm.com/docs/git#_security
+"""
 
 import os
-import re
+import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.errors import ProjectError
 
-LIST = ("ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard", "--deduplicate")
-# Untracked folders, those that hold nothing too; folders with tracked files in them are entered.
-LIST_FOLDERS = ("ls-files", "-z", "--others", "--directory", "--exclude-standard")
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us in an
+# empty repository of our own alone (infra/source.py): there the project's configuration is not read at all.
+SAFE = (
+    *("--no-optional-locks", "--no-pager"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "safe.bareRepository=explicit"),
+)
+# No transport: a partial clone would fetch what it lacks, by whatever program its configuration names.
+ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 
-def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, in English; raises ProjectError where there is no git."""
-    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"}
-    try:
-        return subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
-    except FileNotFoundError as error:
+def find_program() -> str | None:
+    """Return the path of git, or None; a relative entry of PATH, which may lead into the project, is passed over."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, places)) or os.devnull)
+
+
+def git(
+    folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder, in English; raises ProjectError where git is not installed."""
+    program = find_program()
+    if program is None:
         raise ProjectError(
-            "git is not installed, and this is a git repository: git tells which of its files travel",
-            "install git, then type it again",
-        ) from error
+            "git is not installed; it is needed to tell which files of this repository to upload",
+            "install git, then rerun",
+        )
+    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        [program, *SAFE, *arguments],
+        cwd=folder,
+        env={**inherited, **ENVIRONMENT, **(environment or {})},
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )
 
 
 def find_top(folder: Path) -> Path | None:
-    """Return the top of the git repository around a folder; None where there is none. Raises ProjectError if git refuses."""
-    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        return None
-    answer = git(folder, "rev-parse", "--show-toplevel")
-    if answer.returncode == 0:
-        return Path(os.fsdecode(answer.stdout.removesuffix(b"\n")))
-    if b"not a git repository" in answer.stderr:  # something else goes by the name .git
-        return None
-    raise refusal(answer)
+    """Return the top of the git repository around a folder; None where there is none."""
+    return next((parent for parent in (folder, *folder.parents) if is_top(parent)), None)
 
 
-def list_repository(top: Path) -> tuple[dict[str, bool], set[str]]:
-    """Return git's view of a repository: each file that is tracked, or neither tracked nor ignored, with whether it is tracked.
+def is_top(folder: Path) -> bool:
+    """Tell whether a folder is the top of a repository's files.
 
-    Then the folders that git cannot see, for there is no file in them. Repositories inside are entered, each with its own rules.
+    Asked of its own .git: git would go on to look in the folders above, and believe the configuration as to where the top is.
     """
-    with ThreadPoolExecutor(1) as pool:
-        untracked = pool.submit(git, top, *LIST_FOLDERS)
-        answer = git(top, *LIST)
-    if answer.returncode:
-        raise refusal(answer)
-    files: dict[str, bool] = {}
-    folders = {name[:-1] for name in names_in(untracked.result().stdout) if name.endswith("/")}
-    for entry in names_in(answer.stdout):
-        tag, _, name = entry.partition(" ")
-        path = top / name
-        if path.is_dir() and not path.is_symlink():  # a submodule, or a repository inside
-            inner_files, inner_folders = list_repository(path)
-            files |= {f"{name.rstrip('/')}/{inner}": tracked for inner, tracked in inner_files.items()}
-            folders |= {f"{name.rstrip('/')}/{inner}" for inner in inner_folders}
-        else:
-            files[name] = tag != "?"
-    return files, {empty for folder in folders for empty in find_empty(top, folder)}
+    place = folder / ".git"
+    return os.path.lexists(place) and git(folder, "rev-parse", "--resolve-git-dir", str(place)).returncode == 0
 
 
-def find_empty(top: Path, folder: str) -> set[str]:
-    """Return the folders without anything in them at `folder` and below."""
-    return {
-        os.path.relpath(parent, top) for parent, folders, files in os.walk(top / folder) if not folders and not files
-    }
+@contextmanager
+def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes = b"") -> Iterator[tuple[str, ...]]:
+    """Yield the options that let git work on a folder with an empty repository of ours in place of the folder's own.
+
+    It can borrow the `objects` of another, at the commit `head`, and has patterns of what is `ignored`.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpujob-") as place:
+        folder = Path(place)
+        for name in ("refs", "info", "objects/info"):
+            (folder / name).mkdir(parents=True)
+        (folder / "HEAD").write_text(f"{head}\n" if head else "ref: refs/heads/main\n")
+        (folder / "config").write_text(make_config(sha256=len(head) == 64))
+        (folder / "info" / "exclude").write_bytes(ignored)
+        if objects:
+            (folder / "objects" / "info" / "alternates").write_bytes(os.fsencode(objects) + b"\n")
+        yield f"--git-dir={folder}", "--work-tree=."
+
+
+def make_config(sha256: bool) -> str:
+    """Return the configuration of an empty repository, with what `git init` would find out about the file system."""
+    lines = ["[core]", f"repositoryformatversion = {int(sha256)}", "bare = false"]
+    if sys.platform == "darwin":
+        lines += ["ignorecase = true", "precomposeunicode = true"]
+    if sha256:
+        lines += ["[extensions]", "objectformat = sha256"]
+    return "\n".join(lines) + "\n"
+
+
+def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
+    """Return which of these files and folders a .gitignore with these patterns would ignore; none of them need exist."""
+    with empty_repository(ignored=patterns) as options, tempfile.TemporaryDirectory(prefix="gpujob-") as place:
+        for folder in folders:
+            Path(place, folder).mkdir(parents=True, exist_ok=True)
+        return check_ignored(Path(place), (*options, "-c", f"core.excludesFile={os.devnull}"), [*files, *folders])
+
+
+def check_ignored(folder: Path, options: tuple[str, ...], names: Iterable[str]) -> set[str]:
+    """Return those of the names in a folder that its .gitignore files, tracked or not, would ignore."""
+    # Without "./" a name that begins with a colon would be read as one of git's own expressions.
+    listing = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)
+    if not listing:
+        return set()
+    answer = git(folder, *options, "check-ignore", "--no-index", "-z", "--stdin", stdin=listing)
+    if answer.returncode not in (0, 1):
+        raise refusal(folder, answer)
+    return {name.removeprefix("./") for name in names_in(answer.stdout)}
 
 
 def names_in(listing: bytes) -> list[str]:
@@ -74,23 +122,7 @@ def names_in(listing: bytes) -> list[str]:
     return [os.fsdecode(name) for name in listing.split(b"\0") if name]
 
 
-def refusal(answer: subprocess.CompletedProcess[bytes]) -> ProjectError:
+def refusal(folder: Path, answer: subprocess.CompletedProcess[bytes]) -> ProjectError:
     """Return the error that git's own words make."""
-    return ProjectError(f"git: {answer.stderr.decode(errors='replace').strip()[:300]}", "git status")
-
-
-def read_commit(root: Path) -> dict[str, str | bool]:
-    """Return the git commit of a project and whether files differ from it; nothing where there is no commit."""
-    if find_top(root) is None:
-        return {}
-    head = git(root, "rev-parse", "HEAD").stdout.decode().strip()
-    if not re.fullmatch("[0-9a-f]{40,64}", head):
-        return {}
-    return {"commit": head, "changed": bool(git(root, "status", "--porcelain").stdout.strip())}
-
-
-def read_changes(root: Path) -> bytes:
-    """Return how tracked files differ from the commit, as a patch that git can apply; nothing outside a repository."""
-    if find_top(root) is None:
-        return b""
-    return git(root, "diff", "--binary", "HEAD").stdout
+    said = answer.stderr.decode(errors="replace").strip()[:300]
+    return ProjectError(f"git cannot read {folder}: {said}", "fix the repository, or add that folder to .gitignore")

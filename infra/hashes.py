@@ -4,20 +4,38 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+CHUNK_BYTES = 1 << 20
 SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
 
 
-class Hashes:
-    """The SHA-256 of files by path, each good for as long as the file's size, times and inode stay."""
+def read_beginning(path: Path, size_bytes: int) -> Iterator[bytes]:
+    """Yield the first bytes of a file, fewer if it is shorter; what a log has gained since its size was taken is left out.
 
-    def __init__(self, root: Path) -> None:
+    Raises OSError for a link: it has taken the file's place since.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as content:
+        while size_bytes > 0 and (chunk := content.read(min(size_bytes, CHUNK_BYTES))):
+            size_bytes -= len(chunk)
+            yield chunk
+
+
+class Hashes:
+    """The hash of files by path, each good for as long as the file's size, times and inode stay.
+
+    It is the SHA-256, or, by the algorithm of a git repository, the name that git has for the content.
+    """
+
+    def __init__(self, root: Path, git: str = "") -> None:
         self.root = root
+        self.git = git
         name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-        self.place = user_cache_path("gpujob") / "hashes" / f"{name}.json"
+        self.place = user_cache_path("gpujob") / "hashes" / f"{name}{git and f'-git-{git}'}.json"
         self.known: dict[str, list[object]] = self.read()
         self.used: dict[str, list[object]] = {}
 
@@ -30,17 +48,21 @@ class Hashes:
         return known if isinstance(known, dict) else {}
 
     def hash_of(self, name: str, info: os.stat_result) -> str:
-        """Return a file's SHA-256; raises OSError if it cannot be read."""
+        """Return the hash of what a file holds up to the size that `info` tells; raises OSError if it cannot be read."""
         stamp = [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
         known = self.known.get(name)
         if known and known[:4] == stamp:
-            sha256 = str(known[4])
+            found = str(known[4])
         else:
-            with (self.root / name).open("rb", buffering=0) as content:
-                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            digest = hashlib.new(self.git or "sha256", usedforsecurity=not self.git)
+            if self.git:
+                digest.update(b"blob %d\0" % info.st_size)
+            for chunk in read_beginning(self.root / name, info.st_size):
+                digest.update(chunk)
+            found = digest.hexdigest()
         if info.st_ctime_ns < time.time_ns() - SETTLED_NS:
-            self.used[name] = [*stamp, sha256]
-        return sha256
+            self.used[name] = [*stamp, found]
+        return found
 
     def save(self) -> None:
         """Remember what was asked for; it is only a help, so that a full disk does no harm."""

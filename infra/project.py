@@ -1,22 +1,31 @@
-"""The project: which folder it is, and which of its files travel."""
+"""The project: which folder it is, and which of its files are uploaded."""
 
 import hashlib
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ProjectError
-from infra.git import find_top, list_repository
+from infra.git import find_program, find_top
 from infra.hashes import Hashes
-from infra.rules import RUNS, SECRETS, choose, is_left_out, match, matches, read_ignore_file
+from infra.listing import Listing, is_inside, list_folder, list_repository
+from infra.rules import RUNS, Rules
 from infra.settings import read_settings
-from infra.walk import list_folder
+from infra.walk import walk_folder
+
+SENSITIVE, LINK, SUBMODULE = "may hold secrets", "leads out of the project", "submodule not checked out"
+ADVICE = {
+    SENSITIVE: "to upload one, name it in [sync] include in gpujob.toml",
+    LINK: "to upload what it leads to, replace the link by a copy",
+    SUBMODULE: "git submodule update --init",
+}
 
 
 @dataclass(frozen=True)
 class File:
-    """A file or symbolic link that travels; the path is relative to the project's root."""
+    """A file or symbolic link that is uploaded; the path is relative to the project's root."""
 
     path: str
     sha256: str
@@ -28,8 +37,21 @@ class File:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """What is not uploaded though git would commit it, and why."""
+
+    path: str
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do to upload it."""
+        return ADVICE[self.reason]
+
+
+@dataclass(frozen=True)
 class Project:
-    """A folder of code and what is to be carried of it."""
+    """A folder of code and what is to be uploaded of it."""
 
     root: Path
     workdir: str
@@ -41,8 +63,9 @@ class Project:
     """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
     unwanted: tuple[str, ...]
     """Patterns of outputs that are not downloaded."""
-    left_out: tuple[str, ...]
-    """Secrets, and links to folders outside: named to the person, never carried."""
+    withheld: tuple[Withheld, ...]
+    repositories: tuple[str, ...]
+    """The top folder of each git repository, "" for the project itself."""
 
     @property
     def size_bytes(self) -> int:
@@ -57,7 +80,7 @@ class Project:
 
     @property
     def runs(self) -> Path:
-        """Where outputs come home to."""
+        """Where outputs are downloaded to."""
         return self.root / RUNS
 
 
@@ -70,56 +93,85 @@ def read_project(here: Path) -> Project:
     """Return the project that `here` belongs to: the git repository around it, or else `here` itself."""
     top = find_top(here)
     root = top or here
-    if root in (Path.home().resolve(), Path(root.anchor)):
-        raise ProjectError(f"{root} is not a project folder: all of it would be sent", "cd to the folder of your code")
-    settings = read_settings(root)
-    listed, empty = list_repository(root) if top else list_folder(root)
-    names, secrets = choose(root, listed, settings.include, settings.exclude)
+    if Path.home().resolve().is_relative_to(root):
+        raise ProjectError(
+            f"{root} is not a project folder: all of it would be uploaded", "cd to the folder of your code"
+        )
+    rules = Rules(root, read_settings(root))
+    listing = list_project(root, top is not None, rules)
+    names, secrets = rules.choose(listing)
+    check_inside(names)
     hashes = Hashes(root)
-    files = {name: read_file(root, name, hashes) for name in names}
+    files = {name: read_file(root, name, hashes) for name in drop_behind_links(root, names)}
     hashes.save()
-    unwanted = match((f"{folder}/" for folder in empty), (*read_ignore_file(root), *settings.exclude))
+    links = [name for name, file in files.items() if file is None and (root / name).is_symlink()]
+    reasons = {SENSITIVE: secrets, LINK: links, SUBMODULE: rules.choose_folders(listing.absent)}
     return Project(
         root=root,
         workdir=here.relative_to(root).as_posix(),
         files=tuple(file for file in files.values() if file),
-        folders=tuple(
-            sorted(f for f in empty if not is_left_out(f) and not matches(f, SECRETS) and f"{f}/" not in unwanted)
-        ),
-        outputs=settings.outputs,
-        unwanted=settings.unwanted,
-        left_out=tuple(
-            sorted([*secrets, *(name for name, file in files.items() if not file and (root / name).is_symlink())])
-        ),
+        folders=tuple(rules.choose_folders(listing.folders)),
+        outputs=rules.settings.outputs,
+        unwanted=rules.settings.unwanted,
+        withheld=tuple(Withheld(path, reason) for reason, paths in reasons.items() for path in sorted(paths)),
+        repositories=tuple(sorted(listing.repositories)),
     )
 
 
-def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
-    """Return what a file is and holds; a link that leads outside counts as the file it leads to.
+def list_project(root: Path, is_repository: bool, rules: Rules) -> Listing:
+    """Return what git would commit of a project; by our own reading of its rules where git is neither needed nor installed."""
 
-    None for what does not travel: what is no longer there, or neither file nor link, and a link to a folder or a secret outside.
-    Raises ProjectError if it cannot be read.
+    def skip(folder: Path) -> bool:
+        return rules.is_results(folder.relative_to(root).as_posix())
+
+    if is_repository:
+        return list_repository(root, skip)
+    return list_folder(root, skip) if find_program() else walk_folder(root)
+
+
+def check_inside(names: Iterable[str]) -> None:
+    """Raise ProjectError for a path that leads out of the project, however it came to be listed."""
+    for name in names:
+        if not is_inside(name):
+            raise ProjectError(f"{name!r} leads out of the project", "look at include in gpujob.toml")
+
+
+def drop_behind_links(root: Path, names: Iterable[str]) -> Iterator[str]:
+    """Yield the names except those in a folder that is a link by now: git sees nothing there."""
+    real = os.path.realpath(root)
+    behind: dict[str, bool] = {"": False}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        if folder not in behind:
+            behind[folder] = os.path.realpath(f"{real}/{folder}") != f"{real}/{folder}"
+        if not behind[folder]:
+            yield name
+
+
+def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
+    """Return what a file is and holds; None for what is not uploaded.
+
+    That is what is no longer there, what is neither file nor link, and a link that leads outside: on the node it would
+    dangle, and to follow it would upload a file that nobody put into the project. Raises ProjectError if the file cannot be read.
     """
     path = root / name
     try:
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
             link = str(path.readlink())
-            if leads_inside(root, path, link):
-                return File(name, "", 0, 0o777, info.st_mtime_ns, link=link)
-            info = path.stat()
-            if matches(str(path.resolve()), SECRETS):
-                return None
+            return File(name, "", 0, 0o777, info.st_mtime_ns, link=link) if leads_inside(root, path, link) else None
         if not stat.S_ISREG(info.st_mode):
             return None
         return File(name, hashes.hash_of(name, info), info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # for git it is deleted
         return None
     except OSError as error:
-        raise ProjectError(f"{name} cannot be read: {error.strerror}", "mend it, or add it to .gitignore") from error
+        raise ProjectError(f"{name} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
 
 
 def leads_inside(root: Path, path: Path, link: str) -> bool:
     """Tell whether what a symbolic link points to lies in the project, also once the project lies elsewhere."""
     target = Path(os.path.normpath(path.parent / link))
-    return not link.startswith("/") and target.is_relative_to(root)
+    return (
+        not link.startswith("/") and target.is_relative_to(root) and Path(os.path.realpath(target)).is_relative_to(root)
+    )

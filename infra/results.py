@@ -5,6 +5,7 @@
       receipt.json   the record of the job, there as soon as the folder is
       job.log        what it printed
       changes.patch  how its code differed from the commit
+      changes.json   what of that is not in the patch
       files/         what it wrote in its working folder
       outside/       what it wrote elsewhere, as far as that was asked for
       .parts/        what has come of files that are being downloaded
@@ -17,7 +18,7 @@ import errno
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +32,10 @@ from infra.receipts import FILES, RECEIPT, Receipt, format_receipt, make_receipt
 LOG = "job.log"
 LOG_PART = f".{LOG}.part"
 CHANGES = "changes.patch"
+RECORD = "changes.json"
 OUTSIDE = "outside"
 PARTS = ".parts"
+NO_RECORDS: Mapping[str, bytes] = {}
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -85,15 +88,15 @@ def open_outside(results: Results) -> Iterator[Results]:
         yield replace(results, files=files, receipt=replace(results.receipt, **vars(results.receipt.outside)))
 
 
-def start_results(runs: Path, cluster: Cluster, job: Job, changes: bytes) -> None:
-    """Make the folder for the results of a job that was just submitted.
+def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes]) -> None:
+    """Make the folder for the results of a job that was just submitted, with these records beside its receipt.
 
     Raises NodeError if there is one: then the node gave a number that another job had.
     """
     path = runs / f"{cluster.name}-{job.number}"
     with open_runs(runs) as within, local_errors(path):
         try:
-            place_results(within, cluster, job, changes)
+            place_results(within, cluster, job, records)
         except FileExistsError as error:
             raise NodeError(
                 f"the node calls this job {job.number}, and {path} is there already; nothing was written to it",
@@ -101,7 +104,7 @@ def start_results(runs: Path, cluster: Cluster, job: Job, changes: bytes) -> Non
             ) from error
 
 
-def place_results(within: int, cluster: Cluster, job: Job, changes: bytes = b"") -> None:
+def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] = NO_RECORDS) -> None:
     """Make the folder for a job's results with all its records, or none of it; raises FileExistsError if there is one."""
     name = f"{cluster.name}-{job.number}"
     fcntl.flock(within, fcntl.LOCK_EX)
@@ -112,9 +115,10 @@ def place_results(within: int, cluster: Cluster, job: Job, changes: bytes = b"")
         with open_folder(f".{name}.part", within) as top:
             write_file(".gitignore", top, b"*\n")
             make_folder(FILES, top)
-            remove(CHANGES, top)
-            if changes:
-                write_file(CHANGES, top, changes)
+            for record in (CHANGES, RECORD):  # of an attempt that was broken off
+                remove(record, top)
+            for record, content in records.items():
+                write_file(record, top, content)
             write_file(RECEIPT, top, format_receipt(make_receipt(cluster, job, ())))
         os.rename(f".{name}.part", name, src_dir_fd=within, dst_dir_fd=within)
     finally:

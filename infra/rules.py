@@ -1,109 +1,122 @@
-"""What travels and what does not, beyond what git says: secrets, caches, .gpujobignore and the project's own settings."""
+"""What is uploaded, beyond what git says: rules for secrets, caches and results, .gpujobignore and the project's settings."""
 
-import fnmatch
 import os
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from infra.node.agent.caches import is_cache, lies_in_cache
+from infra.errors import ProjectError
+from infra.listing import Listing
+from infra.node.agent.caches import is_cache, is_environment, lies_in_cache
+from infra.patterns import match
+from infra.secretfiles import is_secret
+from infra.settings import Settings
 
 RUNS = "runs"
 IGNORE_FILE = ".gpujobignore"
-# Never carried unless included by name: who has the node, or a copy of its disk, would have these too.
-SECRETS = (
-    ".env",
-    ".env.*",
-    "*.pem",
-    "*.p12",
-    "*.pfx",
-    "id_rsa*",
-    "id_ed25519*",
-    "id_ecdsa*",
-    "id_dsa*",
-    ".netrc",
-    ".pypirc",
-    ".git-credentials",
-    "kaggle.json",
-    ".aws",
-    ".ssh",
-    ".gnupg",
-)
+RESULTS = re.compile(rf"(?:^|/){RUNS}/[^/]+-\d+(?=/|$)")
+WILD = frozenset("*?[\\")
 
 
-def choose(
-    root: Path, files: dict[str, bool], include: tuple[str, ...], exclude: tuple[str, ...]
-) -> tuple[list[str], list[str]]:
-    """Return which files travel, and which were kept back for looking like secrets.
+@dataclass(frozen=True)
+class Rules:
+    """What a project's folder and settings say of its files."""
 
-    `files` are git's, each with whether git tracks it. The project's .gpujobignore and `exclude` take some away, `include`
-    adds others, both in the way of .gitignore.
-    """
-    ignored = match(files, (*read_ignore_file(root), *exclude))
-    chosen = {name for name, tracked in files.items() if name not in ignored and (tracked or not is_left_out(name))}
-    chosen |= set(find_included(root, include))
-    named = {pattern.strip("/") for pattern in include if not set(pattern) & set("*?[!")}
-    secret = {name for name in chosen if matches(name, SECRETS) and not is_named(name, named)}
-    return sorted(chosen - secret), sorted(secret)
+    root: Path
+    settings: Settings
+    environments: dict[str, bool] = field(default_factory=dict)
+    """Each folder that was looked at, with whether it is an environment."""
+
+    def choose(self, listing: Listing) -> tuple[list[str], list[str]]:
+        """Return which of the files that git would commit are uploaded, and which are held back as secrets.
+
+        The project's .gpujobignore and `exclude` take some away, `include` adds others, both in the way of .gitignore.
+        """
+        ignored = match(self.excluded, listing.files)
+        kept = {n for n, tracked in listing.files.items() if n not in ignored and (tracked or not self.is_made(n))}
+        included = self.find_included()
+        named = {pattern.strip("/") for pattern in self.settings.include if not WILD & set(pattern)}
+        secrets = {n for n in kept | included if is_secret(n) and not (n in included and is_named(n, named))}
+        return sorted((kept | included) - secrets), sorted(secrets)
+
+    def choose_folders(self, folders: set[str]) -> list[str]:
+        """Return which of the empty folders are made on the node, too."""
+        wanted = {name for name in folders if name != RUNS and not self.is_made(f"{name}/") and not is_secret(name)}
+        return sorted(wanted - match(self.excluded, (), wanted))
+
+    @property
+    def excluded(self) -> bytes:
+        """The patterns of .gpujobignore, then those of `exclude`."""
+        return b"\n".join((read_ignore_file(self.root), *map(os.fsencode, self.settings.exclude)))
+
+    def find_included(self) -> set[str]:
+        """Return the files that `include` names, ignored by git or not."""
+        starts = {literal_start(pattern) for pattern in self.settings.include if not pattern.startswith("!")}
+        names = {name for start in starts for name in self.walk(start)}
+        return match(b"\n".join(map(os.fsencode, self.settings.include)), names)
+
+    def walk(self, start: str) -> Iterator[str]:
+        """Yield every file and link at `start` and below, except in git's own folders, caches, environments and results."""
+        top = self.root / start
+        if top.is_symlink() or not top.is_dir():  # a file that is named, if only of downloaded results
+            yield from [start] if os.path.lexists(top) else []
+            return
+        if self.is_results(start):
+            return
+        for parent, folders, files in os.walk(top):
+            inner = PurePosixPath(os.path.relpath(parent, self.root))
+            links = [name for name in folders if Path(parent, name).is_symlink()]
+            folders[:] = [name for name in folders if self.is_worth_entering(inner / name)]
+            yield from (str(inner / name) for name in files + links if name.lower() != ".git")
+
+    def is_worth_entering(self, folder: PurePosixPath) -> bool:
+        """Tell whether files that somebody wrote may lie in a folder."""
+        if is_cache(str(folder)) or folder.name.lower() == ".git":
+            return False
+        return not self.is_environment(str(folder)) and not self.is_results(str(folder))
+
+    def is_made(self, name: str) -> bool:
+        """Tell whether a path, a folder's ending in a slash, lies in a cache, in an environment or in downloaded results."""
+        parts = name.split("/")
+        if lies_in_cache(name.rstrip("/")) or self.is_results(name):
+            return True
+        return any(self.is_environment("/".join(parts[:count])) for count in range(1, len(parts)))
+
+    def is_environment(self, folder: str) -> bool:
+        """Tell whether a folder holds an environment of Python, whatever its name."""
+        if folder not in self.environments:
+            self.environments[folder] = is_environment(str(self.root / folder))
+        return self.environments[folder]
+
+    def is_results(self, name: str) -> bool:
+        """Tell whether a path lies in a folder of downloaded results, which has their receipt."""
+        folders = [name[: found.end()] for found in RESULTS.finditer(name)]
+        if not folders:
+            return False
+        from infra.receipts import is_results  # brings Fabric, which takes a third of a second
+
+        return any(is_results(self.root / folder) for folder in folders)
 
 
-def read_ignore_file(root: Path) -> list[str]:
-    """Return the lines of the project's .gpujobignore."""
-    path = root / IGNORE_FILE
-    return path.read_text(errors="replace").splitlines() if path.is_file() else []
-
-
-def match(names: Iterable[str], patterns: tuple[str, ...]) -> set[str]:
-    """Return those names that patterns in the way of .gitignore match."""
-    if not patterns:
-        return set()
-    from pathspec import GitIgnoreSpec
-
-    return set(GitIgnoreSpec.from_lines(patterns).match_files(names))
-
-
-def find_included(root: Path, include: tuple[str, ...]) -> set[str]:
-    """Return the files that `include` names, ignored by git or not."""
-    return match(
-        (name for start in {literal_start(pattern) for pattern in include} for name in walk(root, start)), include
-    )
+def read_ignore_file(root: Path) -> bytes:
+    """Return the project's .gpujobignore; raises ProjectError if it cannot be read."""
+    try:
+        return (root / IGNORE_FILE).read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ProjectError(f"{IGNORE_FILE} cannot be read: {error.strerror}", "fix that, then rerun") from error
 
 
 def literal_start(pattern: str) -> str:
     """Return the folder or file below which a pattern can match: the parts before the first one with a wildcard."""
     parts = pattern.strip("/").split("/")
-    if len(parts) == 1 and not pattern.startswith("/") and not pattern.endswith("/"):
+    if len(parts) == 1 and not pattern.startswith("/"):
         return ""  # a mere name matches anywhere
-    return "/".join(parts[: next((at for at, part in enumerate(parts) if set(part) & set("*?[!")), len(parts))])
-
-
-def walk(root: Path, start: str) -> Iterator[str]:
-    """Yield every file and link at `start` and below, but for what lies in git's own folders, in caches, and what came home."""
-    if (root / start).is_file():
-        yield start
-    for parent, folders, files in os.walk(root / start):
-        folders[:] = [name for name in folders if name not in (".git", RUNS) and not is_cache(name)]
-        links = [name for name in folders if Path(parent, name).is_symlink()]
-        yield from (os.path.relpath(os.path.join(parent, name), root) for name in files + links)  # noqa: PTH118
-
-
-def is_left_out(name: str) -> bool:
-    """Tell whether a path is one of what was downloaded, or of what tools make again: not uploaded unless git tracks it."""
-    return name.startswith(f"{RUNS}/") or lies_in_cache(name)
+    return "/".join(parts[: next((at for at, part in enumerate(parts) if WILD & set(part)), len(parts))])
 
 
 def is_named(name: str, named: set[str]) -> bool:
     """Tell whether somebody wrote this very path, or its last part, with no wildcard in it."""
     return name in named or PurePosixPath(name).name in named
-
-
-def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Tell whether any part of a path matches any of the patterns."""
-    return any(map(compile_any(patterns).match, name.split("/")))
-
-
-@cache
-def compile_any(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one expression for all of these patterns: a project has thousands of names."""
-    return re.compile("|".join(map(fnmatch.translate, patterns)))

@@ -1,6 +1,5 @@
 """Jobs on a cluster: reach its node, submit, follow."""
 
-import hashlib
 import threading
 import time
 import uuid
@@ -14,14 +13,14 @@ from fabric import Connection
 
 from infra import bakes, state
 from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
-from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
 from infra.results import last_number, open_runs, start_results
-from infra.ssh import carry
+from infra.source import Source, read_source
 from infra.ssh.connection import DroppedError, connect
 from infra.submissions import note_submission
+from infra.upload import Upload, upload_project
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
@@ -98,9 +97,9 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
 def submit(
     connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
 ) -> tuple[int, int]:
-    """Carry the project to the node and queue the job there; return its number and how many jobs are ahead of it.
+    """Upload the project and queue the job on the node; return its number and how many jobs are ahead of it.
 
-    `approve` sees the files that would cross the wire, and raises what it likes to stop that; then nothing was queued.
+    `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
     Raises UsageError if it asks for more GPUs than the node has.
     """
     if request.gpus is not None and request.gpus > cluster.gpu_count:
@@ -110,52 +109,55 @@ def submit(
         )
     with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
         after = last_number(project.runs, cluster.name)
-    changes = read_changes(project.root)
-    source = describe_source(project, changes)
-    header = {
+    token, asked = uuid.uuid4().hex, False
+
+    def attempt(upload: Upload) -> tuple[int, int]:
+        code = read_source(upload.project)
+        header = {**make_header(cluster, upload.project, request, code), "token": token, "after": after}
+
+        def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
+            nonlocal asked
+            files = upload.find(missing)
+            if not asked:
+                approve(files)
+            asked = True
+            upload.send(files, stream, report)
+
+        try:
+            number, ahead = client.submit(connection, header, pack)
+        except DroppedError:
+            # The token makes it one job, whether or not the first attempt arrived.
+            with reach(cluster, patience_s=60) as again:
+                number, ahead = client.submit(again, header, pack)
+        if number <= after:
+            raise NodeError(
+                f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
+                f"gpujob jobs --cluster {cluster.name}",
+            )
+        start_results(project.runs, cluster, queued(number, request, header["source"]), code.records)
+        note_submission(cluster, number, project.root)
+        return number, ahead
+
+    return upload_project(project, attempt)
+
+
+def make_header(cluster: Cluster, project: Project, request: Request, code: Source) -> dict[str, Any]:
+    """Return what the agent is told of a job, before the files that it lacks."""
+    return {
         **asdict(request),
         "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
         "exclude": list(dict.fromkeys((*project.unwanted, *request.exclude))),
-        "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
-        "after": after,
-        "source": source,
-    }
-    by_hash = {file.sha256: file for file in project.files}
-
-    def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
-        files = [by_hash[sha256] for sha256 in missing if sha256 in by_hash]
-        approve(files)
-        carry.pack(project.root, files, stream, report)
-
-    try:
-        number, ahead = client.submit(connection, header, pack)
-    except DroppedError:
-        # The token makes it one job, whether or not the first attempt arrived.
-        with reach(cluster, patience_s=60) as again:
-            number, ahead = client.submit(again, header, pack)
-    if number <= after:
-        raise NodeError(
-            f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
-            f"gpujob jobs --cluster {cluster.name}",
-        )
-    start_results(project.runs, cluster, queued(number, request, source), changes)
-    note_submission(cluster, number, project.root)
-    return number, ahead
-
-
-def describe_source(project: Project, changes: bytes) -> dict[str, Any]:
-    """Return what a job's record says of the code that it runs."""
-    return {
-        "project": str(project.root),
-        "files": len(project.files),
-        "size_bytes": project.size_bytes,
-        "snapshot": project.snapshot,
-        **read_commit(project.root),
-        "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
+        "source": {
+            "project": str(project.root),
+            "files": len(project.files),
+            "size_bytes": project.size_bytes,
+            "snapshot": project.snapshot,
+            **code.facts,
+        },
     }
 
 

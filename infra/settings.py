@@ -1,4 +1,4 @@
-"""The project's own settings, gpujob.toml: what travels, how machines are set up, and defaults of the commands' options."""
+"""The project's own settings, gpujob.toml: what is uploaded, how machines are set up, and defaults of the commands' options."""
 
 import tomllib
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ class Settings:
     """What gpujob.toml says."""
 
     include: tuple[str, ...] = ()
-    """Patterns of files that travel though git ignores them."""
+    """Patterns of files that are uploaded though git ignores them."""
     exclude: tuple[str, ...] = ()
-    """Patterns of files that do not, though git would take them."""
+    """Patterns of files that are not, though git would commit them."""
     commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of options, by command: a table [up] with gpu = "A10G"."""
     outputs: tuple[str, ...] = ()
@@ -32,13 +32,13 @@ class Settings:
 
 
 def read_settings(root: Path) -> Settings:
-    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
+    """Return a project's settings; raises UsageError for a file that is not valid TOML, or has what is not a setting."""
     try:
         tables = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError) as error:
-        raise UsageError(f"{root / FILE} cannot be read: {error}", "mend it, then type it again") from error
+        raise UsageError(f"{root / FILE} cannot be read: {error}", "fix it, then rerun") from error
     sync = tables.pop(SYNC, {})
     if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:
         raise UsageError(f"{FILE}: [sync] knows include and exclude", 'exclude = ["notebooks/"]')
@@ -50,9 +50,13 @@ def read_settings(root: Path) -> Settings:
         raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
     fetch = tables.get(FETCH, {})
     fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
+    include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
+    for name, patterns in (("include", include), ("exclude", exclude)):
+        for pattern in patterns:
+            check_pattern(root, name, pattern)
     return Settings(
-        include=read_patterns(sync, SYNC, "include"),
-        exclude=read_patterns(sync, SYNC, "exclude"),
+        include=include,
+        exclude=exclude,
         commands=tables,
         outputs=read_patterns(fetched, FETCH, "also"),
         unwanted=read_patterns(fetched, FETCH, "exclude"),
@@ -66,3 +70,19 @@ def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str,
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise UsageError(f"{FILE}: [{title}] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
     return tuple(patterns)
+
+
+def check_pattern(root: Path, name: str, pattern: str) -> None:
+    """Raise UsageError for a pattern that leads out of the project, or is more than one.
+
+    As in .gitignore a slash at its start stands for the project's folder, so that an absolute path would match nothing.
+    """
+    parts = pattern.removeprefix("!").split("/")
+    absolute = parts[0] == "" and len(parts) > 2 and Path("/", parts[1]).is_dir() and not (root / parts[1]).exists()
+    if ".." in parts or parts[0].startswith("~") or absolute:
+        raise UsageError(
+            f"{FILE}: [sync] {name}: {pattern!r} leads out of the project; patterns are relative to its folder",
+            "copy the file into the project, then name it there",
+        )
+    if set(pattern) & set("\0\r\n"):
+        raise UsageError(f"{FILE}: [sync] {name}: {pattern!r} is more than one line", f'{name} = ["data/labels.csv"]')

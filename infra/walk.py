@@ -1,76 +1,68 @@
-"""The files of a folder that is no git repository, by the rules of its .gitignore files."""
+"""The files of a folder by the rules of its .gitignore files, where git is not installed."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from infra.git import list_repository
+from infra.errors import ProjectError
+from infra.listing import Listing
+from infra.patterns import Pattern, is_ignored, parse
 
-if TYPE_CHECKING:
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
-Rules = tuple[tuple[str, tuple["GitIgnoreSpecPattern", ...]], ...]
-"""The .gitignore files that hold in a folder, innermost first: the folder each lies in, and its patterns, the last one first."""
+Rules = tuple[tuple[str, tuple[Pattern, ...]], ...]
+"""The .gitignore files that hold in a folder, innermost first: the folder each lies in, and its patterns."""
 
 
-def list_folder(root: Path) -> tuple[dict[str, bool], set[str]]:
-    """Return what of a folder is not ignored: its files, none of which git tracks, and its folders without anything in them.
-
-    A git repository inside is listed by git.
-    """
-    files: dict[str, bool] = {}
-    empty: set[str] = set()
+def walk_folder(root: Path) -> Listing:
+    """Return what of a folder is not ignored; raises ProjectError for a repository inside, or what cannot be read."""
+    listing = Listing()
     waiting: list[tuple[str, Rules]] = [("", ())]
     while waiting:
         folder, rules = waiting.pop()
-        entries = [entry for entry in os.scandir(root / folder) if entry.name != ".git"]
+        entries = scan(root / folder)
         rules = add_rules(rules, folder, entries)
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
-            if is_ignored(f"{path}/" if is_folder else path, rules):
+            if decide(path, is_folder, rules):
                 continue
             if not is_folder:
-                files[path] = False
+                listing.files[path] = False
             elif os.path.lexists(f"{entry.path}/.git"):
-                inner_files, inner_empty = list_repository(root / path)
-                files |= {f"{path}/{inner}": tracked for inner, tracked in inner_files.items()}
-                empty |= {f"{path}/{inner}" for inner in inner_empty}
+                raise ProjectError(
+                    f"git is not installed; it is needed to list the repository in {path}", "install git, then rerun"
+                )
             else:
                 waiting.append((path, rules))
         if folder and not entries:
-            empty.add(folder)
-    return files, empty
+            listing.folders.add(folder)
+    return listing
+
+
+def scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, git's own folder excepted; raises ProjectError if it cannot be read."""
+    try:
+        return [entry for entry in os.scandir(folder) if entry.name.lower() != ".git"]
+    except OSError as error:
+        raise ProjectError(f"{folder} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
 
 
 def add_rules(rules: Rules, folder: str, entries: list[os.DirEntry[str]]) -> Rules:
     """Return the rules that hold in a folder with these entries."""
-    own = next((entry for entry in entries if entry.name == ".gitignore" and entry.is_file()), None)
+    own = next((entry for entry in entries if entry.name == ".gitignore" and not entry.is_dir()), None)
     if own is None:
         return rules
-    from pathspec import GitIgnoreSpec
+    if own.is_symlink():  # git reads none, and warns
+        raise ProjectError(f"{own.path} is a symbolic link, which git does not follow", "replace it by a regular file")
+    try:
+        return ((folder, parse(Path(own.path).read_bytes())), *rules)
+    except OSError as error:
+        raise ProjectError(f"{own.path} cannot be read: {error.strerror}", "fix that, then rerun") from error
 
-    spec = GitIgnoreSpec.from_lines(Path(own.path).read_text(errors="replace").splitlines())
-    # The last pattern that matches decides, and the innermost file.
-    return ((folder, tuple(reversed([pattern for pattern in spec.patterns if pattern.regex]))), *rules)
 
-
-def is_ignored(path: str, rules: Rules) -> bool:
-    """Tell whether the first pattern that matches a path, a folder's ending in a slash, says that it is ignored."""
+def decide(path: str, is_folder: bool, rules: Rules) -> bool:
+    """Tell whether a path is ignored: by the innermost file that has a pattern for it. The folders above it are not."""
     for folder, patterns in rules:
         inner = path[len(folder) + 1 :] if folder else path
-        for pattern in patterns:
-            if matches_itself(pattern, inner):
-                return bool(pattern.include)
+        ignored = is_ignored(inner, is_folder, patterns)
+        if ignored is not None:
+            return ignored
     return False
-
-
-def matches_itself(pattern: "GitIgnoreSpecPattern", path: str) -> bool:
-    """Tell whether a pattern matches a path, and not merely a folder above it, whose turn was before.
-
-    A pattern's expression ends with what it matches; one for all that is in a folder ends with the folder.
-    """
-    found = pattern.regex.match(path) if pattern.regex else None
-    if found is None:
-        return False
-    return found.end() < len(path) if str(pattern.pattern).endswith("/**") else found.end() == len(path)

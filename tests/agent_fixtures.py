@@ -91,15 +91,17 @@ class Node:
 def request(
     command: tuple[str, ...],
     token: str,
-    files: dict[str, bytes],
+    files: dict[str, bytes | str],
     sent: list[bytes] | None = None,
     gpus: int | None = 0,
     slots: int = 1,
     time_limit_s: float | None = None,
     **more: object,
 ) -> bytes:
-    """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`."""
-    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`. Text is a link's."""
+    contents = {path: content for path, content in files.items() if isinstance(content, bytes)}
+    links = {path: target for path, target in files.items() if isinstance(target, str)}
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
     header = {
         "token": token,
         "command": command,
@@ -115,6 +117,10 @@ def request(
         "files": [
             {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
             for p, h in hashes.items()
+        ]
+        + [
+            {"path": path, "sha256": "", "size_bytes": 0, "mode": 0o777, "mtime_ns": 0, "link": target}
+            for path, target in links.items()
         ],
         "after": 0,
         "source": {},
@@ -126,7 +132,7 @@ def request(
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))
-    return line + b"\n" + in_blocks(b"".join(dict.fromkeys(files.values()) if sent is None else sent))
+    return line + b"\n" + in_blocks(b"".join(dict.fromkeys(contents.values()) if sent is None else sent))
 
 
 def in_blocks(content: bytes) -> bytes:

@@ -53,6 +53,33 @@ def test_a_job_that_writes_into_its_code_changes_no_other_job_s(node):
     assert node.ask("logs", str(second), "0") == b"original"
 
 
+@pytest.mark.parametrize(
+    ("files", "wishes"),
+    [
+        ({"../x": b"a"}, {}),
+        ({"/tmp/x": b"a"}, {}),
+        ({"a/../../x": b"b"}, {}),
+        ({"": b"a"}, {}),
+        ({"a": "/etc"}, {}),
+        ({"deep/a": "../../x"}, {}),
+        ({"a": "b", "a/x": b"c"}, {}),
+        ({"a": "b"}, {"folders": ["a/b"]}),
+        ({}, {"folders": ["../x"]}),
+        ({}, {"folders": ["/tmp/x"]}),
+        ({}, {"folders": ["a/.."]}),
+        ({}, {"workdir": "../.."}),
+        ({}, {"workdir": "/"}),
+    ],
+)
+def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_written(node, files, wishes):
+    process = node.start("submit")
+    _, err = process.communicate(request(("true",), "t", files, **wishes), timeout=60)
+    assert process.returncode == 1
+    assert b"leads out of the project" in err or b"lies behind a link" in err
+    assert not list(node.home.glob(".gpujob/jobs/*")), "nothing is begun"
+    assert not (node.home / ".gpujob/x").exists()
+
+
 def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
     honest = request(("true",), "t", {"a": b"honest"})
     process = node.start("submit")

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra import shelf as shelves
-from infra.errors import NodeError, ProjectError
 from infra.download import save_link
+from infra.errors import NodeError, ProjectError
 from infra.fetch import EVERYTHING, Wanted, shelve
 from infra.filenames import make_inert, make_portable, read_path
 from infra.model import Cluster, Job, Node, Output
@@ -184,7 +184,7 @@ def test_a_folder_of_another_job_or_of_the_user_is_not_written_to(tmp_path):
     with pytest.raises(ProjectError, match="another job"), open_results(tmp_path, stranger, RUNNING):
         pass
     with pytest.raises(NodeError, match="is there already"):
-        start_results(tmp_path, CLUSTER, RUNNING, b"")
+        start_results(tmp_path, CLUSTER, RUNNING, {})
     (tmp_path / "c-2").mkdir()
     (tmp_path / "c-2/mine").write_text("mine")
     with (

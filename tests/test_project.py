@@ -9,9 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError, UsageError
-from infra.git import read_changes, read_commit
 from infra.names import check_name, name_for
-from infra.project import read_project
+from infra.project import LINK, SENSITIVE, SUBMODULE, read_project
+from infra.source import read_source
+
+
+def withheld(folder: Path) -> dict[str, str]:
+    return {each.path: each.reason for each in read_project(folder).withheld}
 
 
 def paths(folder: Path) -> list[str]:
@@ -39,7 +43,7 @@ def write(folder: Path, *names: str) -> None:
 def test_ignore_rules_hold_in_a_repository_and_outside_of_one(tmp_path, repository):
     if repository:
         git(tmp_path, "init")
-    write(tmp_path, "a.py", "data/big", "data/keep", "sub/b.log", "sub/c.py", "runs/x-1/model.pt", "__pycache__/a.pyc")
+    write(tmp_path, "a.py", "data/big", "data/keep", "sub/b.log", "sub/c.py", "__pycache__/a.pyc")
     (tmp_path / ".gitignore").write_text("data/*\n!data/keep\n*.log\n")
     assert set(paths(tmp_path)) == {".gitignore", "a.py", "data/keep", "sub/c.py"}
 
@@ -59,10 +63,41 @@ def test_tracked_untracked_and_deleted_files_are_seen_as_git_sees_them(tmp_path)
 
 def test_what_git_tracks_travels_even_from_a_folder_that_looks_like_a_cache(tmp_path):
     git(tmp_path, "init")
-    write(tmp_path, "sub/runs/conf.py", "venv/tracked.py")
+    write(tmp_path, "node_modules/conf.js", "venv/tracked.py")
     git(tmp_path, "add", ".")
-    write(tmp_path, "venv/untracked.py", "runs/x-1/model.pt", "sub/runs/new.py")
-    assert set(paths(tmp_path)) == {"sub/runs/conf.py", "venv/tracked.py", "sub/runs/new.py"}
+    write(tmp_path, "venv/untracked.py", "node_modules/new.js")
+    assert set(paths(tmp_path)) == {"node_modules/conf.js", "venv/tracked.py"}
+
+
+@pytest.mark.parametrize("repository", [True, False])
+def test_a_folder_with_an_environment_in_it_stays_whatever_its_name(tmp_path, repository):
+    if repository:
+        git(tmp_path, "init")
+    write(tmp_path, "train.py", "env/pyvenv.cfg", "env/bin/python", "conda/conda-meta/history", "conda/bin/python")
+    write(tmp_path, "deep/my env/pyvenv.cfg", "deep/my env/lib/x.py", "deep/keep.py", ".env/pyvenv.cfg", ".env/x.py")
+    (tmp_path / "env" / "share").mkdir()
+    (tmp_path / ".gitignore").write_text("*.cfg\n")
+    project = read_project(tmp_path)
+    assert {file.path for file in project.files} == {".gitignore", "train.py", "deep/keep.py"}
+    assert (project.withheld, project.folders) == ((), ())
+
+
+@pytest.mark.parametrize("repository", [True, False])
+def test_a_runs_folder_of_the_project_s_own_is_uploaded_and_downloaded_results_are_not(tmp_path, repository):
+    if repository:
+        git(tmp_path, "init")
+    write(
+        tmp_path, "a.py", "runs/baseline.csv", "runs/exp-2/notes.md", "runs/gp-1/receipt.json", "runs/gp-1/files/b.py"
+    )
+    write(tmp_path, "sub/runs/gp-2/receipt.json", "sub/runs/gp-2/files/c.py")
+    (tmp_path / "runs/gp-1/files/empty").mkdir()
+    project = read_project(tmp_path)
+    assert {file.path for file in project.files} == {"a.py", "runs/baseline.csv", "runs/exp-2/notes.md"}
+    assert project.folders == ()
+    (tmp_path / "gpujob.toml").write_text('[sync]\ninclude = ["*.py", "runs/gp-1/", "sub/runs/gp-2/files/c.py"]\n')
+    assert set(paths(tmp_path)) - {"a.py", "gpujob.toml", "runs/baseline.csv", "runs/exp-2/notes.md"} == {
+        "sub/runs/gp-2/files/c.py"  # named, so that a job can go on from what another has left
+    }
 
 
 def test_repositories_inside_travel_with_their_own_rules(tmp_path):
@@ -87,27 +122,68 @@ def test_submodules_travel(tmp_path):
     assert set(paths(project)) == {".gitmodules", "lib/lib.py", "lib/.git"} - {"lib/.git"}
 
 
+def test_a_submodule_that_is_not_checked_out_is_named(tmp_path):
+    library, project, clone = tmp_path / "library", tmp_path / "project", tmp_path / "clone"
+    for folder in (library, project):
+        folder.mkdir()
+        git(folder, "init")
+    write(library, "lib.py")
+    git(library, "add", ".")
+    git(library, "commit", "-m", "first")
+    git(project, "-c", "protocol.file.allow=always", "submodule", "add", str(library), "lib")
+    git(project, "commit", "-m", "first")
+    git(tmp_path, "clone", str(project), str(clone))
+    git(project, "worktree", "add", str(tmp_path / "worktree"))
+    for folder in (clone, tmp_path / "worktree"):
+        assert withheld(folder) == {"lib": SUBMODULE}
+        assert paths(folder) == [".gitmodules"]
+    (clone / ".gpujobignore").write_text("lib\n")
+    assert withheld(clone) == {}
+
+
 def test_secrets_are_named_and_stay(tmp_path):
     secrets = [".env", ".env.local", "keys/server.pem", "id_ed25519", ".aws/credentials", "sub/.netrc", ".ssh/config"]
     write(tmp_path, "train.py", "environment.py", *secrets)
-    project = read_project(tmp_path)
-    assert {file.path for file in project.files} == {"train.py", "environment.py"}
-    assert set(project.left_out) == set(secrets)
+    assert set(paths(tmp_path)) == {"train.py", "environment.py"}
+    assert withheld(tmp_path) == dict.fromkeys(secrets, SENSITIVE)
 
 
-def test_links_inside_travel_and_those_to_folders_outside_are_named_and_stay(tmp_path):
+@pytest.mark.parametrize("repository", [True, False])
+def test_links_inside_are_uploaded_and_those_that_lead_outside_are_named_and_never_followed(tmp_path, repository):
     project, outside = tmp_path / "project", tmp_path / "outside"
     write(project, "data/a")
-    write(outside, "labels.csv", "id_rsa", "folder/b")
-    links = {"inside": "data/a", "folder": "data", "broken": "../elsewhere", "big": "../outside/folder"}
-    for name, target in links.items():
+    write(outside, "labels.csv", "folder/b")
+    inside = {"inside": "data/a", "folder": "data", "dangling": "data/none"}
+    leading_out = {
+        "broken": "../elsewhere",
+        "big": "../outside/folder",
+        "labels.csv": str(outside / "labels.csv"),
+        "relative.csv": "../outside/labels.csv",
+        "back": str(project / "data/a"),
+        "through": "big/b",
+    }
+    for name, target in {**inside, **leading_out}.items():
         (project / name).symlink_to(target)
-    (project / "labels.csv").symlink_to(outside / "labels.csv")
-    (project / "key").symlink_to(outside / "id_rsa")
+    if repository:
+        git(project, "init")
+        git(project, "add", ".")
     found = read_project(project)
-    sent = {file.path: file.link for file in found.files}
-    assert sent == {"data/a": None, "inside": "data/a", "folder": "data", "labels.csv": None}
-    assert set(found.left_out) == {"broken", "big", "key"}
+    assert {file.path: file.link for file in found.files} == {"data/a": None, **inside}
+    assert withheld(project) == dict.fromkeys(leading_out, LINK)
+
+
+def test_a_folder_that_has_become_a_link_is_not_followed_to_the_files_that_git_remembers(tmp_path):
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    write(project, "gh/hosts.yaml", "a.py")
+    write(outside, "hosts.yaml")
+    git(project, "init")
+    git(project, "add", ".")
+    (project / "gh/hosts.yaml").unlink()
+    (project / "gh").rmdir()
+    (project / "gh").symlink_to(outside)
+    assert paths(project) == ["a.py"]
+    (project / "gpujob.toml").write_text('[sync]\ninclude = ["gh/hosts.yaml", "gh/"]\n')
+    assert paths(project) == ["a.py", "gpujob.toml"]
 
 
 def test_folders_with_nothing_in_them_travel(tmp_path):
@@ -136,7 +212,7 @@ def test_a_project_s_own_rules_take_away_and_add(tmp_path):
     (tmp_path / "gpujob.toml").write_text('[sync]\ninclude = ["data/", "sub/.env"]\n')
     found = read_project(tmp_path)
     assert {file.path for file in found.files} >= {"data/labels.csv", "data/images/1.png", "sub/.env", "a.py"}
-    assert found.left_out == (".env",)
+    assert withheld(tmp_path) == {".env": SENSITIVE}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +220,13 @@ def test_a_project_s_own_rules_take_away_and_add(tmp_path):
     [
         ("[sync", "cannot be read"),
         ("[sync]\nexlude = []", "knows include and exclude"),
-        ('[sync]\ninclude = "data"', "not a list of patterns"),
+        ('[sync]\ninclude = "data"', "is not a list of patterns"),
+        ('[sync]\ninclude = ["../../.ssh/id_ed25519"]', "leads out of the project"),
+        ('[sync]\nexclude = ["data/../../x"]', "leads out of the project"),
+        ('[sync]\ninclude = ["~/.ssh/id_ed25519"]', "leads out of the project"),
+        ('[sync]\ninclude = ["/etc/passwd"]', "leads out of the project"),
+        ('[sync]\ninclude = ["!../x"]', "leads out of the project"),
+        ('[sync]\nexclude = ["a\\nb"]', "more than one line"),
         ("gpu = 'T4'", "stands outside of a table"),
     ],
 )
@@ -153,27 +235,6 @@ def test_settings_that_are_none_are_refused_with_a_line_that_says_why(tmp_path, 
     (tmp_path / "gpujob.toml").write_text(text)
     with pytest.raises(UsageError, match=says):
         read_project(tmp_path)
-
-
-RULE = st.sampled_from(
-    ["a", "*.b", "/a", "a/", "!a", "!*.b", "d/**/a", "**/c", "!d/a", "d/*", "!d/", "#x", "\\#x", "c ", "?", "[ab]"]
-)
-PATH = st.lists(st.sampled_from(["a", "d", "c", "x.b", "#x", "e"]), min_size=1, max_size=3).map("/".join)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(files=st.sets(PATH, min_size=1, max_size=8), rules=st.lists(RULE, max_size=5), inner=st.lists(RULE, max_size=3))
-def test_outside_a_repository_the_same_files_travel_as_inside_one(tmp_path_factory, files, rules, inner):
-    folder = tmp_path_factory.mktemp("rules")
-    for name in files:
-        if not any(other.startswith(f"{name}/") for other in files):
-            write(folder, name)
-    (folder / ".gitignore").write_text("\n".join(rules))
-    if (folder / "d").is_dir():
-        (folder / "d" / ".gitignore").write_text("\n".join(inner))
-    without = paths(folder)
-    git(folder, "init")
-    assert without == paths(folder)
 
 
 def test_a_file_that_changes_within_a_tick_of_the_clock_is_read_again(tmp_path):
@@ -195,7 +256,7 @@ def test_the_project_is_the_repository_around_the_folder(tmp_path):
 
 def test_the_home_folder_and_the_root_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for folder in (tmp_path, Path("/")):
+    for folder in (tmp_path, tmp_path.parent, Path("/")):
         with pytest.raises(ProjectError, match="is not a project folder"):
             read_project(folder)
 
@@ -204,7 +265,7 @@ def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monk
     write(tmp_path, "a.py")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert paths(tmp_path) == ["a.py"]
-    assert (read_commit(tmp_path), read_changes(tmp_path)) == ({}, b"")
+    assert read_source(read_project(tmp_path)).facts == {}
     (tmp_path / ".git").mkdir()
     with pytest.raises(ProjectError, match="git is not installed"):
         read_project(tmp_path)
@@ -222,7 +283,8 @@ def test_a_hook_s_git_variables_do_not_lead_elsewhere(tmp_path, monkeypatch):
 
 def test_a_repository_without_a_commit_has_none_to_tell(tmp_path):
     git(tmp_path, "init")
-    assert read_commit(tmp_path) == {}
+    write(tmp_path, "a.py")
+    assert read_source(read_project(tmp_path)).facts == {}
 
 
 NAMES = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=40)
@@ -234,7 +296,7 @@ def test_a_file_of_any_name_is_listed_once_or_left_out_for_a_reason(tmp_path_fac
     folder = tmp_path_factory.mktemp("names")
     (folder / name).write_bytes(b"x")
     project = read_project(folder)
-    assert [file.path for file in project.files] + list(project.left_out) in ([name], [])
+    assert [each.path for each in (*project.files, *project.withheld)] in ([name], [])
 
 
 @given(st.text(min_size=1).filter(lambda n: "/" not in n and "\0" not in n))

@@ -1,5 +1,6 @@
 """Carrying: a project's files to the node in blocks, a job's outputs from there."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import BinaryIO
 from fabric import Connection
 
 from infra.errors import NodeError, ProjectError
+from infra.hashes import read_beginning
 from infra.model import Output
 from infra.project import File
 from infra.ssh.blocks import Blocks
@@ -16,22 +18,39 @@ from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_ch
 HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each of which JSON may write as six
 
 
-def pack(root: Path, files: Iterable[File], stream: BinaryIO, report: Callable[[int], None]) -> None:
-    """Write the contents of files to `stream`, one behind the other; `report` gets the size of each as it has gone."""
+class ChangedError(ProjectError):
+    """A file is no longer what the node was told of; `path` is its path in the project."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} changed during the upload", "rerun once nothing writes to it, or add it to .gitignore"
+        )
+        self.path = path
+
+
+def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[[int], None]) -> None:
+    """Write the contents of files to `stream`, each from its place, one after another; `report` gets each size as it has gone.
+
+    Raises ChangedError for one that is no longer what it was when it was listed.
+    """
     blocks = Blocks(stream)
-    for file in files:
-        try:
-            with (root / file.path).open("rb", buffering=0) as content:
-                left = file.size_bytes
-                while left:
-                    # Zeros for what has gone since it was listed: the node will see it by the hash.
-                    chunk = content.read(min(left, CHUNK_BYTES)) or bytes(min(left, CHUNK_BYTES))
-                    left -= len(chunk)
-                    blocks.write(chunk)
-        except (PermissionError, FileNotFoundError) as error:
-            raise ProjectError(f"{file.path} went away while it was being sent", "run it again") from error
+    for file, place in files:
+        digest = hashlib.sha256()
+        for chunk in read_file(file, place):
+            digest.update(chunk)
+            blocks.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise ChangedError(file.path)
         report(file.size_bytes)
     blocks.flush()
+
+
+def read_file(file: File, place: Path) -> Iterator[bytes]:
+    """Yield what a file holds, as much of it as was listed; raises ChangedError if it cannot be read any more."""
+    try:
+        yield from read_beginning(place, file.size_bytes)
+    except OSError as error:
+        raise ChangedError(file.path) from error
 
 
 def receive(

@@ -93,7 +93,7 @@ def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_mac
     for fact in (
         "best",
         "python train.py",
-        "with changes.patch on top",
+        ", changed: changes.patch",
         "succeeded, exit code 0",
         "g4dn.xlarge",
         "model.pt",

@@ -16,6 +16,7 @@ CACHES = (
     "*.pyc",
     ".venv",
     "venv",
+    "site-packages",
     "node_modules",
     ".mypy_cache",
     ".pytest_cache",
@@ -23,12 +24,14 @@ CACHES = (
     ".hypothesis",
     ".tox",
     ".nox",
+    ".eggs",
     ".ipynb_checkpoints",
     ".cache/huggingface",
     ".cache/torch",
     ".cache/pip",
     ".cache/uv",
     "core.[0-9]*",
+    *(".hg", ".svn", ".jj"),
 )
 # What a job downloads for itself. A project may well hold such a folder on purpose, and then it is uploaded.
 DATASETS = (
@@ -36,7 +39,7 @@ DATASETS = (
     *("cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar-100-python", "cifar-100-python.tar.gz"),
 )
 # What makes a folder a virtual environment (https://docs.python.org/3/library/venv.html), or one of conda's.
-ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
+ENVIRONMENTS = ("pyvenv.cfg", "conda-meta/history")
 
 
 def is_cache(name: str, patterns: Sequence[str] = CACHES) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Iterable
 
 from .asked import check_asked
 from .hashing import stamp_of
+from .inside import check_paths
 from .machine import base_python
 from .records import HOME, JOBS, NOTEBOOK, WORK, AgentError, numbers, read_json, write_json
 from .store import Store
@@ -36,6 +37,7 @@ def submit() -> dict[str, int]:
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
     check_asked(asked["outputs"])
+    check_paths(asked)
     if asked["command"] == NOTEBOOK:
         from .notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
