@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,17 +13,9 @@ from cli.options import naming
 if TYPE_CHECKING:
     from infra.fetch import Fetched, Wanted
     from infra.model import Output
-    from infra.node.listing import AllLeft, Left
+    from infra.node.listing import AllLeft, Held, Left
 
 SHOWN = 5
-
-
-class Group(Protocol):
-    """Files that are told of together."""
-
-    path: str
-    files: int
-    size_bytes: int
 
 
 def want(yes: bool = False, **wanted: Any) -> "Wanted":
@@ -94,15 +86,18 @@ def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:
         show.say("  there may be more: not all of the machine was searched")
 
 
-def say_groups(what: str, groups: "Sequence[Group]", fetch: str) -> None:
+def say_groups(what: str, groups: "Sequence[Held] | Sequence[Left]", fetch: str) -> None:
     """Say what there is of some kind, the first few by name, and the command that downloads them."""
     if not groups:
         return
     show.say(f"{what}: {name_groups(groups)}")
-    show.say(f"  download it: {fetch} {outputs_of(groups)}")
+    named = outputs_of(groups)
+    show.say(
+        f"  download it: {fetch} {named}" if named else "  no shell takes their names; download the folder around them"
+    )
 
 
-def name_groups(groups: "Sequence[Group]") -> str:
+def name_groups(groups: "Sequence[Held] | Sequence[Left]") -> str:
     """Return groups of files with their sizes, the first few by name."""
     named = [f"{show.printable(each.path)} ({describe(each)})" for each in groups[:SHOWN]]
     more = len(groups) - SHOWN
@@ -111,21 +106,22 @@ def name_groups(groups: "Sequence[Group]") -> str:
     )
 
 
-def describe(group: Group) -> str:
+def describe(group: "Held | Left") -> str:
     """Return how much there is in a group."""
     files = "" if group.files == 1 else f"{show.plural(group.files, 'file')}, "
     return files + show.size(group.size_bytes)
 
 
-def outputs_of(groups: "Iterable[Group]") -> str:
-    """Return the options that ask for the first few groups."""
-    return " ".join(f"--output {shlex.quote(group.path)}" for group in list(groups)[:SHOWN])
+def outputs_of(groups: "Iterable[Held] | Iterable[Left]") -> str:
+    """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
+    named = [group.path for group in list(groups)[:SHOWN] if group.path.isprintable()]
+    return " ".join(f"--output {shlex.quote(path)}" for path in named)
 
 
 def show_left(left: "Sequence[Left]", cluster: str) -> None:
     """Say what jobs left outside of their working folders, job by job: a machine that ends takes it with it."""
     for number in sorted({job for each in left for job in each.jobs[:1]}):
-        own = [each for each in left if each.jobs[0] == number]
+        own = [each for each in left if each.jobs[:1] == (number,)]
         also = sorted({job for each in own for job in each.jobs[1:]})
         whose = f"job {number}" + (f" (or {', '.join(map(str, also))})" if also else "")
         say_groups(f"{whose} left outside of its working folder", own, f"gpujob fetch{naming(cluster)} {number}")

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra import shelf as shelves
-from infra.errors import NodeError, ProjectError
 from infra.download import save_link
+from infra.errors import NodeError, ProjectError
 from infra.fetch import EVERYTHING, Wanted, shelve
 from infra.filenames import make_inert, make_portable, read_path
 from infra.model import Cluster, Job, Node, Output
