@@ -86,7 +86,7 @@ def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:
         show.say("  there may be more: not all of the machine was searched")
 
 
-def say_groups(what: str, groups: "Sequence[Held] | Sequence[Left]", fetch: str) -> None:
+def say_groups(what: str, groups: "Sequence[Held | Left]", fetch: str) -> None:
     """Say what there is of some kind, the first few by name, and the command that downloads them."""
     if not groups:
         return
@@ -97,7 +97,7 @@ def say_groups(what: str, groups: "Sequence[Held] | Sequence[Left]", fetch: str)
     )
 
 
-def name_groups(groups: "Sequence[Held] | Sequence[Left]") -> str:
+def name_groups(groups: "Sequence[Held | Left]") -> str:
     """Return groups of files with their sizes, the first few by name."""
     named = [f"{show.printable(each.path)} ({describe(each)})" for each in groups[:SHOWN]]
     more = len(groups) - SHOWN
@@ -112,7 +112,7 @@ def describe(group: "Held | Left") -> str:
     return files + show.size(group.size_bytes)
 
 
-def outputs_of(groups: "Iterable[Held] | Iterable[Left]") -> str:
+def outputs_of(groups: "Iterable[Held | Left]") -> str:
     """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
     named = [group.path for group in list(groups)[:SHOWN] if group.path.isprintable()]
     return " ".join(f"--output {shlex.quote(path)}" for path in named)
