@@ -1,5 +1,6 @@
 """What of a job was not downloaded, with the command that does it: too much to go unasked, caches, what lies elsewhere."""
 
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from infra.node.listing import AllLeft, Held, Left
 
 SHOWN = 5
+ANSWER_S = 300.0
 
 
 def want(yes: bool = False, **wanted: Any) -> "Wanted":
@@ -47,9 +49,15 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
 
 
 def ask(missing: "Sequence[Output]", total: int) -> bool:
-    """Show where so many bytes lie, and ask whether to download them."""
+    """Show where so many bytes lie, and ask whether to download them; without an answer they are, since the machine may end."""
     show.largest_folders(missing)
-    return click.confirm(f"Download {show.size(total)}?", err=True)
+    wait = show.duration(ANSWER_S)
+    click.echo(f"Download {show.size(total)}? [Y/n] (without an answer within {wait} it is) ", nl=False, err=True)
+    if not select.select([sys.stdin], [], [], ANSWER_S)[0]:
+        show.say("no answer; downloading")
+        return True
+    answer = sys.stdin.readline()
+    return bool(answer) and not answer.strip().lower().startswith("n")
 
 
 def show_remains(home: "Fetched") -> None:
