@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO, TypeVar
 
 from fabric import Connection
@@ -113,9 +113,7 @@ def submit(
     changes = read_changes(project.root)
     source = describe_source(project, changes)
     header = {
-        **asdict(request),
-        "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
-        "exclude": list(dict.fromkeys((*project.unwanted, *request.exclude))),
+        **asdict(with_settings(request, project)),
         "token": uuid.uuid4().hex,
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
@@ -157,6 +155,12 @@ def describe_source(project: Project, changes: bytes) -> dict[str, Any]:
         **read_commit(project.root),
         "changes_sha256": hashlib.sha256(changes).hexdigest() if changes else "",
     }
+
+
+def with_settings(request: Request, project: Project) -> Request:
+    """Return a request with what the project's own settings say of its outputs."""
+    outputs, exclude = (*project.outputs, *request.outputs), (*project.unwanted, *request.exclude)
+    return replace(request, outputs=tuple(dict.fromkeys(outputs)), exclude=tuple(dict.fromkeys(exclude)))
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cli import remains
-from infra.model import Output
+from infra import power
+from infra.errors import LossError
+from infra.model import Cluster, Node, Output
 from infra.node.listing import Held, Left
 
 GB = 1_000_000_000
@@ -68,3 +70,11 @@ def test_what_several_jobs_may_have_left_bears_their_numbers_and_a_lie_of_the_no
     left = [Left("~/a", 1, 1, (2, 3), minor=False), Left("~/b", 1, 1, (), minor=False)]
     remains.show_left(left, "c")
     assert "job 2 (or 3) left outside of its working folder: ~/a (1 byte)" in capsys.readouterr().err
+
+
+def test_stop_refuses_to_lose_what_lies_on_a_disk_of_the_machine_itself():
+    cluster = Cluster("c", "aws", "r", (Node("i", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+    power.check_left(cluster, [Left("~/a", 1, 1, (1,), minor=False)], "--force stops it anyway")
+    with pytest.raises(LossError) as refused:
+        power.check_left(cluster, [Left("/scratch/a b", 1, 1, (1,), minor=False)], "--force stops it anyway")
+    assert refused.value.hint == "gpujob fetch --cluster c 1 --output '/scratch/a b'; --force stops it anyway"
