@@ -1,9 +1,10 @@
 """What of a job was not downloaded, with the command that does it: too much to go unasked, caches, what lies elsewhere."""
 
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,17 +14,10 @@ from cli.options import naming
 if TYPE_CHECKING:
     from infra.fetch import Fetched, Wanted
     from infra.model import Output
-    from infra.node.listing import AllLeft, Left
+    from infra.node.listing import AllLeft, Held, Left
 
 SHOWN = 5
-
-
-class Group(Protocol):
-    """Files that are told of together."""
-
-    path: str
-    files: int
-    size_bytes: int
+ANSWER_S = 300.0
 
 
 def want(yes: bool = False, **wanted: Any) -> "Wanted":
@@ -55,9 +49,15 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
 
 
 def ask(missing: "Sequence[Output]", total: int) -> bool:
-    """Show where so many bytes lie, and ask whether to download them."""
+    """Show where so many bytes lie, and ask whether to download them; without an answer they are, since the machine may end."""
     show.largest_folders(missing)
-    return click.confirm(f"Download {show.size(total)}?", err=True)
+    wait = show.duration(ANSWER_S)
+    click.echo(f"Download {show.size(total)}? [Y/n] (without an answer within {wait} it is) ", nl=False, err=True)
+    if not select.select([sys.stdin], [], [], ANSWER_S)[0]:
+        show.say("no answer; downloading")
+        return True
+    answer = sys.stdin.readline()
+    return bool(answer) and not answer.strip().lower().startswith("n")
 
 
 def show_remains(home: "Fetched") -> None:
@@ -94,15 +94,18 @@ def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:
         show.say("  there may be more: not all of the machine was searched")
 
 
-def say_groups(what: str, groups: "Sequence[Group]", fetch: str) -> None:
+def say_groups(what: str, groups: "Sequence[Held | Left]", fetch: str) -> None:
     """Say what there is of some kind, the first few by name, and the command that downloads them."""
     if not groups:
         return
     show.say(f"{what}: {name_groups(groups)}")
-    show.say(f"  download it: {fetch} {outputs_of(groups)}")
+    named = outputs_of(groups)
+    show.say(
+        f"  download it: {fetch} {named}" if named else "  no shell takes their names; download the folder around them"
+    )
 
 
-def name_groups(groups: "Sequence[Group]") -> str:
+def name_groups(groups: "Sequence[Held | Left]") -> str:
     """Return groups of files with their sizes, the first few by name."""
     named = [f"{show.printable(each.path)} ({describe(each)})" for each in groups[:SHOWN]]
     more = len(groups) - SHOWN
@@ -111,21 +114,22 @@ def name_groups(groups: "Sequence[Group]") -> str:
     )
 
 
-def describe(group: Group) -> str:
+def describe(group: "Held | Left") -> str:
     """Return how much there is in a group."""
     files = "" if group.files == 1 else f"{show.plural(group.files, 'file')}, "
     return files + show.size(group.size_bytes)
 
 
-def outputs_of(groups: "Iterable[Group]") -> str:
-    """Return the options that ask for the first few groups."""
-    return " ".join(f"--output {shlex.quote(group.path)}" for group in list(groups)[:SHOWN])
+def outputs_of(groups: "Iterable[Held | Left]") -> str:
+    """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
+    named = [group.path for group in list(groups)[:SHOWN] if group.path.isprintable()]
+    return " ".join(f"--output {shlex.quote(path)}" for path in named)
 
 
 def show_left(left: "Sequence[Left]", cluster: str) -> None:
     """Say what jobs left outside of their working folders, job by job: a machine that ends takes it with it."""
     for number in sorted({job for each in left for job in each.jobs[:1]}):
-        own = [each for each in left if each.jobs[0] == number]
+        own = [each for each in left if each.jobs[:1] == (number,)]
         also = sorted({job for each in own for job in each.jobs[1:]})
         whose = f"job {number}" + (f" (or {', '.join(map(str, also))})" if also else "")
         say_groups(f"{whose} left outside of its working folder", own, f"gpujob fetch{naming(cluster)} {number}")

@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from infra.fetch import Fetched
-    from infra.model import Job
+    from infra.model import Job, Output
     from infra.project import File
 
 Row = Mapping[str, Any]
@@ -136,8 +136,8 @@ def transfer(what: str) -> Iterator[Counter]:
         bar.stop()
 
 
-def largest_folders(files: "Iterable[File]") -> None:
-    """Show which folders at the top of the project weigh most."""
+def largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:
+    """Show which folders at the top weigh most."""
     weights: dict[str, int] = {}
     for file in files:
         top, slash, _ = file.path.partition("/")

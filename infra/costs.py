@@ -74,7 +74,7 @@ def add_up(living: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB
             row[2] += share * receipt["usd"]
             row[3] += share * transfer_usd(downloaded_bytes(receipt), usd_per_gb)
     rows = sorted(totals.items(), reverse=True)
-    return [Cost(*key, *amounts, missed=key in missed) for key, amounts in rows]
+    return [Cost(*key, hours, usd, jobs, transfer, key in missed) for key, (hours, usd, jobs, transfer) in rows]
 
 
 def span_of(cluster: Cluster, end: float) -> dict[str, Any]:

@@ -99,6 +99,7 @@ def check_left(connection: Connection, cluster: Cluster, terms: Terms) -> Iterat
     missed = [each for each in lost if not each.minor]
     if missed:
         names = ", ".join(map(repr, (each.path for each in missed[:NAMED]))) + ", ..." * (len(missed) > NAMED)
-        asked = f"gpujob fetch --cluster {cluster.name} {missed[0].jobs[0]} --output {shlex.quote(missed[0].path)}"
+        number = next(iter(missed[0].jobs), "")
+        asked = f"gpujob fetch --cluster {cluster.name} {number} --output {shlex.quote(missed[0].path)}"
         hint = f"{asked}; {terms.force}" if terms.force else asked
         raise LossError(f"not downloaded, outside of the jobs' working folders on {cluster.name}: {names}", hint)

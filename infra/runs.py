@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO, TypeVar
 
 from fabric import Connection
@@ -144,9 +144,7 @@ def submit(
 def make_header(cluster: Cluster, project: Project, request: Request, code: Source) -> dict[str, Any]:
     """Return what the agent is told of a job, before the files that it lacks."""
     return {
-        **asdict(request),
-        "outputs": list(dict.fromkeys((*project.outputs, *request.outputs))),
-        "exclude": list(dict.fromkeys((*project.unwanted, *request.exclude))),
+        **asdict(with_settings(request, project)),
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
@@ -159,6 +157,12 @@ def make_header(cluster: Cluster, project: Project, request: Request, code: Sour
             **code.facts,
         },
     }
+
+
+def with_settings(request: Request, project: Project) -> Request:
+    """Return a request with what the project's own settings say of its outputs."""
+    outputs, exclude = (*project.outputs, *request.outputs), (*project.unwanted, *request.exclude)
+    return replace(request, outputs=tuple(dict.fromkeys(outputs)), exclude=tuple(dict.fromkeys(exclude)))
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:

@@ -90,6 +90,15 @@ def test_a_second_name_of_a_file_that_was_changed_here_crosses_the_network(tmp_p
     assert [(tmp_path / "c-1/files" / name).read_text() for name in "ab"] == ["mine", "weights"]
 
 
+def test_a_node_that_calls_two_different_files_one_fools_nobody(tmp_path, wire):
+    with opened(tmp_path) as shelves:
+        get(
+            shelves,
+            [wire.output("a", b"one"), wire.output("b", b"two", same_as="a"), wire.output("c", b"c", same_as="x")],
+        )
+    assert [(tmp_path / "c-1/files" / name).read_text() for name in "abc"] == ["one", "two", "c"]
+
+
 def test_two_files_that_hold_the_same_are_two_files_here(tmp_path, wire):
     with opened(tmp_path) as shelves:
         get(shelves, [wire.output("a", b"same"), wire.output("b", b"same")])

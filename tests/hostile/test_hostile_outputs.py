@@ -28,7 +28,7 @@ from infra.receipts import read_receipt
 from infra.ssh import carry
 
 CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
-RECORDS = {".gitignore", "receipt.json", "job.log", "files", ".parts"}
+RECORDS = {".gitignore", "receipt.json", "job.log", "files", "outside", ".parts"}
 EXECUTED = {".envrc", ".vscode", ".idea", ".devcontainer", "conftest.py"}
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "60"))
 
@@ -38,15 +38,25 @@ class Outputs:
     """What an agent lists and sends."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
-    contents: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[tuple[str, bool], bytes] = field(default_factory=dict)
     state: str = "running"
     asked: list[str] = field(default_factory=list)
 
-    def add(self, path: str, content: bytes = b"", link: str | None = None, mode: int = 0o644, lie: int = 0) -> None:
+    def add(
+        self,
+        path: str,
+        content: bytes = b"",
+        link: str | None = None,
+        mode: int = 0o644,
+        lie: int = 0,
+        outside: bool = False,
+        same_as: str = "",
+    ) -> None:
         sha256 = "" if link is not None else hashlib.sha256(content).hexdigest()
         size = 0 if link is not None else max(len(content) + lie, 0)
-        self.entries.append({"path": path, "size_bytes": size, "sha256": sha256, "mode": mode, "link": link})
-        self.contents[path] = content
+        entry = {"path": path, "size_bytes": size, "sha256": sha256, "mode": mode, "link": link}
+        self.entries.append({**entry, "outside": outside, "same_as": same_as})
+        self.contents[path, outside] = content
 
     def call(self, _: object, command: str, *words: str) -> Any:
         over = self.state == "succeeded"
@@ -65,9 +75,9 @@ class Channel:
         self.answer = b""
 
     def sendall(self, data: bytes) -> None:
-        for path, offset in json.loads(data):
+        for path, offset, outside in json.loads(data):
             self.outputs.asked.append(path)
-            content = self.outputs.contents[path][offset:]
+            content = self.outputs.contents[path, outside][offset:]
             self.answer += json.dumps({"path": path, "size_bytes": len(content)}).encode() + b"\n" + content
 
     def shutdown_write(self) -> None:
@@ -183,24 +193,30 @@ def outputs(draw: st.DrawFn, canary: Path) -> Outputs:
             made.add(f"{prefix}HEAD", link="refs/heads/main")
     for path in draw(st.lists(PATHS, max_size=6)):
         if draw(st.booleans()):
-            made.add(path, link=draw(TARGETS))
+            made.add(path, link=draw(TARGETS), outside=draw(st.booleans()))
         else:
             made.add(
                 path,
                 draw(st.binary(max_size=8)),
                 mode=draw(st.integers(0, 1 << 40)),
                 lie=draw(st.sampled_from([0, 0, 0, -1, 5])),
+                outside=draw(st.booleans()),
+                same_as=draw(st.just("") | PATHS),
             )
     return made
 
 
 def check(world: Path, canary: Path) -> None:
     """See that nothing of what came is outside, is a repository to git, or is executed by its name."""
-    runs = world / "project/runs"
-    files = runs / "c-1/files"
-    if not files.exists():
-        return
-    assert {path.name for path in (runs / "c-1").iterdir()} <= RECORDS
+    folder = world / "project/runs/c-1"
+    assert {path.name for path in folder.iterdir()} <= RECORDS if folder.exists() else True
+    for files in filter(Path.exists, (folder / "files", folder / "outside")):
+        check_files(files, world)
+    assert not canary.exists(), "git has executed something"
+
+
+def check_files(files: Path, world: Path) -> None:
+    """See the same of one of the folders that hold what came."""
     for parent, folders, names in os.walk(files):
         lowered = {name.lower() for name in (*folders, *names)}
         assert not {name for name in lowered if name.startswith(".git") and name.strip(". ")[:4] in ("git", "git:")}
@@ -212,7 +228,6 @@ def check(world: Path, canary: Path) -> None:
             assert path.is_symlink() or path.lstat().st_mode & 0o7000 == 0
         if lowered & {"head", "config", "objects", "commondir", "head.from-node"} or parent == str(files):
             git(Path(parent), world, "status")
-    assert not canary.exists(), "git has executed something"
 
 
 def verified(runs: Path) -> dict[str, str]:

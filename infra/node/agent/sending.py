@@ -43,7 +43,7 @@ def open_below(root: Path, name: str) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise FileNotFoundError(name)
-    return file  # type: ignore[return-value]
+    return file
 
 
 def open_part(name: str, kind: int, folder: int) -> int:
