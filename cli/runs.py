@@ -265,4 +265,4 @@ def approve(files: "Sequence[File]", yes: bool) -> None:
     total = sum(file.size_bytes for file in files)
     if total > ASK_ABOVE_BYTES and not yes:
         show.largest_folders(files)
-        confirm(f"Send {show.size(total)}? (.gitignore keeps a folder at home)", yes)
+        confirm(f"Upload {show.size(total)}? (to leave a folder out, add it to .gitignore)", yes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infra.git import empty_repository, git, names_in, refusal
 
-LINK, SUBMODULE, EXECUTABLE = "120000", "160000", "100755"
+LINK, EXECUTABLE = "120000", "100755"
 # How lines end in the files and in the commits, a matter of each person's settings: all that is taken over from them.
 LINE_ENDS = {"core.autocrlf": ("true", "false", "input"), "core.eol": ("lf", "crlf", "native")}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.git import check_ignored, empty_repository, git, is_top, names_in, refusal
 
-LIST = ("ls-files", "-z", "-t", "--cached", "--others", "--exclude-standard", "--deduplicate")
+# With -t a letter before each entry, "?" for one that is not tracked, and with --stage the mode of each that is.
+LIST = ("ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard")
 # Untracked folders, those that hold nothing too; folders with tracked files in them are entered.
 LIST_FOLDERS = ("ls-files", "-z", "--others", "--directory", "--exclude-standard")
 # What git could not look into it leaves out, or does not take for ignored, with a mere warning.
@@ -18,6 +19,8 @@ UNREADABLE = re.compile(
     rb"^warning: ((?:could not open directory|unable to access|ignoring excessively) .*)$", re.MULTILINE
 )
 OWN = ("--work-tree=.",)  # whatever core.worktree says
+
+SUBMODULE = "160000"
 
 Skip = Callable[[Path], bool]
 
@@ -33,14 +36,14 @@ class Listing:
     repositories: set[str] = field(default_factory=set)
     """The top folder of each repository, "" for the folder itself."""
     absent: set[str] = field(default_factory=set)
-    """Submodules that are not checked out."""
+    """Submodules that are not checked out; "" for the folder itself."""
 
     def add(self, folder: str, inner: "Listing") -> None:
         """Add what a repository inside holds."""
         self.files.update((f"{folder}/{name}", tracked) for name, tracked in inner.files.items())
         self.folders.update(f"{folder}/{name}" for name in inner.folders)
         self.repositories.update(f"{folder}/{name}".rstrip("/") for name in inner.repositories)
-        self.absent.update(f"{folder}/{name}" for name in inner.absent)
+        self.absent.update(f"{folder}/{name}".rstrip("/") for name in inner.absent)
 
 
 def list_folder(folder: Path, skip: Skip) -> Listing:
@@ -66,23 +69,27 @@ def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip) -> Listing:
         entries = ask(folder, *options, *LIST)
     listing = Listing()
     for entry in entries:
-        tag, _, name = entry.partition(" ")
-        name = name.rstrip("/")
-        path = folder / name
-        if not is_inside(name):
+        tag, _, rest = entry.partition(" ")
+        mode, name = ("", rest) if tag == "?" else (rest[: len(SUBMODULE)], rest.partition("\t")[2])
+        if not is_inside(name.removesuffix("/")):
             raise ProjectError(f"the git index of {folder} lists {name!r}, outside of it", "git fsck")
-        if not path.is_dir() or path.is_symlink():
-            listing.files[name] = tag != "?"
-        elif skip(path):
-            continue
-        elif is_top(path):  # a submodule, or a repository inside
-            listing.add(name, list_repository(path, skip))
+        if mode == SUBMODULE or name.endswith("/"):  # a repository inside
+            name = name.removesuffix("/")
+            if not skip(folder / name):
+                listing.add(name, list_inside(folder / name, skip))
         else:
-            listing.absent.add(name)
+            listing.files[name] = tag != "?"
     folders = [name[:-1] for name in untracked.result() if name.endswith("/")]
     empty = {inner for name in folders if not skip(folder / name) for inner in find_empty(folder, name)}
     listing.folders.update(empty - check_ignored(folder, options, sorted(empty)))
     return listing
+
+
+def list_inside(folder: Path, skip: Skip) -> Listing:
+    """Return what git would commit of a repository inside another, which need not be checked out."""
+    if folder.is_symlink() or not is_top(folder):
+        return Listing(absent={""})
+    return list_repository(folder, skip)
 
 
 def ask(folder: Path, *arguments: str) -> list[str]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.commit import EXECUTABLE, LINK, SUBMODULE, Commit, Entry, open_commit, read_pointer
+from infra.commit import EXECUTABLE, LINK, Commit, Entry, open_commit, read_pointer
 from infra.errors import ProjectError
 from infra.hashes import Hashes, read_beginning
+from infra.listing import SUBMODULE
 from infra.project import File, Project
 from infra.results import CHANGES, RECORD
 from infra.secretfiles import is_secret

@@ -255,6 +255,7 @@ def test_a_file_that_has_become_a_folder_and_the_other_way_round(tmp_path):
     shutil.rmtree(folder / "b")
     write(folder, {"a/x": "x\n", "b": "file\n"})
     project = read_project(folder)
+    assert project.withheld == ()
     assert apply(folder, read_source(project), tmp_path / "clone") == what_ran(project)
 
 

@@ -1,4 +1,4 @@
-"""Carrying: a project's files to the node in blocks, a job's outputs from there."""
+"""Transfer: a project's files to the node in blocks, a job's outputs back, each verified before it takes its name."""
 
 import hashlib
 import json
@@ -35,11 +35,12 @@ def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[
     """
     blocks = Blocks(stream)
     for file, place in files:
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), file.size_bytes
         for chunk in read_file(file, place):
             digest.update(chunk)
+            left -= len(chunk)
             blocks.write(chunk)
-        if digest.hexdigest() != file.sha256:
+        if left or digest.hexdigest() != file.sha256:
             raise ChangedError(file.path)
         report(file.size_bytes)
     blocks.flush()
