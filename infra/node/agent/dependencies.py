@@ -6,6 +6,7 @@ The project itself is never installed: a job imports it from its own working fol
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from .environments import ITSELF, Base, build, look_at
 from .records import HOME
 from .uv import DependenciesError as DependenciesError
-from .uv import build_once, say
+from .uv import build_once, is_spoiled, say
 
 ENVIRONMENTS = HOME / "environments"
 
@@ -43,7 +44,7 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
     try:
         base = look_at(base_python)
         key = key_of(project, manifest, base)
-        folder = ENVIRONMENTS / key
+        folder = choose_folder(key, log)
         if build_once(folder, log, lambda lock: build(project, manifest, base, folder, log, lock)):
             say(log, f"dependencies installed in {time.monotonic() - started:.1f} s")
         else:
@@ -51,6 +52,19 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
     except OSError as error:
         raise DependenciesError(f"the dependencies from {name} could not be installed: {error}") from error
     return Prepared(str(folder / "bin" / "python"), key)
+
+
+def choose_folder(key: str, log: BinaryIO) -> Path:
+    """Return the folder of an environment: the first that no job has changed since it was built, else one still to be built.
+
+    Those that were changed stay, for jobs that run with them.
+    """
+    names = itertools.chain([key], (f"{key}-{count}" for count in itertools.count(2)))
+    for folder in (ENVIRONMENTS / name for name in names):
+        if not is_spoiled(folder):
+            return folder
+        say(log, "a job has changed the installed dependencies since they were installed; not using these")
+    raise AssertionError("there is always another name")
 
 
 def find_manifest(project: Path) -> list[Path]:

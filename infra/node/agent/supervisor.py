@@ -12,10 +12,12 @@ import traceback
 from pathlib import Path
 from typing import Any, Iterator
 
+from . import overlay
 from .dependencies import DependenciesError, prepare
 from .identities import identify, lives
 from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
 from .machine import read_driver
+from .overlay import ENVIRONMENT, make_environment
 from .processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from .records import (
     HOME,
@@ -59,7 +61,9 @@ def supervise(number: str, queued: str) -> None:
             with cancellable(), (folder / "log").open("ab") as log:
                 state["python"], state["dependencies"] = prepare(folder / "work", job["python"], log)
             write_json(folder / "state.json", state)
-        task = make_task(folder, job, state, secrets)
+        with cancellable():
+            own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+        task = make_task(folder, job, state, own, secrets)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
     except (DependenciesError, OSError) as error:  # a full disk, most of all
@@ -70,9 +74,9 @@ def supervise(number: str, queued: str) -> None:
     end_descendants({})
 
 
-def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str]) -> Task:
-    """Return what the keeper needs to know."""
-    variables = environment(job, state, folder)
+def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
+    """Return what the keeper needs to know; `own` is the interpreter of the job's own environment."""
+    variables = environment(job, state, own, folder)
     return Task(
         folder=folder,
         command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
@@ -155,17 +159,17 @@ def cancellable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {CANCEL})
 
 
-def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
+def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Path) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
     outputs = folder / "work" / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
-    python = state.get("python", job["python"])
-    own = [str(Path(interpreter).parent) for interpreter in dict.fromkeys([python, job["python"]])]
+    programs = [str(Path(python).parent) for python in (own, state.get("python", job["python"]), job["python"])]
     return {
         **os.environ,
-        "PATH": os.pathsep.join([*own, os.environ.get("PATH", os.defpath)]),
+        **overlay.variables(own),
+        "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash, or an abort of what stands still, leaves its stacks in the log
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
@@ -173,7 +177,7 @@ def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dic
         **job["env"],
         "GPUJOB_JOB": folder.name,
         "GPUJOB_OUTPUTS": str(outputs),
-        "GPUJOB_PYTHON": python,
+        "GPUJOB_PYTHON": own,
     }
 
 
