@@ -17,6 +17,7 @@ from .dependencies import DependenciesError, prepare
 from .identities import identify, lives
 from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
 from .machine import read_driver
+from .mask import maskable
 from .overlay import ENVIRONMENT, make_environment
 from .processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from .records import (
@@ -69,14 +70,14 @@ def supervise(number: str, queued: str) -> None:
     except (DependenciesError, OSError) as error:  # a full disk, most of all
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
-        hand_over(task, watching, Watch(folder, job))
+        hand_over(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
     """Return what the keeper needs to know; `own` is the interpreter of the job's own environment."""
-    variables = environment(job, state, own, folder)
+    variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
     return Task(
         folder=folder,
         command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
@@ -85,8 +86,8 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
         started_s=state["started_s"],
         time_limit_s=job["time_limit_s"],
         stalled=stalled_text(job),
-        secrets=list(secrets.values()),
-        pipe=os.pipe() if secrets else None,
+        secrets=hidden,
+        pipe=os.pipe() if hidden else None,
     )
 
 
