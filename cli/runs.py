@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import show
+from cli.disk import warn_of_space
 from cli.jobs import bring_home, exit_code, follow_job, next_commands
 from cli.masking import check_secrets
 from cli.options import (
@@ -29,7 +30,7 @@ from cli.options import (
     yes_option,
 )
 from cli.output import Output
-from infra.errors import GoneError, UsageError
+from infra.errors import GoneError, NodeError, UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
@@ -217,6 +218,8 @@ def run_job(
     from infra.runs import make_run_folder
 
     number = hand_in(connection, cluster, project, request, yes)
+    with suppress(NodeError):  # the job runs; to follow it connects again
+        warn_of_space(cluster.name, connection)
     if detach:
         show.say(next_commands(cluster, number))
         return 0

@@ -1,8 +1,10 @@
 """The client of the agent: every command of the agent as a function on an open connection."""
 
 import base64
+import errno
 import io
 import json
+import os
 import time
 import zipfile
 import zlib
@@ -96,6 +98,21 @@ class Board:
     port: int
 
 
+@dataclass(frozen=True)
+class Space:
+    """How large the disk of a node is, and how much of it is free."""
+
+    disk_bytes: int
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True)
+class Freed:
+    """How much room a removal made."""
+
+    freed_bytes: int
+
+
 @cache
 def pack_agent() -> tuple[str, bytes]:
     """Return the agent as one file that Python runs, and its path on the node, which tells versions apart."""
@@ -133,7 +150,9 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
     if answer.exit_code == 3:
         raise NotFoundError(answer.stderr.decode(errors="replace").strip(), "gpujob jobs")
     if answer.exit_code:
-        raise NodeError(f"the agent failed: {answer.stderr.decode(errors='replace').strip()[-2000:]}", "gpujob jobs")
+        said = answer.stderr.decode(errors="replace").strip()[-2000:]
+        hint = "gpujob jobs rm --done frees disk space" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
+        raise NodeError(f"the agent failed: {said}", hint)
     try:
         return json.loads(answer.stdout) if answer.stdout else None
     except (ValueError, RecursionError) as error:
@@ -246,6 +265,17 @@ def serve_board(connection: Connection, number: int | None) -> Iterator[str | in
 def mark_fetched(connection: Connection, number: int) -> None:
     """Tell the agent that every output is home."""
     call(connection, "fetched", str(number))
+
+
+def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> int:
+    """Remove jobs that are over, and unless it is forced downloaded, from the node; return how many bytes that freed."""
+    words = [*map(str, numbers), *(["--force"] if force else [])]
+    return decode(Freed, call(connection, "remove", *words)).freed_bytes
+
+
+def find_space(connection: Connection) -> Space:
+    """Return how large the node's disk is and how much of it is free."""
+    return decode(Space, call(connection, "space"))
 
 
 def probe(connection: Connection) -> dict[str, Any]:

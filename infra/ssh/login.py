@@ -11,6 +11,7 @@ from infra.errors import NodeError
 from infra.model import Cluster, Node
 from infra.ssh.connection import USER
 
+HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
 # For each keyword ssh takes the first value that it finds, so what is set here, a person's own `Host *` does not change. These
 # are ssh's defaults, but for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
 # Not here: keywords that add up, as LocalForward does, and those that ssh of Ubuntu 20.04 (8.2) does not know.
@@ -89,9 +90,4 @@ def make_config(clusters: Iterable[Cluster]) -> str:
             lines = [f"  {name} {value}" for name, value in {**ssh_options(cluster, node), **SHIELD}.items()]
             host = f"gpujob-{cluster.name}" + (f"-{rank}" if rank else "")
             blocks.append("\n".join([f"Host {host}", *lines]))
-    return (
-        "\n\n".join(
-            ["# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost.", *blocks]
-        )
-        + "\n"
-    )
+    return "\n\n".join([HEAD, *blocks]) + "\n"

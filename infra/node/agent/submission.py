@@ -17,7 +17,7 @@ from typing import Any, Iterable
 
 from .machine import base_python
 from .outputs import stamp_of
-from .records import HOME, JOBS, NOTEBOOK, AgentError, numbers, read_json, write_json
+from .records import HOME, JOBS, NOTEBOOK, REMOVED, AgentError, next_number, numbers, read_json, reserve, write_json
 from .store import Store
 from .turns import count_ahead
 
@@ -42,6 +42,8 @@ def submit() -> dict[str, int]:
     sys.stdout.write(json.dumps({"missing": missing}) + "\n")
     sys.stdout.flush()
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if not REMOVED.exists():
+        reserve(REMOVED)  # jobs are removed when the disk is full, most of all
     staging = JOBS / f"incoming-{os.getpid()}-{time.time_ns()}"
     try:
         for name in (".", *asked["folders"]):
@@ -60,7 +62,7 @@ def submit() -> dict[str, int]:
             if number is None and asked["command"] == NOTEBOOK:
                 number = find_notebook()
             if number is None:
-                number = max([*numbers(), asked["after"]]) + 1
+                number = next_number(asked["after"])
                 start(staging, number, asked["secrets"])
     finally:
         shutil.rmtree(staging, ignore_errors=True)
