@@ -1,5 +1,6 @@
 """Installing what a project depends on: real uv, real environments, wheels made here, no network."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -222,21 +223,51 @@ def test_the_log_says_what_is_installed_and_how_long_it_took_and_that_it_is_reus
     ]
 
 
-def test_an_environment_that_a_job_changed_is_used_no_more_and_left_to_those_that_run_with_it(node):
+def test_an_environment_that_a_job_changed_is_installed_again(node):
     node.write(requirements__txt="small\n")
     first, key = node.prepare()
     module = next(Path(first).parent.parent.glob("lib/python*/site-packages/small/__init__.py"))
     (module.parent / "__pycache__").mkdir(exist_ok=True)
     (module.parent / "__pycache__" / "x.pyc").touch()
-    assert node.prepare() == (first, key), "to import it is not to change it"
+    assert node.prepare() == (first, key)
+    assert "changed" not in node.log.read_text(), "to import it is not to change it"
     module.write_text("VERSION = 'evil'")
-    second, again = node.prepare()
-    assert (said(second, "import small; print(small.VERSION)"), again) == ("2.0", key)
-    assert "a job has changed the installed dependencies" in node.log.read_text()
-    assert said(first, "import small; print(small.VERSION)") == "evil"
-    assert node.prepare() == (second, key)
-    (Path(second).parent / "planted").touch()
-    assert node.prepare()[0] not in (first, second)
+    assert node.prepare() == (first, key)
+    assert said(first, "import small; print(small.VERSION)") == "2.0", "nor has uv's cache the job's version"
+    assert "a job has changed the installed dependencies; installing them again" in node.log.read_text()
+
+
+def test_an_environment_that_a_job_changed_is_left_to_the_jobs_that_run_with_it(node):
+    node.write(requirements__txt="small\n")
+    first, key = node.prepare()
+    job = node.home / ".gpujob/jobs/1"
+    job.mkdir(parents=True)
+    (job / "state.json").write_text(json.dumps({"python": first}))
+    planted = Path(first).parent / "planted"
+    planted.touch()
+    with (job / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second, again = node.prepare()
+        assert (planted.exists(), again, node.prepare()) == (True, key, (second, key))
+        assert said(second, "import small; print(small.VERSION)") == "2.0"
+    assert node.prepare() == (first, key), "the job is over"
+    assert not planted.exists()
+
+
+def test_what_is_not_an_environment_as_it_was_installed_is_sifted_out(node):
+    node.write(requirements__txt="small\n")
+    kept = Path(node.prepare()[0]).parent.parent
+    node.write(requirements__txt="small==1.0\n")
+    changed = Path(node.prepare()[0]).parent.parent
+    (changed / "bin" / "evil").touch()
+    folder = kept.parent
+    (folder / "half-built").mkdir()
+    (folder / "planted.py").touch()
+    (folder / "link").symlink_to(kept)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from agent.dependencies import sift; sift()"
+    subprocess.run([sys.executable, "-c", code, node.home / "agent.pyz"], env=node.environment, check=True)
+    assert list(folder.iterdir()) == [kept]
+    assert said(str(kept / "bin/python"), "import small; print(small.VERSION)") == "2.0"
 
 
 def test_a_lock_is_installed_exactly_without_the_project(node):

@@ -17,6 +17,7 @@
                                     {"path", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
     remove NUMBER... [--force]      remove jobs that are over, unless forced only downloaded ones -> {"freed_bytes"}
+    sift                            remove the environments that are not what was installed
     space                           -> {"disk_bytes", "disk_free_bytes"}
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
                                     it listens
@@ -54,6 +55,7 @@ COMMANDS = {
     "send": ("outputs", "send_outputs"),
     "fetched": ("outputs", "mark_fetched"),
     "remove": ("removal", "remove"),
+    "sift": ("dependencies", "sift"),
     "space": ("look", "find_space"),
     "page": ("notebook", "find_page"),
     "notebook": ("notebook", "serve"),

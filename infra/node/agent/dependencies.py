@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .environments import ITSELF, Base, build, look_at
-from .records import HOME
+from .records import HOME, JOBS, is_supervised, numbers, read_json
+from .removal import remove_tree
+from .uv import READY, build_once, is_spoiled, say
 from .uv import DependenciesError as DependenciesError
-from .uv import build_once, is_spoiled, say
 
 ENVIRONMENTS = HOME / "environments"
 
@@ -55,16 +56,32 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
 
 
 def choose_folder(key: str, log: BinaryIO) -> Path:
-    """Return the folder of an environment: the first that no job has changed since it was built, else one still to be built.
-
-    Those that were changed stay, for jobs that run with them.
-    """
+    """Return the folder of an environment, built or not; one that a job has changed since is removed, unless jobs run with it."""
     names = itertools.chain([key], (f"{key}-{count}" for count in itertools.count(2)))
     for folder in (ENVIRONMENTS / name for name in names):
         if not is_spoiled(folder):
             return folder
-        say(log, "a job has changed the installed dependencies since they were installed; not using these")
+        say(log, "a job has changed the installed dependencies; installing them again")
+        if not is_in_use(folder):
+            remove_tree(folder)
+            return folder
     raise AssertionError("there is always another name")
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a job that is not over has this environment."""
+    jobs = (JOBS / str(number) for number in numbers())
+    found = (job for job in jobs if read_json(job / "state.json", {}).get("python", "").startswith(f"{folder}/"))
+    return any(map(is_supervised, found))
+
+
+def sift() -> None:
+    """Remove everything among the environments that is not one as it was built; no job may run."""
+    for path in ENVIRONMENTS.iterdir() if ENVIRONMENTS.is_dir() else ():
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif not (path / READY).is_file() or is_spoiled(path):
+            remove_tree(path)
 
 
 def find_manifest(project: Path) -> list[Path]:
