@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def bake(name: str | None, image: str, yes: bool) -> None:
     """Make an image of a cluster's machine as it is set up now.
 
-    It is clean of keys and jobs; gpujob up --image IMAGE boots it.
+    It has no keys, jobs, histories or personal settings (.bashrc, ~/.local/bin) on it; gpujob up --image IMAGE boots it.
 
     What jobs wrote is fetched first. The machine reboots, keeps its lease, and no longer knows the jobs that it ran.
     """
@@ -45,7 +45,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
         raise NodeError(f"'{cluster.name}' is {cluster.node.state}", f"gpujob start {cluster.name}")
     begun = baking.find_begun(account, cluster, image)
     if begun is None:
-        confirm(f"Remove jobs, keys and histories from '{cluster.name}', reboot it, and make '{image}' of it?",
+        confirm(f"Remove jobs, keys, histories and settings from '{cluster.name}', reboot it, and make '{image}' of it?",
                 yes or cluster.cloud == "local")  # fmt: skip
         rescue_outputs(cluster.name, [account], yes=yes, keeps_home=True)
     with show.progress() as report:

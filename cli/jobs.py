@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import show
+from cli.disk import warn_of_space
 from cli.options import (
     Since,
     choose_name,
@@ -148,19 +149,54 @@ def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
         error.hint = f"gpujob receipt{naming(cluster)} {receipt['job']['number']}"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.pass_context
 @cluster_option
 @json_option
-def jobs(cluster: str | None, as_json: bool) -> None:
-    """List the jobs of a cluster."""
+def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
+    """List the jobs of a cluster.
+
+    gpujob jobs rm removes jobs from the machine, to free its disk.
+    """
+    context.obj = cluster
+    if context.invoked_subcommand:
+        return
     from infra.node import client
 
     reached, connecting = reach(cluster)
     with connecting as connection:
         found = client.list_jobs(connection)
+        warn_of_space(reached.name, connection)
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
     show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
+
+
+@jobs.command()
+@click.argument("numbers", metavar="[JOB]...", type=click.IntRange(1), nargs=-1)
+@click.option("--done", is_flag=True, help="Remove every job that is over and downloaded.")
+@click.option("--force", is_flag=True, help="Also remove jobs that are not downloaded: what they wrote is lost.")
+@cluster_option
+@click.pass_context
+def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool, cluster: str | None) -> None:
+    """Remove jobs that are over, and all their files, from the machine.
+
+    What was downloaded stays in runs/, and no other job gets the number.
+    """
+    if bool(numbers) == done:
+        raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
+    from infra import storage
+
+    reached, connecting = reach(cluster or context.obj)
+    with connecting as connection:
+        removal = storage.remove_jobs(connection, reached, numbers, force)
+    if removal.removed:
+        names = show.plural(len(removal.removed), "job")
+        show.say(f"removed {names} from '{reached.name}': {show.size(removal.freed_bytes)} freed")
+    else:
+        show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
+    for number in removal.kept:
+        show.say(f"kept job {number}, which is not downloaded: gpujob fetch{naming(reached.name)} {number}")
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:

@@ -67,16 +67,16 @@ def parse_ports(text: str) -> tuple[int, int]:
 def ssh_config(yes: bool) -> None:
     """Let plain ssh, scp and VS Code reach clusters as gpujob-NAME.
 
-    It uses their keys and pins their host keys.
+    They use the clusters' keys and check the pinned host keys. Your settings for all hosts (Host *) do not apply to them.
     """
     from infra import logins
 
     path, names = logins.write_config()
     if not logins.is_included(path):
-        confirm(f"Add one line to {logins.config_file()} that includes {path}?", yes)
+        confirm(f"Add a line to the top of {logins.config_file()} that includes {path}?", yes)
         logins.include(path)
     show.say(f"written: {path}")
     for name in names:
         show.say(f"  ssh {name}")
     if not names:
-        show.say("  no cluster yet; gpujob up, then gpujob ssh-config")
+        show.say("  no clusters yet: gpujob up, then gpujob ssh-config")

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import show
+from cli.disk import warn_of_space
 from cli.jobs import bring_home, exit_code, follow_again, follow_job, next_commands
+from cli.masking import check_secrets
 from cli.options import (
     SplitCommand,
     cluster_option,
@@ -34,7 +36,7 @@ from cli.output import Output
 from cli.remains import want
 from cli.streams import Copy, outliving
 from cli.withheld import explain_absence, show_withheld
-from infra.errors import GoneError, UsageError
+from infra.errors import GoneError, NodeError, UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
@@ -55,7 +57,11 @@ ASK_ABOVE_BYTES = 200_000_000
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
 @click.option(
-    "--secret", multiple=True, metavar="NAME", help="A variable of yours that no record or log shows; may be repeated."
+    "--secret",
+    multiple=True,
+    metavar="NAME",
+    help="Pass a variable whose value is kept out of records and masked in the log; may be repeated. "
+    "Other jobs on the same machine can read it.",
 )
 @option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
 @option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
@@ -114,6 +120,7 @@ def run(
             project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
+        check_secrets(request)
         code = run_job(connect(), found, project, request, detach=detach, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
     sys.exit(code)
 
@@ -218,6 +225,8 @@ def run_job(
     from infra.results import keep_log, open_log
 
     number = hand_in(connection, cluster, project, request, yes)
+    with suppress(NodeError):  # the job runs; to follow it connects again
+        warn_of_space(cluster.name, connection)
     if detach:
         show.say(next_commands(cluster, number))
         return 0

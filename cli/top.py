@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
+from cli.disk import space_warning
 from cli.options import cluster_option, find_cluster, json_option, option, parse_duration
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
     from infra.ec2.lease import hourly_usd, spent_usd
 
     node, usd = cluster.node, spent_usd(cluster, time.time())
+    disk_used = use.disk_bytes - use.disk_free_bytes
     cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
     return {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
         "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
+        "disk": f"{bar(disk_used, use.disk_bytes)} {of(disk_used, use.disk_bytes)}",
         **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
         "cost": cost if cluster.cloud == "aws" else f"would have cost {cost} on AWS",
         "lease": f"{show.duration(lease_left_s(cluster))} left",
@@ -120,6 +123,7 @@ def job_row(each: "JobUse") -> dict[str, str]:
 def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
     """Yield one frame as lines: the machine's facts, then its jobs, tab-separated."""
     yield from (f"{name}\t{text}" for name, text in head(cluster, use).items())
+    yield from filter(None, [space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)])
     rows = [job_row(each) for each in use.jobs]
     if rows:
         yield "\t".join(rows[0])
@@ -143,6 +147,7 @@ def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
         row["last line"] = row["last line"][: room_for_lines(rows, width)]
         jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
     below = jobs if rows else Text("no jobs yet; gpujob run train.py")
+    note = note or space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)
     return Group(facts, Text(), below, Text(note or "Ctrl-C leaves", style="red" if note else "dim"))
 
 

@@ -75,7 +75,7 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     baked.create(account, name, node, tags, rehearse=True)
     begun = make_bake(cluster)
     with explain_closed(name, node), reach(cluster) as connection:
-        report(f"cleaning {node.instance_id} of jobs, keys and histories")
+        report(f"removing jobs, keys, histories and settings from {node.instance_id}")
         write_bake(name, begun)
         clean(connection, cluster)
         report("asking EC2 for the image")

@@ -1,6 +1,7 @@
 """What ssh, scp, rsync and editors need to reach clusters by name."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -60,16 +61,19 @@ def include_line(path: Path) -> str:
 
 
 def is_included(path: Path) -> bool:
-    """Tell whether the person's ssh_config includes ours."""
+    """Return whether the person's ssh_config includes ours where it takes effect: above every other entry."""
     try:
-        return include_line(path) in config_file().read_text(encoding="utf-8").splitlines()
+        lines = config_file().read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return False
+    entries = (number for number, line in enumerate(lines) if re.match(r"\s*(host|match)\b", line, re.IGNORECASE))
+    return include_line(path) in lines[: next(entries, len(lines))]
 
 
 def include(path: Path) -> None:
-    """Add ours to the person's ssh_config, at its head: below a Host line it would hold for that host alone."""
+    """Add ours to the person's ssh_config, or move it, to the head: below a `Host` line it would hold for that host only."""
     file = config_file()
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = "".join(line for line in text.splitlines(keepends=True) if line.strip() != include_line(path))
     target = Path(os.path.realpath(file))  # it may be a link into a folder of dotfiles
     state.write_private(target, f"{include_line(path)}\n\n{before}" if before else f"{include_line(path)}\n")

@@ -251,6 +251,8 @@ class NodeUse:
     """In processors."""
     memory_bytes: int
     memory_used_bytes: int
+    disk_bytes: int
+    disk_free_bytes: int
     gpus: tuple[GpuUse, ...]
     jobs: tuple[JobUse, ...]
 

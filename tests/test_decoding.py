@@ -77,6 +77,8 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
             "cpu_used": 0.1,
             "memory_bytes": 9,
             "memory_used_bytes": 1,
+            "disk_bytes": 2,
+            "disk_free_bytes": 1,
             "gpus": [USE],
             "jobs": [JOB_USE],
         },

@@ -1,12 +1,12 @@
 """Installing what a project depends on: real uv, real environments, wheels made here, no network."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import pytest
 
 from infra.node.agent.dependencies import DependenciesError, find_manifest, key_of
 from infra.node.agent.environments import ITSELF, VERSION, look_at
+from infra.node.agent.overlay import make_environment
 from infra.node.client import pack_agent
 from tests.agent_fixtures import interpreters
 from tests.conftest import wait_for
+from tests.wheels import write_wheel
 
 PREPARE = """
 import json, signal, sys
@@ -43,34 +45,6 @@ def uv() -> str:
     if not found or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("uv cannot be had here: pip install uv")
     return found
-
-
-def write_wheel(
-    folder: Path,
-    name: str,
-    version: str,
-    needs: Sequence[str] = (),
-    command: str = "",
-    body: str = "",
-    script: str = "",
-) -> Path:
-    """A wheel of one module that knows its version."""
-    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{name}/__init__.py", f"VERSION = {version!r}\n{body}")
-        requires = "Provides-Extra: runtime\n" + "".join(f"Requires-Dist: {need}\n" for need in needs)
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        if command:
-            wheel.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{command} = {name}:main\n")
-        if script:
-            program = zipfile.ZipInfo(f"{name}-{version}.data/scripts/{name}")
-            program.external_attr = 0o100755 << 16  # pip looks for a regular file with x bits
-            wheel.writestr(program, script)
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +205,8 @@ def test_what_the_base_alone_has_needs_no_index(node):
 def test_a_command_of_the_base_runs_with_the_job_s_packages(node):
     node.write(requirements__txt="small==1.0\n")
     python, _ = node.prepare()
-    launch = subprocess.run([Path(python).parent / "launch"], check=True, capture_output=True, text=True)
+    own = make_environment(node.home / "environment", python, node.base)
+    launch = subprocess.run([Path(own).parent / "launch"], check=True, capture_output=True, text=True)
     assert launch.stdout == "ran with small 1.0\n"
 
 
@@ -246,6 +221,53 @@ def test_the_log_says_what_is_installed_and_how_long_it_took_and_that_it_is_reus
     assert node.log.read_text().splitlines()[len(lines) :] == [
         "gpujob: dependencies from requirements.txt are there already"
     ]
+
+
+def test_an_environment_that_a_job_changed_is_installed_again(node):
+    node.write(requirements__txt="small\n")
+    first, key = node.prepare()
+    module = next(Path(first).parent.parent.glob("lib/python*/site-packages/small/__init__.py"))
+    (module.parent / "__pycache__").mkdir(exist_ok=True)
+    (module.parent / "__pycache__" / "x.pyc").touch()
+    assert node.prepare() == (first, key)
+    assert "changed" not in node.log.read_text(), "to import it is not to change it"
+    module.write_text("VERSION = 'evil'")
+    assert node.prepare() == (first, key)
+    assert said(first, "import small; print(small.VERSION)") == "2.0", "nor has uv's cache the job's version"
+    assert "a job has changed the installed dependencies; installing them again" in node.log.read_text()
+
+
+def test_an_environment_that_a_job_changed_is_left_to_the_jobs_that_run_with_it(node):
+    node.write(requirements__txt="small\n")
+    first, key = node.prepare()
+    job = node.home / ".gpujob/jobs/1"
+    job.mkdir(parents=True)
+    (job / "state.json").write_text(json.dumps({"python": first}))
+    planted = Path(first).parent / "planted"
+    planted.touch()
+    with (job / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second, again = node.prepare()
+        assert (planted.exists(), again, node.prepare()) == (True, key, (second, key))
+        assert said(second, "import small; print(small.VERSION)") == "2.0"
+    assert node.prepare() == (first, key), "the job is over"
+    assert not planted.exists()
+
+
+def test_what_is_not_an_environment_as_it_was_installed_is_sifted_out(node):
+    node.write(requirements__txt="small\n")
+    kept = Path(node.prepare()[0]).parent.parent
+    node.write(requirements__txt="small==1.0\n")
+    changed = Path(node.prepare()[0]).parent.parent
+    (changed / "bin" / "evil").touch()
+    folder = kept.parent
+    (folder / "half-built").mkdir()
+    (folder / "planted.py").touch()
+    (folder / "link").symlink_to(kept)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from agent.dependencies import sift; sift()"
+    subprocess.run([sys.executable, "-c", code, node.home / "agent.pyz"], env=node.environment, check=True)
+    assert list(folder.iterdir()) == [kept]
+    assert said(str(kept / "bin/python"), "import small; print(small.VERSION)") == "2.0"
 
 
 def test_a_lock_is_installed_exactly_without_the_project(node):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,17 @@ STUCK = (
 PY_SPY = Path(sys.executable).parent / "py-spy"
 
 
+# Its command line, a child's, and the name of a thread have the secret in them.
+TELLTALE = (
+    "import os, subprocess, sys, threading, time\n"
+    "if len(sys.argv) == 1: os.execv(sys.executable, [sys.executable, 'stuck.py', os.environ['TOKEN']])\n"
+    "subprocess.Popen([sys.executable, '-c', 'import sys, time\\ntime.sleep(60)', os.environ['TOKEN']])\n"
+    "threading.Thread(target=time.sleep, args=[60], name=os.environ['TOKEN'], daemon=True).start()\n"
+    "time.sleep(60)\n"
+)
+SECRET = "hunter2-hunter2"
+
+
 def submit_stuck(node: Node, python: str = sys.executable, **wishes: object) -> int:
     wishes = {"hang_after_s": 1.0, "python": python, **wishes}
     return node.submit("python", "stuck.py", files={"stuck.py": STUCK.encode()}, **wishes)
@@ -40,6 +52,23 @@ def test_a_job_that_stands_still_is_shown_where_and_runs_on_and_counts_as_runnin
     wait_for(lambda: node.record(number)["state"] == "running", "recovery", 60)
     (node.home / f".gpujob/work/{number}/end").touch()
     assert node.wait(number)["state"] == "succeeded"
+
+
+@pytest.mark.skipif(not PY_SPY.exists() and not shutil.which("py-spy"), reason="no py-spy here")
+@pytest.mark.parametrize("supervisor_killed", [False, True])
+def test_a_stalled_job_s_stacks_show_no_secret_even_once_nobody_knows_it(node, supervisor_killed):
+    wishes = {"secrets": {"TOKEN": SECRET}, "hang_after_s": 2.0, "python": sys.executable}
+    number = node.submit("python", "stuck.py", files={"stuck.py": TELLTALE.encode()}, **wishes)
+    node.identity(number, "main")
+    if supervisor_killed:
+        os.kill(node.identity(number, "supervisor"), signal.SIGKILL)
+    wait_for(lambda: node.record(number)["state"] == "stalled", "verdict", 60)
+    log = node.ask("logs", str(number), "0").decode()
+    assert "<module> (stuck.py:" in log
+    assert log.count("gpujob: process ") >= 2
+    records = [path.read_text() for path in (node.home / ".gpujob").glob("jobs/*/*.json")]
+    assert not [text for text in (log, *records) if SECRET in text], log
+    node.ask("cancel", str(number))
 
 
 def test_a_job_that_stands_still_is_ended_only_on_demand_and_without_py_spy_it_writes_its_stacks_itself(node, tmp_path):

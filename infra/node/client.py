@@ -1,16 +1,13 @@
 """The client of the agent: every command of the agent as a function on an open connection."""
 
 import base64
-import io
+import errno
 import json
+import os
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from fabric import Connection
@@ -19,16 +16,13 @@ from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
 from infra.node.decoding import decode
 from infra.node.listing import AllLeft, Outputs, Told
+from infra.node.packing import CHANGED, agent_argv, install_agent, write
+from infra.node.packing import pack_agent as pack_agent
 from infra.ssh.connection import Conversation, execute, stream
 
-AGENT = Path(__file__).parent / "agent"
-FOLDER = ".gpujob"
-START = "from agent.commands import main\nmain()\n"
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
 CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
 NOTEBOOK = ("gpujob", "notebook")
-# What python3 says when the file it was given is not there.
-MISSING = 2
 
 
 @dataclass(frozen=True)
@@ -81,54 +75,37 @@ class Board:
     port: int
 
 
-@cache
-def pack_agent() -> tuple[str, bytes]:
-    """Return the agent as one file that Python runs, and its path on the node, which tells versions apart."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        # ZipInfo without a time, so that the same code always makes the same bytes.
-        archive.writestr(zipfile.ZipInfo("__main__.py"), START)
-        for source in sorted(AGENT.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(f"agent/{source.name}"), source.read_bytes())
-    return f"{FOLDER}/agent-{sha256(buffer.getvalue()).hexdigest()[:12]}.pyz", buffer.getvalue()
+@dataclass(frozen=True)
+class Space:
+    """How large the disk of a node is, and how much of it is free."""
+
+    disk_bytes: int
+    disk_free_bytes: int
 
 
-def install_agent(connection: Connection) -> None:
-    """Put the agent on the node, whole or not at all."""
-    path, content = pack_agent()
-    # By the short name the machine itself finds it: the unit in its user data cannot know the version.
-    script = 'mkdir -p -m 700 "$1" && cat > "$2.$$" && mv "$2.$$" "$2" && ln -sfn "${2##*/}" "$1/agent.pyz"'
-    answer = execute(connection, ["sh", "-c", script, "sh", FOLDER, path], lambda stdin, _: write(stdin, content))
-    if answer.exit_code:
-        raise NodeError(f"the agent could not be put on the node: {answer.stderr.decode(errors='replace').strip()}")
+@dataclass(frozen=True)
+class Freed:
+    """How much room a removal made."""
 
-
-def write(stdin: BinaryIO, content: bytes) -> None:
-    """Write and flush."""
-    stdin.write(content)
-    stdin.flush()
+    freed_bytes: int
 
 
 def call(connection: Connection, *arguments: str, converse: Conversation | None = None) -> Any:
-    """Return the agent's answer to one command; the agent is installed first if the node has not this version of it."""
+    """Return the agent's answer to one command; the agent is installed first unless the node has this version, unchanged."""
     answer = execute(connection, agent_argv(*arguments), converse)
-    if answer.exit_code == MISSING and b"can't open file" in answer.stderr:
+    if answer.exit_code == CHANGED:
         install_agent(connection)
         answer = execute(connection, agent_argv(*arguments), converse)
     if answer.exit_code == 3:
         raise NotFoundError(answer.stderr.decode(errors="replace").strip(), "gpujob jobs")
     if answer.exit_code:
-        raise NodeError(f"the agent failed: {answer.stderr.decode(errors='replace').strip()[-2000:]}", "gpujob jobs")
+        said = answer.stderr.decode(errors="replace").strip()[-2000:]
+        hint = "gpujob jobs rm --done frees disk space" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
+        raise NodeError(f"the agent failed: {said}", hint)
     try:
         return json.loads(answer.stdout) if answer.stdout else None
     except (ValueError, RecursionError) as error:
         raise NodeError(f"the agent answered nonsense: {answer.stdout[:200]!r}") from error
-
-
-def agent_argv(*arguments: str) -> list[str]:
-    """Return the command line that runs the agent on the node."""
-    # Without the site's packages, which it does not use and which cost it a quarter of its start.
-    return ["python3", "-I", "-S", pack_agent()[0], *arguments]
 
 
 def submit(
@@ -236,6 +213,22 @@ def serve_board(connection: Connection, number: int | None) -> Iterator[str | in
 def mark_fetched(connection: Connection, number: int) -> None:
     """Tell the agent that every output is home."""
     call(connection, "fetched", str(number))
+
+
+def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> int:
+    """Remove jobs that are over, and unless it is forced downloaded, from the node; return how many bytes that freed."""
+    words = [*map(str, numbers), *(["--force"] if force else [])]
+    return decode(Freed, call(connection, "remove", *words)).freed_bytes
+
+
+def remove_changed_environments(connection: Connection) -> None:
+    """Remove from the node the installed dependencies that are not, or no longer, what was installed."""
+    call(connection, "sift")
+
+
+def find_space(connection: Connection) -> Space:
+    """Return how large the node's disk is and how much of it is free."""
+    return decode(Space, call(connection, "space"))
 
 
 def probe(connection: Connection) -> dict[str, Any]:

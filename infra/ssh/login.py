@@ -11,6 +11,38 @@ from infra.errors import NodeError
 from infra.model import Cluster, Node
 from infra.ssh.connection import USER
 
+HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
+# For each keyword ssh takes the first value that it finds, so what is set here, a person's own `Host *` does not change. These
+# are ssh's defaults, but for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
+# Not here: keywords that add up, as LocalForward does, and those that ssh of Ubuntu 20.04 (8.2) does not know.
+SHIELD = {
+    "ProxyCommand": "none",
+    "ProxyJump": "none",
+    "RemoteCommand": "none",
+    "RequestTTY": "auto",
+    "ControlMaster": "no",
+    "ControlPath": "none",
+    "ControlPersist": "no",
+    "PubkeyAuthentication": "yes",
+    "PubkeyAcceptedKeyTypes": "+ssh-ed25519",
+    "PreferredAuthentications": "publickey",
+    "IdentityAgent": "SSH_AUTH_SOCK",
+    "AddKeysToAgent": "no",
+    "HostKeyAlgorithms": "+ssh-ed25519",
+    "NoHostAuthenticationForLocalhost": "no",
+    "UpdateHostKeys": "no",
+    "VerifyHostKeyDNS": "no",
+    "ForwardAgent": "no",
+    "ForwardX11": "no",
+    "ForwardX11Trusted": "no",
+    "PermitLocalCommand": "no",
+    "ExitOnForwardFailure": "no",
+    "GatewayPorts": "no",
+    "Tunnel": "no",
+    "AddressFamily": "any",
+    "CanonicalizeHostname": "no",
+}
+
 
 def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
     """Return what ssh needs to know to reach a node and nothing else, in the words of ssh_config."""
@@ -48,11 +80,14 @@ def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
 
 
 def make_config(clusters: Iterable[Cluster]) -> str:
-    """Return an ssh_config with each node as gpujob-NAME, the nodes after the first as gpujob-NAME-RANK."""
+    """Return an ssh_config with each node as gpujob-NAME, the nodes after the first as gpujob-NAME-RANK.
+
+    Included at the head of a person's own, whose settings for every host do not reach it then.
+    """
     blocks = []
     for cluster in clusters:
         for rank, node in enumerate(cluster.nodes):
-            lines = [f"  {name} {value}" for name, value in ssh_options(cluster, node).items()]
+            lines = [f"  {name} {value}" for name, value in {**ssh_options(cluster, node), **SHIELD}.items()]
             host = f"gpujob-{cluster.name}" + (f"-{rank}" if rank else "")
             blocks.append("\n".join([f"Host {host}", *lines]))
-    return "\n\n".join(["# Written by gpujob ssh-config; what is changed here is lost.", *blocks]) + "\n"
+    return "\n\n".join([HEAD, *blocks]) + "\n"

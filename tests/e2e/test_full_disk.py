@@ -37,7 +37,9 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
     assert cramped.type("run", "first.py").code == 0
 
     data = cramped.write("data.bin", os.urandom(2 * ROOM_MB << 20))
-    assert "No space left on device" in told(cramped, "run", "first.py")
+    full = told(cramped, "run", "first.py")
+    assert "No space left on device" in full
+    assert "next: gpujob jobs rm --done" in full
     data.unlink()
     assert len(json.loads(cramped.type("jobs", "--json").out)) == 1
 
@@ -67,4 +69,12 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
     cramped.write("one_more.py", "# " + "x" * 100_000 + os.urandom(50_000).hex())
     assert "No space left on device" in told(cramped, "run", "one_more.py")
     wait_for(lambda: len(json.loads(cramped.type("jobs", "--json").out)) == 2, "only the two jobs")
+
+    for words in (["jobs"], ["top"]):
+        listed = cramped.type(*words)
+        assert "left on the disk of 'project'. Free some: gpujob jobs rm --done" in listed.said
+    freed = cramped.type("jobs", "rm", "--done")
+    assert freed.code == 0, freed.said
+    assert cramped.type("run", "one_more.py").code == 0
+    assert [job["number"] for job in json.loads(cramped.type("jobs", "--json").out)] == [3]
     assert cramped.type("down").code == 0

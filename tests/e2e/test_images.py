@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,29 @@ from infra.local import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop, wait_for
 
-# What a person and a job leave on a machine; the first may go on an image.
-LEAVE = "mkdir -p ~/.gpujob/environments/e && echo built > ~/.gpujob/environments/e/here && echo s > ~/.netrc && echo out > out"
-LOOK = "cat ~/.gpujob/environments/e/here; ls -A ~"
+# What a person and a job leave on a machine. The dependencies of the project, which are installed there, may go on an image.
+PLANTS = (
+    *(
+        ".bashrc",
+        ".profile",
+        ".zshenv",
+        ".config/systemd/user/evil.service",
+        ".config/environment.d/evil.conf",
+        ".ssh/rc",
+    ),
+    *(
+        ".ssh/authorized_keys2",
+        ".local/bin/python3",
+        ".local/lib/python3.11/site-packages/evil.pth",
+        ".gitconfig",
+        ".netrc",
+    ),
+    *(".config/pip/pip.conf", ".ipython/profile_default/startup/evil.py", ".jupyter/jupyter_server_config.py"),
+    *(".gpujob/environments/e/here", ".gpujob/uv/bin/uv", ".gpujob/py-spy/bin/py-spy"),
+)
+LEAVE = "".join(f"mkdir -p ~/{Path(plant).parent}; echo planted > ~/{plant}; " for plant in PLANTS)
+LEAVE += "echo out > out; mkdir -p shut/in; echo out > shut/in/out; chmod -R a-rwx shut"
+LOOK = "ls ~/.gpujob/environments; ls -A ~; grep -rls [p]lanted ~"
 
 
 @pytest.fixture
@@ -25,6 +46,7 @@ def cooked(tmp_path) -> Iterator[Laptop]:
         assert laptop.type("check").code == 0
         keep_alive(watch(laptop))
         assert laptop.type("up", "pan").code == 0
+        laptop.write("requirements.txt", "packaging\n")
         assert laptop.type("run", "--", "sh", "-c", LEAVE).code == 0
         yield laptop
     finally:
@@ -46,6 +68,7 @@ def jobs(laptop: Laptop) -> list[int]:
 
 def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(cooked):
     lease = json.loads(cooked.type("ls", "--json").out)[0]["lease_until"]
+    key = json.loads(cooked.type("jobs", "--json").out)[0]["dependencies"]
     cooked.type("run", "--detach", "--", "sh", "-c", "echo later > later")
     cooked.type("wait")
     bake = cooked.type("bake", "pan", "--as", "cake")
@@ -59,16 +82,17 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     assert "100\t5.00" in cooked.type("images").out
 
     assert jobs(cooked) == []
-    assert cooked.type("run", "--", "sh", "-c", LOOK).out.startswith("built\n")
+    again = cooked.type("run", "--", "sh", "-c", LOOK).out
+    assert again.startswith(f"gpujob: dependencies from requirements.txt are there already\n{key}\n"), again
     assert json.loads(cooked.type("ls", "--json").out)[0]["lease_until"] == lease
     assert cooked.type("down", "pan").code == 0
 
     up = cooked.type("up", "plate", "--image", "cake")
     assert up.code == 0, up.said
     assert "cake, made of 'pan'" in up.err
-    look = cooked.type("run", "--cluster", "plate", "--", "sh", "-c", LOOK).out.splitlines()
-    assert look[0] == "built"
-    assert ".netrc" not in look
+    look = cooked.type("run", "--no-deps", "--cluster", "plate", "--", "sh", "-c", LOOK).out.splitlines()
+    assert look[0] == key
+    assert set(look[1:]) <= {f"{key}.lock", ".gpujob", ".profile", ".cache", ".config", ".ssh", ".local", ".ipython"}
     assert cooked.type("down", "plate").code == 0
 
     gone = cooked.type("images", "rm", "cake")

@@ -40,6 +40,22 @@ def test_a_secret_reaches_the_job_and_nothing_else(project):
             assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
 
 
+def test_a_secret_too_short_to_be_masked_is_told_and_one_that_a_record_would_show_refused(project):
+    laptop = Laptop(project.home, project.project, {**project.settings, "FLAG": "1", "TOKEN": "s3cr3t-s3cr3t"})
+    short = laptop.type("run", "--secret", "FLAG", "--", "sh", "-c", "echo 12 $FLAG 1")
+    assert (short.code, short.out) == (0, "12 1 1\n")
+    assert "warning: FLAG has fewer than 4 characters" in short.err
+    shown = (
+        ("--", "echo", "s3cr3t-s3cr3t"),
+        ("--name", "s3cr3t-s3cr3t", "--", "true"),
+        ("-e", "A=xs3cr3t-s3cr3t", "--", "true"),
+    )
+    for words in shown:
+        refused = laptop.type("run", "--secret", "TOKEN", *words)
+        assert (refused.code, "contains the value of TOKEN" in refused.err) == (2, True)
+        assert "s3cr3t" not in refused.said
+
+
 def test_a_secret_that_is_not_set_is_asked_for_or_refused(project):
     run = project.type("run", "--secret", "NOT_SET_ANYWHERE", "--", "true")
     assert run.code == 2

@@ -140,6 +140,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 first.ask("/api/contents", token=token)
         assert first.evaluate("import lib; lib.answer + 1") == "42"
+        assert first.evaluate("import sys; sys.prefix").endswith("/jobs/1/environment'"), "where %pip installs"
         for name in ("mine.py", "both.py"):
             first.ask(
                 f"/api/contents/{name}", data={"type": "file", "format": "text", "content": "there"}, method="PUT"

@@ -18,7 +18,7 @@ def test_top_shows_what_the_machine_and_its_jobs_do(project):
     wait_for(lambda: project.type("logs", str(number)).out, "output")
     frame = project.type("top")
     assert frame.code == 0, frame.said
-    facts = dict(line.split("\t", 1) for line in frame.out.splitlines()[:5])
+    facts = dict(line.split("\t", 1) for line in frame.out.splitlines()[:6])
     assert facts["cluster"].startswith("shared, g4dn.xlarge")
     names, cells = (line.split("\t") for line in project.type("ls").out.splitlines())
     assert f"{dict(zip(names, cells, strict=True))['USD/h']} an hour" in facts["cost"]

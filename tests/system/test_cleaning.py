@@ -17,16 +17,22 @@ from tests.system.site import NAME, Site
 LEAVE = """
 mkdir -p ~/.gpujob/environments/e ~/.gpujob/jobs/1 && touch ~/.gpujob/environments/e/here ~/.gpujob/jobs/1/fetched
 echo secret > ~/.netrc; echo 'rm -rf' > ~/.bash_history; echo token > ~/.gpujob/notebook.token; sudo touch /var/tmp/mine
+python3 -c 'import os, sys; from pathlib import Path; sys.path.insert(0, os.path.expanduser("~/.gpujob/agent.pyz"))
+from agent.uv import fingerprint; e = Path.home() / ".gpujob/environments/e"; (e / "ready").write_text(fingerprint(e))'
+mkdir -p ~/.gpujob/environments/planted ~/.config/systemd/user ~/.local/bin; echo planted >> ~/.bashrc; touch ~/.local/bin/python3
+sudo mkdir -p ~/.gpujob/jobs/1/root/owned /var/spool/cron/crontabs; sudo touch /var/spool/cron/crontabs/ubuntu /etc/ld.so.preload
 """
 LEFT = """
 for one in /etc/ssh/ssh_host_* /home/ubuntu/.ssh/authorized_keys /home/ubuntu/.netrc /home/ubuntu/.bash_history /var/tmp/mine \
-  /home/ubuntu/.gpujob/jobs /home/ubuntu/.gpujob/notebook.token /var/lib/cloud/instance /var/log/cloud-init.log; do
+  /home/ubuntu/.gpujob/jobs* /home/ubuntu/.gpujob/notebook.token /var/lib/cloud/instance /var/log/cloud-init.log \
+  /home/ubuntu/.gpujob/environments/planted /home/ubuntu/.config/systemd /home/ubuntu/.local/bin \
+  /var/spool/cron/crontabs/ubuntu /etc/ld.so.preload; do
   if [ -e "$one" ]; then echo "$one"; fi
 done
 wc -c < /etc/machine-id
 systemctl is-enabled gpujob-lease.timer gpujob-guard.service || true
 systemctl is-active gpujob-lease.timer
-test -e /home/ubuntu/.gpujob/environments/e/here
+test -e /home/ubuntu/.gpujob/environments/e/here && cmp /etc/skel/.bashrc /home/ubuntu/.bashrc
 """
 SEED = "/var/lib/cloud/seed"
 

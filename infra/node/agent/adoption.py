@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from .identities import lives
-from .records import HOME, folder_of, list_records, numbers, read_json, take_lock
+from .records import HOME, JOBS, list_records, numbers, read_json, take_lock
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
     """Return all that is known of these jobs, or of every job; one that runs without a supervisor is adopted first."""
     for number in asked or map(str, numbers()):
-        adopt(folder_of(number))
+        adopt(JOBS / number)
     return list_records(*asked)
 
 

@@ -29,7 +29,7 @@ def serve(number: str = "") -> None:
     """
     folder = work_of(folder_of(number)) if number else WORK
     WORK.mkdir(parents=True, mode=0o700, exist_ok=True)
-    python = find_program(TENSORBOARD, base_python(), sys.stdout.buffer).python
+    python = find_program(TENSORBOARD, [base_python()], sys.stdout.buffer).python
     words = [python, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(
         [*words, "--load_fast", "false", "--reload_interval", "3"],

@@ -5,7 +5,8 @@
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
-    look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "gpus": [...],
+    look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "disk_bytes",
+                                        "disk_free_bytes", "gpus": [...],
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
     since NUMBER SECONDS            -> {"offset": behind which lies all that was printed in so many seconds}
@@ -20,6 +21,9 @@
     send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that is still there a line of
                                     JSON, {"path", "outside", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
+    remove NUMBER... [--force]      remove jobs that are over, unless forced only downloaded ones -> {"freed_bytes"}
+    sift                            remove the environments that are not what was installed
+    space                           -> {"disk_bytes", "disk_free_bytes"}
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
                                     it listens
     notebook                        started by a job's supervisor: becomes JupyterLab
@@ -56,6 +60,9 @@ COMMANDS = {
     "left": ("outside", "list_left"),
     "send": ("sending", "send_outputs"),
     "fetched": ("outputs", "mark_fetched"),
+    "remove": ("removal", "remove"),
+    "sift": ("dependencies", "sift"),
+    "space": ("look", "find_space"),
     "page": ("notebook", "find_page"),
     "notebook": ("notebook", "serve"),
     "tensorboard": ("board", "serve"),

@@ -6,6 +6,7 @@ The project itself is never installed: a job imports it from its own working fol
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .environments import ITSELF, Base, build, look_at
-from .records import HOME
+from .records import HOME, JOBS, is_supervised, numbers, read_json
+from .removal import remove_tree
+from .uv import READY, build_once, is_spoiled, say
 from .uv import DependenciesError as DependenciesError
-from .uv import build_once, say
 
 ENVIRONMENTS = HOME / "environments"
 
@@ -43,7 +45,7 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
     try:
         base = look_at(base_python)
         key = key_of(project, manifest, base)
-        folder = ENVIRONMENTS / key
+        folder = choose_folder(key, log)
         if build_once(folder, log, lambda lock: build(project, manifest, base, folder, log, lock)):
             say(log, f"dependencies installed in {time.monotonic() - started:.1f} s")
         else:
@@ -51,6 +53,35 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
     except OSError as error:
         raise DependenciesError(f"the dependencies from {name} could not be installed: {error}") from error
     return Prepared(str(folder / "bin" / "python"), key)
+
+
+def choose_folder(key: str, log: BinaryIO) -> Path:
+    """Return the folder of an environment, built or not; one that a job has changed since is removed, unless jobs run with it."""
+    names = itertools.chain([key], (f"{key}-{count}" for count in itertools.count(2)))
+    for folder in (ENVIRONMENTS / name for name in names):
+        if not is_spoiled(folder):
+            return folder
+        say(log, "a job has changed the installed dependencies; installing them again")
+        if not is_in_use(folder):
+            remove_tree(folder)
+            return folder
+    raise AssertionError("there is always another name")
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a job that is not over has this environment."""
+    jobs = (JOBS / str(number) for number in numbers())
+    found = (job for job in jobs if read_json(job / "state.json", {}).get("python", "").startswith(f"{folder}/"))
+    return any(map(is_supervised, found))
+
+
+def sift() -> None:
+    """Remove everything among the environments that is not one as it was built; no job may run."""
+    for path in ENVIRONMENTS.iterdir() if ENVIRONMENTS.is_dir() else ():
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif not (path / READY).is_file() or is_spoiled(path):
+            remove_tree(path)
 
 
 def find_manifest(project: Path) -> list[Path]:

@@ -5,6 +5,8 @@ a fresh environment gets a stand-in for each package of the base (its name, vers
 installs: whatever satisfies a requirement stays where it is, anything else is replaced by a package of the environment's own.
 Then the stand-ins go. Python finds the base's packages after the environment's, by a .pth file: in an environment made from an
 environment, as AWS's images have one, "system site packages" would be those of the interpreter below both.
+
+Jobs share it and install nothing into it: each has an environment of its own on top (`overlay`).
 """
 
 from __future__ import annotations
@@ -37,11 +39,6 @@ LOOK = """
 import json, site, sys
 sites = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
 print(json.dumps([sys.prefix, sys.version, sites, sys.path[1:]]))
-"""
-LAUNCHER = """#!{python}
-import sys
-from {module} import {first}
-sys.exit({function}())
 """
 
 
@@ -116,7 +113,6 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
         refuse_own_folders(site, manifest[0].name)
         for stand_in in stand_ins(site):
             shutil.rmtree(stand_in)
-        add_launchers(folder / "bin", base.path)
     return code
 
 
@@ -192,18 +188,3 @@ def refuse_own_folders(site: Path, name: str) -> None:
                 f"{name} asks for a folder of the project ({Path(origin['url']).name}), which other jobs may have changed; "
                 "import it from there (PYTHONPATH) or ship it as a wheel"
             )
-
-
-def add_launchers(programs: Path, path: list[str]) -> None:
-    """Let the base's commands (torchrun) run in the environment: their own first lines name the base's interpreter."""
-    for package in metadata.distributions(path=path):
-        for entry in package.entry_points:
-            module, _, function = entry.value.partition("[")[0].strip().partition(":")
-            if entry.group == "console_scripts" and function and not (programs / entry.name).exists():
-                fields = {
-                    "module": module.strip(),
-                    "first": function.split(".")[0].strip(),
-                    "function": function.strip(),
-                }
-                (programs / entry.name).write_text(LAUNCHER.format(python=programs / "python", **fields))
-                (programs / entry.name).chmod(0o755)

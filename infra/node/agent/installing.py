@@ -11,9 +11,12 @@ from .uv import build_once, find_uv, say, stream
 
 # Where `gpujob setup` lays them.
 LAID = Path("/opt/gpujob")
+# Not what it has from an environment below: a program finds the files beside its code by the interpreter that runs it.
 LOOK = """
 import sys, importlib.util as u
-print("%d.%d" % sys.version_info[:2], all(u.find_spec(name) for name in sys.argv[1:]))
+prefix = sys.prefix if sys.prefix != sys.base_prefix else ""
+found = [u.find_spec(name) for name in sys.argv[1:]]
+print("%d.%d" % sys.version_info[:2], all(spec and (spec.origin or "").startswith(prefix) for spec in found))
 """
 
 
@@ -32,21 +35,24 @@ class Wanted(NamedTuple):
     requirements: list[str]
 
 
-def find_program(wanted: Wanted, python: str, log: BinaryIO) -> Program:
-    """Return what runs a program: this interpreter, what `gpujob setup` laid, or what is installed here, once.
+def find_program(wanted: Wanted, pythons: list[str], log: BinaryIO) -> Program:
+    """Return what runs a program: one of these interpreters, what `gpujob setup` laid, or what is installed here, once.
 
-    The last two are for the interpreter's own version: kernels are lent their packages. Raises AgentError if it cannot be had.
+    The last two are for the version that the interpreters have: kernels are lent their packages. Raises AgentError if it
+    cannot be had.
     """
-    version, has_it = look(python, wanted.modules)
-    if has_it:
-        return Program(python, "")
-    if not version:
-        raise AgentError(f"the interpreter {python} does not run")
+    version = ""
+    for python in pythons:
+        version, has_it = look(python, wanted.modules)
+        if has_it:
+            return Program(python, "")
+        if not version:
+            raise AgentError(f"the interpreter {python} does not run")
     laid, ours = LAID / wanted.folder, HOME / f"{wanted.folder}-{version}"
     if look(str(laid / "bin" / "python"), wanted.modules) == (version, True):
         ours = laid
     else:
-        build_once(ours, log, lambda lock: install(wanted, python, ours, log, lock))
+        build_once(ours, log, lambda lock: install(wanted, pythons[-1], ours, log, lock))
     return Program(str(ours / "bin" / "python"), str(ours / "lib" / f"python{version}" / "site-packages"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from .identities import identify
 from .mask import Mask, pour
+from .overlay import ENVIRONMENT
 from .processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap
 from .records import write_reserved
 
@@ -73,6 +75,8 @@ def keep(task: Task) -> None:
     if task.pipe:
         os.close(task.pipe[1])
     see_to_its_end(task, process.pid)
+    # Nobody else uses it, and what a job installs may be large.
+    shutil.rmtree(task.folder / ENVIRONMENT, ignore_errors=True)
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:

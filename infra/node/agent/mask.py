@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import html
+import json
 import os
 import re
+import shlex
 from pathlib import Path
+from typing import Iterator
+from urllib.parse import quote, quote_plus
 
 MASKED = b"***"
+# A shorter value is in any text by chance: masked, it would take the log apart and tell what it is by where it is missing.
+LEAST_CHARACTERS = 4
 LINE_CHARACTERS = 8  # of a secret of several lines, as a key is, each line of at least so many is masked by itself, too
+ENCODED_CHARACTERS = 8  # of a value in base64, which begins and ends within its neighbours' letters
 CHUNK_BYTES = 1 << 16
+
+
+def maskable(secrets: list[str]) -> list[str]:
+    """Return the secrets that are long enough to be masked."""
+    return [secret for secret in secrets if len(secret) >= LEAST_CHARACTERS]
+
+
+def forms(secret: str) -> Iterator[bytes]:
+    """Yield how a value may be printed: as it is, quoted as Python, JSON, shells, URLs and HTML do, in hex and in base64."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    yield from (raw, raw.strip(), repr(raw)[2:-1].encode(), raw.hex().encode(), raw.hex().upper().encode())
+    texts = (repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    for text in (*texts, re.sub("^'|'$", "", shlex.quote(secret)), html.escape(secret)):
+        yield text.encode("utf-8", "surrogateescape")
+    for text in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        yield text.encode()
+    for before in range(3):  # it may stand anywhere in what was encoded, as behind "user:"
+        encoded = base64.b64encode(b"\0" * before + raw)[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
+        if len(encoded) >= ENCODED_CHARACTERS:
+            yield from (encoded, encoded.translate(bytes.maketrans(b"+/", b"-_")))
 
 
 class Mask:
     """Takes what is printed piece by piece and gives it back without the secrets, also where one lies across two pieces."""
 
     def __init__(self, secrets: list[str]) -> None:
-        """Hide each of these."""
-        lines = [line for secret in secrets for line in secret.splitlines() if len(line) >= LINE_CHARACTERS]
-        values = {text.encode("utf-8", "surrogateescape") for text in [*secrets, *lines] if text}
+        """Hide each of these that is long enough, in all its forms."""
+        hidden = maskable(secrets)
+        values = {form for secret in hidden for form in forms(secret) if len(form) >= LEAST_CHARACTERS}
+        lines = (line for secret in hidden for line in secret.splitlines() if len(line) >= LINE_CHARACTERS)
+        values.update(line.encode("utf-8", "surrogateescape") for line in lines)
         self.values = sorted(values, key=len, reverse=True)
-        self.pattern = re.compile(b"|".join(map(re.escape, self.values)))
+        self.pattern = re.compile(b"|".join(map(re.escape, self.values)) or b"(?!)")
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Return what is safe to show; an end that may be the beginning of a secret is held back until more has come."""
         text = self.held + data
-        longest = len(self.values[0])
-        starts = range(max(len(text) - longest + 1, 0), len(text))
-        cut = next((at for at in starts if any(value.startswith(text[at:]) for value in self.values)), len(text))
+        cut = min((begin_of(value, text) for value in self.values), default=len(text))
         for found in self.pattern.finditer(text):
             if found.start() < cut < found.end():
                 cut = found.start()
@@ -39,6 +68,14 @@ class Mask:
         """Return what was held back: nothing more will come."""
         text, self.held = self.held, b""
         return self.pattern.sub(MASKED, text)
+
+
+def begin_of(value: bytes, text: bytes) -> int:
+    """Return where at the end of a text the first part of a value may stand; its length if nowhere."""
+    at = text.find(value[:1], max(len(text) - len(value) + 1, 0))
+    while at >= 0 and not value.startswith(text[at:]):
+        at = text.find(value[:1], at + 1)
+    return at if at >= 0 else len(text)
 
 
 def pour(source: int, log: Path, mask: Mask) -> None:

@@ -22,7 +22,7 @@ from .asked import Found
 from .installing import Program, Wanted, find_program
 from .look import last_line
 from .outputs import Look
-from .records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_json, work_of
+from .records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_json, record_of, work_of
 
 TOKEN = HOME / "notebook.token"
 JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
@@ -36,7 +36,9 @@ def serve() -> NoReturn:
     folder, python = folder_of(os.environ["GPUJOB_JOB"]), os.environ["GPUJOB_PYTHON"]
     work, runtime = work_of(folder), folder / "jupyter"
     runtime.mkdir(mode=0o700, exist_ok=True)
-    found = find_program(JUPYTERLAB, python, sys.stdout.buffer)
+    # Not by the job's own environment, which has neither: what `%pip` puts there is for kernels.
+    below = [record_of(folder.name)["python"], read_json(folder / "job.json")["python"]]
+    found = find_program(JUPYTERLAB, list(dict.fromkeys(below)), sys.stdout.buffer)
     write_kernel(runtime, python, found)
     keep_token()
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
@@ -52,11 +54,10 @@ def serve() -> NoReturn:
 
 def write_kernel(runtime: Path, python: str, found: Program) -> None:
     """Let notebooks run with the job's interpreter, whichever runs JupyterLab itself."""
-    if not found.site:
-        return
     kernel = runtime / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True, exist_ok=True)
-    argv = [python, "-c", KERNEL.format(site=found.site), "-f", "{connection_file}"]
+    start = ["-c", KERNEL.format(site=found.site)] if found.site else ["-m", "ipykernel_launcher"]
+    argv = [python, *start, "-f", "{connection_file}"]
     kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
 
 

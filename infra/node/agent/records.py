@@ -13,6 +13,7 @@ from typing import Any
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 WORK = HOME / "work"
+REMOVED = JOBS / "removed.json"  # the highest number of a job that was removed, so that no other gets it
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a job that is one; see `notebook`
@@ -87,6 +88,11 @@ def numbers() -> list[int]:
     return []
 
 
+def next_number(after: int) -> int:
+    """Return the number of the next job, above all that there are or were; the caller holds the lock of all jobs."""
+    return max([*numbers(), read_json(REMOVED, 0), after]) + 1
+
+
 def take_lock(path: Path) -> int | None:
     """Return a descriptor that holds the lock of a file until it is closed, here and in every child; None if another holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -140,8 +146,14 @@ def record_of(number: str | int) -> dict[str, Any]:
 
 
 def list_records(*asked: str) -> list[dict[str, Any]]:
-    """Return all that is known of these jobs, or of every job."""
-    return [record_of(number) for number in asked or numbers()]
+    """Return all that is known of these jobs, or of every job; raises UnknownJobError for one that was asked for."""
+    if asked:
+        return [record_of(number) for number in asked]
+    found = []
+    for number in numbers():
+        with contextlib.suppress(UnknownJobError, FileNotFoundError):  # it is being removed
+            found.append(record_of(number))
+    return found
 
 
 def state_name(state: dict[str, Any], supervised: bool) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .mask import Mask
 from .records import HOME, AgentError
 from .uv import build_once, find_uv, say, stream
 
@@ -17,14 +19,17 @@ MOST_PROCESSES = 64
 PATIENCE_S = 60
 
 
-def write_stacks(pids: list[int], job: dict[str, Any], path: Path) -> bool:
-    """Write the stacks of these processes into a job's log; tell whether any could be had."""
+def write_stacks(pids: list[int], job: dict[str, Any], path: Path, secrets: list[str] | None) -> bool:
+    """Write the stacks of these processes into a job's log, without its secrets; tell whether any could be had.
+
+    Where nobody knows the secrets any more (None), what may hold one is left out: the names of threads.
+    """
     with contextlib.suppress(OSError), path.open("ab") as log:
         say(
             log, f"nothing printed and next to nothing computed for {job['hang_after_s']:g} s; this is where it stands:"
         )
         spy = find_py_spy(job["python"], log)
-        return sum([dump(spy, pid, log) for pid in sorted(pids)[:MOST_PROCESSES]]) > 0
+        return sum([dump(spy, pid, log, secrets) for pid in sorted(pids)[:MOST_PROCESSES]]) > 0
     return False
 
 
@@ -48,7 +53,7 @@ def install(base_python: str, log: BinaryIO, lock: int) -> None:
         raise AgentError("uv could not install it, as the lines above say")
 
 
-def dump(spy: str | None, pid: int, log: BinaryIO) -> bool:
+def dump(spy: str | None, pid: int, log: BinaryIO, secrets: list[str] | None) -> bool:
     """Write where one process stands; tell whether its Python stack could be read."""
     try:
         program = Path(os.readlink(f"/proc/{pid}/exe")).name
@@ -60,18 +65,28 @@ def dump(spy: str | None, pid: int, log: BinaryIO) -> bool:
         return False
     # Where the kernel lets only ancestors look (yama's ptrace_scope, Ubuntu's default), root still may.
     for words in ([spy], ["sudo", "-n", spy]):
-        try:
+        with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+            # As JSON, to leave out the command line: a secret may stand in it.
             answer = subprocess.run(
-                [*words, "dump", "--pid", str(pid)],
+                [*words, "dump", "--json", "--pid", str(pid)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.DEVNULL,
                 timeout=PATIENCE_S,
-                check=False,
+                check=True,
             )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if answer.returncode == 0:
-            log.write(answer.stdout)
+            text = "".join(describe(thread, secrets is not None) for thread in json.loads(answer.stdout))
+            mask = Mask(secrets or [])
+            log.write(mask.feed(text.encode("utf-8", "replace")) + mask.flush())
             return True
     return False
+
+
+def describe(thread: dict[str, Any], named: bool) -> str:
+    """Return one thread's stack as text, the innermost call first."""
+    name = f': "{thread["thread_name"]}"' if named and thread["thread_name"] else ""
+    frames = (
+        f"    {each['name']} ({each['short_filename'] or each['filename']}:{each['line']})" for each in thread["frames"]
+    )
+    state = "active" if thread["active"] else "idle"
+    return "\n".join([f"thread {thread['os_thread_id'] or thread['thread_id']} ({state}){name}", *frames, ""])

@@ -19,7 +19,19 @@ from .asked import check_asked
 from .hashing import stamp_of
 from .inside import check_paths
 from .machine import base_python
-from .records import HOME, JOBS, NOTEBOOK, WORK, AgentError, numbers, read_json, write_json
+from .records import (
+    HOME,
+    JOBS,
+    NOTEBOOK,
+    REMOVED,
+    WORK,
+    AgentError,
+    next_number,
+    numbers,
+    read_json,
+    reserve,
+    write_json,
+)
 from .store import Store
 from .turns import count_ahead
 
@@ -47,6 +59,8 @@ def submit() -> dict[str, int]:
     sys.stdout.flush()
     staging, around = make_staging()
     project = around / "project"
+    if not REMOVED.exists():
+        reserve(REMOVED)  # jobs are removed when the disk is full, most of all
     try:
         for name in (".", *asked["folders"]):
             (project / name).mkdir(parents=True, exist_ok=True)
@@ -64,7 +78,7 @@ def submit() -> dict[str, int]:
             if number is None and asked["command"] == NOTEBOOK:
                 number = find_notebook()
             if number is None:
-                number = max([*numbers(), asked["after"]]) + 1
+                number = next_number(asked["after"])
                 take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
     finally:

@@ -18,7 +18,7 @@ def watch(number: str) -> None:
     """Watch a job that another process keeps; should that one be killed, too, stand in for it."""
     folder = folder_of(number)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    watching = Watch(folder, read_json(folder / "job.json"))
+    watching = Watch(folder, read_json(folder / "job.json"), secrets=None)
     while True:
         kept = read_json(folder / "keeper.json")
         if not lives(kept["keeper"]):

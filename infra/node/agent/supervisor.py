@@ -12,10 +12,13 @@ import traceback
 from pathlib import Path
 from typing import Any, Iterator
 
+from . import overlay
 from .dependencies import DependenciesError, prepare
 from .identities import identify, lives
 from .keeper import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
 from .machine import read_driver
+from .mask import maskable
+from .overlay import ENVIRONMENT, make_environment
 from .processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from .records import (
     HOME,
@@ -60,20 +63,22 @@ def supervise(number: str, queued: str) -> None:
             with cancellable(), (folder / "log").open("ab") as log:
                 state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
             write_json(folder / "state.json", state)
-        task = make_task(folder, job, state, secrets)
+        with cancellable():
+            own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+        task = make_task(folder, job, state, own, secrets)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
     except (DependenciesError, OSError) as error:  # a full disk, most of all
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
-        hand_over(task, watching, Watch(folder, job))
+        hand_over(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
 
 
-def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str]) -> Task:
-    """Return what the keeper needs to know."""
-    variables = environment(job, state, folder)
+def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
+    """Return what the keeper needs to know; `own` is the interpreter of the job's own environment."""
+    variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
     return Task(
         folder=folder,
         command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
@@ -82,8 +87,8 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets:
         started_s=state["started_s"],
         time_limit_s=job["time_limit_s"],
         stalled=stalled_text(job),
-        secrets=list(secrets.values()),
-        pipe=os.pipe() if secrets else None,
+        secrets=hidden,
+        pipe=os.pipe() if hidden else None,
     )
 
 
@@ -156,17 +161,17 @@ def cancellable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {CANCEL})
 
 
-def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
+def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Path) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
     outputs = work_of(folder) / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
-    python = state.get("python", job["python"])
-    own = [str(Path(interpreter).parent) for interpreter in dict.fromkeys([python, job["python"]])]
+    programs = [str(Path(python).parent) for python in (own, state.get("python", job["python"]), job["python"])]
     return {
         **os.environ,
-        "PATH": os.pathsep.join([*own, os.environ.get("PATH", os.defpath)]),
+        **overlay.variables(own),
+        "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash, or an abort of what stands still, leaves its stacks in the log
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
@@ -174,7 +179,7 @@ def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dic
         **job["env"],
         "GPUJOB_JOB": folder.name,
         "GPUJOB_OUTPUTS": str(outputs),
-        "GPUJOB_PYTHON": python,
+        "GPUJOB_PYTHON": own,
     }
 
 

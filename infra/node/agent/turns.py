@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import time
 
-from .records import JOBS, NOTEBOOK, folder_of, is_supervised, numbers, read_json
+from .records import JOBS, NOTEBOOK, is_supervised, numbers, read_json
 
 POLL_S = 0.05
 
@@ -41,17 +41,18 @@ def used_gpus(number: int) -> set[int]:
 
 def held_gpus(number: int) -> list[int]:
     """Return the GPUs that a job has now: none unless it runs."""
-    gpus: list[int] = read_json(folder_of(number) / "state.json", {}).get("gpus")
-    return gpus if gpus and is_supervised(folder_of(number)) else []
+    folder = JOBS / str(number)  # which may be gone by now: a job that is over can be removed
+    gpus: list[int] = read_json(folder / "state.json", {}).get("gpus")
+    return gpus if gpus and is_supervised(folder) else []
 
 
 def count_ahead(number: int) -> int:
     """Return how many earlier jobs are not over yet; a notebook stands in nobody's way, nor anybody in its."""
     if is_notebook(number):
         return 0
-    return sum(is_supervised(folder_of(each)) for each in numbers() if each < number and not is_notebook(each))
+    return sum(is_supervised(JOBS / str(each)) for each in numbers() if each < number and not is_notebook(each))
 
 
 def is_notebook(number: int) -> bool:
     """Tell whether a job is a notebook."""
-    return bool(read_json(folder_of(number) / "job.json", {}).get("command") == NOTEBOOK)
+    return bool(read_json(JOBS / str(number) / "job.json", {}).get("command") == NOTEBOOK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from typing import BinaryIO, Callable
 
 from .records import HOME, AgentError
 
+READY = "ready"
 # What uv calls the variables of pip; where both are set, uv's own holds.
 PIP_VARIABLES = {
     "PIP_INDEX_URL": "UV_INDEX_URL",
@@ -42,7 +44,8 @@ def say(log: BinaryIO, text: str) -> None:
 def build_once(folder: Path, log: BinaryIO, build: Callable[[int], None]) -> bool:
     """Build a folder unless that has been done; tell whether this call did it. Who asks meanwhile waits, and says so.
 
-    The marker `ready` is written last, so a build that was broken off is begun again, and one that failed leaves nothing.
+    The marker `ready` is written last, so a build that was broken off is begun again, and one that failed leaves nothing;
+    it says what was built.
     `build` gets the descriptor of the lock for the programs it runs: should this process be killed, the next builder waits
     until they too have ended.
     """
@@ -53,17 +56,37 @@ def build_once(folder: Path, log: BinaryIO, build: Callable[[int], None]) -> boo
         except BlockingIOError:
             say(log, "waiting for another job that installs the same ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / "ready").exists():
+        if (folder / READY).exists():
             return False
         if folder.exists():
             shutil.rmtree(folder)
         try:
             build(lock.fileno())
-            (folder / "ready").touch()
+            (folder / READY).write_text(fingerprint(folder))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return True
+
+
+def is_spoiled(folder: Path) -> bool:
+    """Tell whether a folder that was built is no longer what it was: a job can write there, by accident or not."""
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / READY).read_text() != fingerprint(folder)
+    return False
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what changes with any file of a folder: names, sizes, modes, times; to read them all would take too long."""
+    lines = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in files:
+            info = os.lstat(os.path.join(parent, name))  # noqa: PTH118  there may be 50,000 of them
+            lines.append(f"{parent[len(str(folder)) :]}/{name} {info.st_size} {info.st_mode} {info.st_mtime_ns}\n")
+    # The marker lies at the top, and is written afterwards.
+    text = "".join(sorted(line for line in lines if not line.startswith(f"/{READY} ")))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def stream(words: list[str], log: BinaryIO, lock: int, cwd: Path, given: bytes = b"") -> int:
@@ -108,6 +131,7 @@ def variables() -> dict[str, str]:
         "NO_COLOR": "1",
         "UV_SYSTEM_CERTS": "true",
         "UV_NO_PROGRESS": "1",
+        "UV_LINK_MODE": "copy",  # not hard links: to write into one environment would be to write into all
         "CONDA_ALWAYS_YES": "true",
         "MAMBA_ALWAYS_YES": "true",
     }

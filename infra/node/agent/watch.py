@@ -27,9 +27,9 @@ def stalled_text(job: dict[str, Any]) -> str:
 class Watch:
     """What a job was doing when it was last looked at."""
 
-    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
-        """Begin to watch a job."""
-        self.folder, self.job = folder, job
+    def __init__(self, folder: Path, job: dict[str, Any], secrets: list[str] | None) -> None:
+        """Begin to watch a job, whose secrets nobody may know any more (None)."""
+        self.folder, self.job, self.secrets = folder, job, secrets
         self.tick_s = min(job["hang_after_s"] / LOOKS, TICK_S)
         self.interval_s = min(job["hang_after_s"] / LOOKS, LONGEST_INTERVAL_S)
         self.looked_s = self.moved_s = time.monotonic()
@@ -51,7 +51,7 @@ class Watch:
             if self.stalled:
                 self.mark(None)
         elif not self.stalled and self.looked_s - self.moved_s >= self.job["hang_after_s"]:
-            seen = write_stacks(pids, self.job, self.folder / "log")
+            seen = write_stacks(pids, self.job, self.folder / "log", self.secrets)
             self.log_bytes = self.log_size()
             self.mark(time.time())
             if self.job["kill_stalled"]:

@@ -1,0 +1,29 @@
+"""What there is to say of a machine's disk."""
+
+from typing import TYPE_CHECKING
+
+from cli import show
+from cli.options import naming
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+
+def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
+    """Return a line that warns of a disk that is nearly full, and how to free some of it; "" if it is not."""
+    from infra.storage import is_short
+
+    if not is_short(disk_bytes, free_bytes):
+        return ""
+    left = f"{show.size(free_bytes)} of {show.size(disk_bytes)}"
+    return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{naming(cluster)} --done"
+
+
+def warn_of_space(cluster: str, connection: "Connection") -> None:
+    """Ask a machine how much of its disk is free, and warn if that is little."""
+    from infra.node import client
+
+    space = client.find_space(connection)
+    warning = space_warning(cluster, space.disk_bytes, space.disk_free_bytes)
+    if warning:
+        show.say(warning)

@@ -1,0 +1,75 @@
+"""Jobs that are over are removed from the machine with all their files, and only when nothing is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.storage import is_short
+from tests.conftest import Laptop, wait_for
+from tests.e2e.test_jobs import job_number
+
+
+def job_folder(laptop: Laptop, number: int) -> Path:
+    [folder] = Path(laptop.home).glob(f".local/state/gpujob/local/hosts/*/home/.gpujob/jobs/{number}")
+    return folder
+
+
+def numbers(laptop: Laptop) -> list[int]:
+    return [job["number"] for job in json.loads(laptop.type("jobs", "--json").out)]
+
+
+def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(project):
+    script = "mkdir -p deep/shut && echo out > deep/shut/out && chmod 0 deep/shut deep"
+    downloaded = job_number(project.type("run", "--", "sh", "-c", script).err)
+    folder = job_folder(project, downloaded)
+    detached = job_number(project.type("run", "--detach", "--", "sh", "-c", "echo out > out").err)
+    assert project.type("wait", str(detached)).code == 0
+    running = job_number(project.type("run", "--detach", "--", "sleep", "600").err)
+
+    refused = project.type("jobs", "rm", str(downloaded), str(detached))
+    assert (refused.code, f"job {detached} is not downloaded" in refused.err) == (1, True)
+    assert f"gpujob fetch --cluster shared {detached}" in refused.err
+    refused = project.type("jobs", "rm", "--force", str(downloaded), str(running))
+    assert (refused.code, f"gpujob cancel --cluster shared {running}" in refused.err) == (1, True)
+    assert "there is no job 999" in project.type("jobs", "rm", "999").err
+    assert project.type("jobs", "rm").code == 2
+    assert project.type("jobs", "rm", "--done", "1").code == 2
+    assert folder.exists(), "nothing was removed so far"
+
+    done = project.type("jobs", "rm", "--done")
+    assert done.code == 0, done.said
+    assert f"kept job {detached}, which is not downloaded: gpujob fetch" in done.err
+    assert not folder.exists()
+    assert not list(folder.parent.glob("*leaving*"))
+    assert downloaded not in numbers(project)
+    assert {detached, running} <= set(numbers(project))
+    assert f"there is no job {downloaded}" in project.type("logs", str(downloaded)).err
+    assert project.type("receipt", str(downloaded)).code == 0
+
+    project.type("cancel", str(running))
+    forced = project.type("jobs", "rm", "--force", str(detached), str(running))
+    assert forced.code == 0, forced.said
+    assert job_number(project.type("run", "--detach", "--", "true").err) == running + 1
+    again = project.type("jobs", "rm", str(running))
+    assert (again.code, f"there is no job {running}" in again.err) == (1, True)
+    wait_for(lambda: project.type("wait").code == 0, "end of the last job")
+
+
+def test_only_the_command_line_removes_what_is_not_downloaded(project):
+    project.write("gpujob.toml", "[jobs]\nforce = true\n")
+    assert project.type("jobs").code == 2
+    (project.project / "gpujob.toml").unlink()
+    number = job_number(project.type("run", "--detach", "--", "true").err)
+    assert project.type("wait", str(number)).code == 0
+    bold = Laptop(project.home, project.project, {**project.settings, "GPUJOB_FORCE": "1", "GPUJOB_DONE": "1"})
+    assert bold.type("jobs", "rm", str(number)).code == 1
+    assert number in numbers(project)
+
+
+@pytest.mark.parametrize(
+    ("disk_gb", "free_gb", "short"),
+    [(100, 9, True), (100, 11, False), (2000, 11, False), (2000, 9, True), (20, 3, False), (20, 1, True)],
+)
+def test_a_disk_is_nearly_full_below_a_tenth_and_below_10_gb(disk_gb, free_gb, short):
+    assert is_short(disk_gb * 10**9, free_gb * 10**9) == short
