@@ -28,6 +28,7 @@ from infra.model import Cluster
 SITE = FOLDER / "site.yml"
 NEEDED = "pip install 'gpujob[setup]'"
 END_S = 10.0
+LINE_BYTES = 1 << 20  # far more than the callback writes of one task
 VARIABLE = re.compile(r"^(\w+):|\{\{ (\w+) \| default\(", re.MULTILINE)
 Tell = Callable[[Event], None]
 
@@ -126,9 +127,9 @@ def run(cluster: Cluster, setup: Setup, tell: Tell) -> list[Outcome]:
 
 def play(program: str, cluster: Cluster, setup: Setup, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what Ansible tells, line by line, until it has ended; it is ended if the caller stops listening."""
-    words = [program, "--inventory", f"{folder}/inventory.json", "--extra-vars", f"@{folder}/variables.json"]
+    words = [program, "--inventory", f"{folder}/inventory.yml", "--extra-vars", f"@{folder}/variables.yml"]
     words += ["--forks", str(len(cluster.nodes))]
-    words += ["--tags", ",".join(setup.tags)] if setup.tags else []
+    words += [f"--tags={','.join(setup.tags)}"] if setup.tags else []
     words += ["--check"] if setup.check else []
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
@@ -142,11 +143,22 @@ def play(program: str, cluster: Cluster, setup: Setup, folder: Path) -> Iterator
         )
     assert process.stdout  # noqa: S101
     try:
-        yield from (json.loads(line) for line in process.stdout if line.startswith(b"{"))
+        while line := process.stdout.readline(LINE_BYTES):
+            if (found := read_line(line)) is not None:
+                yield found
         process.wait()
     finally:
         with hold_interrupts():
             end(process, folder)
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """Return what our callback wrote in a line; None for a line that is not its own, or was cut."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "status" in found else None
 
 
 def make_environment(folder: Path) -> dict[str, str]:
