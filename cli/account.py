@@ -1,6 +1,5 @@
 """The account: check, policy, cost, sweep."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -57,7 +56,7 @@ def policy() -> None:
     """  # noqa: D301  click reads the backspace
     from infra.ec2.policy import make_policy
 
-    click.echo(json.dumps(make_policy(), indent=2))
+    show.echo_json(make_policy())
 
 
 @click.command()

@@ -39,7 +39,7 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
                 raise
             show.say(f"as it was when outputs came home last: {error.what}")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        show.echo_json(found)
     else:
         show.facts(render(found), err=False)
         show_outputs(found)
@@ -78,15 +78,15 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "image": receipt.get("image", ""),
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
-    return {name: text for name, text in lines.items() if text}
+    return {name: show.printable(text) for name, text in lines.items() if text}
 
 
 def show_outputs(receipt: Mapping[str, Any]) -> None:
     """Show what a job wrote, with the beginning of each hash, the largest first."""
     outputs = sorted(receipt["outputs"], key=lambda output: -output["size_bytes"])
-    click.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
+    show.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
     for output in outputs[:SHOWN_OUTPUTS]:
         what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]
-        click.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {show.printable(output['path'])}")
+        show.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {output['path']!r}")
     if len(outputs) > SHOWN_OUTPUTS:
-        click.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
+        show.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")

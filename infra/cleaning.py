@@ -9,6 +9,7 @@ from fabric import Connection
 from infra.errors import LossError, NodeError
 from infra.model import Cluster
 from infra.ssh.connection import Answer, execute
+from infra.text import last_line
 
 NOT_HOME, NO_CLOUD_INIT = 9, 8
 
@@ -93,4 +94,4 @@ def undo(connection: Connection, cluster: Cluster) -> None:
 
 def read(answer: Answer) -> str:
     """Return what a script said went wrong."""
-    return answer.stderr.decode(errors="replace").strip()[-500:]
+    return last_line(answer.stderr)

@@ -83,13 +83,17 @@ def write_data(value: Any) -> str:
             return "{" + ", ".join(f"{write_text(str(key))}: {write_data(each)}" for key, each in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(write_data, value)) + "]"
-        case str() | datetime() | date() | time():  # TOML has dates; the playbook takes none of them for anything but text
+        case (
+            str() | datetime() | date() | time()
+        ):  # TOML has dates; the playbook takes none of them for anything but text
             return write_text(str(value))
         case None | bool() | int():
             return json.dumps(value)
         case float() if math.isfinite(value):
             return json.dumps(value)
-    raise UsageError(f"a variable of the playbook cannot be {value!r}", "use text, numbers, true, false, lists or tables")
+    raise UsageError(
+        f"a variable of the playbook cannot be {value!r}", "use text, numbers, true, false, lists or tables"
+    )
 
 
 def write_text(text: str) -> str:

@@ -1,11 +1,16 @@
 """The values that pass between the parts; all frozen, a change returns a new one. Times are seconds since the epoch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 CloudName = Literal["aws", "local"]
+# What a node may answer (infra/node/decoding.py): a path that a file system takes, a hash, the code of a process that ended.
+FileName = Annotated[str, re.compile(r"[^\0]{1,4096}")]
+Sha256 = Annotated[str, re.compile("[0-9a-f]{64}|")]
+ExitCode = Annotated[int, range(256)]
 Market = Literal["on-demand", "spot"]
 
 
@@ -181,7 +186,7 @@ class Job:
     reason: str
     """What ended it, if it was neither itself nor a cancel."""
     gpus: tuple[int, ...]
-    exit_code: int | None
+    exit_code: ExitCode | None
     """128 + the signal's number where a signal ended the job; None while it runs or when nobody saw it end."""
     submitted_at: float
     started_at: float | None
@@ -255,11 +260,11 @@ class NodeUse:
 class Output:
     """A file that a job created or changed; `path` comes from the node: not trusted."""
 
-    path: str
+    path: FileName
     size_bytes: int
-    sha256: str
-    mode: int
-    link: str | None = None
+    sha256: Sha256
+    mode: Annotated[int, range(0o10000)]
+    link: FileName | None = None
     """Where it points, if it is a symbolic link; then there is no content to hash."""
 
     @property

@@ -20,13 +20,13 @@ from typing import Any
 
 from infra.errors import UsageError
 from infra.events import Event, Outcome, add_up, explain, make_error, read_event
+from infra.installation import install_command
 from infra.interrupts import hold_interrupts
 from infra.inventory import FOLDER, LINKS, name_node, private_folder
 from infra.logins import choose_node
 from infra.model import Cluster
 
 SITE = FOLDER / "site.yml"
-NEEDED = "pip install 'gpujob[setup]'"
 END_S = 10.0
 LINE_BYTES = 1 << 20  # far more than the callback writes of one task
 VARIABLE = re.compile(r"^(\w+):|\{\{ (\w+) \| default\(", re.MULTILINE)
@@ -55,9 +55,9 @@ def check_installed() -> str:
     """Return the path of ansible-playbook; raises UsageError where that or ssh is missing."""
     program = find_program()
     if program is None:
-        raise UsageError("setting a machine up needs Ansible, and there is none here", NEEDED)
+        raise UsageError("setting up a machine needs Ansible, which is not installed", install_command("setup"))
     if shutil.which("ssh") is None:
-        raise UsageError("setting a machine up needs ssh, and there is none here", "install openssh-client")
+        raise UsageError("setting up a machine needs ssh, which is not installed", "install openssh-client")
     return program
 
 

@@ -13,6 +13,7 @@ from infra.parallel import map_parallel
 from infra.playbook import Setup, run
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
+from infra.text import one_line
 from infra.waiting import wait_until
 
 BOOT_S = 300.0
@@ -98,6 +99,6 @@ def add_console(account: Account, name: str, error: BaseException) -> None:
                     else f"{node.instance_id} wrote nothing to its console"
                 )
                 for line in lines[-CONSOLE_LINES:]:
-                    error.add_note(f"  {line[:160]}")
+                    error.add_note(f"  {one_line(line, 160)}")
     except GpujobError:
         return

@@ -18,6 +18,7 @@ import pytest
 from infra import playbook, state
 from infra.errors import SetupError, UsageError
 from infra.events import Event
+from infra.installation import install_command
 from infra.model import Cluster, Node
 from infra.ssh import keys
 from tests.bench import sshd
@@ -293,4 +294,4 @@ def test_without_ansible_it_says_what_to_install(box, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UsageError) as refused:
         playbook.find_nodes(box, playbook.Setup())
-    assert refused.value.hint == "pip install 'gpujob[setup]'"
+    assert refused.value.hint == install_command("setup")
