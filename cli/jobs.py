@@ -53,6 +53,8 @@ def follow_job(
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
+        if isinstance(error, KeyboardInterrupt):
+            output.flush()
         show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise

@@ -91,6 +91,11 @@ def record_in_thread(failure: Any) -> None:
         log.error("a thread ended", exc_info=(failure.exc_type, failure.exc_value, failure.exc_traceback))
 
 
+def record_error(error: BaseException) -> None:
+    """Log an error that a person was told, with what led to it."""
+    log.debug("failed", exc_info=error)
+
+
 def record_crash(error: BaseException) -> Path | None:
     """Log an error that nobody expected, with its traceback; return the file, None if there is none."""
     log.critical("unexpected error", exc_info=error)

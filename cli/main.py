@@ -123,6 +123,9 @@ def notes_of(error: BaseException) -> list[str]:
 
 def tell(error: GpujobError) -> int:
     """Say what happened and what to type next."""
+    from cli import log
+
+    log.record_error(error)
     show.say(f"gpujob: {show.printable(error.what)}", colour="red")
     for note in notes_of(error):
         show.say(note)

@@ -172,11 +172,10 @@ def test_no_variable_is_evaluated_as_a_template(box, tmp_path):
         "inner": [template, {"deep": [template], template: template}],
         "odd": 'quote " backslash \\ newline \n escape \x1b emoji \U0001f600 {# comment #}',
     }
-    names = json.dumps(sorted(values))
     shown = {
         "name": "Show",
         "ansible.builtin.copy": {"dest": f"{tmp_path}/{{{{ inventory_hostname }}}}", "content": "{{ all | to_json }}"},
-        "vars": {"all": "{{ dict(%s | zip(%s | map('extract', vars))) }}" % (names, names)},
+        "vars": {"all": "{{ dict(names | zip(names | map('extract', vars))) }}", "names": sorted(values)},
     }
     used = command("Use {{ text }}", "true", when="text | length > 0 and inner[0] is defined")
     loop = command("Each", "true {{ item | quote }}", loop="{{ inner }}")

@@ -1,4 +1,4 @@
-"""Each call to AWS in the log: service, operation, region, how it ended, AWS's id of it, how long it took. Never its parameters."""
+"""Each call to AWS in the log: service, operation, region, result, request id, duration. Never its parameters."""
 
 import logging
 import time

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -36,6 +36,7 @@ ANSWER_BYTES = 64 << 20  # of an answer: what a job with a hundred thousand outp
 COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr
 ANSWER_S = 3600.0  # to hash the outputs of a large job takes minutes
 START_S, END_S = 60.0, 60.0  # until a command has started; from the end of its output to its exit code
+STALL_S = 600.0  # of an upload that does not move at all
 WORDS = 5  # of a command line that the log shows
 PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
 
@@ -158,7 +159,8 @@ def limit_time(channel: paramiko.Channel | paramiko.Transport, seconds: float, w
 
     def give_up() -> None:
         late.set()
-        channel.close()
+        with suppress(paramiko.SSHException, EOFError, OSError):
+            channel.close()
 
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True
@@ -186,8 +188,12 @@ class Stdin(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node takes now, at most a packet; return how much that was."""
-        return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
+        """Send as much as the node takes now, at most a packet; return how much. Raises DroppedError if it takes nothing."""
+        self.channel.settimeout(STALL_S)
+        try:
+            return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
+        except TimeoutError as error:
+            raise DroppedError(f"the node took no data for {STALL_S:g} s", "gpujob jobs") from error
 
 
 class Stdout(io.RawIOBase):
@@ -197,44 +203,47 @@ class Stdout(io.RawIOBase):
     behind a hole.
     """
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, patience_s: float | None) -> None:
         self.channel = channel
+        self.left_s = patience_s
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read what has come, waiting for something; 0 at the end. Raises EOFError or OSError if the connection broke."""
-        view = memoryview(buffer)
-        data = self.channel.recv(len(view))
+        """Read what has come, waiting for something; 0 at the end.
+
+        Raises EOFError or OSError if the connection broke, NodeError when all the waiting took longer than it may.
+        """
+        view, began = memoryview(buffer), time.monotonic()
+        self.channel.settimeout(self.left_s)
+        try:
+            data = self.channel.recv(len(view))
+        except TimeoutError as error:
+            raise NodeError(f"the node did not answer within {ANSWER_S:g} s", "gpujob jobs") from error
+        if self.left_s is not None:
+            self.left_s = max(self.left_s - (time.monotonic() - began), 0.001)
         view[: len(data)] = data
         return len(data)
 
 
-def open_stdout(channel: paramiko.Channel) -> BinaryIO:
-    """Return a command's standard output as a file."""
-    return io.BufferedReader(Stdout(channel), CHUNK_BYTES)
+def open_stdout(channel: paramiko.Channel, patience_s: float | None = None) -> BinaryIO:
+    """Return a command's standard output as a file; reading it may take so long in all."""
+    return io.BufferedReader(Stdout(channel, patience_s), CHUNK_BYTES)
 
 
 Conversation = Callable[[BinaryIO, BinaryIO], None]
 """What is said to a command and read from it meanwhile: its standard input and output."""
 
 
-def execute(
-    connection: fabric.Connection,
-    argv: Sequence[str],
-    converse: Conversation | None = None,
-    *,
-    most_bytes: int = ANSWER_BYTES,
-    patience_s: float = ANSWER_S,
-) -> Answer:
+def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conversation | None = None) -> Answer:
     """Run a command to its end; the answer has what it printed after the conversation, if there was one.
 
-    Raises NodeError for an answer of more than `most_bytes`, or one that is not there `patience_s` after the conversation.
+    Raises NodeError for an answer of more than `ANSWER_BYTES`, or one that is not there `ANSWER_S` after the conversation.
     """
     with open_channel(connection, argv) as channel:
-        stdout = open_stdout(channel)
+        stdout = open_stdout(channel, ANSWER_S)
         if converse:
             try:
                 converse(cast(BinaryIO, io.BufferedWriter(Stdin(channel), CHUNK_BYTES)), stdout)
@@ -243,10 +252,10 @@ def execute(
                 if not connection.is_connected:
                     raise
         channel.shutdown_write()
-        with limit_time(channel, patience_s, "did not answer"):
-            rest = stdout.read(most_bytes + 1)
-            if len(rest) > most_bytes:
-                raise NodeError(f"the node answered with more than {most_bytes >> 20} MiB", "gpujob jobs")
+        with limit_time(channel, ANSWER_S, "did not answer"):
+            rest = stdout.read(ANSWER_BYTES + 1)
+            if len(rest) > ANSWER_BYTES:
+                raise NodeError(f"the node answered with more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")
             stderr = read_complaint(channel)
             return Answer(exit_status(channel), rest, stderr)
 
