@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from cli import show
 from infra import redaction
-from infra.state import logs_folder
+from infra.state import logs_folder, state_folder
 
 KEPT = 20
 """How many files are kept, the latest."""
@@ -43,7 +43,7 @@ class LogFile(logging.FileHandler):
 
     def _open(self) -> TextIO:
         path = Path(self.baseFilename)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state_folder() / path.parent.name).mkdir(mode=0o700, exist_ok=True)
         for old in sorted(path.parent.glob("*.log"))[: 1 - KEPT]:
             old.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

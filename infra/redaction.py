@@ -18,9 +18,10 @@ SECRETS = re.compile(
     r"|(?P<scheme>\w://)[^\s/@]+:[^\s/@]+@",
     re.DOTALL,
 )
+# Bounded on all sides: what is masked may come from a node, which could make a pattern that looks back take hours.
 NAMED = re.compile(
-    r"(?P<name>[\w-]*(?:token|secret|password|passwd|authorization|signature|access[_-]?key)[\w-]*[\"']?\s*[=:]\s*)"
-    r"(?:bearer |basic )?[^\s,;&]+",
+    r"(?<![\w-])(?P<name>(?=[\w-]{0,80}?(?:token|secret|passw|authorization|signature|access[_-]?key))"
+    r"[\w-]{1,100}[\"']?\s{0,3}[=:]\s{0,3})(?:bearer |basic )?[^\s,;&]+",
     re.IGNORECASE,
 )
 _hidden: set[str] = set()

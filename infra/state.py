@@ -35,8 +35,8 @@ def cache_file(name: str) -> Path:
 
 
 def logs_folder() -> Path:
-    """Return where commands keep their logs, and reports."""
-    return state_folder() / "logs"
+    """Return where commands keep their logs and reports; it need not exist."""
+    return user_state_path("gpujob") / "logs"
 
 
 def cluster_folder(name: str) -> Path:

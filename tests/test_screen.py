@@ -12,13 +12,8 @@ from cli.output import Output
 from cli.screen import ALLOWED, Screen
 from infra.text import one_line, printable
 
-PIECES = st.lists(
-    st.sampled_from(
-        [b"\x1b", b"[", b"]", b"P", b"_", b"52;c;", b"0;", b"31", b"?", b"m", b"A", b"J", b"3", b"n", b"c", b"h", b"\\"]
-        + [b"\x07", b"\x9b", b"\xc2\x9b", b"\xc2\x9c", b"\x0e", b"\r", b"\n", b"\b", "盛".encode(), b"\xff", b"$", b" "]
-    ),
-    max_size=40,
-)
+LETTERS = ("\x1b", *"[]P_?mAJ3nch\\$ \x07\x0e\r\n\b", "52;c;", "0;", "31", "\x9b", "\x9c", "盛")
+PIECES = st.lists(st.sampled_from([b"\x9b", b"\xff", *(letter.encode() for letter in LETTERS)]), max_size=40)
 SEQUENCE = re.compile(r"\x1b\[([0-?]*[ -/]*[@-~])")
 
 

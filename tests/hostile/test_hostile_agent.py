@@ -367,11 +367,26 @@ def laptop_of_a_hostile_node(node: HostileNode, tmp_path: Path) -> Iterator[Lapt
 
 
 RECORD = {
-    "number": 1, "name": "a\x1b]0;t\x07\u202e", "command": ["python", "\x1b[2J"], "state": "failed", "reason": "\x1b[31m\nfake line",
-    "gpus": [], "exit_code": 1, "submitted_at": 1.7e9, "started_at": 1.7e9, "stalled_at": None, "ended_at": 1.7e9, "seconds": 1.0,
-    "log_bytes": 0, "fetched": False, "python": "\x1b[31m", "dependencies": "\x9b", "driver": "\x1b", "source": {"commit": "\x1b"},
+    "number": 1,
+    "name": "a\x1b]0;t\x07\u202e",
+    "command": ["python", "\x1b[2J"],
+    "state": "failed",
+    "reason": "\x1b[31m\nfake line",
+    "gpus": [],
+    "exit_code": 1,
+    "submitted_at": 1.7e9,
+    "started_at": 1.7e9,
+    "stalled_at": None,
+    "ended_at": 1.7e9,
+    "seconds": 1.0,
+    "log_bytes": 0,
+    "fetched": False,
+    "python": "\x1b[31m",
+    "dependencies": "\x9b",
+    "driver": "\x1b",
+    "source": {"commit": "\x1b"},
     "now": 1.7e9,
-}  # fmt: skip
+}
 OUTPUT = {"path": "a\x1b]0;t\x07\u202eb", "size_bytes": 1, "sha256": "0" * 64, "mode": 0o644, "link": None}
 LOOK = {
     "now": 1.7e9, "cpus": 1, "cpu_used": 0.0, "memory_bytes": 1, "memory_used_bytes": 1,
