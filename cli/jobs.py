@@ -124,9 +124,9 @@ def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
     if receipt is None:
         return
     log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
-    error.add_note(f"what came home of job {receipt['job']['number']} is in {home}{log}")
+    error.add_note(f"what came home of job {receipt['job'].get('number')} is in {home}{log}")
     if isinstance(error, NotFoundError):
-        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job']['number']}"
+        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job'].get('number')}"
 
 
 @click.command()

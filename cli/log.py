@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from cli import show
 from infra import redaction
@@ -41,7 +42,7 @@ class LogFile(logging.FileHandler):
         super().__init__(logs_folder() / f"{moment}-{command}-{os.getpid()}.log", encoding="utf-8", delay=True)
         self.command = command
 
-    def _open(self) -> TextIO:
+    def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
         (state_folder() / path.parent.name).mkdir(mode=0o700, exist_ok=True)
         for old in sorted(path.parent.glob("*.log"))[: 1 - KEPT]:

@@ -13,6 +13,8 @@ from cli.options import choose_name, cluster_option, json_option, runs_here
 from infra.errors import GpujobError
 
 SHOWN_OUTPUTS = 20
+# What comes of a receipt that is not as we write them: it may have come with somebody else's project.
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 
 
 @click.command()
@@ -29,9 +31,9 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
 
     found = find_receipt(runs_here(), choose_name(cluster), job)
     if found and job is None:
-        job = found["job"]["number"]
+        job = found["job"].get("number")
         show.say(f"job {job} is the latest that came home; gpujob jobs lists all")
-    if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
+    if found is None or found["job"].get("state") in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)
         except GpujobError as error:
@@ -40,9 +42,14 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
             show.say(f"as it was when outputs came home last: {error.what}")
     if as_json:
         show.echo_json(found)
-    else:
-        show.facts(render(found), err=False)
-        show_outputs(found)
+        return
+    try:
+        lines, outputs = render(found), render_outputs(found)
+    except DAMAGED as error:
+        what = f"this receipt is not one that gpujob wrote: {type(error).__name__} {error}"
+        raise GpujobError(what, "gpujob receipt --json shows it as it is") from error
+    show.facts(lines, err=False)
+    show.echo("\n".join(outputs))
 
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
@@ -81,12 +88,14 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     return {name: show.printable(text) for name, text in lines.items() if text}
 
 
-def show_outputs(receipt: Mapping[str, Any]) -> None:
-    """Show what a job wrote, with the beginning of each hash, the largest first."""
+def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
+    """Return lines that show what a job wrote, with the beginning of each hash, the largest first."""
     outputs = sorted(receipt["outputs"], key=lambda output: -output["size_bytes"])
-    show.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
+    lines = [f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})"]
     for output in outputs[:SHOWN_OUTPUTS]:
         what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]
-        show.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {output['path']!r}")
+        path, size = show.printable(output["path"]), show.size(output["size_bytes"])
+        lines.append(f"    {size:>10}  {show.printable(what):<16}  {path}")
     if len(outputs) > SHOWN_OUTPUTS:
-        show.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
+        lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json shows all")
+    return lines

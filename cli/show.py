@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.text import one_line, printable
+from infra.text import one_line
+from infra.text import printable as printable  # the commands show with it
 
 if TYPE_CHECKING:
     from infra.homecoming import Homecoming

@@ -37,8 +37,9 @@ def hide(values: Iterable[str]) -> None:
 
 
 def hide_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Mask the values of those variables whose names say that they are secrets."""
+    """Mask the values of those variables whose names say that they are secrets, and the name of a profile."""
     hide(value for name, value in environment.items() if SECRET_NAME.search(name) and not Path(value).is_absolute())
+    hide(value for name, value in environment.items() if name.endswith("_PROFILE") and value != "default")
 
 
 def redact(text: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cli import receipts, show, top
 from infra import homecoming
 from infra.errors import GpujobError, NodeError
-from infra.model import Cluster, Job, Node
+from infra.model import Cluster, Job, Node, Output
 from infra.node import client
 from infra.node.decoding import decode
 from infra.receipts import make_receipt
@@ -166,3 +166,37 @@ def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(tmp_path_factory
 def test_a_number_that_is_none_or_too_large_is_nonsense(number):
     with pytest.raises(NodeError, match="invalid response"):
         decode(float, number)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(data=st.data())
+def test_a_receipt_that_somebody_changed_is_shown_or_refused(tmp_path_factory, data):
+    honest = json.loads(
+        json.dumps(make_receipt(CLUSTER, decode(Job, JOB_USE["job"]), (decode(Output, OUTPUT),)).to_dict())
+    )
+    receipt = data.draw(damaged(honest))
+    try:
+        text = "\n".join([*receipts.render(receipt).values(), *receipts.render_outputs(receipt)])
+    except receipts.DAMAGED:
+        return
+    assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (client.Page, {"job": 1, "port": 99999999999, "token": "", "said": ""}),
+        (client.Page, {"job": 1, "port": 1, "token": "a\nb", "said": ""}),
+        (client.Board, {"port": 65536}),
+        (client.Tail, {"offset": []}),
+        (Output, {**OUTPUT, "link": "a\0b"}),
+        (Output, {**OUTPUT, "path": ""}),
+        (Output, {**OUTPUT, "path": "x" * 5000}),
+        (Output, {**OUTPUT, "sha256": "../" * 20}),
+        (Output, {**OUTPUT, "mode": 1 << 40}),
+        (Job, {**JOB_USE["job"], "exit_code": 256}),
+    ],
+)
+def test_a_value_outside_of_what_it_may_be_is_refused(kind, value):
+    with pytest.raises(NodeError, match="invalid response"):
+        decode(kind, value)

@@ -137,6 +137,36 @@ def test_the_values_of_a_job_s_secrets_and_variables_are_in_no_log(rented: Lapto
     assert "planted-secret-1" not in text + ran.err and "planted-value-2" not in text + ran.err
 
 
+def test_a_report_has_what_helps_and_nothing_private(quiet):
+    crash(quiet, "RuntimeError('boom', os.environ['HF_TOKEN'])")
+    quiet.write("gpujob.toml", '[up]\ngpu = "PLANTED-GPU"\n[setup.variables]\ndotfiles_repository = "PLANTED-URL"\n')
+    quiet = Laptop(quiet.home, quiet.project, {**PLANTED, "AWS_PROFILE": "PLANTED-PROFILE"})
+    typed = quiet.type("check", "--report")
+    path = Path(re.search(r"Report: (.*)", typed.err)[1])
+    text = path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for wanted in (
+        "Python 3",
+        "paramiko ",
+        "[up]: gpu",
+        "dotfiles_repository",
+        "AWS_PROFILE",
+        "check credentials",
+        "boom",
+    ):
+        assert wanted in text
+    assert [value for value in [*PLANTED.values(), "PLANTED", str(quiet.home)] if value in text] == []
+
+
+def test_a_report_shortens_account_ids(laptop: Laptop):
+    assert laptop.type("up", "private-name", "--dry-run").code == 0
+    typed = laptop.type("check", "--dry-run", "--report")
+    text = Path(re.search(r"Report: (.*)", typed.err)[1]).read_text()
+    assert "cluster 1: local us-east-1" in text and "running" in text
+    assert "DescribeInstances" in text
+    assert "123456789012" not in text and "private-name" not in text
+
+
 @given(st.text(min_size=6, max_size=30).filter(lambda value: value.strip() and "*" not in value), st.text(max_size=20))
 @example("\\n'\"\\", "")
 def test_a_hidden_value_is_masked_however_it_is_quoted(value, around):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cli.output import Output
 from cli.screen import ALLOWED, Screen
 from infra.text import one_line, printable
+from tests.conftest import REPOSITORY
 
 LETTERS = ("\x1b", *"[]P_?mAJ3nch\\$ \x07\x0e\r\n\b", "52;c;", "0;", "31", "\x9b", "\x9c", "盛")
 PIECES = st.lists(st.sampled_from([b"\x9b", b"\xff", *(letter.encode() for letter in LETTERS)]), max_size=40)
@@ -93,6 +94,16 @@ def test_the_terminal_is_left_without_colours_and_with_a_cursor(monkeypatch):
     assert output.ends_a_line
     output.flush()
     assert stream.getvalue() == b"\x1b[?25l\x1b[31mred\n\x1b[0m\x1b[?25h"
+
+
+def test_everything_but_a_job_s_output_is_printed_in_one_place():
+    """That is where control characters are taken out."""
+    elsewhere = re.compile(
+        r"click\.(?:echo|secho|style)|\bprint\(|sys\.std(?:out|err)\.(?:write|buffer)|console\.print"
+    )
+    for path in (REPOSITORY / "cli").glob("*.py"):
+        if path.name not in ("show.py", "output.py"):
+            assert elsewhere.findall(path.read_text()) == [], path.name
 
 
 @given(st.text(st.characters() | st.sampled_from("\x1b\x9b\u202e\u2066\u200b\0\n\t\ud800\udcff"), max_size=40))

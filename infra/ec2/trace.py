@@ -49,4 +49,5 @@ def describe(model: Any, context: dict[str, Any]) -> str:
 
 def lasted_s(context: dict[str, Any]) -> float:
     """Return how long a call took."""
-    return time.monotonic() - context.get(BEGAN, time.monotonic())
+    now = time.monotonic()
+    return now - float(context.get(BEGAN, now))

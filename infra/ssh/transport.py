@@ -14,6 +14,7 @@ PACKET_BYTES = 1 << 18
 BANNER_BYTES = 1 << 16
 # A server may send what the channel's window allows (2 MiB) ahead of what was read. Paramiko takes whatever comes.
 WAITING_BYTES = 8 << 20
+Take = Callable[[paramiko.Channel, Any], None]
 
 
 class BoundedPacketizer(Packetizer):
@@ -44,14 +45,13 @@ class BoundedTransport(paramiko.Transport):
 
     def __init__(self, link: socket.socket, **settings: Any) -> None:
         super().__init__(link, packetizer_class=BoundedPacketizer, **settings)
-        table = self._channel_handler_table  # type: ignore[has-type]  Paramiko has no public place for this
-        self._channel_handler_table = {
-            **table,
-            **{kind: within_window(table[kind]) for kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)},
-        }
+        # Paramiko has no public place for this: which method takes which message in.
+        table: dict[int, Take] = vars(paramiko.Transport)["_channel_handler_table"]
+        limited = {kind: within_window(table[kind]) for kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)}
+        self._channel_handler_table = {**table, **limited}
 
 
-def within_window(feed: Callable[[paramiko.Channel, Any], None]) -> Callable[[paramiko.Channel, Any], None]:
+def within_window(feed: Take) -> Take:
     """Return what takes a channel's data in, unless more is waiting already than the server was allowed to send."""
 
     def take(channel: paramiko.Channel, message: Any) -> None:
