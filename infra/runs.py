@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 
 from fabric import Connection
 
-from infra import bakes, state
+from infra import bakes, redaction, state
 from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
 from infra.git import read_changes, read_commit
 from infra.model import Cluster, Job, Request
@@ -111,6 +111,7 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
+    redaction.hide([*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)])
     make_runs(project.runs, "then type it again")
     changes = read_changes(project.root)
     header = {

@@ -1,4 +1,4 @@
-"""A node is not trusted: whatever it answers, the client makes sense of it or says in one line that it is nonsense."""
+"""A node is not trusted: whatever it answers, the client makes sense of it or says in one line that it is invalid."""
 
 import contextlib
 import json
