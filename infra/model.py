@@ -134,7 +134,8 @@ class Cluster:
     @property
     def gpu_count(self) -> int:
         """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
-        return int(self.gpu.partition(":")[2] or 1)
+        count = self.gpu.partition(":")[2]  # of a tag, which anybody in the account may have written
+        return max(int(count), 1) if count.isdecimal() and len(count) < 4 else 1
 
     @property
     def node(self) -> Node:

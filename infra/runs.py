@@ -111,7 +111,9 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
-    redaction.hide([*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)])
+    redaction.hide(
+        [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
+    )
     make_runs(project.runs, "then type it again")
     changes = read_changes(project.root)
     header = {

@@ -6,10 +6,9 @@ import io
 import logging
 import shlex
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -19,7 +18,7 @@ import paramiko
 
 from infra.errors import HostKeyError, NodeError
 from infra.model import Node
-from infra.ssh.transport import make_transport
+from infra.ssh.transport import limit_time, make_transport, protocol_errors
 from infra.text import last_line, one_line
 from infra.waiting import wait_until
 
@@ -124,7 +123,8 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             log.info("%s at %s:%s: connected, %.3f s", node.instance_id, node.host, node.port, time.monotonic() - began)
             connection.connect_kwargs["sock"] = link
-            connection.open()
+            with protocol_errors():
+                connection.open()
             connection.transport.set_keepalive(15)
         except BaseException as error:
             log.info("%s at %s:%s: no login: %s", node.instance_id, node.host, node.port, type(error).__name__)
@@ -141,40 +141,16 @@ def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator
     """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
     began, shown = time.monotonic(), one_line(shlex.join(argv[:WORDS]), 120)
     with ssh_errors(connection.host):
-        channel = connection.transport.open_session(timeout=START_S)
+        with protocol_errors():
+            channel = connection.transport.open_session(timeout=START_S)
         try:
-            with limit_time(channel, START_S, "did not start a command"):
+            with limit_time(channel, START_S, "did not start a command"), protocol_errors():
                 channel.exec_command(shlex.join(argv))
             yield channel
         finally:
             channel.close()
             code = channel.exit_status if channel.status_event.is_set() else None
             log.info("%s: %s: exit code %s, %.3f s", connection.host, shown, code, time.monotonic() - began)
-
-
-@contextmanager
-def limit_time(channel: paramiko.Channel | paramiko.Transport, seconds: float, what: str) -> Iterator[None]:
-    """Close a channel or a connection, which ends whatever waits for it, unless all is done in time; raises NodeError then."""
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        with suppress(paramiko.SSHException, EOFError, OSError):
-            channel.close()
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        if late.is_set():
-            raise NodeError(f"the node {what} within {seconds:g} s", "gpujob jobs") from error
-        raise
-    finally:
-        timer.cancel()
-    if late.is_set():
-        raise NodeError(f"the node {what} within {seconds:g} s", "gpujob jobs")
 
 
 class Stdin(io.RawIOBase):

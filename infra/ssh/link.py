@@ -6,7 +6,8 @@ from typing import BinaryIO
 
 from fabric import Connection
 
-from infra.ssh.connection import execute, limit_time, open_channel, ssh_errors
+from infra.ssh.connection import execute, open_channel, ssh_errors
+from infra.ssh.transport import limit_time
 
 MOST_S, MOST_BYTES, BLOCK_BYTES, TRIES = 2.0, 1 << 26, 1 << 18, 5
 # What was sent may still lie in buffers before a slow link; a node that takes nothing is given up on.

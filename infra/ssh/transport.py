@@ -1,12 +1,17 @@
-"""Paramiko's transport with the quicker ciphers first, and with limits on what a server can make this laptop hold in memory."""
+"""Paramiko's transport with the quicker ciphers first, and with limits on the memory and time that a server can take."""
 
 import socket
-from collections.abc import Callable
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
 from paramiko.packet import Packetizer
+
+from infra.errors import NodeError
 
 # OpenSSH refuses larger ones, too: https://github.com/openssh/openssh-portable/blob/master/packet.c (PACKET_MAX_SIZE).
 # Paramiko has no limit, and would collect the 4 GiB that a length can say, before anybody has logged in.
@@ -14,6 +19,7 @@ PACKET_BYTES = 1 << 18
 BANNER_BYTES = 1 << 16
 # A server may send what the channel's window allows (2 MiB) ahead of what was read. Paramiko takes whatever comes.
 WAITING_BYTES = 8 << 20
+MANGLED = (struct.error, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 Take = Callable[[paramiko.Channel, Any], None]
 
 
@@ -60,6 +66,43 @@ def within_window(feed: Take) -> Take:
         feed(channel, message)
 
     return take
+
+
+@contextmanager
+def limit_time(channel: paramiko.Channel | paramiko.Transport, seconds: float, what: str) -> Iterator[None]:
+    """Close a channel or a connection, which ends whatever waits for it, unless all is done in time; raises NodeError then."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        with suppress(paramiko.SSHException, EOFError, OSError):
+            channel.close()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if late.is_set():
+            raise NodeError(f"the node {what} within {seconds:g} s", "gpujob jobs") from error
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise NodeError(f"the node {what} within {seconds:g} s", "gpujob jobs")
+
+
+@contextmanager
+def protocol_errors() -> Iterator[None]:
+    """Turn what Paramiko's parsers raise for a message that makes no sense into SSHException.
+
+    They run in a thread of their own, and hand whatever they raise to the caller: UnicodeDecodeError, struct.error and others.
+    """
+    try:
+        yield
+    except MANGLED as error:
+        raise paramiko.SSHException(f"a message that is not SSH ({type(error).__name__})") from error
 
 
 def make_transport(link: socket.socket, **settings: Any) -> paramiko.Transport:

@@ -296,7 +296,17 @@ def test_a_node_that_ignores_the_window_loses_the_connection(node, reached, monk
         assert len(channel.in_buffer) < 2 << 20
 
 
+def packet(payload: bytes) -> bytes:
+    """A packet as it is before keys are exchanged."""
+    padding = 8 - (len(payload) + 5) % 8 + 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
 BANNERS: dict[str, bytes] = {
+    "a mangled key exchange": b"SSH-2.0-x\r\n" + packet(b"\x14" + bytes(16) + b"\xff" * 40),
+    "a key exchange that is no text": b"SSH-2.0-x\r\n" + packet(b"\x14" + bytes(16) + b"\0\0\0\x02\xff\xff" * 10),
+    "a key exchange that ends": b"SSH-2.0-x\r\n" + packet(b"\x14"),
+    "an answer to nothing": b"SSH-2.0-x\r\n" + packet(b"\x1f" + b"\xff" * 30) + packet(b"\x5e\0\0\0\0"),
     "escapes": b"\x1b]0;title\x07\x1b[31mnot SSH\r\n" * 101,
     "another protocol": b"HTTP/1.1 400 \x1b[31mBad\r\n\r\n" * 101,
     "a strange version": b"SSH-\x1b]52;c;x\x07-\xe2\x80\xae\r\n",
