@@ -1,6 +1,5 @@
 """The account: check, policy, cost, sweep."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from cli.options import (
     check_asked,
     confirm,
     dry_run_option,
+    here,
     hidden_dry_run_option,
     json_option,
     note_unasked,
@@ -21,9 +21,11 @@ from cli.options import (
     transfer_option,
     yes_option,
 )
+from infra.errors import GpujobError
 from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
+    from infra.checks import Check
     from infra.costs import Cost
     from infra.strays import Stray
 
@@ -31,21 +33,42 @@ if TYPE_CHECKING:
 @click.command()
 @dry_run_option
 @region_option
+@click.option("--report", is_flag=True, help="Write what was found to a file for a bug report; no secrets.")
 @json_option
-def check(dry_run: bool, region: str | None, as_json: bool) -> None:
+def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
     """Check credentials, region, quotas and images.
 
-    Each line that fails says how to mend it.
+    Each line that fails says how to fix it.
     """
     from cli.up import open_account
     from infra.checks import run_checks
 
-    with show.progress() as report:
-        report("asking the local cloud" if dry_run else "asking AWS")
+    with show.progress() as tell:
+        tell("asking the local cloud" if dry_run else "asking AWS")
         found = list(run_checks(lambda: open_account(dry_run, (region,) if region else ())))
     rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
+    if report:
+        report_bug(found, dry_run)
     sys.exit(0 if all(c.ok for c in found) else 1)
+
+
+def report_bug(checks: "list[Check]", dry_run: bool) -> None:
+    """Write the report, and say where."""
+    from cli import log
+    from infra import state
+    from infra.clusters import list_clusters
+    from infra.project import find_root
+    from infra.report import write_report
+
+    try:
+        clusters = list_clusters(dry_run)
+    except GpujobError:  # the checks say why
+        clusters = tuple(state.recall_all())
+    path = write_report(find_root(here()), checks, clusters, log.find_last())
+    show.say(
+        f"Report: {path}\nIt holds no secrets and no values of settings. Read it, then attach it to your bug report."
+    )
 
 
 @click.command()
@@ -58,7 +81,7 @@ def policy() -> None:
     """  # noqa: D301  click reads the backspace
     from infra.ec2.policy import make_policy
 
-    click.echo(json.dumps(make_policy(), indent=2))
+    show.echo_json(make_policy())
 
 
 @click.command()

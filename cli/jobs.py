@@ -62,6 +62,8 @@ def follow_job(
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
+        if isinstance(error, KeyboardInterrupt):
+            output.flush()
         show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise
@@ -144,9 +146,9 @@ def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
     if receipt is None:
         return
     log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
-    error.add_note(f"what came home of job {receipt['job']['number']} is in {home}{log}")
+    error.add_note(f"what came home of job {receipt['job'].get('number')} is in {home}{log}")
     if isinstance(error, NotFoundError):
-        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job']['number']}"
+        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job'].get('number')}"
 
 
 @click.group(invoke_without_command=True)

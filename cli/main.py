@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from cli import show
 from cli.account import check, cost, policy, sweep
 from cli.clusters import down, ls
 from cli.defaults import read_defaults
@@ -30,19 +31,16 @@ from infra.interrupts import interrupt_on_stop
 # What is the matter with a disk, or with a path that somebody chose, and is no bug.
 DISK = (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 PATH = (errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+INTERRUPTED, CRASHED = 130, 3
 
 
 def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     """Print the installed version, if that was asked for, and end."""
     if not wanted or context.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version  # takes longer than all the rest of a start
+    from infra.installation import find_version
 
-    try:
-        found = version("gpujob")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        found = "unknown"
-    click.echo(f"gpujob {found}")
+    show.echo(f"gpujob {find_version()}")
     context.exit()
 
 
@@ -58,8 +56,9 @@ class InOrder(click.Group):
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Show what the log file gets: each call to AWS, each step of SSH.")
 @click.pass_context
-def gpujob(context: click.Context) -> None:
+def gpujob(context: click.Context, verbose: bool) -> None:
     """Rent a GPU machine, run your training script on it, bring the results home, give it back.
 
     \b
@@ -68,6 +67,9 @@ def gpujob(context: click.Context) -> None:
     gpujob run train.py        send the code, run it, follow it, fetch what it wrote
     gpujob down                fetch what is left and give the machine back
     """  # noqa: D301  click reads the backspace
+    from cli import log
+
+    log.start(context.invoked_subcommand or "gpujob", verbose)
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
 
 
@@ -79,7 +81,10 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; exit 0 when done, 1 when it failed, 2 for wrong words, 130 when interrupted."""
+    """Run the command line.
+
+    Exit 0 when done, 1 when it failed, 2 for words that do not fit, 3 for an error that nobody expected, 130 when interrupted.
+    """
     open_missing()
     interrupt_on_stop()
     for stream in (sys.stdout, sys.stderr):
@@ -88,35 +93,66 @@ def main() -> None:
     try:
         code = gpujob.main(prog_name="gpujob", standalone_mode=False)
         sys.stdout.flush()
-    except GpujobError as error:
-        code = tell(error)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort) as error:
-        told = error.__cause__ or error  # click raises its Abort from the interrupt, which has the notes
-        click.echo("\n".join(["interrupted", *notes_of(told)]), err=True)
-        code = 130
     except BrokenPipeError:  # the reader of our output, as in `gpujob ls | head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except OSError as error:
-        if error.errno not in DISK and not (error.errno in PATH and error.filename):
-            raise
-        code = tell(GpujobError(f"{error.strerror}: {error.filename or 'the output'}", "mend that, then type it again"))
+    except (Exception, KeyboardInterrupt) as error:
+        code = explain(error)
     sys.exit(code or 0)
+
+
+def explain(error: BaseException) -> int:
+    """Say what happened and what to type next; return the exit code."""
+    if isinstance(error, GpujobError):
+        return tell(error)
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        return tell_usage(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        told = error.__cause__ or error  # click raises its Abort from the interrupt, which has the notes
+        show.say("\n".join(["interrupted", *notes_of(told)]))
+        return INTERRUPTED
+    if isinstance(error, OSError) and (error.errno in DISK or (error.errno in PATH and error.filename)):
+        return tell(GpujobError(f"{error.strerror}: {error.filename or 'the output'}", "fix that, then rerun"))
+    return tell_crash(error)
 
 
 def notes_of(error: BaseException) -> list[str]:
     """Return what was added to an error on its way, as lines."""
-    return [f"  {note}" for note in getattr(error, "__notes__", [])]
+    return [f"  {show.printable(note)}" for note in getattr(error, "__notes__", [])]
 
 
 def tell(error: GpujobError) -> int:
     """Say what happened and what to type next."""
-    click.secho(f"gpujob: {error.what}", fg="red", err=True)
+    from cli import log
+
+    log.record_error(error)
+    show.say(f"gpujob: {show.printable(error.what)}", colour="red")
     for note in notes_of(error):
-        click.echo(note, err=True)
+        show.say(note)
     if error.hint:
-        click.echo(f"  next: {error.hint}", err=True)
+        show.say(f"  next: {show.printable(error.hint)}")
     return error.exit_code
+
+
+def tell_usage(error: click.ClickException) -> int:
+    """Say what click says of words that do not fit, which it quotes."""
+    said = io.StringIO()
+    error.show(said)
+    show.say(said.getvalue().rstrip("\n"))
+    return error.exit_code
+
+
+def tell_crash(error: BaseException) -> int:
+    """Say that this is a bug, in a line, and where its traceback is."""
+    from cli import log
+    from infra.redaction import redact
+
+    path = log.record_crash(error)
+    said = " ".join(str(error).split())[:300]
+    show.say(f"gpujob: unexpected error: {show.printable(redact(f'{type(error).__name__}: {said}'))}", colour="red")
+    if path:
+        show.say(f"  log: {path}")
+    show.say("  This is a bug. Please report it, with the file that this writes: gpujob check --report")
+    return CRASHED

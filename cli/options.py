@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import show
 from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
+from infra.text import printable
 from infra.traffic import USD_PER_GB
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is no terminal to answer on", "add --yes")
-    if not click.confirm(question, err=True):
+    if not click.confirm(printable(question), err=True):
         raise GpujobError("nothing was done")
 
 
@@ -232,9 +234,9 @@ def note_unasked(dry_run: bool, region: str | None, *, elsewhere: bool = False) 
     from infra.ec2.account import default_region, has_credentials
 
     if not dry_run and not has_credentials():
-        click.echo("(AWS was not asked: no credentials found)", err=True)
+        show.say("(AWS was not asked: no credentials found)")
     elif not dry_run and not (region or elsewhere or default_region()):
-        click.echo("(AWS was not asked: no region is set; give --region)", err=True)
+        show.say("(AWS was not asked: no region is set; give --region)")
 
 
 def check_asked(accounts: "Iterable[Account]", dry_run: bool, region: str | None) -> None:

@@ -1,7 +1,12 @@
-"""A job's output on its way to whoever reads it: as it is for a terminal, without the steps of progress bars elsewhere."""
+"""A job's output on its way to the reader: what a terminal may see of it (cli/screen.py), as it is elsewhere.
+
+Elsewhere (a pipe, a file) only the steps of progress bars are left out.
+"""
 
 import sys
 from typing import BinaryIO
+
+from cli.screen import Screen
 
 MOST_BYTES = 1 << 16  # of a line that has not ended, which may be no line at all
 
@@ -10,11 +15,12 @@ class Output:
     """Writes what comes to standard output.
 
     A progress bar goes back to the start of its line (a carriage return) and writes it anew. A terminal shows that; in a file
-    or a pipe of each such line only what was written last is kept. `raw` keeps everything.
+    or a pipe of each such line only what was written last is kept; there, `raw` keeps everything.
     """
 
     def __init__(self, raw: bool = False, stream: BinaryIO | None = None) -> None:
-        self.collapses = not raw and not sys.stdout.isatty()
+        self.screen = Screen() if sys.stdout.isatty() else None
+        self.collapses = not raw and not self.screen
         self.stream = stream or sys.stdout.buffer
         self.held = b""
         self.last = b"\n"
@@ -31,10 +37,15 @@ class Output:
     def flush(self) -> None:
         """Pass on what was held back: nothing more will come."""
         held, self.held = self.held, b""
-        self.pass_on(collapse(held))
+        self.pass_on(collapse(held), final=True)
+        if self.screen and self.screen.ending:
+            self.stream.write(self.screen.ending.encode())
+            self.stream.flush()
 
-    def pass_on(self, chunk: bytes) -> None:
+    def pass_on(self, chunk: bytes, final: bool = False) -> None:
         """Write it now."""
+        if self.screen:
+            chunk = self.screen.show(chunk, final).encode(sys.stdout.encoding, "backslashreplace")
         if chunk:
             self.stream.write(chunk)
             self.stream.flush()

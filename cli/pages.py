@@ -141,7 +141,7 @@ def show_page(url: str, open_browser: Callable[[str], bool] | None) -> None:
     """Open a page, or print its address where there is no browser or none is wanted."""
     if open_browser is None or not open_browser(url):
         show.say("the page, for as long as this runs:")
-        click.echo(f"  {url}")
+        show.echo(f"  {url}")
     else:
         show.say("opened in the browser; --no-browser prints the address")
 
@@ -167,4 +167,4 @@ def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str |
             show.say("Ctrl-C ends it")
 
         with suppress(KeyboardInterrupt):
-            hold_board(found, connection, job, forward, show_it, lambda text: show.say(show.printable(text)))
+            hold_board(found, connection, job, forward, show_it, show.say)

@@ -15,6 +15,8 @@ from infra.errors import GpujobError
 from infra.traffic import transfer_usd
 
 SHOWN_OUTPUTS = 20
+# What comes of a receipt that is not as we write them: it may have come with somebody else's project.
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 
 
 @click.command()
@@ -34,9 +36,9 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
     name = choose_name(cluster)
     found = find_receipt(choose_runs(name, job, runs_here()), name, job)
     if found and job is None:
-        job = found["job"]["number"]
+        job = found["job"].get("number")
         show.say(f"job {job} is the latest with results here; gpujob jobs lists all")
-    if found is None or found["job"]["state"] in ("queued", "running", "stalled"):
+    if found is None or found["job"].get("state") in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)
         except GpujobError as error:
@@ -44,10 +46,15 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
                 raise
             show.say(f"as it was when outputs came home last: {error.what}")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        show.facts({**render(found), **render_download(found, usd_per_gb)}, err=False)
-        show_outputs(found)
+        show.echo_json(found)
+        return
+    try:
+        lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)
+    except DAMAGED as error:
+        what = f"this receipt is not one that gpujob wrote: {type(error).__name__} {error}"
+        raise GpujobError(what, "gpujob receipt --json shows it as it is") from error
+    show.facts(lines, err=False)
+    show.echo("\n".join(outputs))
 
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
@@ -86,7 +93,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "image": receipt.get("image", ""),
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
-    return {name: text for name, text in lines.items() if text}
+    return {name: show.printable(text) for name, text in lines.items() if text}
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:
@@ -98,15 +105,17 @@ def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, 
     return {"downloaded": f"{show.size(size_bytes)}; data transfer {price}"}
 
 
-def show_outputs(receipt: Mapping[str, Any]) -> None:
-    """Show what a job wrote, with the beginning of each hash, the largest first."""
+def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
+    """Return lines that show what a job wrote, with the beginning of each hash, the largest first."""
     outside = [
         {**output, "path": f"outside/{output['path']}"} for output in receipt.get("outside", {}).get("outputs", ())
     ]
     outputs = sorted([*receipt["outputs"], *outside], key=lambda output: -output["size_bytes"])
-    click.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
+    lines = [f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})"]
     for output in outputs[:SHOWN_OUTPUTS]:
         what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]
-        click.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {show.printable(output['path'])}")
+        path, size = show.printable(output["path"]), show.size(output["size_bytes"])
+        lines.append(f"    {size:>10}  {show.printable(what):<16}  {path}")
     if len(outputs) > SHOWN_OUTPUTS:
-        click.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
+        lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json shows all")
+    return lines

@@ -9,6 +9,7 @@ import click
 
 from cli import show
 from cli.options import cluster_argument, find_cluster, here, option
+from infra.text import one_line
 
 if TYPE_CHECKING:
     from infra.events import Event, Outcome
@@ -72,19 +73,20 @@ def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
         yield say_event
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from infra.inventory import name_node
 
-    columns = SpinnerColumn(), TextColumn("{task.fields[node]}"), TimeElapsedColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    node, task = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("fields[node]", "description"))
+    with Progress(
+        SpinnerColumn(), node, TimeElapsedColumn(), task, console=Console(stderr=True), transient=True
+    ) as bar:
         names = [name_node(cluster, rank) for rank in range(len(cluster.nodes))]
         lines = {name: bar.add_task("connecting", node=name, total=None) for name in names}
 
         def tell(event: "Event") -> None:
             if event.status == "started":
-                bar.update(lines[event.node], description=escape(show.printable(event.title)))
+                bar.update(lines[event.node], description=one_line(event.title))
 
         yield tell
 

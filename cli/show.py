@@ -1,4 +1,8 @@
-"""What a person sees: tables, progress, money, times. Listings go to stdout; what is said along the way goes to stderr."""
+"""What a person sees: tables, progress, money, times. Listings go to stdout; what is said along the way goes to stderr.
+
+Everything but a job's own output (cli/output.py) is printed here, in one way: without the control characters that names, tags
+and answers of machines may hold.
+"""
 
 import json
 import shlex
@@ -9,6 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from infra.text import one_line
+from infra.text import printable as printable  # the commands show with it
 
 if TYPE_CHECKING:
     from infra.fetch import Fetched
@@ -21,9 +28,24 @@ FOLDED = 16
 """How wide a column of a narrow table is at least, if its cells are no shorter."""
 
 
-def say(line: str = "") -> None:
-    """Say something along the way, on stderr."""
-    click.echo(line, err=True)
+def say(text: str = "", colour: str | None = None) -> None:
+    """Print something along the way, on stderr."""
+    echo(text, err=True, colour=colour)
+
+
+def echo(text: str, err: bool = False, colour: str | None = None) -> None:
+    """Print lines, without whatever in them would steer the terminal."""
+    click.secho(plain(text), err=err, fg=colour)
+
+
+def plain(text: str) -> str:
+    """Return lines of text with all control characters spelled out but tabs and the ends of lines."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def echo_json(data: Any) -> None:
+    """Print data as JSON, which spells control characters out."""
+    echo(json.dumps(data, indent=2))
 
 
 def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", least: Sequence[str] = ()) -> None:
@@ -33,13 +55,13 @@ def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "
     """
     shown = [{name: printable(" ".join(str(value).split())) for name, value in row.items()} for row in rows]
     if as_json:
-        click.echo(json.dumps(rows if data is None else data, indent=2))
+        echo_json(rows if data is None else data)
     elif not rows:
         say(empty)
     elif sys.stdout.isatty():
         table(shown, least)
     else:
-        click.echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
+        echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
 
 
 def table(rows: Sequence[Row], least: Sequence[str]) -> None:
@@ -77,12 +99,7 @@ def facts(pairs: Mapping[str, str], err: bool = True) -> None:
     """Print names and values in two columns, on stderr or else on stdout."""
     width = max(map(len, pairs))
     for name, value in pairs.items():
-        click.echo(f"  {name:<{width}}  {value}", err=err)
-
-
-def printable(text: str) -> str:
-    """Return a text from elsewhere without what would steer the terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        echo(f"  {name:<{width}}  {value}", err=err)
 
 
 @contextmanager
@@ -94,10 +111,10 @@ def progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")
-        yield lambda text: bar.reset(task, description=text)
+        yield lambda text: bar.reset(task, description=one_line(text))
 
 
 class Counter:
@@ -122,7 +139,7 @@ def transfer(what: str) -> Iterator[Counter]:
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn()
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=None)
 

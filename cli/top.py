@@ -1,6 +1,5 @@
 """A live view of a cluster: top."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +36,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
     found = find_cluster(cluster)
     if as_json or once or not sys.stdout.isatty():
         use = next(look(found, every_s, lambda: None))
-        click.echo(json.dumps(tell_all(found, use), indent=2) if as_json else "\n".join(plain_lines(found, use)))
+        show.echo_json(tell_all(found, use)) if as_json else show.echo("\n".join(plain_lines(found, use)))
     else:
         watch(found, every_s)
 
@@ -87,7 +86,7 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
     node, usd = cluster.node, spent_usd(cluster, time.time())
     disk_used = use.disk_bytes - use.disk_free_bytes
     cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
-    return {
+    facts = {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
         "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
@@ -96,12 +95,13 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
         "cost": cost if cluster.cloud == "aws" else f"would have cost {cost} on AWS",
         "lease": f"{show.duration(lease_left_s(cluster))} left",
     }
+    return {name: show.printable(text) for name, text in facts.items()}
 
 
 def gpu_text(gpu: "GpuUse") -> str:
     """Return what one GPU does."""
     memory = of(gpu.memory_used_bytes, gpu.memory_bytes)
-    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f} %, {memory}, {show.printable(gpu.name)}"
+    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f} %, {memory}, {gpu.name}"
 
 
 def job_row(each: "JobUse") -> dict[str, str]:

@@ -198,12 +198,13 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
 
 def describe_setup(plan: "Plan") -> str:
     """Return what of the playbook is run, or how to have it run."""
-    from infra.playbook import NEEDED, find_program
+    from infra.installation import install_command
+    from infra.playbook import find_program
 
     if plan.setup:
         return ", ".join(plan.setup.tags) or "the whole playbook, which takes minutes"
     if plan.wishes.setup and find_program() is None:
-        return f"none: Ansible is missing here; {NEEDED}, then gpujob setup {plan.name}"
+        return f"none: Ansible is missing here; {install_command('setup')}, then gpujob setup {plan.name}"
     return f"none; gpujob setup {plan.name} runs the playbook"
 
 

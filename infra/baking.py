@@ -17,7 +17,7 @@ from infra.ec2.baked import Baked
 from infra.errors import CloudError, CredentialsError, GpujobError, NodeError, PermissionsError, UsageError
 from infra.interrupts import hold_interrupts
 from infra.model import Cluster, Node
-from infra.node import client
+from infra.node.packing import install_agent
 from infra.power import arm_again
 from infra.readiness import BOOT_S, FINISHED
 from infra.runs import reach
@@ -129,7 +129,7 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
     files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with connect(found_again.node, *files, patience_s=REBOOT_S) as connection:
         execute(connection, FINISHED)
-        client.install_agent(connection)
+        install_agent(connection)
     arm_again(found_again, found_again.node)
 
 

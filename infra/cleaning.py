@@ -10,6 +10,7 @@ from infra.errors import LossError, NodeError
 from infra.model import Cluster
 from infra.node import client
 from infra.ssh.connection import Answer, execute
+from infra.text import last_line
 
 NOT_HOME, NO_CLOUD_INIT = 9, 8
 
@@ -107,4 +108,4 @@ def undo(connection: Connection, cluster: Cluster) -> None:
 
 def read(answer: Answer) -> str:
     """Return what a script said went wrong."""
-    return answer.stderr.decode(errors="replace").strip()[-500:]
+    return last_line(answer.stderr)

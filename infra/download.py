@@ -9,8 +9,8 @@ from fabric import Connection
 
 from infra.folders import local_errors, remove
 from infra.model import Job, Output
-from infra.node import client
 from infra.node.listing import Outputs
+from infra.node.packing import agent_argv
 from infra.parts import check_room, count_left, name_part, write_part
 from infra.shelf import WHY_NAME, Shelf
 from infra.ssh import carry
@@ -98,7 +98,7 @@ def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Outpu
             arrived.add(output)
 
     if left:
-        carry.receive(run.connection, client.agent_argv("send", str(run.job.number)), left, take)
+        carry.receive(run.connection, agent_argv("send", str(run.job.number)), left, take)
     return arrived
 
 

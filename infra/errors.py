@@ -1,6 +1,6 @@
 """What can go wrong, as a person can act on it.
 
-GpujobError               one line of what happened, one of what to type next; exit 1
+GpujobError               one line of what happened, one of what to type next; exit 1 (any other exception is a bug; exit 3)
 ├── UsageError            the words typed do not fit; exit 2
 ├── CloudError            AWS or the local cloud said no
 │   ├── CredentialsError  no credentials, or AWS does not accept them
@@ -11,7 +11,7 @@ GpujobError               one line of what happened, one of what to type next; e
 │   ├── ParameterError    AWS does not take what was asked for
 │   └── SubscriptionError something must be accepted or switched on in the account first
 ├── NotFoundError         no cluster, job or file of this name
-├── NodeError             the node could not be reached, or answered nonsense
+├── NodeError             the node could not be reached, or gave an invalid answer
 │   ├── StoppedError      the node is switched off
 │   └── HostKeyError      the node showed another host key than the one pinned
 ├── SetupError            the playbook did not get to its end on every node
@@ -76,7 +76,7 @@ class NotFoundError(GpujobError):
 
 
 class NodeError(GpujobError):
-    """The node could not be reached, or answered nonsense."""
+    """The node could not be reached, or gave an invalid answer."""
 
 
 class GoneError(NodeError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infra.errors import SetupError
+from infra.text import one_line
 
 LINES = 12  # of what a failed task printed
 # What Ansible puts before the cause.
@@ -96,9 +97,9 @@ def tell_failure(event: Event) -> str:
 
 
 def make_error(what: str, said: str) -> SetupError:
-    """Return an error with what was said: the first line of it in the error's own, the others as notes."""
+    """Return an error with what was said, as printable lines: the first in the error's own, the others as notes."""
     first, *rest = said.strip().splitlines() or [""]
-    error = SetupError(f"{what}: {first}" if first else what)
+    error = SetupError(f"{what}: {one_line(first)}" if first else what)
     for line in rest[-LINES:]:
-        error.add_note(line)
+        error.add_note(one_line(line))
     return error

@@ -1,13 +1,21 @@
-"""What Ansible reads: its settings, the nodes with what ssh needs for each, and the variables, in a folder that does not stay."""
+"""What Ansible reads: its settings, the nodes with what ssh needs for each, and the variables, in a temporary folder.
+
+Ansible evaluates a string of an inventory or of a variable as a Jinja template, on the laptop, and a template can start
+programs. All of ours are data, some from a project that somebody else wrote, so every string is marked `!unsafe`, which means
+"never a template": https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_advanced_syntax.html#unsafe-or-raw-strings
+"""
 
 import json
+import math
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from infra.errors import UsageError
 from infra.model import Cluster
 from infra.ssh.login import ssh_options
 
@@ -24,6 +32,8 @@ local_tmp = {folder}/tmp
 interpreter_python = auto_silent
 retry_files_enabled = False
 timeout = 20
+[inventory]
+enable_plugins = yaml
 [ssh_connection]
 ssh_args = -F none -o ControlMaster=auto -o ControlPersist=60s
 control_path_dir = {folder}/{links}
@@ -34,15 +44,15 @@ retries = 3
 
 @contextmanager
 def private_folder(cluster: Cluster, variables: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield a folder with all that Ansible reads, open to its owner alone and gone afterwards."""
+    """Yield a folder with all that Ansible reads, open to its owner alone and removed afterwards."""
     # Not where temporary files go by default: the path of a socket may have a hundred letters and no more.
     with tempfile.TemporaryDirectory(prefix="gpujob-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / LINKS).mkdir(mode=0o700)
         settings = CONFIG.format(folder=folder, callbacks=FOLDER / "callback_plugins", links=LINKS)
         (folder / "ansible.cfg").write_text(settings)
-        (folder / "inventory.json").write_text(json.dumps(make_inventory(cluster)))
-        (folder / "variables.json").write_text(json.dumps(dict(variables)))
+        (folder / "inventory.yml").write_text(write_data(make_inventory(cluster)))
+        (folder / "variables.yml").write_text(write_data(variables))
         yield folder
 
 
@@ -64,3 +74,29 @@ def make_inventory(cluster: Cluster) -> dict[str, Any]:
 def name_node(cluster: Cluster, rank: int) -> str:
     """Return what a node is called in events."""
     return cluster.name if len(cluster.nodes) == 1 else f"{cluster.name}-{rank}"
+
+
+def write_data(value: Any) -> str:
+    """Return a value as YAML of which Ansible evaluates nothing; raises UsageError for a value that YAML cannot hold."""
+    match value:
+        case Mapping():
+            return "{" + ", ".join(f"{write_text(str(key))}: {write_data(each)}" for key, each in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(write_data, value)) + "]"
+        case (
+            str() | datetime() | date() | time()
+        ):  # TOML has dates; the playbook takes none of them for anything but text
+            return write_text(str(value))
+        case None | bool() | int():
+            return json.dumps(value)
+        case float() if math.isfinite(value):
+            return json.dumps(value)
+    raise UsageError(
+        f"a variable of the playbook cannot be {value!r}", "use text, numbers, true, false, lists or tables"
+    )
+
+
+def write_text(text: str) -> str:
+    """Return a string of YAML that Ansible takes as it is; what is not plain ASCII is written by its number."""
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'!unsafe "{"".join(plain)}"'

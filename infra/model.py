@@ -1,11 +1,16 @@
 """The values that pass between the parts; all frozen, a change returns a new one. Times are seconds since the epoch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 CloudName = Literal["aws", "local"]
+# What a node may answer (infra/node/decoding.py): a path that a file system takes, a hash, the code of a process that ended.
+FileName = Annotated[str, re.compile(r"[^\0]{1,4096}")]
+Sha256 = Annotated[str, re.compile("[0-9a-f]{64}|")]
+ExitCode = Annotated[int, range(256)]
 Market = Literal["on-demand", "spot"]
 
 
@@ -129,7 +134,8 @@ class Cluster:
     @property
     def gpu_count(self) -> int:
         """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
-        return int(self.gpu.partition(":")[2] or 1)
+        count = self.gpu.partition(":")[2]  # of a tag, which anybody in the account may have written
+        return max(int(count), 1) if count.isdecimal() and len(count) < 4 else 1
 
     @property
     def node(self) -> Node:
@@ -185,7 +191,7 @@ class Job:
     reason: str
     """What ended it, if it was neither itself nor a cancel."""
     gpus: tuple[int, ...]
-    exit_code: int | None
+    exit_code: ExitCode | None
     """128 + the signal's number where a signal ended the job; None while it runs or when nobody saw it end."""
     submitted_at: float
     started_at: float | None
@@ -261,11 +267,11 @@ class NodeUse:
 class Output:
     """A file that a job created or changed; `path` comes from the node: not trusted."""
 
-    path: str
+    path: FileName
     size_bytes: int
-    sha256: str
-    mode: int
-    link: str | None = None
+    sha256: Sha256
+    mode: Annotated[int, range(0o10000)]
+    link: FileName | None = None
     """Where it points, if it is a symbolic link; then there is no content to hash."""
     outside: bool = False
     """Whether it lies outside of the job's working tree, and was asked for; its path tells where."""

@@ -1,5 +1,6 @@
 """What a node serves on its loopback, shown on this laptop: the notebook, TensorBoard, any port."""
 
+import html
 import http.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from infra.node import client
 from infra.runs import persist
 from infra.ssh.connection import DroppedError
 from infra.ssh.forward import LOOPBACK, Forward
+from infra.text import one_line
 from infra.waiting import wait_until
 
 NEVER_S = 1e9  # somebody who thinks before a notebook is not stalled
 ROUND_S, ANSWER_S, LINES = 60, 60, 6
+LOG_BYTES = 1 << 16
 JUMP = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={0}"><a href="{0}">gpujob</a>\n'
 Report = Callable[[str], None]
 
@@ -39,7 +42,11 @@ def wait_for_notebook(connection: Connection, number: int, report: Report) -> cl
         page = client.find_page(connection)
         if page.job != number:
             raise explain_end(connection, number)
-        said = page.said.removeprefix("gpujob: ") if page.said.startswith("gpujob: ") else "waiting for JupyterLab"
+        said = (
+            one_line(page.said.removeprefix("gpujob: "))
+            if page.said.startswith("gpujob: ")
+            else "waiting for JupyterLab"
+        )
         if said != told:
             report(said)
         told = said
@@ -53,9 +60,11 @@ def wait_for_notebook(connection: Connection, number: int, report: Report) -> cl
 def explain_end(connection: Connection, number: int) -> NodeError:
     """Return that a notebook ended before it answered, with the last lines of its log."""
     error = NodeError(f"the notebook, job {number}, ended before it answered", f"gpujob logs {number}")
-    log = client.read_log(connection, number, client.find_tail(connection, number, LINES), follow=False)
-    for line in b"".join(log).decode(errors="replace").splitlines():
-        error.add_note("".join(letter for letter in line if letter.isprintable())[:200])
+    end = b""
+    for chunk in client.read_log(connection, number, client.find_tail(connection, number, LINES), follow=False):
+        end = (end + chunk)[-LOG_BYTES:]
+    for line in end.splitlines()[-LINES:]:
+        error.add_note(one_line(line, 200))
     return error
 
 
@@ -137,7 +146,7 @@ def make_door(name: str, url: str) -> Iterator[Path]:
     The URL holds a token, and what a browser is started with can be read by everybody on this laptop.
     """
     path = state.state_folder() / "doors" / f"{name}.html"
-    state.write_private(path, JUMP.format(url))
+    state.write_private(path, JUMP.format(html.escape(url)))
     try:
         yield path
     finally:

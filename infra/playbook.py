@@ -20,14 +20,15 @@ from typing import Any
 
 from infra.errors import UsageError
 from infra.events import Event, Outcome, add_up, explain, make_error, read_event
+from infra.installation import install_command
 from infra.interrupts import hold_interrupts
 from infra.inventory import FOLDER, LINKS, name_node, private_folder
 from infra.logins import choose_node
 from infra.model import Cluster
 
 SITE = FOLDER / "site.yml"
-NEEDED = "pip install 'gpujob[setup]'"
 END_S = 10.0
+LINE_BYTES = 1 << 20  # far more than the callback writes of one task
 VARIABLE = re.compile(r"^(\w+):|\{\{ (\w+) \| default\(", re.MULTILINE)
 Tell = Callable[[Event], None]
 
@@ -54,9 +55,9 @@ def check_installed() -> str:
     """Return the path of ansible-playbook; raises UsageError where that or ssh is missing."""
     program = find_program()
     if program is None:
-        raise UsageError("setting a machine up needs Ansible, and there is none here", NEEDED)
+        raise UsageError("setting up a machine needs Ansible, which is not installed", install_command("setup"))
     if shutil.which("ssh") is None:
-        raise UsageError("setting a machine up needs ssh, and there is none here", "install openssh-client")
+        raise UsageError("setting up a machine needs ssh, which is not installed", "install openssh-client")
     return program
 
 
@@ -126,9 +127,9 @@ def run(cluster: Cluster, setup: Setup, tell: Tell) -> list[Outcome]:
 
 def play(program: str, cluster: Cluster, setup: Setup, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what Ansible tells, line by line, until it has ended; it is ended if the caller stops listening."""
-    words = [program, "--inventory", f"{folder}/inventory.json", "--extra-vars", f"@{folder}/variables.json"]
+    words = [program, "--inventory", f"{folder}/inventory.yml", "--extra-vars", f"@{folder}/variables.yml"]
     words += ["--forks", str(len(cluster.nodes))]
-    words += ["--tags", ",".join(setup.tags)] if setup.tags else []
+    words += [f"--tags={','.join(setup.tags)}"] if setup.tags else []
     words += ["--check"] if setup.check else []
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(
@@ -142,11 +143,22 @@ def play(program: str, cluster: Cluster, setup: Setup, folder: Path) -> Iterator
         )
     assert process.stdout  # noqa: S101
     try:
-        yield from (json.loads(line) for line in process.stdout if line.startswith(b"{"))
+        while line := process.stdout.readline(LINE_BYTES):
+            if (found := read_line(line)) is not None:
+                yield found
         process.wait()
     finally:
         with hold_interrupts():
             end(process, folder)
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """Return what our callback wrote in a line; None for a line that is not its own, or was cut."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "status" in found else None
 
 
 def make_environment(folder: Path) -> dict[str, str]:

@@ -9,10 +9,12 @@ from infra.errors import GpujobError, NodeError, SetupError
 from infra.events import Event
 from infra.model import Cluster, Node
 from infra.node import client
+from infra.node.packing import install_agent
 from infra.parallel import map_parallel
 from infra.playbook import Setup, run
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
+from infra.text import one_line
 from infra.waiting import wait_until
 
 BOOT_S = 300.0
@@ -74,7 +76,7 @@ def prepare_node(account: Account, cluster: Cluster, node: Node, boot_s: float, 
     with connect(node, *files, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
         execute(connection, FINISHED)
-        client.install_agent(connection)
+        install_agent(connection)
         machine = client.probe(connection)
         if account.cloud == "aws" and cluster.gpu != "none":
             report("waiting for its GPU to multiply two matrices")
@@ -98,6 +100,6 @@ def add_console(account: Account, name: str, error: BaseException) -> None:
                     else f"{node.instance_id} wrote nothing to its console"
                 )
                 for line in lines[-CONSOLE_LINES:]:
-                    error.add_note(f"  {line[:160]}")
+                    error.add_note(f"  {one_line(line, 160)}")
     except GpujobError:
         return

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from fabric import Connection
 
-from infra import bakes, state
+from infra import bakes, redaction, state
 from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
@@ -107,6 +107,9 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
+    redaction.hide(
+        [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
+    )
     with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
         after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False

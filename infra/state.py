@@ -34,6 +34,11 @@ def cache_file(name: str) -> Path:
     return state_folder() / "cache" / re.sub(r"[^\w.*-]", "_", name)
 
 
+def logs_folder() -> Path:
+    """Return where commands keep their logs and reports; it need not exist."""
+    return user_state_path("gpujob") / "logs"
+
+
 def cluster_folder(name: str) -> Path:
     """Return the folder of one cluster; it need not exist. Raises ValueError for a name that would lead elsewhere."""
     if name in ("", ".", "..") or Path(name).name != name:

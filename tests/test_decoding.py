@@ -1,4 +1,4 @@
-"""A node is not trusted: whatever it answers, the client makes sense of it or says in one line that it is nonsense."""
+"""A node is not trusted: whatever it answers, the client makes sense of it or says in one line that it is invalid."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cli import receipts, show, top
 from infra.errors import GpujobError, NodeError
 from infra.filenames import make_inert, read_path
-from infra.model import Cluster, Job, Node
+from infra.model import Cluster, Job, Node, Output
 from infra.node import client
 from infra.node.decoding import decode
 from infra.receipts import make_receipt
@@ -173,7 +173,7 @@ def test_no_bytes_and_no_exit_code_make_the_client_stumble(answering, text, code
 @given(path=st.text(st.characters() | st.sampled_from("\ud800\udcff/.\0\x1b"), max_size=300))
 def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(path):
     try:
-        place, _ = make_inert(read_path(client.decode(client.Output, {**OUTPUT, "path": path}).path))
+        place, _ = make_inert(read_path(decode(Output, {**OUTPUT, "path": path}).path))
     except GpujobError:
         return
     assert not place.is_absolute()
@@ -184,5 +184,39 @@ def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(path):
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
 def test_a_number_that_is_none_or_too_large_is_nonsense(number):
-    with pytest.raises(NodeError, match="nonsense"):
+    with pytest.raises(NodeError, match="invalid response"):
         decode(float, number)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(data=st.data())
+def test_a_receipt_that_somebody_changed_is_shown_or_refused(tmp_path_factory, data):
+    honest = json.loads(
+        json.dumps(make_receipt(CLUSTER, decode(Job, JOB_USE["job"]), (decode(Output, OUTPUT),)).to_dict())
+    )
+    receipt = data.draw(damaged(honest))
+    try:
+        text = "\n".join([*receipts.render(receipt).values(), *receipts.render_outputs(receipt)])
+    except receipts.DAMAGED:
+        return
+    assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (client.Page, {"job": 1, "port": 99999999999, "token": "", "said": ""}),
+        (client.Page, {"job": 1, "port": 1, "token": "a\nb", "said": ""}),
+        (client.Board, {"port": 65536}),
+        (client.Tail, {"offset": []}),
+        (Output, {**OUTPUT, "link": "a\0b"}),
+        (Output, {**OUTPUT, "path": ""}),
+        (Output, {**OUTPUT, "path": "x" * 5000}),
+        (Output, {**OUTPUT, "sha256": "../" * 20}),
+        (Output, {**OUTPUT, "mode": 1 << 40}),
+        (Job, {**JOB_USE["job"], "exit_code": 256}),
+    ],
+)
+def test_a_value_outside_of_what_it_may_be_is_refused(kind, value):
+    with pytest.raises(NodeError, match="invalid response"):
+        decode(kind, value)

@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.errors import CloudError
+from infra.installation import install_command
 from infra.local import process, record
 from tests import local_cloud_fixtures as fixtures
 from tests.local_cloud_fixtures import IMAGE, World, alive, client, eventually
@@ -93,7 +94,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(folder, monk
     monkeypatch.setattr(process, "find_spec", lambda _: None)
     with pytest.raises(CloudError, match="needs moto and asyncssh") as caught:
         process.start(folder)
-    assert caught.value.hint == "pip install 'gpujob[local]'"
+    assert caught.value.hint == install_command("local")
 
 
 def test_a_cloud_that_ends_at_once_is_reported_with_its_last_words(folder, monkeypatch):

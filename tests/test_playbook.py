@@ -18,6 +18,7 @@ import pytest
 from infra import playbook, state
 from infra.errors import SetupError, UsageError
 from infra.events import Event
+from infra.installation import install_command
 from infra.model import Cluster, Node
 from infra.ssh import keys
 from tests.bench import sshd
@@ -158,6 +159,68 @@ def test_a_variable_of_the_wrong_type_is_told_as_the_role_declares_it(box, tmp_p
     assert "{" not in error.what
 
 
+TEMPLATE = "{{ lookup('pipe', 'touch MARKER') }}"
+
+
+def test_no_variable_is_evaluated_as_a_template(box, tmp_path):
+    """Neither a text, nor one inside of a list or a dictionary, nor a name, wherever the playbook uses it."""
+    marker = tmp_path / "ran"
+    template = TEMPLATE.replace("MARKER", str(marker))
+    values = {
+        "text": template,
+        "block": "{% if lookup('pipe', 'touch MARKER') %}x{% endif %}".replace("MARKER", str(marker)),
+        "inner": [template, {"deep": [template], template: template}],
+        "odd": 'quote " backslash \\ newline \n escape \x1b emoji \U0001f600 {# comment #}',
+    }
+    shown = {
+        "name": "Show",
+        "ansible.builtin.copy": {"dest": f"{tmp_path}/{{{{ inventory_hostname }}}}", "content": "{{ all | to_json }}"},
+        "vars": {"all": "{{ dict(names | zip(names | map('extract', vars))) }}", "names": sorted(values)},
+    }
+    used = command("Use {{ text }}", "true", when="text | length > 0 and inner[0] is defined")
+    loop = command("Each", "true {{ item | quote }}", loop="{{ inner }}")
+    _, outcome = play(box, write_play(tmp_path, shown, used, loop), variables=values)
+    assert not marker.exists()
+    assert not isinstance(outcome, Exception), outcome
+    assert json.loads((tmp_path / "box-0").read_text()) == values
+
+
+@pytest.mark.parametrize("where", ["host", "instance", "tag", "key"])
+def test_nothing_that_a_cluster_or_a_project_is_called_is_evaluated_as_a_template(box, home, tmp_path, where):
+    marker = tmp_path / "ran"
+    template = TEMPLATE.replace("MARKER", str(marker))
+    cluster, settings = box, dict[str, Any]()
+    if where == "host":
+        nodes = (Node(**{**vars(box.nodes[0]), "host": template}), box.nodes[1])
+        cluster = Cluster(**{**vars(box), "nodes": nodes})
+    elif where == "instance":
+        nodes = (Node(**{**vars(box.nodes[0]), "instance_id": template}), box.nodes[1])
+        cluster = Cluster(**{**vars(box), "nodes": nodes})
+    elif where == "tag":
+        settings = {"tags": (template, "all")}
+    else:
+        settings = {"variables": {template: 1}}
+    play(cluster, write_play(tmp_path, command("Use {{ inventory_hostname }}", "true")), **settings)
+    assert not marker.exists()
+
+
+def test_what_a_node_answers_is_not_evaluated_as_a_template(box, tmp_path):
+    marker = tmp_path / "ran"
+    template = TEMPLATE.replace("MARKER", str(marker))
+    (tmp_path / "answer").write_text(f"{template}\n\x1b]0;title\x07\n" + "x" * 3_000_000)
+    path = write_play(
+        tmp_path,
+        command("Read", f"cat {tmp_path}/answer", register="answer"),
+        {"name": "Use", "ansible.builtin.debug": {"msg": "{{ answer.stdout_lines[0] }}"}},
+        {"name": "Set", "ansible.builtin.set_fact": {"again": "{{ answer.stdout_lines[0] }}"}},
+        command("Break {{ again }}", f"cat {tmp_path}/answer; exit 1"),
+    )
+    _, error = play(box, path)
+    assert not marker.exists()
+    assert "exit code 1" in error.what
+    assert len("".join([error.what, *error.__notes__])) < 100_000
+
+
 def test_a_node_that_does_not_answer_is_told_and_the_other_one_is_set_up(box, tmp_path):
     dead = make_node("i-0", 9)
     events, error = play(
@@ -230,4 +293,4 @@ def test_without_ansible_it_says_what_to_install(box, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UsageError) as refused:
         playbook.find_nodes(box, playbook.Setup())
-    assert refused.value.hint == "pip install 'gpujob[setup]'"
+    assert refused.value.hint == install_command("setup")

@@ -17,6 +17,7 @@ description: Read by gpujob, which shows it to a person.
 """
 
 # What may tell why a task failed; nothing else of a result leaves Ansible.
+MOST = 4000  # characters of each: a task may print without end
 TELLING = ("msg", "rc", "stderr", "module_stderr", "stdout", "module_stdout", "argument_errors", "item")
 
 
@@ -61,9 +62,16 @@ class CallbackModule(CallbackBase):
 
 def pick(result: Any) -> dict[str, Any]:
     """Return what of a result tells why it failed; of a loop, of those items that did."""
-    found = {name: result[name] for name in TELLING if result.get(name)}
+    found = {name: cut(result[name]) for name in TELLING if result.get(name)}
     failed = [item for item in result.get("results", []) if isinstance(item, dict) and item.get("failed")]
     return found | ({"results": [pick(item) for item in failed[:3]]} if failed else {})
+
+
+def cut(value: Any) -> Any:
+    """Return a value, a long text as its end, and a list with as many items as a person reads."""
+    if isinstance(value, list):
+        return [cut(each) for each in value[:20]]
+    return value if isinstance(value, (int, float)) else str(value)[-MOST:]
 
 
 def write(event: dict[str, Any]) -> None:

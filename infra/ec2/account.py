@@ -12,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 
 from infra.ec2.refusals import LOG_IN, aws_errors
+from infra.ec2.trace import trace_calls
 from infra.errors import CredentialsError, UsageError
 from infra.model import CloudName
 
@@ -113,7 +114,7 @@ def open_aws(region: str | None = None) -> Account:
     Raises CredentialsError where there are none and UsageError where the region is unknown or missing.
     """
     with aws_errors():
-        session = boto3.Session(region_name=region)
+        session = trace_calls(boto3.Session(region_name=region))
         if session.get_credentials() is None:
             raise CredentialsError("no AWS credentials found", LOG_IN)
     check_region(session)
@@ -132,11 +133,13 @@ def make_plain_session(access_key: str, region: str) -> boto3.Session:
     """Return a session with nothing of the person's own AWS settings: a rehearsal must not fail for a broken one."""
     nothing = dict.fromkeys(("profile", "region"), (None, None, None, None))
     settings = botocore.session.Session(session_vars={**nothing, "config_file": (None, None, os.devnull, None)})
-    return boto3.Session(
-        botocore_session=settings,
-        aws_access_key_id=access_key,
-        aws_secret_access_key="local",  # noqa: S106
-        region_name=region,
+    return trace_calls(
+        boto3.Session(
+            botocore_session=settings,
+            aws_access_key_id=access_key,
+            aws_secret_access_key="local",  # noqa: S106
+            region_name=region,
+        )
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.errors import CloudError
+from infra.installation import install_command
 from infra.local import record
 from infra.local.record import LocalCloud
 from infra.locks import lock_folder
@@ -77,7 +78,7 @@ def _answers(cloud: LocalCloud) -> bool:
 
 def _launch(folder: Path) -> LocalCloud:
     if not all(find_spec(name) for name in ("moto", "asyncssh", "psutil")):
-        raise CloudError("the local cloud needs moto and asyncssh", "pip install 'gpujob[local]'")
+        raise CloudError("the local cloud needs moto and asyncssh", install_command("local"))
     # The person's own AWS settings are no business of the cloud's; a broken profile would even keep it from starting.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])

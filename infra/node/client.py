@@ -4,25 +4,31 @@ import base64
 import errno
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fabric import Connection
 
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
-from infra.node.decoding import decode
+from infra.node.decoding import decode, parse
 from infra.node.listing import AllLeft, Outputs, Told
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
 from infra.node.packing import pack_agent as pack_agent
 from infra.ssh.connection import Conversation, execute, stream
+from infra.text import last_line, one_line
 
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
 CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
 NOTEBOOK = ("gpujob", "notebook")
+LINE_BYTES = 1 << 16  # of a line that a program on the node prints
+ASKED_BYTES = 64 << 20  # of the hashes that it lacks: a million files
+Port = Annotated[int, range(65536)]
+Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ class Page:
     """The notebook of a node: its job, 0 where none runs; the port it listens on, 0 until it does; its token."""
 
     job: int
-    port: int
-    token: str = field(repr=False)
+    port: Port
+    token: Token = field(repr=False)
     said: str
     """The last line it printed (from the node: not trusted)."""
 
@@ -72,7 +78,7 @@ class Page:
 class Board:
     """The port that TensorBoard listens on."""
 
-    port: int
+    port: Port
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,12 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
         install_agent(connection)
         answer = execute(connection, agent_argv(*arguments), converse)
     if answer.exit_code == 3:
-        raise NotFoundError(answer.stderr.decode(errors="replace").strip(), "gpujob jobs")
+        raise NotFoundError(last_line(answer.stderr), "gpujob jobs")
     if answer.exit_code:
-        said = answer.stderr.decode(errors="replace").strip()[-2000:]
+        said = last_line(answer.stderr) or f"exit code {answer.exit_code}"
         hint = "gpujob jobs rm --done frees disk space" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
         raise NodeError(f"the agent failed: {said}", hint)
-    try:
-        return json.loads(answer.stdout) if answer.stdout else None
-    except (ValueError, RecursionError) as error:
-        raise NodeError(f"the agent answered nonsense: {answer.stdout[:200]!r}") from error
+    return parse(answer.stdout) if answer.stdout else None
 
 
 def submit(
@@ -119,7 +122,7 @@ def submit(
 
     def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
         write(stdin, line)
-        asked = stdout.readline()
+        asked = stdout.readline(ASKED_BYTES)
         if asked:  # else it has ended, and says why on stderr
             pack(stdin, read_missing(asked))
             stdin.flush()
@@ -130,10 +133,7 @@ def submit(
 
 def read_missing(line: bytes) -> tuple[str, ...]:
     """Return the hashes that the agent asks for; raises NodeError for an answer that is none."""
-    try:
-        return decode(Asked, json.loads(line)).missing
-    except (ValueError, RecursionError) as error:
-        raise NodeError(f"the agent answered nonsense: {line[:200]!r}") from error
+    return decode(Asked, parse(line)).missing
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:
@@ -170,7 +170,7 @@ def find_tail(connection: Connection, number: int, lines: int) -> int:
 
 def find_since(connection: Connection, number: int, ago_s: float) -> int:
     """Return an offset behind which lies all that the job printed in the last so many seconds."""
-    return int(call(connection, "since", str(number), f"{ago_s:.0f}")["offset"])
+    return decode(Tail, call(connection, "since", str(number), f"{ago_s:.0f}")).offset
 
 
 def list_outputs(
@@ -206,8 +206,10 @@ def serve_board(connection: Connection, number: int | None) -> Iterator[str | in
     rest = b""
     for chunk in stream(connection, agent_argv("tensorboard", *([] if number is None else [str(number)]))):
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LINE_BYTES:
+            lines, rest = [*lines, rest], b""
         for line in lines:
-            yield decode(Board, json.loads(line)).port if line.startswith(b'{"port"') else line.decode(errors="replace")
+            yield decode(Board, parse(line)).port if line.startswith(b'{"port"') else one_line(line)
 
 
 def mark_fetched(connection: Connection, number: int) -> None:

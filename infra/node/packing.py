@@ -11,6 +11,7 @@ from fabric import Connection
 
 from infra.errors import NodeError
 from infra.ssh.connection import execute
+from infra.text import last_line
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
@@ -65,7 +66,7 @@ def install_agent(connection: Connection) -> None:
     words = ["sh", "-c", INSTALL, "sh", FOLDER, path]
     answer = execute(connection, words, lambda stdin, _: write(stdin, content))
     if answer.exit_code:
-        raise NodeError(f"the agent could not be put on the node: {answer.stderr.decode(errors='replace').strip()}")
+        raise NodeError(f"the agent could not be put on the node: {last_line(answer.stderr)}")
 
 
 def write(stdin: BinaryIO, content: bytes) -> None:

@@ -91,7 +91,7 @@ def read_header(line: bytes) -> tuple[str, int]:
     try:
         header = json.loads(line)
         path, size_bytes = str(header["path"]), int(header["size_bytes"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise NodeError(f"the agent answered nonsense: {line[:200]!r}", "gpujob fetch") from error
     if size_bytes < 0:
         raise NodeError(f"the agent answered nonsense: {line[:200]!r}", "gpujob fetch")

@@ -6,27 +6,37 @@ import io
 import logging
 import shlex
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import fabric
 import paramiko
 
 from infra.errors import HostKeyError, NodeError
 from infra.model import Node
+from infra.ssh.transport import limit_time, make_transport, protocol_errors
+from infra.text import last_line, one_line
 from infra.waiting import wait_until
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+log = logging.getLogger(__name__)
 # Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 USER = "ubuntu"
 CHUNK_BYTES = 1 << 18
+ANSWER_BYTES = 64 << 20  # of an answer: what a job with a hundred thousand outputs takes, three times
+COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr
+ANSWER_S = 3600.0  # to hash the outputs of a large job takes minutes
+START_S, END_S = 60.0, 60.0  # until a command has started; from the end of its output to its exit code
+STALL_S = 600.0  # of an upload that does not move at all
+WORDS = 5  # of a command line that the log shows
 PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
 
 
@@ -62,7 +72,10 @@ def ssh_errors(node: str) -> Iterator[None]:
     except paramiko.AuthenticationException as error:
         raise NodeError(f"{node} does not accept this cluster's key", "gpujob ls tells who rented it") from error
     except (paramiko.SSHException, EOFError, TimeoutError, OSError) as error:
-        raise DroppedError(f"{node} cannot be reached: {error or type(error).__name__}", "gpujob ls") from error
+        why = (
+            one_line(str(error)) or type(error).__name__
+        )  # Paramiko quotes what a server says before anybody logged in
+        raise DroppedError(f"{node} cannot be reached: {why}", "gpujob ls") from error
 
 
 @contextmanager
@@ -101,39 +114,43 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
     )
     # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    began = time.monotonic()
     with ssh_errors(f"{node.instance_id} at {node.host}:{node.port}"):
         try:
             connection.client.load_host_keys(str(known_hosts))
             link = socket.create_connection((node.host, node.port), timeout=10)
             # Small messages wait for no acknowledgement: 40 ms for each of them otherwise.
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            log.info("%s at %s:%s: connected, %.3f s", node.instance_id, node.host, node.port, time.monotonic() - began)
             connection.connect_kwargs["sock"] = link
-            connection.open()
+            with protocol_errors():
+                connection.open()
             connection.transport.set_keepalive(15)
-        except BaseException:
+        except BaseException as error:
+            log.info("%s at %s:%s: no login: %s", node.instance_id, node.host, node.port, type(error).__name__)
             connection.close()
             raise
+    server = one_line(connection.transport.remote_version, 80)
+    taken_s = time.monotonic() - began
+    log.info("%s at %s:%s: logged in to %s, %.3f s", node.instance_id, node.host, node.port, server, taken_s)
     return connection
-
-
-def make_transport(link: socket.socket, **settings: Any) -> paramiko.Transport:
-    """Return a transport that prefers AES-GCM, which takes half the time of AES-CTR with a MAC of its own."""
-    transport = paramiko.Transport(link, **settings)
-    options = transport.get_security_options()
-    options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
-    return transport
 
 
 @contextmanager
 def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
     """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
+    began, shown = time.monotonic(), one_line(shlex.join(argv[:WORDS]), 120)
     with ssh_errors(connection.host):
-        channel = connection.transport.open_session()
+        with protocol_errors():
+            channel = connection.transport.open_session(timeout=START_S)
         try:
-            channel.exec_command(shlex.join(argv))
+            with limit_time(channel, START_S, "did not start a command"), protocol_errors():
+                channel.exec_command(shlex.join(argv))
             yield channel
         finally:
             channel.close()
+            code = channel.exit_status if channel.status_event.is_set() else None
+            log.info("%s: %s: exit code %s, %.3f s", connection.host, shown, code, time.monotonic() - began)
 
 
 class Stdin(io.RawIOBase):
@@ -147,8 +164,12 @@ class Stdin(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node takes now, at most a packet; return how much that was."""
-        return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
+        """Send as much as the node takes now, at most a packet; return how much. Raises DroppedError if it takes nothing."""
+        self.channel.settimeout(STALL_S)
+        try:
+            return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
+        except TimeoutError as error:
+            raise DroppedError(f"the node took no data for {STALL_S:g} s", "gpujob jobs") from error
 
 
 class Stdout(io.RawIOBase):
@@ -158,24 +179,34 @@ class Stdout(io.RawIOBase):
     behind a hole.
     """
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, patience_s: float | None) -> None:
         self.channel = channel
+        self.left_s = patience_s
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read what has come, waiting for something; 0 at the end. Raises EOFError or OSError if the connection broke."""
-        view = memoryview(buffer)
-        data = self.channel.recv(len(view))
+        """Read what has come, waiting for something; 0 at the end.
+
+        Raises EOFError or OSError if the connection broke, NodeError when all the waiting took longer than it may.
+        """
+        view, began = memoryview(buffer), time.monotonic()
+        self.channel.settimeout(self.left_s)
+        try:
+            data = self.channel.recv(len(view))
+        except TimeoutError as error:
+            raise NodeError(f"the node did not answer within {ANSWER_S:g} s", "gpujob jobs") from error
+        if self.left_s is not None:
+            self.left_s = max(self.left_s - (time.monotonic() - began), 0.001)
         view[: len(data)] = data
         return len(data)
 
 
-def open_stdout(channel: paramiko.Channel) -> BinaryIO:
-    """Return a command's standard output as a file."""
-    return io.BufferedReader(Stdout(channel), CHUNK_BYTES)
+def open_stdout(channel: paramiko.Channel, patience_s: float | None = None) -> BinaryIO:
+    """Return a command's standard output as a file; reading it may take so long in all."""
+    return io.BufferedReader(Stdout(channel, patience_s), CHUNK_BYTES)
 
 
 Conversation = Callable[[BinaryIO, BinaryIO], None]
@@ -183,9 +214,12 @@ Conversation = Callable[[BinaryIO, BinaryIO], None]
 
 
 def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conversation | None = None) -> Answer:
-    """Run a command to its end; the answer has what it printed after the conversation, if there was one."""
+    """Run a command to its end; the answer has what it printed after the conversation, if there was one.
+
+    Raises NodeError for an answer of more than `ANSWER_BYTES`, or one that is not there `ANSWER_S` after the conversation.
+    """
     with open_channel(connection, argv) as channel:
-        stdout = open_stdout(channel)
+        stdout = open_stdout(channel, ANSWER_S)
         if converse:
             try:
                 converse(cast(BinaryIO, io.BufferedWriter(Stdin(channel), CHUNK_BYTES)), stdout)
@@ -194,9 +228,12 @@ def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conver
                 if not connection.is_connected:
                     raise
         channel.shutdown_write()
-        rest = stdout.read()
-        stderr = channel.makefile_stderr("rb").read()
-        return Answer(exit_status(channel), rest, stderr)
+        with limit_time(channel, ANSWER_S, "did not answer"):
+            rest = stdout.read(ANSWER_BYTES + 1)
+            if len(rest) > ANSWER_BYTES:
+                raise NodeError(f"the node answered with more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")
+            stderr = read_complaint(channel)
+            return Answer(exit_status(channel), rest, stderr)
 
 
 def stream(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[bytes]:
@@ -207,7 +244,7 @@ def stream(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[bytes
     with open_channel(connection, argv) as channel:
         yield from read_all(channel)
         if exit_status(channel):
-            raise NodeError(channel.makefile_stderr("rb").read().decode(errors="replace").strip() or "the agent failed")
+            raise NodeError(last_line(read_complaint(channel)) or "the agent failed")
 
 
 def read_all(channel: paramiko.Channel) -> Iterator[bytes]:
@@ -216,9 +253,21 @@ def read_all(channel: paramiko.Channel) -> Iterator[bytes]:
         yield chunk
 
 
+def read_complaint(channel: paramiko.Channel) -> bytes:
+    """Return the end of what a command that has ended wrote to its standard error."""
+    found = b""
+    with limit_time(channel, END_S, "did not end its output"):
+        while chunk := channel.recv_stderr(CHUNK_BYTES):
+            found = (found + chunk)[-COMPLAINT_BYTES:]
+    if found:
+        log.debug("it said: %s", one_line(found, COMPLAINT_BYTES))
+    return found
+
+
 def exit_status(channel: paramiko.Channel) -> int:
     """Return the command's exit code; raises EOFError if the connection ended before the command did."""
-    status = channel.recv_exit_status()
+    with limit_time(channel, END_S, "did not tell how the command ended"):
+        status = channel.recv_exit_status()
     if status == -1:
         raise EOFError("the connection ended before the command did")
     return status

@@ -7,8 +7,11 @@ from typing import BinaryIO
 from fabric import Connection
 
 from infra.ssh.connection import execute, open_channel, ssh_errors
+from infra.ssh.transport import limit_time
 
 MOST_S, MOST_BYTES, BLOCK_BYTES, TRIES = 2.0, 1 << 26, 1 << 18, 5
+# What was sent may still lie in buffers before a slow link; a node that takes nothing is given up on.
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class Link:
 
 
 def measure_link(connection: Connection) -> Link:
-    """Measure for two seconds, or 64 MB, each way; nothing is written on either side."""
-    return Link(measure_there(connection), measure_back(connection), measure_round_trip(connection))
+    """Measure for two seconds, or 64 MB, each way; nothing is written on either side. Raises NodeError for a node that stalls."""
+    with ssh_errors(connection.host), limit_time(connection.transport, PATIENCE_S, "did not measure its network"):
+        return Link(measure_there(connection), measure_back(connection), measure_round_trip(connection))
 
 
 def measure_there(connection: Connection) -> float:
@@ -44,7 +48,7 @@ def measure_there(connection: Connection) -> float:
 def measure_back(connection: Connection) -> float:
     """Return how many bytes a second come from the node."""
     came = 0
-    with ssh_errors(connection.host), open_channel(connection, ["cat", "/dev/zero"]) as channel:
+    with open_channel(connection, ["cat", "/dev/zero"]) as channel:
         start = time.monotonic()
         while came < MOST_BYTES and time.monotonic() - start < MOST_S:
             came += len(channel.recv(BLOCK_BYTES))

@@ -11,6 +11,7 @@ from infra.ec2.account import Account
 from infra.ec2.images import Image
 from infra.ec2.removal import find_remains
 from infra.errors import SetupError, UsageError
+from infra.installation import install_command
 from infra.model import Cluster, Gpu, Wishes
 from infra.playbook import Setup
 from tests.conftest import Laptop
@@ -74,7 +75,7 @@ def test_what_is_run_by_itself_depends_on_the_image(account, monkeypatch):
     assert roles("dlami") is None
     with pytest.raises(UsageError) as refused:
         plans.make_plan(aws, "pan", replace(T4, image="ubuntu"))
-    assert refused.value.hint == "pip install 'gpujob[setup]'"
+    assert refused.value.hint == install_command("setup")
 
 
 def test_a_role_or_a_variable_that_the_playbook_has_not_is_refused_with_what_is_near():
