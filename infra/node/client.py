@@ -15,7 +15,9 @@ from fabric import Connection
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse, Output
 from infra.node.decoding import decode
-from infra.node.packing import CHANGED, agent_argv, install_agent, write
+from infra.node.packing import CHANGED, write
+from infra.node.packing import agent_argv as agent_argv
+from infra.node.packing import install_agent as install_agent
 from infra.node.packing import pack_agent as pack_agent
 from infra.ssh.connection import Conversation, execute, stream
 
