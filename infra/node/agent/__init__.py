@@ -19,8 +19,9 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     fetched        there once every output is home
     jupyter/       of a notebook: where it listens and its token, open to the user alone
 
-Beside the jobs: jobs/removed.json, the highest number of a job that was removed; store/, every content that came; environments/,
-what projects depend on, each set once, with what it was when it was installed (`ready`); notebook.token; uv/, py-spy/, notebook-3.X/, tensorboard-3.X/, programs that the machine had not.
+Beside the jobs: jobs/removed.json, the highest number of a job that was removed; store/, every content that came;
+environments/, what projects depend on, each set once, and what it was when it was installed (`ready`); notebook.token; uv/,
+py-spy/, notebook-3.X/, tensorboard-3.X/, programs that the machine had not.
 
 Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.
 """
