@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from infra.model import Cluster
-from infra.node import client
 from infra.node.measures import Disk, Measures, measure
+from infra.node.packing import pack_agent
 from infra.parallel import map_parallel
 from infra.peaks import PLAUSIBLE, peak_tflops
 from infra.runs import reach
@@ -50,7 +50,7 @@ def verify_node(cluster: Cluster, rank: int) -> list[Row]:
         measures = measure(connection)
         skew_s = measures.now - time.time() + link.round_trip_s / 2
     name = cluster.nodes[rank].instance_id
-    agent: Judged = ("agent", "ok", Path(client.pack_agent()[0]).stem)
+    agent: Judged = ("agent", "ok", Path(pack_agent()[0]).stem)
     rows = [agent, *judge_gpus(measures, cluster), *judge_machine(measures, cluster, skew_s), tell_link(link)]
     return [Row(name, *row) for row in rows]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.node.client import pack_agent
+from infra.node.packing import pack_agent
 from tests.conftest import wait_for
 
 

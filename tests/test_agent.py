@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from infra.node.client import pack_agent
+from infra.node.packing import pack_agent
 from tests import agent_fixtures as fixtures
 from tests.agent_fixtures import in_blocks, request
 from tests.conftest import wait_for

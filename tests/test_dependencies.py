@@ -15,7 +15,7 @@ import pytest
 from infra.node.agent.dependencies import DependenciesError, find_manifest, key_of
 from infra.node.agent.environments import ITSELF, VERSION, look_at
 from infra.node.agent.overlay import make_environment
-from infra.node.client import pack_agent
+from infra.node.packing import pack_agent
 from tests.agent_fixtures import interpreters
 from tests.conftest import wait_for
 from tests.wheels import write_wheel

@@ -18,7 +18,6 @@ from infra.model import Job, NodeUse
 from infra.node.decoding import decode, parse
 from infra.node.listing import AllLeft, Outputs, Told
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
-from infra.node.packing import pack_agent as pack_agent
 from infra.ssh.connection import Conversation, execute, stream
 from infra.text import last_line, one_line
 

@@ -21,6 +21,7 @@ from infra import pages, state
 from infra.errors import NodeError, NotFoundError
 from infra.model import Cluster, Node
 from infra.node import client, measures
+from infra.node.packing import install_agent
 from infra.ssh import connection as ssh
 from infra.ssh import keys, transport
 from infra.ssh.link import measure_link
@@ -39,7 +40,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "probe": client.probe,
     "measure": measures.measure,
     "submit": lambda c: client.submit(c, {}, lambda stream, missing: None),
-    "install": client.install_agent,
+    "install": install_agent,
     "log": lambda c: b"".join(client.read_log(c, 1, 0, follow=False)),
     "board": lambda c: list(client.serve_board(c, 1)),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.client import pack_agent
+from infra.node.packing import pack_agent
 
 AGENT = pack_agent()[0]
 PLANTED = "import sys; print('planted'); sys.exit(0)"

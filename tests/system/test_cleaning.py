@@ -8,6 +8,7 @@ import pytest
 
 from infra import state
 from infra.cleaning import clean, undo
+from infra.node.packing import install_agent
 from infra.ssh import keys
 from infra.ssh.connection import connect
 from tests.conftest import wait_for
@@ -44,8 +45,15 @@ def files(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     return state.key_file(NAME), state.known_hosts_file(NAME)
 
 
-def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site, files):
+def leave(site: Site, files: tuple[Path, Path]) -> None:
+    """Leave what a person and jobs leave, on a machine that may have been cleaned before."""
+    with connect(site.cluster.node, *files) as connection:
+        install_agent(connection)
     site.ssh(LEAVE)
+
+
+def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site, files):
+    leave(site, files)
     before = site.ssh("cat /etc/machine-id")
     with connect(site.cluster.node, *files) as connection:
         clean(connection, site.cluster)
@@ -58,7 +66,7 @@ def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site,
 def test_nothing_that_tells_whose_it_was_is_on_the_disk_and_its_next_boot_is_a_first_one_under_the_same_lease(
     site, files
 ):
-    site.ssh(LEAVE)
+    leave(site, files)
     later = int(time.time()) + 7200
     site.ssh(f"sudo gpujob-lease '{datetime.fromtimestamp(later, UTC):%Y-%m-%d %H:%M:%S UTC}'")
     pinned = keys.read_pins(files[1])[site.machine.instance_id]

@@ -90,7 +90,8 @@ def numbers() -> list[int]:
 
 def next_number(after: int) -> int:
     """Return the number of the next job, above all that there are or were; the caller holds the lock of all jobs."""
-    return max([*numbers(), int(read_json(REMOVED, 0)), after]) + 1
+    removed: int = read_json(REMOVED, 0)
+    return max([*numbers(), removed, after]) + 1
 
 
 def take_lock(path: Path) -> int | None:
