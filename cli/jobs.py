@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from cli import show
+from cli import billing, show
+from cli.durations import Since, parse_since
 from cli.options import (
-    Since,
+    check_variable,
     choose_name,
     cluster_option,
     find_cluster,
     json_option,
     naming,
     option,
-    parse_since,
+    personal_option,
     raw_option,
     runs_here,
+    typed_cluster_option,
 )
 from cli.output import Output
 from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
@@ -53,7 +55,7 @@ def follow_job(
         job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
-        show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
+        show.say(f"\n{next_commands(cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
@@ -64,26 +66,28 @@ def follow_job(
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return what to type next about a job that runs."""
-    where = f"--cluster {cluster.name} "
-    return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
+    """Return that a job goes on without this command, and what to type next about it."""
+    where = naming(cluster.name)
+    follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
+    return f"Job {number} keeps running on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:
     """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
     if job.exit_code is None:
-        what = f"nobody saw job {job.number} end: it was interrupted"
+        what = f"job {job.number} was interrupted; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
     return job.exit_code
 
 
-def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
-    """Fetch a job's outputs and say where they are."""
+def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> bool:
+    """Download a job's outputs and say where they are; return whether all of a finished job's came."""
     from infra import homecoming
 
     with show.transfer("fetching") as arrived:
         home = homecoming.fetch(connection, cluster, number, folder, arrived, pattern)
     show.homecoming(home)
+    return home.receipt.job.fetched
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -153,10 +157,10 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
-@option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
+@option("--follow", "-f", is_flag=True, help="Keep printing until the job is over.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
 @option("--since", type=parse_since, metavar="WHEN",
-        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or an offset in bytes.")  # fmt: skip
+        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).")  # fmt: skip
 @raw_option
 @cluster_option
 def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
@@ -169,7 +173,8 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
-            follow_job(found, connection, asked.number, output, offset)
+            with billing.reminding(found):
+                follow_job(found, connection, asked.number, output, offset)
         else:
             runs.print_log(connection, asked.number, output.write, offset)
             output.flush()
@@ -196,19 +201,20 @@ def wait(job: int | None, cluster: str | None) -> None:
     """
     from infra import runs
 
-    with reach_job(cluster, job) as (found, connection, asked):
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
-    show.say(f"job {ended.number} {show.ending(ended)}")
+        show.say(f"job {ended.number} {show.ending(ended)}")
     sys.exit(exit_code(found, ended))
 
 
 @click.command()
 @click.argument("job", type=click.IntRange(1))
-@cluster_option
+@typed_cluster_option
 def cancel(job: int, cluster: str | None) -> None:
     """End JOB and every process it started."""
     from infra.node import client
 
+    check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
     with reach_job(cluster, job) as (_, connection, before), show.progress() as report:
         report(f"ending job {job}")
         after = before if before.over else client.cancel(connection, job)
@@ -218,12 +224,14 @@ def cancel(job: int, cluster: str | None) -> None:
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
-@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/.")
+@personal_option(
+    "--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/."
+)
 @cluster_option
 def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
-    """Bring home what JOB wrote, by default the latest.
+    """Download what JOB wrote, by default the latest.
 
     Each file is verified.
     """
-    with reach_job(cluster, job) as (found, connection, asked):
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         bring_home(found, connection, asked.number, to or runs_here(), pattern)

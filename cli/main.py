@@ -15,13 +15,14 @@ from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.local import local
 from cli.logins import ssh, ssh_config, tunnel
+from cli.offers import offers
 from cli.pages import notebook, tensorboard
 from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
 from cli.setup import setup
 from cli.top import top
-from cli.up import offers, up
+from cli.up import up
 from cli.verify import verify
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import show
+from cli import billing, show
+from cli.durations import parse_duration
+from cli.ending import check_down, terminate_after
+from cli.handover import confirm_handover
 from cli.jobs import bring_home, exit_code, follow_job, next_commands
 from cli.options import (
     SplitCommand,
@@ -23,8 +26,8 @@ from cli.options import (
     here,
     naming,
     option,
-    parse_duration,
     raw_option,
+    typed_option,
     yes_option,
 )
 from cli.output import Output
@@ -34,7 +37,7 @@ from infra.model import Request
 if TYPE_CHECKING:
     from fabric import Connection
 
-    from infra.model import Cluster
+    from infra.model import Cluster, Job
     from infra.project import File, Project
 
 ASK_ABOVE_BYTES = 200_000_000
@@ -45,7 +48,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
 @option("--detach", "-d", is_flag=True, help="Start it and return at once.")
-@option("--name", default="", help="A word to tell the job by.")
+@typed_option("--down", is_flag=True, help="Terminate the cluster once the job is over and its outputs are downloaded.")
+@option("--name", default="", help="Job name, shown in listings.")
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
 @click.option(
@@ -57,10 +61,10 @@ ASK_ABOVE_BYTES = 200_000_000
     "--workdir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder it runs in; else this one."
 )
 @option("--hang-after", "hang_after_s", type=parse_duration, default="30m", show_default=True, metavar="TIME",
-        help="Neither output nor CPU or GPU use for so long: its log shows where it stands.")  # fmt: skip
-@option("--kill-stalled", is_flag=True, help="End it then.")
+        help="Treat the job as stalled after this long without output or CPU/GPU activity; log its stack traces.")  # fmt: skip
+@typed_option("--kill-stalled", is_flag=True, help="Kill the job when it stalls.")
 @option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
-        help="While it is followed, bring home this often what it has written.")  # fmt: skip
+        help="While attached, download this often what it has written.")  # fmt: skip
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @raw_option
@@ -74,6 +78,7 @@ def run(
     args: tuple[str, ...],
     module: bool,
     detach: bool,
+    down: bool,
     fetch_every_s: float,
     cluster: str | None,
     env: tuple[str, ...],
@@ -84,30 +89,44 @@ def run(
     yes: bool,
     **wishes: Any,
 ) -> None:
-    """Send the project, run SCRIPT, follow it, fetch what it wrote.
+    """Upload the project, run SCRIPT, download the results.
 
-    Exits with its exit code.
+    Prints its output and exits with its exit code.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
+    gpujob run --down train.py
     gpujob run -- any command at all
 
-    Jobs wait for one another in line unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does
-    not stop a job: gpujob logs -f takes it up again.
+    Jobs queue for the GPUs unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does not stop a
+    job: gpujob logs -f follows it again. With --down the cluster is terminated whatever the exit code, but not if a
+    download failed, another job is running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
     from infra import runs
     from infra.project import read_project
 
     found = find_cluster(cluster)
+    if down:
+        check_down(context, found, detach)
     with runs.reach_meanwhile(found) as connect:
         project = read_project(here())
+        confirm_handover(context, project.root, secret, env_file)
         if workdir:
             project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
-        code = run_job(connect(), found, project, request, detach=detach, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
-    sys.exit(code)
+        connection = connect()
+        number = hand_in(connection, found, project, request, yes)
+        if detach:
+            show.say(next_commands(found, number))
+            billing.remind(found)
+            return
+        with billing.reminding(found, down):
+            job, whole = run_job(connection, found, project, number, raw=raw, fetch_every_s=fetch_every_s)
+    if down:
+        terminate_after(found, job, whole)
+    sys.exit(exit_code(found, job))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -195,25 +214,13 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
 
 
 def run_job(
-    connection: "Connection",
-    cluster: "Cluster",
-    project: "Project",
-    request: Request,
-    *,
-    detach: bool,
-    raw: bool,
-    fetch_every_s: float,
-    yes: bool,
-) -> int:
-    """Submit, follow and fetch; return the job's exit code."""
+    connection: "Connection", cluster: "Cluster", project: "Project", number: int, *, raw: bool, fetch_every_s: float
+) -> "tuple[Job, bool]":
+    """Follow a job and download what it wrote; return it as it ended, and whether all of that came."""
     from infra.homecoming import keep_log, log_part
     from infra.meanwhile import fetch_meanwhile
     from infra.runs import make_run_folder
 
-    number = hand_in(connection, cluster, project, request, yes)
-    if detach:
-        show.say(next_commands(cluster, number))
-        return 0
     folder = make_run_folder(project.runs, cluster.name, number)
     meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
     try:
@@ -222,8 +229,7 @@ def run_job(
     except GoneError:
         keep_log(folder)
         raise
-    bring_home(cluster, connection, number, project.runs)
-    return exit_code(cluster, job)
+    return job, bring_home(cluster, connection, number, project.runs)
 
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
@@ -238,17 +244,20 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
     show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
     if ahead:
-        show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
+        show.say(f"job {number} is queued behind {show.plural(ahead, 'job')}; Ctrl-C leaves it queued")
     return number
 
 
 @contextmanager
 def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
-    """Say, when the sending is interrupted, that the job may have been taken in all the same."""
+    """Say, when the upload is interrupted, that the job may have been accepted anyway."""
     try:
         yield
     except KeyboardInterrupt:
-        show.say(f"\ninterrupted while sending; gpujob jobs{naming(cluster.name)} tells whether the job was taken in")
+        show.say(
+            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{naming(cluster.name)}"
+        )
+        billing.remind(cluster)
         sys.exit(130)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.options import cluster_option, find_cluster, json_option, option, parse_duration
+from cli.durations import parse_duration
+from cli.options import cluster_option, find_cluster, json_option, option
 
 if TYPE_CHECKING:
     from rich.console import Group
