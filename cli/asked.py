@@ -29,6 +29,13 @@ def describe_asked(scope: Scope) -> str:
     return str(scope) if find_obstacle(scope) is None else "on the local cloud"
 
 
+def widen(command: str, scope: Scope) -> str:
+    """Return a listing's command with the flag that asks for as much as can be asked."""
+    if scope.dry_run:
+        return f"{command} --dry-run"
+    return f"{command} --all-regions" if find_obstacle(scope) is None else command
+
+
 def check_asked(scope: Scope, again: str) -> None:
     """Raise CloudError, with the command to type `again`, if AWS should have been asked and could not be."""
     obstacle = find_obstacle(scope)

@@ -18,7 +18,7 @@ def hourly(cluster: "Cluster") -> str:
     from infra.ec2.lease import hourly_usd
 
     rate = f"${hourly_usd(cluster):.2f}/h"
-    return rate if cluster.cloud == "aws" else f"local cloud, {rate} on AWS"
+    return rate if cluster.cloud == "aws" else f"not billed ({rate} on AWS)"
 
 
 def standing(cluster: "Cluster") -> str:
@@ -30,9 +30,11 @@ def standing(cluster: "Cluster") -> str:
 def running(cluster: "Cluster", is_: str = "is") -> str:
     """Return that a cluster which was just reached is running, its price, its end, and the command that ends it now."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
-    idle = f" or when idle for {show.duration(cluster.idle_stop_s)}" if cluster.idle_stop_s else ""
-    until = f"terminates itself at {show.clock(cluster.lease_until)}{idle}"
-    stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it"
+    idle = f", or once idle for {show.duration(cluster.idle_stop_s)} with all outputs downloaded" * bool(
+        cluster.idle_stop_s
+    )
+    until = f"ends itself at {show.clock(cluster.lease_until)}{idle}"
+    stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it now"
     return f"{cluster.name} {is_} still running: {hourly(on)}, {until}. {stop}: gpujob down {cluster.name}"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import billing, show
-from cli.asked import Scope, describe_asked, report_unasked
+from cli.asked import Scope, describe_asked, report_unasked, widen
 from cli.options import (
     confirm,
     hidden_dry_run_option,
@@ -132,7 +132,7 @@ def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> Non
     from infra import clusters, names
 
     report_unasked(scope, f"gpujob down {name}")
-    what = f"no cluster '{name}' {describe_asked(scope)}"
+    what = f"no cluster '{name}' {describe_asked(scope)}" + describe_end(name)
     if if_exists:
         show.say(f"nothing to do: {what}")
         return
@@ -140,10 +140,18 @@ def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> Non
     others |= {one.name: billing.standing(one) for one in clusters.list_clusters(scope.dry_run, scope.region)}
     near = difflib.get_close_matches(name, others, 3) if named else list(others)
     if not near:
-        raise NotFoundError(what, "gpujob ls --dry-run" if scope.dry_run else "gpujob ls --all-regions")
+        raise NotFoundError(what, widen("gpujob ls", scope))
     offered = ", ".join(f"{one} ({others[one]})" for one in near)
     question = f"Did you mean {offered}?" if named else f"There are: {offered}"
     raise NotFoundError(f"{what}. {question}", ", or: ".join(f"gpujob down {one}" for one in near))
+
+
+def describe_end(name: str) -> str:
+    """Return when the last cluster of this name ended that this computer knows of; "" if there was none."""
+    from infra.costs import read_ended
+
+    ends = [note["ended_at"] for note in read_ended().values() if note["cluster"] == name]
+    return f"; the last one ended at {show.clock(max(ends))}" if ends else ""
 
 
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> bool:

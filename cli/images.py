@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.asked import Scope, check_asked, describe_asked, report_unasked
+from cli.asked import Scope, check_asked, describe_asked, report_unasked, widen
 from cli.clusters import rescue_outputs
 from cli.options import (
     check_variable,
@@ -131,7 +131,7 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     there = {found.name: found for account in accounts(scope) for found in list_baked(account)}
     near = [there[name] for name in difflib.get_close_matches(image, there, 3)]
     if not near:
-        raise NotFoundError(what, "gpujob images --all-regions")
+        raise NotFoundError(what, widen("gpujob images", scope))
     offered = ", ".join(f"{one.name} (${one.month_usd:.2f} a month)" for one in near)
     raise NotFoundError(
         f"{what}. Did you mean {offered}?", ", or: ".join(f"gpujob images rm {one.name}" for one in near)

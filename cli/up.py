@@ -203,7 +203,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
         f" {', else '.join(wishes.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
-        "idle": describe_idle(wishes.idle_stop_s),
+        "idle": describe_idle(wishes),
         "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
@@ -212,14 +212,13 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     }
 
 
-def describe_idle(idle_stop_s: float) -> str:
-    """Return when a machine that nobody uses ends itself."""
-    if not idle_stop_s:
-        return "it keeps running while nobody uses it (--idle-stop 1h)"
-    return (
-        f"it terminates itself after {show.duration(idle_stop_s)} without a job or a login, all outputs downloaded"
-        f" (--idle-stop {NEVER[0]})"
-    )
+def describe_idle(wishes: Wishes) -> str:
+    """Return when a machine that nobody uses ends itself, and how to change that."""
+    each = "it" if wishes.nodes == 1 else "each"
+    if not wishes.idle_stop_s:
+        return f"{each} keeps running while nobody uses it (to change that: --idle-stop 1h)"
+    idle = show.duration(wishes.idle_stop_s)
+    return f"{each} ends itself after {idle} without a job or a login, once all outputs are downloaded (--idle-stop {NEVER[0]})"
 
 
 def describe_setup(plan: "Plan") -> str:
