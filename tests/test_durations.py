@@ -27,7 +27,7 @@ NONSENSE = [
     "+5m",
     "h",
     ".",
-]  # noqa: RUF001
+]
 
 
 @pytest.mark.parametrize(

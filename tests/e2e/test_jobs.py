@@ -259,11 +259,11 @@ def test_cancel_ends_every_process_and_says_so(project):
     number = job_number(project.type("run", "--detach", "stubborn.py").err)
     wait_for(lambda: project.type("logs", str(number)).out, "output")
     pids = [int(pid) for pid in project.type("logs", str(number)).out.split()]
-    cancel = project.type("cancel", str(number))
+    cancel = project.type("cancel", "--cluster", "shared", str(number))
     assert cancel.code == 0
     assert "cancelled" in cancel.err
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert "nothing to do" in project.type("cancel", str(number)).err
+    assert "nothing to do" in project.type("cancel", "--cluster", "shared", str(number)).err
 
 
 SLOW = """

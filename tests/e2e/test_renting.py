@@ -90,7 +90,7 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     assert "with other options, was broken off" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
-    assert "takes up an earlier" in again.err
+    assert "resuming an earlier gpujob up" in again.err
     assert [node["instance_id"] for node in instances_of(laptop)] == [begun["instance_id"]]
     assert laptop.type("run", "--", "true").code == 0
     assert "there is a cluster 'project' already" in laptop.type("up", "--dry-run").err
@@ -213,7 +213,7 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "security group" in swept.out
     assert "theirs" not in swept.out
     assert "alive" not in swept.out
-    assert "1 stray removed" in swept.err
+    assert "deleted what was left of 1 cluster" in swept.err
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
     left = run_here(laptop, f"from infra.clouds import find_local\nprint(sorted(g['GroupName'] for g in {groups}))")
