@@ -22,7 +22,7 @@ NONSENSE = [
     "nanh",
     "1m1h",
     "30 minutes",
-    "٣٠m",
+    "\u0663\u0660m",
     "1_0m",
     "+5m",
     "h",
