@@ -120,9 +120,9 @@ def cost_row(row: "Cost") -> dict[str, str]:
 @json_option
 @yes_option
 def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes: bool) -> None:
-    """Find and delete orphaned resources, in all regions unless --region is given.
+    """Find and delete orphaned resources in all regions.
 
-    Asks before it deletes anything.
+    With --region only there. Asks before it deletes anything.
     """
     from infra import strays
     from infra.clouds import open_all

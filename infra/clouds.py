@@ -89,8 +89,8 @@ def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudErr
 
 def used_only_local() -> bool:
     """Tell whether this laptop has used the local cloud and, as far as its records tell, never AWS."""
-    names = [folder.name for folder in (state_folder() / "clusters").glob("*")]
-    attempts = [read_attempt(name) for name in list_attempts()]
-    clouds = {found.cloud if found else "unreadable" for found in (*map(recall, names), *attempts)}
+    names = {*(folder.name for folder in (state_folder() / "clusters").glob("*")), *list_attempts()}
+    known = [recall(name) or read_attempt(name) for name in names]
     traces = [*(state_folder() / "costs").glob("aws-*"), *(state_folder() / "cache").glob("aws-*")]
-    return local_cloud_folder().exists() and clouds <= {"local"} and not traces
+    only_local = all(found is not None and found.cloud == "local" for found in known)
+    return local_cloud_folder().exists() and only_local and not traces

@@ -6,7 +6,7 @@ import pytest
 
 from infra import state
 from tests.conftest import Laptop
-from tests.here import move_in, type_here
+from tests.here import Here, move_in, type_here
 
 NOT_ASKED = "could not ask AWS: no credentials found. Cannot tell whether anything is running there"
 
@@ -78,7 +78,7 @@ def on_aws(rented: Laptop, tmp_path) -> Laptop:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     (tmp_path / "project").mkdir()
-    return Laptop(tmp_path, tmp_path / "project", variables)
+    return Here(tmp_path, tmp_path / "project", variables)
 
 
 def test_a_wrong_name_ends_nothing_and_near_ones_are_shown_with_state_and_price(on_aws):
@@ -104,8 +104,8 @@ def test_a_listing_says_where_it_looked(on_aws):
     assert on_aws.type("images", "rm", "cake", "--if-exists").code == 0
 
 
-def test_the_price_of_a_dry_run_is_not_said_to_be_billed(project):
-    down = project.type("down", "sharde", "--dry-run")
+def test_the_price_of_a_dry_run_is_not_said_to_be_billed(rented, tmp_path):
+    down = Here(rented.home, tmp_path).type("down", "sharde", "--dry-run")
     assert (down.code, "Did you mean shared (running, not billed ($0.54/h on AWS))?" in down.err) == (1, True), (
         down.said
     )

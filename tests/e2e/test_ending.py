@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Laptop, make_laptop
+from tests.conftest import Laptop
+from tests.here import Here
 
 REMINDER = re.compile(
     r"project is still running: not billed \(\$0\.54/h on AWS\), ends itself at [\d:. -]+,"
@@ -26,7 +27,9 @@ pathlib.Path("model.bin").write_text("weights")
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """A laptop with its project's own cluster up; a test that ends it brings up the next."""
-    machine = make_laptop(tmp_path_factory.mktemp("ending"))
+    folder = tmp_path_factory.mktemp("ending")
+    (folder / "project").mkdir()
+    machine = Here(folder, folder / "project")
     machine.write("fail.py", "open('model.bin', 'w').write('weights'); raise SystemExit(3)")
     machine.write("wait.py", WAITS)
     try:
@@ -123,12 +126,12 @@ def test_down_that_the_cloud_refuses_fails_though_the_job_did_not(up):
 def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(up):
     together = up.type("run", "--down", "--detach", "fail.py")
     assert (together.code, "--down and --detach do not go together" in together.err) == (2, True)
-    other = Laptop(up.home, up.project.parent / "other", up.settings)
+    other = Here(up.home, up.project.parent / "other", up.settings)
     other.project.mkdir()
     other.write("fail.py", "")
     refused = other.type("run", "--down", "fail.py")
     assert (refused.code, "project, which is not this folder's own cluster" in refused.err) == (2, True), refused.said
-    by_variable = Laptop(up.home, other.project, {"GPUJOB_CLUSTER": "project"}).type("run", "--down", "fail.py")
+    by_variable = Here(up.home, other.project, {"GPUJOB_CLUSTER": "project"}).type("run", "--down", "fail.py")
     assert (by_variable.code, "next: to do that, add --cluster project\n" in by_variable.err) == (2, True)
     assert is_up(up)
     assert not (other.project / "runs").exists()
