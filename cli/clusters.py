@@ -165,7 +165,7 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     if not force:
-        rescue_outputs(name, accounts, f"gpujob down {name} --force terminates it anyway")
+        rescue_outputs(name, accounts, f"terminate it anyway: gpujob down {name} --force")
     with show.progress() as report:
         found = clusters.remove(name, accounts, report)
     if found:

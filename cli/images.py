@@ -55,7 +55,9 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     with show.progress() as report:
         made = baking.bake(account, cluster, image, report)
     show.say(f"'{image}' is made: at most {made.size_gb:.0f} GB, {show.usd(made.month_usd)} a month. '{cluster.name}' is up"
-             f" again, with new host keys. Next: gpujob up --image {image}")  # fmt: skip
+             f" again, with new host keys")  # fmt: skip
+    dry_run = " --dry-run" * (cluster.cloud == "local")
+    show.say(f"boot it: gpujob up {cluster.name[:38]}-2 --image {image}{dry_run}")
     if cluster.cloud == "local":
         show.say("the local cloud keeps it as long as it runs: gpujob images rm, or gpujob local stop, ends that")
 

@@ -202,7 +202,11 @@ def wait(job: int | None, cluster: str | None) -> None:
     from infra import runs
 
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
-        ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+        try:
+            ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+        except KeyboardInterrupt:
+            show.say(f"\n{next_commands(found, asked.number)}")
+            sys.exit(130)
         show.say(f"job {ended.number} {show.ending(ended)}")
     sys.exit(exit_code(found, ended))
 
@@ -215,10 +219,12 @@ def cancel(job: int, cluster: str | None) -> None:
     from infra.node import client
 
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
-    with reach_job(cluster, job) as (_, connection, before), show.progress() as report:
-        report(f"ending job {job}")
-        after = before if before.over else client.cancel(connection, job)
-    show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
+    with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
+        with show.progress() as report:
+            report(f"ending job {job}")
+            after = before if before.over else client.cancel(connection, job)
+        nothing = "nothing to do: " * before.over
+        show.say(f"{nothing}job {job} {show.ending(after)}")
 
 
 @click.command()

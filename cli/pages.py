@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli import show
+from cli import billing, show
 from cli.jobs import bring_home, reach
 from cli.options import (
     check_variable,
@@ -84,7 +84,8 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
         return
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
-    bring_home(cluster, connection, number, runs_here())
+    with billing.reminding(cluster):
+        bring_home(cluster, connection, number, runs_here())
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
@@ -128,9 +129,11 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
         error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
         raise
     show.say(f"what it has saved so far is in {home.folder}")
-    show.say(f"the notebook goes on. Next: gpujob notebook {cluster.name}, or to end it, with --stop")
+    show.say(f"the notebook keeps running. Open it: gpujob notebook {cluster.name}"
+             f"   End it: gpujob notebook {cluster.name} --stop")  # fmt: skip
     if cluster.idle_stop_s:
-        show.say("until then the machine is not idle, so --idle-stop does not end it; its lease does")
+        show.say("until it ends the machine is not idle, so --idle-stop does not terminate it; its lease does")
+    billing.remind(cluster)
 
 
 def listen(port: int | None, usual: int) -> "Forward":

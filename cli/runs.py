@@ -148,13 +148,13 @@ def read_env_file(file: Path) -> dict[str, str]:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8", "mend it, then type it again") from error
+        raise UsageError(f"{file} is no text in UTF-8", "fix it and rerun") from error
     line = 1
     for statement in parse_stream(io.StringIO(text)):
         said = statement.original.string
         if statement.error or "\0" in said:
             line += said.partition("\0")[0].rstrip("\n").count("\n")
-            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "mend it, then type it again")
+            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "fix it and rerun")
         line += said.count("\n")
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
@@ -165,7 +165,7 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if not name.isidentifier():
             raise UsageError(
-                f"'{name}' is no name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
+                f"'{name}' is not the name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
             )
         value = os.environ.get(name, "")
         if not value and sys.stdin.isatty():
@@ -199,7 +199,9 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     if not path.is_relative_to(project.root):
         path = path.resolve()  # the project may be reached by a link
     if not path.is_file():
-        raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
+        raise UsageError(
+            f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}"
+        )
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
     if path.relative_to(project.root).as_posix() not in {file.path for file in project.files}:

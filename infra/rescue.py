@@ -43,7 +43,7 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, force: str) -> Itera
                     home = fetch(connection, cluster, job.number, runs, lambda _: None)
                     yield home
                     if not home.receipt.job.fetched:
-                        again = f"gpujob fetch --cluster {cluster.name} {job.number} tries again"
+                        again = f"try again: gpujob fetch --cluster {cluster.name} {job.number}"
                         raise LossError(f"not all that job {job.number} wrote could be fetched", force or again)
     except GoneError:
         return

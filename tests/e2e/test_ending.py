@@ -89,7 +89,7 @@ def test_down_waits_for_other_jobs_and_takes_none_of_them_along(up):
     down.start()
     run = up.type("run", "--down", "--gpus", "0", "fail.py")
     assert run.code == 3, run.said
-    assert re.search(r"--down did not terminate project: job \d+ of 'project' still runs\n", run.err), run.said
+    assert re.search(r"--down did not terminate project: job \d+ of 'project' is still running\n", run.err), run.said
     assert len(REMINDER.findall(run.err)) == 1
     assert is_up(up)
     go.touch()

@@ -98,8 +98,8 @@ def test_a_bake_is_refused_before_anything_is_touched(cooked):
     control.clear_faults(cloud)
     cooked.type("run", "--detach", "--", "sleep", "600")
     running = cooked.type("bake", "pan", "--as", "cake")
-    assert (running.code, "still runs" in running.err) == (1, True)
-    assert "next: gpujob logs --cluster pan -f 2 waits for it; gpujob cancel --cluster pan 2 ends it\n" in running.err
+    assert (running.code, "is still running" in running.err) == (1, True)
+    assert "next: wait for it: gpujob logs --cluster pan -f 2; kill it: gpujob cancel --cluster pan 2\n" in running.err
     assert jobs(cooked) == [1, 2]
     assert [image["name"] for image in listed(cooked)] == ["theirs"]
 

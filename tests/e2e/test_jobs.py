@@ -357,7 +357,7 @@ def test_down_refuses_while_a_job_runs_and_fetches_what_is_left(laptop):
     assert laptop.type("run", "--detach", "slow.py", str(go)).code == 0
     refused = laptop.type("down")
     assert refused.code == 1
-    assert "job 1 of 'project' still runs" in refused.err
+    assert "job 1 of 'project' is still running" in refused.err
     assert "--force" in refused.err
     go.touch()
     assert "succeeded" in laptop.type("logs", "-f").err

@@ -175,13 +175,16 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("up", "--dry-run", "--max-hours", "1").code == 0
     assert laptop.type("ssh", "--", "sh", "-c", "echo data > kept").code == 0
     assert laptop.type("run", "--detach", "--", "sleep", "600").code == 0
-    assert "still runs" in laptop.type("stop").err
+    assert "is still running" in laptop.type("stop").err
     assert laptop.type("cancel", "1").code == 0
     assert laptop.type("stop").code == 0
     [cluster] = json.loads(laptop.type("ls", "--json").out)
     assert cluster["nodes"][0]["state"] == "stopped"
     assert "gpujob start project" in laptop.type("run", "--", "true").err
-    assert "gpujob start project, then gpujob down project; gpujob down project --force" in laptop.type("down").err
+    assert (
+        "gpujob start project, then gpujob down project; terminate it anyway: gpujob down project --force"
+        in laptop.type("down").err
+    )
     assert laptop.type("start", "--max-hours", "3").code == 0
     assert laptop.type("ssh", "--", "cat", "kept").out == "data\n"
     [again] = json.loads(laptop.type("ls", "--json").out)
