@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.asked import Scope, check_asked, describe_asked, report_unasked
+from cli.asked import Scope, check_asked, report_unasked
 from cli.options import (
     confirm,
     dry_run_option,
@@ -77,7 +77,7 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     rows = costs.add_up(found, runs_here())
     scope = Scope(dry_run, region, all_regions)
-    empty = f"nothing was spent {describe_asked(scope)}, as far as this computer and the tags know"
+    empty = f"nothing was spent {scope}, as far as this computer and the tags know"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:
         say_total(rows)

@@ -27,15 +27,16 @@ def standing(cluster: "Cluster") -> str:
     return state if state in (GONE, UNKNOWN) else f"{state}, {hourly(cluster)}"
 
 
-def running(cluster: "Cluster", is_: str = "is") -> str:
-    """Return that a cluster which was just reached is running, its price, its end, and the command that ends it now."""
+def running(cluster: "Cluster", certain: bool = True) -> str:
+    """Return that a cluster which was reached is running, its price, its end, and the command that ends it now."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
-    idle = f", or once idle for {show.duration(cluster.idle_stop_s)} with all outputs downloaded" * bool(
-        cluster.idle_stop_s
-    )
+    idle = ""
+    if cluster.idle_stop_s:
+        idle = f", or once idle for {show.duration(cluster.idle_stop_s)} with all outputs downloaded"
     until = f"ends itself at {show.clock(cluster.lease_until)}{idle}"
     stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it now"
-    return f"{cluster.name} {is_} still running: {hourly(on)}, {until}. {stop}: gpujob down {cluster.name}"
+    state = "is still running" if certain else "may still be running"
+    return f"{cluster.name} {state}: {hourly(on)}, {until}. {stop}: gpujob down {cluster.name}"
 
 
 def remind(cluster: "Cluster") -> None:
@@ -55,7 +56,7 @@ def reminding(cluster: "Cluster", down: bool = False) -> Iterator[None]:
     except GoneError:
         raise
     except NodeError as error:
-        error.add_note(prefix + running(cluster, "may be"))
+        error.add_note(prefix + running(cluster, certain=False))
         raise
     except (GpujobError, KeyboardInterrupt) as error:
         error.add_note(prefix + running(cluster))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import billing, show
-from cli.asked import Scope, describe_asked, report_unasked, widen
+from cli.asked import Scope, report_unasked, widen
 from cli.options import (
     confirm,
     hidden_dry_run_option,
@@ -46,7 +46,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
 
     scope = Scope(dry_run, region, all_regions)
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
-    empty = f"no clusters {describe_asked(scope)}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
+    empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
     least = ("owner", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
@@ -123,7 +123,7 @@ def bring_all_down(scope: Scope, **options: bool) -> None:
     if refused:
         raise GpujobError(f"not terminated: {', '.join(refused)}", "see the reason above for each; gpujob ls")
     if not names:
-        show.say(f"nothing to do: you have no clusters {describe_asked(scope)}")
+        show.say(f"nothing to do: you have no clusters {scope}")
     report_unasked(scope, "gpujob down --all")
 
 
@@ -132,7 +132,7 @@ def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> Non
     from infra import clusters, names
 
     report_unasked(scope, f"gpujob down {name}")
-    what = f"no cluster '{name}' {describe_asked(scope)}" + describe_end(name)
+    what = f"no cluster '{name}' {scope}" + describe_end(name)
     if if_exists:
         show.say(f"nothing to do: {what}")
         return

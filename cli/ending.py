@@ -42,5 +42,5 @@ def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool) -> None:
         billing.remind(cluster)
     except GpujobError as error:
         error.exit_code = job.exit_code or 1
-        error.add_note(f"--down did not terminate {cluster.name}; {billing.running(cluster, 'may be')}")
+        error.add_note(f"--down did not terminate {cluster.name}; {billing.running(cluster, certain=False)}")
         raise

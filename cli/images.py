@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.asked import Scope, check_asked, describe_asked, report_unasked, widen
+from cli.asked import Scope, check_asked, report_unasked, widen
 from cli.clusters import rescue_outputs
 from cli.options import (
     check_variable,
@@ -81,7 +81,7 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     places = accounts(context.obj)
     found = [image for account in places for image in list_baked(account)]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
-    empty = f"no images {describe_asked(context.obj)}; gpujob bake --as NAME makes one"
+    empty = f"no images {context.obj}; gpujob bake --as NAME makes one"
     least = ("owner", "id", "created", "made of")
     show.listing([image_row(image) for image in found], as_json, facts, empty, least)
     if found and not as_json:
@@ -126,7 +126,7 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     from infra.ec2.baked import list_baked
 
     check_asked(scope, f"gpujob images rm {image}")
-    what = f"no image '{image}' {describe_asked(scope)}"
+    what = f"no image '{image}' {scope}"
     if if_exists:
         show.say(f"nothing to do: {what}")
         return

@@ -65,8 +65,8 @@ def gpujob(context: click.Context) -> None:
     \b
     gpujob up --dry-run        rehearse on the local cloud: no AWS account, nothing billed
     gpujob up --gpu A10G       rent a machine with one A10G on AWS
-    gpujob run train.py        send the code, run it, follow it, fetch what it wrote
-    gpujob down                fetch what is left and give the machine back
+    gpujob run train.py        upload the code, run it, download the results; --down ends the machine
+    gpujob down                download what is left and terminate the machine
     """  # noqa: D301  click reads the backspace
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
 

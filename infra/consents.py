@@ -23,8 +23,7 @@ def remember(root: Path, confirmed: Sequence[str]) -> None:
 def read(root: Path) -> frozenset[str]:
     """Return what was confirmed for a project; nothing if the record cannot be read."""
     try:
-        found = json.loads(consent_file(root).read_text(encoding="utf-8"))
-        return frozenset(found["allowed"]) if found["project"] == str(root) else frozenset()
+        return frozenset(json.loads(consent_file(root).read_text(encoding="utf-8"))["allowed"])
     except (OSError, ValueError, TypeError, KeyError):
         return frozenset()
 

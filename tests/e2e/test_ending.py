@@ -117,7 +117,7 @@ def test_down_that_the_cloud_refuses_fails_though_the_job_did_not(up):
     run = up.type("run", "--down", "--", "true")
     assert run.code == 1, run.said
     assert "ec2:TerminateInstances" in run.err
-    assert "--down did not terminate project; project may be still running" in run.err
+    assert "--down did not terminate project; project may still be running" in run.err
     assert up.type("run", "--down", "fail.py").code == 3
     assert up.type("local", "faults", "--clear").code == 0
     assert is_up(up)
