@@ -17,6 +17,7 @@ from cli.options import (
     json_option,
     name_to_end,
     option,
+    personal_region_option,
     region_option,
     runs_here,
     typed_cluster_argument,
@@ -89,7 +90,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
 )
 @if_exists_option
 @hidden_dry_run_option
-@region_option
+@personal_region_option
 @yes_option
 def down(name: str | None, everything: bool, if_exists: bool, region: str | None, **options: bool) -> None:
     """Download what is left, terminate the cluster.

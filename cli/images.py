@@ -17,7 +17,7 @@ from cli.options import (
     if_exists_option,
     json_option,
     option,
-    region_option,
+    personal_region_option,
     typed_cluster_argument,
     typed_option,
     yes_option,
@@ -65,7 +65,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
 @click.group(invoke_without_command=True)
 @click.pass_context
 @dry_run_option
-@region_option
+@personal_region_option
 @option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
 def images(context: click.Context, dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
 @images.command()
 @click.argument("image")
 @dry_run_option
-@region_option
+@personal_region_option
 @typed_option("--all-regions", is_flag=True, help="Remove it in every region that is switched on for the account.")
 @if_exists_option
 @yes_option

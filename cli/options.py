@@ -77,6 +77,7 @@ class GuardedOption(click.Option):
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
 region_option = option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+personal_region_option = personal_option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
 regions_option = option(
     "--region",
     "regions",
