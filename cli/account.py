@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
+from cli.asked import Scope, check_asked, report_unasked
 from cli.options import (
-    check_asked,
     confirm,
     dry_run_option,
     here,
     hidden_dry_run_option,
     json_option,
-    note_unasked,
     option,
     region_option,
     runs_here,
     transfer_option,
+    typed_option,
     yes_option,
 )
 from infra.errors import GpujobError
@@ -93,22 +93,24 @@ def policy() -> None:
 def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float, as_json: bool) -> None:
     """Add up what clusters cost, by day and cluster.
 
-    Those that live are known by their tags, those given back from here by notes.
-    The part in which jobs ran is added up from the receipts in this project's runs.
+    Clusters that exist are known by their tags, those terminated from this computer by its own records; the part in
+    which jobs ran comes from the receipts in this project's runs. Exits with 1 if AWS could not be asked, unless only
+    the local cloud was ever used on this computer.
     """
     from infra import clusters, costs
 
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
     rows = costs.add_up(found, runs_here(), usd_per_gb)
-    empty = "nothing was spent, as far as this laptop and the tags know"
+    scope = Scope(dry_run, region, all_regions)
+    empty = f"nothing was spent {scope}, as far as this computer and the tags know"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:
         say_total(rows)
         if any(cluster.node.state not in (GONE, UNKNOWN) for cluster in found):
-            show.say("what still lives is counted until now")
-    if elsewhere := [cluster.name for cluster in found if cluster.node.state == UNKNOWN]:
-        show.say(f"not counted: {', '.join(elsewhere)}, of another account than these credentials")
-    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
+            show.say("clusters that still exist are counted until now")
+    if others := [cluster.name for cluster in found if cluster.node.state == UNKNOWN]:
+        show.say(f"not counted: {', '.join(others)}, launched in another AWS account than the one of these credentials")
+    report_unasked(scope, "gpujob cost")
 
 
 def say_total(rows: "list[Cost]") -> None:
@@ -143,13 +145,13 @@ def cost_row(row: "Cost") -> dict[str, str]:
 @click.command()
 @dry_run_option
 @region_option
-@option("--everyone", is_flag=True, help="What other people of the account left behind, too.")
+@typed_option("--everyone", is_flag=True, help="Also what other people of the account left behind.")
 @json_option
 @yes_option
 def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes: bool) -> None:
-    """Find what interrupted lives left in any region, to remove it.
+    """Find and delete orphaned resources in all regions.
 
-    Asks before it removes anything.
+    With --region only there. Asks before it deletes anything.
     """
     from infra import strays
     from infra.clouds import open_all
@@ -158,24 +160,26 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         report("asking every region" if region is None else f"asking {region}")
         accounts = open_all(dry_run, set(), region, everywhere=region is None)
         found = strays.find_strays(accounts, everyone=everyone)
+    scope = Scope(dry_run, region, everywhere=region is None)
     if not found:
-        check_asked(accounts, dry_run, region)
+        check_asked(scope, "gpujob sweep")
     show.listing(
         [stray_row(stray) for stray in found],
         as_json,
-        empty=f"nothing to do: no stray in {show.plural(len(accounts), 'region')}",
-        least=("rented by",),
+        empty=f"nothing to do: nothing orphaned in {show.plural(len(accounts), 'region')}",
+        least=("owner",),
     )
-    note_unasked(dry_run, region, elsewhere=True)
     if not found or as_json:
+        check_asked(scope, "gpujob sweep")
         return
     total = sum(stray.month_usd for stray in found)
     local = all(stray.account.cloud == "local" for stray in found)
-    confirm(f"Remove all of it? It costs {show.usd(total)} a month.", yes or local)
+    confirm(f"Delete all of it? It costs {show.usd(total)} a month.", yes or local)
     with show.progress() as report:
         for stray in found:
             strays.remove(stray, report)
-    show.say(f"{show.plural(len(found), 'stray')} removed: {show.usd(total)} a month less")
+    show.say(f"deleted what was left of {show.plural(len(found), 'cluster')}: {show.usd(total)} a month less")
+    check_asked(scope, "gpujob sweep")
 
 
 def stray_row(stray: "Stray") -> dict[str, str]:
@@ -183,7 +187,7 @@ def stray_row(stray: "Stray") -> dict[str, str]:
     return {
         "where": f"local {stray.account.region}" if stray.account.cloud == "local" else stray.account.region,
         "cluster": stray.cluster,
-        "rented by": stray.owner.rpartition("/")[2],
+        "owner": stray.owner.rpartition("/")[2],
         "what": ", ".join(stray.what),
         "why": stray.why,
         "USD a month": f"{stray.month_usd:.2f}",

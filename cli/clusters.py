@@ -1,26 +1,31 @@
-"""Machines that are rented: ls, down."""
+"""Clusters there are: ls, down."""
 
+import difflib
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from cli import show
+from cli import billing, show
+from cli.asked import Scope, report_unasked, widen
 from cli.options import (
-    cluster_argument,
     confirm,
     hidden_dry_run_option,
+    if_exists_option,
     json_option,
-    note_unasked,
+    name_to_end,
     option,
-    own_name,
+    personal_region_option,
     region_option,
     runs_here,
+    typed_cluster_argument,
+    typed_option,
     yes_option,
 )
 from cli.remains import make_chooser, show_rescued
-from infra.errors import NotFoundError, UsageError
+from infra.errors import GpujobError, NotFoundError, UsageError
 from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
@@ -36,19 +41,23 @@ if TYPE_CHECKING:
 @option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
 @json_option
 def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
-    """List clusters, what they cost, and when they end."""
+    """List clusters, what they cost, and when they end.
+
+    Exits with 1 if AWS could not be asked, unless only the local cloud was ever used on this computer.
+    """
     from infra import clusters
 
+    scope = Scope(dry_run, region, all_regions)
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
-    empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
-    least = ("rented by", "market", "gpu", "up", "where", "USD/h")
+    empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
+    least = ("owner", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
     if not as_json and any(cluster.cloud == "local" for cluster in found):
         show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
     if any(cluster.node.state == UNKNOWN for cluster in found):
-        show.say("(unknown is what was rented in another account than that of these credentials)")
-    note_unasked(dry_run, region, elsewhere=all_regions or any(cluster.cloud == "aws" for cluster in found))
+        show.say("(unknown: launched in another AWS account than the one of these credentials)")
+    report_unasked(scope, "gpujob ls")
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
@@ -68,7 +77,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "up": show.duration(now - cluster.launched_at) if on else "",
         "USD/h": f"{hourly_usd(cluster):.3f}",
         "USD so far": "" if missing else f"{spent_usd(cluster, now):.2f}",
-        "rented by": cluster.owner.rpartition("/")[2],
+        "owner": cluster.owner.rpartition("/")[2],
         "lease left": f"ended {show.clock(cluster.lease_until)}"
         if node.state == GONE and is_over(cluster, now)
         else left,
@@ -76,53 +85,94 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
 
 
 @click.command()
-@cluster_argument
-@option("--all", "everything", is_flag=True, help="Every cluster that you rented.")
-@option("--force", is_flag=True, help="Even if a job runs or its outputs are not home.")
+@typed_cluster_argument
+@typed_option("--all", "everything", is_flag=True, help="Every cluster that you launched.")
+@typed_option(
+    "--force", is_flag=True, help="Even if a job is running or its outputs are not downloaded: they are lost."
+)
+@if_exists_option
 @hidden_dry_run_option
-@region_option
+@personal_region_option
 @yes_option
-@click.pass_context
-def down(context: click.Context, /, name: str | None, everything: bool, region: str | None, **options: bool) -> None:
-    """Fetch what is left, give the machine back.
+def down(name: str | None, everything: bool, if_exists: bool, region: str | None, **options: bool) -> None:
+    """Download what is left, terminate the cluster.
 
-    Ends once nothing billable remains. NAME is by default the folder's.
+    Ends once nothing of it is billed any more. NAME is by default the folder's.
     """
+    if name and everything:
+        raise UsageError(
+            "a name and --all do not go together", f"gpujob down {shlex.quote(name)}, or: gpujob down --all"
+        )
+    scope = Scope(options["dry_run"], region)
+    if everything:
+        bring_all_down(scope, **options)
+        return
+    doomed = name_to_end(name, "gpujob down {name}")
+    if not bring_down(doomed, region, **options):
+        report_missing(doomed, scope, if_exists, named=name is not None)
+
+
+def bring_all_down(scope: Scope, **options: bool) -> None:
+    """Terminate every cluster of the caller that can be; raises GpujobError if one could not, once all were tried."""
+    from infra import clusters
+
+    names, refused = clusters.list_own(scope.dry_run, scope.region), []
+    for name in names:
+        try:
+            bring_down(name, scope.region, **options)
+        except GpujobError as error:
+            refused.append(name)
+            show.say(f"{name} was not terminated: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint))
+    if refused:
+        raise GpujobError(f"not terminated: {', '.join(refused)}", "see the reason above for each; gpujob ls")
+    if not names:
+        show.say(f"nothing to do: you have no clusters {scope}")
+    report_unasked(scope, "gpujob down --all")
+
+
+def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> None:
+    """Say that there is nothing of this name if that is fine; raises NotFoundError, with what may have been meant, if not."""
     from infra import clusters, names
 
-    typed = context.get_parameter_source("name") == click.core.ParameterSource.COMMANDLINE
-    if typed and everything:
-        raise UsageError("a name and --all do not go together", f"gpujob down {name}, or: gpujob down --all")
-    found = clusters.list_own(options["dry_run"], region) if everything else [own_name(name)]
-    ended = [bring_down(each, region, **options) for each in found]
-    if any(ended):
+    report_unasked(scope, f"gpujob down {name}")
+    what = f"no cluster '{name}' {scope}" + describe_end(name)
+    if if_exists:
+        show.say(f"nothing to do: {what}")
         return
-    note_unasked(options["dry_run"], region)
-    nothing = "you have no clusters" if everything else f"there is no cluster '{found[0]}'"
-    others = [] if name or everything else names.list_known()
-    if others:
-        raise NotFoundError(
-            f"{nothing}; there are: {', '.join(others)}", ", or: ".join(f"gpujob down {other}" for other in others)
-        )
-    show.say(f"nothing to do: {nothing}")
+    others = dict.fromkeys(names.list_known(), "launch not finished")
+    others |= {one.name: billing.standing(one) for one in clusters.list_clusters(scope.dry_run, scope.region)}
+    near = difflib.get_close_matches(name, others, 3) if named else list(others)
+    if not near:
+        raise NotFoundError(what, widen("gpujob ls", scope))
+    offered = ", ".join(f"{one} ({others[one]})" for one in near)
+    question = f"Did you mean {offered}?" if named else f"There are: {offered}"
+    raise NotFoundError(f"{what}. {question}", ", or: ".join(f"gpujob down {one}" for one in near))
+
+
+def describe_end(name: str) -> str:
+    """Return when the last cluster of this name ended that this computer knows of; "" if there was none."""
+    from infra.costs import read_ended
+
+    ends = [note["ended_at"] for note in read_ended().values() if note["cluster"] == name]
+    return f"; the last one ended at {show.clock(max(ends))}" if ends else ""
 
 
 def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes: bool) -> bool:
-    """Bring home what one cluster still holds, then remove it; return whether there was anything of it."""
+    """Download what one cluster still holds, then remove it; return whether there was anything of it."""
     from infra import clusters
 
     with show.progress() as report:
         report(f"looking for '{name}'")
         accounts = clusters.locate(name, dry_run, region)
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
-    whose = f", rented by {', '.join(sorted(owners))}," if owners else ""
+    whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     if not force:
-        rescue_outputs(name, accounts, f"gpujob down {name} --force terminates it anyway", yes=yes)
+        rescue_outputs(name, accounts, f"terminate it anyway: gpujob down {name} --force", yes=yes)
     with show.progress() as report:
         found = clusters.remove(name, accounts, report)
     if found:
-        show.say(f"'{name}' is gone; nothing billable remains")
+        show.say(f"terminated {name}; nothing of it is billed any more")
     return found
 
 
@@ -141,7 +191,7 @@ def rescue_outputs(
         with show.progress() as report:
             homes.extend(rescue(name, accounts, runs_here(), report, terms))
     except KeyboardInterrupt as error:
-        error.add_note(f"'{name}' lives, with all that is not home yet")
+        error.add_note(f"{name} is still running; outputs are still on it")
         raise
     finally:
         for home in homes:

@@ -1,4 +1,8 @@
-"""Defaults of options from the project's gpujob.toml: what is typed or set in a variable goes before them."""
+"""Defaults of options from the project's gpujob.toml: the command line and variables take precedence.
+
+The file may have come with somebody else's project: it never sets an option that destroys, skips a question or reaches
+beyond the project (`cli.options.GuardedOption`).
+"""
 
 import difflib
 from pathlib import Path
@@ -6,6 +10,7 @@ from typing import Any
 
 import click
 
+from cli.options import GuardedOption
 from infra.errors import UsageError
 
 
@@ -37,9 +42,15 @@ def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> 
         near = difflib.get_close_matches(name, group.commands, 1) or ["run"]
         raise UsageError(f"{FILE}: [{name}] is no command", f"[{near[0]}], or see: gpujob --help")
     parameters = {opt: param for param in group.commands[name].params for opt in param.opts}
-    unknown = next((key for key in table if f"--{key}" not in parameters), None)
-    if unknown is not None:
-        raise UsageError(f"{FILE}: gpujob {name} has no option --{unknown}", f"gpujob {name} --help")
+    for key in table:
+        parameter = parameters.get(f"--{key}")
+        if parameter is None:
+            raise UsageError(f"{FILE}: gpujob {name} has no option --{key}", f"gpujob {name} --help")
+        if isinstance(parameter, GuardedOption):
+            raise UsageError(
+                f"{FILE}: [{name}] {key}: --{key} is accepted {parameter.accepted}",
+                f"remove the line '{key} = ...' of [{name}] from {FILE}",
+            )
     for key in table if name == typed else ():  # what another command is told is no reason to refuse this one
         check_value(group.commands[name], key, parameters[f"--{key}"], table[key])
     return {str(parameters[f"--{key}"].name): chosen(parameters[f"--{key}"], value) for key, value in table.items()}
@@ -50,7 +61,12 @@ def chosen(parameter: click.Parameter, value: Any) -> Any:
     flag = getattr(parameter, "flag_value", None)
     if value is True and isinstance(flag, str):
         return flag
-    return as_typed([value] if parameter.multiple and not isinstance(value, list) else value)
+    return as_typed([value] if parameter.multiple and not isinstance(value, list) else value, is_flag(parameter))
+
+
+def is_flag(parameter: click.Parameter) -> bool:
+    """Tell whether a parameter is on or off."""
+    return isinstance(parameter, click.Option) and bool(parameter.is_flag)
 
 
 def check_value(command: click.Command, key: str, parameter: click.Parameter, value: Any) -> None:
@@ -59,9 +75,9 @@ def check_value(command: click.Command, key: str, parameter: click.Parameter, va
 
     wrong = ""
     if isinstance(getattr(parameter, "flag_value", None), str) and value is not True:
-        wrong = "true is all that it takes"
+        wrong = "must be true"
     elif isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
-        wrong = "it takes a list" if parameter.multiple else "it takes one value"
+        wrong = "must be a list" if parameter.multiple else "must be a single value"
     else:
         try:
             parameter.type_cast_value(click.Context(command), chosen(parameter, value))
@@ -71,8 +87,10 @@ def check_value(command: click.Command, key: str, parameter: click.Parameter, va
         raise UsageError(f"{FILE}: [{command.name}] {key}: {wrong}", f"gpujob {command.name} --help")
 
 
-def as_typed(value: Any) -> Any:
+def as_typed(value: Any, flag: bool) -> Any:
     """Return a value as it would be typed, which is what the options' types read."""
     if isinstance(value, list):
-        return [as_typed(each) for each in value]
-    return value if isinstance(value, bool) else str(value)
+        return [as_typed(each, flag) for each in value]
+    if isinstance(value, bool):
+        return value if flag else str(value).lower()
+    return str(value)

@@ -17,7 +17,7 @@ if __name__ == "__main__":
     main()
 '''
 
-SETTINGS = """# gpujob's settings for this project. Every option of a command has a variable too: GPUJOB_MAX_HOURS=6.
+SETTINGS = """# gpujob's settings for this project. Options have variables too: GPUJOB_MAX_HOURS=6.
 [up]
 gpu = "T4"
 max-hours = 6
@@ -35,9 +35,9 @@ torchvision
 README = """# {name}
 
     gpujob up --dry-run        # rehearse on the local cloud: nothing is billed; without --dry-run, on AWS
-    gpujob run train.py        # trains on Fashion-MNIST, or on digits where that cannot be had; brings the model home
+    gpujob run --down train.py # trains on Fashion-MNIST, or on digits; downloads the model, terminates the machine
     gpujob run train.py --data photos --model resnet34 --pretrained    # your images: a folder with a folder for each class
-    gpujob down                # gives the machine back
+    gpujob down                # terminates the machine, if you ran without --down
 
 `python train.py` trains on this machine. `python -m jobs.compare`, `jobs.finetune`, `jobs.interpret`, `jobs.predict`,
 `jobs.submit`, `jobs.export` and `jobs.perceptron` are the other programs; each has `--help`.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import show
+from cli import billing, show
 from cli.disk import warn_of_space
+from cli.durations import Since, parse_since
 from cli.options import (
-    Since,
+    check_variable,
     choose_name,
     cluster_option,
     exclude_option,
@@ -20,10 +21,12 @@ from cli.options import (
     naming,
     option,
     output_option,
-    parse_since,
+    personal_option,
     raw_option,
     runs_here,
     runs_of,
+    typed_cluster_option,
+    typed_option,
     yes_option,
 )
 from cli.output import Output
@@ -64,7 +67,7 @@ def follow_job(
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):
             output.flush()
-        show.say(f"\ndetached from job {number}. {next_commands(cluster, number)}")
+        show.say(f"\n{next_commands(cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
@@ -84,29 +87,31 @@ def follow_again(cluster: "Cluster", number: int) -> str:
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return what to type next about a job that runs."""
-    where = f"--cluster {cluster.name} "
-    return f"Next: gpujob logs {where}-f {number}, gpujob fetch {where}{number}, gpujob cancel {where}{number}"
+    """Return that a job goes on without this command, and what to type next about it."""
+    where = naming(cluster.name)
+    follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
+    return f"Job {number} keeps running on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:
     """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
     if job.exit_code is None:
-        what = f"nobody saw job {job.number} end: it was interrupted"
+        what = f"job {job.number} was interrupted; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
     return job.exit_code
 
 
 def bring_home(
     cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
-) -> None:
-    """Download a job's outputs, say where they are, and what was not downloaded."""
+) -> bool:
+    """Download a job's outputs, say where they are and what was not downloaded; return whether all of them were."""
     from infra.fetch import fetch
 
     with show.transfer("downloading") as arrived:
         home = fetch(connection, cluster, number, runs, arrived, wanted or want())
     show.fetched(home)
     show_remains(home)
+    return home.receipt.job.fetched
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -212,10 +217,10 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
-@option("--follow", "-f", is_flag=True, help="Go on until the job is over.")
+@option("--follow", "-f", is_flag=True, help="Keep printing until the job is over.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
 @option("--since", type=parse_since, metavar="WHEN",
-        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or an offset in bytes.")  # fmt: skip
+        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).")  # fmt: skip
 @raw_option
 @cluster_option
 def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
@@ -228,7 +233,8 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
-            follow_job(found, connection, asked.number, output, offset)
+            with billing.reminding(found):
+                follow_job(found, connection, asked.number, output, offset)
         else:
             runs.print_log(connection, asked.number, output.write, offset)
             output.flush()
@@ -255,30 +261,39 @@ def wait(job: int | None, cluster: str | None) -> None:
     """
     from infra import runs
 
-    with reach_job(cluster, job) as (found, connection, asked):
-        ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
-    show.say(f"job {ended.number} {show.ending(ended)}")
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+        try:
+            ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+        except KeyboardInterrupt:
+            show.say(f"\n{next_commands(found, asked.number)}")
+            sys.exit(130)
+        show.say(f"job {ended.number} {show.ending(ended)}")
     sys.exit(exit_code(found, ended))
 
 
 @click.command()
 @click.argument("job", type=click.IntRange(1))
-@cluster_option
+@typed_cluster_option
 def cancel(job: int, cluster: str | None) -> None:
     """End JOB and every process it started."""
     from infra.node import client
 
-    with reach_job(cluster, job) as (_, connection, before), show.progress() as report:
-        report(f"ending job {job}")
-        after = before if before.over else client.cancel(connection, job)
-    show.say(f"nothing to do: job {job} {show.ending(before)}" if before.over else f"job {job} {show.ending(after)}")
+    check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
+    with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
+        with show.progress() as report:
+            report(f"ending job {job}")
+            after = before if before.over else client.cancel(connection, job)
+        nothing = "nothing to do: " * before.over
+        show.say(f"{nothing}job {job} {show.ending(after)}")
 
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
-@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/.")
-@click.option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@personal_option(
+    "--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/."
+)
+@typed_option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
 @output_option
 @exclude_option
 @cluster_option
@@ -299,7 +314,7 @@ def fetch(
     """
     from infra.settings import read_settings
 
-    with reach_job(cluster, job) as (found, connection, asked):
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         runs = runs_of(found, asked.number)
         said = read_settings(runs.parent)
         all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)

@@ -16,6 +16,7 @@ from cli.init import init
 from cli.jobs import cancel, fetch, jobs, logs, wait
 from cli.local import local
 from cli.logins import ssh, ssh_config, tunnel
+from cli.offers import offers
 from cli.pages import notebook, tensorboard
 from cli.power import extend, start, stop
 from cli.receipts import receipt
@@ -23,7 +24,7 @@ from cli.runs import run
 from cli.setup import setup
 from cli.streams import open_missing
 from cli.top import top
-from cli.up import offers, up
+from cli.up import up
 from cli.verify import verify
 from infra.errors import GpujobError
 from infra.interrupts import interrupt_on_stop
@@ -64,8 +65,8 @@ def gpujob(context: click.Context, verbose: bool) -> None:
     \b
     gpujob up --dry-run        rehearse on the local cloud: no AWS account, nothing billed
     gpujob up --gpu A10G       rent a machine with one A10G on AWS
-    gpujob run train.py        send the code, run it, follow it, fetch what it wrote
-    gpujob down                fetch what is left and give the machine back
+    gpujob run train.py        upload the code, run it, download the results; --down ends the machine
+    gpujob down                download what is left and terminate the machine
     """  # noqa: D301  click reads the backspace
     from cli import log
 

@@ -1,41 +1,85 @@
-"""Options that many commands share; each has its GPUJOB_... variable."""
+"""Options that many commands share, and where each may be set: on the command line, in a variable, in gpujob.toml."""
 
-import math
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime, time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from cli import show
+from cli.durations import NUMBER
 from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
 from infra.text import printable
 from infra.traffic import USD_PER_GB
 
 if TYPE_CHECKING:
-    from infra.ec2.account import Account
     from infra.model import Cluster
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+CLUSTER_VARIABLE = "GPUJOB_CLUSTER"
+DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
 
 
 def option(*names: str, **settings: Any) -> Decorator:
-    """Declare an option that a variable sets too: --max-hours and GPUJOB_MAX_HOURS."""
-    long = next(name for name in names if name.startswith("--")).split("/")[0]
-    return click.option(
-        *names, envvar=f"GPUJOB_{long.strip('-').replace('-', '_').upper()}", show_envvar=True, **settings
-    )
+    """Declare an option that a variable and gpujob.toml set too: --max-hours and GPUJOB_MAX_HOURS."""
+    if long_name(names) in DANGEROUS:
+        raise ValueError(f"{long_name(names)} must be a typed_option")
+    return click.option(*names, **{"envvar": variable_of(names), "show_envvar": True, **settings})
+
+
+def personal_option(*names: str, **settings: Any) -> Decorator:
+    """Declare an option that a variable sets too, but no gpujob.toml: it reaches beyond the project."""
+    return option(*names, cls=GuardedOption, **settings)
+
+
+def typed_option(*names: str, **settings: Any) -> Decorator:
+    """Declare an option that only the command line sets: it destroys, skips a question or widens a limit."""
+    return click.option(*names, cls=GuardedOption, typed_only=True, **{"envvar": variable_of(names), **settings})
+
+
+def long_name(names: Sequence[str]) -> str:
+    """Return --max-hours of an option's names."""
+    return next(name for name in names if name.startswith("--")).split("/")[0]
+
+
+def variable_of(names: Sequence[str]) -> str:
+    """Return the variable of an option: GPUJOB_MAX_HOURS."""
+    return f"GPUJOB_{long_name(names).strip('-').replace('-', '_').upper()}"
+
+
+class GuardedOption(click.Option):
+    """An option that gpujob.toml, which may be somebody else's, cannot set; nor can a variable if it is `typed_only`."""
+
+    def __init__(self, *args: Any, typed_only: bool = False, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.typed_only = typed_only
+
+    @property
+    def accepted(self) -> str:
+        """Where it may be set."""
+        return "only on the command line" if self.typed_only else f"only on the command line or in {self.envvar}"
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, click.Parameter]) -> tuple[Any, ParameterSource]:
+        """Return the value and where it came from; raises UsageError if it may not come from there."""
+        value, source = super().consume_value(ctx, opts)
+        allowed = source not in (ParameterSource.DEFAULT_MAP, self.typed_only and ParameterSource.ENVIRONMENT)
+        if not allowed and not ctx.resilient_parsing:
+            place = self.envvar if source is ParameterSource.ENVIRONMENT else "gpujob.toml"
+            raise UsageError(
+                f"{place} sets {long_name(self.opts)}, which is accepted {self.accepted}", f"unset {place}"
+            )
+        return value, source
 
 
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
 region_option = option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+personal_region_option = personal_option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
 regions_option = option(
     "--region",
     "regions",
@@ -43,8 +87,9 @@ regions_option = option(
     metavar="REGION",
     help="AWS region; repeat to try several in turn; else as boto3 finds it.",
 )
-cluster_argument = click.argument("name", required=False, envvar="GPUJOB_CLUSTER")
-cluster_option = option(
+cluster_argument = click.argument("name", required=False, envvar=CLUSTER_VARIABLE)
+typed_cluster_argument = click.argument("name", required=False)
+cluster_option = personal_option(
     "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
 )
 output_option = click.option(
@@ -57,6 +102,9 @@ output_option = click.option(
 )
 exclude_option = click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Do not download what matches, as in '*.tmp'; may be repeated."
+)
+typed_cluster_option = typed_option(  # `check_variable` looks at the variable, which other commands take
+    "--cluster", envvar=None, metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
 raw_option = option(
@@ -71,7 +119,8 @@ transfer_option = option(
     metavar="USD",
     help="Price per GB of data transfer out of AWS, which downloads pay.",
 )
-yes_option = option("--yes", "-y", is_flag=True, help="Do not ask.")
+yes_option = typed_option("--yes", "-y", is_flag=True, help="Do not ask.")
+if_exists_option = typed_option("--if-exists", is_flag=True, help="Exit with 0 also if there is nothing of this name.")
 
 
 def as_on_node(path: str) -> str:
@@ -83,7 +132,7 @@ def as_on_node(path: str) -> str:
 def parse_gpu(value: str) -> Gpu:
     """Return the GPU that NAME or NAME:COUNT asks for, as in A10G or H100:8."""
     name, _, count = value.partition(":")
-    if not name or not (count or "1").isdecimal() or int(count or 1) < 1:
+    if not name or not re.fullmatch("0*[1-9][0-9]{0,3}", count or "1"):
         raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, as in A10G or H100:8")
     return Gpu(name, int(count or 1))
 
@@ -94,83 +143,24 @@ def parse_any_gpu(value: str) -> Gpu:
     return found if ":" in value else Gpu(found.name, 0)
 
 
-def parse_hours(value: str) -> float:
-    """Return a number of hours above 0 and at most 30 days."""
-    try:
-        hours = float(value)
-    except ValueError:
-        hours = math.nan
-    if not 0 < hours <= 720:
-        raise click.BadParameter(f"'{value}' is no number of hours above 0 and up to 720")
-    return hours
-
-
 def parse_positive(value: str, what: str) -> float:
     """Return a number above 0."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise click.BadParameter(f"'{value}' is no {what}")
+    number = float(value) if NUMBER.fullmatch(value) else 0
+    if number <= 0:
+        raise click.BadParameter(f"'{value}' is not {what}")
     return number
 
 
 def parse_usd(value: str) -> float:
     """Return an amount of money above 0."""
-    return parse_positive(value, "amount of USD above 0")
+    return parse_positive(value, "an amount of USD above 0, such as 5 or 2.50")
 
 
 def parse_memory(value: str) -> float:
     """Return a size in GB above 0; 24, 24G and 24GB are the same."""
-    return parse_positive(re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "size in GB above 0")
-
-
-def parse_duration(value: str) -> float:
-    """Return the seconds that 90s, 30m, 1h30m or 2d stand for; a bare number is seconds."""
-    found = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", value.strip().lower())
-    try:
-        seconds = (
-            sum(float(n or 0) * unit for n, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
-            if found
-            else 0
-        )
-    except ValueError:
-        seconds = 0
-    if seconds <= 0:
-        raise click.BadParameter(f"'{value}' is no length of time, as in 90s, 30m, 1h30m or 2d")
-    return seconds
-
-
-@dataclass(frozen=True)
-class Since:
-    """From where on a log is asked for: a byte, or so many seconds ago."""
-
-    offset: int | None = None
-    ago_s: float = 0
-
-
-def parse_since(value: str) -> Since:
-    """Return what 10m (ago), 14:05, 2026-11-24T14:05 or 4096 (an offset in bytes) stand for."""
-    if value.isdecimal():
-        return Since(offset=int(value))
-    now = datetime.now().astimezone()
-    try:
-        clock = time.fromisoformat(value)
-        moment = now.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
-        return Since(ago_s=(now - moment).total_seconds() % 86400)  # what lies ahead today was yesterday
-    except ValueError:
-        pass
-    try:
-        return Since(ago_s=max((now - datetime.fromisoformat(value).astimezone()).total_seconds(), 0))
-    except ValueError:
-        pass
-    try:
-        return Since(ago_s=parse_duration(value))
-    except click.BadParameter as error:
-        raise click.BadParameter(
-            f"'{value}' is no time: 10m (ago), 14:05, 2026-11-24T14:05, or an offset in bytes"
-        ) from error
+    return parse_positive(
+        re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "a size in GB above 0, such as 24"
+    )
 
 
 class SplitCommand(click.Command):
@@ -224,27 +214,30 @@ def own_name(name: str | None) -> str:
     return names.name_for(find_root(here())) if name is None else name
 
 
+def name_to_end(name: str | None, command: str) -> str:
+    """Return the cluster that a command ends: the one typed, else the folder's own.
+
+    Raises UsageError if a variable names another: what ends a cluster must not do so for a variable set long ago.
+    """
+    check_variable(name, command)
+    return own_name(name)
+
+
+def check_variable(name: str | None, command: str) -> None:
+    """Raise UsageError if only a variable, whose cluster is not the folder's own, says what a command ends."""
+    variable = os.environ.get(CLUSTER_VARIABLE)
+    if name is None and variable and variable != own_name(None):
+        raise UsageError(
+            f"{CLUSTER_VARIABLE} is {shlex.quote(variable)}, but what ends something takes the cluster's name"
+            " from the command line only",
+            command.format(name=shlex.quote(variable)),
+        )
+
+
 def naming(name: str) -> str:
-    """Return what lets a next step mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
-    return "" if name == own_name(None) else f" --cluster {name}"
-
-
-def note_unasked(dry_run: bool, region: str | None, *, elsewhere: bool = False) -> None:
-    """Say so if AWS was not looked at, for want of credentials or of a region; `elsewhere` if other regions were asked for."""
-    from infra.ec2.account import default_region, has_credentials
-
-    if not dry_run and not has_credentials():
-        show.say("(AWS was not asked: no credentials found)")
-    elif not dry_run and not (region or elsewhere or default_region()):
-        show.say("(AWS was not asked: no region is set; give --region)")
-
-
-def check_asked(accounts: "Iterable[Account]", dry_run: bool, region: str | None) -> None:
-    """Raise what kept AWS from being asked, unless it is a rehearsal: what nobody looked for may be there."""
-    from infra.ec2.account import open_aws
-
-    if not dry_run and all(account.cloud == "local" for account in accounts):
-        open_aws(region)
+    """Return what lets a suggested command mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
+    own = own_name(None)
+    return "" if name == own == (os.environ.get(CLUSTER_VARIABLE) or own) else f" --cluster {name}"
 
 
 def runs_here() -> Path:

@@ -6,10 +6,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from cli import show
+from cli import billing, show
 from cli.jobs import bring_home, reach
-from cli.options import cluster_argument, cluster_option, here, option, runs_of, yes_option
+from cli.options import (
+    check_variable,
+    cluster_argument,
+    cluster_option,
+    here,
+    option,
+    runs_of,
+    typed_option,
+    yes_option,
+)
 from cli.runs import hand_in
 from infra.errors import GpujobError
 
@@ -29,10 +39,13 @@ browser_option = option("--browser/--no-browser", default=True, help="Open the b
 @cluster_argument
 @port_option
 @browser_option
-@click.option("--stop", is_flag=True, help="End the notebook and bring home what it wrote.")
+@typed_option("--stop", is_flag=True, help="End the notebook and download what it wrote.")
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @yes_option
-def notebook(name: str | None, port: int | None, browser: bool, stop: bool, no_deps: bool, yes: bool) -> None:
+@click.pass_context
+def notebook(
+    context: click.Context, /, name: str | None, port: int | None, browser: bool, stop: bool, no_deps: bool, yes: bool
+) -> None:
     """Open JupyterLab on the machine, with the project in it.
 
     It shows in this laptop's browser, and runs there as a job that takes no GPU for itself and sees them all.
@@ -41,6 +54,8 @@ def notebook(name: str | None, port: int | None, browser: bool, stop: bool, no_d
     """
     from infra.node import client
 
+    if stop and context.get_parameter_source("name") is not ParameterSource.COMMANDLINE:
+        check_variable(None, "gpujob notebook {name} --stop")
     cluster, connecting = reach(name)
     with connecting as connection:
         running = client.find_page(connection).job
@@ -69,7 +84,8 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
         return
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
-    bring_home(cluster, connection, number, runs_of(cluster, number))
+    with billing.reminding(cluster):
+        bring_home(cluster, connection, number, runs_of(cluster, number))
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
@@ -113,9 +129,11 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
         error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
         raise
     show.say(f"what it has saved so far is in {home.folder}")
-    show.say(f"the notebook goes on. Next: gpujob notebook {cluster.name}, or to end it, with --stop")
+    show.say(f"the notebook keeps running. Open it: gpujob notebook {cluster.name}"
+             f"   End it: gpujob notebook {cluster.name} --stop")  # fmt: skip
     if cluster.idle_stop_s:
-        show.say("until then the machine is not idle, so --idle-stop does not end it; its lease does")
+        show.say("until it ends the machine is not idle, so --idle-stop does not terminate it; its lease does")
+    billing.remind(cluster)
 
 
 def listen(port: int | None, usual: int) -> "Forward":

@@ -5,13 +5,26 @@ import time
 import click
 
 from cli import show
-from cli.options import cluster_argument, confirm, find_cluster, naming, option, own_name, parse_hours, yes_option
+from cli.durations import parse_hours
+from cli.options import (
+    cluster_argument,
+    confirm,
+    find_cluster,
+    name_to_end,
+    naming,
+    option,
+    typed_cluster_argument,
+    typed_option,
+    yes_option,
+)
 from infra.errors import NodeError
 
 
 @click.command()
 @cluster_argument
-@option("--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed.")
+@typed_option(
+    "--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed: 2, or 90m."
+)
 @yes_option
 def extend(name: str | None, hours: float, yes: bool) -> None:
     """Move the end of a cluster's lease to a later time.
@@ -23,7 +36,7 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state != "running":
         raise NodeError(
-            f"'{cluster.name}' is {cluster.node.state}", f"gpujob start {cluster.name} gives it a new lease"
+            f"'{cluster.name}' is {cluster.node.state}", f"start it under a new lease: gpujob start {cluster.name}"
         )
     until = max(cluster.lease_until, time.time()) + hours * 3600
     most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
@@ -31,7 +44,7 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
         {
             "cluster": cluster.name,
             "lease": f"until {show.clock(until)} instead of {show.clock(cluster.lease_until)}",
-            "at most": f"{show.most(most, cluster.cloud)} from its first hour on, instead of {show.usd(before)}",
+            "at most": f"{show.most(most, cluster.cloud)} since launch, instead of {show.usd(before)}",
         }
     )
     confirm(f"Let it cost up to {show.usd(most)}?", yes or cluster.cloud == "local")
@@ -42,24 +55,24 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
 
 
 @click.command()
-@cluster_argument
-@option("--force", is_flag=True, help="Even if a job runs.")
+@typed_cluster_argument
+@typed_option("--force", is_flag=True, help="Even if a job is running: it is killed.")
 @yes_option
 def stop(name: str | None, force: bool, yes: bool) -> None:
-    """Switch a cluster's machines off and keep their disks.
+    """Stop a cluster's machines and keep their disks.
 
-    Those go on costing a little. NAME is by default the folder's.
+    The disks are still billed. NAME is by default the folder's.
     """
     from infra import power
     from infra.ec2.lease import HOURS_A_MONTH
 
-    account, cluster = power.find(find_cluster(own_name(name)))
+    account, cluster = power.find(find_cluster(name_to_end(name, "gpujob stop {name}")))
     if cluster.node.state == "stopped":
         show.say(f"nothing to do: '{cluster.name}' is stopped")
         return
     verb = "costs" if cluster.cloud == "aws" else "would cost"
     costs = f"{verb} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
-    confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start it or give it back.",
+    confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it.",
             yes or cluster.cloud == "local")  # fmt: skip
     if not force:
         power.check_quiet(cluster)
@@ -71,10 +84,17 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
 
 @click.command()
 @cluster_argument
-@option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS", help="The new lease.")
+@option(
+    "--max-hours",
+    type=parse_hours,
+    default="12",
+    show_default=True,
+    metavar="HOURS",
+    help="The new lease: 6, 12h or 90m.",
+)
 @yes_option
 def start(name: str | None, max_hours: float, yes: bool) -> None:
-    """Switch a stopped cluster on again under a new lease."""
+    """Start a stopped cluster again, under a new lease."""
     from infra import power
 
     account, cluster = power.find(find_cluster(name))
@@ -87,7 +107,7 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
         {
             "cluster": cluster.name,
             "lease": f"until {show.clock(until)}",
-            "at most": f"{show.most(most, cluster.cloud)} from its first hour on",
+            "at most": f"{show.most(most, cluster.cloud)} since launch",
         }
     )
     confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")

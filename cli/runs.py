@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import show
+from cli import billing, show
 from cli.disk import warn_of_space
+from cli.durations import parse_duration
+from cli.ending import check_down, terminate_after
+from cli.handover import confirm_handover
 from cli.jobs import bring_home, exit_code, follow_again, follow_job, next_commands
 from cli.masking import check_secrets
 from cli.options import (
@@ -28,8 +31,8 @@ from cli.options import (
     naming,
     option,
     output_option,
-    parse_duration,
     raw_option,
+    typed_option,
     yes_option,
 )
 from cli.output import Output
@@ -42,7 +45,7 @@ from infra.model import Request
 if TYPE_CHECKING:
     from fabric import Connection
 
-    from infra.model import Cluster
+    from infra.model import Cluster, Job
     from infra.project import File, Project
 
 ASK_ABOVE_BYTES = 200_000_000
@@ -53,7 +56,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
 @option("--detach", "-d", is_flag=True, help="Start it and return at once.")
-@option("--name", default="", help="A word to tell the job by.")
+@typed_option("--down", is_flag=True, help="Terminate the cluster once the job is over and its outputs are downloaded.")
+@option("--name", default="", help="Job name, shown in listings.")
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
 @option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
 @click.option(
@@ -69,10 +73,10 @@ ASK_ABOVE_BYTES = 200_000_000
     "--workdir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder it runs in; else this one."
 )
 @option("--hang-after", "hang_after_s", type=parse_duration, default="30m", show_default=True, metavar="TIME",
-        help="Neither output nor CPU or GPU use for so long: its log shows where it stands.")  # fmt: skip
-@option("--kill-stalled", is_flag=True, help="End it then.")
+        help="Treat the job as stalled after this long without output or CPU/GPU activity; log its stack traces.")  # fmt: skip
+@typed_option("--kill-stalled", is_flag=True, help="Kill the job when it stalls.")
 @option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
-        help="While it is followed, bring home this often what it has written.")  # fmt: skip
+        help="While attached, download this often what it has written.")  # fmt: skip
 @output_option
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
@@ -88,6 +92,7 @@ def run(
     args: tuple[str, ...],
     module: bool,
     detach: bool,
+    down: bool,
     fetch_every_s: float,
     cluster: str | None,
     env: tuple[str, ...],
@@ -98,31 +103,47 @@ def run(
     yes: bool,
     **wishes: Any,
 ) -> None:
-    """Send the project, run SCRIPT, follow it, fetch what it wrote.
+    """Upload the project, run SCRIPT, download the results.
 
-    Exits with its exit code.
+    Prints its output and exits with its exit code.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
+    gpujob run --down train.py
     gpujob run -- any command at all
 
-    Jobs wait for one another in line unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does
-    not stop a job: gpujob logs -f takes it up again.
+    Jobs queue for the GPUs unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does not stop a
+    job: gpujob logs -f follows it again. With --down the cluster is terminated whatever the exit code, but not if a
+    download failed, another job is running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
     from infra import runs
     from infra.project import read_project
 
     found = find_cluster(cluster)
+    if down:
+        check_down(context, found, detach)
     with runs.reach_meanwhile(found) as connect:
         project = read_project(here())
+        confirm_handover(context, project.root, secret, env_file)
         if workdir:
             project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
         check_secrets(request)
-        code = run_job(connect(), found, project, request, detach=detach, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
-    sys.exit(code)
+        connection = connect()
+        number = hand_in(connection, found, project, request, yes)
+        with suppress(NodeError):  # the job runs; to follow it connects again
+            warn_of_space(found.name, connection)
+        if detach:
+            show.say(next_commands(found, number))
+            billing.remind(found)
+            return
+        with billing.reminding(found, down), outliving(number, follow_again(found, number)):
+            job, whole = run_job(connection, found, project, number, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
+    if down:
+        terminate_after(found, job, whole)
+    sys.exit(exit_code(found, job))
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -144,13 +165,13 @@ def read_env_file(file: Path) -> dict[str, str]:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8", "mend it, then type it again") from error
+        raise UsageError(f"{file} is no text in UTF-8", "fix it and rerun") from error
     line = 1
     for statement in parse_stream(io.StringIO(text)):
         said = statement.original.string
         if statement.error or "\0" in said:
             line += said.partition("\0")[0].rstrip("\n").count("\n")
-            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "mend it, then type it again")
+            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "fix it and rerun")
         line += said.count("\n")
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
@@ -161,7 +182,7 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if not name.isidentifier():
             raise UsageError(
-                f"'{name}' is no name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
+                f"'{name}' is not the name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
             )
         value = os.environ.get(name, "")
         if not value and sys.stdin.isatty():
@@ -195,7 +216,9 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     if not path.is_relative_to(project.root):
         path = path.resolve()  # the project may be reached by a link
     if not path.is_file():
-        raise UsageError(f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {script}")
+        raise UsageError(
+            f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}"
+        )
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
     name = path.relative_to(project.root).as_posix()
@@ -211,38 +234,28 @@ def run_job(
     connection: "Connection",
     cluster: "Cluster",
     project: "Project",
-    request: Request,
+    number: int,
     *,
-    detach: bool,
     raw: bool,
     fetch_every_s: float,
     yes: bool,
-) -> int:
-    """Submit, follow and fetch; return the job's exit code."""
+) -> "tuple[Job, bool]":
+    """Follow a job and download what it wrote; return it as it ended, and whether all of that came."""
     from infra.folders import open_folder
     from infra.meanwhile import Terms, fetch_meanwhile
     from infra.pace import UNASKED_BYTES
     from infra.results import keep_log, open_log
 
-    number = hand_in(connection, cluster, project, request, yes)
-    with suppress(NodeError):  # the job runs; to follow it connects again
-        warn_of_space(cluster.name, connection)
-    if detach:
-        show.say(next_commands(cluster, number))
-        return 0
-    folder = project.runs / f"{cluster.name}-{number}"
     terms = Terms(fetch_every_s, math.inf if yes else UNASKED_BYTES)
     meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, terms, show.say)
-    with outliving(number, follow_again(cluster, number)):
-        with open_folder(folder) as top:
-            try:
-                with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be fetched later
-                    job = follow_job(cluster, connection, number, Output(raw), keep=Copy(log, show.say))
-            except GoneError:
-                keep_log(top)
-                raise
-        bring_home(cluster, connection, number, project.runs, want(yes))
-    return exit_code(cluster, job)
+    with open_folder(project.runs / f"{cluster.name}-{number}") as top:
+        try:
+            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be fetched later
+                job = follow_job(cluster, connection, number, Output(raw), keep=Copy(log, show.say))
+        except GoneError:
+            keep_log(top)
+            raise
+    return job, bring_home(cluster, connection, number, project.runs, want(yes))
 
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
@@ -255,17 +268,20 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
     show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
     if ahead:
-        show.say(f"it waits in line behind {show.plural(ahead, 'job')}")
+        show.say(f"job {number} is queued behind {show.plural(ahead, 'job')}; Ctrl-C leaves it queued")
     return number
 
 
 @contextmanager
 def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
-    """Say, when the sending is interrupted, that the job may have been taken in all the same."""
+    """Say, when the upload is interrupted, that the job may have been accepted anyway."""
     try:
         yield
     except KeyboardInterrupt:
-        show.say(f"\ninterrupted while sending; gpujob jobs{naming(cluster.name)} tells whether the job was taken in")
+        show.say(
+            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{naming(cluster.name)}"
+        )
+        billing.remind(cluster)
         sys.exit(130)
 
 

@@ -11,7 +11,8 @@ import click
 
 from cli import show
 from cli.disk import space_warning
-from cli.options import cluster_option, find_cluster, json_option, option, parse_duration
+from cli.durations import parse_duration
+from cli.options import cluster_option, find_cluster, json_option, option
 
 if TYPE_CHECKING:
     from rich.console import Group

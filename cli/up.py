@@ -1,12 +1,15 @@
-"""Renting: offers, up."""
+"""Launching: up."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli import show
+from cli.durations import NEVER, parse_duration, parse_hours, parse_idle_stop
 from cli.options import (
     Decorator,
     cluster_argument,
@@ -16,10 +19,7 @@ from cli.options import (
     json_option,
     naming,
     option,
-    parse_any_gpu,
-    parse_duration,
     parse_gpu,
-    parse_hours,
     parse_memory,
     parse_usd,
     regions_option,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from infra.model import Offer
     from infra.plans import Plan
 
+IDLE_STOP_S = 3600
+SHORT_IDLE_S = 300
 MARKETS = {"on-demand": ("on-demand",), "spot": ("spot",), "spot-first": ("spot", "on-demand")}
 
 
@@ -77,20 +79,24 @@ def market_option(name: str, **settings: Any) -> Decorator:
     help="GiB of disk of each machine.",
 )
 @option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS",
-        help="The lease: the machine powers itself off and is terminated after this long.")  # fmt: skip
+        help="The lease: after this long (6, 12h, 90m) the machine powers itself off and is terminated.")  # fmt: skip
 @option(
     "--max-cost", "max_cost_usd", type=parse_usd, metavar="USD", help="End the lease before it costs more than this."
 )
-@option("--idle-stop", "idle_stop_s", type=parse_duration, default=None, metavar="TIME",
-        help="End the machine when no job ran and nobody was logged in for 30m, 2h ...")  # fmt: skip
+@option("--idle-stop", "idle_stop_s", type=parse_idle_stop, default=None, metavar="TIME",
+        help="Terminate the machine after this long without a job, a login or an output to download; or never."
+        " [default: 1h; never for several nodes]")  # fmt: skip
 @option("--boot-timeout", "boot_s", type=parse_duration, default="5m", show_default=True, metavar="TIME",
-        help="Give it back if it has not started, or does not answer, after so long.")  # fmt: skip
+        help="Terminate the machine if it is not reachable within this time.")  # fmt: skip
 @option("--setup/--no-setup", default=True, help="Set it up: all of the playbook on ubuntu, what is missing elsewhere.")
-@option("--plan", "plan_only", is_flag=True, help="Show what would be rented, and stop.")
+@option("--plan", "plan_only", is_flag=True, help="Show what would be launched, and stop.")
 @transfer_option
 @json_option
 @yes_option
+@click.pass_context
 def up(
+    context: click.Context,
+    /,
     name: str | None,
     dry_run: bool,
     boot_s: float,
@@ -100,10 +106,10 @@ def up(
     yes: bool,
     **asked: Any,
 ) -> None:
-    """Rent a machine and wait until a job can run on it.
+    """Launch a machine and wait until a job can run on it.
 
-    NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this laptop. The same
-    words typed again after a crash take up what was begun.
+    NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this computer.
+    Rerunning the same command after a crash resumes the launch.
     """
     from infra import clusters, names, plans, rental
     from infra.project import find_root
@@ -121,10 +127,13 @@ def up(
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
-        show_plan(account, plan)
+        show_plan(account, plan, sorted(settings_of(context)))
+    if 0 < wishes.idle_stop_s < SHORT_IDLE_S:
+        idle = show.duration(wishes.idle_stop_s)
+        show.say(f"warning: with --idle-stop of {idle} a pause of {idle} between two jobs terminates the machine")
     if plan_only:
         return
-    confirm(f"Rent it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
+    confirm(f"Launch it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()
     with show.progress() as report:
         cluster = rental.create(plan, report)
@@ -135,7 +144,12 @@ def up(
 def make_wishes(
     market: str, regions: tuple[str, ...], gpu: Gpu | None, idle_stop_s: float | None, **rest: Any
 ) -> Wishes:
-    """Return what was asked for; a T4 where nothing says which GPU."""
+    """Return what was asked for; a T4 where nothing says which GPU.
+
+    Each machine ends itself when idle, and jobs run on the first alone: so several do that only if it was asked for.
+    """
+    if idle_stop_s is None:
+        idle_stop_s = IDLE_STOP_S if rest["nodes"] == 1 else 0
     if gpu is None and not rest["gpu_memory"] and not rest["instance_types"]:
         gpu = Gpu("T4")
     memory = rest.pop("gpu_memory") or 0
@@ -144,7 +158,7 @@ def make_wishes(
         gpu_memory_gb=memory,
         markets=MARKETS[market],  # type: ignore[arg-type]
         regions=tuple(dict.fromkeys(regions)),
-        idle_stop_s=idle_stop_s or 0,
+        idle_stop_s=idle_stop_s,
         **rest,
     )
 
@@ -161,13 +175,20 @@ def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
     return account
 
 
-def show_plan(account: "Account", plan: "Plan") -> None:
-    """Show what is about to be rented, before anything is spent."""
+def settings_of(context: click.Context) -> list[str]:
+    """Return which options this command has from the project's gpujob.toml: it may be somebody else's."""
+    told = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP)
+    flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
+    return [flags[name].lstrip("-") if name != "market" else context.params[name] for name in told]
+
+
+def show_plan(account: "Account", plan: "Plan", settings: Sequence[str] = ()) -> None:
+    """Show what is about to be launched, before anything is spent, and which `settings` are from gpujob.toml."""
     if account.cloud == "local":
-        show.say("a rehearsal on the local cloud: nothing is billed or set up, the prices are examples")
+        show.say("dry run on the local cloud: nothing is billed or set up, the prices are examples")
     if plan.attempt:
-        show.say("this takes up an earlier gpujob up that was broken off")
-    show.facts(plan_rows(plan))
+        show.say("resuming an earlier gpujob up that was interrupted")
+    show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
 
 
 def plan_rows(plan: "Plan") -> dict[str, str]:
@@ -178,7 +199,6 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         f"{max(offer.highest_usd for offer in first.offers):.3f}"
     ]
     regions = ", then ".join(choice.account.region for choice in plan.choices)
-    idle = f"; after {show.duration(wishes.idle_stop_s)} without a job or a login, too" if wishes.idle_stop_s else ""
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
         "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} machines alike",
@@ -186,7 +206,8 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "machine": ("\n" + " " * 11 + "or ").join(types),
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
         f" {', else '.join(wishes.markets)}, {regions}",
-        "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off{idle}",
+        "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
+        "idle": describe_idle(wishes),
         "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
         "traffic": f"downloads cost {plan.usd_per_gb:g} USD/GB beside that (data transfer out of AWS)",
         "quota": "; ".join(quotas) or "none known for this family",
@@ -194,6 +215,15 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
         "network": f"{first.vpc}, {show.plural(len(first.subnets), 'zone')}; port 22 open to {plan.address} alone",
     }
+
+
+def describe_idle(wishes: Wishes) -> str:
+    """Return when a machine that nobody uses ends itself, and how to change that."""
+    each = "it" if wishes.nodes == 1 else "each"
+    if not wishes.idle_stop_s:
+        return f"{each} keeps running while nobody uses it (to change that: --idle-stop 1h)"
+    idle = show.duration(wishes.idle_stop_s)
+    return f"{each} ends itself after {idle} without a job or a login, once all outputs are downloaded (--idle-stop {NEVER[0]})"
 
 
 def describe_setup(plan: "Plan") -> str:
@@ -234,59 +264,4 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
             }
             for choice in plan.choices
         ],
-    }
-
-
-@click.command()
-@option("--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU, so many of it or however many.")
-@option("--gpu-memory", type=parse_memory, metavar="GB", help="Only GPUs with so much memory at least.")
-@option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
-@regions_option
-@option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")
-@dry_run_option
-@json_option
-def offers(
-    gpu: Gpu | None,
-    gpu_memory: float | None,
-    max_price: float | None,
-    regions: tuple[str, ...],
-    refresh: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """List GPU machines with their prices, cheapest first."""
-    from infra import catalogue
-
-    with show.progress() as report:
-        report("asking the local cloud" if dry_run else "asking AWS")
-        account = open_account(dry_run, regions)
-        rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
-    if dry_run and not as_json:
-        show.say("the local cloud's prices are examples")
-    least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
-    facts = [asdict(row) for row in rows]
-    show.listing([offer_row(row) for row in rows], as_json, facts, "no machine is like that", least)
-
-
-def offer_row(row: Any) -> dict[str, str]:
-    """Return a machine as a row of a listing."""
-
-    def price(amount: float | None) -> str:
-        return "" if amount is None else f"{amount:.4f}"
-
-    saving = f"{1 - row.spot_usd / row.on_demand_usd:.0%}" if row.spot_usd and row.on_demand_usd else ""
-    return {
-        "machine": row.instance_type,
-        "region": row.region,
-        "GPU": row.gpu.name,
-        "count": str(row.gpu.count),
-        "GPU GiB": f"{row.gpu_memory_gib:.0f}",
-        "vCPU": str(row.vcpus),
-        "GiB": f"{row.memory_gib:.0f}",
-        "NVMe GB": f"{row.nvme_gb:.0f}" if row.nvme_gb else "",
-        "network": row.network.replace(" Gigabit", "G"),
-        "USD/h": price(row.on_demand_usd),
-        "spot USD/h": price(row.spot_usd),
-        "saving": saving,
-        "vCPU left": "" if row.left_vcpus is None else str(row.left_vcpus),
     }

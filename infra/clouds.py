@@ -1,5 +1,6 @@
 """Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
 
+from infra.attempts import read_attempt
 from infra.ec2.account import (
     Account,
     check_region,
@@ -10,9 +11,9 @@ from infra.ec2.account import (
     open_aws,
     open_local,
 )
-from infra.errors import CloudError
+from infra.errors import CloudError, CredentialsError
 from infra.model import CloudName
-from infra.state import local_cloud_folder
+from infra.state import list_attempts, local_cloud_folder, recall, recall_all, state_folder
 
 
 def start_local(region: str | None = None) -> Account:
@@ -76,3 +77,20 @@ def spread(account: Account, regions: set[str], everywhere: bool) -> list[Accoun
     """Return the account in these regions, or in all that are switched on for it."""
     names = regions | set(list_regions(account)) if everywhere else regions
     return [account.in_region(name) for name in sorted(names)]
+
+
+def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudError | None:
+    """Return what keeps `open_all` from asking AWS, no credentials or no region; None if it asks."""
+    if not has_credentials():
+        return CredentialsError("no credentials found")
+    known = any(cluster.cloud == "aws" for cluster in recall_all())
+    return None if region or everywhere or known or default_region() else CloudError("no region is set")
+
+
+def used_only_local() -> bool:
+    """Tell whether this laptop has used the local cloud and, as far as its records tell, never AWS."""
+    names = {*(folder.name for folder in (state_folder() / "clusters").glob("*")), *list_attempts()}
+    known = [recall(name) or read_attempt(name) for name in names]
+    traces = [*(state_folder() / "costs").glob("aws-*"), *(state_folder() / "cache").glob("aws-*")]
+    only_local = all(found is not None and found.cloud == "local" for found in known)
+    return local_cloud_folder().exists() and only_local and not traces

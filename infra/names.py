@@ -1,5 +1,6 @@
-"""Names of clusters: which are some, and which cluster a command means. Asks no cloud, so that `run` starts at once."""
+"""Names of clusters: which are valid, and which cluster a command means. Asks no cloud, so that `run` starts at once."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -50,13 +51,19 @@ def find(name: str | None, folder: Path) -> Cluster:
     asked = asked if name is None else check_name(name, "gpujob ls")
     if state.attempt_file(asked).exists():
         raise NotFoundError(
-            f"'{asked}' is not up: the gpujob up that began it is not through, or was broken off",
-            f"gpujob up {asked}, in the same words, goes on with it; or: gpujob down {asked}",
+            f"the launch of '{asked}' is not finished: its gpujob up is still running, or was interrupted",
+            f"rerun the same gpujob up {asked} to resume it; or: gpujob down {asked}",
         )
     found = state.recall(asked)
     if found is None:
-        others = f"; there are: {', '.join(known)}" if known else ""
-        rent = f"gpujob up {asked} (rehearse it: gpujob up {asked} --dry-run)"
-        choose = f"name one of them, or: {rent}" if known else rent
-        raise NotFoundError(f"there is no cluster '{asked}'{others}", choose if name is None else "gpujob ls")
+        raise unknown(asked, known, named=name is not None)
     return found
+
+
+def unknown(name: str, known: list[str], *, named: bool) -> NotFoundError:
+    """Return the error for a cluster that this computer does not know, with those of these that may have been meant."""
+    near = difflib.get_close_matches(name, known, 3) if named else []
+    others = f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}" if known else ""
+    launch = f"gpujob up {name}, or without AWS: gpujob up {name} --dry-run"
+    hint = "gpujob ls" if named else f"name one of them, or: {launch}" if known else launch
+    return NotFoundError(f"this computer knows no cluster '{name}'{others}", hint)

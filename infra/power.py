@@ -86,7 +86,7 @@ def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
 
 def check_quiet(cluster: Cluster) -> None:
     """Raise LossError if a job runs on the cluster, or nobody can tell."""
-    force = f"gpujob stop {cluster.name} --force stops it all the same"
+    force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
         with runs.reach(cluster) as connection:
             runs.check_quiet(cluster, client.list_jobs(connection), force)
@@ -99,7 +99,7 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
     """Stop a cluster's machines; their disks stay. Raises CloudError for spot machines, which cannot be stopped."""
     if any(node.market == "spot" for node in cluster.nodes):
         raise CloudError(
-            "spot machines cannot be stopped", f"gpujob down {cluster.name} fetches what is left and ends them"
+            "spot machines cannot be stopped", f"download what is left and terminate them: gpujob down {cluster.name}"
         )
     ids = [node.instance_id for node in cluster.nodes]
     instances.tag(account, ids, {instances.SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"})

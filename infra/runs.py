@@ -259,11 +259,11 @@ def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
     if running is None:
         return
     where = f"--cluster {cluster.name}"
-    who, wait = f"job {running.number}", f"gpujob logs {where} -f {running.number} waits for it"
+    who, wait = f"job {running.number}", f"wait for it: gpujob logs {where} -f {running.number}"
     if running.command == client.NOTEBOOK:
-        who, wait = f"the notebook, {who},", f"gpujob notebook {cluster.name} --stop ends it and fetches what it saved"
-    end = force or f"gpujob cancel {where} {running.number} ends it"
-    raise LossError(f"{who} of '{cluster.name}' still runs", f"{wait}; {end}")
+        who, wait = f"the notebook, {who},", f"end it and download what it saved: gpujob notebook {cluster.name} --stop"
+    end = force or f"kill it: gpujob cancel {where} {running.number}"
+    raise LossError(f"{who} of '{cluster.name}' is still running", f"{wait}; {end}")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:

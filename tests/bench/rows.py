@@ -52,7 +52,7 @@ def measure_queue(world: World, sizes: Sizes) -> Iterator[Row]:
     for node in world.nodes[-1:]:
         blocker = job_number(world.type(node, "run", "--detach", "--", "sleep", str(BLOCKER_S)))
         numbers = {job_number(world.type(node, "run", "--detach", "--", "true")) for _ in range(sizes.jobs)}
-        world.type(node, "cancel", str(blocker))
+        world.type(node, "cancel", "--cluster", node, str(blocker))
         deadline = time.monotonic() + BLOCKER_S
         mine = [job for job in world.jobs(node) if job["number"] in numbers]
         while any(job["ended_at"] is None for job in mine) and time.monotonic() < deadline:

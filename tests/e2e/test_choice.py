@@ -13,17 +13,20 @@ def in_another_folder(laptop: Laptop, name: str) -> Laptop:
 def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there_is(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     other = in_another_folder(laptop, "other")
-    for words in (["stop"], ["down"], ["down", "--dry-run", "--force"]):
+    stop = other.type("stop")
+    assert (stop.code, "no cluster 'other'; there are: project" in stop.err) == (1, True), stop.said
+    for words in (["down"], ["down", "--dry-run", "--force"]):
         refused = other.type(*words)
         assert refused.code == 1, refused.said
-        assert "there is no cluster 'other'; there are: project" in refused.err
-    assert "next: gpujob down project\n" in refused.err
+        assert "no cluster 'other' on the local cloud. There are: project (running, " in refused.err
+        assert "next: gpujob down project\n" in refused.err
     assert other.type("run", "--", "true").code == 0
     assert "there is no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
     wrong = other.type("ssh", "nowhere")
     assert (wrong.code, "gpujob up" in wrong.err) == (1, False)
-    assert "there are: project\n  next: gpujob ls" in wrong.err
-    assert other.type("down", "nowhere").code == 0
+    assert "no cluster 'nowhere'; there are: project\n  next: gpujob ls" in wrong.err
+    assert "did you mean project?" in other.type("ssh", "projct").err
+    assert other.type("down", "nowhere").code == 1
 
     assert "gpujob start project, or: gpujob down project" in other.type("stop", "project").err
     assert "next: gpujob run --cluster project train.py" in other.type("start").err
@@ -39,8 +42,9 @@ def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):
     for words in (["run", "--", "true"], ["ssh", "begun"], ["jobs", "--cluster", "begun"], ["stop", "begun"]):
         refused = laptop.type(*words)
         assert refused.code == 1, refused.said
-        assert "'begun' is not up" in refused.err
-        assert "next: gpujob up begun, in the same words, goes on with it; or: gpujob down begun" in refused.err
-    assert "there are: begun\n  next: gpujob down begun\n" in laptop.type("down").err
+        assert "the launch of 'begun' is not finished" in refused.err
+        assert "next: rerun the same gpujob up begun to resume it; or: gpujob down begun" in refused.err
+    assert "There are: begun (" in laptop.type("down").err
+    assert "next: gpujob down begun\n" in laptop.type("down").err
     assert laptop.type("up", "begun", "--dry-run").code == 0
     assert laptop.type("run", "--", "true").code == 0

@@ -25,7 +25,7 @@ AT_ONCE = 6
 KILLED = -signal.SIGKILL
 NODES = 2
 UP = ("up", "--dry-run", "--nodes", str(NODES), "--max-hours", "2")
-DOWN = ("down", "--dry-run", "--force")
+DOWN = ("down", "--dry-run", "--force", "--if-exists")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What the machine does by itself: it ends when nothing uses it, and tells its jobs when its lease is about to end."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -42,6 +44,16 @@ def test_a_login_keeps_an_idle_machine(laptop):
     assert laptop.type("up", "--dry-run", "--idle-stop", "8s").code == 0
     login = laptop.start("ssh", "--", "sh", "-c", "sleep 10; echo still there")
     assert login.communicate(timeout=60)[0] == b"still there\n"
+    wait_for(lambda: is_gone(laptop), "end of the idle machine")
+
+
+def test_what_was_left_computing_without_a_login_keeps_an_idle_machine(laptop):
+    assert laptop.type("up", "--dry-run", "--idle-stop", "8s").code == 0
+    left = "nohup sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $!"
+    pid = int(laptop.type("ssh", "--", "sh", "-c", left).out)
+    time.sleep(12)
+    assert not is_gone(laptop)
+    os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_gone(laptop), "end of the idle machine")
 
 

@@ -98,9 +98,10 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     gone = cooked.type("images", "rm", "cake")
     assert (gone.code, listed(cooked), snapshots(watch(cooked))) == (0, [], [])
     assert "5.00 USD a month less" in gone.err
-    again = cooked.type("images", "rm", "cake")
+    again = cooked.type("images", "rm", "cake", "--if-exists")
     assert again.code == 0
     assert "nothing to do" in again.err
+    assert cooked.type("images", "rm", "cake").code == 1
     assert "no image named 'cake'" in cooked.type("up", "plate", "--image", "cake").err
 
 
@@ -111,18 +112,18 @@ def test_a_bake_is_refused_before_anything_is_touched(cooked):
     kinds = [tag_specification(kind, tags) for kind in ("image", "snapshot")]
     watch(cooked).ec2.create_image(InstanceId=base, Name="gpujob-theirs", TagSpecifications=kinds)
 
-    assert "is no name for an image" in cooked.type("bake", "--as", "ubuntu").err
-    taken = cooked.type("bake", "--as", "theirs")
+    assert "is no name for an image" in cooked.type("bake", "pan", "--as", "ubuntu").err
+    taken = cooked.type("bake", "pan", "--as", "theirs")
     assert (taken.code, "there is an image 'theirs' already" in taken.err) == (2, True)
     refused = cooked.type("images", "rm", "theirs")
     assert (refused.code, "who alone may remove it" in refused.err) == (2, True)
     add(cloud, "denied=ec2:CreateImage")
-    assert "may not do ec2:CreateImage" in cooked.type("bake", "--as", "cake").err
+    assert "may not do ec2:CreateImage" in cooked.type("bake", "pan", "--as", "cake").err
     control.clear_faults(cloud)
     cooked.type("run", "--detach", "--", "sleep", "600")
-    running = cooked.type("bake", "--as", "cake")
-    assert (running.code, "still runs" in running.err) == (1, True)
-    assert "next: gpujob logs --cluster pan -f 2 waits for it; gpujob cancel --cluster pan 2 ends it\n" in running.err
+    running = cooked.type("bake", "pan", "--as", "cake")
+    assert (running.code, "is still running" in running.err) == (1, True)
+    assert "next: wait for it: gpujob logs --cluster pan -f 2; kill it: gpujob cancel --cluster pan 2\n" in running.err
     assert jobs(cooked) == [1, 2]
     assert [image["name"] for image in listed(cooked)] == ["theirs"]
 

@@ -56,7 +56,7 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
 
     down = laptop.type("down")
     assert down.code == 0, down.said
-    assert "nothing billable remains" in down.err
+    assert "terminated project; nothing of it is billed any more" in down.err
     assert json.loads(laptop.type("ls", "--json").out) == []
     for words in (["logs", "1"], ["fetch"]):
         late = laptop.type(*words)
@@ -66,12 +66,13 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
 
-def test_down_twice_is_as_good_as_once(laptop):
+def test_down_twice_is_as_good_as_once_for_a_script(laptop):
     assert laptop.type("up", "--dry-run").code == 0
-    assert laptop.type("down").code == 0
-    again = laptop.type("down")
+    assert laptop.type("down", "--if-exists").code == 0
+    again = laptop.type("down", "--if-exists")
     assert again.code == 0
     assert "nothing to do" in again.err
+    assert laptop.type("down").code == 1
 
 
 def test_a_second_cluster_of_a_name_overwrites_no_outputs_of_the_first(laptop):
@@ -141,7 +142,7 @@ def test_a_killed_local_cloud_is_told_everywhere_and_a_new_one_serves_the_same_n
 
     down = laptop.type("down")
     assert down.code == 0
-    assert "nothing billable remains" in down.err
+    assert "terminated project; nothing of it is billed any more" in down.err
     assert laptop.type("up", "--dry-run").code == 0
     assert laptop.type("run", "train.py").code == 0
 
@@ -259,7 +260,7 @@ def test_a_cluster_is_found_by_its_tags_when_all_local_files_are_lost(laptop):
     refused = laptop.type("down")
     assert refused.code == 1
     assert "was not rented from this laptop" in refused.err
-    assert "'project' is gone" in laptop.type("down", "--force").err
+    assert "terminated project" in laptop.type("down", "--force").err
     assert remains(laptop) == []
 
 

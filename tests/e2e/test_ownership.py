@@ -76,7 +76,7 @@ def test_what_others_have_is_the_same_after_a_whole_life_beside_it(world, foreig
         ("up", "mine", "--dry-run", "--yes"),
         ("sweep", "--dry-run", "--everyone", "--yes"),
         ("down", "mine", "--dry-run"),
-        ("down", "other", "--dry-run", "--force"),
+        ("down", "other", "--dry-run", "--force", "--if-exists"),
         ("down", "--all", "--dry-run", "--force"),
     ):
         code, said = typist.type(*words)

@@ -155,7 +155,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
         taken = laptop.type("notebook", "--no-browser", "--port", str(first.port))
         assert (taken.code, f"port {first.port} is taken" in taken.err) == (2, True)
         second.process.kill()
-        assert "the notebook goes on" in first.leave()
+        assert "the notebook keeps running" in first.leave()
     assert (laptop.project / "runs/project-1/files/mine.py").read_text() == "there"
     wait_for(lambda: not listens(first.port) and not listens(second.port), "end of the forwards")
     laptop.write("both.py", "changed here")

@@ -90,7 +90,7 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     assert "with other options, was broken off" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
-    assert "takes up an earlier" in again.err
+    assert "resuming an earlier gpujob up" in again.err
     assert [node["instance_id"] for node in instances_of(laptop)] == [begun["instance_id"]]
     assert laptop.type("run", "--", "true").code == 0
     assert "there is a cluster 'project' already" in laptop.type("up", "--dry-run").err
@@ -175,13 +175,16 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("up", "--dry-run", "--max-hours", "1").code == 0
     assert laptop.type("ssh", "--", "sh", "-c", "echo data > kept").code == 0
     assert laptop.type("run", "--detach", "--", "sleep", "600").code == 0
-    assert "still runs" in laptop.type("stop").err
+    assert "is still running" in laptop.type("stop").err
     assert laptop.type("cancel", "1").code == 0
     assert laptop.type("stop").code == 0
     [cluster] = json.loads(laptop.type("ls", "--json").out)
     assert cluster["nodes"][0]["state"] == "stopped"
     assert "gpujob start project" in laptop.type("run", "--", "true").err
-    assert "gpujob start project, then gpujob down project; gpujob down project --force" in laptop.type("down").err
+    assert (
+        "gpujob start project, then gpujob down project; terminate it anyway: gpujob down project --force"
+        in laptop.type("down").err
+    )
     assert laptop.type("start", "--max-hours", "3").code == 0
     assert laptop.type("ssh", "--", "cat", "kept").out == "data\n"
     [again] = json.loads(laptop.type("ls", "--json").out)
@@ -213,7 +216,7 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "security group" in swept.out
     assert "theirs" not in swept.out
     assert "alive" not in swept.out
-    assert "1 stray removed" in swept.err
+    assert "deleted what was left of 1 cluster" in swept.err
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
     left = run_here(laptop, f"from infra.clouds import find_local\nprint(sorted(g['GroupName'] for g in {groups}))")

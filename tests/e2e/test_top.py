@@ -56,4 +56,4 @@ def test_top_shows_what_the_machine_and_its_jobs_do(project):
     os.close(near)
     assert b"looper" in drawn
     assert b"Traceback" not in drawn
-    project.type("cancel", str(number))
+    project.type("cancel", "--cluster", "shared", str(number))

@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from .leftovers import Leftovers
 from .notice import read_notice
 from .processes import tell
 from .records import JOBS, WORK, folder_of, is_supervised, numbers
@@ -31,13 +32,14 @@ def guard(idle_s: str, warning_s: str) -> None:
     period = min([PERIOD_S, *(limit / 5 for limit in (idle, warning) if limit)])
     warned: set[int] = set()
     busy_at = time.monotonic()
+    leftovers = Leftovers(idle)
     while True:
         left = lease_end() - time.time()
         if left <= 0:
             power_off("the gpujob lease has ended")
         elif reason := ending(left, warning):
             warned |= warn(set(running_jobs()) - warned, reason)
-        if is_busy():
+        if is_busy() or (idle and leftovers.work()):
             busy_at = time.monotonic()
         elif idle and time.monotonic() - busy_at >= idle:
             power_off(f"nothing has used this machine for {idle:g} s")

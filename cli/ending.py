@@ -1,0 +1,46 @@
+"""The end of a cluster with its job: run --down."""
+
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from cli import billing, show
+from cli.clusters import bring_down
+from cli.options import own_name
+from infra.errors import GpujobError, LossError, UsageError
+
+if TYPE_CHECKING:
+    from infra.model import Cluster, Job
+
+
+def check_down(context: click.Context, cluster: "Cluster", detach: bool) -> None:
+    """Raise UsageError if --down could not take effect, or would terminate a cluster that nobody named here."""
+    if detach:
+        raise UsageError(
+            "--down and --detach do not go together: --down waits for the download", "leave out one of them"
+        )
+    typed = context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE
+    if not typed and cluster.name != own_name(None):
+        raise UsageError(
+            f"--down would terminate {cluster.name}, which is not this folder's own cluster",
+            f"to do that, add --cluster {cluster.name}",
+        )
+
+
+def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool) -> None:
+    """Terminate a cluster after its job, unless something would be lost or another job is running or queued; say so then.
+
+    Raises GpujobError, with the job's own exit code unless that is 0, if the cloud does not do it.
+    """
+    try:
+        if not downloaded:
+            raise LossError(f"not all that job {job.number} wrote was downloaded")
+        bring_down(cluster.name, None, force=False, dry_run=False, yes=True)
+    except LossError as error:
+        show.say(f"--down did not terminate {cluster.name}: {error.what}")
+        billing.remind(cluster)
+    except GpujobError as error:
+        error.exit_code = job.exit_code or 1
+        error.add_note(f"--down did not terminate {cluster.name}; {billing.running(cluster, certain=False)}")
+        raise
