@@ -12,7 +12,15 @@ from infra.ec2 import instances, network
 from infra.ec2.account import Account
 from infra.ec2.lease import is_over
 from infra.ec2.removal import find_remains, remove_cluster
-from infra.errors import CloudError, CredentialsError, GoneError, GpujobError, NodeError, StoppedError, UsageError
+from infra.errors import (
+    CloudError,
+    CredentialsError,
+    GoneError,
+    GpujobError,
+    NodeError,
+    StoppedError,
+    UsageError,
+)
 from infra.model import GONE, UNKNOWN, Cluster
 from infra.names import check_name
 from infra.parallel import map_parallel
@@ -39,7 +47,7 @@ def list_own(dry_run: bool, region: str | None = None) -> list[str]:
     """Return the names of the clusters that the caller rented: known on this laptop, or bearing the caller's own identity."""
     own = {cluster.name for cluster in state.recall_all() if cluster.cloud == "local" or not dry_run}
     for account in open_all(dry_run, set(), region):
-        own |= {c.name for c in instances.find_clusters(account) if c.owner == account.identity.arn}
+        own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
     return sorted(own)
 
 
@@ -127,7 +135,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
         )
     else:
         accounts = [open_known(known)]
-    found = [account for account in accounts if find_remains(account, name)]
+    found = [account for account in accounts if find_remains(account, name) or instances.find_foreign(account, name)]
     if lost and not found and all(account.cloud == "local" for account in accounts):
         raise CredentialsError(
             f"nobody knows whether '{name}' lives: what this laptop wrote down of it cannot be read, and AWS was not asked",
@@ -155,10 +163,27 @@ def open_known(cluster: Cluster) -> Account:
 
 
 def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
-    """Give back all that bears this cluster's tag in these accounts, and forget it; return whether there was anything."""
+    """Remove all of this cluster in these accounts, and forget it; return whether there was anything.
+
+    Raises GpujobError, once all the rest is removed, for machines that bear its tag and are not ours.
+    """
     living, known = find_living(name, accounts), state.recall(name)
     costs.record_end(living)
     if known and not living:
         costs.record_missed(known)
     found = [remove_cluster(account, name, report) for account in accounts]
-    return state.forget(name) or any(found)
+    known_here = state.forget(name)
+    for account in accounts:
+        refuse_foreign(account, name)
+    return known_here or any(found)
+
+
+def refuse_foreign(account: Account, name: str) -> None:
+    """Raise GpujobError for machines that bear a cluster's tag though `up` did not launch them: they are not ours to end."""
+    found = [instance["InstanceId"] for instance in instances.find_foreign(account, name)]
+    if found:
+        ids = " ".join(found)
+        raise GpujobError(
+            f"{ids} in {account.region} has the tags of '{name}', but gpujob did not launch it: left running",
+            f"if it is yours: aws ec2 terminate-instances --region {account.region} --instance-ids {ids}",
+        )

@@ -8,6 +8,7 @@ from infra.attempts import Attempt, begin, check_free, hold_name, read_attempt, 
 from infra.ec2 import fleet, instances, network
 from infra.ec2.account import Account
 from infra.ec2.removal import remove_cluster
+from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -97,8 +98,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 
 def is_ours(account: Account, name: str, token: str) -> bool:
     """Tell whether what bears this cluster's name was made by the call with this token."""
-    tags = [instances.tags_of(instance) for instance in instances.find_instances(account, name)]
-    return network.find_key_token(account, name) == token or any(t.get(instances.LAUNCH_TAG) == token for t in tags)
+    tags = [read_tags(instance) for instance in instances.find_instances(account, name)]
+    return network.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
 
 
 def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
@@ -110,7 +111,7 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
     report(f"renting {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     check_free(account, name, token)
     tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, planned.owner)
-    tags |= {instances.LAUNCH_TAG: token}
+    tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
     network.import_key(account, name, attempt.public_key, tags)
     forget_predecessor(account, name)
@@ -185,7 +186,7 @@ def tag_nodes(account: Account, planned: Plan, cluster: Cluster) -> Cluster:
     )
 
     def put(rank: int) -> None:
-        tags = {instances.RANK_TAG: str(rank), "gpujob:price": f"{nodes[rank].price_usd:.6f}"}
+        tags = {RANK_TAG: str(rank), PRICE_TAG: f"{nodes[rank].price_usd:.6f}"}
         instances.tag(account, [nodes[rank].instance_id], tags)
 
     map_parallel(put, range(len(nodes)))

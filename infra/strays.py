@@ -33,7 +33,7 @@ class Stray:
 def find_strays(accounts: Iterable[Account], *, everyone: bool = False) -> list[Stray]:
     """Return the caller's strays in these accounts' regions, dearest first; with `everyone` other people's too."""
     found = [stray for strays in map_parallel(find_in, accounts) for stray in strays]
-    own = [stray for stray in found if everyone or stray.owner == stray.account.identity.arn]
+    own = [stray for stray in found if everyone or stray.account.identity.is_owner(stray.owner)]
     return sorted(own, key=lambda stray: (-stray.month_usd, stray.account.region, stray.cluster))
 
 
@@ -68,7 +68,8 @@ def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
     if cluster is None:
         return "no machine uses it" if now - made_at > GRACE_S else ""
     running = any(node.state in ("pending", "running") for node in cluster.nodes)
-    return "its lease is over" if running and cluster.lease_until + GRACE_S < now else ""
+    # 0 is a lease that cannot be read, which is no proof that it is over.
+    return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""
 
 
 def remove(stray: Stray, report: Callable[[str], None]) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from infra.ec2.baked import IMAGE_TAG
-from infra.ec2.instances import CLUSTER_TAG
 from infra.ec2.network import RULE, tag_specification
 from infra.ec2.policy import make_policy
+from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG
 from infra.local import control
 from tests.cloudwatch import OURS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
-from infra.ec2.instances import CLUSTER_TAG, OWNER_TAG
 from infra.ec2.network import tag_specification
 from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
 from infra.parallel import map_parallel
 from infra.ssh.keys import make_key
 

@@ -5,9 +5,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 
 from typing import Any
 
-# As in infra/ec2/instances.py and baked.py, which load boto3, and this does not.
-CLUSTER_TAG = "gpujob:cluster"
-IMAGE_TAG = "gpujob:image"
+from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG
 
 Statement = dict[str, Any]
 
