@@ -94,7 +94,7 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
     NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this laptop. The same
     words typed again after a crash take up what was begun.
     """
-    from infra import clusters, names, plans, rental
+    from infra import names, plans, rental
     from infra.project import find_root
     from infra.settings import read_settings
 
@@ -104,12 +104,11 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, wishes.regions)
-        clusters.check_elsewhere(account, name)
         plan = replace(plans.make_plan(account, name, wishes, read_settings(root).variables), boot_s=boot_s)
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
-        show_plan(account, plan)
+        show_plan(account, plan, plan_only=plan_only)
     if plan_only:
         return
     confirm(f"Rent it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
@@ -149,12 +148,14 @@ def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
     return account
 
 
-def show_plan(account: "Account", plan: "Plan") -> None:
+def show_plan(account: "Account", plan: "Plan", *, plan_only: bool) -> None:
     """Show what is about to be rented, before anything is spent."""
     if account.cloud == "local":
         show.say("a rehearsal on the local cloud: nothing is billed or set up, the prices are examples")
     if plan.attempt:
         show.say("this takes up an earlier gpujob up that was broken off")
+    for ended in plan.ended:
+        show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
     show.facts(plan_rows(plan))
 
 
@@ -207,6 +208,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "owner": plan.owner,
         "wishes": asdict(plan.wishes),
         "lease": asdict(plan.lease),
+        "ended": [asdict(ended.ending) for ended in plan.ended],
         "address": plan.address,
         "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
         "choices": [

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from infra import costs, state
+from infra import costs, endings, state
 from infra.attempts import read_attempt, taken
 from infra.clouds import find_local, open_all, open_cloud
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
 from infra.ec2.lease import is_over
 from infra.ec2.removal import find_remains, remove_cluster
+from infra.endings import Ending
 from infra.errors import (
     CloudError,
     CredentialsError,
@@ -98,24 +98,28 @@ def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
 def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     """Return why a node cannot be reached, as far as its cloud can tell."""
     try:
-        found = instances.find_clusters(open_known(cluster), cluster.name)
-    except CloudError as silence:
-        if cluster.cloud == "aws":
-            return error
-        return explain_gone(cluster, silence.what)
+        account = open_known(cluster)
+        found = instances.find_clusters(account, cluster.name)
+    except CloudError:
+        return error if cluster.cloud == "aws" else explain_gone(cluster)
     if not found or found[0].node.state == "shutting-down":
-        return explain_gone(cluster)
+        return explain_gone(cluster, account)
     if found[0].node.state in ("stopping", "stopped"):
         return StoppedError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
     return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
 
 
-def explain_gone(cluster: Cluster, why: str = "its machine was terminated") -> GoneError:
-    """Return the error for a cluster that is no more, and note its cost; the end of its lease is reason enough."""
-    costs.record_missed(cluster)
-    if is_over(cluster, time.time()):
-        why = f"its lease ended at {datetime.fromtimestamp(cluster.lease_until, UTC).astimezone():%Y-%m-%d %H:%M}"
-    return GoneError(f"the cluster '{cluster.name}' is gone: {why}", f"gpujob down {cluster.name}")
+def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
+    """Return the error that says when and why a cluster ended, and note its cost; without an account its cloud is gone too."""
+    if account is not None:
+        ending = endings.explain(account, cluster.name, cluster, list(instances.find_instances(account, cluster.name)))
+    elif is_over(cluster, time.time()):
+        ending = endings.lease_end(cluster.name, cluster.lease_until)
+    else:
+        ending = Ending(f"'{cluster.name}' is gone: the local cloud that it was in has ended", None)
+    costs.record_missed(cluster, ending.at)
+    launch = f"gpujob up {cluster.name}" + " --dry-run" * (cluster.cloud == "local")
+    return GoneError(ending.what, f"{launch} launches a new one; gpujob down {cluster.name} removes what is left")
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
@@ -144,11 +148,18 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
     return found
 
 
-def check_elsewhere(account: Account, name: str) -> None:
-    """Raise UsageError if a cluster of this name is remembered to live on another cloud or in another region, and does."""
+def find_elsewhere(account: Account, name: str) -> list[Account]:
+    """Return the account of another region in which a cluster of this name is remembered, if anything of it is left there.
+
+    Raises UsageError if that is on the other cloud: a dry run removes nothing on AWS.
+    """
     known = state.recall(check_name(name))
-    if known and (known.cloud, known.region) != (account.cloud, account.region) and locate(name, dry_run=False):
+    if known is None or (known.cloud, known.region) == (account.cloud, account.region):
+        return []
+    found = locate(name, dry_run=False)
+    if found and known.cloud != account.cloud:
         raise taken(name, known.region)
+    return found
 
 
 def open_known(cluster: Cluster) -> Account:

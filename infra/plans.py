@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.attempts import Attempt, check_free, find_attempt
+from infra.attempts import Attempt, find_attempt
+from infra.clusters import find_elsewhere
 from infra.ec2 import images, network, offers, quotas
 from infra.ec2.account import Account
 from infra.ec2.images import Image
 from infra.ec2.lease import make_lease
 from infra.ec2.quotas import Quota
+from infra.endings import Ended, find_ended
 from infra.errors import CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
@@ -59,6 +61,8 @@ class Plan:
     lease: Lease
     attempt: Attempt | None = None
     """The same `up`, broken off before: this one goes on with it."""
+    ended: tuple[Ended, ...] = ()
+    """Clusters of this name that ended by themselves; what they left is removed first."""
     boot_s: float = BOOT_S
     """How long a machine may take to start, and then to answer."""
     setup: Setup | None = None
@@ -85,12 +89,13 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     earlier = find_attempt(account, name, wishes)
     regions = [earlier.region] if earlier else wishes.regions
     accounts = [account.in_region(region) for region in regions] or [account]
-    results, address, _ = call_parallel(
+    token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
+    results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, wishes), accounts),
         lambda: network.find_caller_address(account),
-        lambda: map_parallel(lambda one: check_free(one, name, earlier.token if earlier else ""), accounts),
+        lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
     )
-    assert isinstance(results, list)  # noqa: S101
+    assert isinstance(results, list) and isinstance(ended, list)  # noqa: S101
     choices = tuple(result for result in results if isinstance(result, Choice))
     if not choices:
         raise results[0]
@@ -98,7 +103,7 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     most = max(choice.gib_month_usd for choice in choices)
     lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
     setup = choose_setup(account, wishes, choices[0].image, variables or {})
-    return Plan(name, owner, wishes, choices, str(address), lease, earlier, setup=setup)
+    return Plan(name, owner, wishes, choices, str(address), lease, earlier, tuple(ended), setup=setup)
 
 
 def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:

@@ -30,10 +30,10 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
     except CloudError as error:
         if cluster.cloud == "aws":
             raise
-        raise explain_gone(cluster, error.what) from error
+        raise explain_gone(cluster) from error
     found = instances.find_clusters(account, cluster.name)
     if not found or found[0].node.state == "shutting-down":
-        raise explain_gone(cluster)
+        raise explain_gone(cluster, account)
     return account, found[0]
 
 

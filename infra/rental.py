@@ -9,6 +9,7 @@ from infra.ec2 import fleet, instances, network
 from infra.ec2.account import Account
 from infra.ec2.removal import remove_cluster
 from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
+from infra.endings import clear, find_ended
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -35,6 +36,7 @@ def create(planned: Plan, report: Report) -> Cluster:
     On any failure, Ctrl-C too, all of it is gone again. After a crash the same plan goes on with what the crash left.
     """
     with hold_name(planned.name):
+        clear_ended(planned, report)
         for choice in planned.choices:
             attempt = planned.attempt or begin(choice.account, planned.wishes, planned.lease)
             try:
@@ -44,6 +46,15 @@ def create(planned: Plan, report: Report) -> Cluster:
                     raise
                 report(f"{error.what}; trying the next region")
     raise AssertionError("a plan without choices")
+
+
+def clear_ended(planned: Plan, report: Report) -> None:
+    """Remove what clusters of this name left that ended by themselves, if it still is so."""
+    token = planned.attempt.token if planned.attempt else ""
+    for ended in planned.ended:
+        again = find_ended(ended.account, planned.name, token)
+        if again:
+            clear(again, report)
 
 
 def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> Cluster:

@@ -1,6 +1,8 @@
 """Instances: find by tag, read the console, terminate."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -25,12 +27,14 @@ from infra.ec2.tags import (
     read_tags,
     resource_name,
 )
+from infra.errors import CloudError, NotFoundError
 from infra.model import Cluster, Node
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
 GONE = "terminated"
+MOMENT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 
 def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
@@ -148,6 +152,23 @@ def read_console(account: Account, instance_id: str) -> str:
             answer = account.ec2.get_console_output(InstanceId=instance_id)
     # botocore has decoded the base64 already, except where a service sends it twice encoded.
     return answer.get("Output", "")
+
+
+def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
+    """Return when an instance ended; None where EC2 does not tell.
+
+    For a machine that powered itself off EC2 gives no time (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
+    its console was written to last as it went down.
+    """
+    found = MOMENT.search(instance.get("StateTransitionReason", ""))
+    if found:
+        return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    try:
+        with aws_errors():
+            console = account.ec2.get_console_output(InstanceId=instance["InstanceId"])
+    except (CloudError, NotFoundError):
+        return None
+    return console["Timestamp"].timestamp() if "Timestamp" in console else None
 
 
 def stop(account: Account, instance_ids: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_an_up_that_finds_its_name_taken_leaves_the_other_s_key(laptop):
     before = key.read_text()
     refused = laptop.type("up", "--dry-run")
     assert refused.code == 2, refused.said
-    assert "already" in refused.err
+    assert "another gpujob up of 'project' began 0 min ago" in refused.err
     assert key.read_text() == before
 
 

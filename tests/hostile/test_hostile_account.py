@@ -159,7 +159,7 @@ def test_sessions_without_a_name_of_their_own_are_one_owner(caller, owner, own):
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_one_public_ipv4_address_opens_no_port(answer):
-    with pytest.raises(ValueError):  # noqa: PT011  each of them
+    with pytest.raises(ValueError):
         read_address(answer, "checkip.example")
 
 
