@@ -70,7 +70,7 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
 
 def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     """Clean the node and have EC2 make an image of it; a node of which none was made gets its keys back."""
-    node, owner = cluster.node, account.identity.arn
+    node, owner = cluster.node, account.identity
     tags = baked.make_tags(name, owner, cluster.name, node)
     baked.create(account, name, node, tags, rehearse=True)
     begun = make_bake(cluster)

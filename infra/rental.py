@@ -121,7 +121,7 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
     account, name, token = choice.account, planned.name, attempt.token
     report(f"renting {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     check_free(account, name, token)
-    tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, planned.owner)
+    tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
     network.import_key(account, name, attempt.public_key, tags)

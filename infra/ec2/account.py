@@ -13,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 
 from infra.ec2.refusals import LOG_IN, aws_errors
+from infra.ec2.tags import OWNER_ID_TAG, OWNER_TAG
 from infra.errors import CredentialsError, UsageError
 from infra.model import CloudName
 
@@ -48,6 +49,11 @@ class Identity:
     account_id: str
     arn: str
     user_id: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that say whose something is: as people read it, and as a policy can compare it."""
+        return {OWNER_TAG: self.arn, OWNER_ID_TAG: self.user_id}
 
     def is_owner(self, arn: str) -> bool:
         """Tell whether an ARN is the caller's: of a role's sessions those without a name of their own are all the same."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account
+from infra.ec2.account import Account, Identity
 from infra.ec2.network import tag_specification
 from infra.ec2.refusals import aws_errors, code_of
-from infra.ec2.tags import IMAGE_TAG, OWNER_TAG, read_name, read_owner, read_tags
+from infra.ec2.tags import IMAGE_TAG, read_name, read_owner, read_tags
 from infra.errors import UsageError
 from infra.model import CloudName, Node
 from infra.parallel import call_parallel
@@ -150,12 +150,12 @@ def taken(account: Account, name: str) -> UsageError:
     )
 
 
-def make_tags(name: str, owner: str, cluster: str, node: Node) -> dict[str, str]:
+def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
     """Return the tags that tell all there is to know of an image."""
     return {
         "Name": f"gpujob-{name}",
         IMAGE_TAG: name,
-        OWNER_TAG: owner,
+        **owner.tags,
         "gpujob:from": cluster,
         "gpujob:from-instance": node.instance_id,
         "gpujob:from-type": node.instance_type,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account
+from infra.ec2.account import Account, Identity
 from infra.ec2.images import Image
 from infra.ec2.instances import find_instances, is_launch, terminate
 from infra.ec2.lease import disk_hour_usd
@@ -19,7 +19,6 @@ from infra.ec2.tags import (
     IDLE_TAG,
     LAUNCH_TAG,
     LEASE_TAG,
-    OWNER_TAG,
     PRICE_TAG,
     format_time,
     read_tags,
@@ -37,13 +36,13 @@ OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quo
 
 
 def make_tags(
-    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: str
+    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: Identity
 ) -> dict[str, str]:
     """Return the tags that tell all there is to know of a cluster; the price is the highest until it is known which it is."""
     return {
         "Name": resource_name(name),
         CLUSTER_TAG: name,
-        OWNER_TAG: owner,
+        **owner.tags,
         LEASE_TAG: format_time(lease.until),
         PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
         DISK_PRICE_TAG: f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",
