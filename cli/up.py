@@ -8,7 +8,6 @@ import click
 
 from cli import show
 from cli.options import (
-    Decorator,
     cluster_argument,
     confirm,
     dry_run_option,
@@ -25,32 +24,34 @@ from cli.options import (
     regions_option,
     yes_option,
 )
+from cli.retype import suggests
+from infra.errors import UsageError
 from infra.model import Gpu, Wishes
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
-    from infra.model import Offer
+    from infra.model import Market, Offer
     from infra.plans import Plan
 
-MARKETS = {"on-demand": ("on-demand",), "spot": ("spot",), "spot-first": ("spot", "on-demand")}
-
-
-def market_option(name: str, **settings: Any) -> Decorator:
-    """Declare one of the options that choose the market."""
-    return click.option(f"--{name}", "market", flag_value=name, **settings)
+MARKETS: dict[str, tuple["Market", ...]] = {
+    "on_demand": ("on-demand",),
+    "spot": ("spot",),
+    "spot_first": ("spot", "on-demand"),
+}
+FIRST_NODE = "run on the first machine only; gpujob ssh {name} --node 1 reaches the second"
 
 
 @click.command()
 @cluster_argument
 @dry_run_option
-@option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU by AWS's name, and how many; else a T4.")
-@option("--gpu-memory", type=parse_memory, metavar="GB", help="Any GPU with so much memory at least.")
+@option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU model and count, e.g. H100:8  [default: T4]")
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
 @option(
     "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Exactly this type; repeat for several."
 )
-@market_option("on-demand", default=True, help="Pay the list price (this is so unless you say otherwise).")
-@market_option("spot", help="Cheaper, and AWS may take the machine away at two minutes' notice.")
-@market_option("spot-first", help="Spot if there is some, else on demand.")
+@click.option("--on-demand", is_flag=True, help="On-demand instances (default).")
+@click.option("--spot", is_flag=True, help="Spot instances: cheaper; AWS may reclaim them at two minutes' notice.")
+@click.option("--spot-first", is_flag=True, help="Spot if available, else on demand.")
 @regions_option
 @option("--zone", "zones", multiple=True, metavar="ZONE", help="Only in this zone; may be repeated.")
 @option(
@@ -88,6 +89,7 @@ def market_option(name: str, **settings: Any) -> Decorator:
 @option("--plan", "plan_only", is_flag=True, help="Show what would be rented, and stop.")
 @json_option
 @yes_option
+@suggests
 def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json: bool, yes: bool, **asked: Any) -> None:
     """Rent a machine and wait until a job can run on it.
 
@@ -100,7 +102,7 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
-    wishes = make_wishes(**asked)
+    wishes = make_wishes(click.get_current_context(), **asked)
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, wishes.regions)
@@ -119,21 +121,46 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
     show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: {run}")
 
 
-def make_wishes(
-    market: str, regions: tuple[str, ...], gpu: Gpu | None, idle_stop_s: float | None, **rest: Any
-) -> Wishes:
-    """Return what was asked for; a T4 where nothing says which GPU."""
-    if gpu is None and not rest["gpu_memory"] and not rest["instance_types"]:
+def make_wishes(context: click.Context, **asked: Any) -> Wishes:
+    """Return what was asked for; a T4 where nothing says which GPU.
+
+    What is typed goes before what a variable or gpujob.toml says of the same; the rest must agree. Raises UsageError.
+    """
+    markets = choose_markets(context, {name: asked.pop(name) for name in MARKETS})
+    prefer_stronger(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
+    prefer_stronger(context, asked, ("regions",), ("zones",))
+    gpu, memory, idle_stop_s = asked.pop("gpu"), asked.pop("gpu_memory") or 0, asked.pop("idle_stop_s") or 0
+    if gpu is None and not memory and not asked["instance_types"]:
         gpu = Gpu("T4")
-    memory = rest.pop("gpu_memory") or 0
-    return Wishes(
-        gpu=gpu,
-        gpu_memory_gb=memory,
-        markets=MARKETS[market],  # type: ignore[arg-type]
-        regions=tuple(dict.fromkeys(regions)),
-        idle_stop_s=idle_stop_s or 0,
-        **rest,
-    )
+    asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
+    return Wishes(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
+
+
+def choose_markets(context: click.Context, flags: dict[str, bool]) -> "tuple[Market, ...]":
+    """Return the markets in the order in which they are tried; raises UsageError for flags that contradict each other."""
+    chosen = [name for name, given in flags.items() if given]
+    most = max((strength(context, name) for name in chosen), default=0)
+    chosen = [name for name in chosen if strength(context, name) == most] or ["on_demand"]
+    if len(chosen) > 1:
+        first, second = (f"--{name.replace('_', '-')}" for name in chosen[:2])
+        raise UsageError(f"{first} and {second} contradict each other", "choose one of them")
+    return MARKETS[chosen[0]]
+
+
+def prefer_stronger(context: click.Context, asked: dict[str, Any], *sides: tuple[str, ...]) -> None:
+    """Leave out what a file or a variable says where something stronger, such as what was typed, says it otherwise."""
+    given = {side: max((strength(context, name) for name in side if asked[name]), default=0) for side in sides}
+    for side in (one for one in sides if 0 < given[one] < max(given.values())):
+        for name in side:
+            asked[name] = type(asked[name])() if isinstance(asked[name], tuple) else None
+
+
+def strength(context: click.Context, name: str) -> int:
+    """Return how near to the person a parameter's value was given: typed, in a variable, in gpujob.toml, nowhere."""
+    sources = click.core.ParameterSource
+    order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
+    source = context.get_parameter_source(name)
+    return order.index(source) if source in order else 0
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
@@ -170,7 +197,8 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     idle = f"; after {show.duration(wishes.idle_stop_s)} without a job or a login, too" if wishes.idle_stop_s else ""
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
-        "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} machines alike",
+        "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} identical machines",
+        **({"jobs": FIRST_NODE.format(name=plan.name)} if wishes.nodes > 1 else {}),
         "account": plan.owner,
         "machine": ("\n" + " " * 11 + "or ").join(types),
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
@@ -225,13 +253,16 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
 
 
 @click.command()
-@option("--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU, so many of it or however many.")
-@option("--gpu-memory", type=parse_memory, metavar="GB", help="Only GPUs with so much memory at least.")
+@option(
+    "--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU model, in any number or exactly COUNT."
+)
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
 @option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
 @regions_option
 @option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")
 @dry_run_option
 @json_option
+@suggests
 def offers(
     gpu: Gpu | None,
     gpu_memory: float | None,
@@ -252,7 +283,7 @@ def offers(
         show.say("the local cloud's prices are examples")
     least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
     facts = [asdict(row) for row in rows]
-    show.listing([offer_row(row) for row in rows], as_json, facts, "no machine is like that", least)
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", least)
 
 
 def offer_row(row: Any) -> dict[str, str]:

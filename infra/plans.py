@@ -13,7 +13,7 @@ from infra.ec2.images import Image
 from infra.ec2.lease import make_lease
 from infra.ec2.quotas import Quota
 from infra.endings import Ended, find_ended
-from infra.errors import CloudError, GpujobError, NotFoundError, QuotaError, UsageError
+from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
 from infra.parallel import call_parallel, map_parallel
@@ -89,6 +89,7 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     earlier = find_attempt(account, name, wishes)
     regions = [earlier.region] if earlier else wishes.regions
     accounts = [account.in_region(region) for region in regions] or [account]
+    check_zones([one.region for one in accounts], wishes.zones)
     token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
     results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, wishes), accounts),
@@ -104,6 +105,16 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
     setup = choose_setup(account, wishes, choices[0].image, variables or {})
     return Plan(name, owner, wishes, choices, str(address), lease, earlier, tuple(ended), setup=setup)
+
+
+def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
+    """Raise UsageError for a zone in none of the regions, and for a region with none of the zones."""
+    for zone in zones:
+        if not zone.startswith(tuple(regions)):
+            raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "leave out --zone or change --region")
+    for region in regions:
+        if zones and not any(zone.startswith(region) for zone in zones):
+            raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "leave out one or the other")
 
 
 def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:
@@ -137,7 +148,9 @@ def look_in(account: Account, wishes: Wishes) -> Choice:
     assert isinstance(found, list) and isinstance(image, Image) and isinstance(places, tuple)  # noqa: S101
     assert isinstance(used, dict) and isinstance(disk, float)  # noqa: S101
     if wishes.disk_gib < image.least_gib:
-        raise UsageError(f"the image needs a disk of {image.least_gib} GiB", f"--disk {image.least_gib}")
+        raise UsageError(
+            f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
+        )
     vpc, subnets = places
     reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
     if not reachable:

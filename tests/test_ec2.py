@@ -181,7 +181,7 @@ def test_money_ends_a_lease_where_it_runs_out_before_the_hours_do():
     assert lease.most_usd == pytest.approx(5.0)
     assert lease.until == pytest.approx(3600 * 5.0 / (0.5 + 8 / 730 + 0.005))
     assert make_lease([offer(0.5)], Wishes(max_hours=1, max_cost_usd=50), 0.08, now=0.0).until == 3600
-    with pytest.raises(errors.UsageError, match=r"0.01 USD pays for 1.2 min"):
+    with pytest.raises(errors.UsageError, match=r"\$0.01 pays for 1.2 min"):
         make_lease([offer(0.5)], Wishes(max_cost_usd=0.01), 0.08, now=0.0)
 
 
