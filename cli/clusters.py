@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
+from cli.account import say_unasked
 from cli.options import (
     cluster_argument,
     confirm,
@@ -37,7 +38,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     """List clusters, what they cost, and when they end."""
     from infra import clusters
 
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
     empty = "no clusters; gpujob up rents a machine, gpujob up --dry-run rehearses it"
     least = ("rented by", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]

@@ -25,19 +25,14 @@ from cli.options import (
     yes_option,
 )
 from cli.retype import suggests
-from infra.errors import UsageError
+from cli.sources import MARKETS, choose_markets, prefer_stronger
 from infra.model import Gpu, Wishes
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
-    from infra.model import Market, Offer
+    from infra.model import Offer
     from infra.plans import Plan
 
-MARKETS: dict[str, tuple["Market", ...]] = {
-    "on_demand": ("on-demand",),
-    "spot": ("spot",),
-    "spot_first": ("spot", "on-demand"),
-}
 FIRST_NODE = "run on the first machine only; gpujob ssh {name} --node 1 reaches the second"
 
 
@@ -134,33 +129,6 @@ def make_wishes(context: click.Context, **asked: Any) -> Wishes:
         gpu = Gpu("T4")
     asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
     return Wishes(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
-
-
-def choose_markets(context: click.Context, flags: dict[str, bool]) -> "tuple[Market, ...]":
-    """Return the markets in the order in which they are tried; raises UsageError for flags that contradict each other."""
-    chosen = [name for name, given in flags.items() if given]
-    most = max((strength(context, name) for name in chosen), default=0)
-    chosen = [name for name in chosen if strength(context, name) == most] or ["on_demand"]
-    if len(chosen) > 1:
-        first, second = (f"--{name.replace('_', '-')}" for name in chosen[:2])
-        raise UsageError(f"{first} and {second} contradict each other", "choose one of them")
-    return MARKETS[chosen[0]]
-
-
-def prefer_stronger(context: click.Context, asked: dict[str, Any], *sides: tuple[str, ...]) -> None:
-    """Leave out what a file or a variable says where something stronger, such as what was typed, says it otherwise."""
-    given = {side: max((strength(context, name) for name in side if asked[name]), default=0) for side in sides}
-    for side in (one for one in sides if 0 < given[one] < max(given.values())):
-        for name in side:
-            asked[name] = type(asked[name])() if isinstance(asked[name], tuple) else None
-
-
-def strength(context: click.Context, name: str) -> int:
-    """Return how near to the person a parameter's value was given: typed, in a variable, in gpujob.toml, nowhere."""
-    sources = click.core.ParameterSource
-    order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
-    source = context.get_parameter_source(name)
-    return order.index(source) if source in order else 0
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":

@@ -1,7 +1,7 @@
 """Clusters: list, find, reach, give back."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from infra import costs, endings, state
@@ -23,32 +23,55 @@ from infra.errors import (
 )
 from infra.model import GONE, UNKNOWN, Cluster
 from infra.names import check_name
-from infra.parallel import map_parallel
+from infra.parallel import map_parallel, try_parallel
 
 Report = Callable[[str], None]
+Skip = Callable[[Account, GpujobError], None]
 
 
-def list_clusters(dry_run: bool, region: str | None = None, *, everywhere: bool = False) -> tuple[Cluster, ...]:
+def list_clusters(
+    dry_run: bool, region: str | None = None, *, everywhere: bool = False, skip: Skip | None = None
+) -> tuple[Cluster, ...]:
     """Return every cluster that tags tell of, and those remembered that are gone, whose cost is noted.
 
-    With `everywhere` in all regions that are switched on for the account, all asked at once.
+    With `everywhere` in all regions that are switched on for the account, all asked at once. `skip` is told of each region
+    that cannot be asked, unless that is all of them; without it that is an error.
     """
     remembered = {(c.cloud, c.region, c.name): c for c in state.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
-    listed = [c for clusters in map_parallel(instances.find_clusters, accounts) for c in clusters]
+    listed, refused = ask_each(accounts, skip)
     found = {(c.cloud, c.region, c.name): c for c in listed}
     missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
     aws = next((account for account in accounts if account.cloud == "aws"), None)
-    gone = [mark_missing(c, aws) for c in missing]
+    closed = {(account.cloud, account.region) for account in refused}
+    gone = [mark_missing(c, aws, asked=(c.cloud, c.region) not in closed) for c in missing]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
 
 
-def list_own(dry_run: bool, region: str | None = None) -> list[str]:
-    """Return the names of the clusters that the caller rented: known on this laptop, or bearing the caller's own identity."""
+def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None) -> list[str]:
+    """Return the names of the clusters that the caller launched: known on this laptop, or bearing the caller's own identity.
+
+    `skip` is told of each region that cannot be asked; without it that is an error.
+    """
     own = {cluster.name for cluster in state.recall_all() if cluster.cloud == "local" or not dry_run}
     for account in open_all(dry_run, set(), region):
-        own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
+        try:
+            own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
+        except CloudError as error:
+            if skip is None:
+                raise
+            skip(account, error)
     return sorted(own)
+
+
+def ask_each(accounts: Sequence[Account], skip: Skip | None) -> tuple[list[Cluster], Collection[Account]]:
+    """Return the clusters of every region that can be asked, and the regions that cannot."""
+    if skip is None:
+        return [c for found in map_parallel(instances.find_clusters, accounts) for c in found], ()
+    listed, refused = try_parallel(instances.find_clusters, accounts)
+    for account, error in refused.items():
+        skip(account, error)
+    return [c for found in listed for c in found], refused.keys()
 
 
 def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
@@ -56,9 +79,9 @@ def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
     return [cluster for account in accounts for cluster in instances.find_clusters(account, name)]
 
 
-def mark_missing(cluster: Cluster, aws: Account | None) -> Cluster:
-    """Return a remembered cluster that its cloud does not show: its machines are no more, or another account's."""
-    gone = cluster.cloud == "local" or aws is None or owns(aws, cluster)
+def mark_missing(cluster: Cluster, aws: Account | None, *, asked: bool = True) -> Cluster:
+    """Return a remembered cluster that its cloud does not show: ended, of another account, or not `asked` for."""
+    gone = asked and (cluster.cloud == "local" or aws is None or owns(aws, cluster))
     if gone:
         costs.record_missed(cluster)
     nodes = tuple(replace(node, state=GONE if gone else UNKNOWN) for node in cluster.nodes)

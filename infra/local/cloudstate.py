@@ -210,6 +210,16 @@ def find_image(region: str, image_id: str) -> Any | None:
     return backend(region).amis.get(image_id)
 
 
+def owner_of(region: str, image_id: str) -> str:
+    """Return an image's owner as IAM's condition key `ec2:Owner` has it: `amazon`, or the number of an account."""
+    image = find_image(region, image_id)
+    if image is None:
+        return ""
+    if is_own(image):
+        return str(DEFAULT_ACCOUNT_ID)
+    return "amazon" if (image.name or "").startswith("Deep Learning") else str(image.owner_id)
+
+
 def has_image_named(region: str, name: str) -> bool:
     """Tell whether the account has an image of a name in a region."""
     return any(image.name == name and is_own(image) for image in list(backend(region).amis.values()))
