@@ -33,6 +33,8 @@ def retype(typed: Sequence[str], change: Change) -> str:
     """Return the command that was typed with one of its words changed, all others as they were."""
     words = list(typed)
     if not change.word.startswith("-"):
+        if change.word not in words:  # it came from a variable
+            return shlex.join(["gpujob", *words[:1], change.value, *words[1:]])
         return shlex.join(["gpujob", *(change.value if word == change.word else word for word in words)])
     kept: list[str] = []
     place = None

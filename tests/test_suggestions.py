@@ -131,6 +131,7 @@ MARKETS = ("--spot", "--on-demand", "--spot-first")
         ("up --zone a --dry-run --zone b", Change("--zone", "c"), "gpujob up --zone c --dry-run"),
         ("up --spot --gpu T4", Change("--on-demand", instead=MARKETS), "gpujob up --on-demand --gpu T4"),
         ("up 'My Name' --dry-run", Change("My Name", "my-name"), "gpujob up my-name --dry-run"),
+        ("up --dry-run", Change("My Name", "my-name"), "gpujob up my-name --dry-run"),
         ("up --image 'a b' --gpu V100", Change("--gpu", "T4"), "gpujob up --image 'a b' --gpu T4"),
     ],
 )
