@@ -182,7 +182,7 @@ def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[St
     left = [f"{stray.cluster} in {stray.account.region}" for stray in failed]
     left += [f"whatever is in {account.region}" for account in unasked]
     if left:
-        raise GpujobError(f"not removed: {', '.join(left)}", "the reasons are above; gpujob sweep tries again")
+        raise GpujobError(f"not removed: {', '.join(left)}", "the reasons are above; to retry: gpujob sweep")
 
 
 def stray_row(stray: "Stray") -> dict[str, str]:

@@ -142,7 +142,9 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
         ending = Ending(f"'{cluster.name}' is gone: the local cloud that it was in has ended", None)
     costs.record_missed(cluster, ending.at)
     launch = f"gpujob up {cluster.name}" + " --dry-run" * (cluster.cloud == "local")
-    return GoneError(ending.what, f"{launch} launches a new one; gpujob down {cluster.name} removes what is left")
+    return GoneError(
+        ending.what, f"launch a new one: {launch}; or only remove what is left: gpujob down {cluster.name}"
+    )
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:

@@ -65,6 +65,12 @@ def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
     return Ended(account, name, ending, frozenset(thing.token for thing in left))
 
 
+def has_died(account: Account, name: str, token: str) -> bool:
+    """Tell whether the machines that the call with this token launched have ended; False while there are none."""
+    states = [one["State"]["Name"] for one in instances.find_instances(account, name) if not is_other(one, token)]
+    return bool(states) and all(state in ENDING for state in states)
+
+
 def recall_in(account: Account, name: str) -> Cluster | None:
     """Return what is remembered of a cluster, if it was in this account's region."""
     known = state.recall(name)

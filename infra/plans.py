@@ -12,7 +12,7 @@ from infra.ec2.account import Account
 from infra.ec2.images import Image
 from infra.ec2.lease import make_lease
 from infra.ec2.quotas import Quota
-from infra.endings import Ended, find_ended
+from infra.endings import Ended, find_ended, has_died
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
@@ -87,6 +87,8 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
             check_installed()
     owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
     earlier = find_attempt(account, name, wishes)
+    if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
+        earlier = None  # its token would bring nothing but the machine that is no more
     regions = [earlier.region] if earlier else wishes.regions
     accounts = [account.in_region(region) for region in regions] or [account]
     check_zones([one.region for one in accounts], wishes.zones)

@@ -95,7 +95,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
         if taken:
             report("giving back what this call created")
             wait_until(lambda: instances.find_clusters(account, name), patience_s)
-            remove_cluster(account, name, report)
+            remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
         return

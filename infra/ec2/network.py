@@ -205,8 +205,8 @@ def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[st
             if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
                 return
             raise UsageError(
-                f"there is a key pair '{name}' already: another gpujob up is at work, or one was broken off",
-                f"wait, or: gpujob down {cluster}, or another name",
+                f"the key pair '{name}' exists already: another gpujob up uses the name, or the key pair is not gpujob's",
+                f"choose another name; or, if it is left over: gpujob down {cluster}",
             ) from error
 
 

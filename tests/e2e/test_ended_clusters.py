@@ -21,7 +21,7 @@ def test_a_cluster_that_ended_in_any_way_makes_room_for_the_next_of_its_name(lap
     wait_for(lambda: not seen.living(), "end of the machine")
     refused = laptop.type("run", "--", "true")
     assert (refused.code, "'project' ended itself at " in refused.err) == (1, True), refused.said
-    assert "next: gpujob up project --dry-run" in refused.err
+    assert "next: launch a new one: gpujob up project --dry-run" in refused.err
 
     plan = laptop.type("up", "--dry-run", "--plan")
     assert "(idle for 120 min, or shut down by hand)." in plan.err, plan.said
@@ -47,6 +47,25 @@ def test_a_cluster_that_ended_in_any_way_makes_room_for_the_next_of_its_name(lap
     assert laptop.type("run", "--", "true").code == 0
     ended = [row for row in json.loads(laptop.type("cost", "--json").out) if row["missed"]]
     assert ended, "each of those that ended is counted"
+
+
+def test_a_machine_that_died_after_its_up_was_killed_makes_room_too(laptop):
+    laptop.type("check", "--dry-run")
+    keep_alive(watch(laptop))
+    control.add_faults(watch(laptop).cloud, "boot=60", "dies=1")
+    up = laptop.start("up", "--dry-run", bufsize=0)
+    while b"waiting for the machine" not in (line := up.stderr.readline()):
+        assert line
+    up.kill()
+    up.communicate()
+    wait_for(lambda: not watch(laptop).living(), "death of the machine")
+    control.clear_faults(watch(laptop).cloud)
+    again = laptop.type("up", "--dry-run")
+    assert again.code == 0, again.said
+    assert "'project' ended at " in again.err
+    assert "(Server.InternalError: Internal error on launch). Launching a new one..." in again.err
+    assert laptop.type("down").code == 0
+    assert watch(laptop).remains() == []
 
 
 def test_an_up_of_another_laptop_that_is_at_work_keeps_the_name(laptop):
