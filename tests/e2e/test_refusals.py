@@ -1,5 +1,6 @@
 """Bad input: one clear line, the next command to type, never a traceback."""
 
+import shlex
 import socket
 
 import pytest
@@ -41,30 +42,32 @@ def test_a_gpu_that_is_not_there_is_answered_by_memory_and_price_with_the_typed_
     refuses(laptop.type("up", "--dry-run", "--plan", "--gpu", "V100", "--disk", "60"), 1,
             "no V100 in us-east-1. Similar: T4 16 GB $0.53/h, L4 24 GB $0.80/h, A10G 24 GB $1.01/h",
             "next: gpujob up --dry-run --plan --gpu T4 --disk 60\n")  # fmt: skip
-    refuses(laptop.type("offers", "--gpu=A100:2", "--dry-run"), 1, "next: gpujob offers --gpu A100:8 --dry-run\n")
+    refuses(laptop.type("offers", "--gpu=A10G:3", "--dry-run"), 1, "next: gpujob offers --gpu A10G:4 --dry-run\n")
     refuses(laptop.type("up", "--dry-run", "--gpu", "A11G"), 1, "no A11G", "next: gpujob up --dry-run --gpu A10G\n")
-    refuses(laptop.type("up", "--dry-run", "--gpu", "A10G:3"), 1, "3 x A10G", "gpujob up --dry-run --gpu A10G:4\n")
 
 
-def test_every_suggestion_of_a_dry_run_is_one_and_can_be_typed(laptop):
-    import shlex
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("another", ["--gpu", "A100"]),
+        ("another", ["--gpu-memory", "9999"]),
+        ("another", ["--zone", "us-east-1z"]),
+        ("another", ["--max-cost", "0.01"]),
+        ("My Cluster!", []),
+    ],
+)
+def test_every_suggestion_of_a_dry_run_is_one_and_can_be_typed(rented, name, words):
+    refused = rented.type("up", name, "--plan", "--dry-run", *words)
+    assert refused.code in (1, 2), refused.said
+    command, *again = shlex.split(refused.err.partition("next: ")[2].strip())
+    assert command == "gpujob"
+    assert {"--dry-run", "--plan"} <= set(again)
+    assert rented.type(*again).code == 0, again
 
-    for words in (
-        ["up", "--plan", "--dry-run", "--gpu", "A100"],
-        ["up", "--plan", "--dry-run", "--gpu-memory", "9999"],
-        ["up", "--plan", "--dry-run", "--zone", "us-east-1z"],
-        ["up", "--plan", "--dry-run", "--max-cost", "0.01"],
-        ["up", "My Cluster!", "--plan", "--dry-run"],
-    ):
-        refused = laptop.type(*words)
-        assert refused.code in (1, 2), refused.said
-        command, *again = shlex.split(refused.err.partition("next: ")[2].strip())
-        assert command == "gpujob"
-        assert {"--dry-run", "--plan"} <= set(again)
-        assert laptop.type(*again).code == 0, again
-    refuses(
-        laptop.type("up", "--dry-run", "--instance-type", "g9.big"), 1, "gpujob offers --dry-run --region us-east-1"
-    )
+
+def test_a_hint_of_a_dry_run_asks_the_local_cloud_too(rented):
+    up = rented.type("up", "another", "--dry-run", "--instance-type", "g9.big")
+    refuses(up, 1, "gpujob offers --dry-run --region us-east-1")
 
 
 CONTRADICTIONS = [
