@@ -48,7 +48,7 @@ Need = dict[str, Any]
 
 def analyze(policy: dict[str, Any]) -> Any:
     """What parliament finds in a policy."""
-    if find_spec("pkg_resources") is None:
+    if "pkg_resources" not in sys.modules and find_spec("pkg_resources") is None:
         # It asks setuptools, which no longer brings this, where two of its own files are.
         stand_in = ModuleType("pkg_resources")
         stand_in.resource_filename = lambda name, file: str(Path(sys.modules[name].__file__ or "").with_name(file))

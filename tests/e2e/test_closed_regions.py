@@ -63,9 +63,10 @@ def test_a_cluster_in_a_region_that_is_closed_is_not_taken_for_gone(laptop, clou
 def test_one_stray_that_cannot_be_removed_does_not_keep_the_others(laptop, cloud):
     owner = json.loads(laptop.type("up", "--dry-run", "--plan", "--json").out)["owner"]
     leave_group(laptop, "us-east-1", "lost", owner)
-    tags = [tag_specification("volume", {CLUSTER_TAG: "held", OWNER_TAG: owner, "gpujob:disk-price": "0.5"})]
-    cloud.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=tags)
-    control.add_faults(cloud.cloud, "denied=ec2:DeleteVolume")
+    tags = [tag_specification("network-interface", {CLUSTER_TAG: "held", OWNER_TAG: owner})]
+    subnet = cloud.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    cloud.ec2.create_network_interface(SubnetId=subnet, TagSpecifications=tags)
+    control.add_faults(cloud.cloud, "denied=ec2:DeleteNetworkInterface")
     swept = laptop.type("sweep", "--dry-run", "--yes", "--region", "us-east-1")
     assert swept.code == 1, swept.said
     assert "'held' in us-east-1 was not removed: " in swept.err
