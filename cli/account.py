@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import show
-from cli.asked import Scope, check_asked, report_unasked
+from cli.asked import Scope, check_asked, report_unasked, say_unasked
 from cli.options import (
     confirm,
     dry_run_option,
@@ -25,8 +25,11 @@ from infra.errors import GpujobError
 from infra.model import GONE, UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from infra.checks import Check
     from infra.costs import Cost
+    from infra.ec2.account import Account
     from infra.strays import Stray
 
 
@@ -71,17 +74,30 @@ def report_bug(checks: "list[Check]", dry_run: bool) -> None:
     )
 
 
+ANYBODYS = """\
+With this policy a user can stop, image and terminate every machine that gpujob launched in the account, whoever launched it,
+and launch any image. To limit each user to their own machines and to images of known owners: gpujob policy --owner-only"""
+OWN = """\
+With this policy a user can change and terminate only what has their own id (aws:userid) in the tag gpujob:owner-id, and launch
+images of Amazon, Canonical and this account alone. They still see every machine of the account. A role needs a session name
+that stays the same (role_session_name in ~/.aws/config): with a generated one, nobody owns what an earlier session launched."""
+
+
 @click.command()
-def policy() -> None:
-    """Print the least that IAM must allow, as a policy to attach.
+@click.option("--owner-only", is_flag=True, help="Limit users to what they launched, and to images of known owners.")
+def policy(owner_only: bool) -> None:
+    """Print the IAM policy that gpujob needs.
+
+    What the policy allows is explained on stderr.
 
     \b
-    gpujob policy > gpujob.json
+    gpujob policy --owner-only > gpujob.json
     aws iam create-policy --policy-name gpujob --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
     from infra.ec2.policy import make_policy
 
-    show.echo_json(make_policy())
+    show.echo_json(make_policy(owner_only=owner_only))
+    show.say(OWN if owner_only else ANYBODYS)
 
 
 @click.command()
@@ -99,7 +115,7 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
     """
     from infra import clusters, costs
 
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
     rows = costs.add_up(found, runs_here(), usd_per_gb)
     scope = Scope(dry_run, region, all_regions)
     empty = f"nothing was spent {scope}, as far as this computer and the tags know"
@@ -159,7 +175,9 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
     with show.progress() as report:
         report("asking every region" if region is None else f"asking {region}")
         accounts = open_all(dry_run, set(), region, everywhere=region is None)
-        found = strays.find_strays(accounts, everyone=everyone)
+        found, unasked = strays.find_strays(accounts, everyone=everyone)
+    for account, error in unasked.items():
+        say_unasked(account, error)
     scope = Scope(dry_run, region, everywhere=region is None)
     if not found:
         check_asked(scope, "gpujob sweep")
@@ -171,15 +189,28 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
     )
     if not found or as_json:
         check_asked(scope, "gpujob sweep")
+        check_complete(unasked, {})
         return
     total = sum(stray.month_usd for stray in found)
     local = all(stray.account.cloud == "local" for stray in found)
     confirm(f"Delete all of it? It costs {show.usd(total)} a month.", yes or local)
     with show.progress() as report:
-        for stray in found:
-            strays.remove(stray, report)
-    show.say(f"deleted what was left of {show.plural(len(found), 'cluster')}: {show.usd(total)} a month less")
+        failed = strays.remove_all(found, report)
+    for stray, error in failed.items():
+        show.say(f"{stray.cluster} in {stray.account.region} was not deleted: {error.what}")
+    saved = total - sum(stray.month_usd for stray in failed)
+    deleted = show.plural(len(found) - len(failed), "cluster")
+    show.say(f"deleted what was left of {deleted}: {show.usd(saved)} a month less")
     check_asked(scope, "gpujob sweep")
+    check_complete(unasked, failed)
+
+
+def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Stray, GpujobError]") -> None:
+    """Raise GpujobError if anything was left out, once all the rest is done."""
+    left = [f"{stray.cluster} in {stray.account.region}" for stray in failed]
+    left += [f"whatever is in {account.region}" for account in unasked]
+    if left:
+        raise GpujobError(f"not deleted: {', '.join(left)}", "the reasons are above; to retry: gpujob sweep")
 
 
 def stray_row(stray: "Stray") -> dict[str, str]:

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cli import show
-from infra.errors import CloudError, CredentialsError
+from infra.errors import CloudError, CredentialsError, GpujobError
+
+if TYPE_CHECKING:
+    from infra.ec2.account import Account
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,8 @@ def report_unasked(scope: Scope, again: str) -> None:
         show.say(f"(AWS was not asked: {scope.obstacle.what})")
     else:
         check_asked(scope, again)
+
+
+def say_unasked(account: "Account", error: GpujobError) -> None:
+    """Say which region could not be asked, and why."""
+    show.say(f"could not ask {account.region}: {error.what}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import billing, show
-from cli.asked import Scope, report_unasked, widen
+from cli.asked import Scope, report_unasked, say_unasked, widen
 from cli.options import (
     confirm,
     hidden_dry_run_option,
@@ -48,7 +48,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     from infra import clusters
 
     scope = Scope(dry_run, region, all_regions)
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
     empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
     least = ("owner", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]

@@ -7,18 +7,22 @@ import click
 
 from cli import show
 from cli.options import dry_run_option, json_option, option, parse_any_gpu, parse_memory, parse_usd, regions_option
+from cli.retype import suggests
 from cli.up import open_account
 from infra.model import Gpu
 
 
 @click.command()
-@option("--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU, so many of it or however many.")
-@option("--gpu-memory", type=parse_memory, metavar="GB", help="Only GPUs with so much memory at least.")
+@option(
+    "--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU model, in any number or exactly COUNT."
+)
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
 @option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
 @regions_option
 @option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")
 @dry_run_option
 @json_option
+@suggests
 def offers(
     gpu: Gpu | None,
     gpu_memory: float | None,
@@ -39,7 +43,7 @@ def offers(
         show.say("the local cloud's prices are examples")
     least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
     facts = [asdict(row) for row in rows]
-    show.listing([offer_row(row) for row in rows], as_json, facts, "no machine is like that", least)
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", least)
 
 
 def offer_row(row: Any) -> dict[str, str]:

@@ -11,7 +11,6 @@ from click.core import ParameterSource
 from cli import show
 from cli.durations import NEVER, parse_duration, parse_hours, parse_idle_stop
 from cli.options import (
-    Decorator,
     cluster_argument,
     confirm,
     dry_run_option,
@@ -26,6 +25,8 @@ from cli.options import (
     transfer_option,
     yes_option,
 )
+from cli.retype import suggests
+from cli.sources import MARKETS, choose_markets, prefer_stronger
 from infra.model import Gpu, Wishes
 
 if TYPE_CHECKING:
@@ -35,25 +36,20 @@ if TYPE_CHECKING:
 
 IDLE_STOP_S = 3600
 SHORT_IDLE_S = 300
-MARKETS = {"on-demand": ("on-demand",), "spot": ("spot",), "spot-first": ("spot", "on-demand")}
-
-
-def market_option(name: str, **settings: Any) -> Decorator:
-    """Declare one of the options that choose the market."""
-    return click.option(f"--{name}", "market", flag_value=name, **settings)
+FIRST_NODE = "run on the first machine only; gpujob ssh {name} --node 1 reaches the second"
 
 
 @click.command()
 @cluster_argument
 @dry_run_option
-@option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU by AWS's name, and how many; else a T4.")
-@option("--gpu-memory", type=parse_memory, metavar="GB", help="Any GPU with so much memory at least.")
+@option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU model and count, e.g. H100:8  [default: T4]")
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
 @option(
     "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Exactly this type; repeat for several."
 )
-@market_option("on-demand", default=True, help="Pay the list price (this is so unless you say otherwise).")
-@market_option("spot", help="Cheaper, and AWS may take the machine away at two minutes' notice.")
-@market_option("spot-first", help="Spot if there is some, else on demand.")
+@click.option("--on-demand", is_flag=True, help="On-demand instances (default).")
+@click.option("--spot", is_flag=True, help="Spot instances: cheaper; AWS may reclaim them at two minutes' notice.")
+@click.option("--spot-first", is_flag=True, help="Spot if available, else on demand.")
 @regions_option
 @option("--zone", "zones", multiple=True, metavar="ZONE", help="Only in this zone; may be repeated.")
 @option(
@@ -94,6 +90,7 @@ def market_option(name: str, **settings: Any) -> Decorator:
 @json_option
 @yes_option
 @click.pass_context
+@suggests
 def up(
     context: click.Context,
     /,
@@ -111,23 +108,22 @@ def up(
     NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this computer.
     Rerunning the same command after a crash resumes the launch.
     """
-    from infra import clusters, names, plans, rental
+    from infra import names, plans, rental
     from infra.project import find_root
     from infra.settings import read_settings
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
-    wishes = make_wishes(**asked)
+    wishes = make_wishes(context, **asked)
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, wishes.regions)
-        clusters.check_elsewhere(account, name)
         plan = plans.make_plan(account, name, wishes, read_settings(root).variables)
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
-        show_plan(account, plan, sorted(settings_of(context)))
+        show_plan(account, plan, sorted(settings_of(context)), plan_only=plan_only)
     if 0 < wishes.idle_stop_s < SHORT_IDLE_S:
         idle = show.duration(wishes.idle_stop_s)
         show.say(f"warning: with --idle-stop of {idle} a pause of {idle} between two jobs terminates the machine")
@@ -141,26 +137,22 @@ def up(
     show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: {run}")
 
 
-def make_wishes(
-    market: str, regions: tuple[str, ...], gpu: Gpu | None, idle_stop_s: float | None, **rest: Any
-) -> Wishes:
+def make_wishes(context: click.Context, **asked: Any) -> Wishes:
     """Return what was asked for; a T4 where nothing says which GPU.
 
+    What is typed goes before what a variable or gpujob.toml says of the same; the rest must agree. Raises UsageError.
     Each machine ends itself when idle, and jobs run on the first alone: so several do that only if it was asked for.
     """
+    markets = choose_markets(context, {name: asked.pop(name) for name in MARKETS})
+    prefer_stronger(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
+    prefer_stronger(context, asked, ("regions",), ("zones",))
+    gpu, memory, idle_stop_s = asked.pop("gpu"), asked.pop("gpu_memory") or 0, asked.pop("idle_stop_s")
     if idle_stop_s is None:
-        idle_stop_s = IDLE_STOP_S if rest["nodes"] == 1 else 0
-    if gpu is None and not rest["gpu_memory"] and not rest["instance_types"]:
+        idle_stop_s = IDLE_STOP_S if asked["nodes"] == 1 else 0
+    if gpu is None and not memory and not asked["instance_types"]:
         gpu = Gpu("T4")
-    memory = rest.pop("gpu_memory") or 0
-    return Wishes(
-        gpu=gpu,
-        gpu_memory_gb=memory,
-        markets=MARKETS[market],  # type: ignore[arg-type]
-        regions=tuple(dict.fromkeys(regions)),
-        idle_stop_s=idle_stop_s,
-        **rest,
-    )
+    asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
+    return Wishes(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
@@ -179,15 +171,17 @@ def settings_of(context: click.Context) -> list[str]:
     """Return which options this command has from the project's gpujob.toml: it may be somebody else's."""
     told = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP)
     flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
-    return [flags[name].lstrip("-") if name != "market" else context.params[name] for name in told]
+    return [flags[name].lstrip("-") for name in told]
 
 
-def show_plan(account: "Account", plan: "Plan", settings: Sequence[str] = ()) -> None:
+def show_plan(account: "Account", plan: "Plan", settings: Sequence[str], *, plan_only: bool) -> None:
     """Show what is about to be launched, before anything is spent, and which `settings` are from gpujob.toml."""
     if account.cloud == "local":
         show.say("dry run on the local cloud: nothing is billed or set up, the prices are examples")
     if plan.attempt:
         show.say("resuming an earlier gpujob up that was interrupted")
+    for ended in plan.ended:
+        show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
     show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
 
 
@@ -201,7 +195,8 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     regions = ", then ".join(choice.account.region for choice in plan.choices)
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
-        "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} machines alike",
+        "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} identical machines",
+        **({"jobs": FIRST_NODE.format(name=plan.name)} if wishes.nodes > 1 else {}),
         "account": plan.owner,
         "machine": ("\n" + " " * 11 + "or ").join(types),
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
@@ -251,6 +246,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "owner": plan.owner,
         "wishes": asdict(plan.wishes),
         "lease": asdict(plan.lease),
+        "ended": [asdict(ended.ending) for ended in plan.ended],
         "address": plan.address,
         "usd_per_gb": plan.usd_per_gb,
         "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from infra import state
 from infra.ec2 import instances
 from infra.ec2.account import Account
+from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.errors import UsageError
 from infra.locks import try_lock
 from infra.model import CloudName, Lease, Wishes
@@ -76,10 +77,7 @@ def hold_name(name: str) -> Iterator[None]:
 def check_free(account: Account, name: str, token: str = "") -> None:
     """Raise UsageError if a cluster of this name lives here that this `up` did not begin."""
     for instance in instances.find_instances(account, name):
-        if (
-            instance["State"]["Name"] != instances.GONE
-            and instances.tags_of(instance).get(instances.LAUNCH_TAG) != token
-        ):
+        if instance["State"]["Name"] != instances.GONE and read_tags(instance).get(LAUNCH_TAG) != token:
             raise taken(name, account.region)
 
 

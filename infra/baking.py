@@ -44,7 +44,7 @@ def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
     image, begun = find_image(account, name), read_bake(name)
     if image is None:
         return None
-    own = image.owner == account.identity.arn and image.instance_id == cluster.node.instance_id
+    own = account.identity.is_owner(image.owner) and image.instance_id == cluster.node.instance_id
     if begun is None or not own or begun.instance_id != image.instance_id:
         raise baked.taken(account, name)
     return begun
@@ -70,7 +70,7 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
 
 def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     """Clean the node and have EC2 make an image of it; a node of which none was made gets its keys back."""
-    node, owner = cluster.node, account.identity.arn
+    node, owner = cluster.node, account.identity
     tags = baked.make_tags(name, owner, cluster.name, node)
     baked.create(account, name, node, tags, rehearse=True)
     begun = make_bake(cluster)
@@ -168,13 +168,15 @@ def remove(account: Account, name: str, report: Report) -> float:
     Raises UsageError if it is another's.
     """
     found = baked.list_baked(account, name)
-    own = [image for image in found if image.owner == account.identity.arn]
+    own = [image for image in found if account.identity.is_owner(image.owner)]
     if found and not own:
         raise UsageError(f"'{name}' was made by {found[0].owner}, who alone may remove it")
     for image in own:
         report(f"removing {image.image_id or 'the snapshots'} of '{name}' from {account.region}")
         baked.remove(account, image)
-    left = wait_until(lambda: not any(one.owner == account.identity.arn for one in baked.list_baked(account, name)), 60)
+    left = wait_until(
+        lambda: not any(account.identity.is_owner(one.owner) for one in baked.list_baked(account, name)), 60
+    )
     if not left:
         raise CloudError(f"AWS still shows '{name}' in {account.region}", f"gpujob images rm {name}")
     return sum(image.month_usd for image in own)

@@ -37,11 +37,15 @@ def record_end(clusters: Iterable[Cluster]) -> None:
         state.write_private(note_file(cluster), json.dumps(span_of(cluster, time.time())))
 
 
-def record_missed(cluster: Cluster) -> None:
-    """Note what a cluster cost that ended by itself, unless that was noted: whoever misses it first is nearest to its end."""
+def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
+    """Note what a cluster cost that ended by itself, unless that was noted: whoever misses it first is nearest to its end.
+
+    Without the time at which it ended, its lease's end counts, or now if that is earlier.
+    """
     now = time.time()
     if not note_file(cluster).exists():
         end = cluster.lease_until if is_over(cluster, now) else now
+        end = end if ended_at is None else min(max(ended_at, cluster.launched_at), end)
         state.write_private(note_file(cluster), json.dumps({**span_of(cluster, end), "missed": True}))
 
 

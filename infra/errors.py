@@ -19,16 +19,31 @@ GpujobError               one line of what happened, one of what to type next; e
 └── LossError             going on would lose a job or its outputs
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    """One word of the typed command that, if changed, would let it succeed."""
+
+    word: str
+    """An option, or an argument as it was typed."""
+    value: str = ""
+    """The option's value, or the word to type instead; an option that takes none has none."""
+    instead: tuple[str, ...] = ()
+    """Options without a value that it replaces."""
+
 
 class GpujobError(Exception):
     """Something the person can act on: what happened, and what to type next."""
 
     exit_code = 1
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", change: Change | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
+        self.change = change
 
 
 class UsageError(GpujobError):

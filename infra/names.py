@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from infra import state
-from infra.errors import NotFoundError, UsageError
+from infra.errors import Change, NotFoundError, UsageError
 from infra.model import Cluster
 
 NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -21,7 +21,8 @@ def check_name(name: str, hint: str = "") -> str:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
-            hint or f"gpujob up {name_for(Path(name))}",
+            hint,
+            None if hint else Change(name, name_for(Path(name))),
         )
     return name
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from infra.errors import GpujobError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -35,6 +37,26 @@ def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
             raise error
         results[index] = result  # type: ignore[assignment]
     return [results[index] for index in range(len(asked))]
+
+
+def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R], dict[T, GpujobError]]:
+    """Return what `function` makes of the items that it can be asked about, and for each other item why it cannot.
+
+    Raises the first of these errors if there is nothing else: then nobody knows anything.
+    """
+
+    def attempt(item: T) -> R | GpujobError:
+        try:
+            return function(item)
+        except GpujobError as error:
+            return error
+
+    asked = list(items)
+    outcomes = map_parallel(attempt, asked)
+    refused = {item: outcome for item, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, GpujobError)}
+    if asked and len(refused) == len(asked):
+        raise next(iter(refused.values()))
+    return [outcome for outcome in outcomes if not isinstance(outcome, GpujobError)], refused
 
 
 def call_parallel(*functions: Callable[[], object]) -> list[object]:

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.attempts import Attempt, check_free, find_attempt
+from infra.attempts import Attempt, find_attempt
+from infra.clusters import find_elsewhere
 from infra.ec2 import images, network, offers, quotas
 from infra.ec2.account import Account
 from infra.ec2.images import Image
 from infra.ec2.lease import make_lease
 from infra.ec2.quotas import Quota
-from infra.errors import CloudError, GpujobError, NotFoundError, QuotaError, UsageError
+from infra.endings import Ended, find_ended, has_died
+from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.model import Lease, Market, Offer, Wishes
 from infra.names import check_name
 from infra.parallel import call_parallel, map_parallel
@@ -60,6 +62,8 @@ class Plan:
     lease: Lease
     attempt: Attempt | None = None
     """The same `up`, broken off before: this one goes on with it."""
+    ended: tuple[Ended, ...] = ()
+    """Clusters of this name that ended by themselves; what they left is removed first."""
     boot_s: float = BOOT_S
     """How long a machine may take to start, and then to answer."""
     usd_per_gb: float = USD_PER_GB
@@ -86,14 +90,18 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
             check_installed()
     owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
     earlier = find_attempt(account, name, wishes)
+    if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
+        earlier = None  # its token would bring nothing but the machine that is no more
     regions = [earlier.region] if earlier else wishes.regions
     accounts = [account.in_region(region) for region in regions] or [account]
-    results, address, _ = call_parallel(
+    check_zones([one.region for one in accounts], wishes.zones)
+    token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
+    results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, wishes), accounts),
         lambda: network.find_caller_address(account),
-        lambda: map_parallel(lambda one: check_free(one, name, earlier.token if earlier else ""), accounts),
+        lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
     )
-    assert isinstance(results, list)  # noqa: S101
+    assert isinstance(results, list) and isinstance(ended, list)  # noqa: S101
     choices = tuple(result for result in results if isinstance(result, Choice))
     if not choices:
         raise results[0]
@@ -101,7 +109,17 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
     most = max(choice.gib_month_usd for choice in choices)
     lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
     setup = choose_setup(account, wishes, choices[0].image, variables or {})
-    return Plan(name, owner, wishes, choices, str(address), lease, earlier, setup=setup)
+    return Plan(name, owner, wishes, choices, str(address), lease, earlier, tuple(ended), setup=setup)
+
+
+def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
+    """Raise UsageError for a zone in none of the regions, and for a region with none of the zones."""
+    for zone in zones:
+        if not zone.startswith(tuple(regions)):
+            raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "leave out --zone or change --region")
+    for region in regions:
+        if zones and not any(zone.startswith(region) for zone in zones):
+            raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "leave out one or the other")
 
 
 def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:
@@ -135,7 +153,9 @@ def look_in(account: Account, wishes: Wishes) -> Choice:
     assert isinstance(found, list) and isinstance(image, Image) and isinstance(places, tuple)  # noqa: S101
     assert isinstance(used, dict) and isinstance(disk, float)  # noqa: S101
     if wishes.disk_gib < image.least_gib:
-        raise UsageError(f"the image needs a disk of {image.least_gib} GiB", f"--disk {image.least_gib}")
+        raise UsageError(
+            f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
+        )
     vpc, subnets = places
     reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
     if not reachable:

@@ -10,6 +10,7 @@ from infra.clusters import explain_gone, open_known
 from infra.ec2 import instances, network
 from infra.ec2.account import Account
 from infra.ec2.lease import WARNING_S, hourly_usd, spent_usd
+from infra.ec2.tags import LEASE_TAG, SPENT_TAG, format_time
 from infra.ec2.userdata import format_until, make_user_data
 from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.model import Cluster, Lease, Node
@@ -32,10 +33,10 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
     except CloudError as error:
         if cluster.cloud == "aws":
             raise
-        raise explain_gone(cluster, error.what) from error
+        raise explain_gone(cluster) from error
     found = instances.find_clusters(account, cluster.name)
     if not found or found[0].node.state == "shutting-down":
-        raise explain_gone(cluster)
+        raise explain_gone(cluster, account)
     return account, found[0]
 
 
@@ -44,13 +45,13 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
 
     The tag first: one that promises more than the machine does costs nothing. Raises NodeError if a node does not take it.
     """
-    before = instances.format_time(cluster.lease_until)
+    before = format_time(cluster.lease_until)
     ids = [node.instance_id for node in cluster.nodes]
-    instances.tag(account, ids, {"gpujob:lease-until": instances.format_time(until)})
+    instances.tag(account, ids, {LEASE_TAG: format_time(until)})
     try:
         map_parallel(lambda node: arm(cluster, node, until), cluster.nodes)
     except GpujobError:
-        instances.tag(account, ids, {"gpujob:lease-until": before})
+        instances.tag(account, ids, {LEASE_TAG: before})
         raise
     extended = replace(cluster, lease_until=until)
     state.remember(extended)
@@ -102,7 +103,7 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
             "spot machines cannot be stopped", f"download what is left and terminate them: gpujob down {cluster.name}"
         )
     ids = [node.instance_id for node in cluster.nodes]
-    instances.tag(account, ids, {instances.SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"})
+    instances.tag(account, ids, {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"})
     report(f"stopping {', '.join(ids)}")
     instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
@@ -119,8 +120,8 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     # What user data says holds at every boot; it can be changed only while the machine is stopped.
     map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
     # EC2 counts a machine's time from its last start, so that what was spent before must be written down.
-    spent = {instances.SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
-    instances.tag(account, asleep, {"gpujob:lease-until": instances.format_time(lease.until), **spent})
+    spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
+    instances.tag(account, asleep, {LEASE_TAG: format_time(lease.until), **spent})
     network.heal_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
     instances.start(account, asleep)

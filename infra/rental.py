@@ -8,6 +8,8 @@ from infra.attempts import Attempt, begin, check_free, hold_name, read_attempt, 
 from infra.ec2 import fleet, instances, network
 from infra.ec2.account import Account
 from infra.ec2.removal import remove_cluster
+from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
+from infra.endings import clear, find_ended
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -34,6 +36,7 @@ def create(planned: Plan, report: Report) -> Cluster:
     On any failure, Ctrl-C too, all of it is gone again. After a crash the same plan goes on with what the crash left.
     """
     with hold_name(planned.name):
+        clear_ended(planned, report)
         for choice in planned.choices:
             attempt = planned.attempt or begin(choice.account, planned.wishes, planned.lease)
             try:
@@ -43,6 +46,15 @@ def create(planned: Plan, report: Report) -> Cluster:
                     raise
                 report(f"{error.what}; trying the next region")
     raise AssertionError("a plan without choices")
+
+
+def clear_ended(planned: Plan, report: Report) -> None:
+    """Remove what clusters of this name left that ended by themselves, if it still is so."""
+    token = planned.attempt.token if planned.attempt else ""
+    for ended in planned.ended:
+        again = find_ended(ended.account, planned.name, token)
+        if again:
+            clear(again, report)
 
 
 def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> Cluster:
@@ -83,7 +95,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
         if taken:
             report("giving back what this call created")
             wait_until(lambda: instances.find_clusters(account, name), patience_s)
-            remove_cluster(account, name, report)
+            remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
         return
@@ -97,8 +109,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 
 def is_ours(account: Account, name: str, token: str) -> bool:
     """Tell whether what bears this cluster's name was made by the call with this token."""
-    tags = [instances.tags_of(instance) for instance in instances.find_instances(account, name)]
-    return network.find_key_token(account, name) == token or any(t.get(instances.LAUNCH_TAG) == token for t in tags)
+    tags = [read_tags(instance) for instance in instances.find_instances(account, name)]
+    return network.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
 
 
 def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
@@ -109,8 +121,8 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
     account, name, token = choice.account, planned.name, attempt.token
     report(f"renting {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     check_free(account, name, token)
-    tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, planned.owner)
-    tags |= {instances.LAUNCH_TAG: token}
+    tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, account.identity)
+    tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
     network.import_key(account, name, attempt.public_key, tags)
     forget_predecessor(account, name)
@@ -185,7 +197,7 @@ def tag_nodes(account: Account, planned: Plan, cluster: Cluster) -> Cluster:
     )
 
     def put(rank: int) -> None:
-        tags = {instances.RANK_TAG: str(rank), "gpujob:price": f"{nodes[rank].price_usd:.6f}"}
+        tags = {RANK_TAG: str(rank), PRICE_TAG: f"{nodes[rank].price_usd:.6f}"}
         instances.tag(account, [nodes[rank].instance_id], tags)
 
     map_parallel(put, range(len(nodes)))

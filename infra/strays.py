@@ -10,8 +10,9 @@ from infra.ec2.account import Account
 from infra.ec2.lease import HOURS_A_MONTH, hourly_usd
 from infra.ec2.removal import remove_cluster
 from infra.ec2.things import Thing, list_things
+from infra.errors import GpujobError
 from infra.model import Cluster
-from infra.parallel import map_parallel
+from infra.parallel import try_parallel
 
 # An `up` that is at work has a key pair and no machine yet; a machine whose lease is over may take a while to go.
 GRACE_S = 900
@@ -30,11 +31,16 @@ class Stray:
     why: str
 
 
-def find_strays(accounts: Iterable[Account], *, everyone: bool = False) -> list[Stray]:
-    """Return the caller's strays in these accounts' regions, dearest first; with `everyone` other people's too."""
-    found = [stray for strays in map_parallel(find_in, accounts) for stray in strays]
-    own = [stray for stray in found if everyone or stray.owner == stray.account.identity.arn]
-    return sorted(own, key=lambda stray: (-stray.month_usd, stray.account.region, stray.cluster))
+def find_strays(
+    accounts: Iterable[Account], *, everyone: bool = False
+) -> tuple[list[Stray], dict[Account, GpujobError]]:
+    """Return the caller's strays in these accounts' regions, dearest first; with `everyone` other people's too.
+
+    Return also the regions that could not be asked, and why: an organisation may close some of those that are switched on.
+    """
+    found, refused = try_parallel(find_in, accounts)
+    own = [one for strays in found for one in strays if everyone or one.account.identity.is_owner(one.owner)]
+    return sorted(own, key=lambda stray: (-stray.month_usd, stray.account.region, stray.cluster)), refused
 
 
 def find_in(account: Account) -> list[Stray]:
@@ -68,7 +74,19 @@ def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
     if cluster is None:
         return "no machine uses it" if now - made_at > GRACE_S else ""
     running = any(node.state in ("pending", "running") for node in cluster.nodes)
-    return "its lease is over" if running and cluster.lease_until + GRACE_S < now else ""
+    # 0 is a lease that cannot be read, which is no proof that it is over.
+    return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""
+
+
+def remove_all(found: Iterable[Stray], report: Callable[[str], None]) -> dict[Stray, GpujobError]:
+    """Take away each of these strays that can be; return the others, and why they could not."""
+    refused = {}
+    for stray in found:
+        try:
+            remove(stray, report)
+        except GpujobError as error:
+            refused[stray] = error
+    return refused
 
 
 def remove(stray: Stray, report: Callable[[str], None]) -> None:

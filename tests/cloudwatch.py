@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-from infra.ec2.instances import CLUSTER_TAG
+from infra.ec2.tags import CLUSTER_TAG
 from infra.local import process, userdata
 from infra.local.process import LocalCloud
 from tests.conftest import Laptop

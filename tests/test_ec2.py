@@ -17,12 +17,13 @@ from moto import mock_aws
 from infra import errors
 from infra.checks import run_checks
 from infra.ec2.account import Account
-from infra.ec2.instances import CLUSTER_TAG, LAUNCH_TAG, find_clusters, find_end, format_time, parse_time
+from infra.ec2.instances import find_clusters, find_end
 from infra.ec2.lease import make_lease
 from infra.ec2.network import find_addresses, heal_address, make_rule, open_group, tag_specification
 from infra.ec2.prices import read_prices
 from infra.ec2.refusals import aws_errors, classify, decode_denial
 from infra.ec2.removal import find_remains, remove_cluster
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, format_time, parse_time
 from infra.ec2.userdata import make_user_data
 from infra.local.userdata import lease_end_s
 from infra.model import Gpu, Lease, Offer, Wishes
@@ -180,7 +181,7 @@ def test_money_ends_a_lease_where_it_runs_out_before_the_hours_do():
     assert lease.most_usd == pytest.approx(5.0)
     assert lease.until == pytest.approx(3600 * 5.0 / (0.5 + 8 / 730 + 0.005))
     assert make_lease([offer(0.5)], Wishes(max_hours=1, max_cost_usd=50), 0.08, now=0.0).until == 3600
-    with pytest.raises(errors.UsageError, match=r"0.01 USD pays for 1.2 min"):
+    with pytest.raises(errors.UsageError, match=r"\$0.01 pays for 1.2 min"):
         make_lease([offer(0.5)], Wishes(max_cost_usd=0.01), 0.08, now=0.0)
 
 
@@ -216,7 +217,9 @@ def launch(account: Account, cluster: str, token: str) -> str:
     tags = {CLUSTER_TAG: cluster, LAUNCH_TAG: token}
     image = account.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     specification = [tag_specification("instance", tags), tag_specification("volume", tags)]
-    answer = account.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
+    answer = account.ec2.run_instances(
+        ImageId=image, MinCount=1, MaxCount=1, KeyName=f"gpujob-{cluster}", TagSpecifications=specification
+    )
     return answer["Instances"][0]["InstanceId"]
 
 

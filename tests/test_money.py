@@ -101,6 +101,29 @@ def test_days_share_out_the_whole_of_a_time_and_nothing_else(start, lasted):
     assert len({day for day, _ in shares}) == len(shares)
 
 
+def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    midnight = datetime(2026, 11, 25).astimezone().timestamp()
+    node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
+    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, midnight - 3 * 3600, "o")
+    monkeypatch.setattr(costs.time, "time", lambda: midnight + 3600)
+    receipt = {
+        "cluster": "c",
+        "cloud": "aws",
+        "usd": 2.0,
+        "job": {"started_at": midnight - 1800, "ended_at": midnight + 1800},
+    }
+    (tmp_path / "c-1").mkdir()
+    (tmp_path / "c-1/receipt.json").write_text(json.dumps(receipt))
+    running = costs.add_up([cluster], tmp_path)
+    costs.record_end([cluster])
+    for rows in (running, costs.add_up([], tmp_path)):
+        assert [row.day for row in rows] == ["2026-11-25", "2026-11-24"]
+        assert [row.hours for row in rows] == pytest.approx([1, 3])
+        assert [row.usd for row in rows] == pytest.approx([1.005, 3 * 1.005])
+        assert [row.jobs_usd for row in rows] == pytest.approx([1, 1])
+
+
 def test_a_stopped_cluster_costs_its_disk_alone():
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, 1000.0, "o", disk_usd=0.01, spent_usd=2.0)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 
 from infra.ec2.refusals import LOG_IN, aws_errors
+from infra.ec2.tags import OWNER_ID_TAG, OWNER_TAG
 from infra.ec2.trace import trace_calls
 from infra.errors import CredentialsError, UsageError
 from infra.model import CloudName
@@ -36,12 +38,33 @@ SETTINGS = Config(
 )
 
 
+# Who assumes a role without giving the session a name gets one with the time in it, so a new ARN at each command: botocore's
+# credentials.py, and the same in other SDKs and in aws-vault.
+GENERATED_SESSION = re.compile(r"(botocore-session-|aws-go-sdk-|aws-sdk-[a-z]+-(session-)?)?\d{9,}")
+
+
 @dataclass(frozen=True)
 class Identity:
-    """Who is calling: the account's number and the caller's ARN."""
+    """Who is calling: the account's number, the caller's ARN, and the id that IAM's variable `aws:userid` holds."""
 
     account_id: str
     arn: str
+    user_id: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that say whose something is: as people read it, and as a policy can compare it."""
+        return {OWNER_TAG: self.arn, OWNER_ID_TAG: self.user_id}
+
+    def is_owner(self, arn: str) -> bool:
+        """Tell whether an ARN is the caller's: of a role's sessions those without a name of their own are all the same."""
+        return strip_session(arn) == strip_session(self.arn)
+
+
+def strip_session(arn: str) -> str:
+    """Return the ARN of an assumed role without the name of its session, if that was generated; any other ARN as it is."""
+    role, _, session = arn.rpartition("/")
+    return role if ":assumed-role/" in role and GENERATED_SESSION.fullmatch(session) else arn
 
 
 @dataclass(frozen=True)
@@ -68,7 +91,7 @@ class Account:
         """Who is calling; raises CredentialsError if AWS does not accept the credentials."""
         with aws_errors():
             answer = self.sts.get_caller_identity()
-        return Identity(answer["Account"], answer["Arn"])
+        return Identity(answer["Account"], answer["Arn"], answer["UserId"])
 
     @property
     def settings(self) -> Config:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account
-from infra.ec2.instances import OWNER_TAG, tags_of
+from infra.ec2.account import Account, Identity
 from infra.ec2.network import tag_specification
 from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.tags import IMAGE_TAG, read_name, read_owner, read_tags
 from infra.errors import UsageError
 from infra.model import CloudName, Node
 from infra.parallel import call_parallel
@@ -18,7 +18,6 @@ from infra.parallel import call_parallel
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
 
-IMAGE_TAG = "gpujob:image"
 # https://aws.amazon.com/ebs/pricing/ (snapshots, standard tier, most regions)
 SNAPSHOT_GB_MONTH_USD = 0.05
 # What there is none of any more.
@@ -71,9 +70,9 @@ def list_baked(account: Account, name: str = "*") -> list[Baked]:
         )
     assert isinstance(images, list) and isinstance(snapshots, list)  # noqa: S101
     groups: dict[tuple[str, str], list[Any]] = {}
-    for snapshot in snapshots:
+    for snapshot in filter(is_named, snapshots):
         groups.setdefault(key_of(snapshot), []).append(snapshot)
-    found = [make_baked(account, image, groups.pop(key_of(image), [])) for image in images]
+    found = [make_baked(account, image, groups.pop(key_of(image), [])) for image in images if is_named(image)]
     found += [make_baked(account, {**group[0], "State": "removed"}, group) for group in groups.values()]
     return sorted(found, key=lambda one: (one.name, one.made_at))
 
@@ -84,23 +83,28 @@ def list_snapshots(ec2: Any, name: str) -> Any:
         yield from page["Snapshots"]
 
 
+def is_named(resource: Any) -> bool:
+    """Tell whether a resource's tags name an image as `bake` does; anything else is not ours."""
+    return bool(read_name(read_tags(resource), IMAGE_TAG))
+
+
 def key_of(resource: Any) -> tuple[str, str]:
     """Return what an image and its snapshots have in common: name and owner."""
-    tags = tags_of(resource)
-    return tags[IMAGE_TAG], tags.get(OWNER_TAG, "")
+    tags = read_tags(resource)
+    return read_name(tags, IMAGE_TAG), read_owner(tags)
 
 
 def make_baked(account: Account, resource: Any, snapshots: list[Any]) -> Baked:
     """Return the image that EC2's description of it, or of its first snapshot, tells of."""
-    tags = tags_of(resource)
+    tags = read_tags(resource)
     percents = [int(str(one.get("Progress", "")).rstrip("%") or 0) for one in snapshots]
     return Baked(
-        name=tags[IMAGE_TAG],
+        name=read_name(tags, IMAGE_TAG),
         image_id=resource.get("ImageId", ""),
         state=resource["State"],
         cloud=account.cloud,
         region=account.region,
-        owner=tags.get(OWNER_TAG, ""),
+        owner=read_owner(tags),
         cluster=tags.get("gpujob:from", ""),
         instance_id=tags.get("gpujob:from-instance", ""),
         instance_type=tags.get("gpujob:from-type", ""),
@@ -146,12 +150,12 @@ def taken(account: Account, name: str) -> UsageError:
     )
 
 
-def make_tags(name: str, owner: str, cluster: str, node: Node) -> dict[str, str]:
+def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
     """Return the tags that tell all there is to know of an image."""
     return {
         "Name": f"gpujob-{name}",
         IMAGE_TAG: name,
-        OWNER_TAG: owner,
+        **owner.tags,
         "gpujob:from": cluster,
         "gpujob:from-instance": node.instance_id,
         "gpujob:from-type": node.instance_type,

@@ -29,10 +29,15 @@ def read_catalogue(account: Account, names: Sequence[str] = GPU_FAMILIES) -> lis
     with aws_errors():
         types = describe_types(account, names)
         if not types:
-            raise NotFoundError(f"no instance type '{names[0]}' in {account.region}", "gpujob offers")
+            raise NotFoundError(
+                f"no instance type '{names[0]}' in {account.region}", f"gpujob offers --region {account.region}"
+            )
         usable = [info for info in types if is_x86(info) and (names is not GPU_FAMILIES or gpu_of(info))]
         if not usable:
-            raise NotFoundError(f"{names[0]} is no x86_64 machine, and the image is for those", "gpujob offers")
+            raise NotFoundError(
+                f"{names[0]} is not an x86_64 machine, which the image needs",
+                f"gpujob offers --region {account.region}",
+            )
         zones = find_zones(account, [info["InstanceType"] for info in usable])
     return [describe(info, zones.get(info["InstanceType"], [])) for info in usable]
 

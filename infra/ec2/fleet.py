@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account
+from infra.ec2.account import Account, Identity
 from infra.ec2.images import Image
-from infra.ec2.instances import (
+from infra.ec2.instances import find_instances, is_launch, terminate
+from infra.ec2.lease import disk_hour_usd
+from infra.ec2.network import SETTLING_S, tag_specification
+from infra.ec2.refusals import aws_errors, classify, code_of, decode_denial
+from infra.ec2.tags import (
     CLUSTER_TAG,
+    DISK_PRICE_TAG,
+    GPU_TAG,
     IDLE_TAG,
     LAUNCH_TAG,
-    OWNER_TAG,
-    find_instances,
+    LEASE_TAG,
+    PRICE_TAG,
     format_time,
-    is_launch,
-    tags_of,
-    terminate,
+    read_tags,
+    resource_name,
 )
-from infra.ec2.lease import disk_hour_usd
-from infra.ec2.network import SETTLING_S, resource_name, tag_specification
-from infra.ec2.refusals import aws_errors, classify, code_of, decode_denial
 from infra.ec2.userdata import make_user_data
 from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
 from infra.model import Lease, Market, Offer, Wishes
@@ -34,17 +36,17 @@ OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quo
 
 
 def make_tags(
-    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: str
+    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: Identity
 ) -> dict[str, str]:
     """Return the tags that tell all there is to know of a cluster; the price is the highest until it is known which it is."""
     return {
         "Name": resource_name(name),
         CLUSTER_TAG: name,
-        OWNER_TAG: owner,
-        "gpujob:lease-until": format_time(lease.until),
-        "gpujob:price": f"{max(offer.highest_usd for offer in offers):.6f}",
-        "gpujob:disk-price": f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",
-        "gpujob:gpu": str(offers[0].gpu or "none"),
+        **owner.tags,
+        LEASE_TAG: format_time(lease.until),
+        PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
+        DISK_PRICE_TAG: f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",
+        GPU_TAG: str(offers[0].gpu or "none"),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
     }
 
@@ -86,7 +88,7 @@ def create_template(account: Account, name: str, data: dict[str, Any], tags: Map
             if code_of(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
                 raise
         found = account.ec2.describe_launch_templates(LaunchTemplateNames=[title])["LaunchTemplates"][0]
-    if tags_of(found).get(LAUNCH_TAG) != token:
+    if read_tags(found).get(LAUNCH_TAG) != token:
         raise UsageError(
             f"there is a launch template '{title}' that this call did not make", f"gpujob down {name}, or another name"
         )

@@ -43,6 +43,8 @@ def find_image(account: Account, wanted: str = "dlami") -> Image:
         return replace(found, kind="ubuntu" if wanted == "ubuntu" else "dlami")
     if wanted.startswith("ami-"):
         return describe(account, wanted)
+    if set(wanted) & set("*?\\"):
+        raise NotFoundError(f"'{wanted}' would match several images", "--image dlami, ubuntu, ami-... or a full name")
     return find_baked(account, wanted) or find_named(account, wanted)
 
 
@@ -51,7 +53,7 @@ def find_baked(account: Account, name: str) -> Image | None:
     found = [image for image in list_baked(account, name) if image.image_id]
     if not found:
         return None
-    image = min(found, key=lambda one: one.owner != account.identity.arn)
+    image = min(found, key=lambda one: not account.identity.is_owner(one.owner))
     if image.state != "available":
         raise NotFoundError(f"the image '{name}' is {image.state} ({image.percent} %)", "gpujob images")
     return replace(describe(account, image.image_id), name=f"{name}, made of '{image.cluster}'", kind="baked")

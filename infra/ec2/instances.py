@@ -1,7 +1,7 @@
 """Instances: find by tag, read the console, terminate."""
 
-import math
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,30 +9,32 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.refusals import aws_errors
+from infra.ec2.tags import (
+    CLUSTER_TAG,
+    DISK_PRICE_TAG,
+    IDLE_TAG,
+    LAUNCH_TAG,
+    LEASE_TAG,
+    PRICE_TAG,
+    RANK_TAG,
+    SPENT_TAG,
+    parse_time,
+    read_cluster,
+    read_endpoint,
+    read_gpu,
+    read_number,
+    read_owner,
+    read_tags,
+    resource_name,
+)
+from infra.errors import CloudError, NotFoundError
 from infra.model import Cluster, Node
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import (
-        FilterTypeDef,
-        InstanceTypeDef,
-        KeyPairInfoTypeDef,
-        LaunchTemplateTypeDef,
-        SecurityGroupTypeDef,
-        VolumeTypeDef,
-    )
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
-    Tagged = InstanceTypeDef | KeyPairInfoTypeDef | LaunchTemplateTypeDef | SecurityGroupTypeDef | VolumeTypeDef
-
-CLUSTER_TAG = "gpujob:cluster"
-OWNER_TAG = "gpujob:owner"
-# Which `up` made a thing, so that one that fails removes its own and nothing else.
-LAUNCH_TAG = "gpujob:launch"
-# Where a host of the local cloud answers: 127.0.0.1:PORT.
-ENDPOINT_TAG = "gpujob:endpoint"
-RANK_TAG = "gpujob:rank"
-SPENT_TAG = "gpujob:spent"
-IDLE_TAG = "gpujob:idle-stop"
 GONE = "terminated"
+MOMENT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 
 def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
@@ -45,7 +47,7 @@ def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
     groups: dict[str, list[InstanceTypeDef]] = {}
     for instance in find_instances(account, name):
         if instance["State"]["Name"] != GONE:
-            groups.setdefault(tags_of(instance)[CLUSTER_TAG], []).append(instance)
+            groups.setdefault(read_cluster(read_tags(instance)), []).append(instance)
     return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
 
 
@@ -59,48 +61,57 @@ def find_end(account: Account, name: str, instance_ids: Collection[str]) -> str:
 
 def is_launch(instance: "InstanceTypeDef", token: str) -> bool:
     """Tell whether the call with this token launched the instance, and it lives or will."""
-    return tags_of(instance).get(LAUNCH_TAG) == token and instance["State"]["Name"] in ("pending", "running")
+    return read_tags(instance).get(LAUNCH_TAG) == token and instance["State"]["Name"] in ("pending", "running")
 
 
-def find_instances(account: Account, name: str = "*") -> "Iterable[InstanceTypeDef]":
+def find_instances(account: Account, name: str = "*") -> "Iterator[InstanceTypeDef]":
     """Yield EC2's description of every instance of a cluster, the terminated ones that it still shows included."""
+    return (instance for instance in find_tagged(account, name) if is_ours(instance))
+
+
+def find_foreign(account: Account, name: str) -> "list[InstanceTypeDef]":
+    """Return the living instances that bear a cluster's tag though no `up` launched them; we never touch those."""
+    return [one for one in find_tagged(account, name) if not is_ours(one) and one["State"]["Name"] != GONE]
+
+
+def find_tagged(account: Account, name: str) -> "Iterator[InstanceTypeDef]":
+    """Yield EC2's description of every instance that bears a cluster's tag, whoever put it there."""
     with aws_errors():
         for page in account.ec2.get_paginator("describe_instances").paginate(Filters=by_cluster(name)):
             for reservation in page["Reservations"]:
                 yield from reservation["Instances"]
 
 
+def is_ours(instance: "InstanceTypeDef") -> bool:
+    """Tell whether `up` launched an instance, by what EC2 itself records: the key pair, which nobody can change later."""
+    cluster = read_cluster(read_tags(instance))
+    forgotten = instance["State"]["Name"] == GONE and "KeyName" not in instance
+    return bool(cluster) and (forgotten or instance.get("KeyName") == resource_name(cluster))
+
+
 def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]") -> Cluster:
     """Return the cluster that these instances and their tags describe."""
-    tags = tags_of(instances[0])
+    every = [read_tags(instance) for instance in instances]
+    tags = every[0]
     return Cluster(
         name=name,
         cloud=account.cloud,
         region=account.region,
         nodes=tuple(make_node(account, instance) for instance in sorted(instances, key=rank_of)),
-        gpu=tags.get("gpujob:gpu", ""),
-        price_usd=sum(read_number(instance, "gpujob:price") for instance in instances),
-        lease_until=parse_time(tags.get("gpujob:lease-until", "")),
+        gpu=read_gpu(tags),
+        price_usd=sum(read_number(one, PRICE_TAG) for one in every),
+        lease_until=parse_time(tags.get(LEASE_TAG, "")),
         launched_at=min(instance["LaunchTime"].timestamp() for instance in instances),
-        owner=tags.get(OWNER_TAG, ""),
-        disk_usd=sum(read_number(instance, "gpujob:disk-price") for instance in instances),
-        spent_usd=read_number(instances[0], SPENT_TAG),
-        idle_stop_s=read_number(instances[0], IDLE_TAG),
+        owner=read_owner(tags),
+        disk_usd=sum(read_number(one, DISK_PRICE_TAG) for one in every),
+        spent_usd=read_number(tags, SPENT_TAG),
+        idle_stop_s=read_number(tags, IDLE_TAG),
     )
 
 
 def rank_of(instance: "InstanceTypeDef") -> tuple[int, str]:
     """Return what instances of a cluster are ordered by: their rank, and until that is tagged their id."""
-    return int(read_number(instance, RANK_TAG)), instance["InstanceId"]
-
-
-def read_number(instance: "InstanceTypeDef", tag: str) -> float:
-    """Return the number that a tag holds; 0 if it is missing or damaged."""
-    try:
-        number = float(tags_of(instance).get(tag, 0))
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) else 0.0
+    return int(read_number(read_tags(instance), RANK_TAG)), instance["InstanceId"]
 
 
 def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> None:
@@ -111,20 +122,18 @@ def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> N
 
 def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
     """Return the node that an instance is; its host is empty until it has an address."""
-    host, port = instance.get("PublicIpAddress", ""), "22"
-    if (
-        account.cloud == "local"
-    ):  # moto invents public addresses; the hosts are on this machine, each on a port of its own
-        host, _, port = tags_of(instance).get(ENDPOINT_TAG, "").partition(":")
+    tags = read_tags(instance)
+    # moto invents public addresses; its hosts are on this machine, each on a port of its own
+    host, port = (instance.get("PublicIpAddress", ""), 22) if account.cloud == "aws" else read_endpoint(tags)
     return Node(
         instance_id=instance["InstanceId"],
         state=instance["State"]["Name"],
         host=host,
-        port=int(port or 22),
+        port=port,
         instance_type=instance["InstanceType"],
         zone=instance["Placement"].get("AvailabilityZone", ""),
         market="spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand",
-        price_usd=read_number(instance, "gpujob:price"),
+        price_usd=read_number(tags, PRICE_TAG),
         image_id=instance.get("ImageId", ""),
     )
 
@@ -143,6 +152,23 @@ def read_console(account: Account, instance_id: str) -> str:
             answer = account.ec2.get_console_output(InstanceId=instance_id)
     # botocore has decoded the base64 already, except where a service sends it twice encoded.
     return answer.get("Output", "")
+
+
+def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
+    """Return when an instance ended; None where EC2 does not tell.
+
+    For a machine that powered itself off EC2 gives no time (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
+    its console was written to last as it went down.
+    """
+    found = MOMENT.search(instance.get("StateTransitionReason", ""))
+    if found:
+        return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    try:
+        with aws_errors():
+            console = account.ec2.get_console_output(InstanceId=instance["InstanceId"])
+    except (CloudError, NotFoundError):
+        return None
+    return console["Timestamp"].timestamp() if "Timestamp" in console else None
 
 
 def stop(account: Account, instance_ids: list[str]) -> None:
@@ -169,21 +195,3 @@ def terminate(account: Account, instance_ids: list[str]) -> None:
     if instance_ids:
         with aws_errors():
             account.ec2.terminate_instances(InstanceIds=instance_ids)
-
-
-def tags_of(resource: "Tagged") -> dict[str, str]:
-    """Return a resource's tags as a dictionary."""
-    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-
-
-def format_time(seconds: float) -> str:
-    """Return a time as tags hold it: 2026-11-24T12:00:00Z."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_time(text: str) -> float:
-    """Return the seconds since the epoch that a tag holds; 0.0 if it is damaged."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return 0.0

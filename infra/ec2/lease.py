@@ -4,9 +4,10 @@ Nothing outside the machine is needed for it to end: no laptop, no server, no cr
 shutdown behaviour is "terminate". What arms it is in `userdata`.
 """
 
+import math
 from collections.abc import Sequence
 
-from infra.errors import UsageError
+from infra.errors import Change, UsageError
 from infra.model import Cluster, Lease, Offer, Wishes
 
 # https://aws.amazon.com/vpc/pricing/ (public IPv4 addresses)
@@ -28,8 +29,8 @@ def make_lease(offers: Sequence[Offer], wishes: Wishes, gib_month_usd: float, no
         hours = min(hours, wishes.max_cost_usd / hourly)
         if hours < min(LEAST_HOURS, wishes.max_hours):
             raise UsageError(
-                f"{wishes.max_cost_usd:.2f} USD pays for {hours * 60:.1f} min at {hourly:.3f} USD an hour",
-                f"--max-cost {hourly:.2f} pays for an hour; gpujob offers shows cheaper machines",
+                f"${wishes.max_cost_usd:.2f} pays for {hours * 60:.1f} min at ${hourly:.3f}/h; this pays for an hour",
+                change=Change("--max-cost", f"{math.ceil(hourly * 100) / 100:.2f}"),
             )
     seconds = hours * 3600
     return Lease(now + seconds, hours * hourly, wishes.idle_stop_s, min(WARNING_S, seconds / 10))

@@ -1,16 +1,18 @@
 """Who may reach a node: the default VPC, a security group open to one address, a key pair; each tagged as it is created."""
 
+import http.client
 import ipaddress
 import urllib.request
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
-from infra.ec2.instances import CLUSTER_TAG, LAUNCH_TAG, tags_of
 from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, read_tags, resource_name
 from infra.errors import CloudError, NotFoundError, UsageError
 from infra.waiting import wait_until
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 # How long AWS may deny, here and there, that something exists which it has just made.
 SETTLING_S = 20
 SSH = 22
+LOOPBACK = "127.0.0.1"
+MOST_BYTES = 64  # of an answer that is an address
 RULE = "gpujob: the laptop that rents it"
 
 
@@ -34,21 +38,47 @@ def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "Tag
     return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
 
-def resource_name(cluster: str) -> str:
-    """Return the name that a cluster's security group and key pair bear."""
-    return f"gpujob-{cluster}"
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What follows no redirect: a sign-in page of a network would answer with an address of its own choice."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Refuse."""
 
 
 def find_caller_address(account: Account) -> str:
-    """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32."""
+    """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32.
+
+    Port 22 is opened to it, so nothing but one public IPv4 address will do: nodes have no other kind. Raises CloudError.
+    """
+    url = urlsplit(account.checkip_url)
+    if url.scheme != "https" and url.hostname != LOOPBACK:
+        raise UsageError(f"{account.checkip_url} is not https, so anybody could answer", "unset GPUJOB_CHECKIP_URL")
+    proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
     try:
-        proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
-        with urllib.request.build_opener(proxies).open(account.checkip_url, timeout=10) as answer:
-            return str(ipaddress.ip_network(answer.read(100).decode().strip()))
-    except (OSError, ValueError) as error:
+        with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
+            return read_address(answer.read(MOST_BYTES + 1), url.hostname or "")
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise CloudError(
-            f"this laptop's public address could not be found: {error}", "check the network, then type it again"
+            f"cannot find this laptop's public address: {error}",
+            f"check the network (curl {account.checkip_url}), then rerun",
         ) from error
+
+
+def read_address(answer: bytes, host: str) -> str:
+    """Return the network of one that an answer names; raises ValueError unless it is one public IPv4 address.
+
+    This laptop itself is one too for the local cloud, whose `host` is this laptop.
+    """
+    if len(answer) > MOST_BYTES:
+        raise ValueError(f"{host} answered more than an address")
+    text = answer.decode("ascii").strip()
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise ValueError(f"{host} answered {text[:45]!r}, which is not an IPv4 address") from error
+    if not (address.is_global and not address.is_multicast) and not (address.is_loopback and host == LOOPBACK):
+        raise ValueError(f"{host} answered {address}, which is not a public address")
+    return f"{address}/32"
 
 
 def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
@@ -83,7 +113,7 @@ def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, st
                 raise
         filters: list[FilterTypeDef] = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
         found = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
-    if not found or tags_of(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
+    if not found or read_tags(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
         raise UsageError(
             f"there is a security group '{name}' that this call did not make",
             f"gpujob down {cluster}, or another name",
@@ -175,8 +205,8 @@ def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[st
             if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
                 return
             raise UsageError(
-                f"there is a key pair '{name}' already: another gpujob up is at work, or one was broken off",
-                f"wait, or: gpujob down {cluster}, or another name",
+                f"the key pair '{name}' exists already: another gpujob up uses the name, or the key pair is not gpujob's",
+                f"choose another name; or, if it is left over: gpujob down {cluster}",
             ) from error
 
 

@@ -1,6 +1,5 @@
 """What can be rented in a region, and what it costs: every GPU machine on both markets."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,8 @@ from infra.ec2 import catalogue, prices
 from infra.ec2.account import Account
 from infra.ec2.cache import keep
 from infra.ec2.catalogue import Info
-from infra.errors import CloudError, NotFoundError
+from infra.ec2.similar import list_similar, memory_gb
+from infra.errors import Change, CloudError, NotFoundError, UsageError
 from infra.model import Gpu, Market, Offer, Wishes
 from infra.parallel import call_parallel
 
@@ -68,13 +68,12 @@ def choose(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
     Raises NotFoundError, with what exists, where none fits.
     """
     fitting = [offer for offer in match(offers, wishes, region) if offer.market in wishes.markets]
-    if wishes.zones:
-        fitting = [narrow(offer, wishes.zones) for offer in fitting if set(wishes.zones) & set(offer.prices)]
+    inside = [narrow(offer, wishes.zones) for offer in fitting if set(wishes.zones) & set(offer.prices)]
     if not fitting:
-        where = ", ".join(wishes.zones) or region
-        raise NotFoundError(
-            f"no {' or '.join(wishes.markets)} offer fits in {where}", "gpujob offers shows what there is"
-        )
+        raise refuse_market(match(offers, wishes, region), wishes, region)
+    if wishes.zones and not inside:
+        raise refuse_zones(fitting, wishes)
+    fitting = inside if wishes.zones else fitting
     taken = []
     for market in wishes.markets:
         of_market = [offer for offer in fitting if offer.market == market]
@@ -82,6 +81,28 @@ def choose(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
         # Types that were named are taken whatever they cost: they are what was asked for.
         taken += [offer for offer in of_market if wishes.instance_types or offer.price_usd <= most]
     return taken
+
+
+def refuse_market(found: Sequence[Offer], wishes: Wishes, region: str) -> NotFoundError:
+    """Return the error for machines that exist on the other market alone."""
+    what = f"no {' or '.join(wishes.markets)} machine fits in {region}"
+    if not found:
+        return NotFoundError(what, f"gpujob offers --region {region}")
+    other = min(found, key=lambda offer: offer.price_usd)
+    change = Change(f"--{other.market}", instead=("--spot", "--on-demand", "--spot-first"))
+    return NotFoundError(f"{what}; {other.market}: {other.instance_type} ${other.price_usd:.2f}/h", change=change)
+
+
+def refuse_zones(found: Sequence[Offer], wishes: Wishes) -> NotFoundError:
+    """Return the error for machines that exist in other zones alone."""
+    price, zone, name = min(
+        (price, zone, offer.instance_type) for offer in found for zone, price in offer.prices.items()
+    )
+    zones = sorted({zone for offer in found for zone in offer.prices})
+    return NotFoundError(
+        f"no machine fits in {', '.join(wishes.zones)}; there are some in {', '.join(zones)} ({name} ${price:.2f}/h)",
+        change=Change("--zone", zone),
+    )
 
 
 def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
@@ -95,42 +116,63 @@ def match(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
         raise CloudError(f"AWS tells no price for {', '.join(wishes.instance_types) or 'GPU machines'} in {region}",
                          "try another --region")  # fmt: skip
     if wishes.instance_types:
+        check_named(offers, wishes)
         return list(offers)
-    found = match_gpu(offers, wishes.gpu, region) if wishes.gpu else [o for o in offers if o.gpu and o.gpu.count == 1]
+    found = (
+        match_gpu(offers, wishes, wishes.gpu, region)
+        if wishes.gpu
+        else [offer for offer in offers if offer.gpu and offer.gpu.count == 1]
+    )
     if not wishes.gpu_memory_gb:
         return found
     enough = [offer for offer in found if memory_gb(offer) >= wishes.gpu_memory_gb]
     if not enough:
-        most = max(map(memory_gb, found), default=0)
-        raise NotFoundError(
-            f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gb:g} GB of memory; the largest has {most}",
-            f"gpujob offers --region {region}",
-        )
+        raise refuse_memory(found, wishes, region)
     return enough
 
 
-def memory_gb(offer: Offer) -> int:
-    """Return the memory of one of its GPUs in GB, rounded as it is sold."""
-    return round(offer.gpu_memory_gib * 2**30 / 1e9 / offer.gpu.count) if offer.gpu else 0
+def check_named(offers: Sequence[Offer], wishes: Wishes) -> None:
+    """Raise UsageError if an instance type that was named has not the GPU, or the memory, that was asked for as well."""
+    for offer in offers:
+        has = f"{offer.instance_type} has {f'{offer.gpu.count} x {offer.gpu.name}' if offer.gpu else 'no GPU'}"
+        if wishes.gpu and not is_gpu(offer, wishes.gpu):
+            raise UsageError(f"{has}, and --gpu asks for {wishes.gpu}", "leave out --gpu or --instance-type")
+        if memory_gb(offer) < wishes.gpu_memory_gb:
+            raise UsageError(
+                f"{has} with {memory_gb(offer)} GB, and --gpu-memory asks for {wishes.gpu_memory_gb:g} GB",
+                "leave out --gpu-memory or --instance-type",
+            )
 
 
-def match_gpu(offers: Sequence[Offer], gpu: Gpu, region: str) -> list[Offer]:
-    """Return the offers with exactly this GPU, a count of 0 standing for any; raises NotFoundError with what there is."""
-    found = {(offer.gpu.name, offer.gpu.count) for offer in offers if offer.gpu}
-    names = sorted({name for name, _ in found})
-    name = next((name for name in names if name.lower() == gpu.name.lower()), None)
-    if name is None:
-        near = difflib.get_close_matches(gpu.name.upper(), names, 1)
-        raise NotFoundError(
-            f"no GPU '{gpu.name}' in {region}; there are: {', '.join(names)}",
-            f"gpujob up --gpu {near[0] if near else 'T4'}",
-        )
-    if not gpu.count:
-        return [offer for offer in offers if offer.gpu and offer.gpu.name == name]
-    counts = sorted(count for found_name, count in found if found_name == name)
-    if gpu.count not in counts:
-        raise NotFoundError(
-            f"no machine with {gpu.count} x {name} in {region}; there are machines with {', '.join(map(str, counts))}",
-            f"gpujob up --gpu {name}:{counts[0]}",
-        )
-    return [offer for offer in offers if offer.gpu == Gpu(name, gpu.count)]
+def is_gpu(offer: Offer, gpu: Gpu) -> bool:
+    """Tell whether an offer has exactly this GPU, a count of 0 standing for any."""
+    own = offer.gpu
+    return own is not None and own.name.lower() == gpu.name.lower() and gpu.count in (0, own.count)
+
+
+def refuse_memory(found: Sequence[Offer], wishes: Wishes, region: str) -> NotFoundError:
+    """Return the error for more memory than any GPU has, with the GPU that has most."""
+    largest = max(found, key=lambda offer: (memory_gb(offer), -offer.price_usd), default=None)
+    what = f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gb:g} GB of memory"
+    if largest is None:
+        return NotFoundError(what, f"gpujob offers --region {region}")
+    has = f"the largest has {memory_gb(largest)}: {largest.gpu} ${largest.price_usd:.2f}/h"
+    return NotFoundError(f"{what}; {has}", change=Change("--gpu-memory", str(memory_gb(largest))))
+
+
+def match_gpu(offers: Sequence[Offer], wishes: Wishes, gpu: Gpu, region: str) -> list[Offer]:
+    """Return the offers with exactly this GPU, a count of 0 standing for any; raises NotFoundError with what is similar."""
+    found = [offer for offer in offers if is_gpu(offer, gpu)]
+    if found:
+        return found
+    counts = sorted({offer.gpu.count for offer in offers if offer.gpu and is_gpu(offer, Gpu(gpu.name, 0))})
+    similar = list_similar(offers, gpu, wishes.markets)
+    said = f". Similar: {', '.join(map(str, similar))}" if similar else ""
+    if counts:
+        said = f"; it comes in machines with {', '.join(map(str, counts))}{said}"
+        what = f"no machine with {gpu.count} x {gpu.name} in {region}{said}"
+    else:
+        what = f"no {gpu.name} in {region}{said}"
+    if not similar:
+        raise NotFoundError(what, f"gpujob offers --region {region}")
+    raise NotFoundError(what, change=Change("--gpu", str(similar[0].gpu)))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
-from infra.ec2.instances import CLUSTER_TAG, OWNER_TAG
 from infra.ec2.network import tag_specification
 from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.tags import CLUSTER_TAG
 from infra.parallel import map_parallel
 from infra.ssh.keys import make_key
 
@@ -36,7 +36,7 @@ def is_denied(call: Callable[[], object]) -> bool:
 def make_calls(account: Account) -> Mapping[str, Callable[[], object]]:
     """Return the calls by action, each tagged as `up` tags it: a policy may allow it for our tag alone."""
     ec2 = account.ec2
-    tags = {CLUSTER_TAG: NAME, OWNER_TAG: account.identity.arn}
+    tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     public_key = make_key()[1].encode()
     template = {"LaunchTemplateName": NAME, "Version": "$Latest"}
     return {

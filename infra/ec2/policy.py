@@ -5,9 +5,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 
 from typing import Any
 
-# As in infra/ec2/instances.py and baked.py, which load boto3, and this does not.
-CLUSTER_TAG = "gpujob:cluster"
-IMAGE_TAG = "gpujob:image"
+from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, OWNER_ID_TAG
 
 Statement = dict[str, Any]
 
@@ -54,39 +52,49 @@ UNBAKE = ("ec2:DeleteSnapshot", "ec2:DeregisterImage")
 # The roles that EC2 makes once for each account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
-REQUEST = {"StringLike": {f"aws:RequestTag/{CLUSTER_TAG}": "?*"}}
-RESOURCE = {"StringLike": {f"aws:ResourceTag/{CLUSTER_TAG}": "?*"}}
-IMAGE_REQUEST = {"StringLike": {f"aws:RequestTag/{IMAGE_TAG}": "?*"}}
-IMAGE_RESOURCE = {"StringLike": {f"aws:ResourceTag/{IMAGE_TAG}": "?*"}}
 # AWS leaves the account's number out of these.
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
+# Amazon's Deep Learning images, Canonical's Ubuntu (https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/),
+# and the account's own.
+KNOWN_OWNERS = ["amazon", "099720109477", "${aws:PrincipalAccount}"]
+# What GetCallerIdentity calls UserId: it stays when a user is renamed, and no other user or role ever has it again.
+CALLER = "${aws:userid}"
 
 
-def make_policy() -> dict[str, Any]:
-    """Return the policy as IAM takes it."""
+def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
+    """Return the policy as IAM takes it.
+
+    With `owner_only` whoever has it changes only what they launched themselves, and boots images of known owners alone.
+    """
     created = ("instance", "network-interface", "spot-instances-request", "volume")
     ours = ("key-pair", "launch-template", "security-group")
     creating = [action.partition(":")[2] for action in (*LAUNCH, *CREATE, *IMAGE)]
+    request, resource = (tagged(where, CLUSTER_TAG, owner_only) for where in ("Request", "Resource"))
+    image_request, image_resource = (tagged(where, IMAGE_TAG, owner_only) for where in ("Request", "Resource"))
+    known = {"StringEquals": {"ec2:Owner": KNOWN_OWNERS}} if owner_only else None
+    creation: dict[str, Any] = {"ec2:CreateAction": sorted(creating)}
+    creation |= {f"aws:RequestTag/{OWNER_ID_TAG}": CALLER} if owner_only else {}
     return {
         "Version": "2012-10-17",
         "Statement": [
             allow("Look", LOOK, "*"),
             allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
-            allow("LaunchFromWhatIsThere", LAUNCH, ["arn:aws:ec2:*::image/*", *arns("subnet")]),
-            allow("LaunchWithOurs", LAUNCH, arns(*ours), RESOURCE),
-            allow("LaunchWhatBearsOurTag", LAUNCH, arns("fleet", *created), REQUEST),
-            allow("CreateWhatBearsOurTag", CREATE, arns(*ours), REQUEST),
+            allow("LaunchImages", LAUNCH, "arn:aws:ec2:*::image/*", known),
+            allow("LaunchInAnySubnet", LAUNCH, arns("subnet")),
+            allow("LaunchWithOurs", LAUNCH, arns(*ours), resource),
+            allow("LaunchWhatBearsOurTag", LAUNCH, arns("fleet", *created), request),
+            allow("CreateWhatBearsOurTag", CREATE, arns(*ours), request),
             allow("CreateGroupsInAnyNetwork", ("ec2:CreateSecurityGroup",), arns("vpc")),
             allow(
                 "TagWhatIsBeingCreated",
                 ("ec2:CreateTags",),
                 [*arns("fleet", *created, *ours), *IMAGES],
-                {"StringEquals": {"ec2:CreateAction": sorted(creating)}},
+                {"StringEquals": creation},
             ),
-            allow("ImageOurMachines", IMAGE, arns("instance"), RESOURCE),
-            allow("MakeImagesThatBearOurTag", IMAGE, IMAGES, IMAGE_REQUEST),
-            allow("RemoveImagesThatBearOurTag", UNBAKE, IMAGES, IMAGE_RESOURCE),
-            allow("ChangeWhatBearsOurTag", CHANGE, arns("instance", "network-interface", "volume", *ours), RESOURCE),
+            allow("ImageOurMachines", IMAGE, arns("instance"), resource),
+            allow("MakeImagesThatBearOurTag", IMAGE, IMAGES, image_request),
+            allow("RemoveImagesThatBearOurTag", UNBAKE, IMAGES, image_resource),
+            allow("ChangeWhatBearsOurTag", CHANGE, arns("instance", "network-interface", "volume", *ours), resource),
             allow(
                 "LetEc2MakeItsOwnRoles",
                 ("iam:CreateServiceLinkedRole",),
@@ -95,6 +103,12 @@ def make_policy() -> dict[str, Any]:
             ),
         ],
     }
+
+
+def tagged(where: str, tag: str, owner_only: bool) -> dict[str, Any]:
+    """Return the condition for what bears our tag, or is to bear it, and with `owner_only` the caller's own."""
+    owned = {"StringEquals": {f"aws:{where}Tag/{OWNER_ID_TAG}": CALLER}} if owner_only else {}
+    return {"StringLike": {f"aws:{where}Tag/{tag}": "?*"}, **owned}
 
 
 def allow(

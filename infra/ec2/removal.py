@@ -1,12 +1,13 @@
 """Giving back: end a cluster's instances, remove what belongs to it alone, and read AWS again until nothing is left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.instances import GONE, find_instances, terminate
 from infra.ec2.refusals import aws_errors, code_of
+from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.ec2.things import list_things
 from infra.errors import CloudError
 from infra.waiting import wait_until
@@ -14,36 +15,59 @@ from infra.waiting import wait_until
 TERMINATION_S = 600
 
 
-def remove_cluster(account: Account, name: str, report: Callable[[str], None]) -> bool:
-    """Remove everything that bears the cluster's tag; return whether there was anything. Any part may be missing already.
+def remove_cluster(
+    account: Account, name: str, report: Callable[[str], None], tokens: Collection[str] | None = None
+) -> bool:
+    """Remove everything of ours that bears the cluster's tag; return whether there was anything. Parts may be missing already.
+
+    With `tokens` only what the calls with these tokens made: another `up` of the name may be at work.
 
     The order is the one that works: instances, then what they hold on to (https://github.com/nchammas/flintrock/issues/113).
     Raises CloudError, with what is left, if AWS still shows something at the end.
     """
-    living = [i["InstanceId"] for i in find_instances(account, name) if i["State"]["Name"] != GONE]
-    found = bool(living or find_remains(account, name))
+
+    def is_meant(token: str) -> bool:
+        return tokens is None or token in tokens
+
+    living = [
+        instance["InstanceId"]
+        for instance in find_instances(account, name)
+        if instance["State"]["Name"] != GONE and is_meant(read_tags(instance).get(LAUNCH_TAG, ""))
+    ]
+    found = bool(living or find_remains(account, name, is_meant))
     try:
         if living:
             report(f"terminating {', '.join(living)}")
             terminate(account, living)
-            wait_until(lambda: all(i["State"]["Name"] == GONE for i in find_instances(account, name)), TERMINATION_S)
-        wait_until(lambda: not remove_remains(account, name), 120)
+            wait_until(lambda: are_gone(account, name, living), TERMINATION_S)
+        wait_until(lambda: not remove_remains(account, name, is_meant), 120)
     except KeyboardInterrupt as error:
         error.add_note(f"some of '{name}' may be left; gpujob down {name} goes on")
         raise
-    left = find_remains(account, name)
+    left = find_remains(account, name, is_meant)
     if left:
         what = ", ".join(f"{kind} {key}" for kind, key in left)
         raise CloudError(f"AWS still shows {what} of '{name}'", f"gpujob down {name}")
     return found
 
 
-def find_remains(account: Account, name: str) -> list[tuple[str, str]]:
-    """Return kind and name of whatever still bears the cluster's tag; an instance counts until it is terminated."""
-    return [(thing.kind, thing.key) for thing in list_things(account, name)]
+def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool:
+    """Tell whether these instances of a cluster are terminated."""
+    states = {one["InstanceId"]: one["State"]["Name"] for one in find_instances(account, name)}
+    return all(states.get(one, GONE) == GONE for one in instance_ids)
 
 
-def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
+def find_remains(
+    account: Account, name: str, is_meant: Callable[[str], bool] = lambda _: True
+) -> list[tuple[str, str]]:
+    """Return kind and name of whatever still bears the cluster's tag; an instance counts until it is terminated.
+
+    `is_meant` tells by its token whether a thing counts.
+    """
+    return [(thing.kind, thing.key) for thing in list_things(account, name) if is_meant(thing.token)]
+
+
+def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
     """Delete what is left once the instances have gone; return what would not go yet because something still uses it."""
     ec2 = account.ec2
     removers: dict[str, Callable[[str], object]] = {
@@ -53,7 +77,7 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
         "launch template": lambda key: ec2.delete_launch_template(LaunchTemplateId=key),
         "key pair": lambda key: ec2.delete_key_pair(KeyName=key),
     }
-    remains = find_remains(account, name)
+    remains = find_remains(account, name, is_meant)
     for kind, key in remains:
         # The key pair goes last: while it is there, nobody else can take the name.
         last = kind == "key pair" and any(other != "key pair" for other, _ in remains)
@@ -64,7 +88,7 @@ def remove_remains(account: Account, name: str) -> list[tuple[str, str]]:
                 except ClientError as error:
                     if not is_passing(error):
                         raise
-    return find_remains(account, name)
+    return find_remains(account, name, is_meant)
 
 
 def is_passing(error: ClientError) -> bool:

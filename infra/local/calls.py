@@ -13,6 +13,7 @@ import psutil
 
 from infra.local import permissions
 from infra.local.answers import Answer, error
+from infra.local.callers import Callers
 from infra.local.faults import Faults
 from infra.local.request import Environ, Request
 
@@ -22,6 +23,7 @@ class Calls:
     """Counts calls and lets the faults that hold befall them."""
 
     faults: Faults
+    callers: Callers
     _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _dice: dict[str, random.Random] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,9 +57,12 @@ class Calls:
         time.sleep((self.faults.number("latency") or 0) / 1000)
         if self._has_expired(request.action):
             return _expired(request.service)
+        if request.region in self.faults.values("closed"):
+            return permissions.deny_region(request)
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-        if denied:
-            return permissions.deny(request, min(denied))
+        action = min(denied) if denied else self.callers.find_denied(request)
+        if action:
+            return permissions.deny(request, action)
         if self._throw("throttle"):
             code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
             return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -92,6 +93,8 @@ def end(instance: Any, code: str, message: str) -> None:
         if instance.state in ("pending", "running", "stopped"):
             instance.terminate()
             instance.state_reason.code, instance.state_reason.message = code, f"{code}: {message}"
+            instance._reason = f"Service initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)"
+            instance.off_at = utcnow()
 
 
 @contextmanager
@@ -160,6 +163,14 @@ def shut_down(instance: Any) -> None:
             instance.stop()
         reason = "Client.InstanceInitiatedShutdown"
         instance.state_reason.code, instance.state_reason.message = reason, f"{reason}: Instance initiated shutdown"
+        # EC2 gives no time for it: https://github.com/cloud-custodian/cloud-custodian/issues/6924
+        instance._reason = "User initiated"
+        instance.off_at = utcnow()
+
+
+def console_time(instance: Any) -> datetime:
+    """Return when an instance wrote to its console last: now, or as it ended."""
+    return getattr(instance, "off_at", None) or utcnow()
 
 
 def remove_leftovers(instance: Any) -> None:
@@ -197,6 +208,16 @@ class OwnImage(Ami):
 def find_image(region: str, image_id: str) -> Any | None:
     """Find an image of a region; None when there is none."""
     return backend(region).amis.get(image_id)
+
+
+def owner_of(region: str, image_id: str) -> str:
+    """Return an image's owner as IAM's condition key `ec2:Owner` has it: `amazon`, or the number of an account."""
+    image = find_image(region, image_id)
+    if image is None:
+        return ""
+    if is_own(image):
+        return str(DEFAULT_ACCOUNT_ID)
+    return "amazon" if (image.name or "").startswith("Deep Learning") else str(image.owner_id)
 
 
 def has_image_named(region: str, name: str) -> bool:

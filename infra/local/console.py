@@ -1,7 +1,6 @@
 """The console output of a machine, with its host key in the block that cloud-init prints."""
 
 import base64
-from datetime import UTC, datetime
 
 from infra.local import cloudstate
 from infra.local.answers import Answer, Tree, ec2_answer
@@ -23,7 +22,7 @@ def get_console_output(request: Request, host_key: str | None) -> Answer | None:
         return None
     content: dict[str, Tree] = {
         "instanceId": instance_id,
-        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "timestamp": cloudstate.console_time(instance).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
     }
     if host_key:
         text = _text(host_key, str(instance.private_dns_name).partition(".")[0])

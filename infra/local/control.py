@@ -10,6 +10,7 @@ from infra.local.record import LocalCloud
 
 FAULTS = "/gpujob/faults"
 TRAIL = "/gpujob/trail"
+CALLER = "/gpujob/caller"
 KEY = "X-Gpujob-Key"
 TIMEOUT_S = 60.0
 
@@ -37,6 +38,11 @@ def read_trail(cloud: LocalCloud) -> list[dict[str, Any]]:
 def clear_trail(cloud: LocalCloud) -> None:
     """Forget the calls that were made."""
     _ask(cloud, "DELETE", TRAIL)
+
+
+def set_caller(cloud: LocalCloud, arn: str, user_id: str, policy: dict[str, Any] | None = None) -> None:
+    """Let every call from now on be somebody's, who may do what a policy allows."""
+    _ask(cloud, "POST", CALLER, {"arn": arn, "user_id": user_id, "policy": policy})
 
 
 def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> Any:

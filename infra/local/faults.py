@@ -33,6 +33,8 @@ VOCABULARY = {
     "latency": Word("MS", NUMBER, "every call takes so many milliseconds longer"),
     "expired-after": Word("CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this one"),
     "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials may not do this", True),
+    "closed": Word("REGION", r"[a-z]{2}(-[a-z]+)+-\d", "an organisation's policy denies every call in this region", True),
+    "sessions": Word("", "", "the caller is a role whose session has another name at each command"),
     "kill": Word("PID:CALL:before|after", KILL, "a process is killed at its 7th call, or at CreateTags.2", True),
     "boot": Word("SECONDS", NUMBER, "a machine is pending for half of this, then silent for the other half"),
     "dies": Word("SECONDS", NUMBER, "a machine is terminated this long into its boot"),

@@ -22,6 +22,7 @@ from infra.local import (
     spot,
 )
 from infra.local.answers import Answer, error
+from infra.local.callers import Callers
 from infra.local.capacity import Capacity
 from infra.local.faults import Faults
 from infra.local.hosts import Hosts
@@ -48,6 +49,11 @@ class Gaps:
     _tokens: Tokens = field(default_factory=Tokens)
     _types: dict[TypesQuestion, Answer] = field(default_factory=dict)
     _types_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def callers(self) -> Callers:
+        """Who asks."""
+        return Callers(self.faults)
 
     @cached_property
     def metadata(self) -> Metadata:
@@ -77,6 +83,8 @@ class Gaps:
                 return images.get_parameter(request)
             case "ssm", "GetParameters":
                 return images.get_parameters(request, moto)
+            case "sts", "GetCallerIdentity":
+                return self.callers.get_caller_identity()
             case "sts", "DecodeAuthorizationMessage":
                 return permissions.decode_authorization_message(request)
         return None
@@ -133,7 +141,8 @@ class Gaps:
                 return moto(request)
             self.trail.record(request, inner=True)
             denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-            return permissions.deny(request, min(denied)) if denied else boot(request)
+            action = min(denied) if denied else self.callers.find_denied(request)
+            return permissions.deny(request, action) if action else boot(request)
 
         return hand
 

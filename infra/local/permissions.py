@@ -43,6 +43,8 @@ class Need:
     request_tags: dict[str, str]
     resource_tags: dict[str, str]
     create_action: str = ""
+    owner: str = ""
+    """Of an image: `amazon`, or an account's number."""
 
 
 def actions_of(request: Request) -> list[str]:
@@ -79,7 +81,15 @@ def _named(request: Request, action: str) -> list[Need]:
     key = request.params.get("KeyName")
     if key and request.action != "ImportKeyPair":
         named.append((f"key-pair/{key}", cloudstate.key_pair_id(request.region, key)))
-    return [Need(action, _arn(request, path), {}, cloudstate.tags(request.region, one)) for path, one in named]
+    return [
+        Need(action, _arn(request, path), {}, cloudstate.tags(request.region, one), owner=_owner(request, path))
+        for path, one in named
+    ]
+
+
+def _owner(request: Request, path: str) -> str:
+    kind, _, key = path.partition("/")
+    return cloudstate.owner_of(request.region, key) if kind == "image" else ""
 
 
 def _created(request: Request, action: str) -> list[Need]:
@@ -121,6 +131,15 @@ def deny(request: Request, action: str) -> Answer:
     if request.service == "ec2":
         return error("ec2", *refusal(request, action), 403)
     words = f"User: {CALLER} is not authorized to perform: {action}"
+    return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
+
+
+def deny_region(request: Request) -> Answer:
+    """Refuse a call in a region that an organisation has closed by a service control policy."""
+    name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
+    words = f"User: {CALLER} is not authorized to perform: {name} with an explicit deny in a service control policy"
+    if request.service == "ec2":
+        return error("ec2", "UnauthorizedOperation", f"You are not authorized to perform this operation. {words}", 403)
     return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
 
 

@@ -1,4 +1,4 @@
-"""What was asked of the local cloud, call by call, with the permissions that each needed; as CloudTrail would tell."""
+"""What was asked of the local cloud, call by call, with its parameters and permissions; as CloudTrail would tell."""
 
 import time
 from collections import deque
@@ -21,7 +21,8 @@ class Trail:
         """Take note of a call, before it changes anything; `inner` is what EC2 does itself on behalf of a caller."""
         needs = [asdict(need) for need in permissions.needs_of(request)]
         facts = {"at_s": time.time(), "service": request.service, "action": request.action, "region": request.region}
-        self._events.append({**facts, "inner": inner, "needs": needs})
+        words = request.params or request.body
+        self._events.append({**facts, "inner": inner, "needs": needs, "params": words})
 
     def listing(self) -> list[dict[str, Any]]:
         """List the calls."""

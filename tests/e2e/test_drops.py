@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ec2.instances import ENDPOINT_TAG
+from infra.ec2.tags import ENDPOINT_TAG
 from tests.cloudwatch import watch
 from tests.conftest import Laptop
 from tests.e2e.test_jobs import job_number

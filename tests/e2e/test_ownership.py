@@ -64,6 +64,26 @@ def make(watching: Watch, kind: str, name: str, tags: dict[str, str], number: in
         ec2.import_key_pair(KeyName=f"{name}-{number}", PublicKeyMaterial=make_key()[1].encode(), **words)
 
 
+def test_a_machine_that_merely_bears_our_tags_survives_down_all_force(world):
+    typist, watching = world
+    assert typist.type("up", "mine", "--dry-run", "--yes")[0] == 0
+    ours = watching.living()[0]
+    image = watching.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    copied = [tag for tag in ours["Tags"] if not tag["Key"].startswith("aws:")]
+    tags = [{"ResourceType": kind, "Tags": copied} for kind in ("instance", "volume")]
+    words = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
+    theirs = watching.ec2.run_instances(**words)["Instances"][0]["InstanceId"]
+    code, said = typist.type("down", "--all", "--dry-run", "--force")
+    assert code == 1, said
+    assert f"{theirs} in us-east-1 has the tags of 'mine', but gpujob did not launch it: left running" in said
+    states = {
+        one["InstanceId"]: one["State"]["Name"] for entry in watching.listing("instances") for one in entry["Instances"]
+    }
+    assert (states[ours["InstanceId"]], states[theirs]) == ("terminated", "running")
+    watching.ec2.terminate_instances(InstanceIds=[theirs])
+    assert watching.remains() == []
+
+
 @settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate],
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 @given(foreign=FOREIGN)

@@ -1,5 +1,6 @@
 """Bad input: one clear line, the next command to type, never a traceback."""
 
+import shlex
 import socket
 
 import pytest
@@ -25,12 +26,69 @@ def test_a_region_that_does_not_exist(laptop, command):
     refuses(laptop.type(*command, "--region", "us-moon-1"), 2, "no region 'us-moon-1'", "next: give another --region")
 
 
-def test_an_unknown_gpu_tells_which_exist(laptop):
-    refuses(laptop.type("up", "--dry-run", "--gpu", "A11G"), 1, "no GPU 'A11G'", "A10G", "H100", "gpujob up --gpu A10G")
+def test_a_gpu_that_is_not_there_is_answered_by_memory_and_price_with_the_typed_command(laptop):
+    refuses(laptop.type("up", "--dry-run", "--plan", "--gpu", "V100", "--disk", "60"), 1,
+            "no V100 in us-east-1. Similar: T4 16 GB $0.53/h, L4 24 GB $0.80/h, A10G 24 GB $1.01/h",
+            "next: gpujob up --dry-run --plan --gpu T4 --disk 60\n")  # fmt: skip
+    refuses(laptop.type("offers", "--gpu=A10G:3", "--dry-run"), 1, "next: gpujob offers --gpu A10G:4 --dry-run\n")
+    refuses(laptop.type("up", "--dry-run", "--gpu", "A11G"), 1, "no A11G", "next: gpujob up --dry-run --gpu A10G\n")
 
 
-def test_a_count_that_no_machine_has(laptop):
-    refuses(laptop.type("up", "--dry-run", "--gpu", "A10G:3"), 1, "no machine with 3 x A10G", "gpujob up --gpu A10G:1")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("another", ["--gpu", "A100"]),
+        ("another", ["--gpu-memory", "9999"]),
+        ("another", ["--zone", "us-east-1z"]),
+        ("another", ["--max-cost", "0.01"]),
+        ("My Cluster!", []),
+    ],
+)
+def test_every_suggestion_of_a_dry_run_is_one_and_can_be_typed(rented, name, words):
+    refused = rented.type("up", name, "--plan", "--dry-run", *words)
+    assert refused.code in (1, 2), refused.said
+    command, *again = shlex.split(refused.err.partition("next: ")[2].strip())
+    assert command == "gpujob"
+    assert {"--dry-run", "--plan"} <= set(again)
+    assert rented.type(*again).code == 0, again
+
+
+def test_a_hint_of_a_dry_run_asks_the_local_cloud_too(rented):
+    up = rented.type("up", "another", "--dry-run", "--instance-type", "g9.big")
+    refuses(up, 1, "gpujob offers --dry-run --region us-east-1")
+
+
+CONTRADICTIONS = [
+    (["--gpu", "T4", "--instance-type", "g5.xlarge"], "g5.xlarge has 1 x A10G, and --gpu asks for T4"),
+    (["--gpu-memory", "48", "--instance-type", "g5.xlarge"], "--gpu-memory asks for 48 GB"),
+    (["--spot", "--on-demand"], "--on-demand and --spot contradict each other"),
+    (["--spot", "--spot-first"], "contradict each other"),
+    (["--region", "us-west-2", "--zone", "us-east-1a"], "zone us-east-1a is not in us-west-2"),
+    (
+        ["--region", "us-west-2", "--region", "us-east-1", "--zone", "us-east-1a"],
+        "region us-west-2 has none of the zones",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), CONTRADICTIONS)
+def test_options_that_contradict_each_other_are_refused_and_none_is_ignored(rented, words, said):
+    refuses(rented.type("up", "another", "--dry-run", "--plan", *words), 2, said)
+
+
+def test_what_is_typed_goes_before_what_the_file_says_of_the_same(rented, tmp_path):
+    laptop = Laptop(rented.home, tmp_path, rented.settings)
+    laptop.write("gpujob.toml", '[up]\ngpu = "T4"\nspot = true\nzone = ["us-east-1a"]\n')
+    plan = ("up", "another", "--dry-run", "--plan")
+    assert "g5.xlarge" in laptop.type(*plan, "--instance-type", "g5.xlarge").err
+    assert "spot, us-east-1" in laptop.type(*plan).err
+    assert "on-demand, us-west-2" in laptop.type(*plan, "--on-demand", "--region", "us-west-2").err
+
+
+def test_a_plan_of_several_machines_says_which_of_them_jobs_use(rented):
+    plan = rented.type("up", "another", "--dry-run", "--plan", "--nodes", "2")
+    assert "run on the first machine only; gpujob ssh another --node 1" in plan.err
+    assert "first machine only" not in rented.type("up", "another", "--dry-run", "--plan").err
 
 
 def test_an_unknown_instance_type(laptop):

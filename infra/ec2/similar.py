@@ -1,0 +1,86 @@
+"""What comes nearest to a GPU that cannot be had: by memory and price, since a name that looks alike says nothing of either."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.model import Gpu, Market, Offer
+
+# What one GPU has, in GB as its maker sells it. Some of these AWS does not rent, and people ask for them all the same.
+SOLD_GB = {
+    "K80": 12, "M60": 8, "P4": 8, "P40": 24, "P100": 16, "V100": 16, "T4": 16, "T4G": 16, "A2": 16, "A10": 24, "A10G": 24,
+    "A16": 16, "A30": 24, "A40": 48, "A100": 40, "A800": 80, "L4": 24, "L40": 48, "L40S": 48, "H20": 96, "H100": 80,
+    "H200": 141, "H800": 80, "GH200": 96, "B200": 192, "B300": 288, "A4000": 16, "A5000": 24, "A6000": 48, "RTX2080TI": 11,
+    "RTX3080": 10, "RTX3090": 24, "RTX4080": 16, "RTX4090": 24, "RTX5080": 16, "RTX5090": 32, "TITANRTX": 24,
+}  # fmt: skip
+WITH_MEMORY = re.compile(r"(.+?)[-_ ]?([0-9]{1,3})GB?")
+ALIKE = 0.7
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A GPU that can be had, and the cheapest machine with it."""
+
+    gpu: Gpu
+    memory_gb: int
+    """Of one."""
+    price_usd: float
+    """Per hour of the machine."""
+
+    def __str__(self) -> str:
+        return f"{self.gpu} {self.memory_gb} GB ${self.price_usd:.2f}/h"
+
+
+def memory_gb(offer: Offer) -> int:
+    """Return the memory of one of its GPUs in GB, rounded as it is sold."""
+    return round(offer.gpu_memory_gib * 2**30 / 1e9 / offer.gpu.count) if offer.gpu else 0
+
+
+def list_similar(offers: Sequence[Offer], gpu: Gpu, markets: Sequence[Market]) -> list[Similar]:
+    """Return what there is instead of a GPU, nearest first: as many of at least its memory, or what is spelled alike.
+
+    A GPU that nobody has heard of and that looks like none is compared with nothing: then the cheapest come first.
+    """
+    found = summarize(offers, markets)
+    count, asked_gb = max(gpu.count, 1), ask_memory(offers, gpu.name)
+    if asked_gb:
+        enough = [one for one in found if one.gpu.count >= count and one.memory_gb >= asked_gb]
+        return sorted(enough, key=lambda one: (one.gpu.count, one.memory_gb, not is_same(one, gpu), one.price_usd))[
+            :SHOWN
+        ]
+    names = {one.gpu.name.upper(): one.gpu.name for one in found}
+    near = [names[name] for name in difflib.get_close_matches(plain(gpu.name), names, 1, ALIKE)]
+    fitting = [one for one in found if one.gpu.name in near and one.gpu.count >= count] or found
+    return sorted(fitting, key=lambda one: (one.gpu.count != count, one.price_usd))[:SHOWN]
+
+
+def summarize(offers: Sequence[Offer], markets: Sequence[Market]) -> list[Similar]:
+    """Return each kind and number of GPUs with its cheapest machine on these markets."""
+    cheapest: dict[Gpu, Similar] = {}
+    for offer in sorted(offers, key=lambda one: one.price_usd, reverse=True):
+        if offer.gpu and offer.market in markets:
+            sold = SOLD_GB.get(plain(offer.gpu.name), 0)
+            size = sold if 0.85 < sold / max(memory_gb(offer), 1) <= 1.1 else memory_gb(offer)
+            cheapest[offer.gpu] = Similar(offer.gpu, size, offer.price_usd)
+    return list(cheapest.values())
+
+
+def ask_memory(offers: Sequence[Offer], name: str) -> int:
+    """Return the memory that a GPU of this name has, in GB, as in V100 or A100-80GB; 0 if nobody knows."""
+    told = WITH_MEMORY.fullmatch(plain(name))
+    if told and (told[1].strip("-_ ") in SOLD_GB or any(o.gpu and plain(o.gpu.name) == told[1] for o in offers)):
+        return int(told[2])
+    offered = [memory_gb(o) for o in offers if o.gpu and plain(o.gpu.name) == plain(name)]
+    return SOLD_GB.get(plain(name), 0) or min(offered, default=0)
+
+
+def is_same(one: Similar, gpu: Gpu) -> bool:
+    """Tell whether it is the GPU that was asked for, in another number."""
+    return plain(one.gpu.name) == plain(gpu.name)
+
+
+def plain(name: str) -> str:
+    """Return a GPU's name without what people write into it."""
+    return re.sub(r"NVIDIA|GEFORCE|TESLA|\s", "", name.upper()).strip("-_")

@@ -1,0 +1,88 @@
+"""What one part of the account refuses hinders nothing elsewhere, and is named; a role without a session name finds its own."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from infra.ec2.network import tag_specification
+from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
+from infra.local import control
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import Laptop
+
+
+@pytest.fixture
+def cloud(laptop: Laptop) -> Iterator[Watch]:
+    laptop.type("check", "--dry-run")
+    keep_alive(watch(laptop))
+    yield watch(laptop)
+
+
+def leave_group(laptop: Laptop, region: str, name: str, owner: str) -> None:
+    """Leave a security group behind, as an `up` that broke off might."""
+    tags = [tag_specification("security-group", {CLUSTER_TAG: name, OWNER_TAG: owner})]
+    words = {"GroupName": f"gpujob-{name}", "Description": "left", "TagSpecifications": tags}
+    watch(laptop, region).ec2.create_security_group(**words)
+
+
+def test_a_region_that_is_closed_is_named_and_all_others_are_swept_and_listed(laptop, cloud):
+    owner = json.loads(laptop.type("up", "--dry-run", "--plan", "--json").out)["owner"]
+    for region in ("eu-west-1", "eu-west-2"):
+        leave_group(laptop, region, "lost", owner)
+    control.add_faults(cloud.cloud, "closed=eu-west-2", "closed=ap-south-1")
+    swept = laptop.type("sweep", "--dry-run", "--yes")
+    assert swept.code == 1
+    assert "lost" in swept.out
+    assert "could not ask eu-west-2: " in swept.err
+    assert "service control policy" in swept.err
+    assert "1 stray removed" in swept.err
+    assert "not removed: whatever is in" in swept.err
+    assert watch(laptop, "eu-west-1").remains() == []
+    for command in ("ls", "cost"):
+        listed = laptop.type(command, "--all-regions", "--dry-run")
+        assert (listed.code, "could not ask ap-south-1" in listed.err) == (0, True), listed.said
+    named = laptop.type("sweep", "--dry-run", "--region", "eu-west-2")
+    assert (named.code, "service control policy" in named.err) == (1, True)
+    control.clear_faults(cloud.cloud)
+    assert laptop.type("sweep", "--dry-run", "--yes").code == 0
+    assert watch(laptop, "eu-west-2").remains() == []
+
+
+def test_a_cluster_in_a_region_that_is_closed_is_not_taken_for_gone(laptop, cloud):
+    assert laptop.type("up", "--dry-run", "--region", "eu-west-2").code == 0
+    control.add_faults(cloud.cloud, "closed=eu-west-2")
+    [listed] = json.loads(laptop.type("ls", "--all-regions", "--json").out)
+    assert listed["nodes"][0]["state"] == "unknown"
+    control.clear_faults(cloud.cloud)
+    [listed] = json.loads(laptop.type("ls", "--all-regions", "--json").out)
+    assert listed["nodes"][0]["state"] == "running"
+    assert laptop.type("down").code == 0
+
+
+def test_one_stray_that_cannot_be_removed_does_not_keep_the_others(laptop, cloud):
+    owner = json.loads(laptop.type("up", "--dry-run", "--plan", "--json").out)["owner"]
+    leave_group(laptop, "us-east-1", "lost", owner)
+    tags = [tag_specification("network-interface", {CLUSTER_TAG: "held", OWNER_TAG: owner})]
+    subnet = cloud.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    cloud.ec2.create_network_interface(SubnetId=subnet, TagSpecifications=tags)
+    control.add_faults(cloud.cloud, "denied=ec2:DeleteNetworkInterface")
+    swept = laptop.type("sweep", "--dry-run", "--yes", "--region", "us-east-1")
+    assert swept.code == 1, swept.said
+    assert "'held' in us-east-1 was not removed: " in swept.err
+    assert "1 stray removed: 0.00 USD a month less" in swept.err
+    assert "not removed: held in us-east-1" in swept.err
+    assert len(cloud.remains()) == 1
+
+
+def test_a_role_whose_sessions_have_generated_names_finds_what_it_launched(laptop, cloud):
+    control.add_faults(cloud.cloud, "sessions")
+    assert laptop.type("up", "--dry-run").code == 0
+    owners = {one["Value"] for one in cloud.living()[0]["Tags"] if one["Key"] == OWNER_TAG}
+    other = json.loads(laptop.type("up", "other", "--dry-run", "--plan", "--json").out)["owner"]
+    assert other not in owners  # a session of its own for each command
+    leave_group(laptop, "eu-west-1", "lost", other)
+    swept = laptop.type("sweep", "--dry-run", "--yes")
+    assert (swept.code, "1 stray removed" in swept.err) == (0, True), swept.said
+    assert laptop.type("down", "--all", "--dry-run").code == 0
+    assert cloud.living() == []
