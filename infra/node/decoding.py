@@ -1,5 +1,6 @@
 """Decoding: what a node answers, checked against the type it must have. A node is not trusted: a job on it may be anything."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
@@ -10,6 +11,8 @@ from infra.errors import NodeError
 T = TypeVar("T")
 MOST = 1 << 62  # of any count or size, and seconds that a calendar still knows
 MOST_SECONDS = 1e11
+# https://peps.python.org/pep-0383/: \udc80 to \udcff stand for the bytes of a name that is not UTF-8; no other can be written.
+HALF_A_LETTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def decode(kind: type[T], value: Any) -> T:
@@ -58,7 +61,7 @@ def fits(kind: Any, value: Any) -> bool:
     if kind is int:
         return type(value) is int and 0 <= value < MOST
     if kind is str:
-        return isinstance(value, str) and not any("\ud800" <= letter <= "\udc7f" for letter in value)
+        return isinstance(value, str) and not HALF_A_LETTER.search(value)
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is Mapping:
