@@ -26,9 +26,9 @@ NEAREST = {
     "infra/walk.py": ["tests/test_project.py"],
     "infra/git.py": ["tests/test_project.py"],
     "infra/homecoming.py": ["tests/test_homecoming.py", "tests/test_decoding.py"],
-    "infra/costs.py": ["tests/test_money.py"],
+    "infra/costs.py": ["tests/test_money.py", "tests/test_daily_costs.py"],
     "infra/node/decoding.py": ["tests/test_decoding.py", "tests/test_decoding_types.py"],
-    "infra/ec2/lease.py": ["tests/test_ec2.py", "tests/test_money.py"],
+    "infra/ec2/lease.py": ["tests/test_lease.py", "tests/test_ec2.py"],
     "infra/ec2/userdata.py": ["tests/test_ec2.py", "tests/test_userdata.py"],
     "infra/ec2/fleet.py": ["tests/test_ec2.py"],
     "infra/ec2/refusals.py": ["tests/test_ec2.py"],
@@ -84,7 +84,9 @@ def find_in_process(copy: Path) -> Iterator[str]:
     """Yield the survivors that mutmut finds."""
     mutmut = [sys.executable, "-m", "mutmut"]
     jobs = str(max((os.cpu_count() or 2) // 2, 1))
-    run = subprocess.run([*mutmut, "run", "--max-children", jobs], cwd=copy, capture_output=True, check=False, text=True)
+    run = subprocess.run(
+        [*mutmut, "run", "--max-children", jobs], cwd=copy, capture_output=True, check=False, text=True
+    )
     if run.returncode:
         raise SystemExit(f"mutmut failed:\n{(run.stdout + run.stderr)[-3000:]}")
     results = subprocess.run([*mutmut, "results"], cwd=copy, capture_output=True, check=True, text=True).stdout
