@@ -1,9 +1,9 @@
 """Mutants: does any test notice when a line is wrong? `make mutants`, or `make mutants MODULE=infra/rules.py`.
 
 mutmut changes one expression of a function at a time; a change that the module's nearest tests do not notice is printed as a
-survivor. It switches between mutants inside one process. The agent is a program of its own, so there each mutant is written
-into the copy of the tree and gets a test run of its own, and only a sample is taken. Constants outside functions are never
-changed. Known survivors: docs/mutants.md.
+survivor. It switches between mutants inside one process. What the tests run as a program of its own is changed in the copy of
+the tree instead, with a test run for each mutant, so only a sample is taken. Constants outside functions are never changed.
+Known survivors: docs/mutants.md.
 """
 
 import argparse
@@ -33,9 +33,10 @@ NEAREST = {
     "infra/ec2/fleet.py": ["tests/test_ec2.py"],
     "infra/ec2/refusals.py": ["tests/test_ec2.py"],
     "infra/node/agent/blocks.py": ["tests/test_protocol.py"],
-    "infra/node/agent/guard.py": ["tests/e2e/test_guard.py", "tests/e2e/test_cloud_faults.py"],
+    "infra/node/agent/guard.py": ["tests/test_guard_rules.py"],
     "infra/node/agent/keeper.py": ["tests/test_keeper.py", "tests/test_agent.py"],
 }
+PROGRAMS = ("infra/node/agent/blocks.py", "infra/node/agent/keeper.py")
 SETTINGS = """
 
 [tool.mutmut]
@@ -52,9 +53,7 @@ def main() -> int:
     """Print the survivors of the modules that were named; of all of them if none was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"one of {', '.join(NEAREST)}")
-    parser.add_argument(
-        "--sample", type=int, default=25, help="mutants of a module of the agent [default: %(default)s]"
-    )
+    parser.add_argument("--sample", type=int, default=25, help="mutants of what runs by itself [default: %(default)s]")
     asked = parser.parse_args()
     os.environ["CI"] = "true"  # the same examples for each mutant
     survivors = [found for module in asked.modules or NEAREST for found in survive(module, asked.sample)]
@@ -73,7 +72,7 @@ def survive(module: str, sample: int) -> Iterator[str]:
         shutil.copy(REPOSITORY / "pyproject.toml", copy)
         with (copy / "pyproject.toml").open("a") as settings:
             settings.write(SETTINGS.format(module=module, tests=json.dumps(NEAREST[module])))
-        find = find_in_place(copy, module, sample) if "/agent/" in module else find_in_process(copy)
+        find = find_in_place(copy, module, sample) if module in PROGRAMS else find_in_process(copy)
         for survivor in find:
             sys.stdout.write(f"# {module}\n{survivor}\n")
             sys.stdout.flush()

@@ -70,6 +70,7 @@ def test_a_cluster_that_was_missed_marks_its_day_alone(laptop, at):
     costs.record_end([replace(cluster("i-2"), name="other")])
     rows = costs.add_up([], laptop / "runs")
     assert {row.cluster: row.missed for row in rows} == {"demo": True, "other": False}
+    assert [row.hours for row in rows] == [pytest.approx(1)] * 2, "until it was missed, since its lease goes on"
 
 
 def test_jobs_of_a_day_add_up_and_those_without_a_price_or_an_end_do_not_count(laptop, at):
