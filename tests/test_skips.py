@@ -41,7 +41,7 @@ def outcomes(tmp_path):
 
     def run(ci: str, *words: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CI": ci}
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
         command = [
             sys.executable,
             "-m",
