@@ -2,17 +2,24 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit test-system bench clean
+.PHONY: setup lock demo test lint types unit test-system mutants bench clean
 
 setup: .venv/ready
 
 # torch first, by plain pip and with open bounds: it is the large part, and later changes here must not fetch it again.
-.venv/ready: pyproject.toml
+# Everything else has the version that the lock says.
+.venv/ready: pyproject.toml requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gpujob needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check 'torch>=2.4' 'torchvision>=0.19'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock 'torch>=2.4' 'torchvision>=0.19'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock --editable '.[dev]'
 	touch $@
+
+# The newest versions that fit pyproject.toml, on Linux and macOS and for every Python from 3.11 on; not torch and what it brings along.
+lock:
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv; }
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml > .venv/lock
+	{ echo '# make lock writes this, make setup installs from it'; grep -vE '^(torch|torchvision|triton|nvidia-.*|cuda-.*)==' .venv/lock; } > requirements-dev.lock
 
 demo: setup
 	DATA="$(DATA)" bash tests/demo.sh
@@ -34,6 +41,10 @@ unit: setup
 # apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.
 test-system: setup
 	$(BIN)/pytest -q tests/system
+
+# Which wrong lines no test notices: make mutants, make mutants MODULE=infra/rules.py. Takes from one minute to an hour for each module.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(MODULE)
 
 # Ratios against OpenSSH and rsync, measured in one run: make bench, make bench ARGS="--quick --rows run"
 bench: setup

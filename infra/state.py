@@ -14,13 +14,19 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
+from infra.errors import GpujobError
 from infra.model import Cluster
 
 
 def state_folder() -> Path:
-    """Return the folder that holds all of it, made if need be, open to its owner alone."""
+    """Return the folder of all of it, made if need be, private to this user; raises GpujobError if it is not theirs."""
     folder = user_state_path("gpujob")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Keys go in here: who owns the folder, or a link in its place, could read or exchange them.
+    if {folder.lstat().st_uid, folder.stat().st_uid} != {os.geteuid()}:
+        raise GpujobError(f"{folder} belongs to another user", "set XDG_STATE_HOME to a folder of your own")
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
     return folder
 
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks that pytest finds here
+
 REPOSITORY = Path(__file__).parent.parent
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
 

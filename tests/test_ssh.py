@@ -114,5 +114,7 @@ def test_none_of_paramiko_s_errors_is_forgotten(kind):
 
 def test_the_state_folder_is_its_owner_s_alone(rented: Laptop):
     folder = rented.home / ".local/state/gpujob"
-    for path in [folder, *folder.glob("clusters/**/*")]:
+    paths = [folder, *folder.glob("clusters/**/*")]
+    assert {"id_ed25519", "known_hosts", "cluster.json"} <= {path.name for path in paths}
+    for path in paths:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path

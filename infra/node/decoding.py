@@ -18,6 +18,8 @@ from infra.text import one_line
 T = TypeVar("T")
 MOST = 1 << 62  # of any count or size, and seconds that a calendar still knows
 MOST_SECONDS = 1e11
+# https://peps.python.org/pep-0383/: \udc80 to \udcff stand for the bytes of a name that is not UTF-8; no other can be written.
+HALF_A_LETTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 # Of one answer: JSON as Python holds it takes up to fifty times its bytes, where it is all brackets.
 MOST_PARTS = 2_000_000
 HINT = "gpujob jobs"
@@ -94,8 +96,7 @@ def fits(kind: Any, value: Any) -> bool:
     if kind is int:
         return type(value) is int and 0 <= value < MOST
     if kind is str:
-        # Those above \udc7f stand for the bytes of a file's name that are no UTF-8.
-        return isinstance(value, str) and not any("\ud800" <= letter <= "\udc7f" for letter in value)
+        return isinstance(value, str) and not HALF_A_LETTER.search(value)
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is Mapping:

@@ -87,6 +87,7 @@ def points_in(calls: list[str]) -> list[str]:
         return [f"{number}:{when}" for number in range(1, len(calls) + 1) for when in ("before", "after")]
     counts = Counter(call for call in calls if not call.startswith(("Describe", "Get", "Decode")))
     named = [f"{call}.{number}" for call, count in counts.items() for number in range(1, count + 1)]
+    assert len(named) > 3, calls  # what creates or deletes, each by a call of its own
     return ["1:before", *(f"{call}:{when}" for call in named for when in ("before", "after"))]
 
 

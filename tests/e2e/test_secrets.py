@@ -40,8 +40,9 @@ def test_no_key_and_no_secret_is_where_others_can_read_it(tmp_path):
             texts.append(watching.ec2.get_console_output(**ask).get("Output", ""))
             texts.append(str(watching.ec2.describe_instance_attribute(**ask, Attribute="userData")))
         keys = private_keys(laptop)
-        hosts = laptop.home / ".local/state/gpujob/local/hosts"
-        for home in hosts.glob("*/home"):
+        homes = list((laptop.home / ".local/state/gpujob/local/hosts").glob("*/home"))
+        assert len(homes) == 2
+        for home in homes:
             texts += [read(path) for path in home.rglob("*") if path.is_file()]
             (home / ".gpujob/go").touch()
         assert laptop.type("wait").code == 0

@@ -11,6 +11,7 @@ from infra.interrupts import interrupt_on_stop
 from tests.system.mirror import serve
 from tests.system.site import Site, rent
 
+TIMEOUT_S = 1800
 NEEDED = ("apt-cacher-ng", "mmdebstrap", "systemd-nspawn", "nsenter", "ip", "ssh")
 
 
@@ -25,8 +26,10 @@ def why_not() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot be done here."""
+    """Give machines time to boot and to be set up, and skip what cannot be done here."""
     here = [item for item in items if Path(item.path).is_relative_to(Path(__file__).parent)]
+    for item in here:
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     if here and (reason := why_not()):
         for item in here:
             item.add_marker(pytest.mark.skip(reason=reason))

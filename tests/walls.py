@@ -1,0 +1,247 @@
+"""The walls between the parts, each a function of a tree that names what breaks it; a test plants a breach of each."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vermin
+
+OURS = ("cli", "infra", "jobs")
+HOMES = {
+    "cli": ("click", "rich"),
+    "infra/ec2": ("boto3", "botocore"),
+    "infra/ssh": ("paramiko",),
+    "infra/local": ("moto", "asyncssh"),
+    "jobs": ("torch", "torchvision", "sklearn"),
+}
+AGENT = "infra/node/agent"
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
+
+
+def sources(root: Path, *folders: str) -> list[str]:
+    """Return every Python file below folders of a tree, named from its root; all of ours unless told which."""
+    return [str(path.relative_to(root)) for folder in folders or OURS for path in sorted((root / folder).rglob("*.py"))]
+
+
+@cache
+def walk(text: str) -> tuple[ast.AST, ...]:
+    """Return every node of a source; the same text is parsed once."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
+def nodes(root: Path, name: str) -> tuple[ast.AST, ...]:
+    return walk((root / name).read_text())
+
+
+def calls(root: Path, name: str) -> Iterator[ast.Call]:
+    return (node for node in nodes(root, name) if isinstance(node, ast.Call))
+
+
+def called(node: ast.Call) -> str:
+    """Return the last name of what a call calls; "" where it has none."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def is_below(name: str, folder: str) -> bool:
+    return name.startswith(f"{folder}/")
+
+
+def imports(root: Path, name: str) -> frozenset[str]:
+    """Every module that a file imports, in functions, for type checks and by name included, relative ones in full."""
+    return find_imports((root / name).read_text(), Path(name).parent.parts)
+
+
+@cache
+def find_imports(text: str, package: tuple[str, ...]) -> frozenset[str]:
+    found = set()
+    for node in walk(text):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*above, *([node.module] if node.module else [])))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
+            found |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant)}
+    return frozenset(found)
+
+
+def roots(root: Path, name: str) -> set[str]:
+    return {module.split(".")[0] for module in imports(root, name)}
+
+
+def find_strange_libraries(root: Path) -> list[str]:
+    """A library is imported in its own folder only."""
+    homes = {library: folder for folder, libraries in HOMES.items() for library in libraries}
+    return [
+        f"{name} imports {library}"
+        for name in sources(root)
+        for library in sorted(roots(root, name) & set(homes))
+        if not is_below(name, homes[library])
+    ]
+
+
+def find_strange_fabric(root: Path) -> list[str]:
+    """Fabric is used in infra/ssh only; elsewhere its Connection is passed on, and named for the type checker."""
+    found = []
+    for name in sources(root):
+        if is_below(name, "infra/ssh"):
+            continue
+        if strange := {one for one in imports(root, name) if one.split(".")[0] == "fabric"} - {"fabric.Connection"}:
+            found.append(f"{name} imports {', '.join(sorted(strange))}")
+        found += [f"{name} makes a Connection" for node in calls(root, name) if called(node) == "Connection"]
+    return found
+
+
+def find_wrong_directions(root: Path) -> list[str]:
+    """Machines know neither the screen nor the training code, which stands alone."""
+    strangers = {"infra": {"cli", "jobs"}, "jobs": {"cli", "infra"}}
+    return [
+        f"{name} imports {other}"
+        for folder, others in strangers.items()
+        for name in sources(root, folder)
+        for other in sorted(roots(root, name) & others)
+    ]
+
+
+def find_prints(root: Path) -> list[str]:
+    """Only cli and the training programs print."""
+    return [
+        f"{name}:{node.lineno} prints"
+        for name in sources(root, "infra")
+        for node in calls(root, name)
+        if isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+
+def find_git(root: Path) -> list[str]:
+    """Git is started in one place, which shields every call from the settings of the project."""
+    lists = (
+        (name, node)
+        for name in sources(root)
+        if not name.startswith("infra/git")
+        for node in nodes(root, name)
+        if isinstance(node, ast.List | ast.Tuple) and node.elts
+    )
+    return [f"{name}:{node.lineno} starts git" for name, node in lists if getattr(node.elts[0], "value", "") == "git"]
+
+
+def find_agent_imports(root: Path) -> list[str]:
+    """The agent runs by itself: the standard library, and its own modules by relative imports."""
+    found = []
+    for name in sources(root, AGENT):
+        strange = {one for one in imports(root, name) if not one.startswith(AGENT.replace("/", "."))}
+        found += [f"{name} imports {one}" for one in strange if one.split(".")[0] not in sys.stdlib_module_names]
+        absolute = (node for node in nodes(root, name) if isinstance(node, ast.ImportFrom) and not node.level)
+        found += [f"{name} imports {one.module}" for one in absolute if (one.module or "").startswith("infra")]
+    return found
+
+
+def find_new_python(root: Path) -> list[str]:
+    """The agent runs on Python 3.8: syntax, modules, functions and arguments; its annotations are never evaluated."""
+    needs = {name: find_need((root / name).read_text()) for name in sources(root, AGENT)}
+    return [f"{name} {need}" for name, need in needs.items() if need]
+
+
+@cache
+def find_need(text: str) -> str:
+    """Return what keeps a source from running on Python 3.8; "" if nothing does."""
+    try:
+        ast.parse(text, feature_version=(3, 8))
+    except SyntaxError as error:
+        return str(error)
+    version = vermin.visit(text, vermin.Config()).minimum_versions()[1]
+    if version is not None and version > (3, 8):
+        return f"needs Python {version[0]}.{version[1]}"
+    if any(is_annotated(node) for node in walk(text)) and "annotations" not in future(text):
+        return "evaluates its annotations"
+    return ""
+
+
+def future(text: str) -> set[str]:
+    imported = (node for node in walk(text) if isinstance(node, ast.ImportFrom) and node.module == "__future__")
+    return {alias.name for node in imported for alias in node.names}
+
+
+def is_annotated(node: ast.AST) -> bool:
+    return bool(getattr(node, "annotation", None) or getattr(node, "returns", None))
+
+
+def find_early_local_cloud(root: Path) -> list[str]:
+    """The local cloud is imported only when it is asked for: nowhere at the top of a module outside it."""
+    return [
+        f"{name} imports {module}"
+        for name in sources(root, "cli", "infra")
+        if not is_below(name, "infra/local")
+        for node in ast.parse((root / name).read_text()).body
+        for module in imported_by(node)
+        if module.startswith("infra.local")
+    ]
+
+
+def imported_by(node: ast.stmt) -> list[str]:
+    """Return the modules that a statement at the top of a module imports when the module is loaded."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    below = [*getattr(node, "body", []), *getattr(node, "orelse", [])] if isinstance(node, ast.If | ast.Try) else []
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return []
+    return [module for one in below for module in imported_by(one)]
+
+
+def find_unpackaged(root: Path) -> list[str]:
+    """Every folder with code is listed in pyproject.toml, under its own name, and nothing else is."""
+    settings: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {str(Path(name).parent) for name in sources(root)} | {"ansible"}
+    packages = {f"gpujob.{folder.replace('/', '.')}": folder for folder in folders}
+    listed = set(settings["packages"]) ^ set(packages)
+    placed = set(settings["package-dir"].items()) ^ set(packages.items())
+    return sorted(listed | {package for package, _ in placed})
+
+
+def find_hidden_ansible(root: Path) -> list[str]:
+    """The playbook's folder is no package: it would hide the one that is called ansible."""
+    return [str(path.relative_to(root)) for path in (root / "ansible").rglob("__init__.py")]
+
+
+def find_long_files(root: Path) -> list[str]:
+    """Files stay short."""
+    lines = {name: len((root / name).read_text().splitlines()) for name in sources(root)}
+    return [f"{name} has {count} lines" for name, count in lines.items() if count > MOST_LINES]
+
+
+def find_long_functions(root: Path) -> list[str]:
+    """Functions stay short."""
+    functions = (
+        (name, node)
+        for name in sources(root)
+        for node in nodes(root, name)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return [
+        f"{name}: {node.name}"
+        for name, node in functions
+        if (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
+    ]
+
+
+WALLS: dict[str, Callable[[Path], list[str]]] = {
+    "libraries": find_strange_libraries,
+    "fabric": find_strange_fabric,
+    "directions": find_wrong_directions,
+    "prints": find_prints,
+    "git": find_git,
+    "agent imports": find_agent_imports,
+    "python 3.8": find_new_python,
+    "local cloud": find_early_local_cloud,
+    "packages": find_unpackaged,
+    "ansible": find_hidden_ansible,
+    "files": find_long_files,
+    "functions": find_long_functions,
+}
