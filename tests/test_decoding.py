@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cli import receipts, show, top
 from infra.errors import GpujobError, NodeError
 from infra.filenames import make_inert, read_path
-from infra.model import Cluster, Job, Node
+from infra.model import Cluster, Job, Node, Output
 from infra.node import client
 from infra.node.decoding import decode
 from infra.receipts import make_receipt
@@ -171,7 +171,7 @@ def test_no_bytes_and_no_exit_code_make_the_client_stumble(answering, text, code
 @given(path=st.text(st.characters() | st.sampled_from("\ud800\udcff/.\0\x1b"), max_size=300))
 def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(path):
     try:
-        place, _ = make_inert(read_path(client.decode(client.Output, {**OUTPUT, "path": path}).path))
+        place, _ = make_inert(read_path(client.decode(Output, {**OUTPUT, "path": path}).path))
     except GpujobError:
         return
     assert not place.is_absolute()
