@@ -92,3 +92,5 @@ def show_outputs(receipt: Mapping[str, Any]) -> None:
         click.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {show.printable(output['path'])}")
     if len(outputs) > SHOWN_OUTPUTS:
         click.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
+    for line in show.deviations(receipt.get("renamed", ()), receipt.get("withheld", ()))[:SHOWN_OUTPUTS]:
+        click.echo(f"    {line}")
