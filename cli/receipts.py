@@ -109,3 +109,6 @@ def show_outputs(receipt: Mapping[str, Any]) -> None:
         click.echo(f"    {show.size(output['size_bytes']):>10}  {what:<16}  {show.printable(output['path'])}")
     if len(outputs) > SHOWN_OUTPUTS:
         click.echo(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json tells all")
+    for shelved in (receipt, receipt.get("outside", {})):
+        for line in show.deviations(shelved.get("renamed", ()), shelved.get("withheld", ()))[:SHOWN_OUTPUTS]:
+            click.echo(f"    {line}")
