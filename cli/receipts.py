@@ -118,4 +118,7 @@ def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
         lines.append(f"    {size:>10}  {show.printable(what):<16}  {path}")
     if len(outputs) > SHOWN_OUTPUTS:
         lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json shows all")
+    for shelved in (receipt, receipt.get("outside", {})):
+        deviations = show.deviations(shelved.get("renamed", ()), shelved.get("withheld", ()))
+        lines += [f"    {line}" for line in deviations[:SHOWN_OUTPUTS]]
     return lines

@@ -235,18 +235,20 @@ def fetched(home: "Fetched") -> None:
             say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
     if not home.submitted_here:
         say(f"  (which project job {receipt.job.number} was submitted from is not known here)")
-    some(
-        [
-            f"{each.path!r} was saved as {each.saved_as!r}: {each.why}"
-            for each in (*receipt.renamed, *receipt.outside.renamed)
-        ]
-    )
-    withheld = (*receipt.withheld, *receipt.outside.withheld)
-    some([f"{each.path!r} was not downloaded ({plural(each.files, 'file')}): {each.why}" for each in withheld])
+    for shelved in (receipt, receipt.outside):
+        some(deviations(map(vars, shelved.renamed), map(vars, shelved.withheld)))
     some([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
     some([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
+
+
+def deviations(renamed: Iterable[Row], withheld: Iterable[Row]) -> list[str]:
+    """Return what was saved under another name, and what was not downloaded, each with the reason."""
+    kept_back = [
+        f"{each['path']!r} was not downloaded ({plural(each['files'], 'file')}): {each['why']}" for each in withheld
+    ]
+    return kept_back + [f"{each['path']!r} was saved as {each['saved_as']!r}: {each['why']}" for each in renamed]
 
 
 def some(lines: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def fetch_once(
     report: Callable[[int], None],
     wanted: Wanted,
 ) -> Fetched:
-    """Download every output of a job that is wanted and not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
+    """Download the outputs of a job that are wanted and not here, its log and its receipt.
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
@@ -175,7 +175,7 @@ class Traffic:
 
 
 def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
-    """Return a receipt with what is here now; what the job has removed since it came is not listed any more."""
+    """Return a receipt of what is here now, without interim files that the job has removed."""
     there = {output.path for output in found if output.outside == shelf.outside}
     gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
     earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
@@ -199,7 +199,7 @@ def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundErro
 def fetch_log(
     connection: Connection, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted
 ) -> None:
-    """Download a job's log as it is now, going on where an earlier call, or whoever followed it, broke off."""
+    """Download a job's log as it is now, resuming where an earlier call or `run` broke off."""
     if results.receipt.job.over and size_of(LOG, results.top) and not wanted.overwrite:
         return
     with local_errors(results.path / LOG), open_log(results.top) as log:

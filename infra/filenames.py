@@ -10,7 +10,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from itertools import count
 from pathlib import PurePosixPath
 
@@ -35,6 +36,7 @@ EXECUTED = (
     # By pytest, typed at the top of the project, which looks into every folder below.
     "conftest.py", "test_*.py", "*_test.py",
 )  # fmt: skip
+EXECUTABLE = re.compile("|".join(map(translate, EXECUTED)))
 WHY_REPOSITORY = "tools run what the configuration of a repository says"
 WHY_EXECUTED = "a shell, an editor or another tool may execute a file of that name"
 WHY_CONTROL = "its name contains control characters"
@@ -44,7 +46,7 @@ BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def read_path(path: str) -> PurePosixPath:
-    """Return the path that a node sent, relative to where its outputs go; raises NodeError for one that leads elsewhere."""
+    """Return the path that a node sent; raises NodeError for one that leads out of its folder."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or not is_encodable(path):
         raise NodeError(f"the node sent a name that leads outside: {path!r}")
@@ -60,7 +62,7 @@ def is_encodable(name: str) -> bool:
 
 
 def find_repository(path: PurePosixPath) -> PurePosixPath | None:
-    """Return the part of a path up to the folder or file of a version control system; None for a path in none."""
+    """Return the part of a path up to a repository's folder or file; None for a path in none."""
     for depth, part in enumerate(path.parts, 1):
         if any(folded in REPOSITORIES or SHORT.fullmatch(folded) for folded in map(fold, part.split("\\"))):
             return PurePosixPath(*path.parts[:depth])
@@ -68,17 +70,18 @@ def find_repository(path: PurePosixPath) -> PurePosixPath | None:
 
 
 def make_inert(path: PurePosixPath) -> tuple[PurePosixPath, str]:
-    """Return a path under which nothing executes what lies there, and why it is not the job's own path; "" if it is."""
+    """Return a path that nothing executes, and why it is not the job's own; "" if it is."""
     parts = [escape(part) for part in path.parts]
     whys = ["" if inert == part else WHY_CONTROL for inert, part in zip(parts, path.parts, strict=True)]
     for at, part in enumerate(path.parts):
-        if any(fnmatchcase(fold(part), pattern) for pattern in EXECUTED):
+        if EXECUTABLE.match(fold(part)):
             parts[at], whys[at] = parts[at] + SUFFIX, WHY_EXECUTED
     if fold(path.name) == "head":
         parts[-1], whys[-1] = parts[-1] + SUFFIX, WHY_HEAD
     return PurePosixPath(*parts), next(filter(None, whys), "")
 
 
+@lru_cache(maxsize=1 << 14)
 def fold(name: str) -> str:
     """Return a name as the most lenient file system sees it.
 

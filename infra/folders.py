@@ -24,7 +24,7 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def open_folder(name: str | Path, within: int | None = None) -> Iterator[int]:
-    """Yield the descriptor of a folder; raises NotADirectoryError or another OSError for a link and all else."""
+    """Yield the descriptor of a folder; raises OSError for a link and all else."""
     folder = os.open(name, WAY, dir_fd=within)
     try:
         yield folder
@@ -41,7 +41,7 @@ def make_folder(name: str, within: int) -> None:
 
 
 def look_at(name: str, within: int) -> str | None:
-    """Return what bears a name: the SHA-256 of a file, "-> TARGET" for a link, `FOLDER` or `OTHER`; None for nothing."""
+    """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing is there."""
     try:
         mode = os.stat(name, dir_fd=within, follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):

@@ -105,7 +105,7 @@ def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, 
 
 
 def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] = NO_RECORDS) -> None:
-    """Make the folder for a job's results with all its records, or none of it; raises FileExistsError if there is one."""
+    """Make the folder for a job's results, whole or not at all; raises FileExistsError if there is one."""
     name = f"{cluster.name}-{job.number}"
     fcntl.flock(within, fcntl.LOCK_EX)
     try:
@@ -127,7 +127,7 @@ def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str,
 
 @contextmanager
 def open_runs(runs: Path, then: str = FETCH) -> Iterator[int]:
-    """Yield the folder that holds all results, made if need be; raises ProjectError if nothing can be written there."""
+    """Yield the folder that holds all results, made if need be; raises ProjectError if it cannot be used."""
     with ExitStack() as opened:
         with local_errors(runs, then):
             check_link(runs)
@@ -170,7 +170,7 @@ def write_receipt(results: Results, receipt: Receipt) -> None:
 
 
 def last_number(runs: Path, cluster: str) -> int:
-    """Return the highest job number that `runs` has a folder of, so that a new cluster of that name overwrites none."""
+    """Return the highest job number that `runs` has a folder of; new jobs get higher ones."""
     try:
         numbers = [
             path.name.removeprefix(f"{cluster}-") for path in runs.iterdir() if path.name.startswith(f"{cluster}-")

@@ -170,7 +170,7 @@ class Shelf:
 
     @contextmanager
     def way_to(self, path: PurePosixPath) -> Iterator[tuple[int, PurePosixPath]]:
-        """Yield the folder that a path lies in, made if need be, and its own path: another where something is in the way."""
+        """Yield the folder for a path, made if need be, and its own path: another if one is in the way."""
         with ExitStack() as opened:
             folder, way = self.results.files, PurePosixPath()
             for part in path.parent.parts:
@@ -181,7 +181,7 @@ class Shelf:
             yield folder, way
 
     def choose_folder(self, folder: int, way: PurePosixPath, part: str) -> str:
-        """Return the name of a folder that is there or can be made; a file of a version before makes room for it."""
+        """Return the name of a folder that is there or can be made; an interim file makes room for it."""
         for name in list_candidates(part):
             found = look_at(name, folder)
             if found in (None, FOLDER):
@@ -202,11 +202,11 @@ class Shelf:
         raise AssertionError
 
     def is_free(self, place: str, content: str) -> bool:
-        """Tell whether a content may lie where nothing is: what was verified and then removed here comes back as nothing else."""
+        """Tell whether a content may lie where nothing is; what was verified and removed comes back as it was."""
         return self.overwrite or place in self.interim or self.contents.get(place, content) == content
 
     def may_replace(self, place: str, found: str | None) -> bool:
-        """Tell whether what lies at a place may make room for something else: an unchanged version of before, or by request."""
+        """Tell whether what lies at a place may be replaced: an unchanged interim version, or by request."""
         return self.overwrite or (place in self.interim and self.contents.get(place) == found)
 
     def explain(self, folder: int, place: PurePosixPath) -> str:

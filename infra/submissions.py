@@ -18,7 +18,7 @@ def note_submission(cluster: Cluster, number: int, root: Path) -> None:
 
 
 def find_runs(cluster: Cluster, number: int) -> Path | None:
-    """Return the folder for the results of a job, in its own project; None if that is not known here, or gone."""
+    """Return the folder for a job's results in its own project; None if that is unknown here, or gone."""
     try:
         note = json.loads(note_file(cluster, number).read_text(encoding="utf-8"))
         root, machine = Path(note["project"]), note["instance_id"]
@@ -28,7 +28,7 @@ def find_runs(cluster: Cluster, number: int) -> Path | None:
 
 
 def choose_runs(name: str, number: int | None, here: Path) -> Path:
-    """Return the folder that holds, or would hold, the results of a job; the one `here` unless another is known."""
+    """Return the folder for a job's results; the one `here` unless another is known."""
     cluster = state.recall(name) if number else None
     return (cluster and number and find_runs(cluster, number)) or here
 

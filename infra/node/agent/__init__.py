@@ -12,6 +12,7 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     keeper.json    the job's keeper and its own process, each by number, start and boot
     end.json       end, exit code; room for this and the last is taken when the job is, so that a full disk cannot lose them
     hashes.json    the SHA-256 of its outputs, so that none is read twice
+    asked.json     paths outside of its working tree, or of caches in it, that a fetch asked for
     lock           held by supervisor and keeper for as long as the job lives
     watched        held by the supervisor: a job that lives without gets another one
     queued         held by the supervisor for as long as the job waits for its turn
