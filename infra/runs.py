@@ -106,7 +106,7 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
-    make_runs(project.runs, "then rerun")
+    make_runs(project.runs, "then type it again")
     token, asked = uuid.uuid4().hex, False
 
     def attempt(upload: Upload) -> tuple[int, int]:
