@@ -125,4 +125,6 @@ def names_in(listing: bytes) -> list[str]:
 def refusal(folder: Path, answer: subprocess.CompletedProcess[bytes]) -> ProjectError:
     """Return the error that git's own words make."""
     said = answer.stderr.decode(errors="replace").strip()[:300]
-    return ProjectError(f"git cannot read {folder}: {said}", "fix the repository, or add that folder to .gitignore")
+    return ProjectError(
+        f"git cannot read {str(folder)!r}: {said}", "fix the repository, or add that folder to .gitignore"
+    )

@@ -72,7 +72,9 @@ def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip) -> Listing:
         tag, _, rest = entry.partition(" ")
         mode, name = ("", rest) if tag == "?" else (rest[: len(SUBMODULE)], rest.partition("\t")[2])
         if not is_inside(name.removesuffix("/")):
-            raise ProjectError(f"the git index of {folder} lists {name!r}, outside of it", "git fsck")
+            raise ProjectError(
+                f"the git index of {str(folder)!r} lists {name!r}, outside of it", "clone the repository anew"
+            )
         if mode == SUBMODULE or name.endswith("/"):  # a repository inside
             name = name.removesuffix("/")
             if not skip(folder / name):
@@ -99,7 +101,7 @@ def ask(folder: Path, *arguments: str) -> list[str]:
         raise refusal(folder, answer)
     if warning := UNREADABLE.search(answer.stderr):
         said = warning[1].decode(errors="replace")
-        raise ProjectError(f"{folder} cannot be read: {said}", "fix that, or add it to .gitignore")
+        raise ProjectError(f"{str(folder)!r} cannot be read: {said}", "fix that, or add it to .gitignore")
     return names_in(answer.stdout)
 
 

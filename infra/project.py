@@ -166,7 +166,7 @@ def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
     except (FileNotFoundError, NotADirectoryError):  # for git it is deleted
         return None
     except OSError as error:
-        raise ProjectError(f"{name} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
+        raise ProjectError(f"{name!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
 
 
 def leads_inside(root: Path, path: Path, link: str) -> bool:

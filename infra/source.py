@@ -168,7 +168,7 @@ class Comparison:
         if entry.mode == LINK or (entry.mode == EXECUTABLE) != bool(file.mode & stat.S_IXUSR):
             return False
         try:
-            info = (self.root / file.path).lstat()
+            info = os.lstat(f"{self.root}/{file.path}")
             as_listed = (info.st_size, info.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
             return as_listed and hashes.hash_of(file.path, info) == entry.object
         except OSError:  # it was deleted since it was listed

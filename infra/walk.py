@@ -28,7 +28,7 @@ def walk_folder(root: Path) -> Listing:
                 listing.files[path] = False
             elif os.path.lexists(f"{entry.path}/.git"):
                 raise ProjectError(
-                    f"git is not installed; it is needed to list the repository in {path}", "install git, then rerun"
+                    f"git is not installed; it is needed to list the repository in {path!r}", "install git, then rerun"
                 )
             else:
                 waiting.append((path, rules))
@@ -42,7 +42,9 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return [entry for entry in os.scandir(folder) if entry.name.lower() != ".git"]
     except OSError as error:
-        raise ProjectError(f"{folder} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
+        raise ProjectError(
+            f"{str(folder)!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore"
+        ) from error
 
 
 def add_rules(rules: Rules, folder: str, entries: list[os.DirEntry[str]]) -> Rules:
@@ -51,11 +53,13 @@ def add_rules(rules: Rules, folder: str, entries: list[os.DirEntry[str]]) -> Rul
     if own is None:
         return rules
     if own.is_symlink():  # git reads none, and warns
-        raise ProjectError(f"{own.path} is a symbolic link, which git does not follow", "replace it by a regular file")
+        raise ProjectError(
+            f"{own.path!r} is a symbolic link, which git does not follow", "replace it by a regular file"
+        )
     try:
         return ((folder, parse(Path(own.path).read_bytes())), *rules)
     except OSError as error:
-        raise ProjectError(f"{own.path} cannot be read: {error.strerror}", "fix that, then rerun") from error
+        raise ProjectError(f"{own.path!r} cannot be read: {error.strerror}", "fix that, then rerun") from error
 
 
 def decide(path: str, is_folder: bool, rules: Rules) -> bool:

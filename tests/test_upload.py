@@ -131,7 +131,7 @@ def test_what_changes_for_ever_is_named(folder):
     def attempt(upload: Upload) -> None:
         raise ChangedError(next(name for name in names if name not in upload.copies))
 
-    with pytest.raises(ChangedError, match=r"9\.txt changed during the upload"):
+    with pytest.raises(ChangedError, match=r"9\.txt' changed during the upload"):
         upload_project(project, attempt)
 
 

@@ -23,7 +23,7 @@ class ChangedError(ProjectError):
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"{path} changed during the upload", "rerun once nothing writes to it, or add it to .gitignore"
+            f"{path!r} changed during the upload", "rerun once nothing writes to it, or add it to .gitignore"
         )
         self.path = path
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ProjectError
-from infra.project import LINK, find_root, read_project
+from infra.hashes import Hashes
+from infra.project import LINK, find_root, read_file, read_project
 from infra.source import read_source
+from infra.ssh.carry import ChangedError
 from tests.conftest import Laptop
 
 STRANGER = 65534  # nobody
@@ -222,6 +224,23 @@ def test_a_repository_cannot_say_that_its_files_lie_elsewhere(tmp_path):
     assert find_root(project / "inner") == inner
     assert use(project) == {"a.py", ".gitattributes", "inner/a.py", "inner/.gitattributes"}
     assert use(inner) == {"a.py", ".gitattributes"}
+
+
+def test_names_that_would_write_to_the_terminal_are_quoted(tmp_path):
+    project = commit(tmp_path / "project")
+    name = "a\x1b]0;title\x07"
+    (project / name).write_text("x")
+    with pytest.raises(ProjectError) as caught:
+        read_file(project, name, Broken(project))
+    assert "\x1b" not in caught.value.what
+    assert "\x1b" not in ChangedError(name).what
+
+
+class Broken(Hashes):
+    """Hashes of files that cannot be read."""
+
+    def hash_of(self, name: str, info: os.stat_result) -> str:
+        raise PermissionError(13, "Permission denied")
 
 
 @pytest.mark.parametrize("name", [b"../private.txt", b"b/../../private", b"/etc/passwd__x", b".git/config__"])

@@ -1,0 +1,44 @@
+"""What is not uploaded is said once, and what to do about it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+
+def test_what_is_withheld_is_said_when_there_is_something_new_and_not_with_every_run(project):
+    project.write("train.py", "import os\nprint(*map(os.path.lexists, ('.env', 'notes.txt')))\n")
+    project.write(".env", "TOKEN=x")
+    first, second = project.type("run", "train.py"), project.type("run", "train.py")
+    assert "not uploaded (may hold secrets): '.env'; to upload one, name it in [sync] include" in first.err
+    assert "not uploaded" not in second.err
+    (project.project / "notes.txt").symlink_to("/etc/hostname")
+    third = project.type("run", "train.py")
+    assert "not uploaded (may hold secrets): '.env'" in third.err
+    assert "not uploaded (leads out of the project): 'notes.txt'; to upload what it leads to" in third.err
+    assert third.out == "False False\n"
+
+
+def test_a_script_that_is_not_uploaded_is_refused_with_the_reason(project):
+    (project.project / "linked.py").symlink_to(Path(__file__))
+    refused = project.type("run", "linked.py")
+    assert refused.code == 2
+    assert "'linked.py' would not be uploaded: leads out of the project" in refused.err
+    assert "replace the link by a copy" in refused.err
+
+
+def test_new_files_of_a_run_are_in_the_patch_and_large_ones_in_the_record(project):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(project.project)]
+    project.write("train.py", "import helper\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"], ["config", "color.ui", "always"]):
+        subprocess.run([*git, *words], check=True)
+    project.write("helper.py", "print('helped')\n")
+    project.write("data.bin", b"\1" * (2 << 20))
+    run = project.type("run", "train.py")
+    assert (run.code, run.out) == (0, "helped\n"), run.said
+    [folder] = project.project.glob("runs/shared-*")
+    subprocess.run([*git, "clone", "-q", ".", "clone"], cwd=project.project, check=True)
+    subprocess.run(["git", "apply", str(folder / "changes.patch")], cwd=project.project / "clone", check=True)
+    assert (project.project / "clone/helper.py").read_text() == "print('helped')\n"
+    record = json.loads((folder / "changes.json").read_text())
+    assert [(file["path"], file["reason"]) for file in record["files"]] == [("data.bin", "large")]
+    assert "changed: changes.patch and changes.json" in project.type("receipt").out
