@@ -1,159 +1,40 @@
-"""Jobs that were submitted: jobs, logs, wait, cancel, fetch; and following one to its end."""
+"""Jobs that were submitted: jobs, logs, wait, cancel, fetch."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli import billing, show
 from cli.disk import warn_of_space
 from cli.durations import Since, parse_since
+from cli.follow import download, exit_code, follow_job, next_commands
 from cli.options import (
     check_variable,
-    choose_name,
     cluster_option,
     exclude_option,
-    find_cluster,
     json_option,
     naming,
     option,
     output_option,
     personal_option,
     raw_option,
-    runs_here,
     runs_of,
     typed_cluster_option,
     typed_option,
     yes_option,
 )
 from cli.output import Output
-from cli.remains import show_remains, want
-from cli.streams import discard_output
-from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
+from cli.reach import reach, reach_job
+from cli.remains import want
+from infra.errors import UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
 
-    from cli.streams import Copy
-    from infra.fetch import Wanted
     from infra.model import Cluster, Job
-
-
-def follow_job(
-    cluster: "Cluster",
-    connection: "Connection",
-    number: int,
-    output: Output,
-    offset: int = 0,
-    keep: "Copy | None" = None,
-) -> "Job":
-    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
-
-    `keep` gets a copy of all that came.
-    """
-    from infra import runs
-
-    def pass_on(chunk: bytes) -> None:
-        if keep:
-            keep.write(chunk)
-        output.write(chunk)
-
-    try:
-        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
-        output.flush()
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        if isinstance(error, KeyboardInterrupt):
-            output.flush()
-        show.say(f"\n{next_commands(cluster, number)}")
-        if isinstance(error, BrokenPipeError):
-            raise
-        sys.exit(130)
-    except OSError as error:
-        discard_output()
-        what = f"the output cannot be written here: {error.strerror}"
-        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
-    if not output.ends_a_line and sys.stdout.isatty():
-        show.say()
-    show.say(f"job {number} {show.ending(job)}")
-    return job
-
-
-def follow_again(cluster: "Cluster", number: int) -> str:
-    """Return the command that follows a job again, or shows what it printed once it is over."""
-    return f"gpujob logs{naming(cluster.name)} -f {number}"
-
-
-def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return that a job goes on without this command, and what to type next about it."""
-    where = naming(cluster.name)
-    follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
-    return f"Job {number} keeps running on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
-
-
-def exit_code(cluster: "Cluster", job: "Job") -> int:
-    """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
-    if job.exit_code is None:
-        what = f"job {job.number} was interrupted; its exit code is unknown"
-        raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
-    return job.exit_code
-
-
-def bring_home(
-    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
-) -> bool:
-    """Download a job's outputs, say where they are and what was not downloaded; return whether all of them were."""
-    from infra.fetch import fetch
-
-    with show.transfer("downloading") as arrived:
-        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
-    show.fetched(home)
-    show_remains(home)
-    return home.receipt.job.fetched
-
-
-def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
-    """Return the cluster to work on and the connection to its node, still to be entered."""
-    from infra import runs
-
-    cluster = find_cluster(name)
-    return cluster, runs.reach(cluster)
-
-
-@contextmanager
-def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, Connection, Job]]":
-    """Yield a cluster, a connection to its node, and a job of it, by default the latest.
-
-    Where one of them is no more, the error tells where at home lies what came of the job.
-    """
-    from infra import runs
-    from infra.node import client
-
-    try:
-        cluster = find_cluster(name)
-        with runs.reach(cluster) as connection:
-            yield cluster, connection, client.find_job(connection, number)
-    except (NotFoundError, GoneError) as error:
-        point_home(error, choose_name(name), number)
-        raise
-
-
-def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
-    """Let an error tell where what came home of a job lies, if anything did."""
-    from infra.receipts import find_home, read_receipt
-    from infra.results import LOG
-    from infra.submissions import choose_runs
-
-    home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
-    receipt = read_receipt(home)
-    if receipt is None:
-        return
-    log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
-    error.add_note(f"what came home of job {receipt['job'].get('number')} is in {home}{log}")
-    if isinstance(error, NotFoundError):
-        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job'].get('number')}"
 
 
 @click.group(invoke_without_command=True)
@@ -165,7 +46,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
 
     gpujob jobs rm removes jobs from the machine, to free its disk.
     """
-    context.obj = cluster
+    context.obj = cluster if context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE else None
     if context.invoked_subcommand:
         return
     from infra.node import client
@@ -181,9 +62,9 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("numbers", metavar="[JOB]...", type=click.IntRange(1), nargs=-1)
-@click.option("--done", is_flag=True, help="Remove every job that is over and downloaded.")
-@click.option("--force", is_flag=True, help="Also remove jobs that are not downloaded: what they wrote is lost.")
-@cluster_option
+@typed_option("--done", is_flag=True, help="Remove every job that is over and downloaded.")
+@typed_option("--force", is_flag=True, help="Also remove jobs that are not downloaded: what they wrote is lost.")
+@typed_cluster_option
 @click.pass_context
 def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool, cluster: str | None) -> None:
     """Remove jobs that are over, and all their files, from the machine.
@@ -194,7 +75,9 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
         raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
     from infra import storage
 
-    reached, connecting = reach(cluster or context.obj)
+    name = cluster or context.obj
+    check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
+    reached, connecting = reach(name)
     with connecting as connection:
         removal = storage.remove_jobs(connection, reached, numbers, force)
     if removal.removed:
@@ -318,4 +201,4 @@ def fetch(
         runs = runs_of(found, asked.number)
         said = read_settings(runs.parent)
         all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
-        bring_home(found, connection, asked.number, to.resolve() if to else runs, all_of_it)
+        download(found, connection, asked.number, to.resolve() if to else runs, all_of_it)

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from cli import billing, show
-from cli.jobs import bring_home, reach
+from cli.follow import download
 from cli.options import (
     check_variable,
     cluster_argument,
@@ -20,6 +20,7 @@ from cli.options import (
     typed_option,
     yes_option,
 )
+from cli.reach import reach
 from cli.runs import hand_in
 from infra.errors import GpujobError
 
@@ -85,7 +86,7 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
     with billing.reminding(cluster):
-        bring_home(cluster, connection, number, runs_of(cluster, number))
+        download(cluster, connection, number, runs_of(cluster, number))
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
@@ -115,7 +116,7 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
         leave_notebook(connection, cluster, number)
     else:
         show.say(f"the notebook, job {number}, {show.ending(job)}")
-        bring_home(cluster, connection, number, runs_of(cluster, number))
+        download(cluster, connection, number, runs_of(cluster, number))
 
 
 def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:

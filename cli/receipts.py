@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cli import show
-from cli.jobs import reach_job
 from cli.options import choose_name, cluster_option, json_option, runs_here, transfer_option
+from cli.reach import reach_job
 from infra.errors import GpujobError
 from infra.traffic import transfer_usd
 

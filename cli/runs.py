@@ -18,8 +18,8 @@ from cli import billing, show
 from cli.disk import warn_of_space
 from cli.durations import parse_duration
 from cli.ending import check_down, terminate_after
+from cli.follow import download, exit_code, follow_again, follow_job, next_commands
 from cli.handover import confirm_handover
-from cli.jobs import bring_home, exit_code, follow_again, follow_job, next_commands
 from cli.masking import check_secrets
 from cli.options import (
     SplitCommand,
@@ -255,7 +255,7 @@ def run_job(
         except GoneError:
             keep_log(top)
             raise
-    return job, bring_home(cluster, connection, number, project.runs, want(yes))
+    return job, download(cluster, connection, number, project.runs, want(yes))
 
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
