@@ -110,7 +110,7 @@ json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
 raw_option = option(
     "--raw", is_flag=True, help="Keep every step of progress bars, also where the output is no terminal."
 )
-transfer_option = option(
+transfer_option = personal_option(
     "--transfer-usd",
     "usd_per_gb",
     type=click.FloatRange(min=0),

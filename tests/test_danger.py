@@ -14,18 +14,20 @@ from tests.here import move_in, type_here
 # (--secret and --env-file of a gpujob.toml are confirmed by hand).
 HARMLESS = {
     "--all-regions", "--boot-timeout", "--browser", "--check", "--clear", "--detach", "--disk", "--dry-run",
-    "--env", "--env-file", "--every", "--fetch-every", "--follow", "--gpu", "--gpu-memory", "--gpus",
+    "--env", "--env-file", "--every", "--exclude", "--fetch-every", "--follow", "--gpu", "--gpu-memory", "--gpus",
     "--hang-after", "--help", "--idle-stop", "--image", "--instance-type", "--json", "--max-cost",
     "--max-hours", "--max-price", "--module", "--name", "--no-deps", "--node", "--nodes", "--on-demand",
-    "--once", "--pattern", "--plan", "--port", "--python", "--raw", "--refresh", "--region", "--secret",
+    "--once", "--output", "--owner-only", "--pattern", "--plan", "--port", "--python", "--raw", "--refresh", "--region", "--report", "--secret",
     "--set", "--setup", "--since", "--spot", "--spot-first", "--tags", "--tail", "--time-limit", "--version",
     "--workdir", "--zone",
 }  # fmt: skip
 TYPED = {
     "bake": {"--as", "--yes"},
     "cancel": {"--cluster"},
+    "jobs rm": {"--cluster", "--done", "--force"},
     "down": {"--all", "--force", "--if-exists", "--yes"},
     "extend": {"--hours", "--yes"},
+    "fetch": {"--overwrite", "--yes"},
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
     "run": {"--down", "--kill-stalled", "--yes"},

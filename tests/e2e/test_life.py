@@ -61,7 +61,7 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     for words in (["logs", "1"], ["fetch"]):
         late = laptop.type(*words)
         assert late.code == 1
-        assert f"the results of job 1 is in {home}; its log is job.log there\n  next: gpujob receipt 1\n" in late.err
+        assert f"the results of job 1 are in {home}; its log is job.log there\n  next: gpujob receipt 1\n" in late.err
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
