@@ -1,9 +1,11 @@
 """What there is to say of a machine's disk."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli import show
 from cli.options import naming
+from infra.errors import NodeError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -20,10 +22,10 @@ def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
 
 
 def warn_of_space(cluster: str, connection: "Connection") -> None:
-    """Ask a machine how much of its disk is free, and warn if that is little."""
+    """Ask a machine how much of its disk is free, and warn if that is little; a connection that breaks is no reason to fail."""
     from infra.node import client
 
-    space = client.find_space(connection)
-    warning = space_warning(cluster, space.disk_bytes, space.disk_free_bytes)
-    if warning:
-        show.say(warning)
+    with suppress(NodeError):
+        space = client.find_space(connection)
+        if warning := space_warning(cluster, space.disk_bytes, space.disk_free_bytes):
+            show.say(warning)

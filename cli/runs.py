@@ -6,8 +6,8 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ from cli.output import Output
 from cli.remains import want
 from cli.streams import Copy, outliving
 from cli.withheld import explain_absence, show_withheld
-from infra.errors import GoneError, NodeError, UsageError
+from infra.errors import GoneError, UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
@@ -133,14 +133,13 @@ def run(
         check_secrets(request)
         connection = connect()
         number = hand_in(connection, found, project, request, yes)
-        with suppress(NodeError):  # the job runs; to follow it connects again
-            warn_of_space(found.name, connection)
+        warn_of_space(found.name, connection)
         if detach:
             show.say(next_commands(found, number))
             billing.remind(found)
             return
-        with billing.reminding(found, down), outliving(number, follow_again(found, number)):
-            job, whole = run_job(connection, found, project, number, raw=raw, fetch_every_s=fetch_every_s, yes=yes)
+        with billing.reminding(found, down):
+            job, whole = run_job(connection, found, project, number, Following(raw, fetch_every_s, yes))
     if down:
         terminate_after(found, job, whole)
     sys.exit(exit_code(found, job))
@@ -230,15 +229,18 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)
 
 
+@dataclass(frozen=True)
+class Following:
+    """How a job is followed."""
+
+    raw: bool
+    fetch_every_s: float
+    yes: bool
+    """Whether very much of what it writes is downloaded without a question."""
+
+
 def run_job(
-    connection: "Connection",
-    cluster: "Cluster",
-    project: "Project",
-    number: int,
-    *,
-    raw: bool,
-    fetch_every_s: float,
-    yes: bool,
+    connection: "Connection", cluster: "Cluster", project: "Project", number: int, how: Following
 ) -> "tuple[Job, bool]":
     """Follow a job and download what it wrote; return it as it ended, and whether all of that came."""
     from infra.folders import open_folder
@@ -246,16 +248,17 @@ def run_job(
     from infra.pace import UNASKED_BYTES
     from infra.results import keep_log, open_log
 
-    terms = Terms(fetch_every_s, math.inf if yes else UNASKED_BYTES)
+    terms = Terms(how.fetch_every_s, math.inf if how.yes else UNASKED_BYTES)
     meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, terms, show.say)
-    with open_folder(project.runs / f"{cluster.name}-{number}") as top:
-        try:
-            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be fetched later
-                job = follow_job(cluster, connection, number, Output(raw), keep=Copy(log, show.say))
-        except GoneError:
-            keep_log(top)
-            raise
-    return job, download(cluster, connection, number, project.runs, want(yes))
+    with outliving(number, follow_again(cluster, number)):
+        with open_folder(project.runs / f"{cluster.name}-{number}") as top:
+            try:
+                with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be downloaded later
+                    job = follow_job(cluster, connection, number, Output(how.raw), keep=Copy(log, show.say))
+            except GoneError:
+                keep_log(top)
+                raise
+        return job, download(cluster, connection, number, project.runs, want(how.yes))
 
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:

@@ -13,13 +13,13 @@ from tests.here import move_in, type_here
 # limit without being shown in a plan that asks, and reaches nothing of the person's outside the project unasked
 # (--secret and --env-file of a gpujob.toml are confirmed by hand).
 HARMLESS = {
-    "--all-regions", "--boot-timeout", "--browser", "--check", "--clear", "--detach", "--disk", "--dry-run",
-    "--env", "--env-file", "--every", "--exclude", "--fetch-every", "--follow", "--gpu", "--gpu-memory", "--gpus",
-    "--hang-after", "--help", "--idle-stop", "--image", "--instance-type", "--json", "--max-cost",
-    "--max-hours", "--max-price", "--module", "--name", "--no-deps", "--node", "--nodes", "--on-demand",
-    "--once", "--output", "--owner-only", "--pattern", "--plan", "--port", "--python", "--raw", "--refresh", "--region", "--report", "--secret",
-    "--set", "--setup", "--since", "--spot", "--spot-first", "--tags", "--tail", "--time-limit", "--version",
-    "--workdir", "--zone",
+    "--all-regions", "--boot-timeout", "--browser", "--check", "--clear", "--detach", "--disk",
+    "--dry-run", "--env", "--env-file", "--every", "--exclude", "--fetch-every", "--follow", "--gpu",
+    "--gpu-memory", "--gpus", "--hang-after", "--help", "--idle-stop", "--image", "--instance-type",
+    "--json", "--max-cost", "--max-hours", "--max-price", "--module", "--name", "--no-deps", "--node",
+    "--nodes", "--on-demand", "--once", "--output", "--owner-only", "--pattern", "--plan", "--port",
+    "--python", "--raw", "--refresh", "--region", "--report", "--secret", "--set", "--setup", "--since",
+    "--spot", "--spot-first", "--tags", "--tail", "--time-limit", "--version", "--workdir", "--zone",
 }  # fmt: skip
 TYPED = {
     "bake": {"--as", "--yes"},
