@@ -17,7 +17,7 @@ from .processes import GRACE_S
 from .records import folder_of, is_supervised, numbers, read_json, work_of
 from .settled import find_unsettled
 
-LOOK_S, MOST_LOOKS, MOST_SHOWN = 3.0, 300_000, 50
+LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two for each place
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
 NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
@@ -61,11 +61,11 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
                 group["temporary"] = place.temporary
     told = [tell(root, group) for (root, _), group in groups.items()]
     told.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
-    return told[:MOST_SHOWN], walk.has_time() and len(told) <= MOST_SHOWN
+    return told[:MOST_SHOWN], walk.complete and len(told) <= MOST_SHOWN
 
 
 class Walk:
-    """A walk through the places that jobs write to, which ends in time however much lies there."""
+    """A walk through the places that jobs write to; it leaves each in time, however much lies there."""
 
     def __init__(self, jobs: list[int]) -> None:
         """Begin a walk that leaves out what was asked for, and so is downloaded."""
@@ -78,19 +78,18 @@ class Walk:
             *(str(each.path) for found in asked for each in found),
         }
         self.roots = {place.root for place in list_places(jobs)}
-        self.looks, self.deadline = 0, time.monotonic() + LOOK_S
-
-    def has_time(self) -> bool:
-        """Tell whether there is time for more."""
-        return self.looks < MOST_LOOKS and time.monotonic() < self.deadline
+        self.complete = True
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
         """Yield each regular file of a place that holds anything, by its name below it; no link is followed."""
-        waiting = [""]
-        while waiting and self.has_time():
+        waiting, looks, deadline = [""], 0, time.monotonic() + LOOK_S
+        while waiting:
+            if looks > MOST_LOOKS or time.monotonic() > deadline:
+                self.complete = False
+                return
             above = waiting.pop()
             for entry in read_folder(f"{place.root}/{above}"):
-                self.looks += 1
+                looks += 1
                 name, path = f"{above}{entry.name}", f"{place.root}/{above}{entry.name}"
                 is_folder = entry.is_dir(follow_symlinks=False)
                 if path in self.others or is_tool(place, name, path, is_folder):
