@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
@@ -82,12 +83,12 @@ class Walk:
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
         """Yield each regular file of a place that holds anything, by its name below it; no link is followed."""
-        waiting, looks, deadline = [""], 0, time.monotonic() + LOOK_S
+        waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
         while waiting:
             if looks > MOST_LOOKS or time.monotonic() > deadline:
                 self.complete = False
                 return
-            above = waiting.pop()
+            above = waiting.popleft()  # what lies deep comes last: it is missed first if there is no time
             for entry in read_folder(f"{place.root}/{above}"):
                 looks += 1
                 name, path = f"{above}{entry.name}", f"{place.root}/{above}{entry.name}"
