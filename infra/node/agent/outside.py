@@ -20,6 +20,7 @@ from .settled import find_unsettled
 
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two for each place
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
+TELLING = 5  # characters of a name that tell a file
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
 NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
 
@@ -53,7 +54,7 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
             if place.shared and is_local():
-                owners = {job for job in owners if namers[job].names(top_of(name))}
+                owners = {job for job in owners if namers[job].names(place.root, top_of(name))}
             if owners:
                 group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
                 group["names"].append(name)
@@ -114,15 +115,15 @@ class Namer:
         self.folder = folder_of(job)
         self.text: bytes | None = None
 
-    def names(self, name: str) -> bool:
-        """Tell whether the job names it."""
+    def names(self, root: str, name: str) -> bool:
+        """Tell whether the job names it: by its path, or by a name that is no part of some word by chance."""
         if self.text is None:
             job = read_json(self.folder / "job.json")
             code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
             self.text = b"\n".join(
                 [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
             )
-        return os.fsencode(name) in self.text
+        return os.fsencode(f"{root}/{name}") in self.text or (len(name) >= TELLING and os.fsencode(name) in self.text)
 
 
 def read_text(path: Path) -> bytes:
