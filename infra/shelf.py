@@ -134,9 +134,11 @@ class Shelf:
         own = self.outputs.get(output.path)
         if own is None or self.overwrite or own.content == output.content or not self.is_final(own):
             self.outputs[output.path] = output
+        # A node that says of a job that was over that it runs makes nothing interim again.
+        verified = self.contents.get(place) == output.content and place not in self.interim
+        (self.interim.add if interim and not verified else self.interim.discard)(place)
         self.contents[place] = output.content
         self.places[output.path, output.content] = place
-        (self.interim.add if interim else self.interim.discard)(place)
         known = self.renamed.pop(place, None)
         if place != output.path:
             why = known.why if known and known.path == output.path else why

@@ -54,7 +54,11 @@ def opened(runs: Path, job: Job = RUNNING, wanted: Wanted = EVERYTHING) -> Itera
 def put(shelf: Shelf, path: str, content: bytes, *, interim: bool = False) -> None:
     """Download a file as a fetch does."""
     wanted = output(path, content)
-    if shelf.admit(wanted) and not shelf.holds(wanted):
+    if not shelf.admit(wanted):
+        return
+    if shelf.holds(wanted):
+        shelf.confirm(wanted, interim=interim)
+    else:
         assert write_part(arriving(content, len(content)), wanted, shelf.results.parts, lambda _: None)
         shelf.save(wanted, name_part(wanted), interim=interim)
 
@@ -175,6 +179,15 @@ def test_what_was_verified_changes_by_request_only(tmp_path):
     assert files_in(tmp_path)["model"] == "fake"
     [model] = [o for o in read_receipt(tmp_path / "c-1")["outputs"] if o["path"] == "model"]
     assert model["sha256"] == hashlib.sha256(b"fake").hexdigest()
+
+
+def test_a_node_that_says_of_a_job_that_was_over_that_it_runs_changes_nothing_that_was_verified(tmp_path):
+    with opened(tmp_path, OVER) as shelf:
+        put(shelf, "model", b"real")
+    for content in (b"real", b"fake"):
+        with opened(tmp_path, RUNNING) as shelf:
+            put(shelf, "model", content, interim=True)
+    assert files_in(tmp_path) == {"model": "real", "model.from-node": "fake"}
 
 
 def test_a_folder_of_another_job_or_of_the_user_is_not_written_to(tmp_path):

@@ -114,7 +114,7 @@ def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):
     before = project.type("jobs", "--json").out
     project.write("runs", "a file where a folder must be")
     for words in (["run", "--", "true"], ["notebook"]):
-        refuses(project.type(*words), 1, "runs cannot be written", "type it again")
+        refuses(project.type(*words), 1, "runs cannot be written", "then rerun")
     assert project.type("jobs", "--json").out == before
 
 
