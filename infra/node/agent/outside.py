@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
@@ -17,8 +18,9 @@ from .processes import GRACE_S
 from .records import folder_of, is_supervised, numbers, read_json, work_of
 from .settled import find_unsettled
 
-LOOK_S, MOST_LOOKS, MOST_SHOWN = 3.0, 300_000, 50
+LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two for each place
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
+TELLING = 5  # characters of a name that tell a file
 EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
 NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
 
@@ -52,7 +54,7 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
             if place.shared and is_local():
-                owners = {job for job in owners if namers[job].names(top_of(name))}
+                owners = {job for job in owners if namers[job].names(place.root, top_of(name))}
             if owners:
                 group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
                 group["names"].append(name)
@@ -61,11 +63,11 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
                 group["temporary"] = place.temporary
     told = [tell(root, group) for (root, _), group in groups.items()]
     told.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
-    return told[:MOST_SHOWN], walk.has_time() and len(told) <= MOST_SHOWN
+    return told[:MOST_SHOWN], walk.complete and len(told) <= MOST_SHOWN
 
 
 class Walk:
-    """A walk through the places that jobs write to, which ends in time however much lies there."""
+    """A walk through the places that jobs write to; it leaves each in time, however much lies there."""
 
     def __init__(self, jobs: list[int]) -> None:
         """Begin a walk that leaves out what was asked for, and so is downloaded."""
@@ -78,19 +80,18 @@ class Walk:
             *(str(each.path) for found in asked for each in found),
         }
         self.roots = {place.root for place in list_places(jobs)}
-        self.looks, self.deadline = 0, time.monotonic() + LOOK_S
-
-    def has_time(self) -> bool:
-        """Tell whether there is time for more."""
-        return self.looks < MOST_LOOKS and time.monotonic() < self.deadline
+        self.complete = True
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
         """Yield each regular file of a place that holds anything, by its name below it; no link is followed."""
-        waiting = [""]
-        while waiting and self.has_time():
-            above = waiting.pop()
+        waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
+        while waiting:
+            if looks > MOST_LOOKS or time.monotonic() > deadline:
+                self.complete = False
+                return
+            above = waiting.popleft()  # what lies deep comes last: it is missed first if there is no time
             for entry in read_folder(f"{place.root}/{above}"):
-                self.looks += 1
+                looks += 1
                 name, path = f"{above}{entry.name}", f"{place.root}/{above}{entry.name}"
                 is_folder = entry.is_dir(follow_symlinks=False)
                 if path in self.others or is_tool(place, name, path, is_folder):
@@ -114,15 +115,15 @@ class Namer:
         self.folder = folder_of(job)
         self.text: bytes | None = None
 
-    def names(self, name: str) -> bool:
-        """Tell whether the job names it."""
+    def names(self, root: str, name: str) -> bool:
+        """Tell whether the job names it: by its path, or by a name that is no part of some word by chance."""
         if self.text is None:
             job = read_json(self.folder / "job.json")
             code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
             self.text = b"\n".join(
                 [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
             )
-        return os.fsencode(name) in self.text
+        return os.fsencode(f"{root}/{name}") in self.text or (len(name) >= TELLING and os.fsencode(name) in self.text)
 
 
 def read_text(path: Path) -> bytes:

@@ -88,7 +88,7 @@ def list_places(jobs: list[int]) -> Iterator[Place]:
         yield Place(os.path.realpath(parent_of(folder_of(job))), job)
     yield Place(home, tools=HOME_TOOLS)
     chosen = [read_json(folder_of(job) / "job.json")["env"].get("TMPDIR", "") for job in jobs]
-    for path in dict.fromkeys((*TEMPORARY, os.environ.get("TMPDIR", ""), *chosen)):
+    for path in dict.fromkeys((*chosen, *TEMPORARY, os.environ.get("TMPDIR", ""))):
         if path.startswith("/") and not is_below(os.path.realpath(path), home):
             shared = path not in chosen
             yield Place(os.path.realpath(path), temporary=True, shared=shared, tools=TEMPORARY_TOOLS if shared else ())
