@@ -69,8 +69,11 @@ def test_dependencies_that_cannot_be_had_fail_the_job_with_the_way_around(projec
 
 
 def test_another_interpreter_can_be_asked_for(project):
-    project.write("which.py", "import sys; print(sys.executable)")
-    assert project.type("run", "--python", "/usr/bin/python3", "which.py").out == "/usr/bin/python3\n"
+    project.write("which.py", "import os, sys; print(os.path.realpath(sys.executable))")
+    run = project.type("run", "--python", "/usr/bin/python3", "which.py")
+    assert run.out == f"{Path('/usr/bin/python3').resolve()}\n"
+    missing = project.type("run", "--python", "/not/there", "which.py")
+    assert (missing.code, "the interpreter /not/there does not run" in missing.said) == (1, True)
 
 
 def test_the_project_s_own_settings_say_what_travels_and_what_options_default_to(project):
