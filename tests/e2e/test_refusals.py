@@ -206,9 +206,9 @@ def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
     file = laptop.write("taken", "")
     refuses(laptop.type("init", ""), 2, "'' is no folder", "gpujob init DIR")
     refuses(laptop.type("init", "taken"), 2, "'taken' is a file")
-    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "type it again")
+    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "then rerun")
     assert "next: cd 'a b' && " in laptop.type("init", "a b").err
-    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "type it again")
+    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "then rerun")
 
 
 def test_nothing_to_run(project):
