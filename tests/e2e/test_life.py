@@ -160,8 +160,8 @@ def test_a_machine_that_powers_itself_off_is_given_back(laptop):
     laptop.type("run", "--detach", "--", "sudo", "shutdown", "-h", "now")
     wait_for(lambda: "project" not in laptop.type("ls", "--dry-run").out.replace("gone", "") or
              "gone" in laptop.type("ls", "--dry-run").out, "termination")  # fmt: skip
-    assert "'project' ended itself at " in (refused := laptop.type("run", "--", "true").err)
-    assert "(it powered itself off)" in refused
+    refused = laptop.type("run", "--", "true").err  # the local cloud ends soon after its last machine
+    assert "(it powered itself off)" in refused or "'project' is gone: the local cloud" in refused
     assert laptop.type("down").code == 0
 
 
