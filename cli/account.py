@@ -18,6 +18,7 @@ from cli.options import (
     option,
     region_option,
     runs_here,
+    transfer_option,
     yes_option,
 )
 from infra.model import GONE, UNKNOWN
@@ -64,8 +65,9 @@ def policy() -> None:
 @hidden_dry_run_option
 @region_option
 @option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
+@transfer_option
 @json_option
-def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
+def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float, as_json: bool) -> None:
     """Add up what clusters cost, by day and cluster.
 
     Those that live are known by their tags, those given back from here by notes.
@@ -74,7 +76,7 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
     from infra import clusters, costs
 
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions)
-    rows = costs.add_up(found, runs_here())
+    rows = costs.add_up(found, runs_here(), usd_per_gb)
     empty = "nothing was spent, as far as this laptop and the tags know"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:
@@ -88,7 +90,10 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) ->
 
 def say_total(rows: "list[Cost]") -> None:
     """Say what rows add up to, as they show it, and which of them nobody saw end."""
-    spent, rehearsed = (sum(round(row.usd, 4) for row in rows if row.cloud == cloud) for cloud in ("aws", "local"))
+    spent, rehearsed = (
+        sum(round(row.usd, 4) + round(row.transfer_usd, 4) for row in rows if row.cloud == cloud)
+        for cloud in ("aws", "local")
+    )
     clouds = {row.cloud for row in rows}
     total = [f"{show.usd(spent)} on AWS"] * ("aws" in clouds)
     total += [f"rehearsals would have cost {show.usd(rehearsed)} on AWS"] * ("local" in clouds)
@@ -108,6 +113,7 @@ def cost_row(row: "Cost") -> dict[str, str]:
         "hours": f"{row.hours:.2f}",
         "USD": f"{row.usd:.4f}",
         "of it in jobs": f"{row.jobs_usd:.4f}",
+        "download USD": f"{row.transfer_usd:.4f}",
     }
 
 

@@ -19,6 +19,7 @@ from cli.options import (
     runs_here,
     yes_option,
 )
+from cli.remains import make_chooser, show_rescued
 from infra.errors import NotFoundError, UsageError
 from infra.model import GONE, UNKNOWN
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from infra.ec2.account import Account
     from infra.fetch import Fetched
     from infra.model import Cluster
+    from infra.node.listing import AllLeft
 
 
 @click.command()
@@ -116,7 +118,7 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     whose = f", rented by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     if not force:
-        rescue_outputs(name, accounts, f"gpujob down {name} --force ends it all the same")
+        rescue_outputs(name, accounts, f"gpujob down {name} --force terminates it anyway", yes=yes)
     with show.progress() as report:
         found = clusters.remove(name, accounts, report)
     if found:
@@ -124,17 +126,23 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     return found
 
 
-def rescue_outputs(name: str, accounts: "Sequence[Account]", force: str = "") -> None:
-    """Bring home what one cluster still holds; then say what came, also if not all did: lines would break into the spinner."""
-    from infra.rescue import rescue
+def rescue_outputs(
+    name: str, accounts: "Sequence[Account]", force: str = "", *, yes: bool = False, keeps_home: bool = False
+) -> None:
+    """Download what one cluster still holds; then say what came, also if not all did: lines would break into the spinner.
 
-    homes: list[Fetched] = []
+    With `keeps_home` what lies in the home of its user is not lost.
+    """
+    from infra.rescue import Terms, rescue
+
+    homes: list[Fetched | AllLeft] = []
+    terms = Terms(force, make_chooser(yes, may_ask=False), keeps_home)
     try:
         with show.progress() as report:
-            homes.extend(rescue(name, accounts, runs_here(), report, force))
+            homes.extend(rescue(name, accounts, runs_here(), report, terms))
     except KeyboardInterrupt as error:
         error.add_note(f"'{name}' lives, with all that is not home yet")
         raise
     finally:
         for home in homes:
-            show.fetched(home)
+            show_rescued(home, name)

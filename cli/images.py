@@ -47,7 +47,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     if begun is None:
         confirm(f"Remove jobs, keys and histories from '{cluster.name}', reboot it, and make '{image}' of it?",
                 yes or cluster.cloud == "local")  # fmt: skip
-        rescue_outputs(cluster.name, [account])
+        rescue_outputs(cluster.name, [account], yes=yes, keeps_home=True)
     with show.progress() as report:
         made = baking.bake(account, cluster, image, report)
     show.say(f"'{image}' is made: at most {made.size_gb:.0f} GB, {show.usd(made.month_usd)} a month. '{cluster.name}' is up"

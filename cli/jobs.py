@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,20 +13,28 @@ from cli.options import (
     Since,
     choose_name,
     cluster_option,
+    exclude_option,
     find_cluster,
     json_option,
     naming,
     option,
+    output_option,
     parse_since,
     raw_option,
     runs_here,
+    runs_of,
+    yes_option,
 )
 from cli.output import Output
+from cli.remains import show_remains, want
+from cli.streams import discard_output
 from infra.errors import GoneError, GpujobError, NodeError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from fabric import Connection
 
+    from cli.streams import Copy
+    from infra.fetch import Wanted
     from infra.model import Cluster, Job
 
 
@@ -36,7 +44,7 @@ def follow_job(
     number: int,
     output: Output,
     offset: int = 0,
-    keep: BinaryIO | None = None,
+    keep: "Copy | None" = None,
 ) -> "Job":
     """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
 
@@ -57,10 +65,19 @@ def follow_job(
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
+    except OSError as error:
+        discard_output()
+        what = f"the output cannot be written here: {error.strerror}"
+        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {show.ending(job)}")
     return job
+
+
+def follow_again(cluster: "Cluster", number: int) -> str:
+    """Return the command that follows a job again, or shows what it printed once it is over."""
+    return f"gpujob logs{naming(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
@@ -77,13 +94,16 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
     return job.exit_code
 
 
-def bring_home(cluster: "Cluster", connection: "Connection", number: int, folder: Path, pattern: str = "*") -> None:
-    """Fetch a job's outputs and say where they are."""
+def bring_home(
+    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
+) -> None:
+    """Download a job's outputs, say where they are, and what was not downloaded."""
     from infra.fetch import fetch
 
-    with show.transfer("fetching") as arrived:
-        fetched = fetch(connection, cluster, number, folder, arrived, pattern)
-    show.fetched(fetched)
+    with show.transfer("downloading") as arrived:
+        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
+    show.fetched(home)
+    show_remains(home)
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
@@ -116,8 +136,9 @@ def point_home(error: GpujobError, cluster: str, number: int | None) -> None:
     """Let an error tell where what came home of a job lies, if anything did."""
     from infra.receipts import find_home, read_receipt
     from infra.results import LOG
+    from infra.submissions import choose_runs
 
-    home = find_home(runs_here(), cluster, number)
+    home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)
     if receipt is None:
         return
@@ -146,7 +167,7 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
     from infra.receipts import find_receipt, make_receipt
 
-    home = find_receipt(runs_here(), cluster.name, job.number) or {}
+    home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}
     return {**receipt.pop("job"), **receipt}
 
@@ -218,12 +239,30 @@ def cancel(job: int, cluster: str | None) -> None:
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
-@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Into another folder than the project's runs/.")
+@option("--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/.")
+@click.option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@output_option
+@exclude_option
 @cluster_option
-def fetch(job: int | None, pattern: str, to: Path | None, cluster: str | None) -> None:
-    """Bring home what JOB wrote, by default the latest.
+@yes_option
+def fetch(
+    job: int | None,
+    to: Path | None,
+    outputs: tuple[str, ...],
+    exclude: tuple[str, ...],
+    cluster: str | None,
+    yes: bool,
+    **wanted: Any,
+) -> None:
+    """Download what JOB wrote, by default the latest job.
 
-    Each file is verified.
+    Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
+    beside it. More than 1 GB is asked about first.
     """
+    from infra.settings import read_settings
+
     with reach_job(cluster, job) as (found, connection, asked):
-        bring_home(found, connection, asked.number, to or runs_here(), pattern)
+        runs = runs_of(found, asked.number)
+        said = read_settings(runs.parent)
+        all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
+        bring_home(found, connection, asked.number, to.resolve() if to else runs, all_of_it)

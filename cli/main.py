@@ -20,6 +20,7 @@ from cli.power import extend, start, stop
 from cli.receipts import receipt
 from cli.runs import run
 from cli.setup import setup
+from cli.streams import open_missing
 from cli.top import top
 from cli.up import offers, up
 from cli.verify import verify
@@ -79,6 +80,7 @@ for command in (
 
 def main() -> None:
     """Run the command line; exit 0 when done, 1 when it failed, 2 for wrong words, 130 when interrupted."""
+    open_missing()
     interrupt_on_stop()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

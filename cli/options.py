@@ -14,6 +14,7 @@ import click
 
 from infra.errors import GpujobError, UsageError
 from infra.model import Gpu
+from infra.traffic import USD_PER_GB
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -44,11 +45,37 @@ cluster_argument = click.argument("name", required=False, envvar="GPUJOB_CLUSTER
 cluster_option = option(
     "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
 )
+output_option = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="PATH",
+    callback=lambda _context, _option, paths: tuple(map(as_on_node, paths)),
+    help="Also download this path of the machine, as in '~/ckpt.pt' or ../out; may be repeated.",
+)
+exclude_option = click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Do not download what matches, as in '*.tmp'; may be repeated."
+)
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
 raw_option = option(
     "--raw", is_flag=True, help="Keep every step of progress bars, also where the output is no terminal."
 )
+transfer_option = option(
+    "--transfer-usd",
+    "usd_per_gb",
+    type=click.FloatRange(min=0),
+    default=USD_PER_GB,
+    show_default=True,
+    metavar="USD",
+    help="Price per GB of data transfer out of AWS, which downloads pay.",
+)
 yes_option = option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def as_on_node(path: str) -> str:
+    """Return a path as it is meant on the node: `~` is the home there, though the shell put this computer's in its place."""
+    home = str(Path.home())
+    return f"~{path[len(home) :]}" if path == home or path.startswith(f"{home}/") else path
 
 
 def parse_gpu(value: str) -> Gpu:
@@ -224,6 +251,13 @@ def runs_here() -> Path:
     from infra.rules import RUNS
 
     return find_root(here()) / RUNS
+
+
+def runs_of(cluster: "Cluster", number: int) -> Path:
+    """Return the folder for a job's results: `runs` of the project that it was submitted from, else of the one here."""
+    from infra.submissions import find_runs
+
+    return find_runs(cluster, number) or runs_here()
 
 
 def here() -> Path:

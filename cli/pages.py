@@ -9,7 +9,7 @@ import click
 
 from cli import show
 from cli.jobs import bring_home, reach
-from cli.options import cluster_argument, cluster_option, here, option, runs_here, yes_option
+from cli.options import cluster_argument, cluster_option, here, option, runs_of, yes_option
 from cli.runs import hand_in
 from infra.errors import GpujobError
 
@@ -69,12 +69,12 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
         return
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
-    bring_home(cluster, connection, number, runs_here())
+    bring_home(cluster, connection, number, runs_of(cluster, number))
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
     """Lead a port to the notebook and show it; until Ctrl-C, or until the notebook is over."""
-    from infra.meanwhile import fetch_meanwhile
+    from infra.meanwhile import Terms, fetch_meanwhile
     from infra.pages import hold_notebook, wait_for_answer, wait_for_notebook
 
     with show.progress() as report:
@@ -90,7 +90,7 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
         show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C leaves it, and it goes on there")
-        with fetch_meanwhile(connection, cluster, number, runs_here(), FETCH_EVERY_S, show.say):
+        with fetch_meanwhile(connection, cluster, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
             try:
                 job = hold_notebook(cluster, connection, page, forward, show.say)
             except KeyboardInterrupt:
@@ -99,16 +99,16 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
         leave_notebook(connection, cluster, number)
     else:
         show.say(f"the notebook, job {number}, {show.ending(job)}")
-        bring_home(cluster, connection, number, runs_here())
+        bring_home(cluster, connection, number, runs_of(cluster, number))
 
 
 def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
     """Bring home what the notebook has written so far, and say how to go on."""
-    from infra.fetch import fetch
+    from infra.fetch import Wanted, fetch
 
     show.say("\nleft; bringing home what the notebook has saved")
     try:
-        home = fetch(connection, cluster, number, runs_here(), lambda _: None, settled=True)
+        home = fetch(connection, cluster, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))
     except (KeyboardInterrupt, GpujobError) as error:
         error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
         raise

@@ -3,14 +3,16 @@
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from cli import show
 from cli.jobs import reach_job
-from cli.options import choose_name, cluster_option, json_option, runs_here
+from cli.options import choose_name, cluster_option, json_option, runs_here, transfer_option
 from infra.errors import GpujobError
+from infra.traffic import transfer_usd
 
 SHOWN_OUTPUTS = 20
 
@@ -18,16 +20,19 @@ SHOWN_OUTPUTS = 20
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
 @cluster_option
+@transfer_option
 @json_option
-def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
+def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
     """Show the record of JOB, by default the latest at home.
 
     It tells what ran, on what, how it ended, what it cost and wrote.
     A receipt that has come home is read from runs/, also when the machine is long gone.
     """
     from infra.receipts import find_receipt
+    from infra.submissions import choose_runs
 
-    found = find_receipt(runs_here(), choose_name(cluster), job)
+    name = choose_name(cluster)
+    found = find_receipt(choose_runs(name, job, runs_here()), name, job)
     if found and job is None:
         job = found["job"]["number"]
         show.say(f"job {job} is the latest with results here; gpujob jobs lists all")
@@ -41,18 +46,20 @@ def receipt(job: int | None, cluster: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        show.facts(render(found), err=False)
+        show.facts({**render(found), **render_download(found, usd_per_gb)}, err=False)
         show_outputs(found)
 
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
     """Return the receipt of a job as its machine tells it now."""
     from infra.node import client
-    from infra.receipts import make_receipt
+    from infra.receipts import Shelved, make_receipt
 
     with reach_job(name, number) as (cluster, connection, job):
-        found, outputs, _ = client.list_outputs(connection, job.number)
-    plain: dict[str, Any] = json.loads(json.dumps(make_receipt(cluster, found, outputs).to_dict()))
+        found, told = client.list_outputs(connection, job.number)
+    inside, outside = (tuple(each for each in told.outputs if each.outside == apart) for apart in (False, True))
+    receipt = replace(make_receipt(cluster, found, inside), outside=Shelved(outside))
+    plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))
     return plain
 
 
@@ -82,9 +89,21 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in lines.items() if text}
 
 
+def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:
+    """Return the line of a receipt that tells how much was downloaded, and what that cost beside the machine."""
+    size_bytes = receipt.get("downloaded_bytes", 0)
+    if not size_bytes:
+        return {}
+    price = show.price_of(transfer_usd(size_bytes, usd_per_gb), receipt["cloud"])
+    return {"downloaded": f"{show.size(size_bytes)}; data transfer {price}"}
+
+
 def show_outputs(receipt: Mapping[str, Any]) -> None:
     """Show what a job wrote, with the beginning of each hash, the largest first."""
-    outputs = sorted(receipt["outputs"], key=lambda output: -output["size_bytes"])
+    outside = [
+        {**output, "path": f"outside/{output['path']}"} for output in receipt.get("outside", {}).get("outputs", ())
+    ]
+    outputs = sorted([*receipt["outputs"], *outside], key=lambda output: -output["size_bytes"])
     click.echo(f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})")
     for output in outputs[:SHOWN_OUTPUTS]:
         what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]

@@ -1,6 +1,7 @@
 """A new job: run."""
 
 import io
+import math
 import os
 import shlex
 import sys
@@ -14,20 +15,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import show
-from cli.jobs import bring_home, exit_code, follow_job, next_commands
+from cli.jobs import bring_home, exit_code, follow_again, follow_job, next_commands
 from cli.options import (
     SplitCommand,
     cluster_option,
     confirm,
+    exclude_option,
     find_cluster,
     here,
     naming,
     option,
+    output_option,
     parse_duration,
     raw_option,
     yes_option,
 )
 from cli.output import Output
+from cli.remains import want
+from cli.streams import Copy, outliving
 from cli.withheld import explain_absence, show_withheld
 from infra.errors import GoneError, UsageError
 from infra.model import Request
@@ -62,6 +67,8 @@ ASK_ABOVE_BYTES = 200_000_000
 @option("--kill-stalled", is_flag=True, help="End it then.")
 @option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
         help="While it is followed, bring home this often what it has written.")  # fmt: skip
+@output_option
+@exclude_option
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
 @option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
 @raw_option
@@ -205,22 +212,27 @@ def run_job(
     yes: bool,
 ) -> int:
     """Submit, follow and fetch; return the job's exit code."""
-    from infra.meanwhile import fetch_meanwhile
-    from infra.results import keep_log, log_part
+    from infra.folders import open_folder
+    from infra.meanwhile import Terms, fetch_meanwhile
+    from infra.pace import UNASKED_BYTES
+    from infra.results import keep_log, open_log
 
     number = hand_in(connection, cluster, project, request, yes)
     if detach:
         show.say(next_commands(cluster, number))
         return 0
     folder = project.runs / f"{cluster.name}-{number}"
-    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, fetch_every_s, show.say)
-    try:
-        with log_part(folder).open("wb") as log, meanwhile:  # what is printed now need not be fetched later
-            job = follow_job(cluster, connection, number, Output(raw), keep=log)
-    except GoneError:
-        keep_log(folder)
-        raise
-    bring_home(cluster, connection, number, project.runs)
+    terms = Terms(fetch_every_s, math.inf if yes else UNASKED_BYTES)
+    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, terms, show.say)
+    with outliving(number, follow_again(cluster, number)):
+        with open_folder(folder) as top:
+            try:
+                with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be fetched later
+                    job = follow_job(cluster, connection, number, Output(raw), keep=Copy(log, show.say))
+            except GoneError:
+                keep_log(top)
+                raise
+        bring_home(cluster, connection, number, project.runs, want(yes))
     return exit_code(cluster, job)
 
 

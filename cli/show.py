@@ -12,10 +12,11 @@ import click
 
 if TYPE_CHECKING:
     from infra.fetch import Fetched
-    from infra.model import Job
+    from infra.model import Job, Output
     from infra.project import File
 
 Row = Mapping[str, Any]
+SOME = 5
 FOLDED = 16
 """How wide a column of a narrow table is at least, if its cells are no shorter."""
 
@@ -135,8 +136,8 @@ def transfer(what: str) -> Iterator[Counter]:
         bar.stop()
 
 
-def largest_folders(files: "Iterable[File]") -> None:
-    """Show which folders at the top of the project weigh most."""
+def largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:
+    """Show which folders at the top weigh most."""
     weights: dict[str, int] = {}
     for file in files:
         top, slash, _ = file.path.partition("/")
@@ -207,22 +208,36 @@ def job_row(job: "Job") -> dict[str, str]:
 
 def fetched(home: "Fetched") -> None:
     """Say what a fetch downloaded, and where it lies."""
-    from infra.results import FILES
+    from infra.receipts import FILES
+    from infra.results import OUTSIDE
 
     receipt = home.receipt
-    count = len(receipt.outputs)
-    total = sum(output.size_bytes for output in receipt.outputs)
-    say(f"{plural(count, 'output')} ({size(total)}) in {home.folder / FILES}")
-    for path in home.beside:
-        say(f"  {str(path)!r} was put beside the file of that name, which is ours or was changed here")
-    for name in home.changing:
-        say(f"  {name!r} was still being written; fetch again once the job is over")
-    for name in home.unreadable:
-        say(f"  {name!r} stays on the machine: its user may not read it")
-    for name in home.unlinked:
-        say(f"  {name!r} is a link that leads out of the job's folder; it was not made here")
+    for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
+        total = sum(output.size_bytes for output in outputs if not output.same_as)
+        if outputs or name == FILES:
+            say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
+    if not home.submitted_here:
+        say(f"  (which project job {receipt.job.number} was submitted from is not known here)")
+    some(
+        [
+            f"{each.path!r} was saved as {each.saved_as!r}: {each.why}"
+            for each in (*receipt.renamed, *receipt.outside.renamed)
+        ]
+    )
+    withheld = (*receipt.withheld, *receipt.outside.withheld)
+    some([f"{each.path!r} was not downloaded ({plural(each.files, 'file')}): {each.why}" for each in withheld])
+    some([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
+    some([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
     cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
+
+
+def some(lines: Sequence[str]) -> None:
+    """Say the first of these lines, and how many more there are."""
+    for line in lines[:SOME]:
+        say(f"  {line}")
+    if len(lines) > SOME:
+        say(f"  and {len(lines) - SOME} more like that; gpujob receipt --json lists all")
 
 
 def most(amount: float, cloud: str) -> str:

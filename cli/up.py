@@ -23,6 +23,7 @@ from cli.options import (
     parse_memory,
     parse_usd,
     regions_option,
+    transfer_option,
     yes_option,
 )
 from infra.model import Gpu, Wishes
@@ -86,9 +87,19 @@ def market_option(name: str, **settings: Any) -> Decorator:
         help="Give it back if it has not started, or does not answer, after so long.")  # fmt: skip
 @option("--setup/--no-setup", default=True, help="Set it up: all of the playbook on ubuntu, what is missing elsewhere.")
 @option("--plan", "plan_only", is_flag=True, help="Show what would be rented, and stop.")
+@transfer_option
 @json_option
 @yes_option
-def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json: bool, yes: bool, **asked: Any) -> None:
+def up(
+    name: str | None,
+    dry_run: bool,
+    boot_s: float,
+    usd_per_gb: float,
+    plan_only: bool,
+    as_json: bool,
+    yes: bool,
+    **asked: Any,
+) -> None:
     """Rent a machine and wait until a job can run on it.
 
     NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this laptop. The same
@@ -105,7 +116,8 @@ def up(name: str | None, dry_run: bool, boot_s: float, plan_only: bool, as_json:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = open_account(dry_run, wishes.regions)
         clusters.check_elsewhere(account, name)
-        plan = replace(plans.make_plan(account, name, wishes, read_settings(root).variables), boot_s=boot_s)
+        plan = plans.make_plan(account, name, wishes, read_settings(root).variables)
+        plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
@@ -176,6 +188,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         f" {', else '.join(wishes.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off{idle}",
         "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
+        "traffic": f"downloads cost {plan.usd_per_gb:g} USD/GB beside that (data transfer out of AWS)",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
@@ -208,6 +221,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "wishes": asdict(plan.wishes),
         "lease": asdict(plan.lease),
         "address": plan.address,
+        "usd_per_gb": plan.usd_per_gb,
         "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
         "choices": [
             {

@@ -11,6 +11,7 @@ from typing import Any
 from infra import state
 from infra.ec2.lease import is_over, spent_usd
 from infra.model import GONE, UNKNOWN, Cluster
+from infra.traffic import USD_PER_GB, transfer_usd
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Cost:
     usd: float
     jobs_usd: float
     """The part of it in which jobs ran, by their receipts."""
+    transfer_usd: float
+    """What the downloads of jobs' outputs cost beside that, by their receipts."""
     missed: bool
     """Whether nobody saw it end: then it is counted until its lease's end, or until it was missed if that was earlier."""
 
@@ -47,8 +50,11 @@ def note_file(cluster: Cluster) -> Path:
     return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
 
 
-def add_up(living: Iterable[Cluster], runs: Path) -> list[Cost]:
-    """Return what every cluster that is known here cost, by day and cluster, latest first; `runs` holds receipts of jobs."""
+def add_up(living: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
+    """Return what every cluster that is known here cost, by day and cluster, latest first; `runs` holds receipts of jobs.
+
+    Downloads are counted on the days on which their jobs ran.
+    """
     now = time.time()
     known = [cluster for cluster in living if cluster.node.state not in (GONE, UNKNOWN)]
     spans = read_ended() | {note_file(cluster).name: span_of(cluster, now) for cluster in known}
@@ -57,17 +63,18 @@ def add_up(living: Iterable[Cluster], runs: Path) -> list[Cost]:
     for span in spans.values():
         for day, share in split(span["launched_at"], span["ended_at"]):
             key = (day, span["cluster"], span["cloud"])
-            row = totals.setdefault(key, [0.0, 0.0, 0.0])
+            row = totals.setdefault(key, [0.0] * 4)
             missed |= {key} if span.get("missed") else set()
             row[0] += share * (span["ended_at"] - span["launched_at"]) / 3600
             row[1] += share * span["usd"]
     for receipt in read_receipts(runs):
         job = receipt["job"]
         for day, share in split(job["started_at"], job["ended_at"]):
-            row = totals.setdefault((day, receipt["cluster"], receipt["cloud"]), [0.0, 0.0, 0.0])
+            row = totals.setdefault((day, receipt["cluster"], receipt["cloud"]), [0.0] * 4)
             row[2] += share * receipt["usd"]
+            row[3] += share * transfer_usd(downloaded_bytes(receipt), usd_per_gb)
     rows = sorted(totals.items(), reverse=True)
-    return [Cost(*key, hours, usd, jobs_usd, key in missed) for key, (hours, usd, jobs_usd) in rows]
+    return [Cost(*key, hours, usd, jobs, transfer, key in missed) for key, (hours, usd, jobs, transfer) in rows]
 
 
 def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
@@ -95,6 +102,12 @@ def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:
         job = receipt.get("job", {}) if receipt else {}
         if receipt and receipt.get("usd") is not None and job.get("started_at") and job.get("ended_at"):
             yield receipt
+
+
+def downloaded_bytes(receipt: Mapping[str, Any]) -> int:
+    """Return how much was downloaded of a job, by its receipt; 0 by one of an earlier version."""
+    found = receipt.get("downloaded_bytes", 0)
+    return found if isinstance(found, int) else 0
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -1,27 +1,67 @@
-"""Fetching: a job's outputs to their places on this laptop, each verified; and the receipt."""
+"""Fetching: a job's outputs to their places on this laptop, each verified; its log; and the receipt."""
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fabric import Connection
 
-from infra.errors import NodeError, NotFoundError
-from infra.locks import lock_folder
-from infra.model import Cluster, Job, Output, Receipt
+from infra.download import Download, fill, remove_gone
+from infra.errors import NotFoundError
+from infra.folders import local_errors, size_of
+from infra.model import Cluster, Job, Output
 from infra.node import client
-from infra.receipts import make_receipt, read_receipt, write_receipt
-from infra.results import FILES, LOG, log_part, make_results
+from infra.node.agent.caches import is_excluded
+from infra.node.listing import Outputs
+from infra.parts import clear_parts
+from infra.receipts import Receipt, Shelved, make_receipt
+from infra.results import LOG, Results, keep_log, open_log, open_outside, open_results, write_receipt
 from infra.runs import reconnect
-from infra.ssh import carry
+from infra.shelf import Shelf
 from infra.ssh.connection import DroppedError
+from infra.submissions import find_runs
 
 SHOWN = 5
 PATIENCE = 5  # connections in a row that bring nothing
+
+
+Choose = Callable[[Sequence[Output]], Sequence[Output]]
+
+
+def take_all(missing: Sequence[Output]) -> Sequence[Output]:
+    """Choose all."""
+    return missing
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a fetch is to download."""
+
+    pattern: str = "*"
+    settled: bool = False
+    """Only files that are whole, though the job runs, and not its log, which whoever follows the job has."""
+    overwrite: bool = False
+    """Whether what was verified or changed here may be replaced."""
+    asked: tuple[str, ...] = ()
+    """Paths on the node outside of the job's working tree, or of caches in it, that count as its outputs from now on."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what is not downloaded this time."""
+    choose: Choose = take_all
+    """Returns which of the files that are missing here come now; the job is not done with until all have."""
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left out."""
+        return self.pattern == "*" and not self.settled
+
+    def takes(self, output: Output) -> bool:
+        """Tell whether an output is wanted."""
+        return fnmatchcase(output.path, self.pattern) and not is_excluded(output.path, self.exclude)
+
+
+EVERYTHING = Wanted()
 
 
 @dataclass(frozen=True)
@@ -30,14 +70,16 @@ class Fetched:
 
     folder: Path
     receipt: Receipt
+    told: Outputs
+    """What the node said of the job's outputs."""
     changing: tuple[str, ...]
     """Outputs that were still being written, so that what arrived was not what had been announced."""
-    unreadable: tuple[str, ...]
-    """Paths that the node's user may not read, so that they stay there."""
-    unlinked: tuple[str, ...]
-    """Symbolic links that lead out of the job's folder, and were not made here."""
-    beside: tuple[Path, ...]
-    """Files put under another name, because one of the right name was changed here since the last fetch."""
+    postponed: tuple[Output, ...]
+    """Outputs that were not chosen."""
+    removed: tuple[str, ...]
+    """Outputs that had come while the job was running, and were removed here since they are no more."""
+    submitted_here: bool
+    """Whether this laptop knows which project the job came from."""
 
 
 def fetch(
@@ -46,12 +88,10 @@ def fetch(
     number: int,
     runs: Path,
     report: Callable[[int], None],
-    pattern: str = "*",
-    settled: bool = False,
+    wanted: Wanted = EVERYTHING,
 ) -> Fetched:
-    """Bring home a job's outputs, going on over a new connection from the byte at which an old one broke.
+    """Download a job's outputs, going on over a new connection from the byte at which an old one broke.
 
-    With `settled` only what is whole, though the job runs, and not its log, which whoever follows the job has.
     Raises DroppedError when several connections in a row brought nothing.
     """
     came = vain = 0
@@ -64,7 +104,7 @@ def fetch(
     with ExitStack() as connections:
         while True:
             try:
-                return fetch_once(connection, cluster, number, runs, count, pattern, settled)
+                return fetch_once(connection, cluster, number, runs, count, wanted)
             except DroppedError:
                 vain += 1
                 if vain > PATIENCE:
@@ -78,45 +118,74 @@ def fetch_once(
     number: int,
     runs: Path,
     report: Callable[[int], None],
-    pattern: str,
-    settled: bool,
+    wanted: Wanted,
 ) -> Fetched:
-    """Bring every output of a job that matches and is not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
+    """Download every output of a job that is wanted and not here yet, its log and its receipt, into `runs`/CLUSTER-NUMBER.
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
-    job, found, unreadable = client.list_outputs(connection, number, settled)
-    outputs = tuple(output for output in found if fnmatchcase(output.path, pattern))
-    if not outputs and pattern != "*":
-        raise no_match(number, pattern, found)
-    folder = make_results(runs, cluster, job)
-    inside = folder / FILES
-    with lock_folder(folder):  # against another fetch of the same job meanwhile
-        before, earlier = read_hashes(folder), read_outputs(folder) if settled or pattern != "*" else ()
-        # What came while the job ran is not read again each time, only at the end.
-        asked = [output for output in outputs if not settled or before.get(output.path) != output.sha256]
-        files = {output: place_for(output, inside, before) for output in asked if output.link is None}
-        missing = {output: place for output, place in files.items() if hash_of(place) != output.sha256}
-        arrived = carry.receive(connection, client.agent_argv("send", str(number)), missing, report) if missing else ()
-        links = {output: place_for(output, inside, before) for output in asked if output.link is not None}
-        unlinked = [output.path for output, place in links.items() if not make_link(output, place, inside)]
-        if not settled:
-            fetch_log(connection, job, folder, report)
-        changing = tuple(output.path for output in missing if output not in arrived)
-        home = job.over and not (changing or unreadable or settled) and len(outputs) == len(found)
-        here = {output.path: output for output in (*earlier, *outputs) if output.path not in changing}
-        receipt = make_receipt(cluster, replace(job, fetched=home), tuple(here.values()))
-        write_receipt(folder, receipt)
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
+    outputs = [output for output in told.outputs if wanted.takes(output)]
+    if not outputs and wanted.pattern != "*":
+        raise no_match(number, wanted.pattern, told.outputs)
+    with open_results(runs, cluster, job) as results, ExitStack() as opened:
+        shelves = [Shelf(results, overwrite=wanted.overwrite)]
+        if results.receipt.outside.outputs or any(output.outside for output in outputs):
+            outside = opened.enter_context(open_outside(results))
+            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True))
+        known = results.receipt.job  # what is known of the job, until all that follows has gone well
+        traffic = Traffic(report, results.receipt.downloaded_bytes)
+        try:
+            run = Download(connection, job, wanted.settled, traffic.count)
+            changing, postponed = fill(run, shelves, outputs, wanted.choose)
+            removed = (
+                [path for shelf in shelves for path in remove_gone(shelf, job, told)] if wanted.pattern == "*" else []
+            )
+            if not wanted.settled:
+                fetch_log(connection, job, results, traffic.count, wanted)
+            whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
+            home = job.over and whole and not wanted.settled
+            if not known.over or wanted.overwrite:
+                known = job
+            known = replace(known, fetched=known.fetched or home)
+        finally:
+            receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
+            for shelf in shelves:
+                receipt = shelve(receipt, shelf, told.outputs, wanted)
+            write_receipt(results, receipt)
+        if home:
+            clear_parts(results.parts)
     if home and not job.fetched:
         client.mark_fetched(connection, number)
-    return Fetched(
-        folder=folder,
-        receipt=receipt,
-        changing=changing,
-        unreadable=unreadable,
-        unlinked=tuple(unlinked),
-        beside=tuple(files[o].relative_to(folder) for o in arrived if files[o].name != o.pure.name),
+    here = find_runs(cluster, number) is not None
+    return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
+
+
+class Traffic:
+    """What counts the bytes that have crossed the network for a job's results."""
+
+    def __init__(self, report: Callable[[int], None], total_bytes: int) -> None:
+        self.report = report
+        self.total_bytes = total_bytes
+
+    def count(self, size_bytes: int) -> None:
+        """Count some more."""
+        self.total_bytes += size_bytes
+        self.report(size_bytes)
+
+
+def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
+    """Return a receipt with what is here now; what the job has removed since it came is not listed any more."""
+    there = {output.path for output in found if output.outside == shelf.outside}
+    gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
+    earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
+    shelved = Shelved(
+        outputs=tuple(output for path, output in shelf.outputs.items() if shelf.place_of(output) not in gone),
+        renamed=tuple(each for place, each in shelf.renamed.items() if place not in gone),
+        withheld=tuple({**earlier, **shelf.withheld}.values()),
+        interim=tuple(sorted(shelf.interim - gone)),
     )
+    return replace(receipt, outside=shelved) if shelf.outside else replace(receipt, **vars(shelved))
 
 
 def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundError:
@@ -127,86 +196,16 @@ def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundErro
     )
 
 
-def fetch_log(connection: Connection, job: Job, folder: Path, report: Callable[[int], None]) -> None:
-    """Bring a job's log as it is now, going on where an earlier call, or whoever followed it, broke off."""
-    part = log_part(folder)
-    with carry.local_errors(part), part.open("ab") as log:
+def fetch_log(
+    connection: Connection, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted
+) -> None:
+    """Download a job's log as it is now, going on where an earlier call, or whoever followed it, broke off."""
+    if results.receipt.job.over and size_of(LOG, results.top) and not wanted.overwrite:
+        return
+    with local_errors(results.path / LOG), open_log(results.top) as log:
         if not job.over or log.tell() != job.log_bytes:
             for chunk in client.read_log(connection, job.number, log.tell(), follow=False):
                 log.write(chunk)
                 log.flush()
                 report(len(chunk))
-        part.replace(folder / LOG)
-
-
-def place_for(output: Output, folder: Path, before: dict[str, str]) -> Path:
-    """Return where an output goes: its own path, or one beside it if that holds what somebody wrote here since.
-
-    Raises NodeError for a path that leads out of the folder, also by way of a link: the node is not trusted.
-    """
-    path = PurePosixPath(output.path)
-    place = folder / path
-    if path.is_absolute() or ".." in path.parts or "\0" in output.path or not path.parts:
-        raise NodeError(f"the node sent a name that leads outside: {output.path!r}")
-    if not leads_inside(place.parent, folder):
-        raise NodeError(f"the node sent a name that leads outside by a link: {output.path!r}")
-    make_way(place.parent, folder)
-    changed_here = place.is_file() and hash_of(place) not in (output.sha256, before.get(output.path, ""))
-    taken = place.is_dir() and not place.is_symlink()
-    if (changed_here and before) or taken:
-        return place.with_name(f"{place.name}.from-node")
-    return place
-
-
-def make_way(parent: Path, folder: Path) -> None:
-    """Move a file aside that stands where a folder must be: it was an output once, and the job has made a folder of it since."""
-    for path in (parent, *parent.parents):
-        if path == folder:
-            return
-        if path.is_file():
-            with carry.local_errors(path):
-                path.rename(path.with_name(f"{path.name}.earlier"))
-
-
-def make_link(output: Output, place: Path, folder: Path) -> bool:
-    """Make a symbolic link as the job made it and return True; False if it leads outside, where it would dangle or deceive.
-
-    It may go up only at its start and not above the folder, so that it leads inside whatever other links are made later.
-    """
-    target = PurePosixPath(output.link or "")
-    ups = next((at for at, part in enumerate(target.parts) if part != ".."), len(target.parts))
-    inner = place.parent.relative_to(folder)
-    through_links = Path(os.path.realpath(place.parent)) != Path(os.path.realpath(folder)) / inner
-    if target.is_absolute() or ".." in target.parts[ups:] or ups > len(inner.parts) or through_links:
-        return False
-    with carry.local_errors(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.symlink_to(target)
-    return True
-
-
-def leads_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path ends inside a folder, all symbolic links followed; loops among them do no harm."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def read_hashes(folder: Path) -> dict[str, str]:
-    """Return the hash of each output by path as the receipt in this folder tells; nothing where there is no receipt yet."""
-    return {output.path: output.sha256 for output in read_outputs(folder)}
-
-
-def read_outputs(folder: Path) -> tuple[Output, ...]:
-    """Return the outputs that the receipt in this folder tells of."""
-    try:
-        return tuple(Output(**output) for output in (read_receipt(folder) or {})["outputs"])
-    except (KeyError, TypeError):
-        return ()
-
-
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file; "" where there is no regular file."""
-    if not path.is_file() or path.is_symlink():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        keep_log(results.top)

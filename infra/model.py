@@ -166,6 +166,10 @@ class Request:
     hang_after_s: float = HANG_AFTER_S
     """How long it may neither print nor compute before it counts as stalled."""
     kill_stalled: bool = False
+    outputs: tuple[str, ...] = ()
+    """Paths on the node outside of the working tree, or of caches inside, that count as outputs, too."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what does not."""
     python: str | None = None
     """The interpreter on the node; None for the image's own, or what its dependencies are installed on."""
 
@@ -261,35 +265,22 @@ class Output:
     mode: int
     link: str | None = None
     """Where it points, if it is a symbolic link; then there is no content to hash."""
+    outside: bool = False
+    """Whether it lies outside of the job's working tree, and was asked for; its path tells where."""
+    same_as: str = ""
+    """The path of another output that is the same file, of which this is a second name (a hard link)."""
 
     @property
     def pure(self) -> PurePosixPath:
         """The path as a path."""
         return PurePosixPath(self.path)
 
+    @property
+    def place(self) -> PurePosixPath:
+        """Where it belongs below the folder of the job's results."""
+        return PurePosixPath("outside" if self.outside else "files", self.path)
 
-@dataclass(frozen=True)
-class Receipt:
-    """The record of a job, kept beside its outputs."""
-
-    cluster: str
-    cloud: CloudName
-    region: str
-    instance_id: str
-    instance_type: str
-    market: str
-    image: str
-    """The AMI."""
-    driver: str
-    gpu: str
-    price_usd: float
-    """USD per hour of the whole machine."""
-    job: Job
-    states: tuple[tuple[str, float], ...]
-    usd: float | None
-    """What the job's time cost, at the price of its share of the machine; on the local cloud what it would have cost."""
-    outputs: tuple[Output, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return asdict(self)
+    @property
+    def content(self) -> str:
+        """What it holds, to compare: the hash of a file, or where a link points."""
+        return self.sha256 if self.link is None else f"-> {self.link}"

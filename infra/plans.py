@@ -17,6 +17,7 @@ from infra.names import check_name
 from infra.parallel import call_parallel, map_parallel
 from infra.playbook import Setup, check_installed, check_words, find_program
 from infra.readiness import BOOT_S
+from infra.traffic import USD_PER_GB
 
 # What `up` runs of the playbook by itself. A Deep Learning image has driver and Python, and one that was baked all that its
 # machine had; what a disk of the machine itself held, no image holds.
@@ -61,6 +62,8 @@ class Plan:
     """The same `up`, broken off before: this one goes on with it."""
     boot_s: float = BOOT_S
     """How long a machine may take to start, and then to answer."""
+    usd_per_gb: float = USD_PER_GB
+    """What downloads cost beside the machine."""
     setup: Setup | None = None
     """What of the playbook is run before the cluster is ready."""
 

@@ -1,7 +1,8 @@
 """A cluster that stays: its lease moved, its machines stopped and started with their disks."""
 
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from infra import runs, state
@@ -13,6 +14,7 @@ from infra.ec2.userdata import format_until, make_user_data
 from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.model import Cluster, Lease, Node
 from infra.node import client
+from infra.node.listing import Left
 from infra.parallel import map_parallel
 from infra.readiness import BOOT_S, find_host_keys
 from infra.ssh import keys
@@ -20,6 +22,7 @@ from infra.ssh.connection import connect, execute
 from infra.waiting import wait_until
 
 Report = Callable[[str], None]
+STOP_LOSES = ("/scratch/", "/opt/dlami/nvme/")  # disks of the machine itself; every other one keeps what it holds
 
 
 def find(cluster: Cluster) -> tuple[Account, Cluster]:
@@ -71,12 +74,23 @@ def read_lease(said: bytes) -> int:
     return int(word) if word.isdigit() else 0
 
 
+def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
+    """Raise LossError if jobs left files on disks that lose them when the machine stops."""
+    lost = [each for each in left if each.path.startswith(STOP_LOSES) and each.jobs]
+    if lost:
+        fetch = f"gpujob fetch --cluster {cluster.name} {lost[0].jobs[0]} --output {shlex.quote(lost[0].path)}"
+        raise LossError(
+            f"stopping {cluster.name} loses {lost[0].path!r}, which was not downloaded", f"{fetch}; {force}"
+        )
+
+
 def check_quiet(cluster: Cluster) -> None:
     """Raise LossError if a job runs on the cluster, or nobody can tell."""
     force = f"gpujob stop {cluster.name} --force stops it all the same"
     try:
         with runs.reach(cluster) as connection:
             runs.check_quiet(cluster, client.list_jobs(connection), force)
+            check_left(cluster, client.list_left(connection).left, force)
     except NodeError as error:
         raise LossError(f"nobody can tell whether a job runs: {error.what}", force) from error
 

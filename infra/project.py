@@ -60,6 +60,10 @@ class Project:
     folders: tuple[str, ...]
     """Folders without anything in them."""
     withheld: tuple[Withheld, ...]
+    outputs: tuple[str, ...]
+    """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
+    unwanted: tuple[str, ...]
+    """Patterns of outputs that are not downloaded."""
     repositories: tuple[str, ...]
     """The top folder of each git repository, "" for the project itself."""
 
@@ -93,7 +97,8 @@ def read_project(here: Path) -> Project:
         raise ProjectError(
             f"{root} is not a project folder: all of it would be uploaded", "cd to the folder of your code"
         )
-    rules = Rules(root, read_settings(root))
+    settings = read_settings(root)
+    rules = Rules(root, settings)
     listing = list_project(root, top is not None, rules)
     names, secrets = rules.choose(listing)
     check_inside(names)
@@ -108,6 +113,8 @@ def read_project(here: Path) -> Project:
         files=tuple(file for file in files.values() if file),
         folders=tuple(rules.choose_folders(listing.folders)),
         withheld=tuple(Withheld(path, reason) for reason, paths in reasons.items() for path in sorted(paths)),
+        outputs=settings.outputs,
+        unwanted=settings.unwanted,
         repositories=tuple(sorted(listing.repositories)),
     )
 

@@ -4,14 +4,90 @@ import json
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from infra.model import Cluster, Job, Output, Receipt
-from infra.ssh.carry import local_errors
+from infra.errors import NodeError
+from infra.model import CloudName, Cluster, Job, Output
+from infra.node.decoding import decode
 
 RECEIPT = "receipt.json"
+FILES = "files"
 RESULTS = re.compile("[a-z0-9-]+-[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """An output that was saved under another name than the job's."""
+
+    path: str
+    saved_as: str
+    sha256: str
+    link: str | None
+    why: str
+
+    @property
+    def content(self) -> str:
+        """What it holds, as an output's content."""
+        return self.sha256 if self.link is None else f"-> {self.link}"
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """Outputs at a path, or below it, that were not downloaded."""
+
+    path: str
+    files: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """What was saved of some outputs, and what not; as a receipt tells it of those in the job's working folder."""
+
+    outputs: tuple[Output, ...] = ()
+    renamed: tuple[Renamed, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    interim: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The record of a job, kept beside its outputs."""
+
+    cluster: str
+    cloud: CloudName
+    region: str
+    instance_id: str
+    instance_type: str
+    market: str
+    image: str
+    """The AMI."""
+    driver: str
+    gpu: str
+    price_usd: float
+    """USD per hour of the whole machine."""
+    job: Job
+    states: tuple[tuple[str, float], ...]
+    usd: float | None
+    """What the job's time cost, at the price of its share of the machine; on the local cloud what it would have cost."""
+    outputs: tuple[Output, ...]
+    """What was downloaded and verified."""
+    folder: str = "."
+    """Where the outputs lie, seen from the receipt; beside it in those that older versions wrote."""
+    renamed: tuple[Renamed, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    interim: tuple[str, ...] = ()
+    """Where those outputs lie that came while the job was running, so that a later version replaces them."""
+    outside: Shelved = Shelved()
+    """The same of what the job wrote outside of its working folder, and was asked for."""
+    downloaded_bytes: int = 0
+    """How much has crossed the network for these results, every version of a file counted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
 
 
 def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
@@ -31,6 +107,7 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Rec
         states=job.states,
         usd=None if job.seconds is None else job.seconds / 3600 * cluster.price_usd * share_of(job, cluster),
         outputs=outputs,
+        folder=FILES,
     )
 
 
@@ -39,12 +116,19 @@ def share_of(job: Job, cluster: Cluster) -> float:
     return min(max(len(job.gpus), 1) / cluster.gpu_count, 1.0)
 
 
-def write_receipt(folder: Path, receipt: Receipt) -> None:
-    """Write the receipt whole or not at all."""
-    part = folder / f".{RECEIPT}.part"
-    with local_errors(part):
-        part.write_text(json.dumps(receipt.to_dict(), indent=2) + "\n", encoding="utf-8")
-        part.replace(folder / RECEIPT)
+def format_receipt(receipt: Receipt) -> bytes:
+    """Return a receipt as its file holds it."""
+    return json.dumps(receipt.to_dict(), indent=2).encode() + b"\n"
+
+
+def parse_receipt(content: bytes) -> Receipt | None:
+    """Return the receipt that a file holds; None if it holds none that this version understands."""
+    try:
+        found = json.loads(content)
+        known = {field.name for field in fields(Receipt)}
+        return decode(Receipt, {name: value for name, value in found.items() if name in known})
+    except (ValueError, AttributeError, RecursionError, NodeError):
+        return None
 
 
 def read_receipt(folder: Path) -> Mapping[str, Any] | None:

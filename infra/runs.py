@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO, TypeVar
 
 from fabric import Connection
@@ -16,9 +16,10 @@ from infra.errors import GoneError, LossError, NodeError, NotFoundError, UsageEr
 from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project import File, Project
-from infra.results import last_number, make_results, make_runs
+from infra.results import last_number, open_runs, start_results
 from infra.source import Source, read_source
 from infra.ssh.connection import DroppedError, connect
+from infra.submissions import note_submission
 from infra.upload import Upload, upload_project
 
 RECONNECT_S = 600
@@ -106,12 +107,14 @@ def submit(
             f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
-    make_runs(project.runs, "then type it again")
+    with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
+        after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False
 
     def attempt(upload: Upload) -> tuple[int, int]:
         code = read_source(upload.project)
-        header = make_header(cluster, upload.project, request, code)
+        source = describe_source(upload.project, code)
+        header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -122,35 +125,50 @@ def submit(
             upload.send(files, stream, report)
 
         try:
-            number, ahead = client.submit(connection, {**header, "token": token}, pack)
+            number, ahead = client.submit(connection, header, pack)
         except DroppedError:
             # The token makes it one job, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
-                number, ahead = client.submit(again, {**header, "token": token}, pack)
-        folder = make_results(project.runs, cluster, queued(number, request, header["source"]), code.patch)
-        code.write_record(folder)
+                number, ahead = client.submit(again, header, pack)
+        if number <= after:
+            raise NodeError(
+                f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
+                f"gpujob jobs --cluster {cluster.name}",
+            )
+        start_results(project.runs, cluster, queued(number, request, source), code.records)
         return number, ahead
 
-    return upload_project(project, attempt)
+    number, ahead = upload_project(project, attempt)
+    note_submission(cluster, number, project.root)
+    return number, ahead
 
 
-def make_header(cluster: Cluster, project: Project, request: Request, code: Source) -> dict[str, Any]:
+def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
     """Return what the agent is told of a job, before the files that it lacks."""
     return {
-        **asdict(request),
+        **asdict(with_settings(request, project)),
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
-        "after": last_number(project.runs, cluster.name),
-        "source": {
-            "project": str(project.root),
-            "files": len(project.files),
-            "size_bytes": project.size_bytes,
-            "snapshot": project.snapshot,
-            **code.facts,
-        },
     }
+
+
+def describe_source(project: Project, code: Source) -> dict[str, Any]:
+    """Return what a job's record says of the code that it runs."""
+    return {
+        "project": str(project.root),
+        "files": len(project.files),
+        "size_bytes": project.size_bytes,
+        "snapshot": project.snapshot,
+        **code.facts,
+    }
+
+
+def with_settings(request: Request, project: Project) -> Request:
+    """Return a request with what the project's own settings say of its outputs."""
+    outputs, exclude = (*project.outputs, *request.outputs), (*project.unwanted, *request.exclude)
+    return replace(request, outputs=tuple(dict.fromkeys(outputs)), exclude=tuple(dict.fromkeys(exclude)))
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:

@@ -9,7 +9,7 @@ from typing import Any
 from infra.errors import UsageError
 
 FILE = "gpujob.toml"
-SYNC = "sync"
+SYNC, FETCH = "sync", "fetch"
 SETUP, VARIABLES = "setup", "variables"
 
 
@@ -23,12 +23,16 @@ class Settings:
     """Patterns of files that are not, though git would commit them."""
     commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of options, by command: a table [up] with gpu = "A10G"."""
+    outputs: tuple[str, ...] = ()
+    """Paths on the node that are downloaded though they lie outside of the working tree, or in a cache."""
+    unwanted: tuple[str, ...] = ()
+    """Patterns of outputs that are not downloaded."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
 
 
 def read_settings(root: Path) -> Settings:
-    """Return a project's settings; raises UsageError for a file that is not valid TOML, or has what is not a setting."""
+    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
     try:
         tables = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -44,21 +48,30 @@ def read_settings(root: Path) -> Settings:
     variables = tables.get(SETUP, {}).pop(VARIABLES, {})
     if not isinstance(variables, dict):
         raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
-    include, exclude = (read_patterns(root, sync, name) for name in ("include", "exclude"))
-    return Settings(include, exclude, tables, variables)
+    fetch = tables.get(FETCH, {})
+    fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
+    include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
+    for pattern in (*include, *exclude):
+        check_pattern(root, pattern)
+    return Settings(
+        include=include,
+        exclude=exclude,
+        commands=tables,
+        outputs=read_patterns(fetched, FETCH, "also"),
+        unwanted=read_patterns(fetched, FETCH, "exclude"),
+        variables=variables,
+    )
 
 
-def read_patterns(root: Path, sync: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of patterns of [sync]; raises UsageError for one that leads out of the project."""
-    patterns = sync.get(name, [])
+def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str, ...]:
+    """Return a list of patterns of a table with this title."""
+    patterns = table.get(name, [])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise UsageError(f"{FILE}: [sync] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
-    for pattern in patterns:
-        check_pattern(root, name, pattern)
+        raise UsageError(f"{FILE}: [{title}] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
     return tuple(patterns)
 
 
-def check_pattern(root: Path, name: str, pattern: str) -> None:
+def check_pattern(root: Path, pattern: str) -> None:
     """Raise UsageError for a pattern that leads out of the project, or is more than one.
 
     As in .gitignore a slash at its start stands for the project's folder, so that an absolute path would match nothing.
@@ -67,8 +80,8 @@ def check_pattern(root: Path, name: str, pattern: str) -> None:
     absolute = parts[0] == "" and len(parts) > 2 and Path("/", parts[1]).is_dir() and not (root / parts[1]).exists()
     if ".." in parts or parts[0].startswith("~") or absolute:
         raise UsageError(
-            f"{FILE}: [sync] {name}: {pattern!r} leads out of the project; patterns are relative to its folder",
+            f"{FILE}: [sync] {pattern!r} leads out of the project; patterns are relative to its folder",
             "copy the file into the project, then name it there",
         )
     if set(pattern) & set("\0\r\n"):
-        raise UsageError(f"{FILE}: [sync] {name}: {pattern!r} is more than one line", f'{name} = ["data/labels.csv"]')
+        raise UsageError(f"{FILE}: [sync] {pattern!r} is more than one line", 'include = ["data/labels.csv"]')

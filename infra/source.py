@@ -17,10 +17,9 @@ from infra.errors import ProjectError
 from infra.hashes import Hashes, read_beginning
 from infra.listing import SUBMODULE
 from infra.project import File, Project
+from infra.results import CHANGES, UNPATCHED
 from infra.secretfiles import is_secret
-from infra.ssh.carry import local_errors
 
-RECORD = "changes.json"
 # What a patch is for is to be read and applied; a model or a data set is told by its hash instead.
 FILE_BYTES = 1 << 20
 PATCH_BYTES = 16 << 20
@@ -72,11 +71,11 @@ class Source:
         """The record as it is kept; empty if there is nothing to record."""
         return (json.dumps(self.record, indent=2) + "\n").encode() if self.record else b""
 
-    def write_record(self, folder: Path) -> None:
-        """Write the record beside a job's other records, if there is anything to record."""
-        if self.record:
-            with local_errors(folder / RECORD):
-                (folder / RECORD).write_bytes(self.record_text)
+    @property
+    def records(self) -> dict[str, bytes]:
+        """What is kept of it beside a job's results, by file name; nothing empty."""
+        files = {CHANGES: self.patch, UNPATCHED: self.record_text}
+        return {name: content for name, content in files.items() if content}
 
 
 def read_source(project: Project) -> Source:

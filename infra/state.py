@@ -46,6 +46,11 @@ def attempt_file(name: str) -> Path:
     return state_folder() / "attempts" / f"{cluster_folder(name).name}.json"
 
 
+def submissions_folder(name: str) -> Path:
+    """Return where it is kept which project each job of a cluster came from."""
+    return state_folder() / "submissions" / cluster_folder(name).name
+
+
 def list_attempts() -> list[str]:
     """Return the names of the clusters whose `up` is not through."""
     return [path.stem for path in (state_folder() / "attempts").glob("*.json")]
@@ -117,6 +122,7 @@ def forget(name: str) -> bool:
 def forget_cluster(name: str) -> None:
     """Drop what is remembered of a cluster, its key included, but not of an `up` that is not through."""
     shutil.rmtree(cluster_folder(name), ignore_errors=True)
+    shutil.rmtree(submissions_folder(name), ignore_errors=True)
     if ssh_config_file().exists():
         write_ssh_config()
 

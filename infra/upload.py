@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from infra.folders import local_errors
 from infra.hashes import Hashes
 from infra.project import File, Project, read_file
 from infra.ssh import carry
-from infra.ssh.carry import ChangedError, local_errors
+from infra.ssh.carry import ChangedError
 
 ATTEMPTS = 10
 T = TypeVar("T")

@@ -41,7 +41,8 @@ class Node:
         return subprocess.Popen(
             [self.python, "-I", "-S", pack_agent()[0], *words],
             cwd=self.home,
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
+            # As a machine of the local cloud: others write to the temporary folder at the same time.
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "GPUJOB_LOCAL_HOST": "test"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -126,6 +127,8 @@ def request(
         "secrets": {},
         "hang_after_s": 1800,
         "kill_stalled": False,
+        "outputs": [],
+        "exclude": [],
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))

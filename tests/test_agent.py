@@ -23,8 +23,8 @@ def test_a_job_s_whole_life(node):
     assert node.ask("logs", str(number), "2") == b"llo"
     [output] = json.loads(node.ask("outputs", str(number)))["outputs"]
     assert (output["path"], output["size_bytes"]) == ("out.txt", 4)
-    sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1]]).encode())
-    assert sent == b'{"path": "out.txt", "size_bytes": 3}\nut\n'
+    sent = node.ask("send", str(number), stdin=json.dumps([["out.txt", 1, False]]).encode())
+    assert sent == b'{"path": "out.txt", "outside": false, "size_bytes": 3}\nut\n'
     node.ask("fetched", str(number))
     assert node.record(number)["fetched"] is True
 
@@ -209,7 +209,7 @@ def test_a_full_disk_does_not_cost_the_exit_code(node):
     number = node.submit("sh", "-c", "while [ ! -e ../go ]; do sleep 0.02; done; exit 5")
     wait_for((folder / str(number) / "end.json").exists, "room for the end")
     room = (folder / str(number) / "end.json").stat()
-    (folder / str(number) / "go").touch()
+    (node.home / f".gpujob/work/{number}/go").touch()
     record = node.wait(number)
     assert (record["state"], record["exit_code"]) == ("failed", 5)
     after = (folder / str(number) / "end.json").stat()

@@ -25,7 +25,7 @@ def kill(pid: int) -> None:
 
 
 def open_gate(node: Node, number: int) -> None:
-    (node.home / f".gpujob/jobs/{number}/go").touch()
+    (node.home / f".gpujob/work/{number}/go").touch()
 
 
 @pytest.fixture

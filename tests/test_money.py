@@ -149,10 +149,13 @@ def test_costs_come_from_notes_and_receipts_and_broken_files_do_not_matter(tmp_p
     (tmp_path / "costs/one.json").write_text(json.dumps(note))
     (tmp_path / "costs/broken.json").write_text("{")
     (tmp_path / "costs/other.json").write_text("[]")
-    receipt = {"cluster": "demo", "cloud": "aws", "usd": 0.25, "job": {"started_at": noon, "ended_at": noon + 1500}}
+    job = {"started_at": noon, "ended_at": noon + 1500}
+    receipt = {"cluster": "demo", "cloud": "aws", "usd": 0.25, "job": job, "downloaded_bytes": 2_000_000_000}
     (tmp_path / "runs/demo-1").mkdir(parents=True)
     (tmp_path / "runs/demo-1/receipt.json").write_text(json.dumps(receipt))
     rows = costs.add_up([], tmp_path / "runs")
     assert sum(row.usd for row in rows) == pytest.approx(0.6)
     assert sum(row.jobs_usd for row in rows) == pytest.approx(0.25)
+    assert sum(row.transfer_usd for row in rows) == pytest.approx(0.18)
+    assert sum(row.transfer_usd for row in costs.add_up([], tmp_path / "runs", 0.02)) == pytest.approx(0.04)
     assert {(row.cluster, row.cloud) for row in rows} == {("demo", "aws")}

@@ -36,9 +36,9 @@ def test_a_job_that_stands_still_is_shown_where_and_runs_on_and_counts_as_runnin
     log = node.ask("logs", str(number), "0").decode()
     assert "wait_for_a_batch (stuck.py:3)" in log
     assert node.record(number)["stalled_at"] is not None
-    (node.home / f".gpujob/jobs/{number}/go").touch()
+    (node.home / f".gpujob/work/{number}/go").touch()
     wait_for(lambda: node.record(number)["state"] == "running", "recovery", 60)
-    (node.home / f".gpujob/jobs/{number}/end").touch()
+    (node.home / f".gpujob/work/{number}/end").touch()
     assert node.wait(number)["state"] == "succeeded"
 
 

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 from fabric import Connection
 
 from infra.errors import NodeError, NotFoundError
-from infra.model import Job, NodeUse, Output
+from infra.model import Job, NodeUse
 from infra.node.decoding import decode
+from infra.node.listing import AllLeft, Outputs, Told
 from infra.ssh.connection import Conversation, execute, stream
 
 AGENT = Path(__file__).parent / "agent"
@@ -50,22 +51,6 @@ class Tail:
     """Where the last lines of a log begin."""
 
     offset: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told(Job):
-    """A job as the agent tells it, with the node's own time."""
-
-    now: float
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """A job, what it created or changed, and the paths that the agent may not read."""
-
-    job: Told
-    outputs: tuple[Output, ...]
-    unreadable: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -212,15 +197,20 @@ def find_since(connection: Connection, number: int, ago_s: float) -> int:
 
 
 def list_outputs(
-    connection: Connection, number: int, settled: bool = False
-) -> tuple[Job, tuple[Output, ...], tuple[str, ...]]:
-    """Return a job, what it created or changed, and the paths that the agent may not read; no name is trusted.
+    connection: Connection, number: int, settled: bool = False, asked: Sequence[str] = ()
+) -> tuple[Job, Outputs]:
+    """Return a job and what it created or changed, with what lies elsewhere and was `asked` for; no name is trusted.
 
     With `settled` only what is whole, though the job runs.
     """
-    answer = call(connection, "outputs", str(number), *(["--settled"] if settled else []))
-    told = decode(Outputs, answer)
-    return in_our_time(told.job), told.outputs, told.unreadable
+    words = [*(["--settled"] if settled else []), *(f"--output={path}" for path in asked)]
+    told = decode(Outputs, call(connection, "outputs", str(number), *words))
+    return in_our_time(told.job), told
+
+
+def list_left(connection: Connection) -> AllLeft:
+    """Return what the jobs of a node left outside of their working trees."""
+    return decode(AllLeft, call(connection, "left"))
 
 
 def look(connection: Connection, over: int) -> NodeUse:

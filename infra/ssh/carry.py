@@ -1,10 +1,8 @@
-"""Transfer: a project's files to the node in blocks, a job's outputs back, each verified before it takes its name."""
+"""Transfer: a project's files to the node in blocks, a job's outputs from there."""
 
-import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +16,6 @@ from infra.ssh.blocks import Blocks
 from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel, open_stdout
 
 HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each of which JSON may write as six
-FETCH = "then: gpujob fetch"
 
 
 class ChangedError(ProjectError):
@@ -58,32 +55,33 @@ def read_file(file: File, place: Path) -> Iterator[bytes]:
 
 
 def receive(
-    connection: Connection, sender: Sequence[str], places: Mapping[Output, Path], report: Callable[[int], None]
-) -> tuple[Output, ...]:
-    """Bring these outputs to their places, each verified before it takes its name; return those that arrived whole.
+    connection: Connection,
+    sender: Sequence[str],
+    wanted: Mapping[Output, int],
+    take: Callable[[Output, Iterator[bytes]], None],
+) -> None:
+    """Download the last so many bytes of each of these outputs; `take` gets them as they come.
 
-    `sender` is the command that takes a JSON list of paths and offsets and answers with those files from there on, each behind
-    a line that tells its path and length. What came before the connection broke is kept beside its place, and the next call goes
-    on from there. What the node sends is not trusted: a file that was not asked for is skipped, and only `places` are written to.
+    `sender` is the command that takes a JSON list of paths, offsets and whether each lies outside of the job's working folder,
+    and answers with those files from there on, each behind a line that tells its path and length. What the node sends is not
+    trusted: a file that was not asked for, or is not as long as was announced, is skipped.
     """
-    wanted = {output.path: output for output in places}
-    asked = [(output.path, part_size(output, place)) for output, place in places.items()]
-    arrived = []
+    asked = {output.path: output for output in wanted}
     with open_channel(connection, sender) as channel:
-        channel.sendall(json.dumps(asked).encode())
+        offsets = [(output.path, output.size_bytes - left, output.outside) for output, left in wanted.items()]
+        channel.sendall(json.dumps(offsets).encode())
         channel.shutdown_write()
         stdout = open_stdout(channel)
         while line := stdout.readline(HEADER_BYTES):
             path, size_bytes = read_header(line)
-            output, content = wanted.pop(path, None), read_exactly(stdout, size_bytes)
-            if output and write_verified(content, output, places[output], report):
-                arrived.append(output)
+            output, content = asked.pop(path, None), read_exactly(stdout, size_bytes)
+            if output and size_bytes == wanted[output]:
+                take(output, content)
             for _ in content:
                 pass
         if exit_status(channel):
             reason = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
             raise NodeError(f"the outputs could not be sent: {reason}", "gpujob fetch")
-    return tuple(arrived)
 
 
 def read_header(line: bytes) -> tuple[str, int]:
@@ -109,57 +107,3 @@ def read_exactly(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
             raise DroppedError("the outputs did not arrive whole", "gpujob fetch")
         size_bytes -= len(chunk)
         yield chunk
-
-
-def part_of(output: Output, place: Path) -> Path:
-    """Return where the beginning of an output is kept until the rest has come; another content has another place."""
-    name = hashlib.sha256(
-        output.path.encode("utf-8", "surrogateescape")
-    ).hexdigest()  # the path's own may be as long as can be
-    return place.with_name(f".{name[:16]}.{output.sha256[:16]}.part")
-
-
-def part_size(output: Output, place: Path) -> int:
-    """Return how many bytes of an output have come before."""
-    part = part_of(output, place)
-    return part.stat().st_size if part.is_file() and not part.is_symlink() else 0
-
-
-def write_verified(content: Iterable[bytes], output: Output, place: Path, report: Callable[[int], None]) -> bool:
-    """Write the rest of a file behind what came before; give it its name if it has the hash that was announced.
-
-    Return whether it has; if it has not, nothing of it is kept.
-    """
-    part = part_of(output, place)
-    with local_errors(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if part.is_symlink():
-            part.unlink()
-        file = part.open("a+b")
-    with file:
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256")
-        for chunk in content:
-            digest.update(chunk)
-            with local_errors(place):
-                file.write(chunk)
-            report(len(chunk))
-        with local_errors(place):
-            file.flush()
-    if digest.hexdigest() == output.sha256:
-        with local_errors(place):
-            part.chmod(output.mode & 0o777 | 0o600)
-            part.replace(place)
-        return True
-    part.unlink(missing_ok=True)
-    return False
-
-
-@contextmanager
-def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
-    """Tell a disk that is full here, or a path that cannot be, from a connection that broke."""
-    try:
-        yield
-    except OSError as error:
-        mend = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
-        raise ProjectError(f"{place} cannot be written: {error.strerror}", f"{mend}, {then}") from error

@@ -90,7 +90,7 @@ def test_outputs_arrive_whole_over_a_connection_that_is_cut_every_megabyte(proje
     assert fetch.code == 0, fetch.said
     home = laptop.home / f"here/shared-{number}"
     for output in json.loads((home / "receipt.json").read_text())["outputs"]:
-        assert hashlib.sha256((home / output["path"]).read_bytes()).hexdigest() == output["sha256"]
+        assert hashlib.sha256((home / "files" / output["path"]).read_bytes()).hexdigest() == output["sha256"]
     assert sorted(p.name for p in home.iterdir()) == ["a.bin", "b.bin", "job.log", "receipt.json"], fetch.said
     # Each connection goes on where the last one broke, but for what was on its way: from the start each time it would never end.
     assert 8 <= cutter.cuts <= 24

@@ -101,7 +101,7 @@ STEPS = {  # where `run` is killed: the function in which it stops, before that 
     "once it is connected": "infra.runs.submit",
     "as the upload begins": "infra.ssh.carry.pack",
     "in the middle of the upload": "cli.show:Counter.__call__",
-    "after the job was taken in": "infra.runs.make_results",
+    "after the job was taken in": "infra.runs.start_results",
     "while it follows": "infra.node.client.find_job",
     "in the middle of the fetch": "infra.fetch.write_receipt",
 }

@@ -27,7 +27,7 @@ print("done")
 
 
 def job_folder(laptop):
-    [folder] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home/.gpujob/jobs/1")
+    [folder] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home/.gpujob/work/1")
     return folder
 
 

@@ -29,7 +29,7 @@ def test_a_secret_reaches_the_job_and_nothing_else(project):
     shown = f"{hashlib.sha256(SECRET.encode()).hexdigest()}\na:***:z***\n"
     wait_for(lambda: laptop.type("logs", str(number)).out == shown, "masked log")
     assert not [p for p in psutil.process_iter(["cmdline"]) if SECRET in " ".join(p.info["cmdline"] or [])]
-    [folder] = Path(laptop.home).glob(f".local/state/gpujob/local/hosts/*/home/.gpujob/jobs/{number}")
+    [folder] = Path(laptop.home).glob(f".local/state/gpujob/local/hosts/*/home/.gpujob/work/{number}")
     (folder / "go").touch()
     assert laptop.type("wait", str(number)).code == 0
     assert laptop.type("fetch", str(number)).code == 0

@@ -5,7 +5,6 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
 
     job.json       what was asked for, and when
     manifest.json  every file as it was sent: SHA-256, size, times, inode
-    work/          the job's working folder: its own copy of the code
     log            what it printed, stdout and stderr as they came, its secrets masked
     times          how long the log was at which time
     state.json     supervisor, GPUs, start, since when it stands still; replaced whole, never edited
@@ -18,7 +17,8 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     fetched        there once every output is home
     jupyter/       of a notebook: where it listens and its token, open to the user alone
 
-Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once;
+Its working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project/, so that a job that writes beside it, to ../x,
+reaches no record. Beside the jobs: store/, every content that came; environments/, what projects depend on, each set once;
 notebook.token; uv/, py-spy/, notebook-3.X/, tensorboard-3.X/, programs that the machine had not.
 
 Imports are relative: the folder travels alone. What a command takes and answers is in `commands`.

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from .installing import Wanted, find_program
 from .machine import base_python
-from .records import JOBS, AgentError, folder_of
+from .records import WORK, AgentError, folder_of, work_of
 
 # The versions for old interpreters import pkg_resources, which later setuptools have no more.
 TENSORBOARD = Wanted("tensorboard", ["tensorboard"], ["tensorboard", "setuptools<81"])
@@ -27,8 +27,8 @@ def serve(number: str = "") -> None:
 
     Raises AgentError if it cannot be had or ends by itself.
     """
-    folder = folder_of(number) / "work" if number else JOBS
-    JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
+    folder = work_of(folder_of(number)) if number else WORK
+    WORK.mkdir(parents=True, mode=0o700, exist_ok=True)
     python = find_program(TENSORBOARD, base_python(), sys.stdout.buffer).python
     words = [python, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(

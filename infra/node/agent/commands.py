@@ -10,10 +10,15 @@
                                         the jobs that are not over, and COUNT of the others
     since NUMBER SECONDS            -> {"offset": behind which lies all that was printed in so many seconds}
     cancel NUMBER                   end the job and all its processes -> record
-    outputs NUMBER [--settled]      -> {"job": record, "outputs": [{"path", "size_bytes", "sha256", "mode", "link"}, ...],
-                                        "unreadable": [path, ...]}; with --settled without what is still being written
-    send NUMBER                     JSON list of [path, offset] on stdin -> for each file that is still there a line of JSON,
-                                    {"path", "size_bytes"}, and so many bytes of it from that offset on
+    outputs NUMBER [--settled] [--output=PATH ...]
+                                    -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
+                                        "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
+                                        "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...],
+                                        "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
+                                    with --settled without what is still being written; see `outputs`, `asked`, `outside`
+    left                            -> {"left": as above, of all jobs, "complete"}
+    send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that is still there a line of
+                                    JSON, {"path", "outside", "size_bytes"}, and so many bytes of it from that offset on
     fetched NUMBER                  every output has arrived and was verified
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
                                     it listens
@@ -48,7 +53,8 @@ COMMANDS = {
     "since": ("times", "find_since"),
     "cancel": ("supervisor", "cancel"),
     "outputs": ("outputs", "list_outputs"),
-    "send": ("outputs", "send_outputs"),
+    "left": ("outside", "list_left"),
+    "send": ("sending", "send_outputs"),
     "fetched": ("outputs", "mark_fetched"),
     "page": ("notebook", "find_page"),
     "notebook": ("notebook", "serve"),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .notice import read_notice
 from .processes import tell
-from .records import JOBS, folder_of, is_supervised, numbers
+from .records import JOBS, WORK, folder_of, is_supervised, numbers
 
 PERIOD_S = 5.0
 SSH_PORT = int(os.environ.get("GPUJOB_SSH_PORT", "22"))
@@ -82,7 +82,7 @@ def warn(jobs: set[int], reason: str) -> set[int]:
 
 def processes_of(number: int) -> list[int]:
     """Return the processes of a job, whoever their parents are: each has the job's folder in its environment."""
-    mark = os.fsencode(f"GPUJOB_OUTPUTS={JOBS / str(number)}/")
+    mark = os.fsencode(f"GPUJOB_OUTPUTS={WORK / str(number)}/")
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):

@@ -18,10 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .asked import Found
 from .installing import Program, Wanted, find_program
 from .look import last_line
-from .outputs import describe, walk
-from .records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_json
+from .outputs import Look
+from .records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_json, work_of
 
 TOKEN = HOME / "notebook.token"
 JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
@@ -33,7 +34,7 @@ KERNEL = "import sys; sys.path.append({site!r}); from ipykernel.kernelapp import
 def serve() -> NoReturn:
     """Become JupyterLab on the project of the job that this process is; raises AgentError if it cannot be had."""
     folder, python = folder_of(os.environ["GPUJOB_JOB"]), os.environ["GPUJOB_PYTHON"]
-    work, runtime = folder / "work", folder / "jupyter"
+    work, runtime = work_of(folder), folder / "jupyter"
     runtime.mkdir(mode=0o700, exist_ok=True)
     found = find_program(JUPYTERLAB, python, sys.stdout.buffer)
     write_kernel(runtime, python, found)
@@ -100,7 +101,7 @@ def notebooks() -> list[int]:
     return [n for n in reversed(numbers()) if read_json(folder_of(n) / "job.json", {}).get("command") == NOTEBOOK]
 
 
-def carry_over(staging: Path, source: dict[str, Any]) -> None:
+def carry_over(staging: Path, project: Path, source: dict[str, Any]) -> None:
     """Lay what the last notebook of the same project wrote into the folder of the next, so that it goes on there.
 
     A file that was changed in the project meanwhile stays as it is there; the notebook's goes beside it.
@@ -112,15 +113,15 @@ def carry_over(staging: Path, source: dict[str, Any]) -> None:
     else:
         return
     before, now = read_json(folder / "manifest.json"), read_json(staging / "manifest.json")
-    for path in walk(folder / "work", over=True, unreadable=[]):
-        name = str(path.relative_to(folder / "work"))
+    look = Look(folder, settled=False)
+    look.look_below(Found(work_of(folder), "", work_of(folder)), before, lambda *_: False)
+    for (_, name), entry in look.entries.items():
+        path, sent = work_of(folder) / name, now.get(name, {}).get("sha256")
+        if entry["link"] or entry["sha256"] == sent or CHECKPOINTS in path.parts:
+            continue
+        target = project / name
+        if sent != before.get(name, {}).get("sha256"):
+            target = target.with_name(f"{path.stem}.notebook-{number}{path.suffix}")
         with contextlib.suppress(OSError):
-            entry = describe(path, before.get(name, {}), folder / "work", True, None, {})
-            sent = now.get(name, {}).get("sha256")
-            if entry is None or entry["link"] or entry["sha256"] == sent or CHECKPOINTS in path.parts:
-                continue
-            target = staging / "work" / name
-            if sent != before.get(name, {}).get("sha256"):
-                target = target.with_name(f"{path.stem}.notebook-{number}{path.suffix}")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)

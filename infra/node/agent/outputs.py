@@ -1,68 +1,140 @@
-"""What a job created or changed, told by comparison with what was sent."""
+"""What a job created or changed, told by comparison with what was sent; and what lies elsewhere and was asked for."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import stat
-import sys
-import time
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator
+from typing import Any, Callable, Iterator
 
-from .records import CHUNK_BYTES, folder_of, is_supervised, read_json, record_of, write_json
+from .asked import Found, asked_of, closed_paths, find_asked
+from .caches import lies_in_cache
+from .hashing import Hashes, stamp_of
+from .outside import find_left
+from .records import folder_of, is_supervised, read_json, record_of, work_of
 from .settled import find_unsettled, is_settled
+from .sieve import Sieve
 
-SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
+Leave = Callable[[str, str, bool], bool]
 
 
 def list_outputs(number: str, *options: str) -> dict[str, Any]:
-    """Return a job's record, every regular file and symbolic link that it created or changed, and what could not be read.
+    """Return a job's record, every regular file and link that it created or changed, and what of it is not downloaded.
 
-    With `--settled` those alone that are whole, though the job runs.
+    With `--settled` those alone that are whole, though the job runs. `--output=PATH` asks for a path outside of the working tree,
+    or for a cache inside, from now on.
     """
-    folder = folder_of(number)
-    manifest = read_json(folder / "manifest.json")
-    known = read_json(folder / "hashes.json", {})
-    hashes: dict[str, Any] = {}
-    work = folder / "work"
-    over = not is_supervised(folder)
-    unsettled = find_unsettled(folder) if "--settled" in options else None
-    found: list[dict[str, Any]] = []
-    unreadable: list[str] = []
-    for path in walk(work, over, unreadable):
-        name = str(path.relative_to(work))
-        try:
-            if unsettled is not None and not is_settled(path, unsettled):
-                continue
-            entry = describe(path, manifest.get(name, {}), work, over, known.get(name), hashes)
-        except FileNotFoundError:  # a job that still runs may remove it
-            continue
-        except OSError:
-            unreadable.append(str(path))
-            continue
-        if entry:
-            found.append({"path": name, **entry})
-    if hashes != known:
-        with contextlib.suppress(OSError):  # a full disk: it is only a help
-            write_json(folder / "hashes.json", hashes)
+    folder, settled = folder_of(number), "--settled" in options
+    job = record_of(number)
+    asked = asked_of(folder, [option.partition("=")[2] for option in options if option.startswith("--output=")])
+    found, missing = find_asked(folder, asked)
+    look = Look(folder, settled)
+    sent, work = read_json(folder / "manifest.json"), work_of(folder)
+    sieve = Sieve(
+        sent, [each.name for each in found if not each.base], read_json(folder / "job.json").get("exclude", [])
+    )
+    look.look_below(Found(work, "", work), sent, sieve.leaves_out)
+    if not work.is_dir():
+        look.unreadable.append(".")  # the job has removed it, which is not the same as having written nothing
+    for each in found:
+        if each.base:
+            look.look_below(each, {}, leave_closed(each, work))
+    look.hashes.save()
+    left, complete = ([], True) if settled else find_left([int(number)])
     return {
-        "job": record_of(number),
-        "outputs": found,
-        "unreadable": [str(Path(path).relative_to(work)) for path in unreadable],
+        "job": job,
+        "outputs": list(look.entries.values()),
+        "unreadable": look.unreadable,
+        "unsettled": look.unsettled_names,
+        "missing": missing,
+        "held": [] if settled else sieve.weigh(),
+        "left": left,
+        "left_complete": complete,
     }
 
 
-def walk(work: Path, over: bool, unreadable: list[str]) -> Iterator[Path]:
-    """Yield every file and link below a folder; `unreadable` gets the folders that cannot be looked into."""
+def leave_closed(found: Found, work: Path) -> Leave:
+    """Return what leaves out what is private below a path, the working tree, and caches unless one of them was asked for."""
+    closed = {*closed_paths(), os.path.realpath(work)}
+    sieve = Sieve((), [found.name] if lies_in_cache(found.name) else [], ())
+    return lambda name, path, is_folder: path in closed or sieve.leaves_out(name, path, is_folder)
 
-    def complain(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            unreadable.append(str(error.filename))
 
-    for parent, folders, files in os.walk(work, onerror=complain):
+class Look:
+    """One look at what a job has written; no file is read that is as an earlier look found it."""
+
+    def __init__(self, folder: Path, settled: bool) -> None:
+        """Begin to look at a job's files; with `settled` at those alone that are whole."""
+        self.over = not is_supervised(folder)
+        self.unsettled = find_unsettled(folder) if settled else None
+        self.hashes = Hashes(folder / "hashes.json")
+        self.entries: dict[tuple[bool, str], dict[str, Any]] = {}
+        """What was found, by whether it lies outside of the working tree, and by name."""
+        self.first: dict[tuple[bool, int, int], str] = {}
+        """The name under which a file with several (hard links) was met first, by device and inode."""
+        self.unreadable: list[str] = []
+        self.unsettled_names: list[str] = []
+
+    def look_below(self, found: Found, sent: dict[str, Any], leave: Leave) -> None:
+        """Describe each file at a path and below that is not as it was `sent`."""
+
+        def complain(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                self.unreadable.append(found.name_of(Path(str(error.filename))))
+
+        is_folder = found.path.is_dir()
+        for path in walk(found, self.over, complain, leave) if is_folder else [found.path]:
+            name, outside = found.name_of(path), bool(found.base)
+            try:
+                if self.unsettled is not None and not is_settled(path, self.unsettled):
+                    self.unsettled_names.append(name)
+                    continue
+                entry = self.describe(path, found, sent.get(name, {}))
+            except FileNotFoundError:  # a job that still runs may remove it
+                continue
+            except OSError:
+                self.unreadable.append(name)
+                continue
+            if entry:
+                self.entries[outside, name] = {"path": name, "outside": outside, **entry}
+
+    def describe(self, path: Path, found: Found, sent: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            return describe_link(path, found.root, sent)
+        if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp_of(info):
+            return None
+        if self.over:
+            open_up(path, stat.S_IRUSR)
+        name, outside = found.name_of(path), bool(found.base)
+        first = self.first.setdefault((outside, info.st_dev, info.st_ino), name) if info.st_nlink > 1 else name
+        sha256 = self.hashes.hash_of((outside, name), path, info, (outside, first))
+        if sha256 == sent.get("sha256"):
+            return None
+        mode, same_as = stat.S_IMODE(info.st_mode), "" if first == name else first
+        return {"size_bytes": info.st_size, "sha256": sha256, "mode": mode, "link": None, "same_as": same_as}
+
+
+def describe_link(path: Path, root: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a symbolic link is; None if it is as it was sent."""
+    link = os.readlink(path)
+    if sent.get("link") == link:
+        return None
+    if link.startswith(f"{root}/"):  # it leads to the job's own files, wherever they come to lie
+        link = os.path.relpath(link, path.parent)
+    return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777, "same_as": ""}
+
+
+def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None) -> Iterator[Path]:
+    """Yield every file and link below a folder, but for what is to be left out; no link is followed."""
+    for parent, folders, files in os.walk(found.path, onerror=complain):
+        above = os.path.relpath(parent, found.root)
+        prefix = "" if above == "." else f"{above}/"
+        if leave:
+            folders[:] = [name for name in folders if not leave(f"{prefix}{name}", f"{parent}/{name}", True)]
+            files = [name for name in files if not leave(f"{prefix}{name}", f"{parent}/{name}", False)]
         for name in folders:
             path = Path(parent, name)
             if path.is_symlink():
@@ -78,67 +150,6 @@ def open_up(path: Path, mode: int) -> None:
         before = stat.S_IMODE(path.stat().st_mode)
         if before & mode != mode:
             path.chmod(before | mode)
-
-
-def describe(
-    path: Path, sent: dict[str, Any], work: Path, over: bool, known: list[Any] | None, hashes: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Return what an output is; None if it is as it was sent, or neither a file nor a link.
-
-    `known` is what an earlier look found, stamp and SHA-256; what this one finds, for a later one, is put into `hashes`.
-    """
-    info = path.lstat()
-    if stat.S_ISLNK(info.st_mode):
-        link = os.readlink(path)
-        if sent.get("link") == link:
-            return None
-        if link.startswith(f"{work}/"):  # it leads to the job's own files, wherever they come to lie
-            link = os.path.relpath(link, path.parent)
-        return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777}
-    stamp = stamp_of(info)
-    if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp:
-        return None
-    if over:
-        open_up(path, stat.S_IRUSR)
-    sha256 = known[1] if known and known[0] == stamp else hash_of(path)
-    if info.st_ctime_ns < time.time_ns() - SETTLED_NS and stamp_of(path.lstat()) == stamp:
-        hashes[str(path.relative_to(work))] = [stamp, sha256]
-    if sha256 == sent.get("sha256"):
-        return None
-    return {"size_bytes": info.st_size, "sha256": sha256, "mode": stat.S_IMODE(info.st_mode), "link": None}
-
-
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def stamp_of(info: os.stat_result) -> list[int]:
-    """Return what changes whenever a file is written; a program cannot set the change time back."""
-    return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
-
-
-def send_outputs(number: str) -> None:
-    """Write files, each from an offset on, as a JSON list of path and offset on stdin asks; what is gone is left out."""
-    work, out = folder_of(number) / "work", sys.stdout.buffer
-    for path, offset in json.load(sys.stdin):
-        with contextlib.suppress(FileNotFoundError, PermissionError), (work / path).open("rb", buffering=0) as content:
-            size_bytes = max(os.fstat(content.fileno()).st_size - offset, 0)
-            out.write(json.dumps({"path": path, "size_bytes": size_bytes}).encode() + b"\n")
-            content.seek(offset)
-            copy(content, out, size_bytes)
-
-
-def copy(content: Any, out: BinaryIO, size_bytes: int) -> None:
-    """Copy so many bytes; zeros for those that have gone since, which the client will see by the hash."""
-    while size_bytes:
-        chunk = content.read(min(CHUNK_BYTES, size_bytes)) or bytes(min(CHUNK_BYTES, size_bytes))
-        out.write(chunk)
-        size_bytes -= len(chunk)
 
 
 def mark_fetched(number: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
+WORK = HOME / "work"
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a job that is one; see `notebook`
@@ -67,6 +68,16 @@ def folder_of(number: str | int) -> Path:
     if not str(number).isdigit() or not folder.is_dir():
         raise UnknownJobError(f"there is no job {number}")
     return folder
+
+
+def parent_of(folder: Path) -> Path:
+    """Return the folder around a job's working tree: a job that writes to `../x` reaches it and no record of ours."""
+    return WORK / folder.name
+
+
+def work_of(folder: Path) -> Path:
+    """Return a job's working tree: its own copy of the project."""
+    return parent_of(folder) / "project"
 
 
 def numbers() -> list[int]:

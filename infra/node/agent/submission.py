@@ -15,16 +15,17 @@ import zlib
 from pathlib import Path
 from typing import Any, Iterable
 
+from .asked import check_asked
+from .hashing import stamp_of
 from .inside import check_paths
 from .machine import base_python
-from .outputs import stamp_of
-from .records import HOME, JOBS, NOTEBOOK, AgentError, numbers, read_json, write_json
+from .records import HOME, JOBS, NOTEBOOK, WORK, AgentError, numbers, read_json, write_json
 from .store import Store
 from .turns import count_ahead
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
-    *("hang_after_s", "kill_stalled"),
+    *("hang_after_s", "kill_stalled", "outputs", "exclude"),
 )
 
 
@@ -36,6 +37,7 @@ def submit() -> dict[str, int]:
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
     check_paths(asked)
+    check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
         from .notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
@@ -43,15 +45,15 @@ def submit() -> dict[str, int]:
     missing = store.find_missing(sizes)
     sys.stdout.write(json.dumps({"missing": missing}) + "\n")
     sys.stdout.flush()
-    JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
-    staging = JOBS / f"incoming-{os.getpid()}-{time.time_ns()}"
+    staging, around = make_staging()
+    project = around / "project"
     try:
         for name in (".", *asked["folders"]):
-            (staging / "work" / name).mkdir(parents=True, exist_ok=True)
+            (project / name).mkdir(parents=True, exist_ok=True)
         arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
-        write_json(staging / "manifest.json", build(store, asked["files"], staging / "work", arriving))
+        write_json(staging / "manifest.json", build(store, asked["files"], project, arriving))
         if asked["command"] == NOTEBOOK:
-            carry_over(staging, asked["source"])
+            carry_over(staging, project, asked["source"])
         job = {key: asked[key] for key in KEPT}
         write_json(
             staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
@@ -63,10 +65,30 @@ def submit() -> dict[str, int]:
                 number = find_notebook()
             if number is None:
                 number = max([*numbers(), asked["after"]]) + 1
+                take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)
     return {"job": number, "ahead": count_ahead(number)}
+
+
+def make_staging() -> tuple[Path, Path]:
+    """Return two new folders, for a job's records and around its working tree, until it has a number."""
+    name = f"incoming-{os.getpid()}-{time.time_ns()}"
+    for folder in (JOBS, WORK):
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        (folder / name).mkdir()
+    return JOBS / name, WORK / name
+
+
+def take_place(around: Path, place: Path) -> None:
+    """Move a working tree to its number; what lies there has no records, so no job owns it."""
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        place.rename(around.with_name(f"{around.name}.unowned"))
+    around.rename(place)
 
 
 def read_request(line: bytes) -> dict[str, Any]:

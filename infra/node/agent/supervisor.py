@@ -26,6 +26,7 @@ from .records import (
     record_of,
     reserve,
     take_lock,
+    work_of,
     write_json,
     write_reserved,
 )
@@ -57,7 +58,7 @@ def supervise(number: str, queued: str) -> None:
         os.close(int(queued))
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
-                state["python"], state["dependencies"] = prepare(folder / "work", job["python"], log)
+                state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
             write_json(folder / "state.json", state)
         task = make_task(folder, job, state, secrets)
     except CancelledError:
@@ -77,7 +78,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets:
         folder=folder,
         command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
         variables={**variables, **secrets},
-        workdir=folder / "work" / job["workdir"],
+        workdir=work_of(folder) / job["workdir"],
         started_s=state["started_s"],
         time_limit_s=job["time_limit_s"],
         stalled=stalled_text(job),
@@ -157,7 +158,7 @@ def cancellable() -> Iterator[None]:
 
 def environment(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
     """Return the job's environment: the login's, the person's, and ours."""
-    outputs = folder / "work" / job["workdir"] / "outputs"
+    outputs = work_of(folder) / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)

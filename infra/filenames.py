@@ -1,0 +1,120 @@
+"""Names that a job gave its files: which of them are never written on this laptop, and which are changed first.
+
+Nobody has to start a program for a name to do harm. git reads the configuration of the repository that the current folder
+lies in, and runs what it says, on every prompt that shows a branch; a shell, an editor or a test runner executes files of certain
+names as soon as somebody enters or opens their folder.
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import count
+from pathlib import PurePosixPath
+
+from infra.errors import NodeError
+
+SUFFIX = ".from-node"
+# Each holds a configuration that its tool executes (hooks, extensions, filters), wherever below it somebody stands.
+REPOSITORIES = (".git", ".hg", ".svn", ".jj", ".sl", ".bzr", ".pijul", "_darcs")
+# On NTFS the short name of `.git` is `git~1`, as in git's own is_ntfs_dotgit:
+# https://github.com/git/git/blob/v2.45.0/path.c
+SHORT = re.compile(rf"({'|'.join(name.lstrip('.') for name in REPOSITORIES)})~[0-9]+")
+EXECUTED = (
+    # By a shell when somebody enters the folder: direnv, autoenv, mise, asdf.
+    ".envrc", ".env", ".env.leave", ".autoenv*", ".mise*", "mise.toml", "mise.*.toml", ".rtx*.toml", ".tool-versions",
+    # By rustc or cargo, which prompts ask for their version: a toolchain may be any path.
+    "rust-toolchain", "rust-toolchain.toml",
+    # By an editor or debugger that opens the folder or a file in it.
+    ".vscode", ".idea", ".devcontainer", ".devcontainer.json", "*.code-workspace", ".zed", ".fleet", ".cursor", ".windsurf",
+    ".claude", ".mcp.json", ".exrc", ".vimrc", ".nvimrc", ".nvim.lua", "_vimrc", ".lvimrc", ".dir-locals*.el", ".gdbinit",
+    ".lldbinit", ".pdbrc*",
+    ".eslintrc*", "eslint.config.*", ".prettierrc*", "prettier.config.*", ".stylelintrc*", "pylintrc", ".pylintrc",
+    # By pytest, typed at the top of the project, which looks into every folder below.
+    "conftest.py", "test_*.py", "*_test.py",
+)  # fmt: skip
+WHY_REPOSITORY = "tools run what the configuration of a repository says"
+WHY_EXECUTED = "a shell, an editor or another tool may execute a file of that name"
+WHY_CONTROL = "its name contains control characters"
+WHY_HEAD = "a folder with a HEAD file can be a git repository"
+SHORT_BYTES = 143  # eCryptfs takes no longer names; all others do
+BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def read_path(path: str) -> PurePosixPath:
+    """Return the path that a node sent, relative to where its outputs go; raises NodeError for one that leads elsewhere."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or not is_encodable(path):
+        raise NodeError(f"the node sent a name that leads outside: {path!r}")
+    return pure
+
+
+def is_encodable(name: str) -> bool:
+    """Tell whether a name can be one on a file system."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
+def find_repository(path: PurePosixPath) -> PurePosixPath | None:
+    """Return the part of a path up to the folder or file of a version control system; None for a path in none."""
+    for depth, part in enumerate(path.parts, 1):
+        if any(folded in REPOSITORIES or SHORT.fullmatch(folded) for folded in map(fold, part.split("\\"))):
+            return PurePosixPath(*path.parts[:depth])
+    return None
+
+
+def make_inert(path: PurePosixPath) -> tuple[PurePosixPath, str]:
+    """Return a path under which nothing executes what lies there, and why it is not the job's own path; "" if it is."""
+    parts = [escape(part) for part in path.parts]
+    whys = ["" if inert == part else WHY_CONTROL for inert, part in zip(parts, path.parts, strict=True)]
+    for at, part in enumerate(path.parts):
+        if any(fnmatchcase(fold(part), pattern) for pattern in EXECUTED):
+            parts[at], whys[at] = parts[at] + SUFFIX, WHY_EXECUTED
+    if fold(path.name) == "head":
+        parts[-1], whys[-1] = parts[-1] + SUFFIX, WHY_HEAD
+    return PurePosixPath(*parts), next(filter(None, whys), "")
+
+
+def fold(name: str) -> str:
+    """Return a name as the most lenient file system sees it.
+
+    HFS+ ignores invisible letters and, as APFS, the case; NTFS ignores dots and spaces at the end, and what follows a colon.
+    git's verify_path knows them too: https://github.com/git/git/blob/v2.45.0/read-cache.c
+    """
+    visible = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return "".join(visible).casefold().partition(":")[0].rstrip(". ")
+
+
+def escape(name: str) -> str:
+    """Return a name with what would steer a terminal written as %1B."""
+    return "".join(f"%{ord(letter):02X}" if steers(letter) else letter for letter in name)
+
+
+def steers(letter: str) -> bool:
+    """Tell whether a terminal obeys a letter instead of showing it."""
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in BIDIRECTIONAL
+
+
+def make_portable(path: PurePosixPath) -> PurePosixPath:
+    """Return a path that every file system takes: no part too long, none but ASCII."""
+    return PurePosixPath(*map(shorten, path.parts))
+
+
+def shorten(name: str) -> str:
+    """Return a name of ASCII letters, with a hash of what it was if it had others or was too long."""
+    data = name.encode("utf-8", "surrogateescape")
+    if name.isascii() and len(data) <= SHORT_BYTES:
+        return name
+    plain = re.sub(rb"[^\x20-\x7e]", b"_", data)[:100].decode()
+    return f"{plain}.{hashlib.sha256(data).hexdigest()[:12]}{SUFFIX}"
+
+
+def list_candidates(name: str) -> Iterator[str]:
+    """Yield the name, then those under which something can be put beside the file that has it."""
+    yield name
+    yield f"{name}{SUFFIX}"
+    yield from (f"{name}{SUFFIX}.{number}" for number in count(2))

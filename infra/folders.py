@@ -1,0 +1,106 @@
+"""Folders opened one inside the other, by descriptor and never through a symbolic link.
+
+What lies in a results folder was named by a job, and a project from elsewhere may bring links: a path that is looked up anew for
+each call can lead elsewhere the next time. A descriptor cannot.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.errors import ProjectError
+
+FETCH = "then: gpujob fetch"
+FOLDER = "folder"
+OTHER = "other"
+WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, to open a pipe that somebody put there would wait for a writer.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextmanager
+def open_folder(name: str | Path, within: int | None = None) -> Iterator[int]:
+    """Yield the descriptor of a folder; raises NotADirectoryError or another OSError for a link and all else."""
+    folder = os.open(name, WAY, dir_fd=within)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def make_folder(name: str, within: int) -> None:
+    """Make a folder unless something of that name is there."""
+    try:
+        os.mkdir(name, dir_fd=within)
+    except FileExistsError:
+        return
+
+
+def look_at(name: str, within: int) -> str | None:
+    """Return what bears a name: the SHA-256 of a file, "-> TARGET" for a link, `FOLDER` or `OTHER`; None for nothing."""
+    try:
+        mode = os.stat(name, dir_fd=within, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            return FOLDER
+        if stat.S_ISLNK(mode):
+            return f"-> {os.readlink(name, dir_fd=within)}"
+        if stat.S_ISREG(mode):
+            with os.fdopen(os.open(name, READ, dir_fd=within), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        pass
+    return OTHER
+
+
+def size_of(name: str, within: int) -> int:
+    """Return the size of a regular file; 0 where there is none."""
+    try:
+        info = os.stat(name, dir_fd=within, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return info.st_size if stat.S_ISREG(info.st_mode) else 0
+
+
+def read_file(name: str, within: int) -> bytes | None:
+    """Return what a regular file holds; None where there is none."""
+    try:
+        with os.fdopen(os.open(name, READ, dir_fd=within), "rb") as file:
+            return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            return None
+        raise
+
+
+def write_file(name: str, within: int, content: bytes) -> None:
+    """Write a file whole or not at all, over whatever file or link bears its name."""
+    part = f".{name}.part"
+    remove(part, within)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(part, flags, 0o666, dir_fd=within), "wb") as file:
+        file.write(content)
+    os.rename(part, name, src_dir_fd=within, dst_dir_fd=within)
+
+
+def remove(name: str, within: int) -> None:
+    """Remove a file or a link, if it is there."""
+    try:
+        os.unlink(name, dir_fd=within)
+    except FileNotFoundError:
+        return
+
+
+@contextmanager
+def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
+    """Tell a disk that is full here, or a path that cannot be, from a connection that broke."""
+    try:
+        yield
+    except OSError as error:
+        fix = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix that"
+        raise ProjectError(f"{place} cannot be written: {error.strerror}", f"{fix}, {then}") from error

@@ -1,0 +1,61 @@
+"""What the agent tells of a job's outputs, as it comes over the wire; no name in it is trusted."""
+
+from dataclasses import dataclass
+
+from infra.model import Job, Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Job):
+    """A job as the agent tells it, with the node's own time."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class Held:
+    """A cache that a job wrote in its working tree; it is downloaded only if somebody asks for it."""
+
+    path: str
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """Files that jobs wrote outside of their working trees, and nobody asked for."""
+
+    path: str
+    """The file, or the folder around them, as `--output` takes it."""
+    files: int
+    size_bytes: int
+    jobs: tuple[int, ...]
+    """Those that may have written them."""
+    minor: bool
+    """Whether they lie in a temporary folder, or are few bytes in a hidden one."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a job created or changed, and what of that is not downloaded."""
+
+    job: Told
+    outputs: tuple[Output, ...]
+    unreadable: tuple[str, ...]
+    """Paths that the agent may not read."""
+    unsettled: tuple[str, ...] = ()
+    """Paths that are still being written."""
+    missing: tuple[str, ...] = ()
+    """Paths that were asked for, of which there is nothing."""
+    held: tuple[Held, ...] = ()
+    left: tuple[Left, ...] = ()
+    left_complete: bool = True
+    """Whether there was time to look everywhere."""
+
+
+@dataclass(frozen=True)
+class AllLeft:
+    """What all jobs of a node left outside of their working trees."""
+
+    left: tuple[Left, ...]
+    complete: bool
