@@ -59,11 +59,11 @@ class Project:
     files: tuple[File, ...]
     folders: tuple[str, ...]
     """Folders without anything in them."""
+    withheld: tuple[Withheld, ...]
     outputs: tuple[str, ...]
     """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
     unwanted: tuple[str, ...]
     """Patterns of outputs that are not downloaded."""
-    withheld: tuple[Withheld, ...]
     repositories: tuple[str, ...]
     """The top folder of each git repository, "" for the project itself."""
 
@@ -97,7 +97,8 @@ def read_project(here: Path) -> Project:
         raise ProjectError(
             f"{root} is not a project folder: all of it would be uploaded", "cd to the folder of your code"
         )
-    rules = Rules(root, read_settings(root))
+    settings = read_settings(root)
+    rules = Rules(root, settings)
     listing = list_project(root, top is not None, rules)
     names, secrets = rules.choose(listing)
     check_inside(names)
@@ -111,9 +112,9 @@ def read_project(here: Path) -> Project:
         workdir=here.relative_to(root).as_posix(),
         files=tuple(file for file in files.values() if file),
         folders=tuple(rules.choose_folders(listing.folders)),
-        outputs=rules.settings.outputs,
-        unwanted=rules.settings.unwanted,
         withheld=tuple(Withheld(path, reason) for reason, paths in reasons.items() for path in sorted(paths)),
+        outputs=settings.outputs,
+        unwanted=settings.unwanted,
         repositories=tuple(sorted(listing.repositories)),
     )
 

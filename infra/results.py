@@ -5,7 +5,7 @@
       receipt.json   the record of the job, there as soon as the folder is
       job.log        what it printed
       changes.patch  how its code differed from the commit
-      changes.json   what of that is not in the patch
+      changes.json   what of that the patch does not have
       files/         what it wrote in its working folder
       outside/       what it wrote elsewhere, as far as that was asked for
       .parts/        what has come of files that are being downloaded
@@ -32,10 +32,9 @@ from infra.receipts import FILES, RECEIPT, Receipt, format_receipt, make_receipt
 LOG = "job.log"
 LOG_PART = f".{LOG}.part"
 CHANGES = "changes.patch"
-RECORD = "changes.json"
+UNPATCHED = "changes.json"
 OUTSIDE = "outside"
 PARTS = ".parts"
-NO_RECORDS: Mapping[str, bytes] = {}
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -89,7 +88,7 @@ def open_outside(results: Results) -> Iterator[Results]:
 
 
 def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes]) -> None:
-    """Make the folder for the results of a job that was just submitted, with these records beside its receipt.
+    """Make the folder for the results of a job that was just submitted.
 
     Raises NodeError if there is one: then the node gave a number that another job had.
     """
@@ -104,8 +103,8 @@ def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, 
             ) from error
 
 
-def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] = NO_RECORDS) -> None:
-    """Make the folder for a job's results, whole or not at all; raises FileExistsError if there is one."""
+def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None) -> None:
+    """Make the folder for a job's results with all its records, or none of it; raises FileExistsError if there is one."""
     name = f"{cluster.name}-{job.number}"
     fcntl.flock(within, fcntl.LOCK_EX)
     try:
@@ -115,9 +114,9 @@ def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str,
         with open_folder(f".{name}.part", within) as top:
             write_file(".gitignore", top, b"*\n")
             make_folder(FILES, top)
-            for record in (CHANGES, RECORD):  # of an attempt that was broken off
+            for record in (CHANGES, UNPATCHED):
                 remove(record, top)
-            for record, content in records.items():
+            for record, content in (records or {}).items():
                 write_file(record, top, content)
             write_file(RECEIPT, top, format_receipt(make_receipt(cluster, job, ())))
         os.rename(f".{name}.part", name, src_dir_fd=within, dst_dir_fd=within)

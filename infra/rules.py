@@ -15,6 +15,8 @@ from infra.settings import Settings
 
 RUNS = "runs"
 IGNORE_FILE = ".gpujobignore"
+# Not uploaded unless git tracks them or they are included, as caches are not.
+MADE = ("site-packages", ".eggs", ".hg", ".svn", ".jj")
 RESULTS = re.compile(rf"(?:^|/){RUNS}/[^/]+-\d+(?=/|$)")
 WILD = frozenset("*?[\\")
 
@@ -72,21 +74,21 @@ class Rules:
 
     def is_worth_entering(self, folder: PurePosixPath) -> bool:
         """Tell whether files that somebody wrote may lie in a folder."""
-        if is_cache(str(folder)) or folder.name.lower() == ".git":
+        if folder.name in MADE or folder.name.lower() == ".git" or is_cache(str(folder)):
             return False
         return not self.is_environment(str(folder)) and not self.is_results(str(folder))
 
     def is_made(self, name: str) -> bool:
         """Tell whether a path, a folder's ending in a slash, lies in a cache, in an environment or in downloaded results."""
         parts = name.split("/")
-        if lies_in_cache(name.rstrip("/")) or self.is_results(name):
+        if any(part in MADE for part in parts) or lies_in_cache(name.rstrip("/")) or self.is_results(name):
             return True
         return any(self.is_environment("/".join(parts[:count])) for count in range(1, len(parts)))
 
     def is_environment(self, folder: str) -> bool:
         """Tell whether a folder holds an environment of Python, whatever its name."""
         if folder not in self.environments:
-            self.environments[folder] = is_environment(str(self.root / folder))
+            self.environments[folder] = is_environment(f"{self.root}/{folder}")
         return self.environments[folder]
 
     def is_results(self, name: str) -> bool:

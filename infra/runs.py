@@ -116,7 +116,8 @@ def submit(
 
     def attempt(upload: Upload) -> tuple[int, int]:
         code = read_source(upload.project)
-        header = {**make_header(cluster, upload.project, request, code), "token": token, "after": after}
+        source = describe_source(upload.project, code)
+        header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -137,14 +138,15 @@ def submit(
                 f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
                 f"gpujob jobs --cluster {cluster.name}",
             )
-        start_results(project.runs, cluster, queued(number, request, header["source"]), code.records)
-        note_submission(cluster, number, project.root)
+        start_results(project.runs, cluster, queued(number, request, source), code.records)
         return number, ahead
 
-    return upload_project(project, attempt)
+    number, ahead = upload_project(project, attempt)
+    note_submission(cluster, number, project.root)
+    return number, ahead
 
 
-def make_header(cluster: Cluster, project: Project, request: Request, code: Source) -> dict[str, Any]:
+def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
     """Return what the agent is told of a job, before the files that it lacks."""
     return {
         **asdict(with_settings(request, project)),
@@ -152,13 +154,17 @@ def make_header(cluster: Cluster, project: Project, request: Request, code: Sour
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
-        "source": {
-            "project": str(project.root),
-            "files": len(project.files),
-            "size_bytes": project.size_bytes,
-            "snapshot": project.snapshot,
-            **code.facts,
-        },
+    }
+
+
+def describe_source(project: Project, code: Source) -> dict[str, Any]:
+    """Return what a job's record says of the code that it runs."""
+    return {
+        "project": str(project.root),
+        "files": len(project.files),
+        "size_bytes": project.size_bytes,
+        "snapshot": project.snapshot,
+        **code.facts,
     }
 
 

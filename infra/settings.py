@@ -32,7 +32,7 @@ class Settings:
 
 
 def read_settings(root: Path) -> Settings:
-    """Return a project's settings; raises UsageError for a file that is not valid TOML, or has what is not a setting."""
+    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
     try:
         tables = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -51,9 +51,8 @@ def read_settings(root: Path) -> Settings:
     fetch = tables.get(FETCH, {})
     fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
     include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
-    for name, patterns in (("include", include), ("exclude", exclude)):
-        for pattern in patterns:
-            check_pattern(root, name, pattern)
+    for pattern in (*include, *exclude):
+        check_pattern(root, pattern)
     return Settings(
         include=include,
         exclude=exclude,
@@ -72,7 +71,7 @@ def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str,
     return tuple(patterns)
 
 
-def check_pattern(root: Path, name: str, pattern: str) -> None:
+def check_pattern(root: Path, pattern: str) -> None:
     """Raise UsageError for a pattern that leads out of the project, or is more than one.
 
     As in .gitignore a slash at its start stands for the project's folder, so that an absolute path would match nothing.
@@ -81,8 +80,8 @@ def check_pattern(root: Path, name: str, pattern: str) -> None:
     absolute = parts[0] == "" and len(parts) > 2 and Path("/", parts[1]).is_dir() and not (root / parts[1]).exists()
     if ".." in parts or parts[0].startswith("~") or absolute:
         raise UsageError(
-            f"{FILE}: [sync] {name}: {pattern!r} leads out of the project; patterns are relative to its folder",
+            f"{FILE}: [sync] {pattern!r} leads out of the project; patterns are relative to its folder",
             "copy the file into the project, then name it there",
         )
     if set(pattern) & set("\0\r\n"):
-        raise UsageError(f"{FILE}: [sync] {name}: {pattern!r} is more than one line", f'{name} = ["data/labels.csv"]')
+        raise UsageError(f"{FILE}: [sync] {pattern!r} is more than one line", 'include = ["data/labels.csv"]')

@@ -17,7 +17,7 @@ from infra.errors import ProjectError
 from infra.hashes import Hashes, read_beginning
 from infra.listing import SUBMODULE
 from infra.project import File, Project
-from infra.results import CHANGES, RECORD
+from infra.results import CHANGES, UNPATCHED
 from infra.secretfiles import is_secret
 
 # What a patch is for is to be read and applied; a model or a data set is told by its hash instead.
@@ -73,8 +73,9 @@ class Source:
 
     @property
     def records(self) -> dict[str, bytes]:
-        """What is kept of it beside a job's other records, by file name."""
-        return {name: content for name, content in ((CHANGES, self.patch), (RECORD, self.record_text)) if content}
+        """What is kept of it beside a job's results, by file name; nothing empty."""
+        files = {CHANGES: self.patch, UNPATCHED: self.record_text}
+        return {name: content for name, content in files.items() if content}
 
 
 def read_source(project: Project) -> Source:

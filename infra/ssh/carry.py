@@ -1,4 +1,4 @@
-"""Transfer: a project's files to the node in blocks, a job's outputs back, each verified before it takes its name."""
+"""Transfer: a project's files to the node in blocks, a job's outputs from there."""
 
 import hashlib
 import json

@@ -16,7 +16,6 @@ CACHES = (
     "*.pyc",
     ".venv",
     "venv",
-    "site-packages",
     "node_modules",
     ".mypy_cache",
     ".pytest_cache",
@@ -24,14 +23,12 @@ CACHES = (
     ".hypothesis",
     ".tox",
     ".nox",
-    ".eggs",
     ".ipynb_checkpoints",
     ".cache/huggingface",
     ".cache/torch",
     ".cache/pip",
     ".cache/uv",
     "core.[0-9]*",
-    *(".hg", ".svn", ".jj"),
 )
 # What a job downloads for itself. A project may well hold such a folder on purpose, and then it is uploaded.
 DATASETS = (

@@ -48,8 +48,8 @@ def submit() -> dict[str, int]:
     """
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
-    check_asked(asked["outputs"])
     check_paths(asked)
+    check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
         from .notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
