@@ -156,3 +156,36 @@ def test_a_warned_job_is_told_in_its_log_and_by_sigterm(monkeypatch, tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def sudo(monkeypatch, tmp_path):
+    """Let sudo answer with this, and note what it was asked."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def answer(text: str) -> None:
+        (tmp_path / "sudo").write_text(f'#!/bin/sh\nprintf "%s\\\\n" "$@" > {tmp_path}/asked\necho "{text}"\n')
+        (tmp_path / "sudo").chmod(0o755)
+
+    answer.asked = lambda: (tmp_path / "asked").read_text().splitlines()
+    return answer
+
+
+def test_the_machine_tells_the_end_of_its_lease(sudo):
+    sudo("1893456000")
+    assert guarding.lease_end() == 1893456000
+    assert sudo.asked() == ["-n", "gpujob-lease"]
+
+
+def test_a_machine_that_answers_nonsense_or_nothing_has_no_end_that_the_guard_knows(sudo, monkeypatch, tmp_path):
+    sudo("sudo: a password is required")
+    assert guarding.lease_end() == float("inf")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert guarding.lease_end() == float("inf")
+    guarding.power_off("the end")  # nothing to call, and no crash that would end the guard
+
+
+def test_the_machine_is_ended_by_shutdown_with_the_reason_in_one_word(sudo):
+    sudo("")
+    guarding.power_off("the lease has ended")
+    assert sudo.asked() == ["-n", "shutdown", "-h", "now", "the lease has ended"]
