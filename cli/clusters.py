@@ -116,7 +116,13 @@ def bring_all_down(scope: Scope, **options: bool) -> None:
     """Terminate every cluster of the caller that can be; raises GpujobError if one could not, once all were tried."""
     from infra import clusters
 
-    names, refused = clusters.list_own(scope.dry_run, scope.region), []
+    refused: list[str] = []
+
+    def skip(account: "Account", error: GpujobError) -> None:
+        say_unasked(account, error)
+        refused.append(f"whatever is in {account.region}")
+
+    names = clusters.list_own(scope.dry_run, scope.region, skip)
     for name in names:
         try:
             bring_down(name, scope.region, **options)
