@@ -57,10 +57,7 @@ def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> 
 
 
 def chosen(parameter: click.Parameter, value: Any) -> Any:
-    """Return a parameter's value; `spot = true` means what --spot stands for, where several such words share a parameter."""
-    flag = getattr(parameter, "flag_value", None)
-    if value is True and isinstance(flag, str):
-        return flag
+    """Return a parameter's value as click takes it."""
     return as_typed([value] if parameter.multiple and not isinstance(value, list) else value, is_flag(parameter))
 
 
@@ -74,9 +71,7 @@ def check_value(command: click.Command, key: str, parameter: click.Parameter, va
     from infra.settings import FILE
 
     wrong = ""
-    if isinstance(getattr(parameter, "flag_value", None), str) and value is not True:
-        wrong = "must be true"
-    elif isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
+    if isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
         wrong = "must be a list" if parameter.multiple else "must be a single value"
     else:
         try:
