@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from .asked import Found, asked_of, closed_paths, find_asked
+from . import trees
+from .asked import Found, asked_of, closed_paths, find_asked, show
 from .caches import lies_in_cache
 from .hashing import Hashes, stamp_of
 from .outside import find_left
@@ -42,13 +43,14 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
             look.look_below(each, {}, leave_closed(each, work))
     look.hashes.save()
     left, complete = ([], True) if settled else find_left([int(number)])
+    tree = os.path.realpath(work)
     return {
         "job": job,
         "outputs": list(look.entries.values()),
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,
-        "held": [] if settled else sieve.weigh(),
+        "held": [] if settled else [{**held, "path": show(f"{tree}/{held['path']}", folder)} for held in sieve.weigh()],
         "left": left,
         "left_complete": complete,
     }
@@ -129,7 +131,7 @@ def describe_link(path: Path, root: Path, sent: dict[str, Any]) -> dict[str, Any
 
 def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None) -> Iterator[Path]:
     """Yield every file and link below a folder, but for what is to be left out; no link is followed."""
-    for parent, folders, files in os.walk(found.path, onerror=complain):
+    for parent, folders, files in trees.walk(found.path, complain):
         above = os.path.relpath(parent, found.root)
         prefix = "" if above == "." else f"{above}/"
         if leave:

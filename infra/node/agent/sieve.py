@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import Any, Iterable, Iterator
 
+from . import trees
 from .caches import CACHES, DATASETS, is_cache, is_environment, is_excluded, with_parents
 
 
@@ -46,7 +47,7 @@ def sizes_below(path: str) -> Iterator[int]:
         with contextlib.suppress(OSError):
             yield os.lstat(path).st_size
         return
-    for parent, _, files in os.walk(path):
+    for parent, _, files in trees.walk(path):
         for name in files:
             with contextlib.suppress(OSError):
                 yield os.lstat(f"{parent}/{name}").st_size
