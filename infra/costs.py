@@ -115,10 +115,11 @@ def is_counted(receipt: Mapping[str, Any]) -> bool:
     """Tell whether a receipt says, in numbers that can be, from when to when its job ran and what that cost."""
     job = receipt["job"]
     numbers = receipt.get("usd"), job.get("started_at"), job.get("ended_at")
+    names = receipt.get("cluster"), receipt.get("cloud")
     if not all(isinstance(number, int | float) and 0 <= number < MOST_SECONDS for number in numbers):
         return False
-    names = receipt.get("cluster"), receipt.get("cloud")
-    return all(isinstance(name, str) for name in names) and job["ended_at"] - job["started_at"] < LONGEST_S
+    start, end = job["started_at"], job["ended_at"]
+    return all(isinstance(name, str) for name in names) and 0 < start <= end < start + LONGEST_S
 
 
 def downloaded_bytes(receipt: Mapping[str, Any]) -> int:
