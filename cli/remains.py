@@ -80,6 +80,8 @@ def show_postponed(home: "Fetched", fetch: str) -> None:
         show.largest_folders(home.postponed)
         show.say(f"  download it: {fetch} --yes")
     say_groups("not downloaded, because tools make it again", home.told.held, fetch)
+    if home.told.excluded:
+        show.say(f"not downloaded, excluded by --exclude or gpujob.toml: {name_groups(home.told.excluded)}")
 
 
 def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:

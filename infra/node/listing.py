@@ -53,6 +53,8 @@ class Outputs:
     missing: tuple[NodePath, ...] = ()
     """Paths that were asked for, of which there is nothing."""
     held: tuple[Held, ...] = ()
+    excluded: tuple[Held, ...] = ()
+    """What is not downloaded because somebody excluded it, the project's own settings maybe."""
     left: tuple[Left, ...] = ()
     left_complete: bool = True
     """Whether there was time to look everywhere."""

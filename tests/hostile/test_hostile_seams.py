@@ -10,7 +10,8 @@ import pytest
 
 from cli.variables import read_variables
 from infra import costs, git
-from infra.errors import ProjectError, UsageError
+from infra.errors import NodeError, ProjectError, UsageError
+from infra.fetch import Choose, Wanted, fetch, take_all
 from infra.folders import Descent, open_folder
 from infra.model import Cluster, Node, Output, Request
 from infra.node.agent import trees
@@ -22,6 +23,8 @@ from infra.runs import queued
 from infra.shelf import Shelf
 from tests import agent_fixtures as fixtures
 from tests.here import move_in, type_here
+from tests.hostile.test_hostile_outputs import Outputs
+from tests.hostile.test_hostile_outputs import agent as agent
 
 node = fixtures.node
 DEEP = 1200  # more than Python calls itself, and than a process may open files
@@ -116,6 +119,51 @@ def test_a_receipt_cannot_lead_a_fetch_out_of_the_results(tmp_path):
             assert shelf.discard(place) in ("", place)
     assert (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "runs/c-1/receipt.json").exists()
+
+
+def test_what_a_project_excludes_is_named_so_that_it_is_not_lost_unnoticed(node):
+    number = node.submit(
+        "sh", "-c", "echo 1 > model.pt; mkdir out; echo 22 > out/a; echo 3 >> changed.txt",
+        files={"kept.txt": b"1", "changed.txt": b"1", "out.py": b"2"}, exclude=["*"],
+    )  # fmt: skip
+    node.wait(number)
+    told = json.loads(node.ask("outputs", str(number)))
+    assert told["outputs"] == []
+    sizes = {each["path"]: (each["files"], each["size_bytes"]) for each in told["excluded"]}
+    assert sizes == {"model.pt": (1, 2), "out": (1, 3), "changed.txt": (1, 3)}
+
+
+# --- what a node says was fetched
+
+
+def test_what_was_asked_for_later_and_did_not_come_keeps_a_job_from_being_fetched(tmp_path, agent):
+    told = Outputs(state="succeeded")
+    told.add("model.pt", b"model")
+    agent.append(told)
+
+    def download(choose: Choose = take_all) -> bool:
+        return fetch(None, CLUSTER, 1, tmp_path / "runs", print, Wanted(choose=choose)).receipt.job.fetched
+
+    assert download()
+    told.add("home/ckpt.pt", b"later", outside=True)
+    assert not download(lambda _: [])
+    assert download()
+
+
+def test_a_node_that_calls_a_job_fetched_is_not_believed(tmp_path, agent):
+    told = Outputs(state="succeeded", fetched=True)
+    told.add("model.pt", b"model")
+    told.contents["model.pt", False] = b"MODEL"
+    agent.append(told)
+    fetched = fetch(None, CLUSTER, 1, tmp_path / "runs", print)
+    assert (fetched.changing, fetched.receipt.job.fetched) == (("model.pt",), False)
+
+
+def test_a_node_that_answers_for_another_job_writes_into_no_results(tmp_path, agent):
+    agent.append(Outputs(state="succeeded", number=2))
+    with pytest.raises(NodeError, match="asked for job 1 and answered with job 2"):
+        fetch(None, CLUSTER, 1, tmp_path / "runs", print)
+    assert not (tmp_path / "runs").exists()
 
 
 # --- variables

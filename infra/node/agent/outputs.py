@@ -43,17 +43,28 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
             look.look_below(each, {}, leave_closed(each, work))
     look.hashes.save()
     left, complete = ([], True) if settled else find_left([int(number)])
-    tree = os.path.realpath(work)
     return {
         "job": job,
         "outputs": list(look.entries.values()),
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,
-        "held": [] if settled else [{**held, "path": show(f"{tree}/{held['path']}", folder)} for held in sieve.weigh()],
+        "held": [] if settled else name_groups(sieve.weigh(), folder),
+        "excluded": [] if settled else name_groups(sieve.weigh_dropped(stamps_of(sent)), folder),
         "left": left,
         "left_complete": complete,
     }
+
+
+def name_groups(groups: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return groups of files of the working tree by their paths as a person would ask for them."""
+    tree = os.path.realpath(work_of(folder))
+    return [{**group, "path": show(f"{tree}/{group['path']}", folder)} for group in groups]
+
+
+def stamps_of(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return what each file that was sent is told by while nobody has written to it."""
+    return {name: about.get("stamp") for name, about in sent.items()}
 
 
 def leave_closed(found: Found, work: Path) -> Leave:
