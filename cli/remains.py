@@ -32,13 +32,13 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
 
     Where nobody can answer, or may be asked, the smallest are downloaded, up to the size that needs no question.
     """
-    from infra.pace import UNASKED_BYTES, fit
+    from infra.pace import UNASKED_BYTES, fit, total_bytes
 
     agreed = True if yes else None if may_ask else False
 
     def choose(missing: "Sequence[Output]") -> "Sequence[Output]":
         nonlocal agreed
-        total = sum(output.size_bytes for output in missing if not output.same_as)
+        total = total_bytes(missing)
         if total <= UNASKED_BYTES:
             return missing
         if agreed is None:
@@ -71,14 +71,17 @@ def show_remains(home: "Fetched") -> None:
 
 def show_postponed(home: "Fetched", fetch: str) -> None:
     """Say which of a job's outputs were not downloaded, or are not there."""
-    for path in home.told.missing:
-        show.say(f"  {path!r} was asked for with --output or [fetch] also, and is not there")
+    from infra.pace import total_bytes
+
+    show.some([f"{path!r} was asked for with --output or [fetch] also, and is not there" for path in home.told.missing])
     if home.postponed:
-        total = show.size(sum(output.size_bytes for output in home.postponed if not output.same_as))
+        total = show.size(total_bytes(home.postponed))
         show.say(f"not downloaded yet: {show.plural(len(home.postponed), 'file')}, {total}; most of it:")
         show.largest_folders(home.postponed)
         show.say(f"  download it: {fetch} --yes")
     say_groups("not downloaded, because tools make it again", home.told.held, fetch)
+    if home.told.excluded:
+        show.say(f"not downloaded, excluded by --exclude or gpujob.toml: {name_groups(home.told.excluded)}")
 
 
 def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:

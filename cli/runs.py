@@ -1,6 +1,5 @@
 """A new job: run."""
 
-import io
 import math
 import os
 import shlex
@@ -38,6 +37,7 @@ from cli.options import (
 from cli.output import Output
 from cli.remains import want
 from cli.streams import Copy, outliving
+from cli.variables import read_secrets, read_variables
 from cli.withheld import explain_absence, show_withheld
 from infra.errors import GoneError, UsageError
 from infra.model import Request
@@ -142,56 +142,6 @@ def run(
     if down:
         terminate_after(found, job, whole)
     sys.exit(exit_code(found, job))
-
-
-def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
-    """Return the variables of a .env file, and over them those given as NAME=VALUE; raises UsageError for what is neither."""
-    variables = read_env_file(file) if file else {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"'{pair}' is not NAME=VALUE", "gpujob run --env NAME=VALUE train.py")
-        variables[name] = value
-    return variables
-
-
-def read_env_file(file: Path) -> dict[str, str]:
-    """Return the variables of a .env file; raises UsageError, with its line, for what is none."""
-    from dotenv import dotenv_values
-    from dotenv.parser import parse_stream
-
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8", "fix it and rerun") from error
-    line = 1
-    for statement in parse_stream(io.StringIO(text)):
-        said = statement.original.string
-        if statement.error or "\0" in said:
-            line += said.partition("\0")[0].rstrip("\n").count("\n")
-            raise UsageError(f"{file}, line {line}, is not NAME=VALUE", "fix it and rerun")
-        line += said.count("\n")
-    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
-
-
-def read_secrets(names: Sequence[str]) -> dict[str, str]:
-    """Return the values of these variables, asked for if they are not set; raises UsageError where nobody can answer."""
-    values = {}
-    for name in names:
-        if not name.isidentifier():
-            raise UsageError(
-                f"'{name}' is not the name of a variable", "export NAME=..., then: gpujob run --secret NAME train.py"
-            )
-        value = os.environ.get(name, "")
-        if not value and sys.stdin.isatty():
-            value = click.prompt(f"{name} (not shown as you type)", hide_input=True, err=True)
-        if not value:
-            raise UsageError(
-                f"{name} is not set, and there is no terminal to ask for it on",
-                f"export {name}=..., then type it again",
-            )
-        values[name] = value
-    return values
 
 
 def place_in(project: "Project", folder: Path) -> str:

@@ -225,12 +225,13 @@ def job_row(job: "Job") -> dict[str, str]:
 
 def fetched(home: "Fetched") -> None:
     """Say what a fetch downloaded, and where it lies."""
+    from infra.pace import total_bytes
     from infra.receipts import FILES
     from infra.results import OUTSIDE
 
     receipt = home.receipt
     for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
-        total = sum(output.size_bytes for output in outputs if not output.same_as)
+        total = total_bytes(outputs)
         if outputs or name == FILES:
             say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
     if not home.submitted_here:

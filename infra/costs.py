@@ -11,7 +11,11 @@ from typing import Any
 from infra import state
 from infra.ec2.lease import is_over, spent_usd
 from infra.model import GONE, UNKNOWN, Cluster
+from infra.node.decoding import MOST, MOST_SECONDS
+from infra.receipts import read_receipt
 from infra.traffic import USD_PER_GB, transfer_usd
+
+LONGEST_S = 366 * 86400.0  # no lease is as long
 
 
 @dataclass(frozen=True)
@@ -100,18 +104,28 @@ def read_ended() -> dict[str, dict[str, Any]]:
 
 
 def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the receipts of jobs that tell what they cost."""
+    """Yield the receipts of jobs that tell what they cost; those that nobody here wrote may say anything else."""
     for path in sorted(runs.glob("*/receipt.json")):
-        receipt = read(path)
-        job = receipt.get("job", {}) if receipt else {}
-        if receipt and receipt.get("usd") is not None and job.get("started_at") and job.get("ended_at"):
+        receipt = read_receipt(path.parent)
+        if receipt and is_counted(receipt):
             yield receipt
+
+
+def is_counted(receipt: Mapping[str, Any]) -> bool:
+    """Tell whether a receipt says, in numbers that can be, from when to when its job ran and what that cost."""
+    job = receipt["job"]
+    numbers = receipt.get("usd"), job.get("started_at"), job.get("ended_at")
+    names = receipt.get("cluster"), receipt.get("cloud")
+    if not all(isinstance(number, int | float) and 0 <= number < MOST_SECONDS for number in numbers):
+        return False
+    start, end = job["started_at"], job["ended_at"]
+    return all(isinstance(name, str) for name in names) and 0 < start <= end < start + LONGEST_S
 
 
 def downloaded_bytes(receipt: Mapping[str, Any]) -> int:
     """Return how much was downloaded of a job, by its receipt; 0 by one of an earlier version."""
     found = receipt.get("downloaded_bytes", 0)
-    return found if isinstance(found, int) else 0
+    return found if type(found) is int and 0 <= found < MOST else 0
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -80,8 +80,8 @@ def download(run: Download, shelf: Shelf, outputs: Sequence[Output], missing: Se
 
 def find_firsts(outputs: Iterable[Output]) -> dict[Output, Output]:
     """Return for each output the first that is the same file, as the node says and the hashes agree."""
-    firsts: dict[tuple[str, str], Output] = {}
-    return {output: firsts.setdefault((output.same_as or output.path, output.sha256), output) for output in outputs}
+    firsts: dict[tuple[str, str, int, bool], Output] = {}
+    return {output: firsts.setdefault(output.file, output) for output in outputs}
 
 
 def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Output]:

@@ -145,9 +145,9 @@ def fetch_once(
                 fetch_log(connection, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
             home = job.over and whole and not wanted.settled
-            if not known.over or wanted.overwrite:
-                known = job
-            known = replace(known, fetched=known.fetched or home)
+            # What was fetched is told by what is here: a node may say anything, and more may have been asked for since.
+            fetched = home or (known.fetched and not (wanted.all and not wanted.exclude))
+            known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:

@@ -11,12 +11,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from infra.errors import ProjectError
 
 FETCH = "then: gpujob fetch"
 FOLDER = "folder"
 OTHER = "other"
+PLAIN_BYTES = 16 << 20
 WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, to open a pipe that somebody put there would wait for a writer.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,6 +32,29 @@ def open_folder(name: str | Path, within: int | None = None) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+class Descent:
+    """A way down from an open folder, of which only the last is held open: a job nests more of them than a process may open."""
+
+    def __init__(self, top: int) -> None:
+        self.folder = os.dup(top)
+
+    def __enter__(self) -> Self:
+        """Begin at the top."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the folder that it led to."""
+        os.close(self.folder)
+
+    def enter(self, name: str) -> None:
+        """Go on into a folder; raises OSError for a link, for all else, and for a name that leads up or elsewhere."""
+        if name == ".." or "/" in name:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+        inner = os.open(name, WAY, dir_fd=self.folder)
+        os.close(self.folder)
+        self.folder = inner
 
 
 def make_folder(name: str, within: int) -> None:
@@ -76,6 +101,17 @@ def read_file(name: str, within: int) -> bytes | None:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
             return None
         raise
+
+
+def read_plain(path: Path, most_bytes: int = PLAIN_BYTES) -> bytes:
+    """Return what a file that came with a project holds; raises OSError for no regular file, and for one too large."""
+    with os.fdopen(os.open(path, READ & ~os.O_NOFOLLOW), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
 
 
 def write_file(name: str, within: int, content: bytes) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.errors import ProjectError
+from infra.node.agent import trees
 
 # For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us in an
 # empty repository of our own alone (infra/source.py): there the project's configuration is not read at all.
@@ -99,10 +100,16 @@ def make_config(sha256: bool) -> str:
 
 def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
     """Return which of these files and folders a .gitignore with these patterns would ignore; none of them need exist."""
-    with empty_repository(ignored=patterns) as options, tempfile.TemporaryDirectory(prefix="gpujob-") as place:
-        for folder in folders:
-            Path(place, folder).mkdir(parents=True, exist_ok=True)
-        return check_ignored(Path(place), (*options, "-c", f"core.excludesFile={os.devnull}"), [*files, *folders])
+    with (
+        empty_repository(ignored=patterns) as options,
+        tempfile.TemporaryDirectory(prefix="gpujob-", ignore_cleanup_errors=True) as place,
+    ):
+        try:
+            for folder in folders:
+                trees.make(Path(place, folder))
+            return check_ignored(Path(place), (*options, "-c", f"core.excludesFile={os.devnull}"), [*files, *folders])
+        finally:
+            trees.remove(Path(place))
 
 
 def check_ignored(folder: Path, options: tuple[str, ...], names: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.errors import ProjectError
 from infra.git import check_ignored, empty_repository, git, is_top, names_in, refusal
+from infra.node.agent import trees
 
 # With -t a letter before each entry, "?" for one that is not tracked, and with --stage the mode of each that is.
 LIST = ("ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard")
@@ -114,7 +115,7 @@ def is_inside(name: str) -> bool:
 def find_empty(top: Path, folder: str) -> set[str]:
     """Return the folders without anything in them at `folder` and below, except in repositories of their own."""
     empty: set[str] = set()
-    for parent, folders, files in os.walk(top / folder):
+    for parent, folders, files in trees.walk(top / folder):
         if any(name.lower() == ".git" for name in folders + files):
             folders.clear()
         elif not folders and not files:

@@ -289,6 +289,11 @@ class Output:
         return PurePosixPath("outside" if self.outside else "files", self.path)
 
     @property
+    def file(self) -> tuple[str, str, int, bool]:
+        """What tells the file from any other, the same for all of its names; that a node says so is not enough."""
+        return self.same_as or self.path, self.sha256, self.size_bytes, self.outside
+
+    @property
     def content(self) -> str:
         """What it holds, to compare: the hash of a file, or where a link points."""
         return self.sha256 if self.link is None else f"-> {self.link}"

@@ -50,10 +50,16 @@ def series_of(output: Output) -> str:
 
 def fit(outputs: Iterable[Output], room_bytes: float) -> list[Output]:
     """Return as many of these outputs as there is room for, the smallest first."""
-    chosen = []
+    chosen, files = [], set()
     for output in sorted(outputs, key=lambda output: output.size_bytes):
-        room_bytes -= 0 if output.same_as else output.size_bytes
+        room_bytes -= 0 if output.file in files else output.size_bytes
         if room_bytes < 0:
             break
+        files.add(output.file)
         chosen.append(output)
     return chosen
+
+
+def total_bytes(outputs: Iterable[Output]) -> int:
+    """Return how much these outputs are, each file counted once, whatever number of names it has among them."""
+    return sum({output.file: output.size_bytes for output in outputs}.values())

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import NodeError
+from infra.folders import read_plain
 from infra.model import CloudName, Cluster, Job, Output
 from infra.node.decoding import decode
 
 RECEIPT = "receipt.json"
 FILES = "files"
+RECEIPT_BYTES = 1 << 30  # two million outputs
 RESULTS = re.compile("[a-z0-9-]+-[1-9][0-9]*")
 
 
@@ -134,8 +136,8 @@ def parse_receipt(content: bytes) -> Receipt | None:
 def read_receipt(folder: Path) -> Mapping[str, Any] | None:
     """Return what the receipt in a folder says; None where there is none, or none that can be read."""
     try:
-        found = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_plain(folder / RECEIPT, RECEIPT_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("job"), dict) else None
 

@@ -99,7 +99,10 @@ def check_left(connection: Connection, cluster: Cluster, terms: Terms) -> Iterat
     missed = [each for each in lost if not each.minor]
     if missed:
         names = ", ".join(map(repr, (each.path for each in missed[:NAMED]))) + ", ..." * (len(missed) > NAMED)
-        number = next(iter(missed[0].jobs), "")
-        asked = f"gpujob fetch --cluster {cluster.name} {number} --output {shlex.quote(missed[0].path)}"
-        hint = f"{asked}; {terms.force}" if terms.force else asked
+        asked = [
+            f"gpujob fetch --cluster {cluster.name} {each.jobs[0]} --output {shlex.quote(each.path)}"
+            for each in missed
+            if each.jobs and each.path.isprintable()
+        ]
+        hint = "; ".join(filter(None, [*asked[:1], terms.force]))
         raise LossError(f"not downloaded, outside of the jobs' working folders on {cluster.name}: {names}", hint)

@@ -27,6 +27,7 @@ from typing import BinaryIO
 from infra.errors import NodeError, ProjectError
 from infra.folders import FETCH, local_errors, make_folder, open_folder, read_file, remove, write_file
 from infra.model import Cluster, Job
+from infra.node.agent.records import MOST_JOBS
 from infra.receipts import FILES, RECEIPT, Receipt, format_receipt, make_receipt, parse_receipt
 
 LOG = "job.log"
@@ -169,14 +170,21 @@ def write_receipt(results: Results, receipt: Receipt) -> None:
 
 
 def last_number(runs: Path, cluster: str) -> int:
-    """Return the highest job number that `runs` has a folder of; new jobs get higher ones."""
+    """Return the highest job number that `runs` has a folder of; new jobs get higher ones.
+
+    Raises ProjectError for a number that no job has: a node that went on from there could not be used any more.
+    """
     try:
         numbers = [
             path.name.removeprefix(f"{cluster}-") for path in runs.iterdir() if path.name.startswith(f"{cluster}-")
         ]
     except FileNotFoundError:
         return 0
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    highest = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    if highest >= MOST_JOBS:
+        path = runs / f"{cluster}-{highest}"
+        raise ProjectError(f"{path} has the name of results, but no job has that number", "move it away, then rerun")
+    return highest
 
 
 @contextmanager

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from infra.errors import ProjectError
+from infra.folders import read_plain
 from infra.listing import Listing
+from infra.node.agent import trees
 from infra.node.agent.caches import is_cache, is_environment, lies_in_cache
 from infra.patterns import match
 from infra.secretfiles import is_secret
@@ -66,7 +68,7 @@ class Rules:
             return
         if self.is_results(start):
             return
-        for parent, folders, files in os.walk(top):
+        for parent, folders, files in trees.walk(top):
             inner = PurePosixPath(os.path.relpath(parent, self.root))
             links = [name for name in folders if Path(parent, name).is_symlink()]
             folders[:] = [name for name in folders if self.is_worth_entering(inner / name)]
@@ -104,7 +106,7 @@ class Rules:
 def read_ignore_file(root: Path) -> bytes:
     """Return the project's .gpujobignore; raises ProjectError if it cannot be read."""
     try:
-        return (root / IGNORE_FILE).read_bytes()
+        return read_plain(root / IGNORE_FILE)
     except FileNotFoundError:
         return b""
     except OSError as error:

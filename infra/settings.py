@@ -1,5 +1,6 @@
 """The project's own settings, gpujob.toml: what is uploaded, how machines are set up, and defaults of the commands' options."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UsageError
+from infra.folders import read_plain
 
 FILE = "gpujob.toml"
 SYNC, FETCH = "sync", "fetch"
@@ -34,10 +36,11 @@ class Settings:
 def read_settings(root: Path) -> Settings:
     """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
     try:
-        tables = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_plain(root / FILE).decode())
+        json.dumps(tables, default=str)  # an integer of 5,000 digits can be read, and not be written
     except FileNotFoundError:
         return Settings()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{root / FILE} cannot be read: {error}", "fix it, then rerun") from error
     sync = tables.pop(SYNC, {})
     if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:

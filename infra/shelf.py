@@ -7,7 +7,7 @@ it. What came while the job was running is replaced by what the job has written 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -20,7 +20,7 @@ from infra.filenames import (
     make_portable,
     read_path,
 )
-from infra.folders import FOLDER, WAY, look_at, make_folder, open_folder
+from infra.folders import FOLDER, Descent, look_at, make_folder
 from infra.model import Output
 from infra.receipts import Renamed, Withheld
 from infra.results import Results
@@ -84,11 +84,10 @@ class Shelf:
     @contextmanager
     def folder_at(self, path: PurePosixPath) -> Iterator[int]:
         """Yield a folder below these files; raises OSError where it, or one above it, is a link or is not there."""
-        with ExitStack() as opened:
-            folder = self.results.files
+        with Descent(self.results.files) as descent:
             for part in path.parts:
-                folder = opened.enter_context(open_folder(part, folder))
-            yield folder
+                descent.enter(part)
+            yield descent.folder
 
     @contextmanager
     def opened(self, output: Output) -> Iterator[tuple[int, str]]:
@@ -173,14 +172,14 @@ class Shelf:
     @contextmanager
     def way_to(self, path: PurePosixPath) -> Iterator[tuple[int, PurePosixPath]]:
         """Yield the folder for a path, made if need be, and its own path: another if one is in the way."""
-        with ExitStack() as opened:
-            folder, way = self.results.files, PurePosixPath()
+        with Descent(self.results.files) as descent:
+            way = PurePosixPath()
             for part in path.parent.parts:
-                name = self.choose_folder(folder, way, part)
-                make_folder(name, folder)
-                folder, way = os.open(name, WAY, dir_fd=folder), way / name
-                opened.callback(os.close, folder)
-            yield folder, way
+                name = self.choose_folder(descent.folder, way, part)
+                make_folder(name, descent.folder)
+                descent.enter(name)
+                way /= name
+            yield descent.folder, way
 
     def choose_folder(self, folder: int, way: PurePosixPath, part: str) -> str:
         """Return the name of a folder that is there or can be made; an interim file makes room for it."""

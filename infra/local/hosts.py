@@ -3,7 +3,6 @@
 import contextlib
 import json
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 
 from infra.local import cloudstate, imaging, metadata, reaper, record
 from infra.local.boots import Boots
+from infra.node.agent import trees
 
 POLL_S = 0.1
 GRACE_S = 5.0
@@ -70,7 +70,7 @@ class Hosts:
         """End every host and everything in them, and remove their folders."""
         self._closing.set()
         self._thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        trees.remove(self._folder)
 
     def host_key(self, instance_id: str) -> str | None:
         """Return the public host key of an instance's host; None until it is up."""
@@ -196,7 +196,7 @@ class Hosts:
     def _clear(self, instance: Any) -> None:
         self._cleared.add(instance.id)
         cloudstate.remove_leftovers(instance)
-        shutil.rmtree(self._folder / instance.id, ignore_errors=True)
+        trees.remove(self._folder / instance.id)
 
     def _end_all(self) -> None:
         for host in self._hosts.values():

@@ -5,7 +5,6 @@ import hmac
 import http.client
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from infra.installation import install_command
 from infra.local import record
 from infra.local.record import LocalCloud
 from infra.locks import lock_folder
+from infra.node.agent import trees
 
 __all__ = ["LocalCloud", "find", "start", "stop"]
 
@@ -55,7 +55,7 @@ def stop(folder: Path) -> bool:
         elif not _wait_until_gone(folder, STOP_GRACE_S):  # killed a moment ago, its hosts are still ending
             raise CloudError("the local cloud's hosts do not end", _log_hint(folder))
         (folder / record.RECORD).unlink(missing_ok=True)
-        shutil.rmtree(folder / record.HOSTS, ignore_errors=True)
+        trees.remove(folder / record.HOSTS)
         return cloud is not None
 
 

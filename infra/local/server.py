@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from infra.local.front import Front
 from infra.local.gaps import Gaps
 from infra.local.hosts import Hosts
 from infra.local.record import LocalCloud
+from infra.node.agent import trees
 
 IDLE_AFTER_LAST_S = 3.0
 """Without a request, once the last instance has gone."""
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     lock = os.open(folder / record.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # one before may still be ending
     os.ftruncate(lock, 0)
-    shutil.rmtree(folder / record.HOSTS, ignore_errors=True)
+    trees.remove(folder / record.HOSTS)
     reaper.become_subreaper()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     stopping = threading.Event()

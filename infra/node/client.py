@@ -180,6 +180,8 @@ def list_outputs(
     """
     words = [*(["--settled"] if settled else []), *(f"--output={path}" for path in asked)]
     told = decode(Outputs, call(connection, "outputs", str(number), *words))
+    if told.job.number != number:  # its outputs would be taken for those of another job
+        raise NodeError(f"the agent was asked for job {number} and answered with job {told.job.number}", "gpujob jobs")
     return in_our_time(told.job), told
 
 

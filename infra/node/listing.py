@@ -1,8 +1,13 @@
 """What the agent tells of a job's outputs, as it comes over the wire; no name in it is trusted."""
 
+import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from infra.model import Job, Output
+
+# One that the node cannot even open may be longer than its kernel takes.
+NodePath = Annotated[str, re.compile(r"[^\0]{1,8192}")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +21,7 @@ class Told(Job):
 class Held:
     """A cache that a job wrote in its working tree; it is downloaded only if somebody asks for it."""
 
-    path: str
+    path: NodePath
     files: int
     size_bytes: int
 
@@ -25,7 +30,7 @@ class Held:
 class Left:
     """Files that jobs wrote outside of their working trees, and nobody asked for."""
 
-    path: str
+    path: NodePath
     """The file, or the folder around them, as `--output` takes it."""
     files: int
     size_bytes: int
@@ -41,13 +46,15 @@ class Outputs:
 
     job: Told
     outputs: tuple[Output, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[NodePath, ...]
     """Paths that the agent may not read."""
-    unsettled: tuple[str, ...] = ()
+    unsettled: tuple[NodePath, ...] = ()
     """Paths that are still being written."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[NodePath, ...] = ()
     """Paths that were asked for, of which there is nothing."""
     held: tuple[Held, ...] = ()
+    excluded: tuple[Held, ...] = ()
+    """What is not downloaded because somebody excluded it, the project's own settings maybe."""
     left: tuple[Left, ...] = ()
     left_complete: bool = True
     """Whether there was time to look everywhere."""

@@ -40,6 +40,8 @@ class Outputs:
     entries: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[tuple[str, bool], bytes] = field(default_factory=dict)
     state: str = "running"
+    number: int = 1
+    fetched: bool = False
     asked: list[str] = field(default_factory=list)
 
     def add(
@@ -60,9 +62,15 @@ class Outputs:
 
     def call(self, _: object, command: str, *words: str) -> Any:
         over = self.state == "succeeded"
-        job = {"number": 1, "name": "", "command": ["x"], "state": self.state, "reason": "", "gpus": []}
+        job = {"number": self.number, "name": "", "command": ["x"], "state": self.state, "reason": "", "gpus": []}
         job |= {"exit_code": 0 if over else None, "submitted_at": 1.0, "started_at": 2.0, "stalled_at": None}
-        job |= {"ended_at": 3.0 if over else None, "seconds": 1.0, "log_bytes": 0, "fetched": False, "python": ""}
+        job |= {
+            "ended_at": 3.0 if over else None,
+            "seconds": 1.0,
+            "log_bytes": 0,
+            "fetched": self.fetched,
+            "python": "",
+        }
         job |= {"dependencies": "", "driver": "", "source": {}, "now": 4.0}
         return {"job": job, "outputs": self.entries, "unreadable": []} if command == "outputs" else None
 

@@ -68,8 +68,10 @@ def find_asked(folder: Path, paths: Iterable[str]) -> tuple[list[Found], list[st
     found: list[Found] = []
     missing = []
     for path in paths:
-        whole = expand(path, workdir_of(folder))
-        names = itertools.islice(glob.iglob(str(whole)), MOST) if set(path) & set(WILD) else [str(whole)]  # noqa: PTH207
+        whole = str(expand(path, workdir_of(folder)))
+        # A name may hold what is a pattern elsewhere: `ckpt[1].pt`.
+        patterns = itertools.islice(glob.iglob(whole), MOST) if set(path) & set(WILD) else ()  # noqa: PTH207
+        names = dict.fromkeys((whole, *patterns))
         real = [Path(os.path.realpath(name)) for name in names if os.path.lexists(name)]
         allowed = [place(each, folder) for each in real if is_open(each, parent_of(folder))]
         found += [each for each in allowed if each not in found]
@@ -124,5 +126,6 @@ def show(path: str, folder: Path) -> str:
     """Return a path as a person would ask for it."""
     parent, home = (os.path.realpath(each) for each in (parent_of(folder), Path.home()))
     if is_below(path, parent):
-        return os.path.relpath(path, os.path.realpath(workdir_of(folder)))
+        below = os.path.relpath(path, os.path.realpath(workdir_of(folder)))
+        return f"./{below}" if below.startswith("~") else below
     return f"~{path[len(home) :]}" if is_below(path, home) else path

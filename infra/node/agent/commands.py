@@ -15,7 +15,7 @@
     outputs NUMBER [--settled] [--output=PATH ...]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
                                         "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
-                                        "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...],
+                                        "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...], "excluded",
                                         "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
                                     with --settled without what is still being written; see `outputs`, `asked`, `outside`
     left                            -> {"left": as above, of all jobs, "complete"}

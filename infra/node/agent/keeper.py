@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import trees
 from .identities import identify
 from .mask import Mask, pour
 from .overlay import ENVIRONMENT
@@ -76,7 +76,7 @@ def keep(task: Task) -> None:
         os.close(task.pipe[1])
     see_to_its_end(task, process.pid)
     # Nobody else uses it, and what a job installs may be large.
-    shutil.rmtree(task.folder / ENVIRONMENT, ignore_errors=True)
+    trees.remove(task.folder / ENVIRONMENT)
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:

@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from .asked import Found, asked_of, closed_paths, find_asked
+from . import trees
+from .asked import Found, asked_of, closed_paths, find_asked, show
 from .caches import lies_in_cache
 from .hashing import Hashes, stamp_of
 from .outside import find_left
@@ -48,10 +49,22 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,
-        "held": [] if settled else sieve.weigh(),
+        "held": [] if settled else name_groups(sieve.weigh(), folder),
+        "excluded": [] if settled else name_groups(sieve.weigh_dropped(stamps_of(sent)), folder),
         "left": left,
         "left_complete": complete,
     }
+
+
+def name_groups(groups: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return groups of files of the working tree by their paths as a person would ask for them."""
+    tree = os.path.realpath(work_of(folder))
+    return [{**group, "path": show(f"{tree}/{group['path']}", folder)} for group in groups]
+
+
+def stamps_of(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return what each file that was sent is told by while nobody has written to it."""
+    return {name: about.get("stamp") for name, about in sent.items()}
 
 
 def leave_closed(found: Found, work: Path) -> Leave:
@@ -129,7 +142,7 @@ def describe_link(path: Path, root: Path, sent: dict[str, Any]) -> dict[str, Any
 
 def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None) -> Iterator[Path]:
     """Yield every file and link below a folder, but for what is to be left out; no link is followed."""
-    for parent, folders, files in os.walk(found.path, onerror=complain):
+    for parent, folders, files in trees.walk(found.path, complain):
         above = os.path.relpath(parent, found.root)
         prefix = "" if above == "." else f"{above}/"
         if leave:

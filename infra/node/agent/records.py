@@ -14,6 +14,7 @@ HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 WORK = HOME / "work"
 REMOVED = JOBS / "removed.json"  # the highest number of a job that was removed, so that no other gets it
+MOST_JOBS = 10**9  # of one machine; the client takes no number that is much higher
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a job that is one; see `notebook`

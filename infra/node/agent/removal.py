@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import stat
 import subprocess
 import time
 from pathlib import Path
 
+from . import trees
 from .records import HOME, JOBS, REMOVED, WORK, AgentError, folder_of, is_supervised, read_json, write_reserved
 
 BYTE_CODE = HOME / "pycache"
@@ -61,13 +60,12 @@ def remove_tree(folder: Path) -> int:
     """
     size_bytes = 0
     with contextlib.suppress(FileNotFoundError):  # another call removes it, too
-        folder.chmod(stat.S_IRWXU)
-        for parent, folders, files in os.walk(folder):
+        trees.open_up(folder)
+        for parent, folders, files in trees.walk(folder):
             size_bytes += sum(os.lstat(os.path.join(parent, name)).st_blocks * 512 for name in files)  # noqa: PTH118
-            for path in (Path(parent, name) for name in folders):
-                if not path.is_symlink() and path.stat().st_uid == os.geteuid():
-                    path.chmod(stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)
+            for name in folders:
+                trees.open_up(Path(parent, name))
+    trees.remove(folder)
     if folder.exists():  # a job that used sudo left files of root's
         subprocess.run(["sudo", "-n", "rm", "-rf", "--", str(folder)], capture_output=True, check=False)
     if folder.exists():

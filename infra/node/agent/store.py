@@ -13,8 +13,10 @@ import os
 import stat
 import struct
 import time
+from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, NamedTuple
 
+from . import trees
 from .blocks import Blocks
 from .records import CHUNK_BYTES, HOME, AgentError
 
@@ -172,7 +174,7 @@ def create(path: str, mode: int) -> int:
     try:
         return os.open(path, flags, mode)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        trees.make(Path(path).parent)
         return os.open(path, flags, mode)
 
 

@@ -7,7 +7,6 @@ import fcntl
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Iterable
 
+from . import trees
 from .asked import check_asked
 from .hashing import stamp_of
 from .inside import check_paths
@@ -22,6 +22,7 @@ from .machine import base_python, find_space
 from .records import (
     HOME,
     JOBS,
+    MOST_JOBS,
     NOTEBOOK,
     REMOVED,
     WORK,
@@ -63,7 +64,7 @@ def submit() -> dict[str, int]:
         reserve(REMOVED)  # jobs are removed when the disk is full, most of all
     try:
         for name in (".", *asked["folders"]):
-            (project / name).mkdir(parents=True, exist_ok=True)
+            trees.make(project / name)
         arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
         write_json(staging / "manifest.json", build(store, asked["files"], project, arriving))
         if asked["command"] == NOTEBOOK:
@@ -82,8 +83,8 @@ def submit() -> dict[str, int]:
                 take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(around, ignore_errors=True)
+        trees.remove(staging)
+        trees.remove(around)
     return {"job": number, "ahead": count_ahead(number), **find_space()}
 
 
@@ -114,6 +115,8 @@ def read_request(line: bytes) -> dict[str, Any]:
     left_out = sorted({*KEPT, "files", "folders", "after", "python", "secrets"} - set(asked))
     if left_out:
         raise AgentError(f"the request has no {left_out[0]}")
+    if asked["after"] >= MOST_JOBS:
+        raise AgentError("the request asks for a number that no job has")
     return dict(asked)
 
 
@@ -169,7 +172,7 @@ def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Ite
 def lay_out(store: Store, file: dict[str, Any], path: Path) -> dict[str, Any]:
     """Make one file or link of a snapshot; return what the manifest says of it."""
     if file["link"] is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        trees.make(path.parent)
         path.symlink_to(file["link"])
         return {"link": file["link"]}
     info = store.lay_out(file["sha256"], str(path), file["mode"], file["mtime_ns"])

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, Callable
 
+from . import trees
 from .records import HOME, AgentError
 
 READY = "ready"
@@ -59,12 +60,12 @@ def build_once(folder: Path, log: BinaryIO, build: Callable[[int], None]) -> boo
         if (folder / READY).exists():
             return False
         if folder.exists():
-            shutil.rmtree(folder)
+            trees.remove(folder)
         try:
             build(lock.fileno())
             (folder / READY).write_text(fingerprint(folder))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            trees.remove(folder)
             raise
     return True
 
@@ -79,7 +80,7 @@ def is_spoiled(folder: Path) -> bool:
 def fingerprint(folder: Path) -> str:
     """Return what changes with any file of a folder: names, sizes, modes, times; to read them all would take too long."""
     lines = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in trees.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in files:
             info = os.lstat(os.path.join(parent, name))  # noqa: PTH118  there may be 50,000 of them
@@ -161,7 +162,7 @@ def install_uv(folder: Path, base_python: str, log: BinaryIO, lock: int) -> None
     """Install uv into a folder of ours; raises DependenciesError if it cannot be had."""
     say(log, "installing uv, which this machine has not ...")
     for recipe in UV_RECIPES:
-        shutil.rmtree(folder, ignore_errors=True)
+        trees.remove(folder)
         commands = [[word.format(base=base_python, folder=folder) for word in words] for words in recipe]
         if all(stream(words, log, lock, HOME) == 0 for words in commands) and works([str(folder / "bin" / "uv")]):
             return

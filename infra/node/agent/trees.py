@@ -1,0 +1,71 @@
+"""Folders however deep: jobs nest them by mistake, and what calls itself for each level ends at a thousand.
+
+Python's own functions do so: https://docs.python.org/3.12/whatsnew/3.12.html (os.walk), and rmtree and makedirs up to now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Callable, Iterator
+
+
+def walk(
+    top: str | os.PathLike[str], complain: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder at `top` and below with the names in it, as os.walk does from the top down; no link is followed.
+
+    `complain` gets the error of each folder that cannot be looked into.
+    """
+    waiting = [os.fspath(top)]
+    while waiting:
+        parent = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    (folders if is_folder(entry) else files).append(entry.name)
+        except OSError as error:
+            if complain:
+                complain(error)
+            continue
+        yield parent, folders, files
+        below = (f"{parent}/{name}" for name in reversed(folders))
+        waiting += [path for path in below if not os.path.islink(path)]  # noqa: PTH114
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def make(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there."""
+    missing = itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents))
+    for path in reversed([*missing]):
+        path.mkdir(exist_ok=True)
+
+
+def open_up(folder: Path) -> None:
+    """Give the owner all rights to a folder, unless it is a link or somebody else's."""
+    with contextlib.suppress(FileNotFoundError):
+        info = folder.lstat()
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid():
+            folder.chmod(stat.S_IRWXU)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that lies in it, whatever its modes, as far as its owner may."""
+    open_up(folder)
+    for parent, folders, _ in () if folder.is_symlink() else walk(folder):
+        for name in folders:
+            open_up(Path(parent, name))
+    subprocess.run(["rm", "-rf", "--", str(folder)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
