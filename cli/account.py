@@ -131,13 +131,13 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
 
 def say_total(rows: "list[Cost]") -> None:
     """Say what rows add up to, as they show it, and which of them nobody saw end."""
-    spent, rehearsed = (
+    spent, tried = (
         sum(round(row.usd, 4) + round(row.transfer_usd, 4) for row in rows if row.cloud == cloud)
         for cloud in ("aws", "local")
     )
     clouds = {row.cloud for row in rows}
     total = [f"{show.usd(spent)} on AWS"] * ("aws" in clouds)
-    total += [f"rehearsals would have cost {show.usd(rehearsed)} on AWS"] * ("local" in clouds)
+    total += [f"dry runs would have cost {show.usd(tried)} on AWS"] * ("local" in clouds)
     show.say("; ".join(total))
     if missed := sorted({row.cluster for row in rows if row.missed}):
         show.say(

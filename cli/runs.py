@@ -141,7 +141,7 @@ def run(
         with billing.reminding(found, down):
             job, whole = run_job(connection, found, project, number, Following(raw, fetch_every_s, yes))
     if down:
-        terminate_after(found, job, whole)
+        terminate_after(found, job, whole, yes)
     sys.exit(exit_code(found, job))
 
 

@@ -36,7 +36,7 @@ from infra.errors import (
 if TYPE_CHECKING:
     from infra.ec2.account import Account
 
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to rehearse without AWS: --dry-run)"
+LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to try it without AWS: --dry-run)"
 TRY_AGAIN = "wait a minute, then type it again; how AWS is: https://health.aws.amazon.com/health/status"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first that fits counts.

@@ -1,8 +1,13 @@
 """What the agent tells of a job's outputs, as it comes over the wire; no name in it is trusted."""
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from infra.model import Job, Output
+
+NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +64,9 @@ class AllLeft:
 
     left: tuple[Left, ...]
     complete: bool
+
+
+def output_options(groups: Iterable[Held | Left]) -> str:
+    """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
+    named = [group.path for group in islice(groups, NAMED) if group.path.isprintable()]
+    return " ".join(f"--output {shlex.quote(path)}" for path in named)

@@ -73,3 +73,22 @@ def test_only_the_command_line_removes_what_is_not_downloaded(project):
 )
 def test_a_disk_is_nearly_full_below_a_tenth_and_below_10_gb(disk_gb, free_gb, short):
     assert is_short(disk_gb * 10**9, free_gb * 10**9) == short
+
+
+def test_a_job_that_left_files_outside_of_its_working_folder_is_kept_until_they_are_downloaded(project):
+    script = 'echo up > ../above.txt; echo home > "$HOME/left-at-home.txt"'
+    number = job_number(project.type("run", "--", "sh", "-c", script).err)
+    refused = project.type("jobs", "rm", str(number))
+    assert refused.code == 1, refused.said
+    assert f"outside of the working folder of job {number}: " in refused.err
+    fetch = f"gpujob fetch --cluster shared {number} --output "
+    assert fetch in refused.err
+    assert {"../above.txt", "'~/left-at-home.txt'"} <= set(refused.err.split(fetch)[1].partition(";")[0].split())
+    kept = project.type("jobs", "rm", "--done")
+    assert (kept.code, f"kept job {number}" in kept.err, "--output ../above.txt" in kept.err) == (0, True, True)
+    assert number in numbers(project)
+
+    fetched = project.type("fetch", str(number), "--output", "../above.txt", "--output", "~/left-at-home.txt")
+    assert fetched.code == 0, fetched.said
+    assert project.type("jobs", "rm", str(number)).code == 0
+    assert number not in numbers(project)
