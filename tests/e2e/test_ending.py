@@ -156,7 +156,7 @@ def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
 
 def test_an_idle_machine_ends_itself_by_default_and_the_plan_says_so(up):
     plan = up.type("up", "new", "--dry-run", "--plan")
-    assert "ends itself after 1 h idle, once all outputs are downloaded (--idle-stop)" in plan.err
+    assert "ends after 1 h idle, once all outputs are downloaded (--idle-stop)" in plan.err
     assert json.loads(up.type("up", "new", "--dry-run", "--plan", "--json").out)["lease"]["idle_stop_s"] == 3600
     for words in (["--idle-stop", "never"], ["--nodes", "2"]):
         off = up.type("up", "new", "--dry-run", "--plan", *words)
