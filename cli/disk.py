@@ -1,14 +1,12 @@
 """What there is to say of a machine's disk."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli import show
 from cli.options import naming
-from infra.errors import NodeError
 
 if TYPE_CHECKING:
-    from fabric import Connection
+    from infra.node.client import Space
 
 
 def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
@@ -21,11 +19,7 @@ def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
     return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{naming(cluster)} --done"
 
 
-def warn_of_space(cluster: str, connection: "Connection") -> None:
-    """Ask a machine how much of its disk is free, and warn if that is little; a connection that breaks is no reason to fail."""
-    from infra.node import client
-
-    with suppress(NodeError):
-        space = client.find_space(connection)
-        if warning := space_warning(cluster, space.disk_bytes, space.disk_free_bytes):
-            show.say(warning)
+def warn_of_space(cluster: str, space: "Space") -> None:
+    """Warn if little of a machine's disk is free."""
+    if warning := space_warning(cluster, space.disk_bytes, space.disk_free_bytes):
+        show.say(warning)

@@ -54,7 +54,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
     reached, connecting = reach(cluster)
     with connecting as connection:
         found = client.list_jobs(connection)
-        warn_of_space(reached.name, connection)
+        warn_of_space(reached.name, client.find_space(connection))
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
     show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))

@@ -133,7 +133,6 @@ def run(
         check_secrets(request)
         connection = connect()
         number = hand_in(connection, found, project, request, yes)
-        warn_of_space(found.name, connection)
         if detach:
             show.say(next_commands(found, number))
             billing.remind(found)
@@ -267,12 +266,14 @@ def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", re
 
     show_withheld(project)
     with show.transfer("sending") as sent, unsure_whether_started(cluster):
-        number, ahead = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
+        taken = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
-    show.say(f"job {number} on '{cluster.name}': {shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)")
-    if ahead:
-        show.say(f"job {number} is queued behind {show.plural(ahead, 'job')}; Ctrl-C leaves it queued")
-    return number
+    what = f"{shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
+    show.say(f"job {taken.job} on '{cluster.name}': {what}")
+    if taken.ahead:
+        show.say(f"job {taken.job} is queued behind {show.plural(taken.ahead, 'job')}; Ctrl-C leaves it queued")
+    warn_of_space(cluster.name, taken)
+    return taken.job
 
 
 @contextmanager

@@ -96,8 +96,8 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
 
 def submit(
     connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
-) -> tuple[int, int]:
-    """Upload the project and queue the job on the node; return its number and how many jobs are ahead of it.
+) -> client.Taken:
+    """Upload the project and queue the job on the node; return its number, and what else the node says of it.
 
     `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
     Raises UsageError if it asks for more GPUs than the node has.
@@ -114,7 +114,7 @@ def submit(
         after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False
 
-    def attempt(upload: Upload) -> tuple[int, int]:
+    def attempt(upload: Upload) -> client.Taken:
         code = read_source(upload.project)
         source = describe_source(upload.project, code)
         header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
@@ -128,22 +128,22 @@ def submit(
             upload.send(files, stream, report)
 
         try:
-            number, ahead = client.submit(connection, header, pack)
+            taken = client.submit(connection, header, pack)
         except DroppedError:
             # The token makes it one job, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
-                number, ahead = client.submit(again, header, pack)
-        if number <= after:
+                taken = client.submit(again, header, pack)
+        if taken.job <= after:
             raise NodeError(
-                f"the node calls this job {number}, but numbers up to {after} are taken; their results were not touched",
+                f"the node calls this job {taken.job}, but numbers up to {after} are taken; their results were not touched",
                 f"gpujob jobs --cluster {cluster.name}",
             )
-        start_results(project.runs, cluster, queued(number, request, source), code.records)
-        return number, ahead
+        start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
+        return taken
 
-    number, ahead = upload_project(project, attempt)
-    note_submission(cluster, number, project.root)
-    return number, ahead
+    taken = upload_project(project, attempt)
+    note_submission(cluster, taken.job, project.root)
+    return taken
 
 
 def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:

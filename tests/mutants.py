@@ -23,9 +23,13 @@ SEED = 11
 TIMEOUT_S = 300
 NEAREST = {
     "infra/rules.py": ["tests/test_project.py"],
-    "infra/walk.py": ["tests/test_project.py"],
+    "infra/walk.py": ["tests/test_project.py", "tests/test_patterns.py"],
+    "infra/patterns.py": ["tests/test_patterns.py"],
+    "infra/secretfiles.py": ["tests/test_secretfiles.py"],
     "infra/git.py": ["tests/test_project.py"],
-    "infra/homecoming.py": ["tests/test_homecoming.py", "tests/test_decoding.py"],
+    "infra/fetch.py": ["tests/test_fetch.py"],
+    "infra/shelf.py": ["tests/test_fetch.py"],
+    "infra/filenames.py": ["tests/test_fetch.py", "tests/test_decoding.py"],
     "infra/costs.py": ["tests/test_money.py", "tests/test_daily_costs.py"],
     "infra/node/decoding.py": ["tests/test_decoding.py", "tests/test_decoding_types.py"],
     "infra/ec2/lease.py": ["tests/test_lease.py", "tests/test_ec2.py"],

@@ -85,7 +85,10 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
         lambda: client.look(None, 1),
     ),
     "probe": ({"python": "p", "driver": "", "gpus": ["T4"], "multiplied": True}, lambda: client.probe(None)),
-    "submit": ({"job": 1, "ahead": 0}, lambda: client.submit(None, {}, lambda stream, missing: None)),
+    "submit": (
+        {"job": 1, "ahead": 0, "disk_bytes": 1, "disk_free_bytes": 1},
+        lambda: client.submit(None, {}, lambda stream, missing: None),
+    ),
 }
 CLUSTER = Cluster("c", "local", "r", (Node("i", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
 ANYTHING = st.recursive(

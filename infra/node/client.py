@@ -38,8 +38,16 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What it answers then: the job's number, and how many are ahead of it."""
+class Space:
+    """How large the disk of a node is, and how much of it is free."""
+
+    disk_bytes: int
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True)
+class Taken(Space):
+    """What it answers then: the job's number, how many are ahead of it, and the space left on the disk."""
 
     job: int
     ahead: int
@@ -81,14 +89,6 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Space:
-    """How large the disk of a node is, and how much of it is free."""
-
-    disk_bytes: int
-    disk_free_bytes: int
-
-
-@dataclass(frozen=True)
 class Freed:
     """How much room a removal made."""
 
@@ -112,8 +112,8 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
 
 def submit(
     connection: Connection, request: Mapping[str, Any], pack: Callable[[BinaryIO, Sequence[str]], None]
-) -> tuple[int, int]:
-    """Hand in a job; return its number and how many jobs are ahead of it.
+) -> Taken:
+    """Submit a job; return its number, and what else there is to say of it.
 
     `pack` is called with a stream to write to and the hashes of those files that the node lacks.
     """
@@ -126,8 +126,7 @@ def submit(
             pack(stdin, read_missing(asked))
             stdin.flush()
 
-    taken = decode(Taken, call(connection, "submit", converse=converse))
-    return taken.job, taken.ahead
+    return decode(Taken, call(connection, "submit", converse=converse))
 
 
 def read_missing(line: bytes) -> tuple[str, ...]:

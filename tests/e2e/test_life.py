@@ -245,11 +245,17 @@ def test_the_environment_sets_the_rehearsal_everywhere(tmp_path):
         laptop.give_back()
 
 
-def test_down_all_ends_every_cluster(laptop):
+def test_down_all_ends_every_cluster_that_it_may_and_names_the_others(laptop):
     for name in ("one", "two"):
         assert laptop.type("up", name, "--dry-run").code == 0
+    assert laptop.type("run", "--cluster", "one", "--detach", "--", "sleep", "600").code == 0
     down = laptop.type("down", "--all")
-    assert down.code == 0, down.said
+    assert down.code == 1, down.said
+    assert "one was not terminated: job 1 of 'one' is still running" in down.err
+    assert "terminated two" in down.err
+    assert down.err.splitlines()[-2] == "gpujob: not terminated: one"
+    assert [cluster["name"] for cluster in json.loads(laptop.type("ls", "--json").out)] == ["one"]
+    assert laptop.type("down", "--all", "--force").code == 0
     assert laptop.type("ls").out == ""
 
 

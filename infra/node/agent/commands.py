@@ -1,7 +1,8 @@
 """The agent's commands, as the client calls them over SSH.
 
     submit                          request on stdin, a line of base64 of deflated JSON -> {"missing": [SHA-256, ...]} in a line,
-                                    then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT}
+                                    then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
+                                    "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
@@ -62,7 +63,7 @@ COMMANDS = {
     "fetched": ("outputs", "mark_fetched"),
     "remove": ("removal", "remove"),
     "sift": ("dependencies", "sift"),
-    "space": ("look", "find_space"),
+    "space": ("machine", "find_space"),
     "page": ("notebook", "find_page"),
     "notebook": ("notebook", "serve"),
     "tensorboard": ("board", "serve"),

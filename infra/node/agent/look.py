@@ -9,8 +9,9 @@ from typing import Any
 
 from .adoption import list_jobs
 from .identities import lives
+from .machine import find_space
 from .processes import descendants
-from .records import HOME, folder_of, read_json
+from .records import folder_of, read_json
 from .usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
@@ -64,12 +65,6 @@ def memory_use() -> dict[str, int]:
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     sizes = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines if len(words) > 1}
     return {"memory_bytes": sizes["MemTotal"], "memory_used_bytes": sizes["MemTotal"] - sizes["MemAvailable"]}
-
-
-def find_space() -> dict[str, int]:
-    """Return how large the disk of the jobs is, and how much of it the user may still fill."""
-    disk = os.statvfs(HOME if HOME.exists() else HOME.parent)
-    return {"disk_bytes": disk.f_blocks * disk.f_frsize, "disk_free_bytes": disk.f_bavail * disk.f_frsize}
 
 
 def resident_bytes(pid: int) -> int:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .records import HOME
+
 # Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say, the older ones by conda; then where
 # people's own condas do: https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
 IMAGE_PYTHONS = (
@@ -47,3 +49,9 @@ def probe() -> dict[str, Any]:
     if gpus:
         multiplied = subprocess.run([python, "-c", PROOF], stderr=subprocess.DEVNULL, check=False).returncode == 0
     return {"python": python, "gpus": gpus, "driver": driver, "multiplied": multiplied}
+
+
+def find_space() -> dict[str, int]:
+    """Return how large the disk of the jobs is, and how much of it the user may still fill."""
+    disk = os.statvfs(HOME if HOME.exists() else HOME.parent)
+    return {"disk_bytes": disk.f_blocks * disk.f_frsize, "disk_free_bytes": disk.f_bavail * disk.f_frsize}

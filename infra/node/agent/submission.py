@@ -18,7 +18,7 @@ from typing import Any, Iterable
 from .asked import check_asked
 from .hashing import stamp_of
 from .inside import check_paths
-from .machine import base_python
+from .machine import base_python, find_space
 from .records import (
     HOME,
     JOBS,
@@ -84,7 +84,7 @@ def submit() -> dict[str, int]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(around, ignore_errors=True)
-    return {"job": number, "ahead": count_ahead(number)}
+    return {"job": number, "ahead": count_ahead(number), **find_space()}
 
 
 def make_staging() -> tuple[Path, Path]:
