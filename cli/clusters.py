@@ -197,7 +197,13 @@ def terminate(name: str, accounts: "Sequence[Account]") -> bool:
 
 
 def rescue_outputs(
-    name: str, accounts: "Sequence[Account]", force: str = "", *, yes: bool = False, keeps_home: bool = False, told: int = 0
+    name: str,
+    accounts: "Sequence[Account]",
+    force: str = "",
+    *,
+    yes: bool = False,
+    keeps_home: bool = False,
+    told: int = 0,
 ) -> None:
     """Download what one cluster still holds; then say what came, also if not all did: lines would break into the spinner.
 

@@ -40,7 +40,9 @@ def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool 
         rescue_outputs(cluster.name, accounts, yes=yes, told=job.number)
         terminate(cluster.name, accounts)
     except LossError as error:
-        show.say(f"--down did not terminate {cluster.name}: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint))
+        show.say(
+            f"--down did not terminate {cluster.name}: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint)
+        )
         billing.remind(cluster)
     except GpujobError as error:
         error.exit_code = job.exit_code or 1
