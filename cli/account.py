@@ -75,12 +75,16 @@ def report_bug(checks: "list[Check]", dry_run: bool) -> None:
 
 
 ANYBODYS = """\
-With this policy a user can stop, image and terminate every machine that gpujob launched in the account, whoever launched it,
-and launch any image. To limit each user to their own machines and to images of known owners: gpujob policy --owner-only"""
+With this policy a user can stop, image and terminate every machine that gpujob
+launched in the account, whoever launched it, and launch any image. To limit
+each user to their own machines and to images of known owners:
+  gpujob policy --owner-only"""
 OWN = """\
-With this policy a user can change and terminate only what has their own id (aws:userid) in the tag gpujob:owner-id, and launch
-images of Amazon, Canonical and this account alone. They still see every machine of the account. A role needs a session name
-that stays the same (role_session_name in ~/.aws/config): with a generated one, nobody owns what an earlier session launched."""
+With this policy a user can change and terminate only what has their own id
+(aws:userid) in the tag gpujob:owner-id, and launch images of Amazon, Canonical
+and this account only. They still see every machine of the account.
+A role needs a session name that stays the same (role_session_name in
+~/.aws/config): otherwise nobody owns what an earlier session launched."""
 
 
 @click.command()
