@@ -75,12 +75,16 @@ def report_bug(checks: "list[Check]", dry_run: bool) -> None:
 
 
 ANYBODYS = """\
-With this policy a user can stop, image and terminate every machine that gpujob launched in the account, whoever launched it,
-and launch any image. To limit each user to their own machines and to images of known owners: gpujob policy --owner-only"""
+With this policy a user can stop, image and terminate every machine that gpujob
+launched in the account, whoever launched it, and launch any image. To limit
+each user to their own machines and to images of known owners:
+  gpujob policy --owner-only"""
 OWN = """\
-With this policy a user can change and terminate only what has their own id (aws:userid) in the tag gpujob:owner-id, and launch
-images of Amazon, Canonical and this account alone. They still see every machine of the account. A role needs a session name
-that stays the same (role_session_name in ~/.aws/config): with a generated one, nobody owns what an earlier session launched."""
+With this policy a user can change and terminate only what has their own id
+(aws:userid) in the tag gpujob:owner-id, and launch images of Amazon, Canonical
+and this account only. They still see every machine of the account.
+A role needs a session name that stays the same (role_session_name in
+~/.aws/config): otherwise nobody owns what an earlier session launched."""
 
 
 @click.command()
@@ -131,13 +135,13 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
 
 def say_total(rows: "list[Cost]") -> None:
     """Say what rows add up to, as they show it, and which of them nobody saw end."""
-    spent, rehearsed = (
+    spent, tried = (
         sum(round(row.usd, 4) + round(row.transfer_usd, 4) for row in rows if row.cloud == cloud)
         for cloud in ("aws", "local")
     )
     clouds = {row.cloud for row in rows}
     total = [f"{show.usd(spent)} on AWS"] * ("aws" in clouds)
-    total += [f"rehearsals would have cost {show.usd(rehearsed)} on AWS"] * ("local" in clouds)
+    total += [f"dry runs would have cost {show.usd(tried)} on AWS"] * ("local" in clouds)
     show.say("; ".join(total))
     if missed := sorted({row.cluster for row in rows if row.missed}):
         show.say(

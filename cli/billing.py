@@ -28,20 +28,26 @@ def standing(cluster: "Cluster") -> str:
 
 
 def running(cluster: "Cluster", certain: bool = True) -> str:
-    """Return that a cluster which was reached is running, its price, its end, and the command that ends it now."""
+    """Return lines: that a cluster which was reached is running, its price and its end; the command that ends it now."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
     idle = ""
     if cluster.idle_stop_s:
-        idle = f", or once idle for {show.duration(cluster.idle_stop_s)} with all outputs downloaded"
-    until = f"ends itself at {show.clock(cluster.lease_until)}{idle}"
-    stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it now"
+        idle = f" or after {show.duration(cluster.idle_stop_s)} idle with all downloaded"
+    stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it"
     state = "is still running" if certain else "may still be running"
-    return f"{cluster.name} {state}: {hourly(on)}, {until}. {stop}: gpujob down {cluster.name}"
+    end = f"ends itself at {show.soon(cluster.lease_until)}{idle}"
+    return f"{cluster.name} {state}: {hourly(on)}, {end}\n  {stop}: gpujob down {cluster.name}"
 
 
 def remind(cluster: "Cluster") -> None:
     """Say what is still running, as `running` tells it."""
     show.say(running(cluster))
+
+
+def add_notes(error: BaseException, lines: str) -> None:
+    """Add each of these lines to an error, to be shown with it."""
+    for line in lines.splitlines():
+        error.add_note(line)
 
 
 @contextmanager
@@ -56,10 +62,10 @@ def reminding(cluster: "Cluster", down: bool = False) -> Iterator[None]:
     except GoneError:
         raise
     except NodeError as error:
-        error.add_note(prefix + running(cluster, certain=False))
+        add_notes(error, prefix + running(cluster, certain=False))
         raise
     except (GpujobError, KeyboardInterrupt) as error:
-        error.add_note(prefix + running(cluster))
+        add_notes(error, prefix + running(cluster))
         raise
     except (SystemExit, OSError):
         show.say(prefix + running(cluster))

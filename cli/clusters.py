@@ -167,14 +167,28 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     """Download what one cluster still holds, then remove it; return whether there was anything of it."""
     from infra import clusters
 
-    with show.progress() as report:
-        report(f"looking for '{name}'")
-        accounts = clusters.locate(name, dry_run, region)
+    accounts = find_accounts(name, region, dry_run)
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     if not force:
         rescue_outputs(name, accounts, f"terminate it anyway: gpujob down {name} --force", yes=yes)
+    return terminate(name, accounts)
+
+
+def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -> "list[Account]":
+    """Return where a cluster of this name may be."""
+    from infra import clusters
+
+    with show.progress() as report:
+        report(f"looking for '{name}'")
+        return clusters.locate(name, dry_run, region)
+
+
+def terminate(name: str, accounts: "Sequence[Account]") -> bool:
+    """Remove one cluster, whatever it holds; return whether there was anything of it."""
+    from infra import clusters
+
     with show.progress() as report:
         found = clusters.remove(name, accounts, report)
     if found:
@@ -183,11 +197,17 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
 
 
 def rescue_outputs(
-    name: str, accounts: "Sequence[Account]", force: str = "", *, yes: bool = False, keeps_home: bool = False
+    name: str,
+    accounts: "Sequence[Account]",
+    force: str = "",
+    *,
+    yes: bool = False,
+    keeps_home: bool = False,
+    told: int = 0,
 ) -> None:
     """Download what one cluster still holds; then say what came, also if not all did: lines would break into the spinner.
 
-    With `keeps_home` what lies in the home of its user is not lost.
+    With `keeps_home` what lies in the home of its user is not lost. What job number `told` left elsewhere was said before.
     """
     from infra.rescue import Terms, rescue
 
@@ -201,4 +221,4 @@ def rescue_outputs(
         raise
     finally:
         for home in homes:
-            show_rescued(home, name)
+            show_rescued(home, name, told)

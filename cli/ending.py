@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 from cli import billing, show
-from cli.clusters import bring_down
+from cli.clusters import find_accounts, rescue_outputs, terminate
 from cli.options import own_name
 from infra.errors import GpujobError, LossError, UsageError
 
@@ -28,7 +28,7 @@ def check_down(context: click.Context, cluster: "Cluster", detach: bool) -> None
         )
 
 
-def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool) -> None:
+def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool = False) -> None:
     """Terminate a cluster after its job, unless something would be lost or another job is running or queued; say so then.
 
     Raises GpujobError, with the job's own exit code unless that is 0, if the cloud does not do it.
@@ -36,11 +36,16 @@ def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool) -> None:
     try:
         if not downloaded:
             raise LossError(f"not all that job {job.number} wrote was downloaded")
-        bring_down(cluster.name, None, force=False, dry_run=False, yes=True)
+        accounts = find_accounts(cluster.name)
+        rescue_outputs(cluster.name, accounts, yes=yes, told=job.number)
+        terminate(cluster.name, accounts)
     except LossError as error:
-        show.say(f"--down did not terminate {cluster.name}: {error.what}")
+        show.say(
+            f"--down did not terminate {cluster.name}: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint)
+        )
         billing.remind(cluster)
     except GpujobError as error:
         error.exit_code = job.exit_code or 1
-        error.add_note(f"--down did not terminate {cluster.name}; {billing.running(cluster, certain=False)}")
+        unsure = billing.running(cluster, certain=False)
+        billing.add_notes(error, f"--down did not terminate {cluster.name}; {unsure}")
         raise

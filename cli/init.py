@@ -34,7 +34,7 @@ torchvision
 
 README = """# {name}
 
-    gpujob up --dry-run        # rehearse on the local cloud: nothing is billed; without --dry-run, on AWS
+    gpujob up --dry-run        # try it on the local cloud: nothing is billed; without --dry-run, on AWS
     gpujob run --down train.py # trains on Fashion-MNIST, or on digits; downloads the model, terminates the machine
     gpujob run train.py --data photos --model resnet34 --pretrained    # your images: a folder with a folder for each class
     gpujob down                # terminates the machine, if you ran without --down

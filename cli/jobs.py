@@ -74,6 +74,7 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
     if bool(numbers) == done:
         raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
     from infra import storage
+    from infra.node.listing import output_options
 
     name = cluster or context.obj
     check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
@@ -85,8 +86,9 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
         show.say(f"removed {names} from '{reached.name}': {show.size(removal.freed_bytes)} freed")
     else:
         show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
-    for number in removal.kept:
-        show.say(f"kept job {number}, which is not downloaded: gpujob fetch{naming(reached.name)} {number}")
+    for number, left in removal.kept.items():
+        fetch = f"gpujob fetch{naming(reached.name)} {number} {output_options(left)}".rstrip()
+        show.say(f"kept job {number}, which is not downloaded: {fetch}")
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:

@@ -60,11 +60,11 @@ class InOrder(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Show what the log file gets: each call to AWS, each step of SSH.")
 @click.pass_context
 def gpujob(context: click.Context, verbose: bool) -> None:
-    """Rent a GPU machine, run your training script on it, bring the results home, give it back.
+    """Launch a GPU machine, run your training script on it, download the results, terminate it.
 
     \b
-    gpujob up --dry-run        rehearse on the local cloud: no AWS account, nothing billed
-    gpujob up --gpu A10G       rent a machine with one A10G on AWS
+    gpujob up --dry-run        try it on the local cloud: no AWS account, nothing billed
+    gpujob up --gpu A10G       launch a machine with one A10G on AWS
     gpujob run train.py        upload the code, run it, download the results; --down ends the machine
     gpujob down                download what is left and terminate the machine
     """  # noqa: D301  click reads the backspace

@@ -76,7 +76,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     source = job.get("source", {})
     records = {"changes.patch": "changes_sha256", "changes.json": "record_sha256"}
     differing = " and ".join(name for name, key in records.items() if source.get(key))
-    where = "a rehearsal on the local cloud" if receipt["cloud"] == "local" else receipt["region"]
+    where = "a dry run on the local cloud" if receipt["cloud"] == "local" else receipt["region"]
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),

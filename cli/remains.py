@@ -1,9 +1,8 @@
 """What of a job was not downloaded, with the command that does it: too much to go unasked, caches, what lies elsewhere."""
 
 import select
-import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 ANSWER_S = 300.0
+MORE = "(the search for files outside of the working folder ran out of time: there may be more)"
 
 
 def want(yes: bool = False, **wanted: Any) -> "Wanted":
@@ -66,7 +66,7 @@ def show_remains(home: "Fetched") -> None:
     show_postponed(home, fetch)
     say_groups("not downloaded, outside of the working folder", home.told.left, fetch)
     if not home.told.left_complete:
-        show.say("  there may be more: not all of the machine was searched")
+        show.say(MORE)
 
 
 def show_postponed(home: "Fetched", fetch: str) -> None:
@@ -84,17 +84,18 @@ def show_postponed(home: "Fetched", fetch: str) -> None:
         show.say(f"not downloaded, excluded by --exclude or gpujob.toml: {name_groups(home.told.excluded)}")
 
 
-def show_rescued(rescued: "Fetched | AllLeft", cluster: str) -> None:
-    """Say what was downloaded before a machine ends, and what its jobs left outside of their working folders."""
+def show_rescued(rescued: "Fetched | AllLeft", cluster: str, told: int = 0) -> None:
+    """Say what was downloaded before a machine ends, and what its jobs, but for one, left outside of their working folders."""
     from infra.node.listing import AllLeft
 
     if not isinstance(rescued, AllLeft):
         show.fetched(rescued)
         show_postponed(rescued, f"gpujob fetch{naming(cluster)} {rescued.receipt.job.number}")
         return
-    show_left(rescued.left, cluster)
-    if not rescued.complete:
-        show.say("  there may be more: not all of the machine was searched")
+    left = [each for each in rescued.left if each.jobs[:1] != (told,)]
+    show_left(left, cluster)
+    if left and not rescued.complete:
+        show.say(MORE)
 
 
 def say_groups(what: str, groups: "Sequence[Held | Left]", fetch: str) -> None:
@@ -102,7 +103,9 @@ def say_groups(what: str, groups: "Sequence[Held | Left]", fetch: str) -> None:
     if not groups:
         return
     show.say(f"{what}: {name_groups(groups)}")
-    named = outputs_of(groups)
+    from infra.node.listing import output_options
+
+    named = output_options(groups)
     show.say(
         f"  download it: {fetch} {named}" if named else "  no shell takes their names; download the folder around them"
     )
@@ -121,12 +124,6 @@ def describe(group: "Held | Left") -> str:
     """Return how much there is in a group."""
     files = "" if group.files == 1 else f"{show.plural(group.files, 'file')}, "
     return files + show.size(group.size_bytes)
-
-
-def outputs_of(groups: "Iterable[Held | Left]") -> str:
-    """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
-    named = [group.path for group in list(groups)[:SHOWN] if group.path.isprintable()]
-    return " ".join(f"--output {shlex.quote(path)}" for path in named)
 
 
 def show_left(left: "Sequence[Left]", cluster: str) -> None:

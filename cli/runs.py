@@ -85,24 +85,9 @@ ASK_ABOVE_BYTES = 200_000_000
 @cluster_option
 @yes_option
 @click.pass_context
-def run(
-    context: click.Context,
-    /,
-    script: str | None,
-    args: tuple[str, ...],
-    module: bool,
-    detach: bool,
-    down: bool,
-    fetch_every_s: float,
-    cluster: str | None,
-    env: tuple[str, ...],
-    env_file: Path | None,
-    raw: bool,
-    secret: tuple[str, ...],
-    workdir: Path | None,
-    yes: bool,
-    **wishes: Any,
-) -> None:
+def run(context: click.Context, /, script: str | None, args: tuple[str, ...], module: bool, detach: bool, down: bool,
+        fetch_every_s: float, cluster: str | None, env: tuple[str, ...], env_file: Path | None, raw: bool,
+        secret: tuple[str, ...], workdir: Path | None, yes: bool, **wishes: Any) -> None:  # fmt: skip
     """Upload the project, run SCRIPT, download the results.
 
     Prints its output and exits with its exit code.
@@ -140,7 +125,7 @@ def run(
         with billing.reminding(found, down):
             job, whole = run_job(connection, found, project, number, Following(raw, fetch_every_s, yes))
     if down:
-        terminate_after(found, job, whole)
+        terminate_after(found, job, whole, yes)
     sys.exit(exit_code(found, job))
 
 

@@ -6,7 +6,10 @@ and answers of machines may hold.
 
 import json
 import shlex
+import shutil
 import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -96,10 +99,18 @@ def table(rows: Sequence[Row], least: Sequence[str]) -> None:
 
 
 def facts(pairs: Mapping[str, str], err: bool = True) -> None:
-    """Print names and values in two columns, on stderr or else on stdout."""
-    width = max(map(len, pairs))
+    """Print names and values in two columns, on stderr or else on stdout; on a terminal, long values take several lines."""
+    indent = max(map(len, pairs)) + 4
+    stream = sys.stderr if err else sys.stdout
+    room = max(shutil.get_terminal_size().columns - indent, FOLDED) if stream.isatty() else sys.maxsize
     for name, value in pairs.items():
-        echo(f"  {name:<{width}}  {value}", err=err)
+        lines = [part for line in plain(value).split("\n") for part in wrap(line, room)]
+        echo(f"  {name}".ljust(indent) + f"\n{' ' * indent}".join(lines), err=err)
+
+
+def wrap(line: str, width: int) -> list[str]:
+    """Return a line in parts of at most this width, broken between words; a longer word stays whole."""
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 @contextmanager
@@ -194,6 +205,13 @@ def clock(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, UTC).astimezone()
     today = datetime.now(UTC).astimezone().date()
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%Y-%m-%d %H:%M")
+
+
+def soon(seconds: float) -> str:
+    """Return a time to come in this laptop's zone, with its date if it is not within a day."""
+    if 0 <= seconds - time.time() < 86_400:
+        return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M}"
+    return clock(seconds)
 
 
 def plural(count: int, thing: str) -> str:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from cli import show
-from cli.durations import NEVER, parse_duration, parse_hours, parse_idle_stop
+from cli.durations import parse_duration, parse_hours, parse_idle_stop
 from cli.options import (
     cluster_argument,
     confirm,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 IDLE_STOP_S = 3600
 SHORT_IDLE_S = 300
-FIRST_NODE = "run on the first machine only; gpujob ssh {name} --node 1 reaches the second"
+FIRST_NODE = "run on the first machine only (the second: gpujob ssh {name} --node 1)"
 
 
 @click.command()
@@ -126,7 +126,7 @@ def up(
         show_plan(account, plan, sorted(settings_of(context)), plan_only=plan_only)
     if 0 < wishes.idle_stop_s < SHORT_IDLE_S:
         idle = show.duration(wishes.idle_stop_s)
-        show.say(f"warning: with --idle-stop of {idle} a pause of {idle} between two jobs terminates the machine")
+        show.say(f"warning: after a pause of {idle} between two jobs the machine is terminated (--idle-stop)")
     if plan_only:
         return
     confirm(f"Launch it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
@@ -198,13 +198,13 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} identical machines",
         **({"jobs": FIRST_NODE.format(name=plan.name)} if wishes.nodes > 1 else {}),
         "account": plan.owner,
-        "machine": ("\n" + " " * 11 + "or ").join(types),
+        "machine": "\nor ".join(types),
         "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
         f" {', else '.join(wishes.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
         "idle": describe_idle(wishes),
-        "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)}, disk and address included",
-        "traffic": f"downloads cost {plan.usd_per_gb:g} USD/GB beside that (data transfer out of AWS)",
+        "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)} with disk and address;"
+        f" downloads add {plan.usd_per_gb:g} USD/GB",
         "quota": "; ".join(quotas) or "none known for this family",
         "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
@@ -214,11 +214,10 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
 
 def describe_idle(wishes: Wishes) -> str:
     """Return when a machine that nobody uses ends itself, and how to change that."""
-    each = "it" if wishes.nodes == 1 else "each"
     if not wishes.idle_stop_s:
-        return f"{each} keeps running while nobody uses it (to change that: --idle-stop 1h)"
+        return "keeps running until the lease ends (to change that: --idle-stop 1h)"
     idle = show.duration(wishes.idle_stop_s)
-    return f"{each} ends itself after {idle} without a job or a login, once all outputs are downloaded (--idle-stop {NEVER[0]})"
+    return f"ends after {idle} idle, once all outputs are downloaded (--idle-stop)"
 
 
 def describe_setup(plan: "Plan") -> str:

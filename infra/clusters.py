@@ -150,7 +150,7 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
     """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked.
 
-    Raises UsageError if a rehearsal meets a cluster on AWS, and CredentialsError if nobody can tell where it was, or is.
+    Raises UsageError if a dry run meets a cluster on AWS, and CredentialsError if nobody can tell where it was, or is.
     """
     known, begun = state.recall(check_name(name, "gpujob ls")), read_attempt(name)
     lost = known is None and begun is None and state.cluster_folder(name).exists()
@@ -160,7 +160,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
         accounts = []  # the local cloud has ended, and its machines with it
     elif known.cloud == "aws" and dry_run:
         raise UsageError(
-            f"'{name}' is a cluster on AWS, and this is a rehearsal", "leave out --dry-run and GPUJOB_DRY_RUN"
+            f"'{name}' is a cluster on AWS, and this is a dry run", "leave out --dry-run and GPUJOB_DRY_RUN"
         )
     else:
         accounts = [open_known(known)]
@@ -168,7 +168,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
     if lost and not found and all(account.cloud == "local" for account in accounts):
         raise CredentialsError(
             f"nobody knows whether '{name}' lives: what this laptop wrote down of it cannot be read, and AWS was not asked",
-            f"log in to AWS, then: gpujob down {name}; if it was a rehearsal: rm -r '{state.cluster_folder(name)}'",
+            f"log in to AWS, then: gpujob down {name}; if it was a dry run: rm -r '{state.cluster_folder(name)}'",
         )
     return found
 

@@ -92,7 +92,7 @@ def find_nodes(cluster: Cluster, setup: Setup) -> Cluster:
     """
     if cluster.cloud == "local":
         raise UsageError(
-            f"'{cluster.name}' is a rehearsal: its machines are processes of this laptop, which the playbook would change",
+            f"'{cluster.name}' is a dry run: its machines are processes of this computer, which the playbook would change",
             "gpujob up --image ubuntu rents a machine and sets it up",
         )
     check_words(setup)

@@ -1,6 +1,5 @@
 """What must be downloaded before a machine ends."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from infra.errors import GoneError, LossError, NodeError, StoppedError
 from infra.fetch import Choose, Fetched, Wanted, fetch, take_all
 from infra.model import Cluster
 from infra.node import client
-from infra.node.listing import AllLeft
+from infra.node.listing import AllLeft, output_options
 from infra.runs import check_quiet, reach
 from infra.submissions import find_runs
 
@@ -99,10 +98,8 @@ def check_left(connection: Connection, cluster: Cluster, terms: Terms) -> Iterat
     missed = [each for each in lost if not each.minor]
     if missed:
         names = ", ".join(map(repr, (each.path for each in missed[:NAMED]))) + ", ..." * (len(missed) > NAMED)
-        asked = [
-            f"gpujob fetch --cluster {cluster.name} {each.jobs[0]} --output {shlex.quote(each.path)}"
-            for each in missed
-            if each.jobs and each.path.isprintable()
-        ]
-        hint = "; ".join(filter(None, [*asked[:1], terms.force]))
+        own = [each for each in missed if each.jobs[:1] == missed[0].jobs[:1]]  # one fetch is of one job
+        options = output_options(own) if missed[0].jobs else ""
+        asked = f"gpujob fetch --cluster {cluster.name} {missed[0].jobs[0]} {options}" if options else ""
+        hint = "; ".join(filter(None, [asked, terms.force]))
         raise LossError(f"not downloaded, outside of the jobs' working folders on {cluster.name}: {names}", hint)

@@ -1,6 +1,6 @@
 """What jobs take of a node's disk: how much is left, and removing jobs that are over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fabric import Connection
@@ -8,8 +8,10 @@ from fabric import Connection
 from infra.errors import LossError, NotFoundError
 from infra.model import Cluster, Job
 from infra.node import client
+from infra.node.listing import Left, output_options
 
 SHORT_BYTES, SHORT_SHARE = 10e9, 0.1
+FORCE = "or give up what it wrote: --force"
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Removal:
     """What was removed, what was kept because it is not downloaded, and how much of the disk that freed."""
 
     removed: tuple[int, ...]
-    kept: tuple[int, ...]
+    kept: Mapping[int, tuple[Left, ...]]
+    """Each with what it left outside of its working folder."""
     freed_bytes: int
 
 
@@ -30,14 +33,18 @@ def remove_jobs(connection: Connection, cluster: Cluster, numbers: Sequence[int]
     """Remove these jobs, with all their files, from the node; without numbers all that are over.
 
     Raises LossError, with nothing removed, for one that is not over, or not downloaded unless forced, and NotFoundError for
-    one that does not exist. Without numbers, what is not downloaded is kept.
+    one that does not exist. Without numbers, what is not downloaded is kept. That includes what a job left outside of its
+    working folder: with the job goes the record that it did.
     """
     jobs = {job.number: job for job in client.list_jobs(connection)}
+    left = () if force else tuple(each for each in client.list_left(connection).left if not each.minor)
+    lost = {number: tuple(each for each in left if number in each.jobs) for number in jobs}
     for number in numbers:
         check_removable(cluster, jobs.get(number), number, force)
+        check_left(cluster, number, lost[number])
     over = [job for job in jobs.values() if job.over]
-    chosen = tuple(numbers) or tuple(job.number for job in over if job.fetched or force)
-    kept = () if numbers else tuple(job.number for job in over if job.number not in chosen)
+    chosen = tuple(numbers) or tuple(job.number for job in over if force or (job.fetched and not lost[job.number]))
+    kept = {} if numbers else {job.number: lost[job.number] for job in over if job.number not in chosen}
     freed_bytes = client.remove_jobs(connection, chosen, force) if chosen else 0
     return Removal(chosen, kept, freed_bytes)
 
@@ -50,4 +57,11 @@ def check_removable(cluster: Cluster, job: Job | None, number: int, force: bool)
     if not job.over:
         raise LossError(f"job {number} is {job.state}", f"gpujob cancel {where}")
     if not (job.fetched or force):
-        raise LossError(f"job {number} is not downloaded", f"gpujob fetch {where}; or give up what it wrote: --force")
+        raise LossError(f"job {number} is not downloaded", f"gpujob fetch {where}; {FORCE}")
+
+
+def check_left(cluster: Cluster, number: int, left: Sequence[Left]) -> None:
+    """Raise LossError if a job left files outside of its working folder."""
+    if left:
+        what = f"not downloaded, outside of the working folder of job {number}: {', '.join(repr(e.path) for e in left[:3])}"
+        raise LossError(what, f"gpujob fetch --cluster {cluster.name} {number} {output_options(left)}; {FORCE}")

@@ -17,8 +17,8 @@ JOB = Job(4, "", ("python", "a.py"), "failed", "", (), 3, 0, 0, None, 1, 1, 0, F
 
 def test_a_machine_on_aws_is_told_with_its_whole_price_its_end_and_the_command_that_stops_the_bill():
     assert re.fullmatch(
-        r"stud is still running: \$0\.54/h, ends itself at [\d:. -]+, or once idle for 1 h with all outputs downloaded\."
-        r" Stop paying: gpujob down stud",
+        r"stud is still running: \$0\.54/h, ends itself at \d\d:\d\d or after 1 h idle with all downloaded\n"
+        r"  Stop paying: gpujob down stud",
         billing.running(STUD),
     )
     assert "idle" not in billing.running(replace(STUD, idle_stop_s=0))
@@ -47,7 +47,7 @@ def test_of_a_machine_that_is_gone_nothing_is_said(capsys):
 
 
 def test_down_ends_nothing_that_was_not_downloaded_whole(monkeypatch, capsys):
-    monkeypatch.setattr(ending, "bring_down", lambda *_, **__: pytest.fail("terminated"))
+    monkeypatch.setattr(ending, "terminate", lambda *_: pytest.fail("terminated"))
     ending.terminate_after(STUD, JOB, downloaded=False)
     said = capsys.readouterr().err
     assert "--down did not terminate stud: not all that job 4 wrote was downloaded\nstud is still running" in said
@@ -57,15 +57,17 @@ def test_down_that_would_lose_something_keeps_the_job_s_exit_code_and_one_that_f
     monkeypatch, capsys
 ):
     def refuse(*_: object, **options: bool) -> None:
-        assert options == {"force": False, "dry_run": False, "yes": True}
-        raise LossError("job 5 of 'stud' is still running")
+        assert options == {"yes": False, "told": 4}, "very large outputs of other jobs are not downloaded unasked"
+        raise LossError("job 5 of 'stud' is still running", "gpujob logs -f 5")
 
-    monkeypatch.setattr(ending, "bring_down", refuse)
+    monkeypatch.setattr(ending, "find_accounts", lambda _: [])
+    monkeypatch.setattr(ending, "rescue_outputs", refuse)
     ending.terminate_after(STUD, JOB, downloaded=True)
-    assert "--down did not terminate stud: job 5 of 'stud' is still running" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--down did not terminate stud: job 5 of 'stud' is still running\n  next: gpujob logs -f 5\n" in said
     for code, exit_code in ((3, 3), (0, 1), (None, 1)):
         error = CloudError("AWS does not answer")
-        monkeypatch.setattr(ending, "bring_down", lambda *_, error=error, **__: throw(error))
+        monkeypatch.setattr(ending, "rescue_outputs", lambda *_, error=error, **__: throw(error))
         with pytest.raises(CloudError) as caught:
             ending.terminate_after(STUD, replace(JOB, exit_code=code), downloaded=True)
         assert caught.value.exit_code == exit_code

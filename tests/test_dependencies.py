@@ -413,7 +413,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(node):
     assert (python, refusal) == (
         "",
         "uv could not install the dependencies from requirements.txt; the lines above say why; "
-        "mend the file, or run with --no-deps",
+        "fix the file, or run with --no-deps",
     )
     assert "nowhere" in node.log.read_text()
     assert node.environments() == []

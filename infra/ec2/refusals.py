@@ -36,7 +36,8 @@ from infra.errors import (
 if TYPE_CHECKING:
     from infra.ec2.account import Account
 
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to rehearse without AWS: --dry-run)"
+FIX_PROFILE = "see which there are: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
+LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to try it without AWS: --dry-run)"
 TRY_AGAIN = "wait a minute, then type it again; how AWS is: https://health.aws.amazon.com/health/status"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first that fits counts.
@@ -90,7 +91,9 @@ def aws_errors() -> Iterator[None]:
     """Turn whatever botocore raises within into one of our errors."""
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+    except ProfileNotFound as error:
+        raise CredentialsError(f"{str(error)[:1].lower()}{str(error)[1:]}", FIX_PROFILE) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
         raise CredentialsError(f"no usable AWS credentials: {error}", LOG_IN) from error
     except (TokenRetrievalError, UnauthorizedSSOTokenError) as error:
         raise CredentialsError(f"the AWS login has expired: {error}", LOG_IN) from error

@@ -1,11 +1,15 @@
 """What the agent tells of a job's outputs, as it comes over the wire; no name in it is trusted."""
 
 import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated
 
 from infra.model import Job, Output
 
+NAMED = 5
 # One that the node cannot even open may be longer than its kernel takes.
 NodePath = Annotated[str, re.compile(r"[^\0]{1,8192}")]
 
@@ -66,3 +70,9 @@ class AllLeft:
 
     left: tuple[Left, ...]
     complete: bool
+
+
+def output_options(groups: Iterable[Held | Left]) -> str:
+    """Return the options that ask for the first few groups; a name that would steer the terminal is left out."""
+    named = [group.path for group in islice(groups, NAMED) if group.path.isprintable()]
+    return " ".join(f"--output {shlex.quote(path)}" for path in named)

@@ -181,7 +181,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
     assert json.loads(laptop.type("cost", "--json").out) == [cost]
     told = laptop.type("cost")
     assert f"\t{cost['usd']:.4f}\t" in told.out
-    assert "rehearsals would have cost less than 0.01 USD on AWS" in told.err
+    assert "dry runs would have cost less than 0.01 USD on AWS" in told.err
     assert "ended by itself: project" in told.err
 
 
@@ -313,7 +313,7 @@ def test_a_rehearsal_never_touches_a_cluster_on_aws(laptop):
     for words in (["down", "real", "--dry-run", "--yes"], ["down", "real", "--dry-run", "--force", "--yes"]):
         refused = laptop.type(*words)
         assert refused.code == 2, refused.said
-        assert "is a cluster on AWS, and this is a rehearsal" in refused.err
+        assert "is a cluster on AWS, and this is a dry run" in refused.err
     rehearsal = Laptop(laptop.home, laptop.project, {"GPUJOB_DRY_RUN": "1"})
     assert "GPUJOB_DRY_RUN is set" in rehearsal.type("jobs", "--cluster", "real").err
     assert (folder / "cluster.json").exists()

@@ -72,7 +72,7 @@ def build(project: Path, manifest: list[Path], base: Base, folder: Path, log: Bi
     if code:
         raise DependenciesError(
             f"{program} could not install the dependencies from {name}; the lines above say why; "
-            "mend the file, or run with --no-deps"
+            "fix the file, or run with --no-deps"
         )
 
 
