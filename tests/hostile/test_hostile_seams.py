@@ -201,6 +201,16 @@ def test_what_a_job_nests_too_deep_to_recurse_is_told_sent_and_removed(node):
     assert not (node.home / f".gpujob/work/{number}").exists()
 
 
+def test_a_path_longer_than_the_kernel_takes_is_told_as_unreadable_and_removed(node):
+    script = "import os\nfor _ in range(3000): os.mkdir('e'); os.chdir('e')\nopen('f', 'w').write('1')"
+    number = node.submit("python3", "-c", script)
+    assert node.wait(number)["state"] == "succeeded"
+    told = json.loads(node.ask("outputs", str(number)))
+    assert (told["outputs"], [path[:4] for path in told["unreadable"]]) == ([], ["e/e/"])
+    node.ask("remove", str(number), "--force")
+    assert not [*(node.home / ".gpujob/jobs").glob("leaving-*"), *(node.home / ".gpujob/work").iterdir()]
+
+
 def test_a_folder_deeper_than_a_process_may_open_files_takes_an_output(deep):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     path = PurePosixPath("/".join(["d"] * DEEP), "bottom")
