@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from cli import show
 from cli.variables import read_variables
 from infra import costs, git
 from infra.errors import NodeError, ProjectError, UsageError
 from infra.fetch import Choose, Wanted, fetch, take_all
 from infra.folders import Descent, open_folder
 from infra.model import Cluster, Node, Output, Request
+from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
 from infra.pace import fit
@@ -164,6 +166,18 @@ def test_a_node_that_answers_for_another_job_writes_into_no_results(tmp_path, ag
     with pytest.raises(NodeError, match="asked for job 1 and answered with job 2"):
         fetch(None, CLUSTER, 1, tmp_path / "runs", print)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("at", "now"), [(-1e11, 0.0), (0.0, 9.9e10), (9.9e10, 0.0), (0.0, 0.0)])
+def test_no_clock_of_a_node_shows_a_time_that_no_calendar_has(agent, at, now):
+    told = Outputs(state="succeeded", submitted_at=at, now=now)
+    agent.append(told)
+    try:
+        job, _ = client.list_outputs(None, 1)
+    except NodeError as error:
+        assert "invalid response" in error.what
+    else:
+        assert all(show.clock(moment) for _, moment in job.states)
 
 
 # --- variables
