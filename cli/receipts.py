@@ -85,7 +85,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "states": ", ".join(f"{state} {show.clock(at)}" for state, at in receipt.get("states", ())),
         "took": "" if job["seconds"] is None else show.duration(job["seconds"]),
         "cost": "" if receipt["usd"] is None else show.price_of(receipt["usd"], receipt["cloud"]),
-        "commit": source["commit"] + (f", changed: {differing}" if differing else "") if source.get("commit") else "",
+        "commit": f"{source['commit']}{differing and f', changed: {differing}'}" if source.get("commit") else "",
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),
         "python": job.get("python", ""),
@@ -93,7 +93,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "image": receipt.get("image", ""),
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
-    return {name: show.printable(text) for name, text in lines.items() if text}
+    return {name: show.printable(str(text)) for name, text in lines.items() if text}
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:

@@ -42,9 +42,10 @@ def test_numbers_end_where_the_rest_of_the_program_does():
     assert decode(int, 0) == 0
     assert "is not int" in wrong(int, MOST)
     assert "is not int" in wrong(int, -1)
-    assert decode(float, -MOST_SECONDS + 1) == -MOST_SECONDS + 1
+    assert decode(float, MOST_SECONDS - 1) == MOST_SECONDS - 1
+    assert decode(float, 0) == 0
     assert "is not float" in wrong(float, MOST_SECONDS)
-    assert "is not float" in wrong(float, -MOST_SECONDS)
+    assert "is not float" in wrong(float, -1), "a calendar begins in the year 1"
 
 
 def test_whole_seconds_become_a_float_and_true_is_no_number():
@@ -88,4 +89,4 @@ def test_an_answer_needs_what_has_no_default_and_is_an_object():
 
 
 def test_what_is_said_of_a_long_answer_stays_short():
-    assert len(wrong(int, "x" * 10_000)) == 300
+    assert len(wrong(int, "x" * 10_000)) <= 300

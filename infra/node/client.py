@@ -250,4 +250,5 @@ def shift(job: Job, now: float) -> Job:
     if abs(ahead_s) <= CLOCKS_AGREE_S:
         return job
     times = {name: getattr(job, name) for name in TIMES}
-    return replace(job, **{name: at - ahead_s for name, at in times.items() if at is not None})
+    # A calendar knows no time long before 1970, and a node may say that it is the year 5000 there.
+    return replace(job, **{name: max(at - ahead_s, 0.0) for name, at in times.items() if at is not None})

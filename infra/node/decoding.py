@@ -92,7 +92,7 @@ def fits(kind: Any, value: Any) -> bool:
     """Tell whether a plain value is of a plain type, and of a size that the rest of the program can bear."""
     if kind is float:
         # No NaN is below anything, and an int of any length compares.
-        return type(value) in (int, float) and abs(value) < MOST_SECONDS
+        return type(value) in (int, float) and 0 <= value < MOST_SECONDS
     if kind is int:
         return type(value) is int and 0 <= value < MOST
     if kind is str:

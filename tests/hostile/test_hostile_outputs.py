@@ -42,6 +42,8 @@ class Outputs:
     state: str = "running"
     number: int = 1
     fetched: bool = False
+    submitted_at: float = 1.0
+    now: float = 4.0
     asked: list[str] = field(default_factory=list)
 
     def add(
@@ -63,7 +65,12 @@ class Outputs:
     def call(self, _: object, command: str, *words: str) -> Any:
         over = self.state == "succeeded"
         job = {"number": self.number, "name": "", "command": ["x"], "state": self.state, "reason": "", "gpus": []}
-        job |= {"exit_code": 0 if over else None, "submitted_at": 1.0, "started_at": 2.0, "stalled_at": None}
+        job |= {
+            "exit_code": 0 if over else None,
+            "submitted_at": self.submitted_at,
+            "started_at": 2.0,
+            "stalled_at": None,
+        }
         job |= {
             "ended_at": 3.0 if over else None,
             "seconds": 1.0,
@@ -71,7 +78,7 @@ class Outputs:
             "fetched": self.fetched,
             "python": "",
         }
-        job |= {"dependencies": "", "driver": "", "source": {}, "now": 4.0}
+        job |= {"dependencies": "", "driver": "", "source": {}, "now": self.now}
         return {"job": job, "outputs": self.entries, "unreadable": []} if command == "outputs" else None
 
 

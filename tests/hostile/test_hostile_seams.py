@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from cli import show
 from cli.variables import read_variables
 from infra import costs, git
 from infra.errors import NodeError, ProjectError, UsageError
 from infra.fetch import Choose, Wanted, fetch, take_all
 from infra.folders import Descent, open_folder
 from infra.model import Cluster, Node, Output, Request
+from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
 from infra.pace import fit
@@ -166,6 +168,18 @@ def test_a_node_that_answers_for_another_job_writes_into_no_results(tmp_path, ag
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("at", "now"), [(-1e11, 0.0), (0.0, 9.9e10), (9.9e10, 0.0), (0.0, 0.0)])
+def test_no_clock_of_a_node_shows_a_time_that_no_calendar_has(agent, at, now):
+    told = Outputs(state="succeeded", submitted_at=at, now=now)
+    agent.append(told)
+    try:
+        job, _ = client.list_outputs(None, 1)
+    except NodeError as error:
+        assert "invalid response" in error.what
+    else:
+        assert all(show.clock(moment) for _, moment in job.states)
+
+
 # --- variables
 
 
@@ -199,6 +213,16 @@ def test_what_a_job_nests_too_deep_to_recurse_is_told_sent_and_removed(node):
     assert freed >= 4096
     assert not list((node.home / ".gpujob/jobs").glob("leaving-*"))
     assert not (node.home / f".gpujob/work/{number}").exists()
+
+
+def test_a_path_longer_than_the_kernel_takes_is_told_as_unreadable_and_removed(node):
+    script = "import os\nfor _ in range(3000): os.mkdir('e'); os.chdir('e')\nopen('f', 'w').write('1')"
+    number = node.submit("python3", "-c", script)
+    assert node.wait(number)["state"] == "succeeded"
+    told = json.loads(node.ask("outputs", str(number)))
+    assert (told["outputs"], [path[:4] for path in told["unreadable"]]) == ([], ["e/e/"])
+    node.ask("remove", str(number), "--force")
+    assert not [*(node.home / ".gpujob/jobs").glob("leaving-*"), *(node.home / ".gpujob/work").iterdir()]
 
 
 def test_a_folder_deeper_than_a_process_may_open_files_takes_an_output(deep):

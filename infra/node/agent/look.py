@@ -32,7 +32,7 @@ def look(count: str) -> dict[str, Any]:
     return {
         "now": time.time(),
         "cpus": os.cpu_count() or 1,
-        "cpu_used": (node_seconds() - before[0]) / took,
+        "cpu_used": max(node_seconds() - before[0], 0) / took,
         **memory_use(),
         **find_space(),
         "gpus": gpus,

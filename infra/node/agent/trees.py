@@ -55,8 +55,8 @@ def make(folder: Path) -> None:
 
 
 def open_up(folder: Path) -> None:
-    """Give the owner all rights to a folder, unless it is a link or somebody else's."""
-    with contextlib.suppress(FileNotFoundError):
+    """Give the owner all rights to a folder, unless it is a link, somebody else's, or has a path longer than the kernel takes."""
+    with contextlib.suppress(OSError):
         info = folder.lstat()
         if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid():
             folder.chmod(stat.S_IRWXU)
