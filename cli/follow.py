@@ -67,7 +67,7 @@ def next_commands(cluster: "Cluster", number: int) -> str:
     """Return that a job goes on without this command, and what to type next about it."""
     where = naming(cluster.name)
     follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
-    return f"Job {number} keeps running on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
+    return f"Job {number} continues on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:

@@ -50,7 +50,7 @@ def notebook(
     """Open JupyterLab on the machine, with the project in it.
 
     It shows in this laptop's browser, and runs there as a job that takes no GPU for itself and sees them all.
-    What it writes comes home to runs/ every minute and on Ctrl-C, which ends the forwarding alone: the notebook goes on
+    What it writes is downloaded to runs/ every minute and on Ctrl-C, which only ends the forwarding: the notebook goes on
     until --stop, and keeps the machine from being idle. The next notebook goes on with the files of the last.
     """
     from infra.node import client
@@ -106,7 +106,7 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
     with doorway(cluster) as door:
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
-        show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C leaves it, and it goes on there")
+        show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C detaches, and it keeps running")
         with fetch_meanwhile(connection, cluster, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
             try:
                 job = hold_notebook(cluster, connection, page, forward, show.say)
@@ -123,7 +123,7 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
     """Bring home what the notebook has written so far, and say how to go on."""
     from infra.fetch import Wanted, fetch
 
-    show.say("\nleft; bringing home what the notebook has saved")
+    show.say("\nDetached. Downloading saved files...")
     try:
         home = fetch(connection, cluster, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))
     except (KeyboardInterrupt, GpujobError) as error:

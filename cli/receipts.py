@@ -25,10 +25,10 @@ DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, 
 @transfer_option
 @json_option
 def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
-    """Show the record of JOB, by default the latest at home.
+    """Show the record of JOB, by default the latest downloaded.
 
     It tells what ran, on what, how it ended, what it cost and wrote.
-    A receipt that has come home is read from runs/, also when the machine is long gone.
+    A receipt that was downloaded is read from runs/, also when the machine is long gone.
     """
     from infra.receipts import find_receipt
     from infra.submissions import choose_runs
@@ -44,7 +44,7 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
         except GpujobError as error:
             if found is None:
                 raise
-            show.say(f"as it was when outputs came home last: {error.what}")
+            show.say(f"as it was at the last download: {error.what}")
     if as_json:
         show.echo_json(found)
         return

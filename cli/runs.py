@@ -108,6 +108,8 @@ def run(context: click.Context, /, script: str | None, args: tuple[str, ...], mo
     found = find_cluster(cluster)
     if down:
         check_down(context, found, detach)
+    elif "--down" in args:
+        show.say("warning: --down is passed to the script. To terminate the cluster after it: gpujob run --down SCRIPT")
     with runs.reach_meanwhile(found) as connect:
         project = read_project(here())
         confirm_handover(context, project.root, secret, env_file)

@@ -258,7 +258,7 @@ def fetched(home: "Fetched") -> None:
         some(deviations(map(vars, shelved.renamed), map(vars, shelved.withheld)))
     some([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
     some([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
-    cost = "" if receipt.usd is None else f"; this job's time {price_of(receipt.usd, receipt.cloud)}"
+    cost = "" if receipt.usd is None else f"; this job {price_of(receipt.usd, receipt.cloud)}"
     say(f"receipt {home.folder / 'receipt.json'}{cost}")
 
 

@@ -217,7 +217,7 @@ def describe_idle(wishes: Wishes) -> str:
     if not wishes.idle_stop_s:
         return "keeps running until the lease ends (to change that: --idle-stop 1h)"
     idle = show.duration(wishes.idle_stop_s)
-    return f"ends after {idle} idle, once all outputs are downloaded (--idle-stop)"
+    return f"ends after {idle} unused, once all outputs are downloaded (--idle-stop)"
 
 
 def describe_setup(plan: "Plan") -> str:

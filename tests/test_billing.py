@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli import billing, ending
+from cli import billing, ending, show
 from infra.errors import CloudError, GoneError, LossError, NodeError, UsageError
 from infra.model import Cluster, Job, Node
 
@@ -26,6 +26,22 @@ def test_a_machine_on_aws_is_told_with_its_whole_price_its_end_and_the_command_t
     assert "$0.54/h" in billing.running(stopped)
     assert billing.standing(stopped) == "stopped, $0.01/h"
     assert billing.standing(replace(STUD, nodes=(replace(NODE, state="gone"),))) == "gone"
+
+
+def test_the_end_has_its_date_only_if_it_is_not_within_a_day():
+    assert re.fullmatch(r"\d\d:\d\d", show.soon(time.time() + 12 * 3600))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", show.soon(time.time() + 30 * 3600))
+
+
+def test_facts_stay_in_their_column_on_a_narrow_terminal(monkeypatch, capsys):
+    facts = {"cluster": "stud", "image": f"Deep Learning AMI GPU PyTorch, {'x' * 40}\nor another"}
+    show.facts(facts)
+    assert capsys.readouterr().err.splitlines()[1].endswith("x" * 40), "whole where it is no terminal"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    show.facts(facts)
+    lines = ["  cluster  stud", "  image    Deep Learning AMI GPU PyTorch,", " " * 11 + "x" * 40, " " * 11 + "or another"]
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 @pytest.mark.parametrize(("error", "said"), [(NodeError("no answer"), "stud may still be running"),

@@ -66,6 +66,7 @@ def test_whoever_leaves_a_machine_running_is_told_what_it_costs_and_how_to_end_i
         assert len(REMINDER.findall(typed.err)) == 1, typed.said
     assert "still running" not in up.type("logs", number).said
     assert "still running" not in up.type("jobs", "--json").said
+    assert "warning: --down is passed to the script" in up.type("run", "fail.py", "--down").err
     failed = up.type("fetch", number, "--pattern", "*.nothing")
     assert (failed.code, len(REMINDER.findall(failed.err))) == (1, 1), failed.said
 
@@ -75,7 +76,7 @@ def test_a_job_that_is_left_goes_on_and_so_does_its_machine_also_with_down(up):
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130, said
-    [number] = re.findall(r"Job (\d+) keeps running on project\. Follow: gpujob logs -f \1 ", said)
+    [number] = re.findall(r"Job (\d+) continues on project\. Follow: gpujob logs -f \1 ", said)
     assert f"Stop it: gpujob cancel {number}\n" in said
     assert "--down did not take effect: project is still running" in said
     go.touch()
@@ -139,7 +140,7 @@ def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(
 
 def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
     left = up.type("run", "--detach", "fail.py")
-    [detached] = re.findall(r"Job (\d+) keeps running", left.err)
+    [detached] = re.findall(r"Job (\d+) continues", left.err)
     run = up.type("run", "--down", "fail.py")
     assert run.code == 3, run.said
     assert "terminated project; nothing of it is billed any more\n" in run.err
@@ -156,7 +157,7 @@ def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
 
 def test_an_idle_machine_ends_itself_by_default_and_the_plan_says_so(up):
     plan = up.type("up", "new", "--dry-run", "--plan")
-    assert "ends after 1 h idle, once all outputs are downloaded (--idle-stop)" in plan.err
+    assert "ends after 1 h unused, once all outputs are downloaded (--idle-stop)" in plan.err
     assert json.loads(up.type("up", "new", "--dry-run", "--plan", "--json").out)["lease"]["idle_stop_s"] == 3600
     for words in (["--idle-stop", "never"], ["--nodes", "2"]):
         off = up.type("up", "new", "--dry-run", "--plan", *words)

@@ -29,7 +29,7 @@ def test_a_machine_that_nothing_uses_ends_itself_but_not_while_a_job_runs_or_its
     laptop.write("work.py", "open('model.bin', 'w').write('weights')")
     up = laptop.type("up", "--dry-run", "--idle-stop", "8s")
     assert up.code == 0, up.said
-    assert "idle, once all outputs are downloaded" in up.err
+    assert "unused, once all outputs are downloaded" in up.err
     assert laptop.type("run", "--detach", "work.py").code == 0
     wait_for(lambda: json.loads(laptop.type("jobs", "--json").out)[0]["state"] == "succeeded", "end of the job")
     time.sleep(9)  # longer than it may be idle, with outputs that are not home
