@@ -97,8 +97,9 @@ def table(rows: Sequence[Row], least: Sequence[str]) -> None:
 
 def facts(pairs: Mapping[str, str], err: bool = True) -> None:
     """Print names and values in two columns, on stderr or else on stdout."""
-    width = max(map(len, pairs))
-    for name, value in pairs.items():
+    shown = [(printable(name), printable(value)) for name, value in pairs.items()]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
         echo(f"  {name:<{width}}  {value}", err=err)
 
 
