@@ -100,6 +100,7 @@ def table(rows: Sequence[Row], least: Sequence[str]) -> None:
 
 def facts(pairs: Mapping[str, str], err: bool = True) -> None:
     """Print names and values in two columns, on stderr or else on stdout; on a terminal, long values take several lines."""
+    pairs = {printable(name): value for name, value in pairs.items()}
     indent = max(map(len, pairs)) + 4
     stream = sys.stderr if err else sys.stdout
     room = max(shutil.get_terminal_size().columns - indent, FOLDED) if stream.isatty() else sys.maxsize

@@ -54,7 +54,7 @@ class Wanted:
     @property
     def all(self) -> bool:
         """Whether nothing is left out."""
-        return self.pattern == "*" and not self.settled
+        return self.pattern == "*" and not (self.settled or self.exclude)
 
     def takes(self, output: Output) -> bool:
         """Tell whether an output is wanted."""
@@ -146,7 +146,7 @@ def fetch_once(
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
             home = job.over and whole and not wanted.settled
             # What was fetched is told by what is here: a node may say anything, and more may have been asked for since.
-            fetched = home or (known.fetched and not (wanted.all and not wanted.exclude))
+            fetched = home or (known.fetched and not wanted.all)
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)

@@ -64,4 +64,5 @@ def check_left(cluster: Cluster, number: int, left: Sequence[Left]) -> None:
     """Raise LossError if a job left files outside of its working folder."""
     if left:
         what = f"not downloaded, outside of the working folder of job {number}: {', '.join(repr(e.path) for e in left[:3])}"
-        raise LossError(what, f"gpujob fetch --cluster {cluster.name} {number} {output_options(left)}; {FORCE}")
+        fetch = f"gpujob fetch --cluster {cluster.name} {number} {output_options(left)}".rstrip()
+        raise LossError(what, f"{fetch}; {FORCE}")

@@ -122,7 +122,7 @@ def test_each_call_to_aws_and_each_step_of_ssh_is_logged(rented: Laptop, project
     typed = project.type("-v", "jobs")
     assert re.search(r"i-\w+ at 127.0.0.1:\d+: connected, \d+\.\d+ s", typed.err)
     assert re.search(r"i-\w+ at 127.0.0.1:\d+: logged in to \S+, \d+\.\d+ s", typed.err)
-    assert re.search(r"python3 -I -S \S+ jobs: exit code 0, \d+\.\d+ s", typed.err)
+    assert re.search(r"python3 -I -S -c \S+ jobs: exit code 0, \d+\.\d+ s", typed.err)
     listed = project.type("-v", "ls", "--dry-run")
     assert re.search(r"ec2 DescribeInstances in us-east-1: ok, request \S+, \d+\.\d+ s", listed.err)
 

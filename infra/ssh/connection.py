@@ -36,7 +36,7 @@ COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr
 ANSWER_S = 3600.0  # to hash the outputs of a large job takes minutes
 START_S, END_S = 60.0, 60.0  # until a command has started; from the end of its output to its exit code
 STALL_S = 600.0  # of an upload that does not move at all
-WORDS = 5  # of a command line that the log shows
+WORDS, WORD_CHARACTERS = 7, 40  # of a command line that the log shows
 PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
 
 
@@ -136,10 +136,16 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
     return connection
 
 
+def name_command(argv: Sequence[str]) -> str:
+    """Return the first words of a command, for the log; scripts and hashes are left out."""
+    words = [word for word in argv if "\n" not in word and len(word) <= WORD_CHARACTERS]
+    return one_line(shlex.join(words[:WORDS]), 120)
+
+
 @contextmanager
 def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
     """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
-    began, shown = time.monotonic(), one_line(shlex.join(argv[:WORDS]), 120)
+    began, shown = time.monotonic(), name_command(argv)
     with ssh_errors(connection.host):
         with protocol_errors():
             channel = connection.transport.open_session(timeout=START_S)

@@ -36,7 +36,7 @@ def test_a_region_that_is_closed_is_named_and_all_others_are_swept_and_listed(la
     assert "lost" in swept.out
     assert "could not ask eu-west-2: " in swept.err
     assert "service control policy" in swept.err
-    assert "1 stray removed" in swept.err
+    assert "deleted what was left of 1 cluster" in swept.err
     assert "not removed: whatever is in" in swept.err
     assert watch(laptop, "eu-west-1").remains() == []
     for command in ("ls", "cost"):
@@ -83,6 +83,6 @@ def test_a_role_whose_sessions_have_generated_names_finds_what_it_launched(lapto
     assert other not in owners  # a session of its own for each command
     leave_group(laptop, "eu-west-1", "lost", other)
     swept = laptop.type("sweep", "--dry-run", "--yes")
-    assert (swept.code, "1 stray removed" in swept.err) == (0, True), swept.said
+    assert (swept.code, "deleted what was left of 1 cluster" in swept.err) == (0, True), swept.said
     assert laptop.type("down", "--all", "--dry-run").code == 0
     assert cloud.living() == []

@@ -4,20 +4,22 @@ import json
 import os
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from cli import show
 from cli.variables import read_variables
-from infra import costs, git
-from infra.errors import NodeError, ProjectError, UsageError
+from infra import costs, git, storage
+from infra.errors import LossError, NodeError, ProjectError, UsageError
 from infra.fetch import Choose, Wanted, fetch, take_all
 from infra.folders import Descent, open_folder
 from infra.model import Cluster, Node, Output, Request
 from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
+from infra.node.listing import AllLeft, Left
 from infra.pace import fit
 from infra.project import read_project
 from infra.results import last_number, open_results
@@ -178,6 +180,28 @@ def test_no_clock_of_a_node_shows_a_time_that_no_calendar_has(agent, at, now):
         assert "invalid response" in error.what
     else:
         assert all(show.clock(moment) for _, moment in job.states)
+
+
+def test_a_folder_whose_name_has_several_lines_forges_none(capsys):
+    show.largest_folders([Output("out\nterminated c; nothing of it is billed any more/a", 1, "0" * 64, 0o644)])
+    assert capsys.readouterr().err.splitlines() == [r"  out\nterminated c; nothing of it is billed any more/  1 byte"]
+
+
+@pytest.mark.parametrize("path", ["~/ckpt.pt", "../submission.csv", "~/new\nline"])
+def test_removing_a_job_does_not_lose_what_it_left_outside_of_its_working_folder(monkeypatch, path):
+    removed: list[tuple[int, ...]] = []
+    jobs = tuple(replace(JOB, number=number, state="succeeded", fetched=True) for number in (1, 2))
+    left = Left(path, 1, 5_000_000, (1,), minor=False), Left("/tmp/x", 1, 1, (2,), minor=True)
+    monkeypatch.setattr(client, "list_jobs", lambda _: jobs)
+    monkeypatch.setattr(client, "list_left", lambda _: AllLeft(left, complete=True))
+    monkeypatch.setattr(client, "remove_jobs", lambda _, chosen, force: removed.append(tuple(chosen)) or 0)
+    with pytest.raises(LossError, match="outside of the working folder") as refused:
+        storage.remove_jobs(None, CLUSTER, (1,), force=False)
+    assert refused.value.hint.startswith("gpujob fetch --cluster c 1")
+    assert "\n" not in refused.value.what + refused.value.hint
+    assert storage.remove_jobs(None, CLUSTER, (), force=False).kept == {1: left[:1]}
+    assert storage.remove_jobs(None, CLUSTER, (1,), force=True).kept == {}
+    assert removed == [(2,), (1,)]
 
 
 # --- variables
