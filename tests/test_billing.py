@@ -40,8 +40,13 @@ def test_facts_stay_in_their_column_on_a_narrow_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     show.facts(facts)
-    lines = ["  cluster  stud", "  image    Deep Learning AMI GPU PyTorch,", " " * 11 + "x" * 40, " " * 11 + "or another"]
-    assert capsys.readouterr().err.splitlines() == lines
+    lines = [
+        "  cluster  stud",
+        "  image    Deep Learning AMI GPU PyTorch,",
+        " " * 11 + "x" * 40,
+        " " * 11 + "or another",
+    ]
+    assert capsys.readouterr().err.replace("\x1b[0m", "").splitlines() == lines
 
 
 @pytest.mark.parametrize(("error", "said"), [(NodeError("no answer"), "stud may still be running"),
