@@ -37,7 +37,7 @@ def test_facts_stay_in_their_column_on_a_narrow_terminal(monkeypatch, capsys):
     facts = {"cluster": "stud", "image": f"Deep Learning AMI GPU PyTorch, {'x' * 40}\nor another"}
     show.facts(facts)
     assert capsys.readouterr().err.splitlines()[1].endswith("x" * 40), "whole where it is no terminal"
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "41")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     show.facts(facts)
     lines = [
@@ -46,7 +46,7 @@ def test_facts_stay_in_their_column_on_a_narrow_terminal(monkeypatch, capsys):
         " " * 11 + "x" * 40,
         " " * 11 + "or another",
     ]
-    assert capsys.readouterr().err.splitlines() == lines
+    assert capsys.readouterr().err.replace("\x1b[0m", "").splitlines() == lines
 
 
 @pytest.mark.parametrize(("error", "said"), [(NodeError("no answer"), "stud may still be running"),
