@@ -27,8 +27,8 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     or for a cache inside, from now on.
     """
     folder, settled = folder_of(number), "--settled" in options
-    job = record_of(number)
     asked = asked_of(folder, [option.partition("=")[2] for option in options if option.startswith("--output=")])
+    job = record_of(number)  # after that: it is not fetched before what is asked for now has come
     found, missing = find_asked(folder, asked)
     look = Look(folder, settled)
     sent, work = read_json(folder / "manifest.json"), work_of(folder)
