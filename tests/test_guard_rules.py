@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +62,7 @@ def machine(monkeypatch) -> Machine:
     monkeypatch.setattr(guarding, "is_busy", lambda: made.busy(made.now_s))
     monkeypatch.setattr(guarding, "running_jobs", lambda: list(made.jobs(made.now_s)))
     monkeypatch.setattr(guarding, "read_notice", lambda: "")
+    monkeypatch.setattr(guarding, "Leftovers", lambda idle_s: SimpleNamespace(work=lambda: False))
     monkeypatch.setattr(guarding, "warn", made.warn)
     monkeypatch.setattr(guarding, "power_off", made.power_off)
     return made

@@ -69,9 +69,9 @@ def test_one_stray_that_cannot_be_removed_does_not_keep_the_others(laptop, cloud
     control.add_faults(cloud.cloud, "denied=ec2:DeleteNetworkInterface")
     swept = laptop.type("sweep", "--dry-run", "--yes", "--region", "us-east-1")
     assert swept.code == 1, swept.said
-    assert "'held' in us-east-1 was not removed: " in swept.err
-    assert "1 stray removed: 0.00 USD a month less" in swept.err
-    assert "not removed: held in us-east-1" in swept.err
+    assert "held in us-east-1 was not deleted: " in swept.err
+    assert "deleted what was left of 1 cluster: 0.00 USD a month less" in swept.err
+    assert "not deleted: held in us-east-1" in swept.err
     assert len(cloud.remains()) == 1
 
 

@@ -294,6 +294,14 @@ def test_what_a_job_left_is_downloaded_by_the_path_that_it_was_told_by(node, nam
     assert (again["left"], again["missing"]) == ([], [])
 
 
+def test_a_job_that_more_is_asked_of_is_told_as_not_fetched(node):
+    number = node.submit("sh", "-c", "echo 1 > ../later")
+    node.wait(number)
+    node.ask("fetched", str(number))
+    assert json.loads(node.ask("outputs", str(number)))["job"]["fetched"] is True
+    assert json.loads(node.ask("outputs", str(number), "--output=../later"))["job"]["fetched"] is False
+
+
 def test_a_cache_is_told_by_its_path_from_where_the_job_ran(node):
     number = node.submit(
         "sh", "-c", "mkdir -p .cache/torch '~v'; echo 1 > .cache/torch/w; touch '~v/pyvenv.cfg'",
