@@ -60,7 +60,7 @@ def test_money_that_pays_for_less_than_six_minutes_is_refused_with_what_an_hour_
     assert make_lease([T4], Wishes(max_cost_usd=hourly * 0.11, **wishes), 0.073, 0.0).until == pytest.approx(396)
     with pytest.raises(UsageError) as caught:
         make_lease([T4], Wishes(max_cost_usd=hourly * 0.09, **wishes), 0.073, 0.0)
-    assert "pays for 5.4 min at 0.515 USD an hour" in caught.value.what
+    assert "pays for 5.4 min at $0.515/h" in caught.value.what
     assert "--max-cost 0.52" in caught.value.hint
 
 
