@@ -3,7 +3,7 @@
 import pytest
 
 from infra.ec2.lease import WARNING_S, hourly_usd, is_over, make_lease, spent_usd
-from infra.errors import UsageError
+from infra.errors import Change, UsageError
 from infra.model import Cluster, Gpu, Lease, Node, Offer, Wishes
 
 T4 = Offer("g4dn.xlarge", "us-east-1", "on-demand", {"a": 0.5}, Gpu("T4"), 16.0, 4, 16, 0, "")
@@ -61,7 +61,7 @@ def test_money_that_pays_for_less_than_six_minutes_is_refused_with_what_an_hour_
     with pytest.raises(UsageError) as caught:
         make_lease([T4], Wishes(max_cost_usd=hourly * 0.09, **wishes), 0.073, 0.0)
     assert "pays for 5.4 min at $0.515/h" in caught.value.what
-    assert "--max-cost 0.52" in caught.value.hint
+    assert caught.value.change == Change("--max-cost", "0.52")
 
 
 def test_a_lease_that_was_asked_to_be_short_may_be_paid_with_little():
