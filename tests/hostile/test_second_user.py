@@ -214,7 +214,7 @@ def test_what_ansible_reads_is_the_owners_only():
     before = os.umask(0)
     try:
         with inventory.private_folder(cluster, {"password": SECRET}) as folder:
-            assert SECRET in (folder / "variables.json").read_text()
+            assert SECRET in (folder / "variables.yml").read_text()
             assert as_other(lambda: [*open_to_me(folder), os.access(folder, os.X_OK)]) == [False]
     finally:
         os.umask(before)
