@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from cli import show
 from infra.errors import GpujobError, UsageError
 
 
@@ -32,7 +33,7 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
             f"gpujob.toml would give the job {describe(asked)} of this computer, and nobody has confirmed that",
             f"to allow it, add {' '.join(asked)}",
         )
-    click.echo(f"gpujob.toml of {root} would give the job, from this computer: {describe(asked)}", err=True)
+    show.say(f"gpujob.toml of {root} would give the job, from this computer: {describe(asked)}")
     if not click.confirm("Allow it, for this project from now on?", err=True):
         raise GpujobError("nothing was done")
     consents.remember(root, asked)

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cli import show
 from cli.options import naming
 
@@ -52,7 +50,7 @@ def ask(missing: "Sequence[Output]", total: int) -> bool:
     """Show where so many bytes lie, and ask whether to download them; without an answer they are, since the machine may end."""
     show.largest_folders(missing)
     wait = show.duration(ANSWER_S)
-    click.echo(f"Download {show.size(total)}? [Y/n] (without an answer within {wait} it is) ", nl=False, err=True)
+    show.question(f"Download {show.size(total)}? [Y/n] (without an answer within {wait} it is) ")
     if not select.select([sys.stdin], [], [], ANSWER_S)[0]:
         show.say("no answer; downloading")
         return True

@@ -41,6 +41,11 @@ def echo(text: str, err: bool = False, colour: str | None = None) -> None:
     click.secho(plain(text), err=err, fg=colour)
 
 
+def question(text: str) -> None:
+    """Print a question on stderr; the answer follows on the same line."""
+    click.secho(plain(text), err=True, nl=False)
+
+
 def plain(text: str) -> str:
     """Return lines of text with all control characters spelled out but tabs and the ends of lines."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
