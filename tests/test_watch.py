@@ -75,7 +75,7 @@ def test_a_job_that_stands_still_is_ended_only_on_demand_and_without_py_spy_it_w
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "python").symlink_to(os.path.realpath(sys.executable))
-    (node.home / ".gpujob/py-spy").touch()  # in the way of its installation
+    (node.home / ".gpujob/py-spy.lock").mkdir()  # in the way of its installation
     number = submit_stuck(node, str(bare / "python"), kill_stalled=True)
     record = node.wait(number)
     assert (record["state"], record["reason"]) == ("failed", "it stood still for 1 s")

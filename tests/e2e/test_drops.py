@@ -51,10 +51,10 @@ class Cutter:
 
 
 @pytest.fixture
-def shaky(project: Laptop, request) -> Iterator[tuple[Laptop, Cutter]]:
+def shaky(project: Laptop, request, tmp_path_factory) -> Iterator[tuple[Laptop, Cutter]]:
     """The shared cluster as a laptop sees it whose connections break."""
     folder = Path(".local/state/gpujob/clusters/shared")
-    laptop = Laptop(project.project / "home", project.project, project.settings)
+    laptop = Laptop(tmp_path_factory.mktemp("shaky") / "home", project.project, project.settings)
     shutil.copytree(project.home / folder, laptop.home / folder)
     (laptop.home / folder.parents[1] / "local").mkdir()
     shutil.copy(project.home / folder.parents[1] / "local/cloud.json", laptop.home / folder.parents[1] / "local")
