@@ -127,8 +127,9 @@ def explain(account: Account, name: str, known: Cluster | None, machines: "Itera
     if code == "Client.InstanceInitiatedShutdown":
         if 0 < lease_until <= (at or time.time()) + LATE_S:
             return lease_end(name, lease_until)
-        idle_s = read_number(tags, IDLE_TAG)
-        why = f"idle for {idle_s / 60:g} min, or shut down by hand" if idle_s else "it powered itself off"
+        idle_s, up_s = read_number(tags, IDLE_TAG), (at or time.time()) - last["LaunchTime"].timestamp()
+        idle = 0 < idle_s <= up_s
+        why = f"idle for {idle_s / 60:g} min, or shut down by hand" if idle else "it powered itself off"
         return Ending(f"'{name}' ended itself{clock(at)} ({why})", at)
     return Ending(f"'{name}' ended{clock(at)} ({reason(last)})", at)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -173,7 +174,9 @@ def test_why_a_cluster_ended_is_told_as_far_as_ec2_tells(account, code, reason, 
     import re
 
     end(account, launch(account, "old", **more), code, reason)
-    ending = explain(account, "demo", state.recall("demo"), list(endings.instances.find_instances(account, "demo")))
+    began = {"LaunchTime": datetime.now(UTC) - timedelta(hours=1)}
+    machines = [{**one, **began} for one in endings.instances.find_instances(account, "demo")]
+    ending = explain(account, "demo", state.recall("demo"), machines)
     assert re.sub(r"\d\d:\d\d", "HH:MM", ending.what) == said
 
 

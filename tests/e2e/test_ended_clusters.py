@@ -24,7 +24,7 @@ def test_a_cluster_that_ended_in_any_way_makes_room_for_the_next_of_its_name(lap
     assert "next: launch a new one: gpujob up project --dry-run" in refused.err
 
     plan = laptop.type("up", "--dry-run", "--plan")
-    assert "(idle for 120 min, or shut down by hand)." in plan.err, plan.said
+    assert "(it powered itself off)." in plan.err, plan.said
     assert "Launching" not in plan.err
     assert seen.remains() != []  # a plan changes nothing
     again = laptop.type("up", "--dry-run", "--spot")

@@ -49,7 +49,10 @@ real, real_ns = time.time, time.time_ns
 time.time, time.time_ns = lambda: real() + {by}, lambda: real_ns() + {by} * 10**9
 sys.executable = {shim!r}
 words = sys.argv[1:]
-if words[:2] == ["-I", "-S"]:
+if words[:3] == ["-I", "-S", "-c"]:
+    sys.argv = ["-c", *words[4:]]
+    exec(words[3])
+elif words[:2] == ["-I", "-S"]:
     import runpy
     sys.argv = words[2:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -133,7 +133,7 @@ def test_a_killed_local_cloud_is_told_everywhere_and_a_new_one_serves_the_same_n
 
     run = laptop.type("run", "train.py")
     assert run.code == 1
-    assert "the local cloud is not running" in run.err
+    assert "the local cloud that it was in has ended" in run.err
     assert "gpujob down project" in run.err
     [listed] = json.loads(laptop.type("ls", "--json").out)
     assert listed["nodes"][0]["state"] == "gone"
@@ -166,7 +166,7 @@ def test_a_machine_that_powers_itself_off_is_given_back(laptop):
 
 
 def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(laptop):
-    assert " USD on AWS, disk and address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
+    assert " USD on AWS with disk and address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
         up.said
     )
     wait_for(lambda: "gone" in laptop.type("ls", "--dry-run").out, "end of the lease")
