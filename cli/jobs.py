@@ -31,6 +31,9 @@ from cli.reach import reach, reach_job
 from cli.remains import want
 from infra.errors import UsageError
 
+# What only this computer knows of a job, beside its outputs.
+DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
+
 if TYPE_CHECKING:
     from fabric import Connection
 
@@ -92,11 +95,12 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
-    """Return a job with all that its receipt has; its outputs as far as they have come home to this project."""
+    """Return a job with all that its receipt has; its outputs as far as they were downloaded."""
     from infra.receipts import find_receipt, make_receipt
 
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
-    receipt = {**make_receipt(cluster, job, ()).to_dict(), "outputs": home.get("outputs", [])}
+    here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
+    receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
     return {**receipt.pop("job"), **receipt}
 
 

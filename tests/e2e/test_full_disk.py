@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
         assert fetch.code == 0, fetch.said
     assert (elsewhere / "project-1/files/out.txt").read_text() == "kept"
     assert cramped.type("logs", "1").out == "first\n"
-    cramped.write("one_more.py", "# " + "x" * 100_000 + os.urandom(50_000).hex())
+    cramped.write("one_more.py", "# " + os.urandom(1_000_000).hex())
     assert "No space left on device" in told(cramped, "run", "one_more.py")
     wait_for(lambda: len(json.loads(cramped.type("jobs", "--json").out)) == 2, "only the two jobs")
 

@@ -143,7 +143,7 @@ def test_a_job_runs_where_the_person_stands_in_the_project(project):
     project.write("lib.py", "")
     script = project.write("sub/train.py", "import os; print(os.getcwd()); open('here.txt', 'w').write('x')")
     run = project.type("run", "train.py", cwd=script.parent)
-    assert run.out.rstrip().endswith("/work/sub")
+    assert run.out.rstrip().endswith("/project/sub")
     [home] = (project.project / "runs").glob("shared-*")
     assert (home / "files/sub/here.txt").read_text() == "x"
 

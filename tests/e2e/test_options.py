@@ -65,7 +65,7 @@ def test_a_secret_that_is_not_set_is_asked_for_or_refused(project):
 def test_a_job_runs_in_the_folder_that_it_was_told(project):
     project.write("sub/where.py", "import os, sys; print(os.getcwd(), sys.argv[0])")
     run = project.type("run", "--workdir", "sub", "sub/where.py")
-    assert run.out.endswith("/work/sub where.py\n"), run.said
+    assert run.out.endswith("/project/sub where.py\n"), run.said
     outside = project.type("run", "--workdir", "/", "sub/where.py")
     assert outside.code == 2
     assert "outside of the project" in outside.err

@@ -412,7 +412,7 @@ LOOK = {
         (("jobs",), [RECORD]),
         (("top", "--once"), LOOK),
         (("receipt", "1"), [RECORD]),
-        (("cancel", "1"), [RECORD]),
+        (("cancel", "--cluster", "box", "1"), [RECORD]),
         (("ls",), []),
     ],
 )

@@ -27,7 +27,6 @@ from .records import (
     is_supervised,
     read_json,
     record_of,
-    reserve,
     take_lock,
     work_of,
     write_json,
@@ -48,12 +47,10 @@ def supervise(number: str, queued: str) -> None:
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     state: dict[str, Any] = {"supervisor": identify(os.getpid())}
-    # Written before anything else, so that a cancel that comes this early finds whom to tell.
-    write_json(folder / "state.json", state)
     watching = take_lock(folder / "watched")
-    for record in ("end.json", "keeper.json"):
-        reserve(folder / record)
     try:
+        # Written before anything else, so that a cancel that comes this early finds whom to tell.
+        write_json(folder / "state.json", state)
         with cancellable():
             state["gpus"] = wait_turn(int(number), count_gpus(job), job["slots"])
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
