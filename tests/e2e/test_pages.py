@@ -211,7 +211,7 @@ def test_curves_are_seen_while_a_job_runs_and_tensorboard_ends_with_who_looks(pr
 
     with shown(project, "tensorboard", str(number)) as page, shown(project, "tensorboard") as everything:
         wait_for(lambda: points(page, "curves") == 2, "two points")
-        wait_for(lambda: points(everything, f"{number}/work/curves") == 2, "two points among all jobs")
+        wait_for(lambda: points(everything, f"{number}/project/curves") == 2, "two points among all jobs")
         (node_home(project) / f".gpujob/work/{number}/go").touch()
         wait_for(lambda: points(page, "curves") == 3, "third point")
         everything.process.kill()
