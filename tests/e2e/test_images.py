@@ -186,4 +186,4 @@ def test_snapshots_that_a_broken_off_removal_left_are_shown_and_removed(cooked):
 def test_a_rehearsal_is_not_set_up_for_its_machines_are_this_laptop(rented):
     refused = rented.type("setup", "shared")
     assert refused.code == 2
-    assert "processes of this laptop" in refused.err
+    assert "processes of this computer" in refused.err
