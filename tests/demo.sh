@@ -35,7 +35,7 @@ left = json.loads(subprocess.run([".venv/bin/gpujob", "ls", "--json"], stdout=su
 if facts["data_set"] != "Fashion-MNIST":
     print(f"Fashion-MNIST was nowhere to be found; trained on {facts['data_set']} instead (make demo DATA=folder)")
 print(f"test accuracy  {facts['test_accuracy']:.4f} on {facts['data_set']}, {facts['epochs']} epochs")
-print(f"model          {(newest.parent / 'outputs' / 'model.safetensors').resolve()}")
+print(f"model          {(newest.parent / 'files' / 'outputs' / 'model.safetensors').resolve()}")
 print(f"receipt        {newest.resolve()}")
 mine = [cluster for cluster in left if cluster["name"] == sys.argv[1]]
 sys.exit(f"still there: {mine}" if mine else print("nothing billable remains"))
