@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_down(context: click.Context, cluster: "Cluster", detach: bool) -> None:
-    """Raise UsageError if --down could not take effect, or would terminate a cluster that nobody named here."""
+    """Raise UsageError if --down could not take effect, or would terminate a cluster that was not named."""
     if detach:
         raise UsageError(
             "--down and --detach do not go together: --down waits for the download", "leave out one of them"

@@ -71,7 +71,7 @@ def next_commands(cluster: "Cluster", number: int) -> str:
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:
-    """Return the exit code that a job leaves us with; raises NodeError if nobody saw it end."""
+    """Return the exit code that a job leaves us with; raises NodeError if it is unknown."""
     if job.exit_code is None:
         what = f"job {job.number} was interrupted; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")

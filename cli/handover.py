@@ -15,8 +15,8 @@ from infra.errors import GpujobError, UsageError
 def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str], env_file: Path | None) -> None:
     """Ask, once per project, whether a job may have the variables and the file of this computer that gpujob.toml names.
 
-    What was typed, or set in a variable of the person's own, needs no question. Raises UsageError where nobody can
-    answer, and GpujobError if the answer is no.
+    What was typed, or set in a variable of the person's own, needs no question. Raises UsageError where there is no
+    terminal, and GpujobError if the answer is no.
     """
     from infra import consents
 

@@ -1,6 +1,6 @@
 """The log of a command: a file of its own in the state folder, written once there is something to write.
 
-It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an error that nobody expected. It
+It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an unexpected error. It
 holds no secrets: every line goes through `infra.redaction`, and nothing logs parameters, user data or variables.
 """
 
@@ -87,7 +87,7 @@ def start(command: str, verbose: bool) -> None:
 
 
 def record_in_thread(failure: Any) -> None:
-    """Log what ended a thread; whoever waits for its work says what that means."""
+    """Log what ended a thread; its caller says what that means."""
     if failure.exc_type is not SystemExit:
         log.error("a thread ended", exc_info=(failure.exc_type, failure.exc_value, failure.exc_traceback))
 
@@ -98,7 +98,7 @@ def record_error(error: BaseException) -> None:
 
 
 def record_crash(error: BaseException) -> Path | None:
-    """Log an error that nobody expected, with its traceback; return the file, None if there is none."""
+    """Log an unexpected error with its traceback; return the file, None if there is none."""
     log.critical("unexpected error", exc_info=error)
     files = (
         [Path(handler.baseFilename) for handler in log.parent.handlers if isinstance(handler, LogFile)]

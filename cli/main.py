@@ -84,7 +84,7 @@ for command in (
 def main() -> None:
     """Run the command line.
 
-    Exit 0 when done, 1 when it failed, 2 for words that do not fit, 3 for an error that nobody expected, 130 when interrupted.
+    Exit 0 when done, 1 when it failed, 2 for words that do not fit, 3 for an unexpected error, 130 when interrupted.
     """
     open_missing()
     interrupt_on_stop()
