@@ -163,11 +163,13 @@ def check_loopback(site: Site, port: int) -> None:
 
 
 def test_a_job_runs_on_the_python_of_the_playbook_and_comes_home(story):
-    story.site.laptop.write("job.py", "import six, sys; open('python', 'w').write(sys.executable)")
+    story.site.laptop.write("job.py", "import six, sys; open('python', 'w').write(f'{six.__file__} {sys.executable}')")
     ran = story.site.laptop.type("run", "job.py")
     assert ran.code == 0, ran.said
     (home,) = story.site.laptop.project.glob("runs/node-*/files/python")
-    assert home.read_text() == "/opt/gpujob/python/bin/python"
+    six, python = home.read_text().split()
+    assert six.startswith("/opt/gpujob/python/lib/")
+    assert python.endswith("/.gpujob/jobs/1/environment/bin/python")
 
 
 def test_the_disk_that_comes_with_the_machine_is_the_users(story):
