@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from cli import show
 from infra.errors import UsageError
 from infra.model import Request
-from infra.node.agent.mask import LEAST_CHARACTERS
+from infra.node.agent.job.mask import LEAST_CHARACTERS
 
 
 def check_secrets(request: Request) -> None:

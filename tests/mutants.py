@@ -36,11 +36,11 @@ NEAREST = {
     "infra/ec2/userdata.py": ["tests/test_ec2.py", "tests/test_userdata.py"],
     "infra/ec2/fleet.py": ["tests/test_ec2.py"],
     "infra/ec2/refusals.py": ["tests/test_ec2.py"],
-    "infra/node/agent/blocks.py": ["tests/test_protocol.py"],
-    "infra/node/agent/guard.py": ["tests/test_guard_rules.py"],
-    "infra/node/agent/keeper.py": ["tests/test_keeper.py", "tests/test_agent.py"],
+    "infra/node/agent/snapshot/blocks.py": ["tests/test_protocol.py"],
+    "infra/node/agent/node/guard.py": ["tests/test_guard_rules.py"],
+    "infra/node/agent/job/runner.py": ["tests/test_keeper.py", "tests/test_agent.py"],
 }
-PROGRAMS = ("infra/node/agent/blocks.py", "infra/node/agent/keeper.py")
+PROGRAMS = ("infra/node/agent/snapshot/blocks.py", "infra/node/agent/job/runner.py")
 SETTINGS = """
 
 [tool.mutmut]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.agent.dependencies import DependenciesError, find_manifest, key_of
-from infra.node.agent.environments import ITSELF, VERSION, look_at
-from infra.node.agent.overlay import make_environment
+from infra.node.agent.environment.dependencies import DependenciesError, find_manifest, key_of
+from infra.node.agent.environment.environments import ITSELF, VERSION, look_at
+from infra.node.agent.environment.overlay import make_environment
 from infra.node.packing import pack_agent
 from tests.agent_fixtures import interpreters
 from tests.conftest import wait_for

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from infra.node.agent import guard as guarding
+from infra.node.agent.node import guard as guarding
 
 LEASE_S, IDLE_S, WARNING_S = 3600.0, 600.0, 120.0
 

@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 
 LOOK = """
 import time
-from infra.node.agent.leftovers import Leftovers
+from infra.node.agent.node.leftovers import Leftovers
 leftovers = Leftovers(0.5)
 while True:
     print(leftovers.work(), flush=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.node.agent.mask import Mask
+from infra.node.agent.job.mask import Mask
 
 
 def show(secrets: list[str], pieces: list[bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.node.agent import notebook
+from infra.node.agent.pages import notebook
 
 KNOWN = "a-token-that-somebody-else-knows-well"
 

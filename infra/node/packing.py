@@ -15,7 +15,7 @@ from infra.text import last_line
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
-START = "from agent.commands import main\nmain()\n"
+START = "from agent.requests.commands import main\nmain()\n"
 CHANGED = 4
 
 # Jobs have the agent's user, and may overwrite it by accident or not. So the file is read and compared before any of it runs, as
@@ -54,8 +54,8 @@ def pack_agent() -> tuple[str, bytes]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         # ZipInfo without a time, so that the same code always makes the same bytes.
         archive.writestr(zipfile.ZipInfo("__main__.py"), START)
-        for source in sorted(AGENT.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(f"agent/{source.name}"), source.read_bytes())
+        for source in sorted(AGENT.rglob("*.py")):
+            archive.writestr(zipfile.ZipInfo(f"agent/{source.relative_to(AGENT).as_posix()}"), source.read_bytes())
     return f"{FOLDER}/agent-{sha256(buffer.getvalue()).hexdigest()[:12]}.pyz", buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ HEAD = struct.Struct(">BI")
 
 
 class Blocks:
-    """A stream cut into blocks, as `infra/node/agent/blocks.py` reads them.
+    """A stream cut into blocks, as `infra/node/agent/snapshot/blocks.py` reads them.
 
     To deflate takes longer than a fast link takes to carry the bytes as they are. So the link is measured as it is used.
     """

@@ -1,0 +1,56 @@
+"""The successor: the supervisor of a job whose first one was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from ..identities import identify, lives
+from ..processes import descendants, end_descendants, family, tell
+from ..records import folder_of, read_json, take_lock, write_reserved
+from .runner import CANCEL, ENDED_BY, SIGNALS, Ending, record_end
+from .watch import Watch, stalled_text
+
+
+def watch(number: str) -> None:
+    """Watch a job that another process keeps; should that one be killed, too, stand in for it."""
+    folder = folder_of(number)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    watching = Watch(folder, read_json(folder / "job.json"), secrets=None)
+    while True:
+        kept = read_json(folder / "keeper.json")
+        if not lives(kept["keeper"]):
+            break
+        caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
+        if caught:
+            tell(kept["keeper"][0], caught.si_signo)
+        watching.look_if_due(descendants, kept["keeper"][0])
+    if lives(kept.get("main")):
+        stand_in(folder, kept["main"], watching)
+
+
+def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
+    """Stay with a job that nobody keeps any more, until its own process has ended, and end what that leaves.
+
+    It is no child of this process, so nobody can tell its exit code: the job counts as interrupted unless it is ended from here.
+    """
+    take_lock(folder / "lock")
+    write_reserved(folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
+    ending = None
+
+    def living() -> list[int]:
+        return family(main[0])
+
+    while lives(main):
+        caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
+        if caught and caught.si_signo in ENDED_BY:
+            by = ENDED_BY[signal.Signals(caught.si_signo)]
+            cancelled = caught.si_signo == CANCEL
+            ending = Ending(128 + by, cancelled, "" if cancelled else stalled_text(watching.job))
+            end_descendants({}, by, living)
+        watching.look_if_due(lambda _: living(), os.getpid())
+    if ending:
+        record_end(folder, read_json(folder / "state.json")["started_s"], ending)
+    end_descendants({}, signal.SIGTERM, living)

@@ -1,0 +1,146 @@
+"""The keeper: the parent of a job's command. It starts it, waits for it, records how it ended, and leaves none of its processes.
+
+It is a process of its own, forked by the supervisor, so that a job outlives either of the two: without its supervisor the
+keeper goes on alone; without its keeper the job's processes fall to the supervisor, which sees to their end in its stead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import trees
+from ..environment.overlay import ENVIRONMENT
+from ..identities import identify
+from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap
+from ..records import write_reserved
+from .mask import Mask, pour
+
+CANCEL = signal.SIGTERM
+STALLED, STALLED_UNSEEN = signal.SIGUSR1, signal.SIGUSR2
+# How the job's processes are ended on each. Python, told to (PYTHONFAULTHANDLER), writes its stacks when it is aborted: the last
+# means to see where it stands if there was no other.
+ENDED_BY = {CANCEL: signal.SIGTERM, STALLED: signal.SIGTERM, STALLED_UNSEEN: signal.SIGABRT}
+SIGNALS = {signal.SIGCHLD, *ENDED_BY}
+
+
+class Ending(NamedTuple):
+    """How a job ended: its exit code, whether somebody cancelled it, and what ended it if it was neither."""
+
+    exit_code: int
+    cancelled: bool = False
+    reason: str = ""
+
+
+class Task(NamedTuple):
+    """A job that is ready to start."""
+
+    folder: Path
+    command: list[str]
+    variables: dict[str, str]
+    workdir: Path
+    started_s: float
+    """When it started, by the clock that never jumps."""
+    time_limit_s: float | None
+    stalled: str
+    """What is recorded if it is ended because it stands still."""
+    secrets: list[str]
+    pipe: tuple[int, int] | None
+    """The way of what it prints through the mask; None if there is nothing to mask, and it writes into its log itself."""
+
+
+def keep(task: Task) -> None:
+    """Start the job's command and see to it until its end is on record; the caller has blocked `SIGNALS`."""
+    os.setsid()  # what is sent to the supervisor's group is not meant for the job
+    adopt_orphans()
+    own = {"keeper": identify(os.getpid())}
+    write_reserved(task.folder / "keeper.json", own)
+    try:
+        process = start(
+            task
+        )  # kept until the end: Python reaps the child of one that is dropped, and its exit code is lost
+    except OSError as error:
+        text = f"gpujob: cannot run {task.command[0]}: {error.strerror}\n"
+        with contextlib.suppress(OSError), (task.folder / "log").open("ab") as log:
+            log.write(text.encode("utf-8", "surrogateescape"))
+        record_end(task.folder, task.started_s, Ending(127 if isinstance(error, FileNotFoundError) else 126))
+        return
+    write_reserved(task.folder / "keeper.json", {**own, "main": identify(process.pid)})
+    if task.pipe:
+        os.close(task.pipe[1])
+    see_to_its_end(task, process.pid)
+    # Nobody else uses it, and what a job installs may be large.
+    trees.remove(task.folder / ENVIRONMENT)
+
+
+def start(task: Task) -> subprocess.Popen[bytes]:
+    """Start the command in a session of its own."""
+    with contextlib.ExitStack() as opened:
+        out: Any = task.pipe[1] if task.pipe else opened.enter_context((task.folder / "log").open("ab"))
+        return subprocess.Popen(
+            task.command,
+            cwd=task.workdir,
+            env=task.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=unblock_signals,
+        )
+
+
+def unblock_signals() -> None:
+    """Give the job the signals that are blocked here."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def see_to_its_end(task: Task, pid: int) -> None:
+    """Wait for the job's process, record how it ended, end whatever it left, and let all it printed arrive in its log."""
+    pouring = None
+    if task.pipe:
+        arguments = task.pipe[0], task.folder / "log", Mask(task.secrets)
+        pouring = threading.Thread(target=pour, args=arguments, daemon=True)
+        pouring.start()
+    ending = wait(task, pid)
+    if ending:
+        # Before the stragglers are ended, which may take a while and must not cost the record.
+        record_end(task.folder, task.started_s, ending)
+    end_descendants({})
+    if pouring:
+        pouring.join(GRACE_S)
+
+
+def wait(task: Task, pid: int) -> Ending | None:
+    """Wait until the job's process has ended, by itself, by a signal to this process, or by its time limit.
+
+    None if it is not a child of this process, so that nobody can tell how it ended.
+    """
+    ended: dict[int, int] = {}
+    cancelled, reason = False, ""
+    limit_s = task.time_limit_s
+    while pid not in ended:
+        left_s = max(task.started_s + limit_s - time.monotonic(), 0) if limit_s else 1e6
+        # The signals are blocked, so that one which comes between the look and the wait is not lost.
+        caught = signal.sigtimedwait(SIGNALS, left_s)
+        number = caught.si_signo if caught else CANCEL
+        if number != signal.SIGCHLD:
+            cancelled = caught is not None and number == CANCEL
+            if not cancelled:
+                reason = task.stalled if caught else f"its time limit of {limit_s:g} s was reached"
+            end_descendants(ended, ENDED_BY[signal.Signals(number)])
+        reap(ended)
+        if pid not in ended and not is_child(pid):
+            return None
+    return Ending(ended[pid], cancelled, reason)
+
+
+def record_end(folder: Path, started_s: float | None, ending: Ending) -> None:
+    """Record how a job ended, and how long it took by the clock that never jumps; one that never started took no time."""
+    seconds = None if started_s is None else time.monotonic() - started_s
+    write_reserved(folder / "end.json", {"ended_at": time.time(), "seconds": seconds, **ending._asdict()})

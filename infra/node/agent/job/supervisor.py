@@ -1,0 +1,198 @@
+"""The supervisor: one process beside each job, which waits for its turn, prepares it, hands it to its keeper, and watches it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Iterator
+
+from ..environment import overlay
+from ..environment.dependencies import DependenciesError, prepare
+from ..environment.overlay import ENVIRONMENT, make_environment
+from ..identities import identify, lives
+from ..machine import read_driver
+from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
+from ..records import (
+    HOME,
+    NOTEBOOK,
+    folder_of,
+    is_supervised,
+    read_json,
+    record_of,
+    take_lock,
+    work_of,
+    write_json,
+    write_reserved,
+)
+from .mask import maskable
+from .queue import wait_turn
+from .runner import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
+from .watch import Watch, stalled_text
+
+
+class CancelledError(Exception):
+    """Somebody cancelled the job before its command began."""
+
+
+def supervise(number: str, queued: str) -> None:
+    """Wait for the job's turn, then keep it by a process of its own and watch it; the values of its secrets come on stdin."""
+    folder = folder_of(number)
+    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
+    adopt_orphans()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    state: dict[str, Any] = {"supervisor": identify(os.getpid())}
+    watching = take_lock(folder / "watched")
+    try:
+        # Written before anything else, so that a cancel that comes this early finds whom to tell.
+        write_json(folder / "state.json", state)
+        with cancellable():
+            state["gpus"] = wait_turn(int(number), count_gpus(job), job["slots"])
+        state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
+        write_json(folder / "state.json", state)
+        os.close(int(queued))
+        if not job["no_deps"]:
+            with cancellable(), (folder / "log").open("ab") as log:
+                state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
+            write_json(folder / "state.json", state)
+        with cancellable():
+            own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+        task = make_task(folder, job, state, own, secrets)
+    except CancelledError:
+        record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
+    except (DependenciesError, OSError) as error:  # a full disk, most of all
+        record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
+    else:
+        hand_over(task, watching, Watch(folder, job, task.secrets))
+        return
+    end_descendants({})
+
+
+def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
+    """Return what the keeper needs to know; `own` is the interpreter of the job's own environment."""
+    variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
+    return Task(
+        folder=folder,
+        command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
+        variables={**variables, **secrets},
+        workdir=work_of(folder) / job["workdir"],
+        started_s=state["started_s"],
+        time_limit_s=job["time_limit_s"],
+        stalled=stalled_text(job),
+        secrets=hidden,
+        pipe=os.pipe() if hidden else None,
+    )
+
+
+def words_of(command: list[str], python: str) -> list[str]:
+    """Return the words that start a job: `python` is the job's own, and a notebook is the agent's to start."""
+    if command == NOTEBOOK:
+        return [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve()), "notebook"]
+    return [python if command[0] == "python" else command[0], *command[1:]]
+
+
+def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
+    """Start the keeper and watch the job until it has ended; should the keeper be killed, see to the job's end in its place."""
+    keeper = os.fork()
+    if keeper == 0:
+        release(watching)
+        try:
+            keep(task)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    if task.pipe:
+        os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
+    ended: dict[int, int] = {}
+    while keeper not in ended:
+        caught = signal.sigtimedwait(SIGNALS, watch.tick_s)
+        if caught is None:
+            watch.look_if_due(descendants, keeper)
+        elif caught.si_signo != signal.SIGCHLD:  # meant for the keeper, sent before there was one
+            tell(keeper, caught.si_signo)
+        reap(ended)
+    if ended[keeper]:
+        stand_in(task, watching)
+
+
+def stand_in(task: Task, watching: int | None) -> None:
+    """See to the job's end in place of its keeper, which was killed; who asks for the job next starts another to watch it."""
+    main = read_json(task.folder / "keeper.json", {}).get("main")
+    if main and not read_json(task.folder / "end.json"):
+        write_reserved(task.folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
+        release(watching)
+        see_to_its_end(task, main[0])
+    end_descendants({})
+
+
+def release(descriptor: int | None) -> None:
+    """Close a descriptor that holds a lock, if there is one."""
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def count_gpus(job: dict[str, Any]) -> int:
+    """Return how many GPUs a job waits for."""
+    return int(job["slots"] if job["gpus"] is None else job["gpus"])
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[None]:
+    """Let a cancel (SIGTERM) break off what is done within, by CancelledError."""
+
+    def give_up(*_: Any) -> None:
+        raise CancelledError
+
+    signal.signal(CANCEL, give_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {CANCEL})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {CANCEL})
+
+
+def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Path) -> dict[str, str]:
+    """Return the job's environment: the login's, the person's, and ours."""
+    outputs = work_of(folder) / job["workdir"] / "outputs"
+    if outputs.exists() and not outputs.is_dir():
+        outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
+    outputs.mkdir(parents=True, exist_ok=True)
+    programs = [str(Path(python).parent) for python in (own, state.get("python", job["python"]), job["python"])]
+    return {
+        **os.environ,
+        **overlay.variables(own),
+        "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash, or an abort of what stands still, leaves its stacks in the log
+        "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
+        **job["env"],
+        "GPUJOB_JOB": folder.name,
+        "GPUJOB_OUTPUTS": str(outputs),
+        "GPUJOB_PYTHON": own,
+    }
+
+
+def cancel(number: str) -> dict[str, Any]:
+    """End the job if it runs; return its record once it is over."""
+    folder = folder_of(number)
+    deadline = time.monotonic() + 3 * GRACE_S
+    told: list[Any] = []
+    while is_supervised(folder) and time.monotonic() < deadline:
+        supervisor = read_json(folder / "state.json", {}).get("supervisor")
+        keeper = read_json(folder / "keeper.json", {}).get("keeper")
+        for one in (keeper, supervisor):
+            if lives(one):
+                if one not in told:
+                    told.append(one)
+                    tell(one[0], CANCEL)
+                break
+        time.sleep(0.02)
+    return record_of(number)

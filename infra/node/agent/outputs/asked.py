@@ -1,0 +1,131 @@
+"""Paths that are asked for though they lie outside of a job's working tree: what they mean here, and which are refused.
+
+What lies there gets a name that tells where it is: parent/... beside the working tree, home/... in the user's home, root/...
+anywhere else. A link is followed where the path that was asked for leads over one, never below it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+from pathlib import Path
+from typing import Iterable, NamedTuple
+
+from ..records import AgentError, parent_of, read_json, work_of, write_json
+
+MOST = 1000  # of the paths that one pattern may stand for
+SOMEWHERE = Path("/nowhere/at/all/in/a/folder/that/lies/deep")
+WILD = "*?["
+# The kernel's own; and what opens a door somewhere, which nobody wants to have downloaded with the rest of a home.
+CLOSED = ("/proc", "/sys", "/dev")
+PRIVATE = (".ssh", ".gnupg", ".aws", ".kaggle", ".netrc", ".git-credentials", ".gpujob")
+
+
+class Found(NamedTuple):
+    """A path that may be downloaded, and the folder that names are relative to."""
+
+    root: Path
+    base: str
+    """What tells that folder: "parent", "home", "root", or "" for the working tree."""
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name below the root."""
+        return os.path.relpath(self.path, self.root)
+
+    def name_of(self, path: Path) -> str:
+        """Return the name of a path below the root, behind what tells the root."""
+        name = os.path.relpath(path, self.root)
+        return f"{self.base}/{name}" if self.base else name
+
+
+def check_asked(paths: Iterable[str]) -> None:
+    """Raise AgentError for a path that cannot be asked for, whatever lies there."""
+    for path in paths:
+        if not path.strip("/") or "\0" in path or (path.startswith("~") and path[1:2] not in ("", "/")):
+            raise AgentError(f"not a path that can be downloaded: {path!r}")
+        if not is_open(Path(os.path.normpath(expand(path, SOMEWHERE)))):
+            raise AgentError(f"{path!r} is never downloaded: it is private to the machine")
+
+
+def asked_of(folder: Path, more: Iterable[str] = ()) -> list[str]:
+    """Return the paths that were asked for with a job and later, `more` of them now; a job is not home before those are."""
+    before = [*read_json(folder / "job.json", {}).get("outputs", []), *read_json(folder / "asked.json", [])]
+    new = [path for path in more if path not in before]
+    if new:
+        check_asked(new)
+        write_json(folder / "asked.json", [*read_json(folder / "asked.json", []), *new])
+        with contextlib.suppress(FileNotFoundError):
+            (folder / "fetched").unlink()
+    return [*before, *new]
+
+
+def find_asked(folder: Path, paths: Iterable[str]) -> tuple[list[Found], list[str]]:
+    """Return what there is of the paths that were asked for, and those of which there is nothing."""
+    found: list[Found] = []
+    missing = []
+    for path in paths:
+        whole = str(expand(path, workdir_of(folder)))
+        # A name may hold what is a pattern elsewhere: `ckpt[1].pt`.
+        patterns = itertools.islice(glob.iglob(whole), MOST) if set(path) & set(WILD) else ()  # noqa: PTH207
+        names = dict.fromkeys((whole, *patterns))
+        real = [Path(os.path.realpath(name)) for name in names if os.path.lexists(name)]
+        allowed = [place(each, folder) for each in real if is_open(each, parent_of(folder))]
+        found += [each for each in allowed if each not in found]
+        if not allowed:
+            missing.append(path)
+    return found, missing
+
+
+def expand(path: str, workdir: Path) -> Path:
+    """Return a path as an absolute one: `~` is the home, any other begins where the job ran."""
+    return Path.home() / path[2:] if path == "~" or path.startswith("~/") else workdir / path
+
+
+def workdir_of(folder: Path) -> Path:
+    """Return where a job ran."""
+    return work_of(folder) / str(read_json(folder / "job.json", {}).get("workdir", "."))
+
+
+def is_open(path: Path, own: Path = SOMEWHERE) -> bool:
+    """Tell whether a path may be downloaded; `own` is the one folder of the agent's that may."""
+    text = str(path)
+    if is_below(text, os.path.realpath(own)):
+        return True
+    return text != "/" and not any(is_below(text, each) for each in closed_paths())
+
+
+def closed_paths() -> list[str]:
+    """Return the paths that are never downloaded, nor anything below them."""
+    home = os.path.realpath(Path.home())
+    return [*CLOSED, *(f"{home}/{name}" for name in PRIVATE)]
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder, or lies in it."""
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def place(path: Path, folder: Path) -> Found:
+    """Return which root a path lies below: the innermost."""
+    return next(
+        Found(root, base, path) for base, root in roots_of(folder) if is_below(str(path), str(root).rstrip("/"))
+    )
+
+
+def roots_of(folder: Path) -> list[tuple[str, Path]]:
+    """Return the folders that names are relative to, the innermost first, each behind what tells it."""
+    roots = [("", work_of(folder)), ("parent", parent_of(folder)), ("home", Path.home()), ("root", Path("/"))]
+    return [(base, Path(os.path.realpath(root))) for base, root in roots]
+
+
+def show(path: str, folder: Path) -> str:
+    """Return a path as a person would ask for it."""
+    parent, home = (os.path.realpath(each) for each in (parent_of(folder), Path.home()))
+    if is_below(path, parent):
+        below = os.path.relpath(path, os.path.realpath(workdir_of(folder)))
+        return f"./{below}" if below.startswith("~") else below
+    return f"~{path[len(home) :]}" if is_below(path, home) else path

@@ -1,0 +1,59 @@
+"""The SHA-256 of a job's files, remembered between one look and the next."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any, Tuple
+
+from ..records import CHUNK_BYTES, read_json, write_json
+
+SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
+
+
+Key = Tuple[bool, str]
+"""What tells a file: whether it lies outside of the working tree, and its name."""
+
+
+class Hashes:
+    """What files held when they were read last; a file whose stamp is as it was then is not read again."""
+
+    def __init__(self, record: Path) -> None:
+        """Begin with what an earlier look recorded."""
+        self.record = record
+        self.known: dict[str, Any] = read_json(record, {})
+        self.found: dict[str, Any] = {}
+        self.read: dict[Key, str] = {}
+
+    def hash_of(self, key: Key, path: Path, info: os.stat_result, first: Key) -> str:
+        """Return the SHA-256 of a file; `first` is another name of it that was asked for before, if it has several."""
+        name, stamp = ("//" if key[0] else "") + key[1], stamp_of(info)
+        known = self.known.get(name)
+        sha256: str = self.read.get(first) or (known[1] if known and known[0] == stamp else read_hash(path))
+        self.read[key] = sha256
+        if info.st_ctime_ns < time.time_ns() - SETTLED_NS and stamp_of(path.lstat()) == stamp:
+            self.found[name] = [stamp, sha256]
+        return sha256
+
+    def save(self) -> None:
+        """Record what was found for a later look."""
+        if self.found != self.known:
+            with contextlib.suppress(OSError):  # a full disk: it is only a help
+                write_json(self.record, self.found)
+
+
+def read_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def stamp_of(info: os.stat_result) -> list[int]:
+    """Return what changes whenever a file is written; a program cannot set the change time back."""
+    return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]

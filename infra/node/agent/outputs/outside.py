@@ -1,0 +1,203 @@
+"""What jobs wrote outside of their working trees, told by when it was written: no record says which process wrote a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple
+
+from ..caches import is_excluded
+from ..processes import GRACE_S
+from ..records import folder_of, is_supervised, numbers, read_json, work_of
+from .asked import asked_of, closed_paths, find_asked, show
+from .places import Place, is_local, is_tool, list_others, list_places
+from .settled import find_unsettled
+
+LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two for each place
+MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
+TELLING = 5  # characters of a name that tell a file
+EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
+NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
+
+
+class Span(NamedTuple):
+    """When a job ran, and the inodes that its processes may still write."""
+
+    job: int
+    start: float
+    end: float
+    writing: set[int]
+
+
+def list_left() -> dict[str, Any]:
+    """Return what all jobs of this machine left outside of their working trees."""
+    left, complete = find_left(numbers())
+    return {"left": left, "complete": complete}
+
+
+def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
+    """Return what these jobs wrote outside of their working trees and nobody asked for, and whether there was time for all.
+
+    Files are grouped as a person would ask for them; a group that several jobs may have written has all of their numbers.
+    """
+    spans = [span for span in map(span_of, numbers()) if span]
+    walk = Walk(jobs)
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    namers = {job: Namer(job) for job in jobs}
+    for place in list_places(jobs):
+        for name, info in walk.list_files(place):
+            owners = {place.job} if place.job else owners_of(info, spans)
+            owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
+            if place.shared and is_local():
+                owners = {job for job in owners if namers[job].names(place.root, top_of(name))}
+            if owners:
+                group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
+                group["names"].append(name)
+                group["size_bytes"] += info.st_size
+                group["jobs"] |= owners
+                group["temporary"] = place.temporary
+    told = [tell(root, group) for (root, _), group in groups.items()]
+    told.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
+    return told[:MOST_SHOWN], walk.complete and len(told) <= MOST_SHOWN
+
+
+class Walk:
+    """A walk through the places that jobs write to; it leaves each in time, however much lies there."""
+
+    def __init__(self, jobs: list[int]) -> None:
+        """Begin a walk that leaves out what was asked for, and so is downloaded."""
+        asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
+        trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
+        self.others = {
+            *list_others(jobs),
+            *closed_paths(),
+            *trees,
+            *(str(each.path) for found in asked for each in found),
+        }
+        self.roots = {place.root for place in list_places(jobs)}
+        self.complete = True
+
+    def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield each regular file of a place that holds anything, by its name below it; no link is followed."""
+        waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
+        while waiting:
+            if looks > MOST_LOOKS or time.monotonic() > deadline:
+                self.complete = False
+                return
+            above = waiting.popleft()  # what lies deep comes last: it is missed first if there is no time
+            for entry in read_folder(f"{place.root}/{above}"):
+                looks += 1
+                name, path = f"{above}{entry.name}", f"{place.root}/{above}{entry.name}"
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if path in self.others or is_tool(place, name, path, is_folder):
+                    continue
+                if is_folder and path not in self.roots:
+                    waiting.append(f"{name}/")
+                elif not is_folder and entry.is_file(follow_symlinks=False):
+                    info = read_info(entry)
+                    if info and info.st_size and (not place.shared or info.st_uid == os.getuid()):
+                        yield name, info
+
+
+class Namer:
+    """Tells whether a job names a file: in its command, in what it printed, or in its code.
+
+    On the local cloud the temporary folder is the laptop's, where everybody writes at all times.
+    """
+
+    def __init__(self, job: int) -> None:
+        """Begin without having read anything."""
+        self.folder = folder_of(job)
+        self.text: bytes | None = None
+
+    def names(self, root: str, name: str) -> bool:
+        """Tell whether the job names it: by its path, or by a name that is no part of some word by chance."""
+        if self.text is None:
+            job = read_json(self.folder / "job.json")
+            code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
+            self.text = b"\n".join(
+                [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
+            )
+        return os.fsencode(f"{root}/{name}") in self.text or (len(name) >= TELLING and os.fsencode(name) in self.text)
+
+
+def read_text(path: Path) -> bytes:
+    """Return the beginning of a file; nothing where there is none, or where it is no text."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        text = file.read(MOST_TEXT_BYTES)
+        return b"" if b"\0" in text else text
+    return b""
+
+
+def read_folder(path: str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder; nothing where it cannot be looked into."""
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def read_info(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Return what a file is; None if it is gone."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def span_of(job: int) -> Span | None:
+    """Return when a job ran; None if it never began."""
+    folder = folder_of(job)
+    start, end = (
+        read_json(folder / name, {}).get(key) for name, key in (("state.json", "started_at"), ("end.json", "ended_at"))
+    )
+    if start is None:
+        return None
+    runs = is_supervised(folder)
+    return Span(
+        job, start - EARLY_S, math.inf if runs or end is None else end, find_unsettled(folder) if runs else set()
+    )
+
+
+def owners_of(info: os.stat_result, spans: list[Span]) -> set[int]:
+    """Return the jobs that may have written a file: what is told by its times, and by who holds it open."""
+    holders = {span.job for span in spans if info.st_ino in span.writing}
+    within = holders or {span.job for span in spans if span.start <= info.st_ctime <= span.end}
+    # As a job is ended, its processes have a while to write what they must.
+    ending = [span.job for span in spans if span.end < info.st_ctime <= span.end + 2 * GRACE_S]
+    return within or set(ending[-1:])
+
+
+def is_unwanted(path: str, job: int) -> bool:
+    """Tell whether a job's owner has excluded a path."""
+    excluded = read_json(folder_of(job) / "job.json").get("exclude", [])
+    return bool(excluded) and is_excluded(show(path, folder_of(job)), excluded)
+
+
+def top_of(name: str) -> str:
+    """Return the part of a path below a place that tells what a file belongs to."""
+    parts = name.split("/")
+    return "/".join(parts[: NESTED.get(parts[0], 1)])
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a path below a place is one that tools hide what they remember in; caches hold more than that."""
+    return name.startswith(".") and top_of(name).count("/") == 0
+
+
+def tell(root: str, group: dict[str, Any]) -> dict[str, Any]:
+    """Return a group as the client is told of it: by the one file, or the innermost folder around all of them."""
+    jobs, paths = sorted(group["jobs"]), [f"{root}/{name}" for name in group["names"]]
+    return {
+        "path": show(os.path.commonpath(paths), folder_of(jobs[0])),
+        "files": len(paths),
+        "size_bytes": group["size_bytes"],
+        "jobs": jobs,
+        "minor": group["temporary"] or (is_hidden(group["names"][0]) and group["size_bytes"] < MINOR_BYTES),
+    }

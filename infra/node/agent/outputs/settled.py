@@ -1,0 +1,45 @@
+"""Which outputs of a job that runs are whole: nobody holds them open to write, and nobody has written them just now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+
+from ..identities import lives
+from ..processes import descendants
+from ..records import read_json
+
+STILL_NS = 1_000_000_000  # a file that is written bit by bit, opened anew each time, rests between
+
+
+def find_unsettled(folder: Path) -> set[int]:
+    """Return the inodes of the files that the job's processes may still write, through a descriptor or a shared mapping."""
+    keeper = read_json(folder / "keeper.json", {}).get("keeper")
+    found: set[int] = set()
+    for pid in descendants(keeper[0]) if lives(keeper) else ():
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+                _, rights, _, _, inode = line.split(None, 5)[:5]
+                if rights[1] == "w" and rights[3] == "s":
+                    found.add(int(inode))
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    info = Path(f"/proc/{pid}/fd/{name}").stat()
+                    if stat.S_ISREG(info.st_mode) and may_write(pid, name):
+                        found.add(info.st_ino)
+    return found
+
+
+def may_write(pid: int, descriptor: str) -> bool:
+    """Tell whether a process has opened a file to write (proc(5): fdinfo has the flags of open(2) in octal)."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().splitlines())
+    return int(fields["flags"], 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def is_settled(path: Path, unsettled: set[int]) -> bool:
+    """Tell whether a file is whole; a program can set the time of its writing, but not that of its change."""
+    info = path.lstat()
+    return info.st_ino not in unsettled and abs(time.time_ns() - info.st_ctime_ns) > STILL_NS

@@ -1,0 +1,1 @@
+"""What a node serves on its loopback: JupyterLab and TensorBoard."""

@@ -1,0 +1,91 @@
+"""The agent's commands, as the client calls them over SSH.
+
+    submit                          request on stdin, a line of base64 of deflated JSON -> {"missing": [SHA-256, ...]} in a line,
+                                    then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
+                                    "disk_bytes", "disk_free_bytes"}
+    jobs [NUMBER]                   -> [record, ...]
+    logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
+    tail NUMBER LINES               -> {"offset": where the log's last lines begin}
+    look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "disk_bytes",
+                                        "disk_free_bytes", "gpus": [...],
+                                        "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
+                                        the jobs that are not over, and COUNT of the others
+    since NUMBER SECONDS            -> {"offset": behind which lies all that was printed in so many seconds}
+    cancel NUMBER                   end the job and all its processes -> record
+    outputs NUMBER [--settled] [--output=PATH ...]
+                                    -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
+                                        "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
+                                        "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...], "excluded",
+                                        "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
+                                    with --settled without what is still being written; see `outputs`, `asked`, `outside`
+    left                            -> {"left": as above, of all jobs, "complete"}
+    send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that is still there a line of
+                                    JSON, {"path", "outside", "size_bytes"}, and so many bytes of it from that offset on
+    fetched NUMBER                  every output has arrived and was verified
+    remove NUMBER... [--force]      remove jobs that are over, unless forced only downloaded ones -> {"freed_bytes"}
+    sift                            remove the environments that are not what was installed
+    space                           -> {"disk_bytes", "disk_free_bytes"}
+    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
+                                    it listens
+    notebook                        started by a job's supervisor: becomes JupyterLab
+    tensorboard [NUMBER]            a line for each thing to tell, then {"port"} once TensorBoard listens, on one job's folder
+                                    or on all; it ends with standard input
+    guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
+    measure                         -> see `measures`
+    probe                           -> {"python", "driver", "gpus", "multiplied"}
+
+Exit codes: 0 done; 3 no such job; 1 anything else, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+
+from ..records import AgentError
+
+# Module and function of each; imported when asked for, since the agent starts anew for every call.
+COMMANDS = {
+    "submit": ("requests.submission", "submit"),
+    "supervise": ("job.supervisor", "supervise"),
+    "watch": ("job.respawn", "watch"),
+    "jobs": ("job.recovery", "list_jobs"),
+    "logs": ("logs", "send_log"),
+    "tail": ("logs", "find_tail"),
+    "look": ("node.look", "look"),
+    "since": ("job.times", "find_since"),
+    "cancel": ("job.supervisor", "cancel"),
+    "outputs": ("outputs.changes", "list_outputs"),
+    "left": ("outputs.outside", "list_left"),
+    "send": ("outputs.sending", "send_outputs"),
+    "fetched": ("outputs.changes", "mark_fetched"),
+    "remove": ("removal", "remove"),
+    "sift": ("environment.dependencies", "sift"),
+    "space": ("machine", "find_space"),
+    "page": ("pages.notebook", "find_page"),
+    "notebook": ("pages.notebook", "serve"),
+    "tensorboard": ("pages.tensorboard", "serve"),
+    "guard": ("node.guard", "guard"),
+    "measure": ("node.measures", "measure"),
+    "probe": ("machine", "probe"),
+}
+
+
+def main() -> None:
+    """Run the command that the arguments name and write its answer, as JSON unless it is a stream of bytes."""
+    try:
+        module, function = COMMANDS[sys.argv[1]]
+        answer = getattr(import_module(f"..{module}", __package__), function)(*sys.argv[2:])
+        if answer is not None:
+            json.dump(answer, sys.stdout)
+        sys.stdout.flush()
+    except AgentError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the client hung up, and Python would complain once more as it flushes
+        os._exit(1)
+    except OSError as error:  # a full disk, most of all
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
