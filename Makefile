@@ -42,7 +42,7 @@ unit: setup
 test-system: setup
 	$(BIN)/pytest -q tests/system
 
-# Which wrong lines no test notices: make mutants, make mutants MODULE=infra/rules.py. Takes from one minute to an hour for each module.
+# Which wrong lines no test notices: make mutants, make mutants MODULE=infra/project/rules.py. Takes from one minute to an hour for each module.
 mutants: setup
 	$(BIN)/python -m tests.mutants $(MODULE)
 

@@ -7,27 +7,27 @@ import sys
 
 import click
 
-from cli import show
-from cli.account import check, cost, policy, sweep
-from cli.clusters import down, ls
-from cli.defaults import read_defaults
-from cli.images import bake, images
-from cli.init import init
-from cli.jobs import cancel, fetch, jobs, logs, wait
-from cli.local import local
-from cli.logins import ssh, ssh_config, tunnel
-from cli.offers import offers
-from cli.pages import notebook, tensorboard
-from cli.power import extend, start, stop
-from cli.receipts import receipt
-from cli.runs import run
-from cli.setup import setup
-from cli.streams import open_missing
-from cli.top import top
-from cli.up import up
-from cli.verify import verify
+from cli.account.account import check, cost, policy, sweep
+from cli.account.init import init
+from cli.account.local import local
+from cli.cluster.clusters import down, ls
+from cli.cluster.images import bake, images
+from cli.cluster.logins import ssh, ssh_config, tunnel
+from cli.cluster.offers import offers
+from cli.cluster.power import extend, start, stop
+from cli.cluster.setup import setup
+from cli.cluster.up import up
+from cli.cluster.verify import verify
+from cli.job.jobs import cancel, fetch, jobs, logs, wait
+from cli.job.pages import notebook, tensorboard
+from cli.job.receipts import receipt
+from cli.job.runs import run
+from cli.job.top import top
+from cli.options.defaults import read_defaults
+from cli.terminal import show
+from cli.terminal.streams import open_missing
+from infra.base.interrupts import interrupt_on_stop
 from infra.errors import GpujobError
-from infra.interrupts import interrupt_on_stop
 
 # What is the matter with a disk, or with a path that somebody chose, and is no bug.
 DISK = (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -39,7 +39,7 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     """Print the installed version, if that was asked for, and end."""
     if not wanted or context.resilient_parsing:
         return
-    from infra.installation import find_version
+    from infra.base.installation import find_version
 
     show.echo(f"gpujob {find_version()}")
     context.exit()
@@ -68,7 +68,7 @@ def gpujob(context: click.Context, verbose: bool) -> None:
     gpujob run train.py        upload the code, run it, download the results; --down ends the machine
     gpujob down                download what is left and terminate the machine
     """  # noqa: D301  click reads the backspace
-    from cli import log
+    from cli.terminal import log
 
     log.start(context.invoked_subcommand or "gpujob", verbose)
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
@@ -126,7 +126,7 @@ def notes_of(error: BaseException) -> list[str]:
 
 def tell(error: GpujobError) -> int:
     """Say what happened and what to type next."""
-    from cli import log
+    from cli.terminal import log
 
     log.record_error(error)
     show.say(f"gpujob: {show.printable(error.what)}", colour="red")
@@ -147,8 +147,8 @@ def tell_usage(error: click.ClickException) -> int:
 
 def tell_crash(error: BaseException) -> int:
     """Say that this is a bug, in a line, and where its traceback is."""
-    from cli import log
-    from infra.redaction import redact
+    from cli.terminal import log
+    from infra.base.redaction import redact
 
     path = log.record_crash(error)
     said = " ".join(str(error).split())[:300]

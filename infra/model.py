@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 CloudName = Literal["aws", "local"]
-# What a node may answer (infra/node/decoding.py): a path that a file system takes, a hash, the code of a process that ended.
+# What a node may answer (infra/base/decoding.py): a path that a file system takes, a hash, the code of a process that ended.
 FileName = Annotated[str, re.compile(r"[^\0]{1,4096}")]
 Sha256 = Annotated[str, re.compile("[0-9a-f]{64}|")]
 ExitCode = Annotated[int, range(256)]

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .config.data import Wishes
+from .config.recipe import CLOSED, Recipe, add_options, default_lr, pick
 from .program import Parser, default_out, duration, keep_memory, number, run_program, say
-from .recipe import CLOSED, Recipe, add_options, default_lr, pick
-from .wishes import Wishes
 
 if TYPE_CHECKING:
     from .data import Dataset
-    from .place import Place
+    from .training.distributed import Place
 
 MODELS = "majority,mean-image,linear,mlp,lenet,resnet9"
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
 def run(wishes: Wishes, models: Sequence[str], budget_s: float, seeds: int, device: str, out: Path) -> list[Rung]:
     """Climb the ladder, print and draw it; return it."""
     from .data import load
-    from .place import take_place
+    from .training.distributed import take_place
 
     data = load(wishes)
     say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test")
@@ -76,10 +76,10 @@ def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "Place
     """Return what a model reaches in `budget_s` with each of the seeds."""
     import torch
 
-    from .fit import fit
     from .models import build, count_parameters
     from .models.classifier import Closed
-    from .solve import solve
+    from .training.closed_form import solve
+    from .training.fit import fit
 
     accuracies, seconds, images = [], 0.0, 0.0
     for seed in range(seeds):
@@ -100,7 +100,7 @@ def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "Place
 
 def line(rung: Rung) -> str:
     """Return a rung as a line of the table."""
-    from .judge import interval
+    from .training.evaluation import interval
 
     speed = f"{rung.images_per_s:,.0f}" if rung.images_per_s else ""
     accuracy = str(interval(rung.accuracies))
@@ -109,8 +109,8 @@ def line(rung: Rung) -> str:
 
 def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
     """Draw the ladder as bars with their intervals."""
-    from .judge import interval
-    from .plots import BLUE, INK, figure
+    from .look.plots import BLUE, INK, figure
+    from .training.evaluation import interval
 
     found = [interval(rung.accuracies) for rung in rungs]
     with figure(path, size=(6.4, 0.8 + 0.5 * len(rungs))) as axis:

@@ -31,7 +31,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
     import torch
 
     from .errors import CheckpointError
-    from .modelfile import find_model, load_model
+    from .models.modelfile import find_model, load_model
 
     model, facts = load_model(checkpoint)
     out = out or find_model(checkpoint).with_suffix(ENDINGS[kind])

@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .config.recipe import Recipe
+from .config.settings import parse
 from .program import keep_memory, run_program
-from .recipe import Recipe
-from .settings import parse
 
 if TYPE_CHECKING:
-    from .learn import Layers
     from .models import Classifier
+    from .training.learn import Layers
 
 DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
 SPREAD = 100.0
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> float:
     keep_memory()
 
     def body() -> float:
-        from .head import train_head
-        from .learn import learn
+        from .training.head import train_head
+        from .training.learn import learn
 
         def layers(model: "Classifier") -> "Layers":
             return layer_groups(model, settings.recipe.lr, extra.train_norms) if not extra.head_only else ()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .config.data import Wishes, recall
+from .config.recipe import add_options, pick
 from .program import Parser, keep_memory, run_program, say
-from .recipe import add_options, pick
-from .wishes import Wishes, recall
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +39,9 @@ def run(checkpoint: Path, wishes: Wishes, out: Path | None) -> Path:
 
     from .data import load
     from .errors import DataError
-    from .judge import predict
     from .look.report import write_report
-    from .modelfile import find_model, load_model
+    from .models.modelfile import find_model, load_model
+    from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
     path = find_model(checkpoint)
@@ -66,8 +66,8 @@ def run(checkpoint: Path, wishes: Wishes, out: Path | None) -> Path:
 
 def curves(path: Path, out: Path) -> "list[Picture]":
     """Return the picture of loss and accuracy over epochs, where the run kept them."""
+    from .look.plots import BLUE, ORANGE, figure
     from .look.report import Picture
-    from .plots import BLUE, ORANGE, figure
 
     log = path.parent / "metrics.jsonl"
     epochs = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []

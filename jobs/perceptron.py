@@ -140,7 +140,7 @@ def draw(path: Path, acts: "Sequence[tuple[str, Tensor, Tensor, Callable[[Tensor
     """Draw the points of each act over the two sides that were learned."""
     import torch
 
-    from .plots import BLUE, ORANGE, figure
+    from .look.plots import BLUE, ORANGE, figure
 
     with figure(path, 1, len(acts), (3.2 * len(acts), 3.2)) as axes:
         for axis, (title, points, signs, ask) in zip(axes, acts, strict=True):

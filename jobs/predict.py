@@ -10,7 +10,7 @@ from .program import Parser, keep_memory, names_of, run_program, say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .modelfile import Facts
+    from .models.modelfile import Facts
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -58,8 +58,8 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
     from .data import Part
     from .data.images import BrokenImageError, Files
     from .errors import DataError
-    from .judge import predict
-    from .modelfile import load_model
+    from .models.modelfile import load_model
+    from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
     source = Files(tuple(files), facts.shape[1], facts.shape[0])

@@ -12,8 +12,8 @@ Ctrl-C and SIGTERM finish the step, save and exit 130 and 143. Under `torchrun` 
 
 from collections.abc import Sequence
 
+from .config.settings import Settings, parse
 from .program import keep_memory, run_program
-from .settings import Settings, parse
 
 
 def main(argv: Sequence[str] | None = None) -> float:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 def run(settings: Settings) -> float:
     """Load, train all weights at one rate, write; return the test accuracy. Raises JobsError."""
-    from .learn import learn
+    from .training.learn import learn
 
     return learn(settings, lambda model: [([model], settings.recipe.lr)])
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.ec2.tags import CLUSTER_TAG
-from infra.local import process, userdata
+from infra.local import process
+from infra.local.machine import userdata
 from infra.local.process import LocalCloud
 from tests.conftest import Laptop
 from tests.local_cloud_fixtures import client

@@ -1,4 +1,4 @@
-"""Mutants: does any test notice when a line is wrong? `make mutants`, or `make mutants MODULE=infra/rules.py`.
+"""Mutants: does any test notice when a line is wrong? `make mutants`, or `make mutants MODULE=infra/project/rules.py`.
 
 mutmut changes one expression of a function at a time; a change that the module's nearest tests do not notice is printed as a
 survivor. It switches between mutants inside one process. What the tests run as a program of its own is changed in the copy of
@@ -22,23 +22,23 @@ REPOSITORY = Path(__file__).parent.parent
 SEED = 11
 TIMEOUT_S = 300
 NEAREST = {
-    "infra/rules.py": ["tests/test_project.py"],
-    "infra/walk.py": ["tests/test_project.py", "tests/test_patterns.py"],
-    "infra/patterns.py": ["tests/test_patterns.py"],
-    "infra/secretfiles.py": ["tests/test_secretfiles.py"],
-    "infra/git.py": ["tests/test_project.py"],
-    "infra/fetch.py": ["tests/test_fetch.py"],
-    "infra/shelf.py": ["tests/test_fetch.py"],
-    "infra/filenames.py": ["tests/test_fetch.py", "tests/test_decoding.py"],
-    "infra/costs.py": ["tests/test_money.py", "tests/test_daily_costs.py"],
-    "infra/node/decoding.py": ["tests/test_decoding.py", "tests/test_decoding_types.py"],
-    "infra/ec2/lease.py": ["tests/test_lease.py", "tests/test_ec2.py"],
-    "infra/ec2/userdata.py": ["tests/test_ec2.py", "tests/test_userdata.py"],
-    "infra/ec2/fleet.py": ["tests/test_ec2.py"],
-    "infra/ec2/refusals.py": ["tests/test_ec2.py"],
-    "infra/node/agent/snapshot/blocks.py": ["tests/test_protocol.py"],
-    "infra/node/agent/node/guard.py": ["tests/test_guard_rules.py"],
-    "infra/node/agent/job/runner.py": ["tests/test_keeper.py", "tests/test_agent.py"],
+    "infra/project/rules.py": ["tests/project/test_project.py"],
+    "infra/project/walk.py": ["tests/project/test_project.py", "tests/project/test_patterns.py"],
+    "infra/project/patterns.py": ["tests/project/test_patterns.py"],
+    "infra/project/secretfiles.py": ["tests/project/test_secretfiles.py"],
+    "infra/git/command.py": ["tests/project/test_project.py"],
+    "infra/fetch/outputs.py": ["tests/results/test_fetch.py"],
+    "infra/results/shelf.py": ["tests/results/test_fetch.py"],
+    "infra/results/filenames.py": ["tests/results/test_fetch.py", "tests/base/test_decoding.py"],
+    "infra/ledger/costs.py": ["tests/ec2/test_money.py", "tests/ledger/test_daily_costs.py"],
+    "infra/base/decoding.py": ["tests/base/test_decoding.py", "tests/base/test_decoding_types.py"],
+    "infra/ec2/machines/lease.py": ["tests/ec2/test_lease.py", "tests/ec2/test_ec2.py"],
+    "infra/ec2/machines/userdata.py": ["tests/ec2/test_ec2.py", "tests/ec2/test_userdata.py"],
+    "infra/ec2/machines/fleet.py": ["tests/ec2/test_ec2.py"],
+    "infra/ec2/errors.py": ["tests/ec2/test_ec2.py"],
+    "infra/node/agent/snapshot/blocks.py": ["tests/agent/test_protocol.py"],
+    "infra/node/agent/node/guard.py": ["tests/agent/test_guard_rules.py"],
+    "infra/node/agent/job/runner.py": ["tests/agent/test_runner.py", "tests/agent/test_agent.py"],
 }
 PROGRAMS = ("infra/node/agent/snapshot/blocks.py", "infra/node/agent/job/runner.py")
 SETTINGS = """

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
@@ -105,10 +106,8 @@ def main() -> None:
 def load() -> None:
     """Import all that the commands import, so that their forks need not."""
     sys.path.insert(0, str(REPOSITORY))
-    import cli.main  # noqa: F401
-    import infra.clusters
-    import infra.local.process
-    import infra.rescue  # noqa: F401
+    for name in ("cli.main", "infra.cluster.clusters", "infra.local.process", "infra.fetch.drain"):
+        import_module(name)
 
 
 def start(words: list[str], folder: str) -> int:

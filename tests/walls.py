@@ -196,13 +196,11 @@ def imported_by(node: ast.stmt) -> list[str]:
 
 
 def find_unpackaged(root: Path) -> list[str]:
-    """Every folder with code is listed in pyproject.toml, under its own name, and nothing else is."""
+    """Every folder with code is listed in pyproject.toml, and nothing else is."""
     settings: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {str(Path(name).parent) for name in sources(root)} | {"ansible"}
-    packages = {f"gpujob.{folder.replace('/', '.')}": folder for folder in folders}
-    listed = set(settings["packages"]) ^ set(packages)
-    placed = set(settings["package-dir"].items()) ^ set(packages.items())
-    return sorted(listed | {package for package, _ in placed})
+    packages = {f"gpujob.{folder.replace('/', '.')}" for folder in folders}
+    return sorted(set(settings["packages"]) ^ packages)
 
 
 def find_hidden_ansible(root: Path) -> list[str]:

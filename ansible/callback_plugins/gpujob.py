@@ -1,4 +1,4 @@
-"""What Ansible tells of each task, a line of JSON each, for infra/playbook.py to read.
+"""What Ansible tells of each task, a line of JSON each, for infra/setup/playbook.py to read.
 
 Ansible loads this file by itself: it imports Ansible, and nothing of ours imports it.
 """

@@ -12,7 +12,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from infra.ec2.refusals import LOG_IN, aws_errors
+from infra.ec2.errors import LOG_IN, aws_errors
 from infra.ec2.tags import OWNER_ID_TAG, OWNER_TAG
 from infra.ec2.trace import trace_calls
 from infra.errors import CredentialsError, UsageError

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.base.installation import install_command
+from infra.base.locks import lock_folder
 from infra.errors import CloudError
-from infra.installation import install_command
 from infra.local import record
 from infra.local.record import LocalCloud
-from infra.locks import lock_folder
 from infra.node.agent import trees
 
 __all__ = ["LocalCloud", "find", "start", "stop"]
@@ -115,7 +115,7 @@ def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> LocalCl
 
 
 def _arguments(folder: Path) -> list[str]:
-    return ["-P", "-m", "infra.local.server", str(folder.resolve())]
+    return ["-P", "-m", "infra.local.cloud.server.service", str(folder.resolve())]
 
 
 def _find_hung(folder: Path) -> LocalCloud | None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fabric import Connection
 
+from infra.base.decoding import decode
 from infra.node.client import call
-from infra.node.decoding import decode
 
 
 @dataclass(frozen=True)

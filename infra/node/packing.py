@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from fabric import Connection
 
+from infra.base.text import last_line
 from infra.errors import NodeError
 from infra.ssh.connection import execute
-from infra.text import last_line
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"

@@ -9,9 +9,9 @@ from typing import BinaryIO
 from fabric import Connection
 
 from infra.errors import NodeError, ProjectError
-from infra.hashes import read_beginning
 from infra.model import Output
-from infra.project import File
+from infra.project.files import File
+from infra.project.hashes import read_beginning
 from infra.ssh.blocks import Blocks
 from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel, open_stdout
 

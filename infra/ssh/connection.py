@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import fabric
 import paramiko
 
+from infra.base.text import last_line, one_line
+from infra.base.waiting import wait_until
 from infra.errors import HostKeyError, NodeError
 from infra.model import Node
 from infra.ssh.transport import limit_time, make_transport, protocol_errors
-from infra.text import last_line, one_line
-from infra.waiting import wait_until
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

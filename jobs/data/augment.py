@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate, one_hot
 
-from ..recipe import Recipe
+from ..config.recipe import Recipe
 
 
 @dataclass(frozen=True)

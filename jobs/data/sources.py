@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from ..config.data import NAMED, Wishes
 from ..errors import DataError
 from ..program import names_of, say
-from ..wishes import NAMED, Wishes
 from .cache import FOLDER, cached
 from .dataset import Dataset, Part
 from .idx import missing, read_idx

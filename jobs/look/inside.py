@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from ..models import Classifier
 from ..models.classifier import find_maps
-from ..plots import figure
+from .plots import figure
 
 MOST_FILTERS, MOST_LAYERS, MAPS = 64, 6, 8
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..data import Part
 from ..data.images import Files
-from ..plots import BLUE, GREY, figure
 from .inside import picture
+from .plots import BLUE, GREY, figure
 
 BINS = 10
 MOST_CLASSES = 40

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..config.recipe import CLOSED, SMALL
 from ..data import Dataset, Part
 from ..errors import CheckpointError, TrainingError
-from ..recipe import CLOSED, SMALL
 from . import baselines, cnn, lite0
 from .classifier import Classifier
 

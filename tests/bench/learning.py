@@ -22,8 +22,8 @@ def main() -> None:
         keep_memory()
     import torch
 
+    from jobs.config.data import Wishes
     from jobs.data import load
-    from jobs.wishes import Wishes
 
     torch.manual_seed(0)
     data = load(Wishes("fashion-mnist")).shorten(images)
@@ -49,11 +49,11 @@ def ours(net: str, data: "object") -> tuple[float, float]:
     """Train by our loop; seconds of training alone, as for the others."""
     import torch
 
-    from jobs.fit import fit
+    from jobs.config.recipe import Recipe
     from jobs.models import Classifier
     from jobs.models.networks import statistics
-    from jobs.place import Place
-    from jobs.recipe import Recipe
+    from jobs.training.distributed import Place
+    from jobs.training.fit import fit
 
     model = Classifier(make_net(net), *statistics(data.train))
     recipe = Recipe(epochs=EPOCHS, batch_size=OUR_BATCH, lr=OUR_LR, optimizer="adamw", label_smoothing=0)

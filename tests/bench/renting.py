@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from infra.local import control, process
+from infra.local import process
+from infra.local.cloud.server import control
 from infra.local.record import LocalCloud
 from tests.bench.measure import BenchError, Measured, Side, interleave, wall
 from tests.bench.sizes import Sizes

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra import runs
 from infra.model import Cluster, Request
-from infra.project import read_project
+from infra.project.files import read_project
+from infra.run import runs
 from infra.ssh.connection import connect
 from tests.bench import content
 from tests.bench.carrying import STEPS

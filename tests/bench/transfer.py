@@ -16,17 +16,17 @@ def main() -> None:
     keep_memory()
     import torch
 
+    from jobs.config.recipe import Recipe
     from jobs.data import Dataset
     from jobs.data.dataset import Part
     from jobs.data.images import read_images
     from jobs.data.listing import list_classes
     from jobs.data.splits import folds
-    from jobs.fit import fit
-    from jobs.head import train_head
-    from jobs.judge import evaluate
     from jobs.models import build
-    from jobs.place import Place
-    from jobs.recipe import Recipe
+    from jobs.training.distributed import Place
+    from jobs.training.evaluation import evaluate
+    from jobs.training.fit import fit
+    from jobs.training.head import train_head
 
     listing, place = list_classes(Path(sys.argv[1])), Place(torch.device("cpu"))
     images, whole = read_images(listing.files, SIZE, strict=True)

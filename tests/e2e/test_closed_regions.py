@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.ec2.network import tag_specification
+from infra.ec2.machines.network import tag_specification
 from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
-from infra.local import control
+from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop
 

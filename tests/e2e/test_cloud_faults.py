@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local import control
+from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from infra.local import control
+from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 from tests.typist import Typist

@@ -2,7 +2,7 @@
 
 import json
 
-from infra.local import control
+from infra.local.cloud.server import control
 from tests.cloudwatch import keep_alive, watch
 from tests.conftest import Laptop, wait_for
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import is_short
+from infra.run.storage import is_short
 from tests.conftest import Finished, Laptop, wait_for
 from tests.e2e.test_jobs import job_number
 

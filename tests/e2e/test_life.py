@@ -222,7 +222,7 @@ def test_an_interrupted_down_says_how_it_goes_on(laptop):
 def remains(laptop: Laptop) -> list[str]:
     """Whatever the local cloud still shows of ours, asked by its own API."""
     script = (
-        "from infra.clouds import find_local; from infra.ec2.removal import find_remains\n"
+        "from infra.cluster.clouds import find_local; from infra.ec2.machines.removal import find_remains\n"
         "account = find_local()\n"
         "print(find_remains(account, '*') if account else [])"
     )

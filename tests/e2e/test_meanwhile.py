@@ -66,7 +66,7 @@ def test_a_machine_that_dies_leaves_what_had_come_home_and_its_log(laptop):
     wait_for((home / "files/whole.txt").exists, "first output", 60)
     for process in processes_of(laptop):
         with suppress(psutil.NoSuchProcess):  # some come and go
-            if "infra.local.server" in process.cmdline():
+            if "infra.local.cloud.server.service" in process.cmdline():
                 process.send_signal(signal.SIGKILL)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 1

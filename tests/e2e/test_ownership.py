@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.ec2.network import tag_specification
+from infra.ec2.machines.network import tag_specification
 from infra.ssh.keys import make_key
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import make_laptop

@@ -101,7 +101,7 @@ def test_an_up_that_finds_its_name_taken_leaves_the_other_s_key(laptop):
     [node] = instances_of(laptop)
     unseen = f"Resources=['{node['instance_id']}'], Tags=[{{'Key': 'gpujob:cluster'}}]"
     # As if EC2 did not show the machine yet: only the key pair says now that the name is taken.
-    run_here(laptop, f"from infra.clouds import find_local; find_local().ec2.delete_tags({unseen})")
+    run_here(laptop, f"from infra.cluster.clouds import find_local; find_local().ec2.delete_tags({unseen})")
     key = laptop.home / ".local/state/gpujob/clusters/project/id_ed25519"
     before = key.read_text()
     refused = laptop.type("up", "--dry-run")
@@ -202,7 +202,7 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
 def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert laptop.type("up", "alive", "--dry-run").code == 0
     script = (
-        "from infra.clouds import find_local; from infra.ec2.network import tag_specification as t\n"
+        "from infra.cluster.clouds import find_local; from infra.ec2.machines.network import tag_specification as t\n"
         "account = find_local('eu-west-1'); owner = account.identity.arn\n"
         "for name, who in (('lost', owner), ('theirs', 'arn:aws:iam::1:user/other')):\n"
         "    tags = {'gpujob:cluster': name, 'gpujob:owner': who, 'gpujob:disk-price': '0.01'}\n"
@@ -219,7 +219,9 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "deleted what was left of 1 cluster" in swept.err
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
-    left = run_here(laptop, f"from infra.clouds import find_local\nprint(sorted(g['GroupName'] for g in {groups}))")
+    left = run_here(
+        laptop, f"from infra.cluster.clouds import find_local\nprint(sorted(g['GroupName'] for g in {groups}))"
+    )
     assert left == "['default', 'foreign', 'gpujob-theirs']\n"
     assert [cluster["name"] for cluster in json.loads(laptop.type("ls", "--json").out)] == ["alive"]
     everywhere = json.loads(laptop.type("ls", "--json", "--all-regions").out)

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, LEASE_TAG, OWNER_ID_TAG, OWNER_TAG, parse_time, read_tags
-from infra.local import control
-from infra.local.request import Request, items
-from infra.local.userdata import lease_end_s
+from infra.local.cloud.request import Request, items
+from infra.local.cloud.server import control
+from infra.local.machine.userdata import lease_end_s
 from tests.cloudwatch import Watch, watch
 from tests.conftest import make_laptop
 

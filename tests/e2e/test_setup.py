@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from infra import clouds, plans, playbook, rental
+from infra.base.installation import install_command
+from infra.cluster import clouds
 from infra.ec2.account import Account
-from infra.ec2.images import Image
-from infra.ec2.removal import find_remains
+from infra.ec2.machines.images import Image
+from infra.ec2.machines.removal import find_remains
 from infra.errors import SetupError, UsageError
-from infra.installation import install_command
+from infra.launch import creation, plans
 from infra.model import Cluster, Gpu, Wishes
-from infra.playbook import Setup
+from infra.setup import playbook
+from infra.setup.playbook import Setup
 from tests.conftest import Laptop
-from tests.test_playbook import command, write_play
+from tests.setup.test_playbook import command, write_play
 
 IMAGES = {kind: Image("ami-1", kind, "/dev/sda1", kind=kind) for kind in ("dlami", "ubuntu", "baked", "other")}
 T4 = Wishes(gpu=Gpu("T4"), nodes=2)
@@ -35,7 +37,7 @@ def rent(account: Account, path: Path) -> tuple[Cluster | SetupError, list[str]]
     assert plan.setup is None
     steps: list[str] = []
     try:
-        return rental.create(replace(plan, setup=Setup(playbook=path)), steps.append), steps
+        return creation.create(replace(plan, setup=Setup(playbook=path)), steps.append), steps
     except SetupError as error:
         return error, steps
 

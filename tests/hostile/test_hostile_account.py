@@ -15,17 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from infra import costs, state, strays
-from infra.clusters import remove
+from infra import state
+from infra.cluster import orphans
+from infra.cluster.clusters import remove
 from infra.ec2 import tags
 from infra.ec2.account import Account, Identity
-from infra.ec2.images import find_image
-from infra.ec2.instances import find_clusters, find_foreign, make_cluster
-from infra.ec2.lease import hourly_usd, spent_usd
-from infra.ec2.network import find_caller_address, read_address, tag_specification
-from infra.ec2.removal import find_remains, remove_cluster
+from infra.ec2.machines.images import find_image
+from infra.ec2.machines.instances import find_clusters, find_foreign, make_cluster
+from infra.ec2.machines.lease import hourly_usd, spent_usd
+from infra.ec2.machines.network import find_caller_address, read_address, tag_specification
+from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, OWNER_TAG
 from infra.errors import CloudError, GpujobError, NotFoundError, UsageError
+from infra.ledger import costs
 from infra.model import Cluster
 
 IMAGE = "ami-12c6146b"  # one of moto's
@@ -78,7 +80,7 @@ def test_a_name_in_a_tag_that_we_would_not_give_is_no_cluster_and_no_pattern(acc
         AvailabilityZone="us-east-1a", Size=1, TagSpecifications=[tag_specification("volume", {CLUSTER_TAG: name})]
     )
     assert [cluster.name for cluster in find_clusters(account)] == ["demo"]
-    assert strays.find_strays([account], everyone=True) == ([], {})
+    assert orphans.find_strays([account], everyone=True) == ([], {})
     assert state_of(account, ours) == "running"
 
 

@@ -17,11 +17,12 @@ import paramiko
 import pytest
 from paramiko.common import MSG_CHANNEL_DATA
 
-from infra import pages, state
+from infra import state
 from infra.errors import NodeError, NotFoundError
 from infra.model import Cluster, Node
 from infra.node import client, measures
 from infra.node.packing import install_agent
+from infra.run import pages
 from infra.ssh import connection as ssh
 from infra.ssh import keys, transport
 from infra.ssh.link import measure_link

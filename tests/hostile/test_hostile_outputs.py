@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra import fetch as fetching
 from infra.errors import GpujobError
-from infra.fetch import fetch
+from infra.fetch import outputs as fetching
+from infra.fetch.outputs import fetch
 from infra.model import Cluster, Node
 from infra.node import client
-from infra.receipts import read_receipt
+from infra.results.receipts import read_receipt
 from infra.ssh import carry
 
 CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ProjectError
-from infra.hashes import Hashes
-from infra.project import LINK, find_root, read_file, read_project
-from infra.source import read_source
+from infra.project.files import LINK, find_root, read_file, read_project
+from infra.project.hashes import Hashes
+from infra.run.source import read_source
 from infra.ssh.carry import ChangedError
 from tests.conftest import Laptop
 

@@ -9,22 +9,24 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from cli import show
-from cli.variables import read_variables
-from infra import costs, git, storage
+from cli.options.variables import read_variables
+from cli.terminal import show
+from infra.base.folders import Descent, open_folder
 from infra.errors import LossError, NodeError, ProjectError, UsageError
-from infra.fetch import Choose, Wanted, fetch, take_all
-from infra.folders import Descent, open_folder
+from infra.fetch.outputs import Choose, Wanted, fetch, take_all
+from infra.fetch.pace import fit
+from infra.git import command
+from infra.ledger import costs
 from infra.model import Cluster, Node, Output, Request
 from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
 from infra.node.listing import AllLeft, Left
-from infra.pace import fit
-from infra.project import read_project
-from infra.results import last_number, open_results
-from infra.runs import queued
-from infra.shelf import Shelf
+from infra.project.files import read_project
+from infra.results.folder import last_number, open_results
+from infra.results.shelf import Shelf
+from infra.run import storage
+from infra.run.runs import queued
 from tests import agent_fixtures as fixtures
 from tests.here import move_in, type_here
 from tests.hostile.test_hostile_outputs import Outputs
@@ -270,7 +272,7 @@ def test_a_project_nested_too_deep_to_recurse_is_listed(deep):
     project = read_project(deep)
     assert [file.path for file in project.files] == ["/".join(["d"] * DEEP) + "/bottom"]
     assert list(project.folders) == ["/".join(["e"] * DEEP)]
-    assert git.match(b"/e\n", (), project.folders) == set(project.folders)
+    assert command.match(b"/e\n", (), project.folders) == set(project.folders)
 
 
 def test_a_descent_goes_neither_up_nor_over_a_link(tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from infra import consents, state
+from infra import state
 from infra.model import Cluster, Node
+from infra.project import consents
 from tests.conftest import COMMAND, Finished, Laptop
 from tests.here import move_in, type_here
 

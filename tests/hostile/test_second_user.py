@@ -16,10 +16,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from infra import inventory, pages, state
+from infra import state
 from infra.errors import GpujobError
 from infra.local import process
 from infra.model import Cluster
+from infra.run import pages
+from infra.setup import inventory
 from tests.conftest import Laptop, make_laptop, wait_for
 
 NOBODY = 65534
@@ -123,7 +125,7 @@ def test_no_key_or_secret_is_in_a_process_that_he_can_look_at(victim):
         return texts
 
     texts = as_other(look)
-    assert any("infra.local.server" in text for text in texts), "he sees the processes"
+    assert any("infra.local.cloud.server.service" in text for text in texts), "he sees the processes"
     for hidden in (SECRET, cloud(victim)["access_key"]):
         assert not any(hidden in text for text in texts)
 

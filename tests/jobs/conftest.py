@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from jobs.config.data import Wishes
+from jobs.config.recipe import Recipe
+from jobs.config.settings import Settings
 from jobs.data import Dataset, load
-from jobs.recipe import Recipe
-from jobs.settings import Settings
-from jobs.wishes import Wishes
 
 ROOT = Path(__file__).parent.parent.parent
 FIXED = {"precision": "float32", "layout": "contiguous"}

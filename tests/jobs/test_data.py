@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jobs.config.data import Wishes
 from jobs.data import Dataset, Source, load
 from jobs.data.batches import batches
 from jobs.data.idx import FILES
@@ -21,7 +22,6 @@ from jobs.data.images import BrokenImageError, read_image
 from jobs.data.named import INSTALLED, fetch
 from jobs.data.splits import folds, split
 from jobs.errors import DataError
-from jobs.wishes import Wishes
 
 needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 

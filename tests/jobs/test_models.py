@@ -9,18 +9,18 @@ from conftest import FIXED, program, settings
 from safetensors.torch import save_file
 
 from jobs import finetune
+from jobs.config.recipe import CLOSED, SMALL, Recipe
 from jobs.data import Dataset, Part
 from jobs.errors import CheckpointError, TrainingError
-from jobs.fit import train_mode
-from jobs.head import train_head
-from jobs.judge import interval
-from jobs.learn import freeze_others
 from jobs.models import build, count_parameters
 from jobs.models.classifier import find_head, find_maps
 from jobs.models.networks import packaged_lite0, read_weights
-from jobs.place import Place
-from jobs.recipe import CLOSED, SMALL, Recipe
 from jobs.train import run
+from jobs.training.distributed import Place
+from jobs.training.evaluation import interval
+from jobs.training.fit import train_mode
+from jobs.training.head import train_head
+from jobs.training.learn import freeze_others
 
 PLACE = Place(torch.device("cpu"))
 needs_weights = pytest.mark.skipif(

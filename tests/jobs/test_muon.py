@@ -7,17 +7,17 @@ import pytest
 import torch
 from conftest import FIXED, settings
 
-from jobs.checkpoint import Checkpoints
+from jobs.config.data import Wishes
+from jobs.config.recipe import Recipe
 from jobs.data import Dataset, load
 from jobs.data.named import INSTALLED
-from jobs.fit import fit
 from jobs.models import build
-from jobs.muon import orthogonalise
-from jobs.place import Place
-from jobs.recipe import Recipe
-from jobs.stop import Stop, Stopped
+from jobs.optim.muon import orthogonalise
 from jobs.train import run
-from jobs.wishes import Wishes
+from jobs.training.checkpoint import Checkpoints
+from jobs.training.distributed import Place
+from jobs.training.fit import fit
+from jobs.training.stop import Stop, Stopped
 
 PLACE = Place(torch.device("cpu"))
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, optimizer="muon", ema=0.9, **FIXED)

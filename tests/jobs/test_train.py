@@ -17,16 +17,16 @@ from conftest import FIXED, ROOT, environment, program, settings
 from safetensors.torch import load_file
 
 from jobs import train as train_program
-from jobs.checkpoint import Checkpoints, load_checkpoint
+from jobs.config.recipe import Recipe
 from jobs.errors import CheckpointError, JobsError, TrainingError
-from jobs.fit import fit
-from jobs.judge import evaluate
-from jobs.modelfile import load_model
 from jobs.models import build
-from jobs.place import Place
-from jobs.precision import choose
-from jobs.recipe import Recipe
+from jobs.models.modelfile import load_model
+from jobs.optim.precision import choose
 from jobs.train import main, run
+from jobs.training.checkpoint import Checkpoints, load_checkpoint
+from jobs.training.distributed import Place
+from jobs.training.evaluation import evaluate
+from jobs.training.fit import fit
 
 KILLS = int(os.environ.get("KILLS", "3"))
 PLACE = Place(torch.device("cpu"))

@@ -17,7 +17,7 @@ from jobs import compare, export, interpret, perceptron, predict, submit
 from jobs.errors import CheckpointError, DataError
 from jobs.look.inside import grad_cam, occlusion
 from jobs.look.mistakes import calibration, confusion_matrix, most_confused
-from jobs.modelfile import load_model
+from jobs.models.modelfile import load_model
 from jobs.train import run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.interrupts import interrupt_on_stop
+from infra.base.interrupts import interrupt_on_stop
 from tests.system.mirror import serve
 from tests.system.site import Site, rent
 

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.ec2.userdata import make_user_data
+from infra.ec2.machines.userdata import make_user_data
 from infra.model import Lease
 from tests.conftest import wait_for
 from tests.system import mirror

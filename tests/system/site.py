@@ -10,7 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from infra import readiness, state
+from infra import state
+from infra.launch import readiness
 from infra.model import Cluster, Node
 from infra.ssh import keys
 from infra.ssh.login import make_config

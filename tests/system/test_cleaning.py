@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import state
-from infra.cleaning import clean, undo
+from infra.image.cleaning import clean, undo
 from infra.node.packing import install_agent
 from infra.ssh import keys
 from infra.ssh.connection import connect

@@ -1,0 +1,78 @@
+"""What can be launched, and for how much: offers."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from cli.cluster.up import open_account
+from cli.options.declared import (
+    dry_run_option,
+    json_option,
+    option,
+    parse_any_gpu,
+    parse_memory,
+    parse_usd,
+    regions_option,
+)
+from cli.options.retype import suggests
+from cli.terminal import show
+from infra.model import Gpu
+
+
+@click.command()
+@option(
+    "--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU model, in any number or exactly COUNT."
+)
+@option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
+@option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
+@regions_option
+@option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")
+@dry_run_option
+@json_option
+@suggests
+def offers(
+    gpu: Gpu | None,
+    gpu_memory: float | None,
+    max_price: float | None,
+    regions: tuple[str, ...],
+    refresh: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """List GPU machines with their prices, cheapest first."""
+    from infra.launch import catalogue
+
+    with show.progress() as report:
+        report("asking the local cloud" if dry_run else "asking AWS")
+        account = open_account(dry_run, regions)
+        rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
+    if dry_run and not as_json:
+        show.say("the local cloud's prices are examples")
+    least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
+    facts = [asdict(row) for row in rows]
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", least)
+
+
+def offer_row(row: Any) -> dict[str, str]:
+    """Return a machine as a row of a listing."""
+
+    def price(amount: float | None) -> str:
+        return "" if amount is None else f"{amount:.4f}"
+
+    saving = f"{1 - row.spot_usd / row.on_demand_usd:.0%}" if row.spot_usd and row.on_demand_usd else ""
+    return {
+        "machine": row.instance_type,
+        "region": row.region,
+        "GPU": row.gpu.name,
+        "count": str(row.gpu.count),
+        "GPU GiB": f"{row.gpu_memory_gib:.0f}",
+        "vCPU": str(row.vcpus),
+        "GiB": f"{row.memory_gib:.0f}",
+        "NVMe GB": f"{row.nvme_gb:.0f}" if row.nvme_gb else "",
+        "network": row.network.replace(" Gigabit", "G"),
+        "USD/h": price(row.on_demand_usd),
+        "spot USD/h": price(row.spot_usd),
+        "saving": saving,
+        "vCPU left": "" if row.left_vcpus is None else str(row.left_vcpus),
+    }

@@ -1,0 +1,116 @@
+"""A cluster that stays: extend, stop, start."""
+
+import time
+
+import click
+
+from cli.options.declared import (
+    cluster_argument,
+    confirm,
+    find_cluster,
+    name_to_end,
+    naming,
+    option,
+    typed_cluster_argument,
+    typed_option,
+    yes_option,
+)
+from cli.options.durations import parse_hours
+from cli.terminal import show
+from infra.errors import NodeError
+
+
+@click.command()
+@cluster_argument
+@typed_option(
+    "--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed: 2, or 90m."
+)
+@yes_option
+def extend(name: str | None, hours: float, yes: bool) -> None:
+    """Move the end of a cluster's lease to a later time.
+
+    Before that, it shows the most that it can cost then.
+    """
+    from infra.launch import power
+
+    account, cluster = power.find(find_cluster(name))
+    if cluster.node.state != "running":
+        raise NodeError(
+            f"'{cluster.name}' is {cluster.node.state}", f"start it under a new lease: gpujob start {cluster.name}"
+        )
+    until = max(cluster.lease_until, time.time()) + hours * 3600
+    most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
+    show.facts(
+        {
+            "cluster": cluster.name,
+            "lease": f"until {show.clock(until)} instead of {show.clock(cluster.lease_until)}",
+            "at most": f"{show.most(most, cluster.cloud)} since launch, instead of {show.usd(before)}",
+        }
+    )
+    confirm(f"Let it cost up to {show.usd(most)}?", yes or cluster.cloud == "local")
+    with show.progress() as report:
+        report("arming the new end on the machine")
+        power.extend(account, cluster, until)
+    show.say(f"'{cluster.name}' now ends at {show.clock(until)}")
+
+
+@click.command()
+@typed_cluster_argument
+@typed_option("--force", is_flag=True, help="Even if a job is running: it is killed.")
+@yes_option
+def stop(name: str | None, force: bool, yes: bool) -> None:
+    """Stop a cluster's machines and keep their disks.
+
+    The disks are still billed. NAME is by default the folder's.
+    """
+    from infra.ec2.machines.lease import HOURS_A_MONTH
+    from infra.launch import power
+
+    account, cluster = power.find(find_cluster(name_to_end(name, "gpujob stop {name}")))
+    if cluster.node.state == "stopped":
+        show.say(f"nothing to do: '{cluster.name}' is stopped")
+        return
+    verb = "costs" if cluster.cloud == "aws" else "would cost"
+    costs = f"{verb} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
+    confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it.",
+            yes or cluster.cloud == "local")  # fmt: skip
+    if not force:
+        power.check_quiet(cluster)
+    with show.progress() as report:
+        power.stop(account, cluster, report)
+    show.say(f"'{cluster.name}' is stopped; its disk {costs}."
+             f" Next: gpujob start {cluster.name}, or: gpujob down {cluster.name}")  # fmt: skip
+
+
+@click.command()
+@cluster_argument
+@option(
+    "--max-hours",
+    type=parse_hours,
+    default="12",
+    show_default=True,
+    metavar="HOURS",
+    help="The new lease: 6, 12h or 90m.",
+)
+@yes_option
+def start(name: str | None, max_hours: float, yes: bool) -> None:
+    """Start a stopped cluster again, under a new lease."""
+    from infra.launch import power
+
+    account, cluster = power.find(find_cluster(name))
+    if cluster.node.state == "running":
+        show.say(f"nothing to do: '{cluster.name}' is running")
+        return
+    until = time.time() + max_hours * 3600
+    most = power.most_running_usd(cluster, until)
+    show.facts(
+        {
+            "cluster": cluster.name,
+            "lease": f"until {show.clock(until)}",
+            "at most": f"{show.most(most, cluster.cloud)} since launch",
+        }
+    )
+    confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
+    with show.progress() as report:
+        found = power.start(account, cluster, max_hours, report)
+    show.say(f"'{found.name}' is up again; next: gpujob run{naming(found.name)} train.py")

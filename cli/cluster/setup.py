@@ -1,0 +1,97 @@
+"""Machines made ready by the playbook: setup."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options.declared import cluster_argument, find_cluster, here, option
+from cli.terminal import show
+from infra.base.text import one_line
+
+if TYPE_CHECKING:
+    from infra.model import Cluster
+    from infra.setup.events import Event, Outcome
+
+
+def parse_tags(value: str) -> tuple[str, ...]:
+    """Return the roles that a list such as ssh,updates names."""
+    return tuple(tag.strip() for tag in value.split(","))
+
+
+def parse_variable(value: str) -> tuple[str, Any]:
+    """Return the name and the value that NAME=VALUE sets: true, 3 and [1, 2] are what JSON takes them for, all else is text."""
+    name, equals, text = value.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"'{value}' is not NAME=VALUE")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text
+
+
+@click.command()
+@cluster_argument
+@option("--tags", type=parse_tags, default=None, metavar="ROLE,...", help="Only these roles; else all.")
+@option("--check", is_flag=True, help="Only tell what would change.")
+@option("--set", "variables", type=parse_variable, multiple=True, metavar="NAME=VALUE",
+        help="A variable of the playbook; gpujob.toml has them in [setup.variables].")  # fmt: skip
+def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables: tuple[tuple[str, Any], ...]) -> None:
+    """Set a cluster's machines up as fast.ai's fastsetup does.
+
+    Packages, limits of logs, a firewall, security updates, the NVIDIA driver, Python with torch, fast disks, notebooks.
+    It goes over the pinned host keys; twice is as good as once.
+    """
+    from infra.project.files import find_root
+    from infra.project.settings import read_settings
+    from infra.setup import playbook
+
+    found = find_cluster(name)
+    known = read_settings(find_root(here())).variables
+    wanted = playbook.Setup(tags or (), check, {**known, **dict(variables)})
+    cluster = playbook.find_nodes(found, wanted)
+    with board(cluster) as tell:
+        outcomes = playbook.run(cluster, wanted, tell)
+    for outcome in outcomes:
+        show.say(describe(outcome, check))
+
+
+def describe(outcome: "Outcome", check: bool) -> str:
+    """Return how it went on one node, in a line."""
+    changed = f"{outcome.changed} would change" if check else f"{outcome.changed} changed"
+    return f"{outcome.node}: {show.plural(outcome.tasks, 'task')}, {changed}, {show.duration(outcome.seconds)}"
+
+
+@contextmanager
+def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
+    """Yield what shows each event: a live line for each node on a terminal, a line for each task elsewhere."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield say_event
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from infra.setup.inventory import name_node
+
+    node, task = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("fields[node]", "description"))
+    with Progress(
+        SpinnerColumn(), node, TimeElapsedColumn(), task, console=Console(stderr=True), transient=True
+    ) as bar:
+        names = [name_node(cluster, rank) for rank in range(len(cluster.nodes))]
+        lines = {name: bar.add_task("connecting", node=name, total=None) for name in names}
+
+        def tell(event: "Event") -> None:
+            if event.status == "started":
+                bar.update(lines[event.node], description=one_line(event.title))
+
+        yield tell
+
+
+def say_event(event: "Event") -> None:
+    """Say how a task ended, unless there was nothing to do."""
+    if event.status not in ("started", "skipped"):
+        show.say(f"{event.node}  {event.status:<9}  {show.printable(event.title)}")

@@ -1,0 +1,91 @@
+"""A job from its output to its outputs: follow it to its end, then download what it wrote."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.notices.remains import show_remains, want
+from cli.options.declared import naming
+from cli.terminal import show
+from cli.terminal.output import Output
+from cli.terminal.streams import discard_output
+from infra.errors import GpujobError, NodeError
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+    from cli.terminal.streams import Copy
+    from infra.fetch.outputs import Wanted
+    from infra.model import Cluster, Job
+
+
+def follow_job(
+    cluster: "Cluster",
+    connection: "Connection",
+    number: int,
+    output: Output,
+    offset: int = 0,
+    keep: "Copy | None" = None,
+) -> "Job":
+    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
+
+    `keep` gets a copy of all that came.
+    """
+    from infra.run import runs
+
+    def pass_on(chunk: bytes) -> None:
+        if keep:
+            keep.write(chunk)
+        output.write(chunk)
+
+    try:
+        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
+        output.flush()
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        if isinstance(error, KeyboardInterrupt):
+            output.flush()
+        show.say(f"\n{next_commands(cluster, number)}")
+        if isinstance(error, BrokenPipeError):
+            raise
+        sys.exit(130)
+    except OSError as error:
+        discard_output()
+        what = f"the output cannot be written here: {error.strerror}"
+        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
+    if not output.ends_a_line and sys.stdout.isatty():
+        show.say()
+    show.say(f"job {number} {show.ending(job)}")
+    return job
+
+
+def follow_again(cluster: "Cluster", number: int) -> str:
+    """Return the command that follows a job again, or shows what it printed once it is over."""
+    return f"gpujob logs{naming(cluster.name)} -f {number}"
+
+
+def next_commands(cluster: "Cluster", number: int) -> str:
+    """Return that a job goes on without this command, and what to type next about it."""
+    where = naming(cluster.name)
+    follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
+    return f"Job {number} continues on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
+
+
+def exit_code(cluster: "Cluster", job: "Job") -> int:
+    """Return the exit code that a job leaves us with; raises NodeError if it is unknown."""
+    if job.exit_code is None:
+        what = f"job {job.number} was interrupted; its exit code is unknown"
+        raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
+    return job.exit_code
+
+
+def download(
+    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
+) -> bool:
+    """Download a job's outputs, say where they are and what was not downloaded; return whether all of them were."""
+    from infra.fetch.outputs import fetch
+
+    with show.transfer("downloading") as arrived:
+        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
+    show.fetched(home)
+    show_remains(home)
+    return home.receipt.job.fetched

@@ -1,0 +1,211 @@
+"""Jobs that were submitted: jobs, logs, wait, cancel, fetch."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from cli.job.follow import download, exit_code, follow_job, next_commands
+from cli.job.reach import reach, reach_job
+from cli.notices import billing
+from cli.notices.disk import warn_of_space
+from cli.notices.remains import want
+from cli.options.declared import (
+    check_variable,
+    cluster_option,
+    exclude_option,
+    json_option,
+    naming,
+    option,
+    output_option,
+    personal_option,
+    raw_option,
+    runs_of,
+    typed_cluster_option,
+    typed_option,
+    yes_option,
+)
+from cli.options.durations import Since, parse_since
+from cli.terminal import show
+from cli.terminal.output import Output
+from infra.errors import UsageError
+
+# What only this computer knows of a job, beside its outputs.
+DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+    from infra.model import Cluster, Job
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@cluster_option
+@json_option
+def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
+    """List the jobs of a cluster.
+
+    gpujob jobs rm removes jobs from the machine, to free its disk.
+    """
+    context.obj = cluster if context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE else None
+    if context.invoked_subcommand:
+        return
+    from infra.node import client
+
+    reached, connecting = reach(cluster)
+    with connecting as connection:
+        found = client.list_jobs(connection)
+        warn_of_space(reached.name, client.find_space(connection))
+    data = [tell_all(reached, job) for job in found] if as_json else None
+    empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
+    show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
+
+
+@jobs.command()
+@click.argument("numbers", metavar="[JOB]...", type=click.IntRange(1), nargs=-1)
+@typed_option("--done", is_flag=True, help="Remove every job that is over and downloaded.")
+@typed_option("--force", is_flag=True, help="Also remove jobs that are not downloaded: what they wrote is lost.")
+@typed_cluster_option
+@click.pass_context
+def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool, cluster: str | None) -> None:
+    """Remove jobs that are over, and all their files, from the machine.
+
+    What was downloaded stays in runs/, and no other job gets the number.
+    """
+    if bool(numbers) == done:
+        raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
+    from infra.node.listing import output_options
+    from infra.run import storage
+
+    name = cluster or context.obj
+    check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
+    reached, connecting = reach(name)
+    with connecting as connection:
+        removal = storage.remove_jobs(connection, reached, numbers, force)
+    if removal.removed:
+        names = show.plural(len(removal.removed), "job")
+        show.say(f"removed {names} from '{reached.name}': {show.size(removal.freed_bytes)} freed")
+    else:
+        show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
+    for number, left in removal.kept.items():
+        fetch = f"gpujob fetch{naming(reached.name)} {number} {output_options(left)}".rstrip()
+        show.say(f"kept job {number}, which is not downloaded: {fetch}")
+
+
+def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
+    """Return a job with all that its receipt has; its outputs as far as they were downloaded."""
+    from infra.results.receipts import find_receipt, make_receipt
+
+    home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
+    here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
+    receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
+    return {**receipt.pop("job"), **receipt}
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@option("--follow", "-f", is_flag=True, help="Keep printing until the job is over.")
+@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
+@option("--since", type=parse_since, metavar="WHEN",
+        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).")  # fmt: skip
+@raw_option
+@cluster_option
+def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
+    """Print the output of JOB, by default the latest."""
+    if tail is not None and since:
+        raise UsageError("--tail and --since do not go together", "gpujob logs --help")
+    from infra.run import runs
+
+    output = Output(raw)
+    with reach_job(cluster, job) as (found, connection, asked):
+        offset = find_offset(connection, asked.number, tail, since)
+        if follow:
+            with billing.reminding(found):
+                follow_job(found, connection, asked.number, output, offset)
+        else:
+            runs.print_log(connection, asked.number, output.write, offset)
+            output.flush()
+
+
+def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
+    """Return the byte of the log from which on it is asked for."""
+    from infra.node import client
+
+    if tail is not None:
+        return client.find_tail(connection, number, tail)
+    if since is None:
+        return 0
+    return client.find_since(connection, number, since.ago_s) if since.offset is None else since.offset
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@cluster_option
+def wait(job: int | None, cluster: str | None) -> None:
+    """Wait until JOB is over, by default the latest.
+
+    Exits with its exit code.
+    """
+    from infra.run import runs
+
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+        try:
+            ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+        except KeyboardInterrupt:
+            show.say(f"\n{next_commands(found, asked.number)}")
+            sys.exit(130)
+        show.say(f"job {ended.number} {show.ending(ended)}")
+    sys.exit(exit_code(found, ended))
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1))
+@typed_cluster_option
+def cancel(job: int, cluster: str | None) -> None:
+    """End JOB and every process it started."""
+    from infra.node import client
+
+    check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
+    with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
+        with show.progress() as report:
+            report(f"ending job {job}")
+            after = before if before.over else client.cancel(connection, job)
+        nothing = "nothing to do: " * before.over
+        show.say(f"{nothing}job {job} {show.ending(after)}")
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(1), required=False)
+@option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
+@personal_option(
+    "--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/."
+)
+@typed_option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@output_option
+@exclude_option
+@cluster_option
+@yes_option
+def fetch(
+    job: int | None,
+    to: Path | None,
+    outputs: tuple[str, ...],
+    exclude: tuple[str, ...],
+    cluster: str | None,
+    yes: bool,
+    **wanted: Any,
+) -> None:
+    """Download what JOB wrote, by default the latest job.
+
+    Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
+    beside it. More than 1 GB is asked about first.
+    """
+    from infra.project.settings import read_settings
+
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+        runs = runs_of(found, asked.number)
+        said = read_settings(runs.parent)
+        all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
+        download(found, connection, asked.number, to.resolve() if to else runs, all_of_it)

@@ -1,0 +1,55 @@
+"""The cluster and the job that a command is about, reached."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from cli.options.declared import choose_name, find_cluster, naming, runs_here
+from infra.errors import GoneError, GpujobError, NotFoundError
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+    from infra.model import Cluster, Job
+
+
+def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
+    """Return the cluster to work on and the connection to its node, still to be entered."""
+    from infra.run import runs
+
+    cluster = find_cluster(name)
+    return cluster, runs.reach(cluster)
+
+
+@contextmanager
+def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, Connection, Job]]":
+    """Yield a cluster, a connection to its node, and a job of it, by default the latest.
+
+    Where one of them is gone, the error says where the job's results are on this computer.
+    """
+    from infra.node import client
+    from infra.run import runs
+
+    try:
+        cluster = find_cluster(name)
+        with runs.reach(cluster) as connection:
+            yield cluster, connection, client.find_job(connection, number)
+    except (NotFoundError, GoneError) as error:
+        point_to_results(error, choose_name(name), number)
+        raise
+
+
+def point_to_results(error: GpujobError, cluster: str, number: int | None) -> None:
+    """Let an error say where the results of a job are, if there are any here."""
+    from infra.results.folder import LOG
+    from infra.results.receipts import find_home, read_receipt
+    from infra.run.submissions import choose_runs
+
+    home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
+    receipt = read_receipt(home)
+    if receipt is None:
+        return
+    log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
+    error.add_note(f"the results of job {receipt['job'].get('number')} are in {home}{log}")
+    if isinstance(error, NotFoundError):
+        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job'].get('number')}"

@@ -1,0 +1,183 @@
+"""A live view of a cluster: top."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.notices.disk import space_warning
+from cli.options.declared import cluster_option, find_cluster, json_option, option
+from cli.options.durations import parse_duration
+from cli.terminal import show
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from infra.model import Cluster, GpuUse, JobUse, NodeUse
+
+OVER = 3  # jobs that are over and still shown
+BAR_CHARACTERS = 20
+LOST = "the connection is lost; jobs go on, trying again ..."
+
+
+@click.command()
+@option("--every", "every_s", type=parse_duration, default="2s", show_default=True, metavar="TIME", help="How often.")
+@option("--once", is_flag=True, help="Look once and print it, as where there is no terminal.")
+@cluster_option
+@json_option
+def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
+    """Watch what a cluster's machine and its jobs use and print.
+
+    It also tells what the cluster has cost, and when it ends. Ctrl-C leaves; nothing on the machine minds.
+    """
+    found = find_cluster(cluster)
+    if as_json or once or not sys.stdout.isatty():
+        use = next(look(found, every_s, lambda: None))
+        show.echo_json(tell_all(found, use)) if as_json else show.echo("\n".join(plain_lines(found, use)))
+    else:
+        watch(found, every_s)
+
+
+def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterator["NodeUse"]:
+    """Yield what the node does, again and again over one connection; over a new one when that breaks, after `lost`."""
+    from infra.node import client
+    from infra.run import runs
+    from infra.ssh.connection import DroppedError
+
+    with ExitStack() as connections:
+        connection = connections.enter_context(runs.reach(cluster))
+        while True:
+            try:
+                yield client.look(connection, OVER)
+                time.sleep(every_s)
+            except DroppedError:
+                lost()
+                connections.close()
+                connection = connections.enter_context(runs.reconnect(cluster))
+
+
+def watch(cluster: "Cluster", every_s: float) -> None:
+    """Draw what the node does until Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+
+    uses: list[NodeUse] = []
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
+
+        def draw(note: str = "") -> None:
+            if uses:
+                live.update(frame(cluster, uses[-1], note, live.console.width), refresh=True)
+
+        try:
+            for use in look(cluster, every_s, lambda: draw(LOST)):
+                uses[:] = [use]
+                draw()
+        except KeyboardInterrupt:
+            return
+
+
+def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
+    """Return what there is to say of the machine."""
+    from infra.ec2.machines.lease import hourly_usd, spent_usd
+
+    node, usd = cluster.node, spent_usd(cluster, time.time())
+    disk_used = use.disk_bytes - use.disk_free_bytes
+    cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
+    facts = {
+        "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
+        "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
+        "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
+        "disk": f"{bar(disk_used, use.disk_bytes)} {of(disk_used, use.disk_bytes)}",
+        **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
+        "cost": cost if cluster.cloud == "aws" else f"would have cost {cost} on AWS",
+        "lease": f"{show.duration(lease_left_s(cluster))} left",
+    }
+    return {name: show.printable(text) for name, text in facts.items()}
+
+
+def gpu_text(gpu: "GpuUse") -> str:
+    """Return what one GPU does."""
+    memory = of(gpu.memory_used_bytes, gpu.memory_bytes)
+    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f} %, {memory}, {gpu.name}"
+
+
+def job_row(each: "JobUse") -> dict[str, str]:
+    """Return what a job does as a row."""
+    job = each.job
+    lasting = not job.over and job.state != "queued"
+    return {
+        "job": str(job.number),
+        "name": show.printable(job.name),
+        "state": job.state,
+        "took": "" if job.seconds is None else show.duration(job.seconds),
+        "gpus": ",".join(map(str, job.gpus)),
+        "cpu": f"{each.cpu_used:.1f}" if lasting else "",
+        "memory": show.size(each.memory_bytes) if lasting else "",
+        "last line": show.printable(each.last_line),
+    }
+
+
+def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
+    """Yield one frame as lines: the machine's facts, then its jobs, tab-separated."""
+    yield from (f"{name}\t{text}" for name, text in head(cluster, use).items())
+    yield from filter(None, [space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)])
+    rows = [job_row(each) for each in use.jobs]
+    if rows:
+        yield "\t".join(rows[0])
+        yield from ("\t".join(row.values()) for row in rows)
+
+
+def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
+    """Return one frame as rich draws it, so many characters wide."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    facts, jobs = Table(box=None, show_header=False, pad_edge=False), Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, text in head(cluster, use).items():
+        facts.add_row(Text(name, style="dim"), Text(text))
+    rows = [job_row(each) for each in use.jobs]
+    for name in rows[0] if rows else ():
+        jobs.add_column(name, no_wrap=True)
+    for row in rows:
+        row["last line"] = row["last line"][: room_for_lines(rows, width)]
+        jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
+    below = jobs if rows else Text("no jobs yet; gpujob run train.py")
+    note = note or space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)
+    return Group(facts, Text(), below, Text(note or "Ctrl-C leaves", style="red" if note else "dim"))
+
+
+def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:
+    """Return how many characters of a terminal's width the other columns leave."""
+    others = [max(len(name), *(len(row[name]) for row in rows)) for name in rows[0] if name != "last line"]
+    return max(width - sum(others) - 3 * len(rows[0]), 10)
+
+
+def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
+    """Return one look as JSON can hold it."""
+    from infra.ec2.machines.lease import spent_usd
+
+    money = {"usd_so_far": spent_usd(cluster, time.time()), "lease_left_s": lease_left_s(cluster)}
+    return {"cluster": cluster.to_dict(), **money, **asdict(use)}
+
+
+def lease_left_s(cluster: "Cluster") -> float:
+    """Return how long the cluster may still live."""
+    return max(cluster.lease_until - time.time(), 0.0)
+
+
+def bar(part: float, whole: float) -> str:
+    """Return a part of a whole as a bar of text."""
+    share = part / whole if whole else 0.0
+    full = round(min(max(share, 0), 1) * BAR_CHARACTERS)
+    return "#" * full + "." * (BAR_CHARACTERS - full)
+
+
+def of(used: int, total: int) -> str:
+    """Return how many bytes of how many."""
+    return f"{show.size(used)} of {show.size(total)}"

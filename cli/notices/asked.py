@@ -1,0 +1,69 @@
+"""What a command may claim about AWS: nothing unless AWS was asked."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cli.terminal import show
+from infra.errors import CloudError, CredentialsError, GpujobError
+
+if TYPE_CHECKING:
+    from infra.ec2.account import Account
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a command looks for clusters and images; as a text, where it has looked."""
+
+    dry_run: bool = False
+    region: str | None = None
+    everywhere: bool = False
+
+    @cached_property
+    def obstacle(self) -> CloudError | None:
+        """What keeps AWS from being asked; None if it is asked, or is not to be."""
+        from infra.cluster.clouds import explain_unasked
+
+        return None if self.dry_run else explain_unasked(self.region, everywhere=self.everywhere)
+
+    def __str__(self) -> str:
+        from infra.ec2.account import default_region
+
+        if self.dry_run or self.obstacle:
+            return "on the local cloud"
+        if self.everywhere:
+            return "in any region"
+        return f"in {self.region or default_region() or 'the regions known here'}"
+
+
+def widen(command: str, scope: Scope) -> str:
+    """Return a listing's command with the flag that asks for as much as can be asked."""
+    if scope.dry_run:
+        return f"{command} --dry-run"
+    return command if scope.obstacle else f"{command} --all-regions"
+
+
+def check_asked(scope: Scope, again: str) -> None:
+    """Raise CloudError, with the command to type `again`, if AWS should have been asked and could not be."""
+    if scope.obstacle is None:
+        return
+    hint = f"log in (aws sso login, or aws configure), then: {again}; without AWS: {again} --dry-run"
+    if not isinstance(scope.obstacle, CredentialsError):
+        hint = f"{again} --region us-east-1, or: aws configure set region us-east-1"
+    what = f"could not ask AWS: {scope.obstacle.what}. Cannot tell whether anything is running there"
+    raise type(scope.obstacle)(what, hint)
+
+
+def report_unasked(scope: Scope, again: str) -> None:
+    """Say that AWS was not asked where only the local cloud was ever used; elsewhere that is an error, as in `check_asked`."""
+    from infra.cluster.clouds import used_only_local
+
+    if isinstance(scope.obstacle, CredentialsError) and used_only_local():
+        show.say(f"(AWS was not asked: {scope.obstacle.what})")
+    else:
+        check_asked(scope, again)
+
+
+def say_unasked(account: "Account", error: GpujobError) -> None:
+    """Say which region could not be asked, and why."""
+    show.say(f"could not ask {account.region}: {error.what}")

@@ -1,0 +1,114 @@
+"""The log of a command: a file of its own in the state folder, written once there is something to write.
+
+It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an unexpected error. It
+holds no secrets: every line goes through `infra.base.redaction`, and nothing logs parameters, user data or variables.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from cli.terminal import show
+from infra.base import redaction
+from infra.state import logs_folder, state_folder
+
+KEPT = 20
+"""How many files are kept, the latest."""
+MOST_BYTES = 1 << 20
+"""How long a file gets; what comes then is dropped."""
+LOGGERS = ("cli", "infra")
+log = logging.getLogger(__name__)
+
+
+class Plain(logging.Formatter):
+    """Formats a record, its traceback included, without secrets and without what would steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return show.plain(redaction.redact(super().format(record)))
+
+
+class LogFile(logging.FileHandler):
+    """A file that only its owner may read, made with the first record; that it cannot be written is no reason to fail."""
+
+    def __init__(self, command: str) -> None:
+        moment = time.strftime("%Y-%m-%dT%H-%M-%S")
+        super().__init__(logs_folder() / f"{moment}-{command}-{os.getpid()}.log", encoding="utf-8", delay=True)
+        self.command = command
+
+    def _open(self) -> TextIOWrapper:
+        path = Path(self.baseFilename)
+        (state_folder() / path.parent.name).mkdir(mode=0o700, exist_ok=True)
+        for old in sorted(path.parent.glob("*.log"))[: 1 - KEPT]:
+            old.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+        file.write(f"gpujob {self.command}, Python {sys.version.split()[0]}, {sys.platform}\n")
+        return file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless the file is as long as it may be."""
+        with suppress(OSError, ValueError):
+            if self.stream is None or self.stream.tell() < MOST_BYTES:
+                super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
+        """Go on without the log."""
+
+
+class OnStderr(logging.Handler):
+    """What --verbose shows."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        with suppress(OSError):
+            show.say(self.format(record))
+
+
+def start(command: str, verbose: bool) -> None:
+    """Log what is done from now on, on stderr too if `verbose`."""
+    redaction.hide_environment()
+    handlers: list[logging.Handler] = [LogFile(command), *([OnStderr()] if verbose else [])]
+    for handler in handlers:
+        handler.setFormatter(Plain("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S"))
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        for handler in handlers:
+            logger.addHandler(handler)
+    threading.excepthook = record_in_thread
+
+
+def record_in_thread(failure: Any) -> None:
+    """Log what ended a thread; its caller says what that means."""
+    if failure.exc_type is not SystemExit:
+        log.error("a thread ended", exc_info=(failure.exc_type, failure.exc_value, failure.exc_traceback))
+
+
+def record_error(error: BaseException) -> None:
+    """Log an error that a person was told, with what led to it."""
+    log.debug("failed", exc_info=error)
+
+
+def record_crash(error: BaseException) -> Path | None:
+    """Log an unexpected error with its traceback; return the file, None if there is none."""
+    log.critical("unexpected error", exc_info=error)
+    files = (
+        [Path(handler.baseFilename) for handler in log.parent.handlers if isinstance(handler, LogFile)]
+        if log.parent
+        else []
+    )
+    return next((file for file in files if file.exists()), None)
+
+
+def find_last() -> Path | None:
+    """Return the log of the latest command that wrote one, this one excepted; None where there is none."""
+    mine = f"-{os.getpid()}.log"
+    return max((file for file in logs_folder().glob("*.log") if not file.name.endswith(mine)), default=None)

@@ -1,0 +1,110 @@
+"""Whether this account can rent: each thing that must be so, with the fix where it is not."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from infra.base.parallel import map_parallel
+from infra.ec2.account import Account
+from infra.ec2.errors import TRY_AGAIN, aws_errors
+from infra.ec2.machines import images, network, permissions
+from infra.ec2.market import quotas
+from infra.errors import GpujobError
+from infra.model import Market
+
+# A signature that is further off than this is refused: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+SKEW_S = 300
+FAMILIES: tuple[tuple[Market, str], ...] = (("on-demand", "G and VT"), ("on-demand", "P"), ("spot", "G and VT"))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must be so."""
+
+    what: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
+    """Yield every check, in order; without an account the first is the last."""
+    try:
+        account = open_account()
+        identity = account.identity
+    except GpujobError as error:
+        yield fail("credentials", error)
+        return
+    yield Check("credentials", True, identity.arn)
+    looks: list[Callable[[], list[Check]]] = [
+        lambda: [check_clock(account)],
+        lambda: [attempt("region and default VPC", lambda: describe_network(account))],
+        lambda: [attempt("image", lambda: images.find_image(account).name)],
+        lambda: [attempt("address of this laptop", lambda: network.find_caller_address(account))],
+        lambda: check_quotas(account),
+        lambda: [check_permissions(account)],
+    ]
+    for found in map_parallel(lambda look: look(), looks):
+        yield from found
+
+
+def attempt(what: str, look: Callable[[], str]) -> Check:
+    """Return the check that passes if `look` returns."""
+    try:
+        return Check(what, True, look())
+    except GpujobError as error:
+        return fail(what, error)
+
+
+def fail(what: str, error: GpujobError) -> Check:
+    """Return the check that fails for an error, which is told to look elsewhere where its hint is this very check."""
+    return Check(what, False, error.what, TRY_AGAIN if error.hint == "gpujob check" else error.hint)
+
+
+def describe_network(account: Account) -> str:
+    """Return region, VPC and zones in one line."""
+    vpc, subnets = network.find_subnets(account)
+    return f"{account.region}, {vpc}, zones {', '.join(sorted(subnets))}"
+
+
+def check_clock(account: Account) -> Check:
+    """Return whether this laptop's clock is near AWS's: AWS refuses what was signed at another time."""
+    with aws_errors():
+        headers = account.sts.get_caller_identity()["ResponseMetadata"]["HTTPHeaders"]
+    off_s = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
+    fix = "" if abs(off_s) < SKEW_S else "set the clock: sudo timedatectl set-ntp true"
+    return Check("clock", not fix, f"{abs(off_s):.0f} s off", fix)
+
+
+def check_quotas(account: Account) -> list[Check]:
+    """Return for each family of machines whether any may run; the quota of a new account is often 0."""
+    try:
+        used = quotas.count_used(account, FAMILIES)
+        found = map_parallel(lambda key: quotas.find_quota(account, *key, used[key]), FAMILIES)
+    except GpujobError as error:
+        return [fail("quotas", error)]
+    return [check_quota(account, quota) for quota in found if quota]
+
+
+def check_quota(account: Account, quota: quotas.Quota) -> Check:
+    """Return whether a machine of a family may run."""
+    detail = f"{quota.left_vcpus} of {quota.vcpus} vCPUs left"
+    fix = "" if quota.left_vcpus else quotas.increase_command(account.region, quota.code, quota.used_vcpus + 8)
+    return Check(f"quota of {quota.market} {quota.family} machines", quota.left_vcpus > 0, detail, fix)
+
+
+def check_permissions(account: Account) -> Check:
+    """Return whether EC2 would let the caller do what `up` and `down` do."""
+    try:
+        denied = permissions.find_denied(account)
+    except GpujobError as error:
+        return fail("permissions", error)
+    if denied:
+        return Check(
+            "permissions",
+            False,
+            f"not allowed: {', '.join(denied)}",
+            "ask for them: gpujob policy prints what is needed",
+        )
+    return Check("permissions", True, "EC2 would allow what up and down do")

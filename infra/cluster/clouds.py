@@ -1,0 +1,96 @@
+"""Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
+
+from infra.ec2.account import (
+    Account,
+    check_region,
+    default_region,
+    has_credentials,
+    list_regions,
+    make_plain_session,
+    open_aws,
+    open_local,
+)
+from infra.errors import CloudError, CredentialsError
+from infra.ledger.attempts import read_attempt
+from infra.model import CloudName
+from infra.state import list_attempts, local_cloud_folder, recall, recall_all, state_folder
+
+
+def start_local(region: str | None = None) -> Account:
+    """Return the local cloud's account; the cloud is started if it does not run. Raises CloudError if it cannot."""
+    from infra.local import process
+
+    cloud = process.start(local_cloud_folder())
+    return open_local(cloud.url, cloud.access_key, region)
+
+
+def find_local(region: str | None = None) -> Account | None:
+    """Return the local cloud's account if it runs, else None."""
+    if not local_cloud_folder().exists():
+        return None
+    from infra.local import process
+
+    cloud = process.find(local_cloud_folder())
+    return open_local(cloud.url, cloud.access_key, region) if cloud else None
+
+
+def stop_local() -> bool:
+    """End the local cloud with every host and process in it; return whether it ran."""
+    from infra.local import process
+
+    return process.stop(local_cloud_folder())
+
+
+def open_cloud(cloud: CloudName, region: str | None) -> Account:
+    """Return the account that a recorded cluster lives in; raises CloudError if its local cloud is gone."""
+    if cloud == "aws":
+        return open_aws(region)
+    account = find_local(region)
+    if account is None:
+        raise CloudError("the local cloud is not running")
+    return account
+
+
+def open_all(
+    dry_run: bool, regions: set[tuple[CloudName, str]], region: str | None = None, *, everywhere: bool = False
+) -> list[Account]:
+    """Return every account in which clusters may be, each region of AWS and of the local cloud on its own.
+
+    That is `region`, else the one that boto3 finds, and those in `regions`; with `everywhere` every region that is switched on
+    for the account. With `dry_run` the local cloud alone. Raises UsageError for a region that does not exist.
+    """
+    if region:
+        check_region(make_plain_session("none", region))
+        regions = regions | {("local", region)}
+    places = {("local", "us-east-1"), *regions}
+    local = find_local()
+    accounts = spread(local, {place for cloud, place in places if cloud == "local"}, everywhere) if local else []
+    aws = {place for cloud, place in regions if cloud == "aws"}
+    own = region or default_region()
+    if not dry_run and (has_credentials() or aws) and (aws or own or everywhere):
+        first = open_aws(own or min(aws, default="us-east-1"))
+        accounts += spread(first, aws | {first.region}, everywhere)
+    return accounts
+
+
+def spread(account: Account, regions: set[str], everywhere: bool) -> list[Account]:
+    """Return the account in these regions, or in all that are switched on for it."""
+    names = regions | set(list_regions(account)) if everywhere else regions
+    return [account.in_region(name) for name in sorted(names)]
+
+
+def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudError | None:
+    """Return what keeps `open_all` from asking AWS, no credentials or no region; None if it asks."""
+    if not has_credentials():
+        return CredentialsError("no credentials found")
+    known = any(cluster.cloud == "aws" for cluster in recall_all())
+    return None if region or everywhere or known or default_region() else CloudError("no region is set")
+
+
+def used_only_local() -> bool:
+    """Tell whether this laptop has used the local cloud and, as far as its records tell, never AWS."""
+    names = {*(folder.name for folder in (state_folder() / "clusters").glob("*")), *list_attempts()}
+    known = [recall(name) or read_attempt(name) for name in names]
+    traces = [*(state_folder() / "costs").glob("aws-*"), *(state_folder() / "cache").glob("aws-*")]
+    only_local = all(found is not None and found.cloud == "local" for found in known)
+    return local_cloud_folder().exists() and only_local and not traces

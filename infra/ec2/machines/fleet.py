@@ -1,0 +1,193 @@
+"""Launching: a launch template with all that a node is, and one CreateFleet over the types and zones that will do."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account, Identity
+from infra.ec2.errors import aws_errors, classify, code_of, decode_denial
+from infra.ec2.machines.images import Image
+from infra.ec2.machines.instances import find_instances, is_launch, terminate
+from infra.ec2.machines.lease import disk_hour_usd
+from infra.ec2.machines.network import SETTLING_S, tag_specification
+from infra.ec2.machines.userdata import make_user_data
+from infra.ec2.tags import (
+    CLUSTER_TAG,
+    DISK_PRICE_TAG,
+    GPU_TAG,
+    IDLE_TAG,
+    LAUNCH_TAG,
+    LEASE_TAG,
+    PRICE_TAG,
+    format_time,
+    read_tags,
+    resource_name,
+)
+from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
+from infra.model import Lease, Market, Offer, Wishes
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import CreateFleetResultTypeDef
+
+OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html
+
+
+def make_tags(
+    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: Identity
+) -> dict[str, str]:
+    """Return the tags that tell all there is to know of a cluster; the price is the highest until it is known which it is."""
+    return {
+        "Name": resource_name(name),
+        CLUSTER_TAG: name,
+        **owner.tags,
+        LEASE_TAG: format_time(lease.until),
+        PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
+        DISK_PRICE_TAG: f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",
+        GPU_TAG: str(offers[0].gpu or "none"),
+        IDLE_TAG: f"{lease.idle_stop_s:g}",
+    }
+
+
+def make_template(
+    name: str, image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
+) -> dict[str, Any]:
+    """Return what a node is, whatever its type and zone: an instance that ends itself and leaves nothing behind."""
+    disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
+    return {
+        "ImageId": image.image_id,
+        "KeyName": resource_name(name),
+        "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        # One hop: a container on the machine does not get at the machine's identity.
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
+        "NetworkInterfaces": [
+            {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": True, "DeleteOnTermination": True}
+        ],
+        "TagSpecifications": [tag_specification(kind, tags) for kind in kinds],  # type: ignore[arg-type]
+    }
+
+
+def create_template(account: Account, name: str, data: dict[str, Any], tags: Mapping[str, str], market: Market) -> str:
+    """Create the launch template of one market, or find the one that this `up` made before it was broken off; return its id."""
+    title, token = f"{resource_name(name)}-{market}", tags[LAUNCH_TAG]
+    with aws_errors():
+        try:
+            made = account.ec2.create_launch_template(
+                LaunchTemplateName=title,
+                LaunchTemplateData=data,  # type: ignore[arg-type]
+                ClientToken=f"{token}-{market}",
+                TagSpecifications=[tag_specification("launch-template", tags)],
+            )
+            return made["LaunchTemplate"]["LaunchTemplateId"]
+        except ClientError as error:
+            if code_of(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
+                raise
+        found = account.ec2.describe_launch_templates(LaunchTemplateNames=[title])["LaunchTemplates"][0]
+    if read_tags(found).get(LAUNCH_TAG) != token:
+        raise UsageError(
+            f"there is a launch template '{title}' that this call did not make", f"gpujob down {name}, or another name"
+        )
+    return found["LaunchTemplateId"]
+
+
+def make_request(
+    template: str, places: Sequence[tuple[str, str]], market: Market, nodes: int, tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what CreateFleet is asked for, with `places` the pairs of instance type and subnet.
+
+    Several nodes come all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
+    """
+    together = (
+        {"SingleInstanceType": True, "SingleAvailabilityZone": True, "MinTargetCapacity": nodes} if nodes > 1 else {}
+    )
+    options: dict[str, Any] = (
+        {
+            "SpotOptions": {
+                "AllocationStrategy": "price-capacity-optimized",
+                "InstanceInterruptionBehavior": "terminate",
+                **together,
+            }
+        }
+        if market == "spot"
+        else {"OnDemandOptions": {"AllocationStrategy": "lowest-price", **together}}
+    )
+    return {
+        "Type": "instant",
+        "ClientToken": f"{tags[LAUNCH_TAG]}-{market}",
+        "TagSpecifications": [tag_specification("fleet", tags)],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": nodes, "DefaultTargetCapacityType": market},
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "$Latest"},
+                "Overrides": [{"InstanceType": kind, "SubnetId": subnet} for kind, subnet in places[:OVERRIDES]],
+            }
+        ],
+        **options,
+    }
+
+
+def find_places(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the pairs of instance type and subnet in which these offers can be had, cheapest first."""
+    pairs = [
+        (price, offer.instance_type, subnets[z])
+        for offer in offers
+        for z, price in offer.prices.items()
+        if z in subnets
+    ]
+    return [(kind, subnet) for _, kind, subnet in sorted(pairs)]
+
+
+def launch(account: Account, name: str, request: dict[str, Any], nodes: int, token: str) -> list[str]:
+    """Rent the nodes; return the ids of their instances, those of an earlier call with the same token if there are any.
+
+    Raises CapacityError where AWS has not as many as are asked for, or the error of its most telling refusal.
+    """
+    living = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
+    if len(living) >= nodes:
+        return living
+    # What was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+    answer = wait_until(lambda: ask(account, request), SETTLING_S, retry_on=NotFoundError)
+    assert answer is not None  # noqa: S101  it is an answer or an exception
+    found = [one for instance in answer["Instances"] for one in instance["InstanceIds"]]
+    if len(found) < nodes:
+        terminate(account, found)
+        raise explain_shortage(account, answer, len(found), nodes)
+    return found
+
+
+def ask(account: Account, request: dict[str, Any]) -> "CreateFleetResultTypeDef":
+    """Return AWS's answer; raises NotFoundError where it lacks what the request names."""
+    try:
+        with aws_errors():
+            answer = account.ec2.create_fleet(**request)
+    except PermissionsError as error:
+        raise decode_denial(account, error) from error
+    unknown = [error for error in refusals(answer) if isinstance(error, NotFoundError)]
+    if unknown and not answer["Instances"]:
+        raise unknown[0]
+    return answer
+
+
+def refusals(answer: "CreateFleetResultTypeDef") -> list[GpujobError]:
+    """Return why the fleet is not whole, an error of ours for each part that AWS refused."""
+    return [classify(e["ErrorCode"], e["ErrorMessage"], "CreateFleet") for e in answer["Errors"]]
+
+
+def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found: int, nodes: int) -> GpujobError:
+    """Return the error that tells why there are too few machines: a refusal of another kind than "none free" counts first."""
+    errors = refusals(answer)
+    telling = next((error for error in errors if not isinstance(error, CapacityError)), None)
+    if isinstance(telling, PermissionsError):
+        return decode_denial(account, telling)
+    if telling:
+        return telling
+    said = f": {errors[0].what}" if errors else ""
+    had = f"only {found} of {nodes} machines are" if found else "no machine of this kind is"
+    return CapacityError(
+        f"{had} free in {account.region}{said}", "try --spot-first, another --gpu, or more than one --region"
+    )

@@ -1,0 +1,100 @@
+"""Which AMI a node boots."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors
+from infra.ec2.machines.own_images import list_baked
+from infra.errors import CloudError, NotFoundError
+
+# GetParameters takes ten names a call, and one call is enough to find the newest of ten releases.
+# Names: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
+DLAMI = tuple(
+    f"/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.{minor}-ubuntu-24.04/latest/ami-id"
+    for minor in range(16, 6, -1)
+)
+# Without a GPU driver: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+UBUNTU = ("/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",)
+PUBLISHED = {"dlami": DLAMI, "ubuntu": UBUNTU}
+Kind = Literal["dlami", "ubuntu", "baked", "other"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """The AMI a node boots."""
+
+    image_id: str
+    name: str
+    root_device: str
+    least_gib: int = 0
+    """The size of its own disk; a node's cannot be smaller."""
+    kind: Kind = "other"
+    """What is known of what is on it: AWS's Deep Learning image, plain Ubuntu, one that `bake` made, or nothing."""
+
+
+def find_image(account: Account, wanted: str = "dlami") -> Image:
+    """Return an image: AWS's newest with PyTorch ("dlami"), plain Ubuntu ("ubuntu"), one that was baked, by id, or by name.
+
+    The names of the first two are kept free by `bake`. Raises NotFoundError where there is none, or where a name means several.
+    """
+    if wanted in PUBLISHED:
+        found = describe(account, find_published(account, PUBLISHED[wanted], wanted))
+        return replace(found, kind="ubuntu" if wanted == "ubuntu" else "dlami")
+    if wanted.startswith("ami-"):
+        return describe(account, wanted)
+    if set(wanted) & set("*?\\"):
+        raise NotFoundError(f"'{wanted}' would match several images", "--image dlami, ubuntu, ami-... or a full name")
+    return find_baked(account, wanted) or find_named(account, wanted)
+
+
+def find_baked(account: Account, name: str) -> Image | None:
+    """Return the image that `bake` made under a name, the caller's own first; None where there is none."""
+    found = [image for image in list_baked(account, name) if image.image_id]
+    if not found:
+        return None
+    image = min(found, key=lambda one: not account.identity.is_owner(one.owner))
+    if image.state != "available":
+        raise NotFoundError(f"the image '{name}' is {image.state} ({image.percent} %)", "gpujob images")
+    return replace(describe(account, image.image_id), name=f"{name}, made of '{image.cluster}'", kind="baked")
+
+
+def find_named(account: Account, wanted: str) -> Image:
+    """Return the account's own image of a name that is not ours."""
+    with aws_errors():
+        images = account.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [wanted]}])["Images"]
+    if len(images) != 1:
+        what = "no image" if not images else f"{len(images)} images"
+        raise NotFoundError(
+            f"the account has {what} named '{wanted}' in {account.region}", "--image dlami, ubuntu, ami-... or a name"
+        )
+    return describe(account, images[0]["ImageId"])
+
+
+def find_published(account: Account, names: tuple[str, ...], wanted: str) -> str:
+    """Return the id that the first of these public parameters holds."""
+    with aws_errors():
+        answer = account.ssm.get_parameters(Names=list(names))
+    found = {parameter["Name"]: parameter["Value"] for parameter in answer["Parameters"]}
+    image_id = next((found[name] for name in names if name in found), None)
+    if image_id is None:
+        raise CloudError(f"no image '{wanted}' is published in {account.region}", "try --region us-east-1")
+    return image_id
+
+
+def describe(account: Account, image_id: str) -> Image:
+    """Return what EC2 tells of an image; raises NotFoundError if the account cannot see it or no node of ours boots it."""
+    with aws_errors():
+        images = account.ec2.describe_images(ImageIds=[image_id])["Images"]
+    if not images:
+        raise NotFoundError(f"image {image_id} cannot be seen in {account.region}", "try another --image or --region")
+    image = images[0]
+    if image.get("Architecture") != "x86_64" or image.get("RootDeviceType") != "ebs":
+        raise NotFoundError(f"{image_id} is no x86_64 image on EBS", "--image dlami, ubuntu, or another")
+    root = image.get("RootDeviceName", "/dev/sda1")
+    sizes = [
+        m["Ebs"].get("VolumeSize", 0)
+        for m in image.get("BlockDeviceMappings", [])
+        if m.get("DeviceName") == root and "Ebs" in m
+    ]
+    return Image(image_id, image.get("Name", image_id), root, max(sizes, default=0))

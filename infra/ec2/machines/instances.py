@@ -1,0 +1,197 @@
+"""Instances: find by tag, read the console, terminate."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors
+from infra.ec2.tags import (
+    CLUSTER_TAG,
+    DISK_PRICE_TAG,
+    IDLE_TAG,
+    LAUNCH_TAG,
+    LEASE_TAG,
+    PRICE_TAG,
+    RANK_TAG,
+    SPENT_TAG,
+    parse_time,
+    read_cluster,
+    read_endpoint,
+    read_gpu,
+    read_number,
+    read_owner,
+    read_tags,
+    resource_name,
+)
+from infra.errors import CloudError, NotFoundError
+from infra.model import Cluster, Node
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
+
+GONE = "terminated"
+MOMENT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+
+
+def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
+    """Return the filter that finds what belongs to one cluster of ours, or to any."""
+    return [{"Name": f"tag:{CLUSTER_TAG}", "Values": [name]}]
+
+
+def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
+    """Return the clusters of ours in this region that are not terminated, by name."""
+    groups: dict[str, list[InstanceTypeDef]] = {}
+    for instance in find_instances(account, name):
+        if instance["State"]["Name"] != GONE:
+            groups.setdefault(read_cluster(read_tags(instance)), []).append(instance)
+    return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
+
+
+def find_end(account: Account, name: str, instance_ids: Collection[str]) -> str:
+    """Return why one of these machines of a cluster is no more, in EC2's words; "" while all live or are not to be seen yet."""
+    for instance in find_instances(account, name):
+        if instance["InstanceId"] in instance_ids and instance["State"]["Name"] not in ("pending", "running"):
+            return instance.get("StateReason", {}).get("Message", "") or instance["State"]["Name"]
+    return ""
+
+
+def is_launch(instance: "InstanceTypeDef", token: str) -> bool:
+    """Tell whether the call with this token launched the instance, and it lives or will."""
+    return read_tags(instance).get(LAUNCH_TAG) == token and instance["State"]["Name"] in ("pending", "running")
+
+
+def find_instances(account: Account, name: str = "*") -> "Iterator[InstanceTypeDef]":
+    """Yield EC2's description of every instance of a cluster, the terminated ones that it still shows included."""
+    return (instance for instance in find_tagged(account, name) if is_ours(instance))
+
+
+def find_foreign(account: Account, name: str) -> "list[InstanceTypeDef]":
+    """Return the living instances that bear a cluster's tag though no `up` launched them; we never touch those."""
+    return [one for one in find_tagged(account, name) if not is_ours(one) and one["State"]["Name"] != GONE]
+
+
+def find_tagged(account: Account, name: str) -> "Iterator[InstanceTypeDef]":
+    """Yield EC2's description of every instance that bears a cluster's tag, whoever put it there."""
+    with aws_errors():
+        for page in account.ec2.get_paginator("describe_instances").paginate(Filters=by_cluster(name)):
+            for reservation in page["Reservations"]:
+                yield from reservation["Instances"]
+
+
+def is_ours(instance: "InstanceTypeDef") -> bool:
+    """Tell whether `up` launched an instance, by what EC2 itself records: the key pair, which nobody can change later."""
+    cluster = read_cluster(read_tags(instance))
+    forgotten = instance["State"]["Name"] == GONE and "KeyName" not in instance
+    return bool(cluster) and (forgotten or instance.get("KeyName") == resource_name(cluster))
+
+
+def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]") -> Cluster:
+    """Return the cluster that these instances and their tags describe."""
+    every = [read_tags(instance) for instance in instances]
+    tags = every[0]
+    return Cluster(
+        name=name,
+        cloud=account.cloud,
+        region=account.region,
+        nodes=tuple(make_node(account, instance) for instance in sorted(instances, key=rank_of)),
+        gpu=read_gpu(tags),
+        price_usd=sum(read_number(one, PRICE_TAG) for one in every),
+        lease_until=parse_time(tags.get(LEASE_TAG, "")),
+        launched_at=min(instance["LaunchTime"].timestamp() for instance in instances),
+        owner=read_owner(tags),
+        disk_usd=sum(read_number(one, DISK_PRICE_TAG) for one in every),
+        spent_usd=read_number(tags, SPENT_TAG),
+        idle_stop_s=read_number(tags, IDLE_TAG),
+    )
+
+
+def rank_of(instance: "InstanceTypeDef") -> tuple[int, str]:
+    """Return what instances of a cluster are ordered by: their rank, and until that is tagged their id."""
+    return int(read_number(read_tags(instance), RANK_TAG)), instance["InstanceId"]
+
+
+def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> None:
+    """Put tags on instances, over those of the same name."""
+    with aws_errors():
+        account.ec2.create_tags(Resources=instance_ids, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
+
+
+def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
+    """Return the node that an instance is; its host is empty until it has an address."""
+    tags = read_tags(instance)
+    # moto invents public addresses; its hosts are on this machine, each on a port of its own
+    host, port = (instance.get("PublicIpAddress", ""), 22) if account.cloud == "aws" else read_endpoint(tags)
+    return Node(
+        instance_id=instance["InstanceId"],
+        state=instance["State"]["Name"],
+        host=host,
+        port=port,
+        instance_type=instance["InstanceType"],
+        zone=instance["Placement"].get("AvailabilityZone", ""),
+        market="spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand",
+        price_usd=read_number(tags, PRICE_TAG),
+        image_id=instance.get("ImageId", ""),
+    )
+
+
+def read_console(account: Account, instance_id: str) -> str:
+    """Return what the instance has written to its console so far, as fresh as the machine allows.
+
+    `Latest` exists on Nitro machines alone (https://github.com/jenkinsci/ec2-plugin/issues/707); others answer minutes later.
+    """
+    with aws_errors():
+        try:
+            answer = account.ec2.get_console_output(InstanceId=instance_id, Latest=True)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "UnsupportedOperation":
+                raise
+            answer = account.ec2.get_console_output(InstanceId=instance_id)
+    # botocore has decoded the base64 already, except where a service sends it twice encoded.
+    return answer.get("Output", "")
+
+
+def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
+    """Return when an instance ended; None where EC2 does not tell.
+
+    For a machine that powered itself off EC2 gives no time (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
+    its console was written to last as it went down.
+    """
+    found = MOMENT.search(instance.get("StateTransitionReason", ""))
+    if found:
+        return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    try:
+        with aws_errors():
+            console = account.ec2.get_console_output(InstanceId=instance["InstanceId"])
+    except (CloudError, NotFoundError):
+        return None
+    return console["Timestamp"].timestamp() if "Timestamp" in console else None
+
+
+def stop(account: Account, instance_ids: list[str]) -> None:
+    """Ask EC2 to stop these instances."""
+    with aws_errors():
+        account.ec2.stop_instances(InstanceIds=instance_ids)
+
+
+def start(account: Account, instance_ids: list[str]) -> None:
+    """Ask EC2 to start these instances, if there are any."""
+    if instance_ids:
+        with aws_errors():
+            account.ec2.start_instances(InstanceIds=instance_ids)
+
+
+def set_user_data(account: Account, instance_id: str, user_data: str) -> None:
+    """Change what a stopped instance is told at its next boot."""
+    with aws_errors():
+        account.ec2.modify_instance_attribute(InstanceId=instance_id, UserData={"Value": user_data.encode()})
+
+
+def terminate(account: Account, instance_ids: list[str]) -> None:
+    """Ask EC2 to end these instances; no harm if they have ended."""
+    if instance_ids:
+        with aws_errors():
+            account.ec2.terminate_instances(InstanceIds=instance_ids)

@@ -1,0 +1,222 @@
+"""Who may reach a node: the default VPC, a security group open to one address, a key pair; each tagged as it is created."""
+
+import http.client
+import ipaddress
+import urllib.request
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors, code_of
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, read_tags, resource_name
+from infra.errors import CloudError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import ResourceTypeType
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        IpPermissionTypeDef,
+        SecurityGroupTypeDef,
+        TagSpecificationTypeDef,
+    )
+
+# How long AWS may deny, here and there, that something exists which it has just made.
+SETTLING_S = 20
+SSH = 22
+LOOPBACK = "127.0.0.1"
+MOST_BYTES = 64  # of an answer that is an address
+RULE = "gpujob: the laptop that rents it"
+
+
+def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
+    """Return the tags in the shape that creating calls take."""
+    return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What follows no redirect: a sign-in page of a network would answer with an address of its own choice."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Refuse."""
+
+
+def find_caller_address(account: Account) -> str:
+    """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32.
+
+    Port 22 is opened to it, so nothing but one public IPv4 address will do: nodes have no other kind. Raises CloudError.
+    """
+    url = urlsplit(account.checkip_url)
+    if url.scheme != "https" and url.hostname != LOOPBACK:
+        raise UsageError(f"{account.checkip_url} is not https, so anybody could answer", "unset GPUJOB_CHECKIP_URL")
+    proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
+    try:
+        with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
+            return read_address(answer.read(MOST_BYTES + 1), url.hostname or "")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CloudError(
+            f"cannot find this laptop's public address: {error}",
+            f"check the network (curl {account.checkip_url}), then rerun",
+        ) from error
+
+
+def read_address(answer: bytes, host: str) -> str:
+    """Return the network of one that an answer names; raises ValueError unless it is one public IPv4 address.
+
+    This laptop itself is one too for the local cloud, whose `host` is this laptop.
+    """
+    if len(answer) > MOST_BYTES:
+        raise ValueError(f"{host} answered more than an address")
+    text = answer.decode("ascii").strip()
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise ValueError(f"{host} answered {text[:45]!r}, which is not an IPv4 address") from error
+    if not (address.is_global and not address.is_multicast) and not (address.is_loopback and host == LOOPBACK):
+        raise ValueError(f"{host} answered {address}, which is not a public address")
+    return f"{address}/32"
+
+
+def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
+    """Return the default VPC's id and its default subnet by zone; raises NotFoundError where there is none."""
+    fix = f"aws ec2 create-default-vpc --region {account.region}"
+    with aws_errors():
+        vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not vpcs:
+            raise NotFoundError(f"{account.region} has no default VPC", fix)
+        vpc = vpcs[0]["VpcId"]
+        subnets = account.ec2.describe_subnets(
+            Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "default-for-az", "Values": ["true"]}]
+        )["Subnets"]
+    if not subnets:
+        raise NotFoundError(f"the default VPC of {account.region} has no default subnet", fix)
+    return vpc, {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
+
+
+def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
+    """Create the cluster's security group, open to nobody yet, or find the one that this `up` made before; return its id."""
+    name = resource_name(cluster)
+    with aws_errors():
+        try:
+            return account.ec2.create_security_group(
+                GroupName=name,
+                Description=f"gpujob cluster {cluster}: SSH from the laptop that rents it",
+                VpcId=vpc,
+                TagSpecifications=[tag_specification("security-group", tags)],
+            )["GroupId"]
+        except ClientError as error:
+            if code_of(error) != "InvalidGroup.Duplicate":
+                raise
+        filters: list[FilterTypeDef] = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+        found = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    if not found or read_tags(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
+        raise UsageError(
+            f"there is a security group '{name}' that this call did not make",
+            f"gpujob down {cluster}, or another name",
+        )
+    return found[0]["GroupId"]
+
+
+def open_group(account: Account, group: str, address: str, nodes: int) -> None:
+    """Let the caller's address reach port 22, and nobody else; several nodes also reach one another."""
+    rules = [make_rule(address)]
+    if nodes > 1:
+        rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "Description": "between nodes"}]})
+    for rule in rules:
+        # A group that was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+        wait_until(partial(allow, account, group, rule), SETTLING_S, retry_on=NotFoundError)
+
+
+def make_rule(address: str) -> "IpPermissionTypeDef":
+    """Return the rule that lets one network reach port 22."""
+    rule: IpPermissionTypeDef = {"FromPort": SSH, "ToPort": SSH, "IpProtocol": "tcp"}
+    if ":" in address:
+        rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": RULE}]
+    else:
+        rule["IpRanges"] = [{"CidrIp": address, "Description": RULE}]
+    return rule
+
+
+def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
+    """Add one rule to a security group, which may have it already; return True."""
+    with aws_errors():
+        try:
+            account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        except ClientError as error:
+            if code_of(error) != "InvalidPermission.Duplicate":
+                raise
+    return True
+
+
+def heal_address(account: Account, cluster: str) -> str | None:
+    """Open the cluster's port 22 to the address that this laptop has now and close it to those it had before.
+
+    Return the new address, None where nothing had to change. Rules that somebody else added stay.
+    """
+    address = find_caller_address(account)
+    with aws_errors():
+        filters: list[FilterTypeDef] = [
+            {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster]},
+            {"Name": "group-name", "Values": [resource_name(cluster)]},
+        ]
+        groups = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    healed = None
+    for group in groups:
+        known = find_addresses(group)
+        if address not in known:
+            allow(account, group["GroupId"], make_rule(address))
+            healed = address
+        for old in known - {address}:
+            with aws_errors():
+                account.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[make_rule(old)])
+    return healed
+
+
+def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
+    """Return the addresses that a group lets in by rules of ours."""
+    found = set()
+    for rule in group.get("IpPermissions", []):
+        if (rule.get("FromPort"), rule.get("ToPort")) == (SSH, SSH):
+            found |= {r["CidrIp"] for r in rule.get("IpRanges", []) if r.get("Description") == RULE}
+            found |= {r["CidrIpv6"] for r in rule.get("Ipv6Ranges", []) if r.get("Description") == RULE}
+    return found
+
+
+def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
+    """Give AWS the public half of the cluster's key pair, which also takes the name: of two callers one gets it.
+
+    Raises UsageError if the name is taken, unless by this same `up` before it was broken off.
+    """
+    name = resource_name(cluster)
+    with aws_errors():
+        try:
+            account.ec2.import_key_pair(
+                KeyName=name,
+                PublicKeyMaterial=public_key.encode(),
+                TagSpecifications=[tag_specification("key-pair", tags)],
+            )
+        except ClientError as error:
+            if code_of(error) != "InvalidKeyPair.Duplicate":
+                raise
+            if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
+                return
+            raise UsageError(
+                f"the key pair '{name}' exists already: another gpujob up uses the name, or the key pair is not gpujob's",
+                f"choose another name; or, if it is left over: gpujob down {cluster}",
+            ) from error
+
+
+def find_key_token(account: Account, cluster: str) -> str | None:
+    """Return the token of the call that made the cluster's key pair; None where there is no key pair of ours."""
+    with aws_errors():
+        pairs = account.ec2.describe_key_pairs(
+            Filters=[
+                {"Name": "key-name", "Values": [resource_name(cluster)]},
+                {"Name": "tag-key", "Values": [LAUNCH_TAG]},
+            ]
+        )["KeyPairs"]
+    return next((tag["Value"] for pair in pairs for tag in pair["Tags"] if tag["Key"] == LAUNCH_TAG), None)

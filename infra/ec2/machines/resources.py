@@ -1,0 +1,112 @@
+"""Everything of ours that AWS keeps for a cluster, found by its tag."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from infra.base.parallel import map_parallel
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors
+from infra.ec2.machines.instances import GONE, by_cluster, find_tagged, is_ours
+from infra.ec2.machines.lease import HOURS_A_MONTH
+from infra.ec2.tags import (
+    DISK_PRICE_TAG,
+    LAUNCH_TAG,
+    read_cluster,
+    read_number,
+    read_owner,
+    read_tags,
+    resource_name,
+)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing that bears a cluster's tag."""
+
+    kind: str
+    key: str
+    cluster: str
+    owner: str
+    token: str
+    """Of the `up` that made it."""
+    made_at: float
+    """0.0 where AWS does not tell."""
+    month_usd: float
+    """What it costs as long as it exists; a machine's own hours are not in it."""
+    users: tuple[str, ...] = ()
+    """The instances that it is attached to."""
+
+
+# Kind, the call that lists it, where its answer has them, and the names of id, name and time of each.
+LISTINGS = (
+    ("volume", "describe_volumes", "Volumes", "VolumeId", "", "CreateTime"),
+    ("network interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "", ""),
+    ("security group", "describe_security_groups", "SecurityGroups", "GroupId", "GroupName", ""),
+    ("launch template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", "LaunchTemplateName", "CreateTime"),
+    ("key pair", "describe_key_pairs", "KeyPairs", "KeyName", "KeyName", "CreateTime"),
+)  # fmt: skip
+
+
+def list_things(account: Account, name: str = "*") -> list[Thing]:
+    """Return whatever bears a cluster's tag and is ours in the region; an instance counts until it is terminated.
+
+    A tag alone makes nothing ours: machines have our key pair, and what has a name has one that we would give. What a machine
+    of somebody else's uses is not ours either.
+    """
+
+    def look(kind: str, call: str, answer: str, key: str, title: str, made: str) -> list[Thing]:
+        items = [item for item in list_all(account, name, call, answer) if is_named(item, title)]
+        return [make_thing(kind, item[key], item, item.get(made)) for item in items]
+
+    looks: list[Callable[[], Any]] = [
+        lambda: [one for one in find_tagged(account, name) if one["State"]["Name"] != GONE],
+        *(partial(look, *listing) for listing in LISTINGS),
+    ]
+    with aws_errors():
+        machines, *listed = map_parallel(lambda one: one(), looks)
+    foreign = {machine["InstanceId"] for machine in machines if not is_ours(machine)}
+    ours = [machine for machine in machines if is_ours(machine)]
+    found = [make_thing("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in ours]
+    found += [thing for things in listed for thing in things if not foreign & set(thing.users)]
+    return [thing for thing in found if thing.cluster]
+
+
+def list_all(account: Account, name: str, call: str, answer: str) -> Iterator[dict[str, Any]]:
+    """Yield all that one of EC2's listings has of a cluster, page after page: one may be empty and yet not the last."""
+    ec2: Any = account.ec2
+    if not ec2.can_paginate(call):
+        yield from getattr(ec2, call)(Filters=by_cluster(name))[answer]
+        return
+    for page in ec2.get_paginator(call).paginate(Filters=by_cluster(name)):
+        yield from page[answer]
+
+
+def is_named(item: dict[str, Any], title: str) -> bool:
+    """Tell whether a thing has a name that `up` gives, if its kind has names at all."""
+    name, given = resource_name(read_cluster(read_tags(item))), item.get(title)
+    return not title or given in (name, f"{name}-on-demand", f"{name}-spot")
+
+
+def make_thing(kind: str, key: str, item: dict[str, Any], made: datetime | None) -> Thing:
+    """Return the thing that EC2's description of it tells of."""
+    tags = read_tags(item)
+    hourly = read_number(tags, DISK_PRICE_TAG) if kind == "volume" else 0.0
+    return Thing(
+        kind,
+        key,
+        read_cluster(tags),
+        read_owner(tags),
+        tags.get(LAUNCH_TAG, ""),
+        made.timestamp() if made else 0.0,
+        hourly * HOURS_A_MONTH,
+        find_users(item),
+    )
+
+
+def find_users(item: dict[str, Any]) -> tuple[str, ...]:
+    """Return the instances that a volume or a network interface is attached to."""
+    attached = [*item.get("Attachments", []), item.get("Attachment", {})]
+    return tuple(one["InstanceId"] for one in attached if one.get("InstanceId"))

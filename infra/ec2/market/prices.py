@@ -1,0 +1,81 @@
+"""What machines and disks cost: the price list for on demand, the latest spot price of each zone."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors
+
+# Fields of the price list: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
+MACHINE = {"operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used"}
+# USD per GiB and month: the dearest of https://aws.amazon.com/ebs/pricing/ (sa-east-1), where the price list does not tell.
+GP3_GIB_MONTH_USD = 0.152
+
+
+def find_on_demand(account: Account, instance_types: Sequence[str] = ()) -> dict[str, float]:
+    """Return the on-demand price of a Linux machine in USD per hour by type: of all types with GPUs, or of those named.
+
+    A type that the price list does not know is left out.
+    """
+    if not instance_types:
+        return read_products(list_products(account, {**MACHINE, "instanceFamily": "GPU instance"}))
+    found: dict[str, float] = {}
+    for name in instance_types:
+        found |= read_products(list_products(account, {**MACHINE, "instanceType": name}))
+    return found
+
+
+def list_products(account: Account, wanted: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+    """Yield the entries of the price list for the region that have these fields."""
+    fields = {"regionCode": account.region, **wanted}
+    pages = account.pricing.get_paginator("get_products").paginate(
+        ServiceCode="AmazonEC2",
+        Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()],
+    )
+    with aws_errors():
+        for page in pages:
+            yield from (json.loads(str(product)) for product in page["PriceList"])
+
+
+def read_products(products: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Return the lowest price per hour above zero of each instance type among these entries of the price list."""
+    found: dict[str, float] = {}
+    for product in products:
+        name = product.get("product", {}).get("attributes", {}).get("instanceType", "")
+        for price in read_prices(product, "Hrs"):
+            found[name] = min(price, found.get(name, price))
+    return found
+
+
+def read_prices(product: dict[str, Any], unit: str) -> Iterable[float]:
+    """Yield the on-demand prices above zero, in USD per unit, of one entry of the price list."""
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term.get("priceDimensions", {}).values():
+            price = float(dimension.get("pricePerUnit", {}).get("USD", 0))
+            if dimension.get("unit") == unit and price > 0:
+                yield price
+
+
+def find_disk(account: Account) -> float:
+    """Return the price of a gp3 disk in USD per GiB and month; the dearest there is, where the price list does not tell."""
+    products = list_products(account, {"productFamily": "Storage", "volumeApiName": "gp3"})
+    prices = [price for product in products for price in read_prices(product, "GB-Mo")]
+    return max(prices, default=GP3_GIB_MONTH_USD)
+
+
+def find_spot(account: Account, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the present spot prices in USD per hour, by type and zone, of the machines with these names; `*` is anything."""
+    found: dict[str, dict[str, float]] = {}
+    pages = account.ec2.get_paginator("describe_spot_price_history").paginate(
+        Filters=[{"Name": "instance-type", "Values": list(names)}],
+        ProductDescriptions=["Linux/UNIX"],
+        StartTime=datetime.now(UTC),  # the price that holds now is among the answers, whenever it was set
+    )
+    with aws_errors():
+        for page in pages:
+            for row in page["SpotPriceHistory"]:
+                zones = found.setdefault(str(row["InstanceType"]), {})
+                zones.setdefault(row["AvailabilityZone"], float(row["SpotPrice"]))
+    return found

@@ -1,0 +1,211 @@
+"""Fetching: a job's outputs to their places on this laptop, each verified; its log; and the receipt."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from fabric import Connection
+
+from infra.base.folders import local_errors, size_of
+from infra.errors import NotFoundError
+from infra.fetch.download import Download, fill, remove_gone
+from infra.model import Cluster, Job, Output
+from infra.node import client
+from infra.node.agent.caches import is_excluded
+from infra.node.listing import Outputs
+from infra.results.folder import LOG, Results, keep_log, open_log, open_outside, open_results, write_receipt
+from infra.results.parts import clear_parts
+from infra.results.receipts import Receipt, Shelved, make_receipt
+from infra.results.shelf import Shelf
+from infra.run.runs import reconnect
+from infra.run.submissions import find_runs
+from infra.ssh.connection import DroppedError
+
+SHOWN = 5
+PATIENCE = 5  # connections in a row that bring nothing
+
+
+Choose = Callable[[Sequence[Output]], Sequence[Output]]
+
+
+def take_all(missing: Sequence[Output]) -> Sequence[Output]:
+    """Choose all."""
+    return missing
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a fetch is to download."""
+
+    pattern: str = "*"
+    settled: bool = False
+    """Only files that are whole, though the job runs, and not its log, which whoever follows the job has."""
+    overwrite: bool = False
+    """Whether what was verified or changed here may be replaced."""
+    asked: tuple[str, ...] = ()
+    """Paths on the node outside of the job's working tree, or of caches in it, that count as its outputs from now on."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what is not downloaded this time."""
+    choose: Choose = take_all
+    """Returns which of the files that are missing here come now; the job is not done with until all have."""
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left out."""
+        return self.pattern == "*" and not (self.settled or self.exclude)
+
+    def takes(self, output: Output) -> bool:
+        """Tell whether an output is wanted."""
+        return fnmatchcase(output.path, self.pattern) and not is_excluded(output.path, self.exclude)
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch downloaded."""
+
+    folder: Path
+    receipt: Receipt
+    told: Outputs
+    """What the node said of the job's outputs."""
+    changing: tuple[str, ...]
+    """Outputs that were still being written, so that what arrived was not what had been announced."""
+    postponed: tuple[Output, ...]
+    """Outputs that were not chosen."""
+    removed: tuple[str, ...]
+    """Outputs that had come while the job was running, and were removed here since they are no more."""
+    submitted_here: bool
+    """Whether this laptop knows which project the job came from."""
+
+
+def fetch(
+    connection: Connection,
+    cluster: Cluster,
+    number: int,
+    runs: Path,
+    report: Callable[[int], None],
+    wanted: Wanted = EVERYTHING,
+) -> Fetched:
+    """Download a job's outputs, going on over a new connection from the byte at which an old one broke.
+
+    Raises DroppedError when several connections in a row brought nothing.
+    """
+    came = vain = 0
+
+    def count(size: int) -> None:
+        nonlocal came, vain
+        came, vain = came + size, 0
+        report(size)
+
+    with ExitStack() as connections:
+        while True:
+            try:
+                return fetch_once(connection, cluster, number, runs, count, wanted)
+            except DroppedError:
+                vain += 1
+                if vain > PATIENCE:
+                    raise
+                connection = connections.enter_context(reconnect(cluster))
+
+
+def fetch_once(
+    connection: Connection,
+    cluster: Cluster,
+    number: int,
+    runs: Path,
+    report: Callable[[int], None],
+    wanted: Wanted,
+) -> Fetched:
+    """Download the outputs of a job that are wanted and not here, its log and its receipt.
+
+    Once all outputs of a job that is over have come and were verified, the node is told so.
+    """
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
+    outputs = [output for output in told.outputs if wanted.takes(output)]
+    if not outputs and wanted.pattern != "*":
+        raise no_match(number, wanted.pattern, told.outputs)
+    with open_results(runs, cluster, job) as results, ExitStack() as opened:
+        shelves = [Shelf(results, overwrite=wanted.overwrite)]
+        if results.receipt.outside.outputs or any(output.outside for output in outputs):
+            outside = opened.enter_context(open_outside(results))
+            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True))
+        known = results.receipt.job  # what is known of the job, until all that follows has gone well
+        traffic = Traffic(report, results.receipt.downloaded_bytes)
+        try:
+            run = Download(connection, job, wanted.settled, traffic.count)
+            changing, postponed = fill(run, shelves, outputs, wanted.choose)
+            removed = (
+                [path for shelf in shelves for path in remove_gone(shelf, job, told)] if wanted.pattern == "*" else []
+            )
+            if not wanted.settled:
+                fetch_log(connection, job, results, traffic.count, wanted)
+            whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
+            home = job.over and whole and not wanted.settled
+            # What was fetched is told by what is here: a node may say anything, and more may have been asked for since.
+            fetched = home or (known.fetched and not wanted.all)
+            known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
+        finally:
+            receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
+            for shelf in shelves:
+                receipt = shelve(receipt, shelf, told.outputs, wanted)
+            write_receipt(results, receipt)
+        if home:
+            clear_parts(results.parts)
+    if home and not job.fetched:
+        client.mark_fetched(connection, number)
+    here = find_runs(cluster, number) is not None
+    return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
+
+
+class Traffic:
+    """What counts the bytes that have crossed the network for a job's results."""
+
+    def __init__(self, report: Callable[[int], None], total_bytes: int) -> None:
+        self.report = report
+        self.total_bytes = total_bytes
+
+    def count(self, size_bytes: int) -> None:
+        """Count some more."""
+        self.total_bytes += size_bytes
+        self.report(size_bytes)
+
+
+def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
+    """Return a receipt of what is here now, without interim files that the job has removed."""
+    there = {output.path for output in found if output.outside == shelf.outside}
+    gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
+    earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
+    shelved = Shelved(
+        outputs=tuple(output for path, output in shelf.outputs.items() if shelf.place_of(output) not in gone),
+        renamed=tuple(each for place, each in shelf.renamed.items() if place not in gone),
+        withheld=tuple({**earlier, **shelf.withheld}.values()),
+        interim=tuple(sorted(shelf.interim - gone)),
+    )
+    return replace(receipt, outside=shelved) if shelf.outside else replace(receipt, **vars(shelved))
+
+
+def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundError:
+    """Return that nothing a job wrote is of a pattern, and what there is."""
+    names = ", ".join(repr(output.path) for output in found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+    return NotFoundError(
+        f"no output of job {number} matches '{pattern}'; it wrote {names or 'nothing'}", f"gpujob fetch {number}"
+    )
+
+
+def fetch_log(
+    connection: Connection, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted
+) -> None:
+    """Download a job's log as it is now, resuming where an earlier call or `run` broke off."""
+    if results.receipt.job.over and size_of(LOG, results.top) and not wanted.overwrite:
+        return
+    with local_errors(results.path / LOG), open_log(results.top) as log:
+        if not job.over or log.tell() != job.log_bytes:
+            for chunk in client.read_log(connection, job.number, log.tell(), follow=False):
+                log.write(chunk)
+                log.flush()
+                report(len(chunk))
+        keep_log(results.top)

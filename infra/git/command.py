@@ -1,0 +1,137 @@
+"""git: started nowhere else, and so that it runs no program that a project's own configuration names.
+
+A project can be anybody's. Its configuration and those of the repositories inside it may name file system monitors, hooks,
+filters and diff programs, and git would run them: https://git-scm.com/docs/git#_security
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.errors import ProjectError
+from infra.node.agent import trees
+
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us in an
+# empty repository of our own alone (infra/run/source.py): there the project's configuration is not read at all.
+SAFE = (
+    *("--no-optional-locks", "--no-pager"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "safe.bareRepository=explicit"),
+)
+# No transport: a partial clone would fetch what it lacks, by whatever program its configuration names.
+ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+
+
+def find_program() -> str | None:
+    """Return the path of git, or None; a relative entry of PATH, which may lead into the project, is passed over."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, places)) or os.devnull)
+
+
+def git(
+    folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder, in English; raises ProjectError where git is not installed."""
+    program = find_program()
+    if program is None:
+        raise ProjectError(
+            "git is not installed; it is needed to tell which files of this repository to upload",
+            "install git, then rerun",
+        )
+    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        [program, *SAFE, *arguments],
+        cwd=folder,
+        env={**inherited, **ENVIRONMENT, **(environment or {})},
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )
+
+
+def find_top(folder: Path) -> Path | None:
+    """Return the top of the git repository around a folder; None where there is none."""
+    return next((parent for parent in (folder, *folder.parents) if is_top(parent)), None)
+
+
+def is_top(folder: Path) -> bool:
+    """Tell whether a folder is the top of a repository's files.
+
+    Asked of its own .git: git would go on to look in the folders above, and believe the configuration as to where the top is.
+    """
+    place = folder / ".git"
+    return os.path.lexists(place) and git(folder, "rev-parse", "--resolve-git-dir", str(place)).returncode == 0
+
+
+@contextmanager
+def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes = b"") -> Iterator[tuple[str, ...]]:
+    """Yield the options that let git work on a folder with an empty repository of ours in place of the folder's own.
+
+    It can borrow the `objects` of another, at the commit `head`, and has patterns of what is `ignored`.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpujob-") as place:
+        folder = Path(place)
+        for name in ("refs", "info", "objects/info"):
+            (folder / name).mkdir(parents=True)
+        (folder / "HEAD").write_text(f"{head}\n" if head else "ref: refs/heads/main\n")
+        (folder / "config").write_text(make_config(sha256=len(head) == 64))
+        (folder / "info" / "exclude").write_bytes(ignored)
+        if objects:
+            (folder / "objects" / "info" / "alternates").write_bytes(os.fsencode(objects) + b"\n")
+        yield f"--git-dir={folder}", "--work-tree=."
+
+
+def make_config(sha256: bool) -> str:
+    """Return the configuration of an empty repository, with what `git init` would find out about the file system."""
+    lines = ["[core]", f"repositoryformatversion = {int(sha256)}", "bare = false"]
+    if sys.platform == "darwin":
+        lines += ["ignorecase = true", "precomposeunicode = true"]
+    if sha256:
+        lines += ["[extensions]", "objectformat = sha256"]
+    return "\n".join(lines) + "\n"
+
+
+def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
+    """Return which of these files and folders a .gitignore with these patterns would ignore; none of them need exist."""
+    with (
+        empty_repository(ignored=patterns) as options,
+        tempfile.TemporaryDirectory(prefix="gpujob-", ignore_cleanup_errors=True) as place,
+    ):
+        try:
+            for folder in folders:
+                trees.make(Path(place, folder))
+            return check_ignored(Path(place), (*options, "-c", f"core.excludesFile={os.devnull}"), [*files, *folders])
+        finally:
+            trees.remove(Path(place))
+
+
+def check_ignored(folder: Path, options: tuple[str, ...], names: Iterable[str]) -> set[str]:
+    """Return those of the names in a folder that its .gitignore files, tracked or not, would ignore."""
+    # Without "./" a name that begins with a colon would be read as one of git's own expressions.
+    listing = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)
+    if not listing:
+        return set()
+    answer = git(folder, *options, "check-ignore", "--no-index", "-z", "--stdin", stdin=listing)
+    if answer.returncode not in (0, 1):
+        raise refusal(folder, answer)
+    return {name.removeprefix("./") for name in names_in(answer.stdout)}
+
+
+def names_in(listing: bytes) -> list[str]:
+    """Return the names that git lists, separated by zeros."""
+    return [os.fsdecode(name) for name in listing.split(b"\0") if name]
+
+
+def refusal(folder: Path, answer: subprocess.CompletedProcess[bytes]) -> ProjectError:
+    """Return the error that git's own words make."""
+    said = answer.stderr.decode(errors="replace").strip()[:300]
+    return ProjectError(
+        f"git cannot read {str(folder)!r}: {said}", "fix the repository, or add that folder to .gitignore"
+    )

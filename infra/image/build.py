@@ -1,0 +1,182 @@
+"""Baking: an image of a cluster's first node, clean of whose it was.
+
+To clean a node is to remove the keys by which one logs in. EC2 reboots it to make the image, and that boot, a first one again,
+brings back the cluster's key and makes new host keys, which are read from the console and pinned.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from infra import state
+from infra.base.interrupts import hold_interrupts
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account
+from infra.ec2.machines import instances, own_images
+from infra.ec2.machines.own_images import Baked
+from infra.errors import CloudError, CredentialsError, GpujobError, NodeError, PermissionsError, UsageError
+from infra.image.cleaning import clean, undo
+from infra.launch.power import arm_again
+from infra.launch.readiness import BOOT_S, FINISHED
+from infra.ledger.builds import Bake, bake_file, make_bake, read_bake, write_bake
+from infra.model import Cluster, Node
+from infra.node.packing import install_agent
+from infra.run.runs import reach
+from infra.ssh import keys
+from infra.ssh.connection import connect, execute
+
+Report = Callable[[str], None]
+REBOOT_S = 2 * BOOT_S
+IMAGE_S = 3600.0
+CLOSED = "a machine that was cleaned takes no login until it has booted, or for a quarter of an hour"
+
+
+def find_image(account: Account, name: str) -> Baked | None:
+    """Return the image of a name in a region, whoever made it; None where there is none."""
+    return next((image for image in own_images.list_baked(account, name) if image.image_id), None)
+
+
+def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
+    """Return the bake that was broken off once its image was asked for; None for a new one.
+
+    Raises UsageError if the name is taken.
+    """
+    image, begun = find_image(account, name), read_bake(name)
+    if image is None:
+        return None
+    own = account.identity.is_owner(image.owner) and image.instance_id == cluster.node.instance_id
+    if begun is None or not own or begun.instance_id != image.instance_id:
+        raise own_images.taken(account, name)
+    return begun
+
+
+def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked:
+    """Make an image of a cluster's first node, on which no job runs and all is home; return it once it can be booted.
+
+    After a crash the same call goes on with what it finds. Raises UsageError for a name that is taken; then nothing was touched.
+    """
+    begun = find_begun(account, cluster, name)
+    if begun is None:
+        begun = make(account, cluster, name, report)
+    try:
+        wait_for_return(account, cluster, begun, report)
+        image = wait_for_image(account, name, report)
+    except (KeyboardInterrupt, GpujobError) as error:
+        error.add_note(f"EC2 goes on making the image; gpujob bake {cluster.name} --as {name} takes it up")
+        raise
+    bake_file(name).unlink(missing_ok=True)
+    return image
+
+
+def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
+    """Clean the node and have EC2 make an image of it; a node of which none was made gets its keys back."""
+    node, owner = cluster.node, account.identity
+    tags = own_images.make_tags(name, owner, cluster.name, node)
+    own_images.create(account, name, node, tags, rehearse=True)
+    begun = make_bake(cluster)
+    with explain_closed(name, node), reach(cluster) as connection:
+        report(f"removing jobs, keys, histories and settings from {node.instance_id}")
+        write_bake(name, begun)
+        clean(connection, cluster)
+        report("asking EC2 for the image")
+        with hold_interrupts():
+            try:
+                own_images.create(account, name, node, tags)
+            except GpujobError as error:
+                if not is_made(account, cluster, name, error):
+                    undo(connection, cluster)
+                    raise
+    return begun
+
+
+@contextmanager
+def explain_closed(name: str, node: Node) -> Iterator[None]:
+    """Say within why a node takes no login, if an earlier bake was broken off before it asked for the image."""
+    earlier = read_bake(name)
+    try:
+        yield
+    except NodeError as error:
+        if earlier and earlier.instance_id == node.instance_id:
+            error.add_note(CLOSED)
+        raise
+
+
+def is_made(account: Account, cluster: Cluster, name: str, error: GpujobError) -> bool:
+    """Tell whether EC2 makes the image all the same, of which only the answer was lost; raises the error if nobody can tell."""
+    if isinstance(error, CredentialsError | PermissionsError):
+        return False
+    try:
+        image = wait_until(lambda: find_image(account, name), 5)
+    except GpujobError:
+        error.add_note(CLOSED)
+        raise error from None
+    return image is not None and image.instance_id == cluster.node.instance_id
+
+
+def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Report) -> None:
+    """Pin the host keys that the node made at its boot, log in, and see that its lease is armed; raises NodeError."""
+    report(f"waiting for {begun.instance_id} to boot again")
+    pins = keys.read_pins(state.known_hosts_file(cluster.name))
+    if pins.get(begun.instance_id) == begun.host_keys:
+        found = wait_until(lambda: new_host_keys(account, begun), REBOOT_S)
+        if not found:
+            raise NodeError(f"{begun.instance_id} wrote no new host key to its console within {REBOOT_S:g} s")
+        keys.pin(state.known_hosts_file(cluster.name), {**pins, begun.instance_id: found})
+    found_again = wait_until(lambda: find_running(account, cluster), REBOOT_S)
+    if found_again is None:
+        raise NodeError(f"{begun.instance_id} does not run within {REBOOT_S:g} s", f"gpujob start {cluster.name}")
+    state.remember(found_again)
+    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    with connect(found_again.node, *files, patience_s=REBOOT_S) as connection:
+        execute(connection, FINISHED)
+        install_agent(connection)
+    arm_again(found_again, found_again.node)
+
+
+def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:
+    """Return the host keys on the node's console once they are others than before."""
+    found = keys.read_host_keys(instances.read_console(account, begun.instance_id))
+    return found if found and not set(found) & set(begun.host_keys) else None
+
+
+def find_running(account: Account, cluster: Cluster) -> Cluster | None:
+    """Return the cluster once its first node runs and has an address."""
+    found = instances.find_clusters(account, cluster.name)
+    return found[0] if found and found[0].node.state == "running" and found[0].node.host else None
+
+
+def wait_for_image(account: Account, name: str, report: Report) -> Baked:
+    """Return the image once it can be booted; raises CloudError if it cannot be made or is not within an hour."""
+    deadline, told = time.monotonic() + IMAGE_S, ""
+    while time.monotonic() < deadline:
+        image = wait_until(lambda: find_image(account, name), 60)
+        if image is None or image.state in ("failed", "error", "invalid"):
+            raise CloudError(f"EC2 could not make the image '{name}'", f"gpujob images rm {name}, then type it again")
+        if image.state == "available":
+            return image
+        line = f"waiting for the image {image.image_id}: {image.percent} %"
+        if line != told:
+            report(line)
+            told = line
+        time.sleep(2)
+    raise CloudError(f"the image '{name}' is not there after {IMAGE_S / 60:g} minutes", "gpujob images")
+
+
+def remove(account: Account, name: str, report: Report) -> float:
+    """Take the caller's image of a name away with its snapshots, and what is left of it; return what it cost a month, in USD.
+
+    Raises UsageError if it is another's.
+    """
+    found = own_images.list_baked(account, name)
+    own = [image for image in found if account.identity.is_owner(image.owner)]
+    if found and not own:
+        raise UsageError(f"'{name}' was made by {found[0].owner}, who alone may remove it")
+    for image in own:
+        report(f"removing {image.image_id or 'the snapshots'} of '{name}' from {account.region}")
+        own_images.remove(account, image)
+    left = wait_until(
+        lambda: not any(account.identity.is_owner(one.owner) for one in own_images.list_baked(account, name)), 60
+    )
+    if not left:
+        raise CloudError(f"AWS still shows '{name}' in {account.region}", f"gpujob images rm {name}")
+    return sum(image.month_usd for image in own)

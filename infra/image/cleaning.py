@@ -1,0 +1,111 @@
+"""What must not be on an image: whose machine it was, what ran there, every key, and what a job may have left to be run later.
+
+The home of the user is cleaned by the user, the system by root. On the local cloud a machine shares its system with this laptop,
+and its home alone is cleaned.
+"""
+
+from fabric import Connection
+
+from infra.base.text import last_line
+from infra.errors import LossError, NodeError
+from infra.model import Cluster
+from infra.node import client
+from infra.ssh.connection import Answer, execute
+
+NOT_HOME, NO_CLOUD_INIT = 9, 8
+
+# Of ours stay the environments that jobs use, as far as they are what was installed (the agent has looked). Of the person's own
+# go histories, what lets its owner in somewhere, and whatever is run by itself at a login, at a boot or by another program: a job
+# can have written it. $1 is "aws" or "local", where the system, and so /etc/skel, is the laptop's own.
+HOME = """\
+[ -n "$HOME" ] && cd "$HOME" || exit 1
+for job in .gpujob/jobs/[0-9]*; do
+  if [ -d "$job" ] && [ ! -e "$job/fetched" ]; then echo "${job##*/}" >&2; exit 9; fi
+done
+[ ! -d .gpujob/jobs ] || mv .gpujob/jobs ".gpujob/jobs.$$"  # at once: nobody is to meet half a job
+for one in .gpujob/* .gpujob/.[!.]*; do
+  case ${one##*/} in environments) ;; *) chmod -R u+rwX "$one" 2> /dev/null; rm -rf "$one" ;; esac
+done
+rm -rf .bash_history .zsh_history .python_history .lesshst .viminfo .wget-hsts .sudo_as_admin_successful \\
+  .ipython/profile_default/history.sqlite .local/share/jupyter/runtime .local/share/jupyter/notebook_secret \\
+  .ansible .ssh/id_* .ssh/known_hosts* \\
+  .aws .azure .config/gcloud .config/gh .config/rclone .config/wandb .docker/config.json .git-credentials .kaggle .netrc \\
+  .pypirc .cache/huggingface/token .cache/huggingface/stored_tokens .huggingface/token
+rm -rf .bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zshrc .zshenv .zprofile .zlogin .zlogout \\
+  .config/fish .pam_environment .config/environment.d .config/systemd .local/share/systemd .config/autostart \\
+  .ssh/rc .ssh/environment .ssh/config .ssh/authorized_keys2 .local/bin bin \\
+  .local/lib/python*/site-packages/*.pth .local/lib/python*/site-packages/sitecustomize* \\
+  .local/lib/python*/site-packages/usercustomize* .pdbrc .pythonrc* .ipython/profile_default/startup \\
+  .ipython/profile_default/*.py .ipython/extensions .jupyter .local/share/jupyter/kernels .local/etc \\
+  .gitconfig .config/git .pip .config/pip .config/uv .cache/pip .cache/uv .condarc .mambarc .npmrc .curlrc .wgetrc \\
+  .inputrc .tmux.conf .vimrc .vim .exrc .nanorc .config/nvim .gdbinit .config/gdb
+[ "$1" = local ] || cp -R /etc/skel/. .
+"""
+
+# What the machine needs until it boots anew is kept in memory, where no image sees it, and is given back by `undo`: by this
+# laptop if no image was made, else by the machine itself after a quarter of an hour without a reboot.
+# The lease and its guard are switched off for whoever boots the image without us, and not stopped: user data, which is read at
+# every boot, switches them on again, and finds the end that was agreed last.
+# machine-id becomes empty rather than "uninitialized", for which systemd would set every service to its preset anew.
+SYSTEM = """\
+set -eu
+command -v cloud-init > /dev/null || exit 8
+keep=/run/gpujob-bake
+rm -rf $keep && mkdir -m 700 $keep
+cd /
+tar -cf $keep/kept.tar $(ls -d etc/ssh/ssh_host_* etc/machine-id var/lib/cloud root/.ssh/authorized_keys \\
+  home/*/.ssh/authorized_keys 2> /dev/null)
+cat > $keep/undo <<'END'
+tar -C / -xpf /run/gpujob-bake/kept.tar
+systemctl -q enable gpujob-lease.timer gpujob-guard.service
+rm -rf /run/gpujob-bake
+END
+systemctl -q stop gpujob-bake.timer 2> /dev/null || true
+systemd-run --quiet --collect --unit gpujob-bake --on-active=15min sh $keep/undo
+systemctl -q disable gpujob-lease.timer gpujob-guard.service 2> /dev/null || true
+rm -rf /home/*/.gpujob/jobs* /home/*/.gpujob/work /home/*/.gpujob/store /home/*/.gpujob/pycache  # what sudo made there
+rm -rf /var/spool/cron/crontabs/* /var/spool/cron/atjobs/* /var/lib/systemd/linger/* /etc/ld.so.preload
+find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' -exec rm -rf {} +
+rm -rf /root/.bash_history /root/.python_history /root/.ansible /root/.aws /var/lib/systemd/random-seed
+cloud-init clean --logs --seed
+journalctl --quiet --rotate && journalctl --quiet --vacuum-time=1s
+find /var/log -type f \\( -name '*.gz' -o -name '*.[0-9]' \\) -delete
+find /var/log -type f ! -path '/var/log/journal/*' -exec truncate -s 0 {} +
+: > /etc/machine-id
+rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
+sync
+"""
+REHEARSAL = "cloud-init clean --logs --seed"
+UNDO = ["sudo", "sh", "-c", "! test -e /run/gpujob-bake/undo || sh /run/gpujob-bake/undo"]
+
+
+def clean(connection: Connection, cluster: Cluster) -> None:
+    """Clean the node that a connection leads to; nobody can log in there again until it has booted anew, or `undo`.
+
+    Raises LossError, with no job touched, if a job's outputs are not home, and NodeError if it cannot be done.
+    """
+    client.remove_changed_environments(connection)
+    cleaned = execute(connection, ["sh", "-c", HOME, "sh", cluster.cloud])
+    if cleaned.exit_code == NOT_HOME:
+        number = read(cleaned)
+        raise LossError(
+            f"job {number} of '{cluster.name}' is not home", f"gpujob fetch --cluster {cluster.name} {number}"
+        )
+    if cleaned.exit_code == 0:
+        cleaned = execute(connection, ["sudo", "sh", "-c", SYSTEM if cluster.cloud == "aws" else REHEARSAL])
+    if cleaned.exit_code == NO_CLOUD_INIT:
+        raise NodeError("the machine has no cloud-init, and nobody could log in to what boots the image")
+    if cleaned.exit_code:
+        undo(connection, cluster)
+        raise NodeError(f"the machine could not be cleaned: {read(cleaned)}", f"gpujob ssh {cluster.name}")
+
+
+def undo(connection: Connection, cluster: Cluster) -> None:
+    """Give a node that was cleaned its keys back: no image was made of it."""
+    if cluster.cloud == "aws":
+        execute(connection, UNDO)
+
+
+def read(answer: Answer) -> str:
+    """Return what a script said went wrong."""
+    return last_line(answer.stderr)

@@ -1,0 +1,100 @@
+"""What can be rented, as a table: one row for each machine, with both markets side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.base.parallel import call_parallel, map_parallel
+from infra.ec2.account import Account
+from infra.ec2.market import offers, quotas
+from infra.errors import NotFoundError
+from infra.model import Gpu, Offer, Wishes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A machine in a region, and what it costs on each market; None where it cannot be had there."""
+
+    instance_type: str
+    region: str
+    gpu: Gpu
+    gpu_memory_gib: float
+    vcpus: int
+    memory_gib: float
+    nvme_gb: float
+    network: str
+    zones: tuple[str, ...]
+    on_demand_usd: float | None
+    spot_usd: float | None
+    """In the cheapest zone."""
+    left_vcpus: int | None
+    """How many vCPUs the account's on-demand quota leaves; None where there is no quota that we know."""
+
+
+def list_rows(
+    account: Account,
+    regions: Sequence[str],
+    gpu: Gpu | None,
+    gpu_memory_gb: float,
+    max_usd: float | None,
+    *,
+    refresh: bool = False,
+) -> list[Row]:
+    """Return the GPU machines of these regions, cheapest first.
+
+    Raises NotFoundError, with what exists, where no region has the GPU that is asked for.
+    """
+    accounts = [account.in_region(region) for region in regions] or [account]
+    assert account.identity  # noqa: S101  known before the regions ask for it at once
+    found = map_parallel(lambda one: list_region(one, gpu, gpu_memory_gb, refresh), accounts)
+    errors = [result for result in found if isinstance(result, NotFoundError)]
+    if len(errors) == len(found):
+        raise errors[0]
+    rows = [row for result in found if isinstance(result, list) for row in result]
+    return sorted((row for row in rows if max_usd is None or cheapest(row) <= max_usd), key=cheapest)
+
+
+def cheapest(row: Row) -> float:
+    """Return the lower of a machine's prices."""
+    return min(price for price in (row.on_demand_usd, row.spot_usd) if price is not None)
+
+
+def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh: bool) -> list[Row] | NotFoundError:
+    """Return one region's machines, or that none fits."""
+    families = [("on-demand", "G and VT"), ("on-demand", "P")]
+    all_offers, used, *limits = call_parallel(
+        lambda: offers.list_offers(account, refresh=refresh),
+        lambda: quotas.count_used(account, families),  # type: ignore[arg-type]
+        *(lambda family=family: quotas.find_quota(account, "on-demand", family) for _, family in families),
+    )
+    assert isinstance(all_offers, list) and isinstance(used, dict)  # noqa: S101
+    left = {q.family: q.vcpus - used[q.market, q.family] for q in limits if isinstance(q, quotas.Quota)}
+    wishes = Wishes(gpu=gpu, gpu_memory_gb=gpu_memory_gb)
+    try:
+        fitting = offers.match(all_offers, wishes, account.region) if gpu or gpu_memory_gb else all_offers
+    except NotFoundError as error:
+        return error
+    by_type: dict[str, list[Offer]] = {}
+    for offer in fitting:
+        by_type.setdefault(offer.instance_type, []).append(offer)
+    return [make_row(markets, left) for markets in by_type.values()]
+
+
+def make_row(markets: Sequence[Offer], left: dict[str, int]) -> Row:
+    """Return the row of one machine, from its offers on one or both markets."""
+    prices = {offer.market: offer.price_usd for offer in markets}
+    one = markets[0]
+    assert one.gpu is not None  # noqa: S101  the list is one of GPU machines
+    return Row(
+        one.instance_type,
+        one.region,
+        one.gpu,
+        one.gpu_memory_gib,
+        one.vcpus,
+        one.memory_gib,
+        one.nvme_gb,
+        one.network,
+        tuple(sorted({zone for offer in markets for zone in offer.prices})),
+        prices.get("on-demand"),
+        prices.get("spot"),
+        left.get(quotas.family_of(one.instance_type, "on-demand")),
+    )

@@ -1,0 +1,192 @@
+"""What `up` would rent, worked out before anything is spent."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.base.parallel import call_parallel, map_parallel
+from infra.cluster.clusters import find_elsewhere
+from infra.ec2.account import Account
+from infra.ec2.machines import images, network
+from infra.ec2.machines.images import Image
+from infra.ec2.machines.lease import make_lease
+from infra.ec2.market import offers, quotas
+from infra.ec2.market.quotas import Quota
+from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
+from infra.launch.readiness import BOOT_S
+from infra.ledger.attempts import Attempt, find_attempt
+from infra.ledger.endings import Ended, find_ended, has_died
+from infra.ledger.traffic import USD_PER_GB
+from infra.model import Lease, Market, Offer, Wishes
+from infra.names import check_name
+from infra.setup.playbook import Setup, check_installed, check_words, find_program
+
+# What `up` runs of the playbook by itself. A Deep Learning image has driver and Python, and one that was baked all that its
+# machine had; what a disk of the machine itself held, no image holds.
+ROLES: Mapping[images.Kind, tuple[str, ...]] = {
+    "ubuntu": (),
+    "dlami": ("ssh", "updates", "scratch"),
+    "baked": ("scratch",),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What can be had in one region: the offers, cheapest first, and what a node there needs."""
+
+    account: Account
+    offers: tuple[Offer, ...]
+    image: Image
+    vpc: str
+    subnets: Mapping[str, str]
+    """The default subnet by zone."""
+    quotas: tuple[Quota, ...]
+    gib_month_usd: float
+
+    def of_market(self, market: Market) -> list[Offer]:
+        """Return the offers on one market."""
+        return [offer for offer in self.offers if offer.market == market]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `up` is about to rent."""
+
+    name: str
+    owner: str
+    wishes: Wishes
+    choices: tuple[Choice, ...]
+    """By region, in the order in which they are tried."""
+    address: str
+    """The network of one that may reach the nodes."""
+    lease: Lease
+    attempt: Attempt | None = None
+    """The same `up`, broken off before: this one goes on with it."""
+    ended: tuple[Ended, ...] = ()
+    """Clusters of this name that ended by themselves; what they left is removed first."""
+    boot_s: float = BOOT_S
+    """How long a machine may take to start, and then to answer."""
+    usd_per_gb: float = USD_PER_GB
+    """What downloads cost beside the machine."""
+    setup: Setup | None = None
+    """What of the playbook is run before the cluster is ready."""
+
+    @property
+    def first(self) -> Choice:
+        """What is tried first."""
+        return self.choices[0]
+
+
+def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[str, Any] | None = None) -> Plan:
+    """Return what would be rented, and at what price; nothing billable is called. `variables` are the playbook's.
+
+    Of several regions those that cannot serve are left out. Raises NotFoundError for an unknown GPU, type, zone or image,
+    QuotaError where AWS would refuse, UsageError for money that buys no time, and where a plain image cannot be set up.
+    """
+    check_name(name)
+    if wishes.setup and account.cloud == "aws":
+        check_words(Setup(variables=variables or {}))
+        if wishes.image == "ubuntu":
+            check_installed()
+    owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
+    earlier = find_attempt(account, name, wishes)
+    if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
+        earlier = None  # its token would bring nothing but the machine that is no more
+    regions = [earlier.region] if earlier else wishes.regions
+    accounts = [account.in_region(region) for region in regions] or [account]
+    check_zones([one.region for one in accounts], wishes.zones)
+    token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
+    results, address, ended = call_parallel(
+        lambda: map_parallel(lambda one: attempt(one, wishes), accounts),
+        lambda: network.find_caller_address(account),
+        lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
+    )
+    assert isinstance(results, list) and isinstance(ended, list)  # noqa: S101
+    choices = tuple(result for result in results if isinstance(result, Choice))
+    if not choices:
+        raise results[0]
+    taken = [offer for choice in choices for offer in choice.offers]
+    most = max(choice.gib_month_usd for choice in choices)
+    lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
+    setup = choose_setup(account, wishes, choices[0].image, variables or {})
+    return Plan(name, owner, wishes, choices, str(address), lease, earlier, tuple(ended), setup=setup)
+
+
+def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
+    """Raise UsageError for a zone in none of the regions, and for a region with none of the zones."""
+    for zone in zones:
+        if not zone.startswith(tuple(regions)):
+            raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "leave out --zone or change --region")
+    for region in regions:
+        if zones and not any(zone.startswith(region) for zone in zones):
+            raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "leave out one or the other")
+
+
+def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:
+    """Return what of the playbook a machine with this image needs; None for nothing, and where there is no Ansible here."""
+    if account.cloud == "local" or not wishes.setup or image.kind not in ROLES or find_program() is None:
+        return None
+    return Setup(ROLES[image.kind], variables=variables)
+
+
+def attempt(account: Account, wishes: Wishes) -> Choice | GpujobError:
+    """Return what one region has, or why it cannot serve; what stops every region is raised."""
+    try:
+        return look_in(account, wishes)
+    except (NotFoundError, QuotaError) as error:
+        return error
+    except CloudError as error:
+        if type(error) is CloudError:
+            return error
+        raise
+
+
+def look_in(account: Account, wishes: Wishes) -> Choice:
+    """Return what one region has."""
+    found, image, places, used, disk = call_parallel(
+        lambda: offers.choose(offers.list_offers(account, wishes.instance_types), wishes, account.region),
+        lambda: images.find_image(account, wishes.image),
+        lambda: network.find_subnets(account),
+        lambda: quotas.count_used(account, list(quotas.CODES)),
+        lambda: offers.find_disk_price(account),
+    )
+    assert isinstance(found, list) and isinstance(image, Image) and isinstance(places, tuple)  # noqa: S101
+    assert isinstance(used, dict) and isinstance(disk, float)  # noqa: S101
+    if wishes.disk_gib < image.least_gib:
+        raise UsageError(
+            f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
+        )
+    vpc, subnets = places
+    reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
+    if not reachable:
+        raise NotFoundError(
+            f"the default VPC of {account.region} has no subnet in {', '.join(sorted(found[0].prices))}",
+            f"aws ec2 create-default-subnet --region {account.region} --availability-zone {min(found[0].prices)}",
+        )
+    families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
+    limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
+    known = [quota for quota in limits if quota]
+    return Choice(account, allowed(reachable, known, wishes, account.region), image, vpc, subnets, tuple(known), disk)
+
+
+def allowed(found: Sequence[Offer], limits: Sequence[Quota], wishes: Wishes, region: str) -> tuple[Offer, ...]:
+    """Return the offers that the quotas leave room for; raises QuotaError, with the line that asks for more, if none is."""
+    left = {(quota.market, quota.family): quota for quota in limits}
+    fitting, refused = [], []
+    for offer in found:
+        quota = left.get((offer.market, quotas.family_of(offer.instance_type, offer.market)))
+        if quota is None or offer.vcpus * wishes.nodes <= quota.left_vcpus:
+            fitting.append(offer)
+        else:
+            refused.append((offer, quota))
+    if fitting:
+        return tuple(fitting)
+    offer, quota = refused[0]
+    wanted = offer.vcpus * wishes.nodes
+    used = f", of which {quota.used_vcpus} are in use" if quota.used_vcpus else ""
+    raise QuotaError(
+        f"{wishes.nodes} x {offer.instance_type} needs {wanted} vCPUs; the account's quota of {offer.market} {quota.family}"
+        f" machines in {region} is {quota.vcpus}{used}",
+        quotas.increase_command(region, quota.code, quota.used_vcpus + wanted),
+    )

@@ -1,0 +1,105 @@
+"""From a machine that runs to a node that a job can run on."""
+
+from collections.abc import Callable
+
+from infra import state
+from infra.base.parallel import map_parallel
+from infra.base.text import one_line
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account
+from infra.ec2.machines import instances
+from infra.errors import GpujobError, NodeError, SetupError
+from infra.model import Cluster, Node
+from infra.node import client
+from infra.node.packing import install_agent
+from infra.setup.events import Event
+from infra.setup.playbook import Setup, run
+from infra.ssh import keys
+from infra.ssh.connection import connect, execute
+
+BOOT_S = 300.0
+CONSOLE_LINES = 8
+SLOW = "gpujob up again, with another --gpu or a longer --boot-timeout"
+FINISHED = ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"]
+Report = Callable[[str], None]
+
+
+def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | None, report: Report) -> None:
+    """Pin the host keys, log in, set up, put the agent there, and see the GPUs work, on every node at once.
+
+    Raises NodeError for one that is not so far after `boot_s`, SetupError where the playbook fails.
+    """
+    report("waiting for its host key on the console")
+    found = map_parallel(lambda node: find_host_keys(account, node, boot_s), cluster.nodes)
+    pins = {node.instance_id: keys for node, keys in zip(cluster.nodes, found, strict=True)}
+    keys.pin(state.known_hosts_file(cluster.name), pins)
+    report(f"waiting for a login at {', '.join(f'{node.host}:{node.port}' for node in cluster.nodes)}")
+    if setup is not None:
+        map_parallel(lambda node: wait_for_boot(cluster, node, boot_s, report), cluster.nodes)
+        set_up(cluster, setup, report)
+    map_parallel(lambda node: prepare_node(account, cluster, node, boot_s, report), cluster.nodes)
+
+
+def wait_for_boot(cluster: Cluster, node: Node, boot_s: float, report: Report) -> None:
+    """Log in to a node and wait until its first boot has finished: it may still be installing things."""
+    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    with connect(node, *files, patience_s=boot_s) as connection:
+        report("waiting for its first boot to finish")
+        execute(connection, FINISHED)
+
+
+def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
+    """Run the playbook, and report each task as it begins."""
+
+    def tell(event: Event) -> None:
+        if event.status == "started":
+            report(f"setting up {event.node}: {event.title}")
+
+    try:
+        run(cluster, setup, tell)
+    except SetupError as error:
+        error.hint = f"gpujob up {cluster.name} again; --no-setup keeps the machine as its image is"
+        raise
+
+
+def find_host_keys(account: Account, node: Node, boot_s: float = BOOT_S) -> tuple[str, ...]:
+    """Return the host keys that a node wrote to its console; raises NodeError if it does not in time."""
+    found = wait_until(lambda: keys.read_host_keys(instances.read_console(account, node.instance_id)), boot_s)
+    if not found:
+        raise NodeError(f"{node.instance_id} wrote no host key to its console within {boot_s:g} s", SLOW)
+    return found
+
+
+def prepare_node(account: Account, cluster: Cluster, node: Node, boot_s: float, report: Report) -> None:
+    """Make one node ready."""
+    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    with connect(node, *files, patience_s=boot_s) as connection:
+        report("waiting for its first boot to finish")
+        execute(connection, FINISHED)
+        install_agent(connection)
+        machine = client.probe(connection)
+        if account.cloud == "aws" and cluster.gpu != "none":
+            report("waiting for its GPU to multiply two matrices")
+            if not machine["multiplied"]:
+                raise NodeError(
+                    f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "gpujob up again"
+                )
+
+
+def add_console(account: Account, name: str, error: BaseException) -> None:
+    """Add the last lines of each machine's console to an error: they say more than that nobody answered."""
+    try:
+        for cluster in instances.find_clusters(account, name):
+            for node in cluster.nodes:
+                lines = [
+                    line for line in instances.read_console(account, node.instance_id).splitlines() if line.strip()
+                ]
+                error.add_note(
+                    f"the console of {node.instance_id} ends:"
+                    if lines
+                    else f"{node.instance_id} wrote nothing to its console"
+                )
+                for line in lines[-CONSOLE_LINES:]:
+                    error.add_note(f"  {one_line(line, 160)}")
+    except GpujobError:
+        return

@@ -1,0 +1,89 @@
+"""An `up` that is not through yet: written down before its first call, so that the same words take it up after a crash."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from infra import state
+from infra.base.locks import try_lock
+from infra.ec2.account import Account
+from infra.ec2.machines import instances
+from infra.ec2.tags import LAUNCH_TAG, read_tags
+from infra.errors import UsageError
+from infra.model import CloudName, Lease, Wishes
+from infra.ssh import keys
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One `up` in one region: what all its calls have in common."""
+
+    token: str
+    """The client token of all its calls: AWS makes nothing twice for it."""
+    wishes: str
+    cloud: CloudName
+    region: str
+    lease: Lease
+    private_key: str
+    public_key: str
+
+
+def read_attempt(name: str) -> Attempt | None:
+    """Return the `up` of this name that was broken off on this laptop, or None."""
+    try:
+        fields = json.loads(state.attempt_file(name).read_text(encoding="utf-8"))
+        return Attempt(**{**fields, "lease": Lease(**fields["lease"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_attempt(name: str, attempt: Attempt) -> None:
+    """Write down an `up` that begins."""
+    state.write_private(state.attempt_file(name), json.dumps(asdict(attempt)))
+
+
+def begin(account: Account, wishes: Wishes, lease: Lease) -> Attempt:
+    """Return a new attempt at renting in one region."""
+    private_key, public_key = keys.make_key()
+    token = uuid.uuid4().hex[:24]
+    return Attempt(token, repr(wishes), account.cloud, account.region, lease, private_key, public_key)
+
+
+def find_attempt(account: Account, name: str, wishes: Wishes) -> Attempt | None:
+    """Return the broken-off `up` that the same words go on with; raises UsageError if its words were others."""
+    found = read_attempt(name)
+    if found is None or (found.cloud, found.lease.until < time.time()) != (account.cloud, False):
+        return None
+    if found.wishes != repr(wishes):
+        raise UsageError(
+            f"an earlier gpujob up of '{name}', with other options, was broken off in {found.region}",
+            f"gpujob down {name}, then type it again",
+        )
+    return found
+
+
+@contextmanager
+def hold_name(name: str) -> Iterator[None]:
+    """Keep every other `up` of this name on this laptop out; raises UsageError if one is at work."""
+    with try_lock(state.attempt_file(name).with_suffix(".lock")) as held:
+        if not held:
+            raise UsageError(f"another gpujob up of '{name}' is at work", "wait, or another name")
+        yield
+
+
+def check_free(account: Account, name: str, token: str = "") -> None:
+    """Raise UsageError if a cluster of this name lives here that this `up` did not begin."""
+    for instance in instances.find_instances(account, name):
+        if instance["State"]["Name"] != instances.GONE and read_tags(instance).get(LAUNCH_TAG) != token:
+            raise taken(name, account.region)
+
+
+def taken(name: str, region: str) -> UsageError:
+    """Return the error for a name that a cluster has."""
+    return UsageError(
+        f"there is a cluster '{name}' already, in {region}",
+        f"gpujob run --cluster {name} train.py, or: gpujob down {name}, or another name",
+    )

@@ -1,0 +1,77 @@
+"""How instances come up, and what may befall them on the way: slow, unseen, silent, interrupted, or dead before they boot."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.faults import Faults
+
+PENDING, RUNNING = ("pending", 0), ("running", 16)
+
+
+@dataclass
+class Birth:
+    """When an instance was launched or started, when it runs, and what awaits it; times are monotonic seconds."""
+
+    at_s: float
+    boot_s: float
+    dies_s: float | None
+    runs_s: float | None = None
+
+
+@dataclass
+class Boots:
+    """What is known of each instance's boot."""
+
+    faults: Faults
+    _births: dict[str, Birth] = field(default_factory=dict)
+    _interruptions: dict[str, float] = field(default_factory=dict)
+    """Epoch time at which each spot instance that got notice ends."""
+
+    def begin(self, instance: Any) -> None:
+        """Take note of an instance that was launched or started just now; hold the cloud's lock."""
+        boot_s = self.faults.number("boot") or 0.0
+        self._births[instance.id] = Birth(time.monotonic(), boot_s, self.faults.number("dies"))
+        if boot_s:
+            moto_state.set_state(instance, *PENDING)
+
+    def advance(self, instance: Any) -> bool:
+        """Bring an instance to where it should be by now; return whether its host may run."""
+        birth = self._births.setdefault(instance.id, Birth(time.monotonic(), 0.0, None))
+        age_s = time.monotonic() - birth.at_s
+        if birth.dies_s is not None and age_s >= birth.dies_s:
+            birth.dies_s = None
+            moto_state.end(instance, "Server.InternalError", "Internal error on launch")
+        if instance.state == "pending" and age_s >= birth.boot_s / 2:
+            moto_state.set_state(instance, *RUNNING)
+        if instance.state == "running" and birth.runs_s is None:
+            birth.runs_s = time.monotonic()
+        self._interrupt(instance)
+        return instance.state == "running" and age_s >= birth.boot_s
+
+    def unseen(self) -> frozenset[str]:
+        """Return the instances whose existence EC2 still denies."""
+        wait_s = self.faults.number("invisible") or 0.0
+        now = time.monotonic()
+        return frozenset(one for one, birth in list(self._births.items()) if now - birth.at_s < wait_s)
+
+    def speaks(self, instance_id: str) -> bool:
+        """Tell whether the console output of an instance is there yet."""
+        wait_s = self.faults.number("console") or 0.0
+        birth = self._births.get(instance_id)
+        return not wait_s or bool(birth and birth.runs_s and time.monotonic() - birth.runs_s >= wait_s)
+
+    def interruption(self, instance_id: str) -> str | None:
+        """Return when a spot instance that got notice ends, as the metadata service writes it; None without notice."""
+        ends = self._interruptions.get(instance_id)
+        return None if ends is None else datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _interrupt(self, instance: Any) -> None:
+        notice_s = self.faults.number("interrupt")
+        if notice_s is None or instance.lifecycle != "spot" or instance.state != "running":
+            return
+        ends = self._interruptions.setdefault(instance.id, time.time() + notice_s)
+        if time.time() >= ends:
+            moto_state.end(instance, "Server.SpotInstanceTermination", "Instance terminated by the spot market")

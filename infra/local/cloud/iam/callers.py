@@ -1,0 +1,63 @@
+"""Who asks the local cloud, and under which policy; by default one user who may do all, as moto has it."""
+
+import itertools
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.local.cloud.answers import Answer
+from infra.local.cloud.faults import Faults
+from infra.local.cloud.iam import permissions, policies
+from infra.local.cloud.request import Request
+
+ACCOUNT = "123456789012"
+ROLE = f"arn:aws:sts::{ACCOUNT}:assumed-role/gpujob"
+SPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A user, or a session of a role."""
+
+    arn: str
+    user_id: str
+    policy: dict[str, Any] | None = None
+    """What it may do; None for everything."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a policy's conditions can name."""
+        return {"aws:userid": self.user_id, "aws:PrincipalAccount": ACCOUNT}
+
+
+@dataclass
+class Callers:
+    """The caller of every call from now on."""
+
+    faults: Faults
+    caller: Caller | None = None
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(int(time.time())))
+
+    def find_denied(self, request: Request) -> str | None:
+        """Return the action that the caller's policy does not allow; None if it may do all that a call needs."""
+        if self.caller is None or self.caller.policy is None:
+            return None
+        needs = permissions.needs_of(request)
+        variables = self.caller.variables
+        denied = [need for need in needs if not policies.is_allowed(self.caller.policy, need, variables)]
+        return denied[0].action if denied else None
+
+    def get_caller_identity(self) -> Answer | None:
+        """Answer STS's GetCallerIdentity; None where moto's own user is the caller."""
+        caller = self.caller
+        if self.faults.value("sessions") is not None:  # as botocore names the session of a role without a name for it
+            session = f"botocore-session-{next(self._numbers)}"
+            caller = Caller(f"{ROLE}/{session}", f"AROALOCAL:{session}")
+        if caller is None:
+            return None
+        told = f"<Arn>{caller.arn}</Arn><UserId>{caller.user_id}</UserId><Account>{ACCOUNT}</Account>"
+        name, meta = "GetCallerIdentity", f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
+        body = f'<{name}Response xmlns="{SPACE}"><{name}Result>{told}</{name}Result>{meta}</{name}Response>'
+        return Answer(200, "text/xml", body.encode())

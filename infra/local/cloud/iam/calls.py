@@ -1,0 +1,109 @@
+"""What can go wrong with a call before it reaches the cloud: slow, throttled, broken, expired, denied, or its caller killed."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+from infra.local.cloud.answers import Answer, error
+from infra.local.cloud.faults import Faults
+from infra.local.cloud.iam import permissions
+from infra.local.cloud.iam.callers import Callers
+from infra.local.cloud.request import Environ, Request
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Counts calls and lets the faults that hold befall them."""
+
+    faults: Faults
+    callers: Callers
+    _counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _dice: dict[str, random.Random] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clear(self) -> None:
+        """Count and throw anew."""
+        with self._lock:
+            self._counts.clear()
+            self._dice.clear()
+
+    def count(self, environ: Environ, action: str) -> set[str]:
+        """Count a call for each process that is to be killed, if it is the caller; return the faults whose call this is."""
+        due = set()
+        for fault in self.faults.values("kill"):
+            pid, call, _ = fault.split(":")
+            named, _, number = call.partition(".") if call[0].isalpha() else ("", "", call)
+            if named in ("", action) and _is_caller(int(pid), environ) and self._count(fault) == int(number or 1):
+                due.add(fault)
+        return due
+
+    def kill(self, due: set[str], when: str) -> bool:
+        """Kill the caller if its time has come; return whether it had."""
+        pids = [int(fault.split(":")[0]) for fault in due if fault.endswith(f":{when}")]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pids)
+
+    def refuse(self, request: Request) -> Answer | None:
+        """Wait as long as a call takes, then answer it if it fails; None when it may go on."""
+        time.sleep((self.faults.number("latency") or 0) / 1000)
+        if self._has_expired(request.action):
+            return _expired(request.service)
+        if request.region in self.faults.values("closed"):
+            return permissions.deny_region(request)
+        denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
+        action = min(denied) if denied else self.callers.find_denied(request)
+        if action:
+            return permissions.deny(request, action)
+        if self._throw("throttle"):
+            code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
+            return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)
+        if self._throw("errors"):
+            return error(request.service, "InternalError", "An internal error has occurred", 500)
+        return None
+
+    def _has_expired(self, action: str) -> bool:
+        last = self.faults.value("expired-after") or ""
+        if last.isdigit():
+            return self._count("expired-after") > int(last)
+        over = self._counts["expired-after"] > 0
+        if action == last:
+            self._count("expired-after")
+        return bool(last) and over
+
+    def _count(self, name: str) -> int:
+        with self._lock:
+            self._counts[name] += 1
+            return self._counts[name]
+
+    def _throw(self, word: str) -> bool:
+        value = self.faults.value(word)
+        if value is None:
+            return False
+        percent, _, seed = value.partition(":")
+        with self._lock:
+            die = self._dice.setdefault(f"{word}={value}", random.Random(int(seed or 0)))  # noqa: S311  not for secrets
+            return die.random() * 100 < float(percent)
+
+
+def _expired(service: str) -> Answer:
+    if service == "ec2":
+        return error(service, "RequestExpired", "Request has expired.")
+    code = "ExpiredToken" if service == "sts" else "ExpiredTokenException"
+    return error(service, code, "The security token included in the request is expired", 403)
+
+
+def _is_caller(pid: int, environ: Environ) -> bool:
+    """Tell whether a process holds the other end of a request's connection."""
+    port = int(environ.get("REMOTE_PORT", 0))
+    with suppress(psutil.Error):
+        return any(one.laddr.port == port for one in psutil.Process(pid).net_connections("tcp") if one.laddr)
+    return False

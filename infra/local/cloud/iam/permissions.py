@@ -1,0 +1,157 @@
+"""Which permissions a call needs, on what; and how AWS refuses a call that lacks one.
+
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+"""
+
+import base64
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.answers import Answer, error
+from infra.local.cloud.request import Request, items
+
+CALLER = "arn:aws:iam::123456789012:user/gpujob"
+
+# The prefix of IAM's actions where it is not the name that requests are signed for.
+PREFIXES = {"service-quotas": "servicequotas"}
+KINDS = {
+    "i": "instance", "vol": "volume", "eni": "network-interface", "sg": "security-group", "lt": "launch-template",
+    "subnet": "subnet", "vpc": "vpc", "ami": "image", "snap": "snapshot", "fleet": "fleet", "sgr": "security-group-rule",
+}  # fmt: skip
+ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f-]{{8,}}")
+CREATED = {
+    "CreateSecurityGroup": ("security-group",),
+    "ImportKeyPair": ("key-pair",),
+    "CreateLaunchTemplate": ("launch-template",),
+    "CreateFleet": ("fleet",),
+    "CreateImage": ("image", "snapshot"),
+    "RunInstances": ("instance", "volume", "network-interface"),
+}
+"""What is created by an action that takes tags for it; a spot request is added where one is made."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One permission that a call needs on one resource, with what conditions can ask about."""
+
+    action: str
+    resource: str
+    request_tags: dict[str, str]
+    resource_tags: dict[str, str]
+    create_action: str = ""
+    owner: str = ""
+    """Of an image: `amazon`, or an account's number."""
+
+
+def actions_of(request: Request) -> list[str]:
+    """List the permissions that a call needs."""
+    return sorted({need.action for need in needs_of(request)})
+
+
+def needs_of(request: Request) -> list[Need]:
+    """List what a call needs, resource by resource; a fleet needs what launching from its template does."""
+    name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
+    if request.service != "ec2":
+        return [Need(name, _other_resource(request), {}, {})]
+    found = [*_named(request, name), *_created(request, name)]
+    return found or [Need(name, "*", {}, {})]
+
+
+def _other_resource(request: Request) -> str:
+    if request.service == "ssm":
+        names = request.body.get("Names") or [request.body.get("Name", "")]
+        return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
+    return "*"
+
+
+def _named(request: Request, action: str) -> list[Need]:
+    """List the needs on what exists already and is named by its id, or is a key pair and named by its name."""
+    if request.action.startswith("Describe") or request.action == "CreateLaunchTemplate":
+        return []
+    found = {v for name, v in request.params.items() if not name.startswith("Tag") and ID.fullmatch(v)}
+    named = [(f"{KINDS[one.partition('-')[0]]}/{one}", one) for one in sorted(found)]
+    template = request.params.get("LaunchTemplateName")
+    if template and request.action != "CreateLaunchTemplate":
+        known = moto_state.find_template(request.region, None, template)
+        named += [(f"launch-template/{known.id}", known.id)] if known else []
+    key = request.params.get("KeyName")
+    if key and request.action != "ImportKeyPair":
+        named.append((f"key-pair/{key}", moto_state.key_pair_id(request.region, key)))
+    return [
+        Need(action, _arn(request, path), {}, moto_state.tags(request.region, one), owner=_owner(request, path))
+        for path, one in named
+    ]
+
+
+def _owner(request: Request, path: str) -> str:
+    kind, _, key = path.partition("/")
+    return moto_state.owner_of(request.region, key) if kind == "image" else ""
+
+
+def _created(request: Request, action: str) -> list[Need]:
+    kinds = CREATED.get(request.action, ())
+    if request.action == "RunInstances" and request.params.get("InstanceMarketOptions.MarketType") == "spot":
+        kinds = (*kinds, "spot-instances-request")
+    needs = []
+    for kind in kinds:
+        tags = request.tags_for(kind)
+        needs.append(Need(action, _arn(request, f"{kind}/*"), tags, {}))
+        if tags:
+            needs.append(Need("ec2:CreateTags", _arn(request, f"{kind}/*"), tags, {}, request.action))
+    if request.action == "CreateTags":
+        tags = {tag["Key"]: tag.get("Value", "") for tag in items(request.tree().get("Tag"))}
+        return [Need(n.action, n.resource, tags, n.resource_tags) for n in _named(request, action)]
+    return needs
+
+
+def _arn(request: Request, path: str) -> str:
+    owner = "" if path.startswith(("image/", "snapshot/")) else "123456789012"
+    return f"arn:aws:ec2:{request.region}:{owner}:{path}"
+
+
+def refusal(request: Request, action: str) -> tuple[str, str]:
+    """Return EC2's code and words for a call that lacks a permission, what exactly was missing encoded among them."""
+    need = next((need for need in needs_of(request) if need.action == action), Need(action, "*", {}, {}))
+    context = {"principal": {"arn": CALLER}, "action": action, "resource": need.resource, "conditions": {"items": []}}
+    facts = {"allowed": False, "explicitDeny": False, "matchedStatements": {"items": []}, "context": context}
+    encoded = base64.urlsafe_b64encode(zlib.compress(json.dumps(facts).encode())).decode().rstrip("=")
+    return "UnauthorizedOperation", (
+        f"You are not authorized to perform this operation. User: {CALLER} is not authorized to perform: {action} on"
+        f" resource: {need.resource} because no identity-based policy allows the {action} action."
+        f" Encoded authorization failure message: {encoded}"
+    )
+
+
+def deny(request: Request, action: str) -> Answer:
+    """Refuse a call that lacks a permission."""
+    if request.service == "ec2":
+        return error("ec2", *refusal(request, action), 403)
+    words = f"User: {CALLER} is not authorized to perform: {action}"
+    return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
+
+
+def deny_region(request: Request) -> Answer:
+    """Refuse a call in a region that an organisation has closed by a service control policy."""
+    name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
+    words = f"User: {CALLER} is not authorized to perform: {name} with an explicit deny in a service control policy"
+    if request.service == "ec2":
+        return error("ec2", "UnauthorizedOperation", f"You are not authorized to perform this operation. {words}", 403)
+    return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
+
+
+def decode_authorization_message(request: Request) -> Answer:
+    """Answer STS's DecodeAuthorizationMessage for what `refusal` encoded."""
+    message = request.params.get("EncodedMessage", "")
+    try:
+        decoded = zlib.decompress(base64.urlsafe_b64decode(message + "=" * (-len(message) % 4))).decode()
+    except (ValueError, zlib.error):
+        return error("sts", "InvalidAuthorizationMessageException", "The message is not valid.")
+    result = f"<DecodedMessage>{escape(decoded)}</DecodedMessage>"
+    space = "https://sts.amazonaws.com/doc/2011-06-15/"
+    words = "DecodeAuthorizationMessage"
+    body = f'<{words}Response xmlns="{space}"><{words}Result>{result}</{words}Result></{words}Response>'
+    return Answer(200, "text/xml", body.encode())

@@ -1,0 +1,55 @@
+"""What an IAM policy allows, as far as ours need: allow statements with tags, owners and who is calling in their conditions.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from infra.local.cloud.iam.permissions import Need
+
+VARIABLE = re.compile(r"\$\{([\w:-]+)\}")
+OPERATORS: Mapping[str, Callable[[str, str], bool]] = {"StringEquals": str.__eq__, "StringLike": fnmatchcase}
+
+
+def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str]) -> bool:
+    """Tell whether a policy allows what a call needs; `caller` has the variables that conditions may name."""
+    return any(
+        need.action in as_list(one["Action"])
+        and any(fnmatchcase(need.resource, pattern) for pattern in as_list(one["Resource"]))
+        and holds(one.get("Condition", {}), need, caller)
+        for one in policy["Statement"]
+    )
+
+
+def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mapping[str, str]) -> bool:
+    """Tell whether a condition holds, as IAM reads it: a key that the request lacks matches nothing.
+
+    Raises KeyError for an operator that is not known here, so that none is taken to hold.
+    """
+    facts = {f"aws:RequestTag/{key}": value for key, value in need.request_tags.items()}
+    facts |= {f"aws:ResourceTag/{key}": value for key, value in need.resource_tags.items()}
+    facts |= {"ec2:CreateAction": need.create_action} if need.create_action else {}
+    facts |= {"ec2:Owner": need.owner} if need.owner else {}
+    for operator, keys in condition.items():
+        match = OPERATORS[operator]
+        for key, wanted in keys.items():
+            patterns = [fill(pattern, caller) for pattern in as_list(wanted)]
+            if key not in facts or not any(pattern is not None and match(facts[key], pattern) for pattern in patterns):
+                return False
+    return True
+
+
+def fill(pattern: str, caller: Mapping[str, str]) -> str | None:
+    """Return a pattern with its variables filled in; None if the caller lacks one, which then matches nothing."""
+    names = VARIABLE.findall(pattern)
+    if any(name not in caller for name in names):
+        return None
+    return VARIABLE.sub(lambda found: caller[found[1]], pattern)
+
+
+def as_list(words: str | list[str]) -> list[str]:
+    """Return what a policy has as one word or as a list of them."""
+    return [words] if isinstance(words, str) else words

@@ -1,0 +1,1 @@
+"""Instances: launching them, what they boot, what they report, and the host behind each."""

@@ -1,0 +1,99 @@
+"""How many machines a pool has for the account: whether the zone offers the type, and what the quota leaves.
+
+The codes and words are those that EC2 and its fleets answer with:
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.faults import Faults
+from infra.local.cloud.market import quotas
+
+Refusal = tuple[str, str]
+"""Code and message."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """An instance type in one zone on one market."""
+
+    region: str
+    instance_type: str
+    zone: str
+    spot: bool
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the local cloud has to give."""
+
+    faults: Faults
+
+    def find_room(self, pool: Pool, wanted: int) -> tuple[int, Refusal | None]:
+        """Return how many of the wanted machines the pool has, and why not all of them."""
+        offering = moto_state.zones_with(pool.region, pool.instance_type)
+        if pool.zone and offering and pool.zone not in offering:
+            return 0, not_offered(pool, offering)
+        if self._is_full(pool, offering):
+            return 0, no_capacity(pool)
+        room = self._quota_room(pool)
+        return (wanted, None) if room is None or room >= wanted else (room, self._over_quota(pool))
+
+    def most(self) -> int | None:
+        """Return how many machines a fleet gets at most; None where nothing bounds it."""
+        most = self.faults.number("partial")
+        return None if most is None else int(most)
+
+    def _is_full(self, pool: Pool, offering: list[str]) -> bool:
+        patterns = [value.partition("@") for value in self.faults.values("no-capacity")]
+        zones = [pool.zone] if pool.zone else offering or [""]
+        return bool(patterns) and all(
+            any(
+                fnmatchcase(pool.instance_type, kind) and fnmatchcase(zone, where or "*") for kind, _, where in patterns
+            )
+            for zone in zones
+        )
+
+    def _quota_room(self, pool: Pool) -> int | None:
+        code = quotas.code_of(pool.instance_type, pool.spot)
+        vcpus = moto_state.vcpus_of(pool.instance_type)
+        if code is None or not vcpus:
+            return None
+        used = sum(
+            moto_state.vcpus_of(instance.instance_type)
+            for instance in moto_state.living(pool.region)
+            if quotas.code_of(instance.instance_type, instance.lifecycle == "spot") == code
+        )
+        return max(0, int(quotas.limit_of(code, self.faults) - used) // vcpus)
+
+    def _over_quota(self, pool: Pool) -> Refusal:
+        if pool.spot:
+            return "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"
+        limit = quotas.limit_of(quotas.code_of(pool.instance_type, pool.spot) or "", self.faults)
+        return "VcpuLimitExceeded", (
+            f"You have requested more vCPU capacity than your current vCPU limit of {limit:.0f} allows for the instance"
+            " bucket that the specified instance type belongs to. Please visit"
+            " http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit."
+        )
+
+
+def no_capacity(pool: Pool) -> Refusal:
+    """Refuse what nobody has free."""
+    if pool.spot:
+        return "InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request."
+    where = f" in the Availability Zone you requested ({pool.zone})" if pool.zone else ""
+    return "InsufficientInstanceCapacity", (
+        f"We currently do not have sufficient {pool.instance_type} capacity{where}. Our system will be working on"
+        " provisioning additional capacity."
+    )
+
+
+def not_offered(pool: Pool, offering: list[str]) -> Refusal:
+    """Refuse a type in a zone that does not have it."""
+    return "Unsupported", (
+        f"Your requested instance type ({pool.instance_type}) is not supported in your requested Availability Zone"
+        f" ({pool.zone}). Please retry your request by not specifying an Availability Zone or choosing"
+        f" {', '.join(offering)}."
+    )

@@ -1,0 +1,225 @@
+"""CreateFleet of type instant as AWS answers it: what could be launched, and why the rest could not.
+
+Each launch goes through RunInstances with the launch template's own words, so that nothing of them is lost.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
+"""
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from html import unescape
+from typing import Any
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.answers import Answer, Tree, ec2_answer, error
+from infra.local.cloud.machines.capacity import Capacity, Pool, Refusal, no_capacity
+from infra.local.cloud.machines.launch import Moto, instance_ids, launch
+from infra.local.cloud.machines.templates import Template, Templates
+from infra.local.cloud.market import prices
+from infra.local.cloud.request import Request, items
+
+SHOWN = ("InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId")
+BY_PRIORITY = ("prioritized", "capacity-optimized-prioritized")
+
+_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+_FLEET = re.compile(rb"<fleetId>(fleet-[0-9a-f-]+)</fleetId>")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A launch template with one override: a pool to launch from, and the words to do it with."""
+
+    template: Template
+    override: dict[str, str]
+    params: dict[str, str]
+    pool: Pool
+
+    @property
+    def weight(self) -> float:
+        """How many units of capacity one machine counts for."""
+        return float(self.override.get("WeightedCapacity", 1))
+
+    @property
+    def price_usd(self) -> float:
+        """What an hour costs; infinite for a type without a price."""
+        name, region, zone = self.pool.instance_type, self.pool.region, self.pool.zone
+        known = prices.spot_usd(name, zone or f"{region}a") if self.pool.spot else prices.on_demand_usd(name, region)
+        return math.inf if known is None else known
+
+    def show(self, **facts: Tree) -> dict[str, Tree]:
+        """Return an entry of the answer's instances or errors."""
+        overrides: Tree = {name[0].lower() + name[1:]: self.override[name] for name in SHOWN if name in self.override}
+        template: Tree = {"launchTemplateId": self.template.template_id, "version": str(self.template.version)}
+        both: Tree = {"launchTemplateSpecification": template, "overrides": overrides}
+        return {"launchTemplateAndOverrides": both, "lifecycle": "spot" if self.pool.spot else "on-demand", **facts}
+
+
+@dataclass
+class Fleet:
+    """A fleet in the making: where it launches from, and what has become of it so far."""
+
+    id: str
+    request: Request
+    moto: Moto
+    capacity: Capacity
+    count: int = 0
+    """How many machines it has."""
+    instances: list[dict[str, Tree]] = field(default_factory=list)
+    errors: list[dict[str, Tree]] = field(default_factory=list)
+
+    def fill(self, choices: list[Choice], target: float) -> None:
+        """Launch from the choices in their order until the target is met or all have been tried."""
+        left = target
+        for choice in choices:
+            if left > 0:
+                left -= choice.weight * self._launch(choice, math.ceil(left / choice.weight))
+
+    def _launch(self, choice: Choice, wanted: int) -> int:
+        room, refusal = self.capacity.find_room(choice.pool, wanted)
+        most = self.capacity.most()
+        if most is not None and most - self.count < room:
+            room, refusal = most - self.count, no_capacity(choice.pool)
+        refusal = _price_refusal(choice) or refusal
+        count = 0 if refusal and refusal[0] == "SpotMaxPriceTooLow" else max(0, min(room, wanted))
+        ids: tuple[str, ...] = ()
+        if count:
+            numbers = {"MinCount": str(count), "MaxCount": str(count)}
+            answer = launch(replace(self.request, action="RunInstances", params=choice.params | numbers), self.moto)
+            ids = instance_ids(answer)
+            refusal = _read_refusal(answer) or refusal
+        self.count += len(ids)
+        if ids:
+            template = choice.template
+            moto_state.enter_fleet(self.request.region, self.id, ids, template.template_id, template.version)
+            zone: Tree = {"availabilityZone": choice.pool.zone} if choice.pool.zone else {}
+            found = choice.show(instanceIds=list(ids), instanceType=choice.pool.instance_type)
+            self.instances.append(found | (zone if isinstance(zone, dict) else {}))
+        if refusal and len(ids) < wanted:
+            self.errors.append(choice.show(errorCode=refusal[0], errorMessage=refusal[1]))
+        return len(ids)
+
+
+def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: Capacity) -> Answer:
+    """Launch an instant fleet; fleets of other types are moto's."""
+    asked = request.tree()
+    if asked.get("Type") != "instant":
+        return moto(request)
+    named = [config.get("LaunchTemplateSpecification", {}) for config in items(asked.get("LaunchTemplateConfigs"))]
+    missing = next((one for one in named if templates.find(request.region, one) is None), None)
+    if missing is not None:
+        return _no_template(missing)
+    with moto_state.LOCK:
+        entered = _enter(request, moto)
+        found = _FLEET.search(entered.body)
+        if found is None:
+            return entered
+        fleet = Fleet(found[1].decode(), request, moto, capacity)
+        for spot, target in _targets(asked.get("TargetCapacitySpecification", {})).items():
+            options = asked.get("SpotOptions" if spot else "OnDemandOptions", {})
+            fleet.fill(_pick(_choices(request, asked, templates, spot), options, target, fleet), target)
+    content: dict[str, Tree] = {"errorSet": list(fleet.errors), "fleetInstanceSet": list(fleet.instances)}
+    return ec2_answer("CreateFleet", {"fleetId": fleet.id, **content})
+
+
+def _no_template(asked: dict[str, str]) -> Answer:
+    if "LaunchTemplateId" in asked:
+        words = f"The specified launch template, with template ID {asked['LaunchTemplateId']}, does not exist."
+        return error("ec2", "InvalidLaunchTemplateId.NotFound", words)
+    words = f"The specified launch template, with template name {asked.get('LaunchTemplateName')}, does not exist."
+    return error("ec2", "InvalidLaunchTemplateName.NotFoundException", words)
+
+
+def _enter(request: Request, moto: Moto) -> Answer:
+    """Let moto enter a fleet without machines into its books, which checks the request and answers a DryRun."""
+    kept = ("Action", "Version", "Type", "DryRun", "TagSpecification")
+    params = {name: value for name, value in request.params.items() if name.partition(".")[0] in kept}
+    return moto(replace(request, params=params | {"TargetCapacitySpecification.TotalTargetCapacity": "0"}))
+
+
+def _targets(asked: dict[str, str]) -> dict[bool, int]:
+    """Return the capacity to reach on the spot market (True) and on demand (False)."""
+    spot, on_demand = int(asked.get("SpotTargetCapacity", 0)), int(asked.get("OnDemandTargetCapacity", 0))
+    rest = int(asked["TotalTargetCapacity"]) - spot - on_demand
+    if asked.get("DefaultTargetCapacityType") == "spot":
+        return {True: spot + rest, False: on_demand}
+    return {True: spot, False: on_demand + rest}
+
+
+def _choices(request: Request, asked: dict[str, Any], templates: Templates, spot: bool) -> list[Choice]:
+    choices = []
+    for config in items(asked.get("LaunchTemplateConfigs")):
+        template = templates.find(request.region, config.get("LaunchTemplateSpecification", {}))
+        overrides = items(config.get("Overrides")) or [{}]
+        choices += [_choose(request, template, one, spot) for one in overrides if template]
+    return choices
+
+
+def _choose(request: Request, template: Template, override: dict[str, str], spot: bool) -> Choice:
+    params = {"Action": "RunInstances", "Version": request.params["Version"], **template.data}
+    params |= {name: override[name] for name in ("InstanceType", "ImageId") if name in override}
+    zone = override.get("AvailabilityZone", "")
+    subnet = override.get("SubnetId") or (zone and moto_state.default_subnet(request.region, zone))
+    if subnet:
+        inside = any(name.startswith("NetworkInterface.") for name in params)
+        params["NetworkInterface.1.SubnetId" if inside else "SubnetId"] = subnet
+        zone = moto_state.zone_of(request.region, subnet)
+    if spot:
+        params["InstanceMarketOptions.MarketType"] = "spot"
+    return Choice(template, override, params, Pool(request.region, params.get("InstanceType", ""), zone, spot))
+
+
+def _pick(choices: list[Choice], options: dict[str, str], target: float, fleet: Fleet) -> list[Choice]:
+    """Return the choices in the order in which they are tried; of those that must stay together, one group.
+
+    Where a fleet must stay within one type or zone, AWS launches nothing unless that group can give the minimum.
+    """
+    by_priority = options.get("AllocationStrategy") in BY_PRIORITY
+    ordered = sorted(
+        choices, key=lambda one: float(one.override.get("Priority", math.inf)) if by_priority else one.price_usd
+    )
+    one_type, one_zone = (options.get(f"Single{kind}") == "true" for kind in ("InstanceType", "AvailabilityZone"))
+
+    def group(choice: Choice) -> tuple[str, str]:
+        return choice.pool.instance_type * one_type, choice.pool.zone * one_zone
+
+    groups: dict[tuple[str, str], list[Choice]] = {}
+    for choice in ordered:
+        groups.setdefault(group(choice), []).append(choice)
+    minimum = float(options.get("MinTargetCapacity", 0))
+    able = [found for found in groups.values() if _room(found, target, fleet) >= max(minimum, 1)]
+    best = max(able, key=lambda found: _room(found, target, fleet) >= target, default=None)
+    if best is None and minimum:
+        fleet.errors += [_refuse(choice, target, fleet) for choice in ordered]
+        return []
+    return best if best is not None else ordered
+
+
+def _room(choices: list[Choice], target: float, fleet: Fleet) -> float:
+    rooms = [
+        (choice, fleet.capacity.find_room(choice.pool, math.ceil(target / choice.weight))[0]) for choice in choices
+    ]
+    return sum(choice.weight * room for choice, room in rooms)
+
+
+def _refuse(choice: Choice, target: float, fleet: Fleet) -> dict[str, Tree]:
+    _, refusal = fleet.capacity.find_room(choice.pool, math.ceil(target / choice.weight))
+    code, message = refusal or (
+        "UnfulfillableCapacity",
+        "Unable to fulfill capacity due to your request configuration.",
+    )
+    return choice.show(errorCode=code, errorMessage=message)
+
+
+def _price_refusal(choice: Choice) -> Refusal | None:
+    most = choice.override.get("MaxPrice") or choice.params.get("InstanceMarketOptions.SpotOptions.MaxPrice")
+    if not choice.pool.spot or not most or float(most) >= choice.price_usd:
+        return None
+    return "SpotMaxPriceTooLow", (
+        f"Your Spot request price of {most} is lower than the minimum required Spot request fulfillment price of"
+        f" {choice.price_usd:.4f}."
+    )
+
+
+def _read_refusal(answer: Answer) -> Refusal | None:
+    found = _ERROR.search(answer.body.decode()) if answer.status != 200 else None
+    return (unescape(found[1]), unescape(found[2])) if found else None

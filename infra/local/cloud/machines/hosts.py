@@ -1,0 +1,219 @@
+"""The hosts of the local cloud: one for each running instance, made and ended as the instances come and go."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.local import reaper, record
+from infra.local.cloud import moto_state
+from infra.local.cloud.boots import Boots
+from infra.local.cloud.machines import imaging, metadata
+from infra.node.agent import trees
+
+POLL_S = 0.1
+GRACE_S = 5.0
+
+
+@dataclass
+class Host:
+    """A machine's process, and what is known of it."""
+
+    instance: Any
+    process: subprocess.Popen[bytes]
+    ending_since_s: float | None = None
+    report: str | None = None
+    """Why it ended, in its own word: off or reboot."""
+    dead: bool = False
+    """It crashed: the instance runs on, unreachable, until someone ends it."""
+
+
+@dataclass(frozen=True)
+class _Event:
+    host: Host
+    content: dict[str, Any] | None
+    """None when the process has gone."""
+
+
+class Hosts:
+    """Keep one host for each running instance; everything happens in one thread of its own."""
+
+    def __init__(self, folder: Path, lock: int, boots: Boots) -> None:
+        self.boots = boots
+        self.url = ""
+        """Where the cloud answers."""
+        self._folder = folder / record.HOSTS
+        self._lock = lock
+        self._hosts: dict[str, Host] = {}
+        self._host_keys: dict[str, str] = {}
+        self._cleared: set[str] = set()
+        self._imaging: dict[str, str] = {}
+        self._events: queue.Queue[_Event] = queue.Queue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hosts")
+        self.seen = False
+        """Whether there has ever been an instance."""
+        self.alive = False
+        """Whether an instance, or a host, is left."""
+        self.failed = False
+
+    def open(self) -> None:
+        """Begin."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every host and everything in them, and remove their folders."""
+        self._closing.set()
+        self._thread.join()
+        trees.remove(self._folder)
+
+    def host_key(self, instance_id: str) -> str | None:
+        """Return the public host key of an instance's host; None until it is up."""
+        return self._host_keys.get(instance_id)
+
+    def settle(self, instance_ids: list[str]) -> None:
+        """Wait until instances that were stopped have no host any more, so that a start finds a clean slate."""
+        deadline = time.monotonic() + 2 * GRACE_S
+        found = [self._hosts.get(one) for one in instance_ids]
+        for host in filter(None, found):
+            while self._hosts.get(host.instance.id) is host and host.instance.state != "running":
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
+
+    def image(self, instance_id: str, image_id: str) -> None:
+        """Keep what an instance's host has in its home for those that boot an image; the host reboots for it, as on AWS."""
+        self._imaging[instance_id] = image_id
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._handle_events()
+                self._reconcile()
+        except Exception:
+            self.failed = True
+            raise
+        finally:
+            self._end_all()
+
+    def _handle_events(self) -> None:
+        try:
+            self._handle(self._events.get(timeout=POLL_S))
+            while True:
+                self._handle(self._events.get_nowait())
+        except queue.Empty:
+            return
+
+    def _reconcile(self) -> None:
+        with moto_state.LOCK:
+            instances = list(moto_state.instances())
+        for instance in instances:
+            host, ready = self._hosts.get(instance.id), self.boots.advance(instance)
+            if instance.id in self._imaging and host is None:
+                imaging.keep_home(instance, self._folder, self._imaging.pop(instance.id))
+            elif instance.id in self._imaging and host is not None:
+                self._end(host)
+            elif ready and host is None:
+                self._start(instance)
+            elif instance.state != "running" and host is not None:
+                self._end(host)
+            elif instance.state == "terminated" and instance.id not in self._cleared:
+                self._clear(instance)
+        self.seen = self.seen or bool(instances)
+        living = any(instance.state != "terminated" for instance in instances)
+        self.alive = bool(self._hosts) or living or moto_state.has_own_images()
+
+    def _start(self, instance: Any) -> None:
+        folder = self._folder / instance.id
+        folder.mkdir(mode=0o700, exist_ok=True)
+        imaging.lay_out_home(self._folder / instance.image_id, folder)
+        config = {
+            "instance_id": instance.id,
+            "authorized_key": moto_state.public_key(instance),
+            "user_data": str(instance.user_data or ""),
+            "metadata_url": f"{self.url}{metadata.PREFIX}{instance.id}/",
+            "mute": self.boots.faults.value("mute") is not None,
+            "drop_bytes": self.boots.faults.number("drop"),
+        }
+        path = folder / "host.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        # It inherits the cloud's lock: whoever can take that lock knows that every host has gone.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "infra.local.machine.host", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(self._lock,),
+        )
+        host = self._hosts[instance.id] = Host(instance, process)
+        threading.Thread(target=self._listen, args=(host,), daemon=True).start()
+
+    def _listen(self, host: Host) -> None:
+        assert host.process.stdout is not None  # noqa: S101
+        for line in host.process.stdout:
+            with contextlib.suppress(ValueError):  # a host that is killed may leave half a line
+                self._events.put(_Event(host, json.loads(line)))
+        host.process.wait()
+        self._events.put(_Event(host, None))
+
+    def _handle(self, event: _Event) -> None:
+        host, content = event.host, event.content
+        if content is None:
+            self._handle_exit(host)
+        elif content["event"] == "ready":
+            self._host_keys[host.instance.id] = content["host_key"]
+            if host.instance.state == "running":
+                moto_state.set_endpoint(host.instance, f"127.0.0.1:{content['port']}")
+        else:
+            host.report = content["event"]
+
+    def _handle_exit(self, host: Host) -> None:
+        reaper.kill_descendants(spare={other.process.pid for other in self._hosts.values()})
+        moto_state.set_endpoint(host.instance, None)
+        _close_pipes(host.process)
+        if host.report == "off":
+            moto_state.shut_down(host.instance)
+        elif host.report is None and host.ending_since_s is None:
+            host.dead = True  # it stays in the books, so that no other takes its place
+            return
+        del self._hosts[host.instance.id]
+
+    def _end(self, host: Host) -> None:
+        if host.dead:
+            del self._hosts[host.instance.id]
+        elif host.ending_since_s is None:
+            host.ending_since_s = time.monotonic()
+            host.process.terminate()
+        elif time.monotonic() - host.ending_since_s > GRACE_S:
+            host.process.kill()
+
+    def _clear(self, instance: Any) -> None:
+        self._cleared.add(instance.id)
+        moto_state.remove_leftovers(instance)
+        trees.remove(self._folder / instance.id)
+
+    def _end_all(self) -> None:
+        for host in self._hosts.values():
+            host.process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for host in self._hosts.values():
+            try:
+                host.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                host.process.kill()
+        reaper.kill_everything()
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -1,0 +1,60 @@
+"""The public parameters that name AWS's Deep Learning images and Ubuntu's own, answered with an image that moto knows."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.answers import Answer, error, json_answer
+from infra.local.cloud.request import Request
+
+DLAMI_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Ubuntu 24.04)"
+UBUNTU_NAME = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260115"
+_PREFIX = ("/aws/service/deeplearning/ami/", "/aws/service/canonical/ubuntu/")
+_KNOWN = re.compile(
+    r"/aws/service/deeplearning/ami/x86_64/"
+    r"(oss-nvidia-driver-gpu-pytorch-2\.([7-9]|1[0-2])|base-oss-nvidia-driver-gpu)-ubuntu-24\.04/latest/ami-id"
+    r"|/aws/service/canonical/ubuntu/server/24\.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+)
+
+
+def get_parameter(request: Request) -> Answer | None:
+    """Answer GetParameter for the images' names; None for any other name."""
+    name = str(request.body.get("Name", ""))
+    if not name.startswith(_PREFIX):
+        return None
+    if not _KNOWN.fullmatch(name):
+        return error(request.service, "ParameterNotFound", f"Parameter {name} not found.")
+    return json_answer({"Parameter": _parameter(name, request.region)})
+
+
+def get_parameters(request: Request, moto: Callable[[Request], Answer]) -> Answer | None:
+    """Answer GetParameters for the images' names, and let moto answer for the rest of them."""
+    names = [str(name) for name in request.body.get("Names", [])]
+    ours = [name for name in names if name.startswith(_PREFIX)]
+    if not ours:
+        return None
+    found = [_parameter(name, request.region) for name in ours if _KNOWN.fullmatch(name)]
+    missing = [name for name in ours if not _KNOWN.fullmatch(name)]
+    others = [name for name in names if name not in ours]
+    if others:
+        answer = moto(replace(request, body={**request.body, "Names": others}))
+        if answer.status != 200:
+            return answer
+        rest = json.loads(answer.body)
+        found, missing = found + rest.get("Parameters", []), missing + rest.get("InvalidParameters", [])
+    return json_answer({"Parameters": found, "InvalidParameters": missing})
+
+
+def _parameter(name: str, region: str) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "Type": "String",
+        "Value": moto_state.image_id(region, UBUNTU_NAME if "/canonical/" in name else DLAMI_NAME),
+        "Version": 1,
+        "LastModifiedDate": 1735689600.0,
+        "ARN": f"arn:aws:ssm:{region}::parameter{name}",
+        "DataType": "aws:ec2:image",
+    }

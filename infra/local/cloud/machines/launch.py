@@ -1,0 +1,66 @@
+"""RunInstances within the account's capacity and quota, with every tag in its place, and once for each client token."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from xml.etree import ElementTree
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.answers import EC2_NAMESPACE, Answer, error
+from infra.local.cloud.machines.capacity import Capacity, Pool
+from infra.local.cloud.request import Request
+from infra.local.cloud.tokens import Tokens
+
+Moto = Callable[[Request], Answer]
+
+_ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
+
+
+def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capacity) -> Answer:
+    """Launch as many instances as were asked for, or none; with a token known already, tell of those launched then."""
+
+    def work() -> Answer:
+        wanted = int(request.params.get("MinCount") or 1)
+        with moto_state.LOCK:
+            room, refusal = capacity.find_room(pool_of(request), wanted)
+            return launch(request, moto) if room >= wanted or refusal is None else error("ec2", *refusal)
+
+    return tokens.once(request, work, lambda first: _describe(instance_ids(first), request, moto))
+
+
+def launch(request: Request, moto: Moto) -> Answer:
+    """Launch, whatever room there is."""
+    with moto_state.LOCK:
+        answer = moto(request)
+        for instance_id in instance_ids(answer):
+            moto_state.finish_launch(request.region, instance_id, request.tags_for("network-interface"))
+    return answer
+
+
+def pool_of(request: Request) -> Pool:
+    """Return where a RunInstances request draws from; without a zone AWS finds one, and so the zone is empty."""
+    subnet = request.params.get("NetworkInterface.1.SubnetId") or request.params.get("SubnetId", "")
+    zone = moto_state.zone_of(request.region, subnet) or request.params.get("Placement.AvailabilityZone", "")
+    spot = request.params.get("InstanceMarketOptions.MarketType") == "spot"
+    return Pool(request.region, request.params.get("InstanceType", "m1.small"), zone, spot)
+
+
+def instance_ids(answer: Answer) -> tuple[str, ...]:
+    """Return the ids of the instances that an answer to RunInstances tells of."""
+    return tuple(found.decode() for found in _ID.findall(answer.body))
+
+
+def _describe(ids: tuple[str, ...], request: Request, moto: Moto) -> Answer:
+    """Turn what DescribeInstances says of the launched instances into RunInstances' answer."""
+    numbered = {f"InstanceId.{n}": one for n, one in enumerate(ids, 1)}
+    params = {"Action": "DescribeInstances", "Version": request.params.get("Version", "2016-11-15"), **numbered}
+    answer = moto(replace(request, action="DescribeInstances", params=params))
+    if answer.status != 200:
+        return answer
+    ElementTree.register_namespace("", EC2_NAMESPACE)
+    described = ElementTree.fromstring(answer.body)  # noqa: S314 - moto's own
+    space = {"e": described.tag[1:].partition("}")[0]} if described.tag.startswith("{") else {"e": ""}
+    reservation = described.find("e:reservationSet/e:item", space)
+    result = ElementTree.Element(described.tag.replace("DescribeInstances", "RunInstances"))
+    result.extend(list(reservation) if reservation is not None else [])
+    return Answer(200, answer.content_type, ElementTree.tostring(result))

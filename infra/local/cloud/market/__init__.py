@@ -1,0 +1,1 @@
+"""What can be launched, where, and at which price."""

@@ -1,0 +1,183 @@
+"""What moto lacks, by service and action; whatever is not in the table goes to moto unchanged."""
+
+import base64
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from infra.local.cloud import moto_state
+from infra.local.cloud.answers import Answer, error
+from infra.local.cloud.faults import Faults
+from infra.local.cloud.iam import permissions
+from infra.local.cloud.iam.callers import Callers
+from infra.local.cloud.machines import console, fleet, foreign, images, imaging, launch
+from infra.local.cloud.machines.capacity import Capacity
+from infra.local.cloud.machines.hosts import Hosts
+from infra.local.cloud.machines.metadata import Metadata
+from infra.local.cloud.machines.templates import Templates
+from infra.local.cloud.market import offerings, prices, quotas, spot
+from infra.local.cloud.request import Request
+from infra.local.cloud.server.trail import Trail
+from infra.local.cloud.tokens import Tokens
+
+Moto = Callable[[Request], Answer]
+"""Hands a request, perhaps a changed one, to moto."""
+
+TypesQuestion = tuple[str, frozenset[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The answers that moto does not give, and the one that it gives too slowly."""
+
+    hosts: Hosts
+    faults: Faults
+    trail: Trail = field(default_factory=Trail)
+    _templates: Templates = field(default_factory=Templates)
+    _tokens: Tokens = field(default_factory=Tokens)
+    _types: dict[TypesQuestion, Answer] = field(default_factory=dict)
+    _types_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def callers(self) -> Callers:
+        """Who asks."""
+        return Callers(self.faults)
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """The metadata service of the hosts."""
+        return Metadata(self.hosts.boots)
+
+    @cached_property
+    def _capacity(self) -> Capacity:
+        return Capacity(self.faults)
+
+    def sight(self, request: Request) -> AbstractContextManager[None]:
+        """Return what keeps from moto, while it answers a request for instances, those that are not to be seen yet."""
+        unseen = self.hosts.boots.unseen() if request.action.startswith("Describe") else frozenset()
+        return moto_state.hidden(request.region, unseen) if unseen else nullcontext()
+
+    def answer(self, request: Request, moto: Moto) -> Answer | None:
+        """Answer a request; None when it is moto's to answer."""
+        self.trail.record(request)
+        if request.service == "ec2":
+            return self._refuse(request) or self._answer_ec2(request, moto)
+        match request.service, request.action:
+            case "pricing", "GetProducts":
+                return prices.get_products(request)
+            case "servicequotas", "GetServiceQuota":
+                return quotas.get_service_quota(request, self.faults)
+            case "ssm", "GetParameter":
+                return images.get_parameter(request)
+            case "ssm", "GetParameters":
+                return images.get_parameters(request, moto)
+            case "sts", "GetCallerIdentity":
+                return self.callers.get_caller_identity()
+            case "sts", "DecodeAuthorizationMessage":
+                return permissions.decode_authorization_message(request)
+        return None
+
+    def _answer_ec2(self, request: Request, moto: Moto) -> Answer | None:
+        instance_id = request.params.get("InstanceId", "")
+        match request.action:
+            case "DescribeSpotPriceHistory":
+                return spot.describe_spot_price_history(request)
+            case "GetConsoleOutput":
+                speaks = self.hosts.boots.speaks(instance_id)
+                return console.get_console_output(request, self.hosts.host_key(instance_id) if speaks else None)
+            case "StartInstances":
+                return self._start(request, moto)
+            case "RunInstances":
+                return launch.run_instances(request, self._booting(moto), self._tokens, self._capacity)
+            case "CreateLaunchTemplate" | "CreateLaunchTemplateVersion":
+                return self._templates.create(request, moto, self._tokens)
+            case "ModifyInstanceAttribute" if "UserData.Value" in request.params:
+                # Moto takes a blob's base64 off and then asks for base64.
+                value = base64.b64encode(request.params["UserData.Value"].encode()).decode()
+                return moto(replace(request, params={**request.params, "UserData.Value": value}))
+            case "CreateFleet":
+                work = fleet.create_fleet
+                able = self._launching(moto)
+                return self._tokens.once(request, lambda: work(request, able, self._templates, self._capacity))
+            case "CreateImage":
+                return imaging.create_image(request, moto, self.hosts)
+            case "DescribeInstanceTypeOfferings":
+                return offerings.describe_instance_type_offerings(request)
+            case "DescribeInstanceTypes":
+                return self._instance_types(request, moto)
+            case "DescribeInstances" if others := self.faults.value("foreign"):
+                return self._among_others(request, moto, int(others))
+        return None
+
+    def _refuse(self, request: Request) -> Answer | None:
+        """Answer a rehearsed call, and one that names what is not to be seen yet."""
+        if request.params.get("DryRun") == "true":
+            return error("ec2", "DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        names = {value for name, value in request.params.items() if name.startswith(("InstanceId", "ResourceId"))}
+        unseen = sorted(names & self.hosts.boots.unseen())
+        if unseen:
+            message = f"The instance ID '{', '.join(unseen)}' does not exist"
+            return error("ec2", "InvalidInstanceID.NotFound", message)
+        return None
+
+    def _launching(self, moto: Moto) -> Moto:
+        """Return moto as a fleet sees it, whose own launches need the caller's permission."""
+        boot = self._booting(moto)
+
+        def hand(request: Request) -> Answer:
+            if request.action != "RunInstances":
+                return moto(request)
+            self.trail.record(request, inner=True)
+            denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
+            action = min(denied) if denied else self.callers.find_denied(request)
+            return permissions.deny(request, action) if action else boot(request)
+
+        return hand
+
+    def _booting(self, moto: Moto) -> Moto:
+        """Return moto as a launch sees it: what it launches boots as slowly as it is told to."""
+
+        def hand(request: Request) -> Answer:
+            with moto_state.LOCK:
+                answer = moto(request)
+                if request.action == "RunInstances":
+                    self._begin(request.region, launch.instance_ids(answer))
+            return answer
+
+        return hand
+
+    def _start(self, request: Request, moto: Moto) -> Answer:
+        ids = request.values("InstanceId")
+        self.hosts.settle(ids)
+        with moto_state.LOCK:
+            found = filter(None, [moto_state.find_instance(request.region, one) for one in ids])
+            stopped = [instance for instance in found if instance.state == "stopped"]
+            answer = moto(request)
+            if answer.status == 200:
+                moto_state.relaunch(stopped)
+                self._begin(request.region, tuple(ids))
+        return answer
+
+    def _begin(self, region: str, ids: tuple[str, ...]) -> None:
+        for instance in filter(None, [moto_state.find_instance(region, one) for one in ids]):
+            self.hosts.boots.begin(instance)
+
+    def _among_others(self, request: Request, moto: Moto, count: int) -> Answer:
+        page = foreign.page_of_others(request, count)
+        if page is not None:
+            return page
+        with moto_state.LOCK, self.sight(request):
+            return moto(foreign.after_others(request))
+
+    def _instance_types(self, request: Request, moto: Moto) -> Answer:
+        # The catalogue never changes while the process lives, and writing it out takes moto seconds.
+        question = (request.region, frozenset(request.params.items()))
+        with self._types_lock:
+            if question not in self._types:
+                answer = moto(request)
+                if answer.status != 200:
+                    return answer
+                self._types[question] = answer
+            return self._types[question]

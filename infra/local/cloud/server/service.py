@@ -1,0 +1,73 @@
+"""The local cloud's own process: moto, the answers that it lacks, and a host for each running instance."""
+
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from infra.local import reaper, record
+from infra.local.cloud import moto_state
+from infra.local.cloud.boots import Boots
+from infra.local.cloud.faults import Faults
+from infra.local.cloud.machines.hosts import Hosts
+from infra.local.cloud.server.gateway import Front
+from infra.local.cloud.server.handlers import Gaps
+from infra.local.record import LocalCloud
+from infra.node.agent import trees
+
+IDLE_AFTER_LAST_S = 3.0
+"""Without a request, once the last instance has gone."""
+IDLE_BEFORE_FIRST_S = 120.0
+POLL_S = 0.1
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Keep the log for what goes wrong."""
+
+
+def main(folder: Path) -> None:
+    """Be the local cloud of a folder until nobody needs it any more."""
+    lock = os.open(folder / record.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # one before may still be ending
+    os.ftruncate(lock, 0)
+    trees.remove(folder / record.HOSTS)
+    reaper.become_subreaper()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    stopping = threading.Event()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: stopping.set())
+    faults = Faults()
+    hosts = Hosts(folder, lock, Boots(faults))
+    access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
+    front = Front(access_key, Gaps(hosts, faults))
+    server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=_Quiet)
+    try:
+        _serve(folder, access_key, server, hosts, front, stopping)
+    finally:
+        front.close()
+        hosts.close()
+        (folder / record.RECORD).unlink(missing_ok=True)
+
+
+def _serve(
+    folder: Path, access_key: str, server: BaseWSGIServer, hosts: Hosts, front: Front, stopping: threading.Event
+) -> None:
+    url = hosts.url = f"http://127.0.0.1:{server.server_port}"
+    hosts.open()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_S}, daemon=True).start()
+    record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
+    threading.Thread(target=moto_state.backend, args=("us-east-1",), daemon=True).start()
+    while not stopping.wait(POLL_S) and not hosts.failed:
+        if not hosts.alive and front.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

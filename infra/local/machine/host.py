@@ -1,0 +1,192 @@
+"""One machine of the local cloud: a process with an SSH server, a home, a lease, and everything that runs in it.
+
+It speaks to the cloud in JSON lines on standard output (`ready`, `off`, `reboot`), and ends when its
+standard input does, so that a cloud that dies, however hard, takes its machines along.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import asyncssh
+
+from infra.local import reaper
+from infra.local.machine import shims, sshd, units, userdata
+from infra.local.machine.relay import Relay
+from infra.local.machine.shell import Shell
+
+TICK_S = 0.2
+KEY = "ssh_host_ed25519_key"
+LEASE = "lease"
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+@dataclass
+class Power:
+    """When the machine goes off, and whether it comes back."""
+
+    lease_s: float | None
+    """Epoch time of the lease's end."""
+    due_s: float | None = None
+    """Epoch time of a scheduled shutdown."""
+    kind: str = "off"
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    report: str | None = None
+
+    def obey(self, line: str, folder: Path) -> None:
+        """Do what a line from one of the machine's own commands says."""
+        word, _, number = line.partition(" ")
+        if word == "cancel":
+            self.due_s = None
+        elif word in ("off", "reboot"):
+            self.kind, self.due_s = word, time.time() + float(number)
+        elif word == "lease":
+            self.lease_s = float(number)
+            (folder / LEASE).write_text(number)
+
+    def check(self) -> None:
+        """Go off when the time has come."""
+        now = time.time()
+        if self.lease_s is not None and now >= self.lease_s:
+            self.end("off")
+        elif self.due_s is not None and now >= self.due_s:
+            self.end(self.kind)
+
+    def end(self, report: str | None) -> None:
+        """End the machine; None when the cloud itself wants it."""
+        if not self.ended.is_set():
+            self.report = report
+            self.ended.set()
+
+
+def main(config_file: Path) -> None:
+    """Be the machine that a config file describes."""
+    config = json.loads(config_file.read_text())
+    folder = config_file.parent
+    reaper.become_subreaper()
+    reaper.give_up_privileges()
+    mark = f"GPUJOB_LOCAL_HOST={config['instance_id']}"
+    try:
+        report = asyncio.run(_live(config, folder))
+    finally:
+        reaper.kill_everything(mark)
+    if report:
+        _say(event=report)
+
+
+async def _live(config: dict[str, Any], folder: Path) -> str | None:
+    loop = asyncio.get_running_loop()
+    home, pipe = folder / "home", folder / "power"
+    home.mkdir(exist_ok=True)
+    os.chdir(home)  # relative SFTP paths start here
+    shims.write(folder / "bin", pipe)
+    shell = Shell(home, environment(config, folder))
+    _write_profile(home, shell.environment["PATH"])
+    power = Power(_lease(config, folder))
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(kind, power.end, None)
+    os.set_blocking(0, False)
+    loop.add_reader(0, _watch_cloud, power)
+    commands = _open_pipe(pipe)
+    loop.add_reader(commands, _read_commands, commands, power, folder)
+    power.check()
+    guard, server = units.read_unit(config["user_data"]), None
+    if not power.ended.is_set():
+        key = _host_key(folder)
+        server = await sshd.listen(shell, key, config["authorized_key"])
+        port = await _listen_badly(server.port, config)
+        _say(event="ready", port=port, host_key=key.export_public_key().decode().strip())
+    while not power.ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(power.ended.wait(), TICK_S)
+        reaper.reap_adopted(shell.pids)
+        if server:
+            guard.keep(shell, server.port)
+        power.check()
+    return power.report
+
+
+async def _listen_badly(port: int, config: dict[str, Any]) -> int:
+    """Put a bad line before the SSH server if there is to be one; return the port to be reached."""
+    drop = config.get("drop_bytes")
+    if not config.get("mute") and drop is None:
+        return port
+    return await Relay(port, bool(config.get("mute")), None if drop is None else int(drop)).listen()
+
+
+def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Build the environment of commands from nothing, so that nothing of the cloud's own leaks in."""
+    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
+    return {
+        "HOME": str(folder / "home"),
+        "USER": sshd.USER,
+        "LOGNAME": sshd.USER,
+        "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
+        "LANG": "C.UTF-8",
+        "PATH": path,
+        "GPUJOB_LOCAL_HOST": config["instance_id"],
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": config.get("metadata_url", ""),
+    }
+
+
+def _write_profile(home: Path, path: str) -> None:
+    # A login shell reads /etc/profile, which may set PATH anew and so bring the real machine's shutdown back.
+    profile = home / ".profile"
+    if not profile.exists():
+        profile.write_text(f"PATH={quote(path)}\nexport PATH\n")
+
+
+def _lease(config: dict[str, Any], folder: Path) -> float | None:
+    moved = folder / LEASE
+    told, end = folder / "told", userdata.lease_end_s(config["user_data"])
+    if moved.exists() and told.exists() and told.read_text() == str(end):
+        return float(moved.read_text())  # booted again: what was agreed since holds
+    told.write_text(str(end))
+    if end is not None:
+        moved.write_text(str(int(end)))  # where gpujob-lease reads it
+    return end
+
+
+def _host_key(folder: Path) -> asyncssh.SSHKey:
+    path = folder / KEY
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
+    return asyncssh.read_private_key(path)
+
+
+def _open_pipe(path: Path) -> int:
+    if not path.exists():
+        os.mkfifo(path, 0o600)
+    # Opened for writing too: otherwise every writer that closes would look like the end.
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+def _read_commands(pipe: int, power: Power, folder: Path) -> None:
+    for line in os.read(pipe, 4096).decode(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            power.obey(line, folder)
+    power.check()
+
+
+def _watch_cloud(power: Power) -> None:
+    with contextlib.suppress(BlockingIOError):
+        if not os.read(0, 1024):
+            power.end(None)
+
+
+def _say(**event: object) -> None:
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(event).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""The project's own settings, gpujob.toml: what is uploaded, how machines are set up, and defaults of the commands' options."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.base.folders import read_plain
+from infra.errors import UsageError
+
+FILE = "gpujob.toml"
+SYNC, FETCH = "sync", "fetch"
+SETUP, VARIABLES = "setup", "variables"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What gpujob.toml says."""
+
+    include: tuple[str, ...] = ()
+    """Patterns of files that are uploaded though git ignores them."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files that are not, though git would commit them."""
+    commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Defaults of options, by command: a table [up] with gpu = "A10G"."""
+    outputs: tuple[str, ...] = ()
+    """Paths on the node that are downloaded though they lie outside of the working tree, or in a cache."""
+    unwanted: tuple[str, ...] = ()
+    """Patterns of outputs that are not downloaded."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
+
+
+def read_settings(root: Path) -> Settings:
+    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
+    try:
+        tables = tomllib.loads(read_plain(root / FILE).decode())
+        json.dumps(tables, default=str)  # an integer of 5,000 digits can be read, and not be written
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{root / FILE} cannot be read: {error}", "fix it, then rerun") from error
+    sync = tables.pop(SYNC, {})
+    if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:
+        raise UsageError(f"{FILE}: [sync] knows include and exclude", 'exclude = ["notebooks/"]')
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{FILE}: '{name}' stands outside of a table", '[up], then below it: gpu = "A10G"')
+    variables = tables.get(SETUP, {}).pop(VARIABLES, {})
+    if not isinstance(variables, dict):
+        raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
+    fetch = tables.get(FETCH, {})
+    fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
+    include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
+    for pattern in (*include, *exclude):
+        check_pattern(root, pattern)
+    return Settings(
+        include=include,
+        exclude=exclude,
+        commands=tables,
+        outputs=read_patterns(fetched, FETCH, "also"),
+        unwanted=read_patterns(fetched, FETCH, "exclude"),
+        variables=variables,
+    )
+
+
+def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str, ...]:
+    """Return a list of patterns of a table with this title."""
+    patterns = table.get(name, [])
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise UsageError(f"{FILE}: [{title}] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
+    return tuple(patterns)
+
+
+def check_pattern(root: Path, pattern: str) -> None:
+    """Raise UsageError for a pattern that leads out of the project, or is more than one.
+
+    As in .gitignore a slash at its start stands for the project's folder, so that an absolute path would match nothing.
+    """
+    parts = pattern.removeprefix("!").split("/")
+    absolute = parts[0] == "" and len(parts) > 2 and Path("/", parts[1]).is_dir() and not (root / parts[1]).exists()
+    if ".." in parts or parts[0].startswith("~") or absolute:
+        raise UsageError(
+            f"{FILE}: [sync] {pattern!r} leads out of the project; patterns are relative to its folder",
+            "copy the file into the project, then name it there",
+        )
+    if set(pattern) & set("\0\r\n"):
+        raise UsageError(f"{FILE}: [sync] {pattern!r} is more than one line", 'include = ["data/labels.csv"]')

@@ -1,0 +1,203 @@
+"""Results: the folder on this laptop that a job's outputs and records are downloaded to.
+
+    runs/CLUSTER-NUMBER/
+      .gitignore     "*": git takes nothing of it
+      receipt.json   the record of the job, there as soon as the folder is
+      job.log        what it printed
+      changes.patch  how its code differed from the commit
+      changes.json   what of that the patch does not have
+      files/         what it wrote in its working folder
+      outside/       what it wrote elsewhere, as far as that was asked for
+      .parts/        what has come of files that are being downloaded
+
+Records and outputs share no folder, so that no output can be taken for a record. Anything else in `runs/` is the user's.
+All of it is opened by descriptor, and no link is followed: `runs` may have come with somebody else's project.
+"""
+
+import errno
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from infra.base.folders import FETCH, local_errors, make_folder, open_folder, read_file, remove, write_file
+from infra.errors import NodeError, ProjectError
+from infra.model import Cluster, Job
+from infra.node.agent.records import MOST_JOBS
+from infra.results.receipts import FILES, RECEIPT, Receipt, format_receipt, make_receipt, parse_receipt
+
+LOG = "job.log"
+LOG_PART = f".{LOG}.part"
+CHANGES = "changes.patch"
+UNPATCHED = "changes.json"
+OUTSIDE = "outside"
+PARTS = ".parts"
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder that is held against other processes: its descriptors, and what its receipt says."""
+
+    path: Path
+    top: int
+    files: int
+    parts: int
+    receipt: Receipt
+
+
+@contextmanager
+def open_results(runs: Path, cluster: Cluster, job: Job) -> Iterator[Results]:
+    """Yield the folder for a job's results, made if need be.
+
+    Raises ProjectError if it, or `runs`, is a link, or if it holds something else than this job's results.
+    """
+    name = f"{cluster.name}-{job.number}"
+    path = runs / name
+    with ExitStack() as opened:
+        within = opened.enter_context(open_runs(runs))
+        with local_errors(path):
+            with suppress(FileExistsError):
+                place_results(within, cluster, job)
+            check_link(path)
+            top = opened.enter_context(open_folder(name, within))
+            fcntl.flock(top, fcntl.LOCK_EX)
+            receipt = read_own_receipt(top, path, cluster, job)
+            for inner in (FILES, PARTS):
+                make_folder(inner, top)
+            files, parts = (opened.enter_context(open_folder(inner, top)) for inner in (FILES, PARTS))
+        try:
+            yield Results(path, top, files, parts, receipt)
+        finally:
+            with suppress(OSError):  # it holds what goes on later
+                os.rmdir(PARTS, dir_fd=top)
+
+
+@contextmanager
+def open_outside(results: Results) -> Iterator[Results]:
+    """Yield the same folder with what lies outside of a job's working folder in place of what lies inside."""
+    with local_errors(results.path / OUTSIDE), ExitStack() as opened:
+        make_folder(OUTSIDE, results.top)
+        files = opened.enter_context(open_folder(OUTSIDE, results.top))
+        closing = opened.pop_all()
+    with closing:
+        yield replace(results, files=files, receipt=replace(results.receipt, **vars(results.receipt.outside)))
+
+
+def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes]) -> None:
+    """Make the folder for the results of a job that was just submitted.
+
+    Raises NodeError if there is one: then the node gave a number that another job had.
+    """
+    path = runs / f"{cluster.name}-{job.number}"
+    with open_runs(runs) as within, local_errors(path):
+        try:
+            place_results(within, cluster, job, records)
+        except FileExistsError as error:
+            raise NodeError(
+                f"the node calls this job {job.number}, and {path} is there already; nothing was written to it",
+                f"gpujob jobs --cluster {cluster.name}",
+            ) from error
+
+
+def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None) -> None:
+    """Make the folder for a job's results with all its records, or none of it; raises FileExistsError if there is one."""
+    name = f"{cluster.name}-{job.number}"
+    fcntl.flock(within, fcntl.LOCK_EX)
+    try:
+        if name in os.listdir(within):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        make_folder(f".{name}.part", within)
+        with open_folder(f".{name}.part", within) as top:
+            write_file(".gitignore", top, b"*\n")
+            make_folder(FILES, top)
+            for record in (CHANGES, UNPATCHED):
+                remove(record, top)
+            for record, content in (records or {}).items():
+                write_file(record, top, content)
+            write_file(RECEIPT, top, format_receipt(make_receipt(cluster, job, ())))
+        os.rename(f".{name}.part", name, src_dir_fd=within, dst_dir_fd=within)
+    finally:
+        fcntl.flock(within, fcntl.LOCK_UN)
+
+
+@contextmanager
+def open_runs(runs: Path, then: str = FETCH) -> Iterator[int]:
+    """Yield the folder that holds all results, made if need be; raises ProjectError if it cannot be used."""
+    with ExitStack() as opened:
+        with local_errors(runs, then):
+            check_link(runs)
+            runs.mkdir(parents=True, exist_ok=True)
+            within = opened.enter_context(open_folder(runs))
+            if not os.access(runs, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield within
+
+
+def check_link(path: Path) -> None:
+    """Raise ProjectError if a path is a symbolic link; where it leads, nothing is to be written."""
+    if path.is_symlink():
+        raise ProjectError(
+            f"{path} is a symbolic link to {str(path.readlink())!r}; results are written to no other place",
+            f"rm {shlex.quote(str(path))} removes the link and nothing else; then rerun",
+        )
+
+
+def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job) -> Receipt:
+    """Return the receipt in a results folder; raises ProjectError if it is not this job's."""
+    content = read_file(RECEIPT, top)
+    receipt = parse_receipt(content) if content is not None else None
+    elsewhere = f"gpujob fetch --cluster {cluster.name} {job.number} --to FOLDER"
+    if receipt is None:
+        raise ProjectError(f"{path} is in the way: it has no receipt of ours", f"move it away, or: {elsewhere}")
+    machine = receipt.cloud, receipt.region, receipt.instance_id, receipt.job.number
+    if machine != (cluster.cloud, cluster.region, cluster.node.instance_id, job.number):
+        raise ProjectError(f"{path} holds the results of another job", elsewhere)
+    if receipt.folder != FILES:  # of a version that put outputs beside it; they stay, and this is kept, too
+        write_file(f"{RECEIPT}.earlier", top, content or b"")
+        receipt = replace(receipt, outputs=(), folder=FILES)
+    return receipt
+
+
+def write_receipt(results: Results, receipt: Receipt) -> None:
+    """Write the receipt whole or not at all."""
+    with local_errors(results.path / RECEIPT):
+        write_file(RECEIPT, results.top, format_receipt(receipt))
+
+
+def last_number(runs: Path, cluster: str) -> int:
+    """Return the highest job number that `runs` has a folder of; new jobs get higher ones.
+
+    Raises ProjectError for a number that no job has: a node that went on from there could not be used any more.
+    """
+    try:
+        numbers = [
+            path.name.removeprefix(f"{cluster}-") for path in runs.iterdir() if path.name.startswith(f"{cluster}-")
+        ]
+    except FileNotFoundError:
+        return 0
+    highest = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    if highest >= MOST_JOBS:
+        path = runs / f"{cluster}-{highest}"
+        raise ProjectError(f"{path} has the name of results, but no job has that number", "move it away, then rerun")
+    return highest
+
+
+@contextmanager
+def open_log(top: int, *, fresh: bool = False) -> Iterator[BinaryIO]:
+    """Yield the beginning of a log, open at its end, or emptied first; it gets its name by `keep_log`."""
+    with os.fdopen(os.open(LOG_PART, LOG_FLAGS, 0o666, dir_fd=top), "wb") as log:
+        if fresh:
+            log.truncate(0)
+        log.seek(0, os.SEEK_END)
+        yield log
+
+
+def keep_log(top: int) -> None:
+    """Give what has come of a log its name, since no more of it will come."""
+    with suppress(FileNotFoundError):
+        os.rename(LOG_PART, LOG, src_dir_fd=top, dst_dir_fd=top)

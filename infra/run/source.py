@@ -1,0 +1,237 @@
+"""Which code a job runs, as far as git can tell: a commit, a patch from it to the code, and a record of what is not in the patch.
+
+The code is what is uploaded, so that is what is compared with the commit, not what git's index says of the folder.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.errors import ProjectError
+from infra.git.commit import EXECUTABLE, LINK, Commit, Entry, open_commit, read_pointer
+from infra.git.listing import SUBMODULE
+from infra.project.files import File, Project
+from infra.project.hashes import Hashes, read_beginning
+from infra.project.secretfiles import is_secret
+from infra.results.folder import CHANGES, UNPATCHED
+
+# What a patch is for is to be read and applied; a model or a data set is told by its hash instead.
+FILE_BYTES = 1 << 20
+PATCH_BYTES = 16 << 20
+PATCH_FILES = 1000
+POINTER_BYTES = 1024
+LARGE, FILTERED, CHANGING = "large", "filtered by a program", "changed during the upload"
+PRIVATE, UNKNOWN = "may hold secrets", "could not be compared"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One repository of a project beside the commit that it is at."""
+
+    folder: str
+    """In the project; "" for the project's own."""
+    commit: str = ""
+    patch: bytes = b""
+    unpatched: Mapping[str, str] = field(default_factory=dict)
+    """Files that differ from the commit, and why the patch does not have them."""
+    absent: tuple[str, ...] = ()
+    """Files of the commit that lie in the folder, but are not uploaded."""
+    submodules: Mapping[str, str] = field(default_factory=dict)
+    """The commit that each submodule should be at."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which code a job runs."""
+
+    commit: str = ""
+    patch: bytes = b""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What the code differs in from the commit beyond the patch."""
+
+    @property
+    def facts(self) -> dict[str, str | bool]:
+        """What the receipt says of it; nothing where there is no commit."""
+        if not self.commit:
+            return {}
+        return {
+            "commit": self.commit,
+            "changed": bool(self.patch or self.record),
+            "changes_sha256": hash_of(self.patch) if self.patch else "",
+            "record_sha256": hash_of(self.record_text) if self.record else "",
+        }
+
+    @property
+    def record_text(self) -> bytes:
+        """The record as it is kept; empty if there is nothing to record."""
+        return (json.dumps(self.record, indent=2) + "\n").encode() if self.record else b""
+
+    @property
+    def records(self) -> dict[str, bytes]:
+        """What is kept of it beside a job's results, by file name; nothing empty."""
+        files = {CHANGES: self.patch, UNPATCHED: self.record_text}
+        return {name: content for name, content in files.items() if content}
+
+
+def read_source(project: Project) -> Source:
+    """Return which code a project is; nothing outside of a repository, or before its first commit."""
+    if "" not in project.repositories:
+        return Source()
+    parts = {folder: compare(project, folder) for folder in project.repositories}
+    own = parts.pop("")
+    if not own.commit:
+        return Source()
+    patch = b"".join(part.patch for part in (own, *parts.values()))
+    files = {file.path: file for file in project.files}
+    unpatched = {path: reason for part in (own, *parts.values()) for path, reason in part.unpatched.items()}
+    absent = sorted(path for part in (own, *parts.values()) for path in part.absent)
+    expected = {path: commit for part in (own, *parts.values()) for path, commit in part.submodules.items()}
+    inside = [part for part in parts.values() if expected.pop(part.folder, None) != part.commit]
+    record = {
+        "repositories": [{"path": part.folder, "commit": part.commit} for part in inside],
+        "files": [describe(files[path], reason) for path, reason in sorted(unpatched.items())],
+        "not_uploaded": sorted([*absent, *expected]),  # what is left of the submodules is not checked out
+    }
+    return Source(own.commit, patch, {"commit": own.commit, **record} if any(record.values()) else {})
+
+
+def describe(file: File, reason: str) -> dict[str, str | int]:
+    """Return what the record says of a file that the patch does not have; the hash of a secret could be guessed from."""
+    known = {} if reason == PRIVATE else {"sha256": file.sha256} if file.link is None else {"link": file.link}
+    return {"path": file.path, **known, "size_bytes": file.size_bytes, "reason": reason}
+
+
+def compare(project: Project, folder: str) -> Part:
+    """Return how what is uploaded of a repository differs from the commit that it is at."""
+    start = f"{folder}/" if folder else ""
+    inner = tuple(f"{other}/" for other in project.repositories if other.startswith(start) and other != folder)
+    files = {
+        f.path[len(start) :]: f for f in project.files if f.path.startswith(start) and not f.path.startswith(inner)
+    }
+    with open_commit(project.root / folder) as commit:
+        if commit is None:
+            return Part(folder, unpatched={file.path: UNKNOWN for file in files.values()})
+        try:
+            part = Comparison(project.root, start, commit, files).make_part()
+        except ProjectError:  # objects are missing, as in a partial clone
+            return Part(folder, commit.name, unpatched={file.path: UNKNOWN for file in files.values()})
+    return part
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The files of one repository, by their paths in it, and its commit."""
+
+    root: Path
+    start: str
+    """What their paths in the project begin with."""
+    commit: Commit
+    files: Mapping[str, File]
+
+    def make_part(self) -> Part:
+        """Return how they differ."""
+        entries = self.commit.list_entries()
+        submodules = {path: entry.object for path, entry in entries.items() if entry.mode == SUBMODULE}
+        committed = {path: entry for path, entry in entries.items() if entry.mode != SUBMODULE}
+        changed = self.find_changed(committed)
+        gone = committed.keys() - self.files.keys()
+        deleted = {path for path in gone if not os.path.lexists(self.commit.top / path)}
+        reasons = self.find_unpatched(committed, changed, deleted)
+        patch = self.make_patch(changed - reasons.keys(), deleted - reasons.keys(), reasons)
+        return Part(
+            folder=self.start.rstrip("/"),
+            commit=self.commit.name,
+            patch=patch,
+            unpatched={self.start + path: reason for path, reason in reasons.items() if reason and path in self.files},
+            absent=tuple(self.start + path for path in gone - deleted | (gone & reasons.keys())),
+            submodules={self.start + path: name for path, name in submodules.items()},
+        )
+
+    def find_changed(self, committed: Mapping[str, Entry]) -> set[str]:
+        """Return the files that are not as in the commit, or not in it."""
+        hashes = Hashes(self.root, git="sha256" if len(self.commit.name) == 64 else "sha1")
+        changed = {path for path, file in self.files.items() if not self.is_same(file, committed.get(path), hashes)}
+        hashes.save()
+        return changed
+
+    def is_same(self, file: File, entry: Entry | None, hashes: Hashes) -> bool:
+        """Tell whether a file is as in the commit, byte for byte."""
+        if entry is None:
+            return False
+        if file.link is not None:
+            content = os.fsencode(file.link)
+            return entry.mode == LINK and entry.object == hash_object(content, hashes.git)
+        if entry.mode == LINK or (entry.mode == EXECUTABLE) != bool(file.mode & stat.S_IXUSR):
+            return False
+        try:
+            info = os.lstat(f"{self.root}/{file.path}")
+            as_listed = (info.st_size, info.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+            return as_listed and hashes.hash_of(file.path, info) == entry.object
+        except OSError:  # it was deleted since it was listed
+            return False
+
+    def find_unpatched(self, committed: Mapping[str, Entry], changed: set[str], deleted: set[str]) -> dict[str, str]:
+        """Return which of these files should not be in the patch, and why; "" for one that is in the commit after all."""
+        if not changed and not deleted:
+            return {}
+        filters = self.commit.find_filtered(sorted(changed))
+        sizes = self.commit.sizes_of([committed[path].object for path in changed | deleted if path in committed])
+        reasons, files_left, bytes_left = {}, PATCH_FILES, PATCH_BYTES
+        largest = {path: self.largest(path, committed, sizes) for path in changed | deleted}
+        for path in sorted(largest, key=lambda path: (largest[path], path)):
+            if is_secret(self.start + path):
+                reasons[path] = PRIVATE
+            elif path in filters:
+                reasons[path] = "" if self.is_stored_elsewhere(path, committed, sizes) else FILTERED
+            elif largest[path] > min(FILE_BYTES, bytes_left) or not files_left:
+                reasons[path] = LARGE
+            else:
+                files_left, bytes_left = files_left - 1, bytes_left - largest[path]
+        return reasons
+
+    def largest(self, path: str, committed: Mapping[str, Entry], sizes: Mapping[str, int]) -> int:
+        """Return the size of a file in the commit or as it is now, whichever is larger, in bytes."""
+        before = sizes[committed[path].object] if path in committed else 0
+        return max(before, self.files[path].size_bytes if path in self.files else 0)
+
+    def is_stored_elsewhere(self, path: str, committed: Mapping[str, Entry], sizes: Mapping[str, int]) -> bool:
+        """Tell whether the commit has a pointer of Git LFS to just this content."""
+        if path not in committed or sizes[committed[path].object] > POINTER_BYTES:
+            return False
+        return read_pointer(self.commit.read_object(committed[path].object)) == self.files[path].sha256
+
+    def make_patch(self, changed: set[str], deleted: set[str], reasons: dict[str, str]) -> bytes:
+        """Return the patch; a file that is no longer what is uploaded is left out, and added to `reasons`."""
+        while changed or deleted:
+            patch = self.commit.make_patch(sorted(changed), sorted(deleted), self.start)
+            reasons.update((path, CHANGING) for path in changed if not self.is_unchanged(path))
+            if not reasons.keys() & changed:
+                return patch
+            changed = changed - reasons.keys()
+        return b""
+
+    def is_unchanged(self, path: str) -> bool:
+        """Tell whether a file is what is uploaded, read anew: git has read it in between."""
+        file = self.files[path]
+        try:
+            if file.link is not None:
+                return os.readlink(self.root / file.path) == file.link  # noqa: PTH115  bytes for bytes
+            content = b"".join(read_beginning(self.root / file.path, file.size_bytes + 1))
+        except OSError:
+            return False
+        return hash_of(content) == file.sha256
+
+
+def hash_of(content: bytes) -> str:
+    """Return the SHA-256 of some content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def hash_object(content: bytes, algorithm: str) -> str:
+    """Return the name that git has for some content."""
+    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,1 @@
+"""The options as frozen values. No torch."""

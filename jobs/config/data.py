@@ -1,0 +1,41 @@
+"""Which data a person asked for: one frozen value, with the options of the command line. Nothing here imports torch."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from ..program import number
+from .recipe import knob
+
+NAMED = ("fashion-mnist", "mnist", "digits", "cifar10", "imagenette", "pets", "pet-breeds")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What to load and how to cut it."""
+
+    data: str = knob(
+        "auto", f"{', '.join(NAMED)}, a folder with a folder for each class, or a CSV file", metavar="DATA"
+    )
+    images: Path | None = knob(None, "folder that the file names of a CSV file are relative to", Path)
+    label: str | None = knob(None, "column of the CSV file with the class", metavar="COLUMN")
+    file: str | None = knob(None, "column of the CSV file with the file name", metavar="COLUMN")
+    group: str | None = knob(None, "column whose values are never split between training and test", metavar="COLUMN")
+    holdout: float = knob(0.2, "share to judge by, where the data has no test part", number(float, 0.01, 0.9))
+    size: int = knob(0, "side of the images in pixels (their own if small, else 128)", number(int, 1, 2048))
+    strict: bool = knob(False, "stop at a broken image instead of skipping it")
+    stream: bool = knob(False, "decode while training, as is done with what has no room in memory")
+    seed: int = 0
+
+
+def recall(wishes: Wishes, record: Path) -> Wishes:
+    """Return what to load: where no data was named, what a run was trained on, by its record `args.json`, if that is there."""
+    if wishes.data != "auto":
+        return wishes
+    with suppress(OSError, ValueError, TypeError):
+        kept = json.loads(record.read_text())
+        found = {each.name: kept[each.name] for each in fields(Wishes) if each.name in kept}
+        images = Path(found["images"]) if found.get("images") else None
+        return replace(wishes, **{**found, "images": images})
+    return wishes

@@ -1,0 +1,86 @@
+"""What the command line of a training program decides. Nothing here imports torch."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..program import Parser, default_out, duration
+from .data import Wishes
+from .recipe import CLOSED, SMALL, Recipe, add_options, default_lr, pick
+
+QUICK_IMAGES = 6_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run is made from."""
+
+    out: Path
+    model: str = "small"
+    pretrained: bool = False
+    weights: Path | None = None
+    device: str = "auto"
+    resume: str = ""
+    save_every_s: float = 60.0
+    quick: bool = False
+    lr_find: bool = False
+    tensorboard: bool = False
+    wandb: bool = False
+    wishes: Wishes = field(default_factory=Wishes)
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def parse(
+    argv: Sequence[str] | None,
+    name: str,
+    about: str,
+    recipe: Recipe | None = None,
+    own: argparse.ArgumentParser | None = None,
+) -> tuple[Settings, argparse.Namespace]:
+    """Return the settings of a command line, and all of its values, those of the program's `own` options among them.
+
+    What does not fit ends the program in one line and status 2.
+    """
+    parents = [own] if own else []
+    parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
+    add = parser.add_argument
+    add_options(parser, Wishes())
+    known = f"{', '.join((*CLOSED, *SMALL))}, or a classifier of torchvision"
+    add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
+    add("--pretrained", action="store_true", help="start from published weights")
+    add("--weights", type=Path, metavar="FILE", help="start from the weights of a .safetensors or .pth file")
+    add("--out", type=Path, metavar="DIR", default=default_out(), help="what it writes goes there (%(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto takes a GPU where there is one")
+    add("--resume", default="", metavar="auto|DIR", help="go on from the newest checkpoint in --out, or from this one")
+    add(
+        "--save-every",
+        dest="save_every_s",
+        type=duration,
+        default=60.0,
+        metavar="TIME",
+        help="between checkpoints (60s)",
+    )
+    add("--quick", action="store_true", help=f"one epoch on {QUICK_IMAGES:,} images, to see that it runs")
+    add("--lr-find", action="store_true", help="try rates instead of training; draws lr-find.png")
+    add("--tensorboard", action="store_true", help="write TensorBoard's files too")
+    add("--wandb", action="store_true", help="log to Weights & Biases too; WANDB_MODE=offline keeps it here")
+    add_options(parser, recipe or Recipe())
+    parsed = parser.parse_args(argv)
+    values = vars(parsed)
+    if values["mixup"] and values["cutmix"]:
+        parser.error("--mixup and --cutmix: one of them")
+    settings = pick(Settings, {**values, "wishes": pick(Wishes, values), "recipe": pick(Recipe, values)})
+    if settings.quick:
+        settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
+    return complete(settings), parsed
+
+
+def complete(settings: Settings) -> Settings:
+    """Return settings with the model's own learning rate where none was asked for."""
+    if settings.recipe.lr:
+        return settings
+    lr = default_lr(settings.model, settings.pretrained or settings.weights is not None)
+    if settings.recipe.optimizer == "sgd":
+        lr *= 10
+    return replace(settings, recipe=replace(settings.recipe, lr=lr))

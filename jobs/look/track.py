@@ -1,0 +1,73 @@
+"""Where the figures of a run go: a file of JSON lines always, TensorBoard and Weights & Biases where they are asked for.
+
+A tracker is a function that takes the figures of one epoch.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import TrainingError
+
+Track = Callable[[Mapping[str, Any]], None]
+
+
+def ignore(figures: Mapping[str, Any]) -> None:
+    """Do nothing."""
+
+
+@contextmanager
+def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: bool, first: bool) -> Iterator[Track]:
+    """Yield the function that takes each epoch's figures; raises TrainingError where a wished library is missing.
+
+    Of several processes the `first` alone writes.
+    """
+    if not first:
+        yield ignore
+        return
+    with ExitStack() as open_ones:
+        trackers = [lines(open_ones, folder / "metrics.jsonl")]
+        if tensorboard:
+            trackers.append(board(open_ones, folder / "tensorboard"))
+        if wandb:
+            trackers.append(weights_and_biases(open_ones, folder, facts))
+
+        def track_all(figures: Mapping[str, Any]) -> None:
+            for track in trackers:
+                track(figures)
+
+        yield track_all
+
+
+def lines(open_ones: ExitStack, path: Path) -> Track:
+    """Return the tracker that writes one JSON object a line."""
+    log = open_ones.enter_context(path.open("w"))
+    return lambda figures: print(json.dumps(figures), file=log, flush=True)
+
+
+def board(open_ones: ExitStack, folder: Path) -> Track:
+    """Return the tracker that writes TensorBoard's files."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError("--tensorboard needs a package: pip install tensorboard") from error
+    writer = SummaryWriter(str(folder))
+    open_ones.callback(writer.close)
+
+    def track(figures: Mapping[str, Any]) -> None:
+        for name, value in figures.items():
+            writer.add_scalar(name, value, int(figures["epoch"]))
+
+    return track
+
+
+def weights_and_biases(open_ones: ExitStack, folder: Path, facts: Mapping[str, Any]) -> Track:
+    """Return the tracker that logs to Weights & Biases; WANDB_MODE=offline keeps it on this machine."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrainingError("--wandb needs a package: pip install wandb") from error
+    run = open_ones.enter_context(wandb.init(project="gpujob", dir=str(folder), config=dict(facts)))
+    return lambda figures: run.log(dict(figures))

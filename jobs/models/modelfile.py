@@ -1,0 +1,75 @@
+"""A trained model in one file: safetensors, its head saying which network, which classes, what data, how good."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..errors import CheckpointError
+from . import Classifier
+from .networks import bare
+
+NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of its weights."""
+
+    model: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of the images it was trained on."""
+    data: str
+    accuracy: float
+    seed: int = 0
+
+
+def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
+    """Write weights that a machine without a GPU can load; `path` never holds half a file. Raises CheckpointError."""
+    part = path.with_suffix(".part")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    try:
+        save_file(tensors, part, {"gpujob": json.dumps(facts.__dict__)})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+def find_model(path: Path) -> Path:
+    """Return the file of a model: itself, or that in a run's folder; raises CheckpointError if there is none."""
+    for found in (path, path / NAME, path / "outputs" / NAME):
+        if found.is_file():
+            return found
+    raise CheckpointError(f"{path}: no such file, and no folder with {NAME}")
+
+
+def load_model(path: Path) -> tuple[Classifier, Facts]:
+    """Return a model and its facts from a file or a run's folder; raises CheckpointError for what is none of ours."""
+    path = find_model(path)
+    try:
+        with safe_open(path, "pt") as kept:
+            head = (kept.metadata() or {}).get("gpujob")
+            weights = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is no dictionary
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+    if head is None:
+        raise CheckpointError(f"{path}: weights of another program; --weights takes them for further training")
+    facts = read_facts(json.loads(head))
+    model = bare(facts.model, facts.shape, len(facts.classes))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights are not those of '{facts.model}': {error}") from error
+    return model.eval(), facts
+
+
+def read_facts(head: dict[str, Any]) -> Facts:
+    """Return the facts in a file's head."""
+    channels, height, width = head.pop("shape")
+    return Facts(shape=(channels, height, width), classes=tuple(head.pop("classes")), **head)

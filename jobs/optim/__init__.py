@@ -1,0 +1,1 @@
+"""How weights change: optimizers, schedule, precision. No data."""

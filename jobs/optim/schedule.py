@@ -1,0 +1,68 @@
+"""How far the training is, and the learning rate and momentum that go with it."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from torch.optim import Optimizer
+
+from ..config.recipe import Recipe
+
+START, END = 1 / 25, 1 / 250_000
+"""The one-cycle schedule's first and last rate, as shares of its peak: those of Smith and Topin, as torch has them."""
+MOMENTUM = (0.85, 0.95)
+"""Momentum goes down as the rate goes up (https://arxiv.org/abs/1803.09820)."""
+
+
+@dataclass
+class Clock:
+    """The seconds that a run has spent, over all of its resumptions."""
+
+    spent_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def read(self) -> float:
+        """Return the seconds until now."""
+        return self.spent_s + time.monotonic() - self.started
+
+
+def progress(recipe: Recipe, step: int, steps: int, spent_s: float) -> float:
+    """Return how far it is, from 0 to 1: by steps or by time, whichever ends first."""
+    by_time = spent_s / recipe.time_budget_s if recipe.time_budget_s else 0.0
+    return min(1.0, max(step / steps, by_time))
+
+
+def rate(recipe: Recipe, done: float) -> float:
+    """Return the learning rate as a share of its peak, `done` going from 0 to 1."""
+    if done < recipe.warm_up and recipe.schedule != "constant":
+        return anneal(START, 1.0, done / recipe.warm_up)
+    if recipe.schedule == "constant":
+        return 1.0
+    end = END if recipe.schedule == "one-cycle" else 0.0
+    return anneal(1.0, end, (done - recipe.warm_up) / (1 - recipe.warm_up))
+
+
+def momentum(recipe: Recipe, done: float) -> float:
+    """Return the momentum: high, low where the rate peaks, high again; 0.9 in the other schedules."""
+    low, high = MOMENTUM
+    if recipe.schedule != "one-cycle":
+        return 0.9
+    if done < recipe.warm_up:
+        return anneal(high, low, done / recipe.warm_up)
+    return anneal(low, high, (done - recipe.warm_up) / (1 - recipe.warm_up))
+
+
+def anneal(start: float, end: float, share: float) -> float:
+    """Return the point of half a cosine wave from `start` to `end`."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def set_rates(optimizer: Optimizer, recipe: Recipe, done: float) -> None:
+    """Give each group of weights the rate of this moment, as a share of its own peak."""
+    factor, keep = rate(recipe, done), momentum(recipe, done)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+        if "betas" in group:
+            group["betas"] = (keep, group["betas"][1])
+        else:
+            group["momentum"] = keep

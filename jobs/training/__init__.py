@@ -1,0 +1,1 @@
+"""From settings to a trained model: the loop, its state, checkpoints, evaluation."""

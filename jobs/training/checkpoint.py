@@ -1,0 +1,102 @@
+"""A run as it stood after a step, on disk: its weights, and all else that goes on from there.
+
+    checkpoints/step-00000120/
+      weights.safetensors   the network's weights
+      state.pt              optimizer, average, losses, history, clock; read with weights_only, so that nothing runs
+
+A folder gets its name when all of it is written, and the older ones go then: whatever kills the process, a whole one
+stands.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+WEIGHTS, STATE = "weights.safetensors", "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    folder: Path
+    every_s: float = 60.0
+
+    def latest(self) -> Path | None:
+        """Return the newest whole checkpoint."""
+        found = sorted(self.folder.glob("step-????????"))
+        return found[-1] if found else None
+
+    def clear(self) -> None:
+        """Remove what an earlier run left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any]) -> Path:
+        """Write a checkpoint and remove the older ones; raises CheckpointError, the older ones then stand."""
+        path = self.folder / f"step-{step:08}"
+        part = self.folder / f".part-{step:08}"
+        if path.is_dir():
+            return path
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, part / WEIGHTS)
+            torch.save(state, part / STATE)
+            for name in (WEIGHTS, STATE):
+                flush(part / name)
+            part.rename(path)
+            flush(self.folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError for a full disk
+            shutil.rmtree(part, ignore_errors=True)
+            last = self.latest()
+            stands = f"; the last good one stands: {last}" if last else ""
+            raise CheckpointError(f"cannot save to {self.folder}: {first_line(error)}{stands}") from error
+        for old in self.folder.glob("step-????????"):
+            if old != path:
+                shutil.rmtree(old, ignore_errors=True)
+        return path
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights and state of a checkpoint; raises CheckpointError that says what is wrong with it."""
+    for name in (WEIGHTS, STATE):
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path}: no checkpoint, it has no {name}")
+    try:
+        weights = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path / WEIGHTS}: broken: {first_line(error)}") from error
+    try:
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle and zip raise what they like for a broken file
+        raise CheckpointError(
+            f"{path / STATE}: refused, broken or not written by this program: {first_line(error)}"
+        ) from error
+    if not isinstance(state, dict) or "step" not in state:
+        raise CheckpointError(f"{path / STATE}: refused, not written by this program")
+    return weights, state
+
+
+def flush(path: Path) -> None:
+    """See that a file or folder is on the disk."""
+    with suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

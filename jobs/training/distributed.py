@@ -1,0 +1,106 @@
+"""Where the training runs: which device, and which of several processes under torchrun this one is."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
+
+from ..errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process: its device, its number among `world`."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that prints and writes."""
+        return self.rank == 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Return whether so many bytes leave at least half of what is free on a GPU; elsewhere they lie where they are."""
+        return self.device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(self.device)[0] / 2
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def agree(self, value: float) -> float:
+        """Return what the first process says."""
+        if self.world == 1:
+            return value
+        said = torch.tensor([value], dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
+        distributed.broadcast(said, 0)
+        return said.item()
+
+
+@contextmanager
+def take_place(wish: str) -> Iterator[Place]:
+    """Yield the place of this process on the device wished for: auto, cpu, cuda or mps; raises TrainingError.
+
+    Under torchrun the processes find each other by the variables that it sets: nccl on CUDA, else gloo.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = find_device(wish, int(os.environ.get("LOCAL_RANK", "0")))
+    if world == 1:
+        yield Place(device)
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Place(device, rank, world)
+    finally:
+        distributed.destroy_process_group()
+
+
+def find_device(wish: str, local_rank: int = 0) -> torch.device:
+    """Return the device; raises TrainingError if it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wish == "auto":
+        wish = next(name for name, found in there.items() if found)
+    if not there[wish]:
+        raise TrainingError(f"--device {wish}: no such device found, use --device cpu")
+    if wish == "cuda":
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device(wish)
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose mean and variance are those of all processes' images: torch has this for CUDA alone."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name is torch's
+        """Return the normalised features."""
+        if not self.training or not distributed.is_initialized():
+            return super().forward(input)
+        values = input.float()
+        moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
+        mean, square = all_reduce(moments) / distributed.get_world_size()
+        variance = square - mean.square()
+        with torch.no_grad():
+            count = input.numel() / input.shape[1] * distributed.get_world_size()
+            self.running_mean.lerp_(mean, self.momentum or 0.1)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.1)  # type: ignore[union-attr]
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shaped = [figure.view(1, -1, 1, 1) for figure in (mean, scale, self.bias)]
+        return ((values - shaped[0]) * shaped[1] + shaped[2]).to(input.dtype)
+
+
+def share_norms(net: nn.Module) -> None:
+    """Replace each batch norm in `net` by one that looks at the images of all processes."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
+            shared.load_state_dict(child.state_dict())
+            setattr(net, name, shared)
+        else:
+            share_norms(child)

@@ -1,0 +1,75 @@
+"""Try learning rates from tiny to far too large, once each, and see where the loss falls fastest (Smith, arXiv:1506.01186)."""
+
+import math
+from itertools import cycle
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..config.recipe import Recipe
+from ..data import Dataset
+from ..data.batches import batches
+from ..errors import TrainingError
+from ..models import Classifier
+from ..optim.optimizers import make_optimizer
+from ..program import say
+from .fit import train_mode
+
+FIRST, LAST, STEPS = 1e-5, 10.0, 100
+SMOOTHING = 0.9
+
+
+def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> float:
+    """Return the suggested peak rate, and draw lr-find.png into `out`; the model is used up. Raises TrainingError."""
+    from ..look.plots import draw_curve
+
+    rates, losses = sweep(model, data, recipe)
+    smooth = smoothen(losses)
+    lowest = smooth.index(min(smooth))
+    if lowest < 5:
+        raise TrainingError("the loss does not fall at any rate: are the labels right?")
+    # The steepest fall by decade of the rate, and well before the lowest point.
+    slopes = [smooth[at + 1] - smooth[at - 1] for at in range(1, lowest)]
+    steepest = rates[1 + slopes.index(min(slopes))]
+    best = min(steepest, rates[lowest] / 3)
+    draw_curve(out / "lr-find.png", rates[: len(smooth)], smooth, ("learning rate", "loss"), log=True, mark=best)
+    say(f"try --lr {best:.2g}\n{out / 'lr-find.png'}")
+    return best
+
+
+def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float], list[float]]:
+    """Return rates and losses, until the loss is four times its lowest."""
+    device = model.mean.device
+    optimizer = make_optimizer([[model]], [FIRST], recipe)
+    train, size = data.train.to(device), min(recipe.batch_size, len(data.train))
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(recipe.seed))
+    order = order[: max(1, len(order) // size) * size]
+    rates: list[float] = []
+    losses: list[float] = []
+    train_mode(model)
+    passes = (batch for _ in cycle([0]) for batch in batches(train, order, size, device))
+    for step, (images, labels) in zip(range(STEPS), passes, strict=False):
+        rates.append(FIRST * (LAST / FIRST) ** (step / (STEPS - 1)))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[-1]
+        loss = cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]) or losses[-1] > 4 * min(losses):
+            break
+    return rates, losses
+
+
+def smoothen(losses: list[float]) -> list[float]:
+    """Return a moving average, corrected for its start; what is no number ends it."""
+    smooth: list[float] = []
+    average = 0.0
+    for at, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            break
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smooth.append(average / (1 - SMOOTHING ** (at + 1)))
+    return smooth

@@ -1,0 +1,88 @@
+"""The walls between the parts: who may import what, and that each part is where packaging expects it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import walls
+from tests.conftest import REPOSITORY
+
+FLOOR = 200  # files; that many there are at least, so that no wall looks at nothing
+LONG = "\n".join(f"    x = {n}" for n in range(60))
+BREACHES = [
+    ("libraries", "cli/breach.py", "def f():\n    import boto3\n"),
+    ("libraries", "infra/breach.py", "from rich.table import Table\n"),
+    ("libraries", "infra/ec2/breach.py", "import paramiko.transport\n"),
+    ("libraries", "infra/sshd.py", "from paramiko import Channel\n"),
+    ("libraries", "infra/breach.py", "import asyncssh\n"),
+    ("libraries", "cli/breach.py", "from importlib import import_module\nimport_module('torch.cuda')\n"),
+    ("fabric", "infra/breach.py", "from fabric import Config\n"),
+    ("fabric", "infra/breach.py", "from fabric import Connection\nConnection('a')\n"),
+    ("fabric", "cli/breach.py", "import fabric\nfabric.Connection('a')\n"),
+    ("directions", "infra/breach.py", "from cli import show\n"),
+    ("directions", "infra/ec2/breach.py", "from ...jobs import fit\n"),
+    ("directions", "jobs/data/breach.py", "from infra.model import Node\n"),
+    ("prints", "infra/node/agent/breach.py", "def f():\n    print()\n"),
+    ("git", "infra/breach.py", "import subprocess\nsubprocess.run(['git', 'status'])\n"),
+    ("agent imports", "infra/node/agent/breach.py", "import psutil\n"),
+    ("agent imports", "infra/node/agent/breach.py", "from ..client import ask\n"),
+    ("agent imports", "infra/node/agent/breach.py", "from infra.node.agent import times\n"),
+    ("python 3.8", "infra/node/agent/breach.py", "match 1:\n    case 1: pass\n"),
+    ("python 3.8", "infra/node/agent/breach.py", "import tomllib\n"),
+    ("python 3.8", "infra/node/agent/breach.py", "x = 'a'.removeprefix('a')\n"),
+    ("python 3.8", "infra/node/agent/breach.py", "def f(x: list[int]): pass\n"),
+    ("local cloud", "cli/breach.py", "from infra.local import server\n"),
+    ("local cloud", "infra/breach.py", "from infra import local\n"),
+    ("local cloud", "infra/breach.py", "try:\n    import infra.local.cloud.server.service\nexcept ImportError: pass\n"),
+    ("packages", "infra/breach/__init__.py", ""),
+    ("ansible", "ansible/roles/__init__.py", ""),
+    ("files", "jobs/breach.py", "\n" * 301),
+    ("functions", "cli/breach.py", f"async def f():\n{LONG}\n"),
+]
+
+
+@pytest.mark.parametrize("wall", walls.WALLS)
+def test_the_wall_stands(wall):
+    assert walls.WALLS[wall](REPOSITORY) == []
+
+
+def test_the_walls_look_at_every_file():
+    assert len(walls.sources(REPOSITORY)) > FLOOR
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree, in which nothing is wrong."""
+    folder = tmp_path_factory.mktemp("tree")
+    for part in (*walls.OURS, "ansible"):
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    return folder
+
+
+@pytest.mark.parametrize(("wall", "name", "text"), BREACHES, ids=[f"{n}-{one[0]}" for n, one in enumerate(BREACHES)])
+def test_a_breach_of_the_wall_is_found(copy, wall, name, text):
+    breach = copy / name
+    made = not breach.parent.exists()
+    breach.parent.mkdir(exist_ok=True)
+    breach.write_text(text)
+    try:
+        assert [one for one in walls.WALLS[wall](copy) if Path(name).stem in one or str(Path(name).parent.name) in one]
+    finally:
+        breach.unlink()
+        if made:
+            breach.parent.rmdir()
+
+
+def test_each_wall_has_a_breach_that_it_finds():
+    assert {wall for wall, _, _ in BREACHES} == set(walls.WALLS)
+
+
+def test_every_command_starts_without_what_is_heavy():
+    heavy = ("boto3", "fabric", "paramiko", "rich", "moto", "asyncssh", "torch", "tenacity", "cryptography")
+    script = f"import sys, cli.main; print([m for m in {heavy!r} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=True, text=True)
+    assert answer.stdout == "[]\n"
