@@ -19,7 +19,47 @@ HOMES = {
     "jobs": ("torch", "torchvision", "sklearn"),
 }
 AGENT = "infra/node/agent"
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
+# From the lowest up: what stands in a line imports nothing of the lines below it. A package without its own line is not allowed.
+LAYERS = tuple(
+    """
+    infra.node.agent
+    infra.node.agent.snapshot infra.node.agent.environment
+    infra.node.agent.outputs
+    infra.node.agent.job
+    infra.node.agent.node
+    infra.node.agent.pages
+    infra.node.agent.requests
+    infra
+    infra.base
+    infra.git infra.results
+    infra.project
+    infra.ssh
+    infra.node
+    infra.local infra.ec2
+    infra.local.machine infra.local.cloud infra.ec2.market
+    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
+    infra.local.cloud.machines infra.ledger
+    infra.local.cloud.server infra.cluster
+    infra.setup
+    infra.launch infra.run
+    infra.fetch infra.image infra.checks
+    cli.terminal
+    cli.options
+    cli.notices
+    cli.account cli.cluster
+    cli.job
+    cli
+    jobs.errors
+    jobs.program
+    jobs.config
+    jobs.data jobs.optim
+    jobs.models
+    jobs.look
+    jobs.training
+    jobs
+    """.strip().splitlines()
+)
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_MODULES = 300, 50, 10
 
 
 def sources(root: Path, *folders: str) -> list[str]:
@@ -106,6 +146,56 @@ def find_wrong_directions(root: Path) -> list[str]:
         for name in sources(root, folder)
         for other in sorted(roots(root, name) & others)
     ]
+
+
+def find_upward_imports(root: Path) -> list[str]:
+    """Each package imports only itself and what is in a lower layer, in functions and for type checks too."""
+    heights = {place: height for height, line in enumerate(LAYERS) for place in line.split()}
+
+    def place_of(module: str) -> str:
+        while module and module not in heights:
+            module = module.rpartition(".")[0]
+        return module
+
+    found = []
+    for name in sources(root):
+        own = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        here = place_of(own)
+        if here != own and here != own.rpartition(".")[0]:
+            found.append(f"{name} is in no layer")
+            continue
+        for module in sorted(imports(root, name)):
+            there = place_of(module) if module.split(".")[0] in OURS else here
+            if there != here and heights[there] >= heights[here]:
+                found.append(f"{name} imports {module}")
+    return found
+
+
+def find_circles(root: Path) -> list[str]:
+    """No module imports itself by way of others."""
+    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in sources(root)}
+    after = {
+        module: {one if one in files else one.rpartition(".")[0] for one in imports(root, name)} & set(files)
+        for module, name in files.items()
+    }
+    while True:  # what imports nothing that is left is in no circle
+        free = {module for module, others in after.items() if not others}
+        if not free:
+            return [f"{files[module]} is in a circle" for module in sorted(after)]
+        after = {module: others - free for module, others in after.items() if module not in free}
+
+
+def find_full_packages(root: Path) -> list[str]:
+    """A package has ten modules at most, and says what belongs there."""
+    found = []
+    for folder in sorted({Path(name).parent for name in sources(root)} - {Path("jobs"), Path("cli")}):
+        modules = [path for path in (root / folder).glob("*.py") if path.name != "__init__.py"]
+        if len(modules) > MOST_MODULES:
+            found.append(f"{folder} has {len(modules)} modules")
+        start = root / folder / "__init__.py"
+        if not start.exists() or not ast.get_docstring(ast.parse(start.read_text())):
+            found.append(f"{folder} does not say what belongs there")
+    return found
 
 
 def find_prints(root: Path) -> list[str]:
@@ -233,6 +323,9 @@ WALLS: dict[str, Callable[[Path], list[str]]] = {
     "libraries": find_strange_libraries,
     "fabric": find_strange_fabric,
     "directions": find_wrong_directions,
+    "layers": find_upward_imports,
+    "circles": find_circles,
+    "rooms": find_full_packages,
     "prints": find_prints,
     "git": find_git,
     "agent imports": find_agent_imports,

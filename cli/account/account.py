@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.notices.asked import Scope, check_asked, report_unasked, say_unasked
+from cli.options.context import here, runs_here
 from cli.options.declared import (
-    confirm,
     dry_run_option,
-    here,
     hidden_dry_run_option,
     json_option,
     option,
     region_option,
-    runs_here,
     transfer_option,
     typed_option,
     yes_option,
 )
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.errors import GpujobError
 from infra.model import GONE, UNKNOWN
 
@@ -43,12 +42,12 @@ def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> Non
 
     Each line that fails says how to fix it.
     """
-    from cli.cluster.up import open_account
     from infra.checks.account import run_checks
+    from infra.cluster import clouds
 
     with show.progress() as tell:
         tell("asking the local cloud" if dry_run else "asking AWS")
-        found = list(run_checks(lambda: open_account(dry_run, (region,) if region else ())))
+        found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ())))
     rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
     if report:
@@ -59,15 +58,15 @@ def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> Non
 def report_bug(checks: "list[Check]", dry_run: bool) -> None:
     """Write the report, and say where."""
     from cli.terminal import log
-    from infra import state
     from infra.checks.report import write_report
     from infra.cluster.clusters import list_clusters
+    from infra.ledger import known_clusters
     from infra.project.files import find_root
 
     try:
         clusters = list_clusters(dry_run)
     except GpujobError:  # the checks say why
-        clusters = tuple(state.recall_all())
+        clusters = tuple(known_clusters.recall_all())
     path = write_report(find_root(here()), checks, clusters, log.find_last())
     show.say(
         f"Report: {path}\nIt holds no secrets and no values of settings. Read it, then attach it to your bug report."

@@ -11,21 +11,20 @@ import click
 from cli.notices import billing
 from cli.notices.asked import Scope, report_unasked, say_unasked, widen
 from cli.notices.remains import make_chooser, show_rescued
+from cli.options.context import name_to_end, runs_here
 from cli.options.declared import (
-    confirm,
     hidden_dry_run_option,
     if_exists_option,
     json_option,
-    name_to_end,
     option,
     personal_region_option,
     region_option,
-    runs_here,
     typed_cluster_argument,
     typed_option,
     yes_option,
 )
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.errors import GpujobError, NotFoundError, UsageError
 from infra.model import GONE, UNKNOWN
 
@@ -139,15 +138,15 @@ def bring_all_down(scope: Scope, **options: bool) -> None:
 
 def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> None:
     """Say that there is nothing of this name if that is fine; raises NotFoundError, with what may have been meant, if not."""
-    from infra import names
     from infra.cluster import clusters
+    from infra.ledger import choice
 
     report_unasked(scope, f"gpujob down {name}")
     what = f"no cluster '{name}' {scope}" + describe_end(name)
     if if_exists:
         show.say(f"nothing to do: {what}")
         return
-    others = dict.fromkeys(names.list_known(), "launch not finished")
+    others = dict.fromkeys(choice.list_known(), "launch not finished")
     others |= {one.name: billing.standing(one) for one in clusters.list_clusters(scope.dry_run, scope.region)}
     near = difflib.get_close_matches(name, others, 3) if named else list(others)
     if not near:

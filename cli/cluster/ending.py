@@ -7,7 +7,7 @@ from click.core import ParameterSource
 
 from cli.cluster.clusters import find_accounts, rescue_outputs, terminate
 from cli.notices import billing
-from cli.options.declared import own_name
+from cli.options.context import own_name
 from cli.terminal import show
 from infra.errors import GpujobError, LossError, UsageError
 

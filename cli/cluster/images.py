@@ -8,11 +8,9 @@ import click
 
 from cli.cluster.clusters import rescue_outputs
 from cli.notices.asked import Scope, check_asked, report_unasked, widen
+from cli.options.context import check_variable, find_cluster
 from cli.options.declared import (
-    check_variable,
-    confirm,
     dry_run_option,
-    find_cluster,
     if_exists_option,
     json_option,
     option,
@@ -22,6 +20,7 @@ from cli.options.declared import (
     yes_option,
 )
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.errors import NodeError, NotFoundError
 
 if TYPE_CHECKING:
@@ -145,10 +144,10 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
 
 def accounts(scope: Scope) -> "list[Account]":
     """Return where images may be: in the region asked for, else in boto3's own and those of clusters that are known here."""
-    from infra import state
     from infra.cluster.clouds import open_all
+    from infra.ledger import known_clusters
 
-    known = {(cluster.cloud, cluster.region) for cluster in state.recall_all()}
+    known = {(cluster.cloud, cluster.region) for cluster in known_clusters.recall_all()}
     return open_all(scope.dry_run, set() if scope.region else known, scope.region, everywhere=scope.everywhere)
 
 

@@ -5,16 +5,10 @@ from contextlib import suppress
 
 import click
 
-from cli.options.declared import (
-    SplitCommand,
-    cluster_argument,
-    cluster_option,
-    confirm,
-    find_cluster,
-    option,
-    yes_option,
-)
+from cli.options.context import find_cluster
+from cli.options.declared import SplitCommand, cluster_argument, cluster_option, option, yes_option
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.errors import UsageError
 
 node_option = option("--node", type=click.IntRange(0), default=0, help="Which machine of several, counted from 0.")
@@ -44,8 +38,8 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
 
     For example: gpujob tunnel 8888, or gpujob tunnel 8080:80
     """
+    from infra.cluster import connections
     from infra.cluster.logins import choose_node
-    from infra.run import runs
     from infra.run.pages import hold_tunnel
     from infra.ssh.forward import Forward
 
@@ -56,7 +50,7 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
     except UsageError as error:
         error.hint = f"gpujob tunnel {here % 64000 + 1001}:{there}"
         raise
-    with suppress(KeyboardInterrupt), forward, runs.reach(found, rank=node) as connection:
+    with suppress(KeyboardInterrupt), forward, connections.reach(found, rank=node) as connection:
         show.say(f"http://127.0.0.1:{here} is port {there} of '{found.name}' until Ctrl-C")
         hold_tunnel(found, node, connection, forward, there, show.say)
 

@@ -5,17 +5,9 @@ from typing import Any
 
 import click
 
-from cli.cluster.up import open_account
-from cli.options.declared import (
-    dry_run_option,
-    json_option,
-    option,
-    parse_any_gpu,
-    parse_memory,
-    parse_usd,
-    regions_option,
-)
+from cli.options.declared import dry_run_option, json_option, option, regions_option
 from cli.options.retype import suggests
+from cli.options.values import parse_any_gpu, parse_memory, parse_usd
 from cli.terminal import show
 from infra.model import Gpu
 
@@ -41,11 +33,12 @@ def offers(
     as_json: bool,
 ) -> None:
     """List GPU machines with their prices, cheapest first."""
+    from infra.cluster import clouds
     from infra.launch import catalogue
 
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        account = open_account(dry_run, regions)
+        account = clouds.open_account(dry_run, regions)
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
     if dry_run and not as_json:
         show.say("the local cloud's prices are examples")

@@ -4,19 +4,11 @@ import time
 
 import click
 
-from cli.options.declared import (
-    cluster_argument,
-    confirm,
-    find_cluster,
-    name_to_end,
-    naming,
-    option,
-    typed_cluster_argument,
-    typed_option,
-    yes_option,
-)
+from cli.options.context import find_cluster, name_to_end, naming
+from cli.options.declared import cluster_argument, option, typed_cluster_argument, typed_option, yes_option
 from cli.options.durations import parse_hours
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.errors import NodeError
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options.declared import cluster_argument, find_cluster, here, option
+from cli.options.context import find_cluster, here
+from cli.options.declared import cluster_argument, option
 from cli.terminal import show
 from infra.base.text import one_line
 

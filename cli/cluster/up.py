@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from cli.options.context import here, naming
 from cli.options.declared import (
     cluster_argument,
-    confirm,
     dry_run_option,
-    here,
     json_option,
-    naming,
     option,
-    parse_gpu,
-    parse_memory,
-    parse_usd,
     regions_option,
     transfer_option,
     yes_option,
@@ -26,7 +21,9 @@ from cli.options.declared import (
 from cli.options.durations import parse_duration, parse_hours, parse_idle_stop
 from cli.options.retype import suggests
 from cli.options.sources import MARKETS, choose_markets, prefer_stronger
+from cli.options.values import parse_gpu, parse_memory, parse_usd
 from cli.terminal import show
+from cli.terminal.questions import confirm
 from infra.model import Gpu, Wishes
 
 if TYPE_CHECKING:
@@ -109,6 +106,7 @@ def up(
     Rerunning the same command after a crash resumes the launch.
     """
     from infra import names
+    from infra.cluster import clouds
     from infra.launch import creation, plans
     from infra.project.files import find_root
     from infra.project.settings import read_settings
@@ -118,7 +116,7 @@ def up(
     wishes = make_wishes(context, **asked)
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        account = open_account(dry_run, wishes.regions)
+        account = clouds.open_account(dry_run, wishes.regions)
         plan = plans.make_plan(account, name, wishes, read_settings(root).variables)
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
     if as_json:
@@ -154,18 +152,6 @@ def make_wishes(context: click.Context, **asked: Any) -> Wishes:
         gpu = Gpu("T4")
     asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
     return Wishes(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
-
-
-def open_account(dry_run: bool, regions: tuple[str, ...]) -> "Account":
-    """Return the account to rent from, in the first of these regions."""
-    from infra.cluster import clouds
-    from infra.ec2.account import check_region, open_aws
-
-    first = regions[0] if regions else None
-    account = clouds.start_local(first) if dry_run else open_aws(first)
-    for region in regions[1:]:
-        check_region(account.session, region)
-    return account
 
 
 def settings_of(context: click.Context) -> list[str]:

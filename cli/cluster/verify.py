@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from cli.options.declared import cluster_argument, find_cluster, json_option
+from cli.options.context import find_cluster
+from cli.options.declared import cluster_argument, json_option
 from cli.terminal import show
 from infra.errors import NodeError
 

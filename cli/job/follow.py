@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.notices.remains import show_remains, want
-from cli.options.declared import naming
+from cli.options.context import naming
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
@@ -31,7 +31,7 @@ def follow_job(
 
     `keep` gets a copy of all that came.
     """
-    from infra.run import runs
+    from infra.run import following
 
     def pass_on(chunk: bytes) -> None:
         if keep:
@@ -39,7 +39,7 @@ def follow_job(
         output.write(chunk)
 
     try:
-        job = runs.follow(cluster, connection, number, pass_on, show.say, offset)
+        job = following.follow(cluster, connection, number, pass_on, show.say, offset)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):

@@ -12,17 +12,15 @@ from cli.job.reach import reach, reach_job
 from cli.notices import billing
 from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
+from cli.options.context import check_variable, naming, runs_of
 from cli.options.declared import (
-    check_variable,
     cluster_option,
     exclude_option,
     json_option,
-    naming,
     option,
     output_option,
     personal_option,
     raw_option,
-    runs_of,
     typed_cluster_option,
     typed_option,
     yes_option,
@@ -117,7 +115,7 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
     """Print the output of JOB, by default the latest."""
     if tail is not None and since:
         raise UsageError("--tail and --since do not go together", "gpujob logs --help")
-    from infra.run import runs
+    from infra.run import following
 
     output = Output(raw)
     with reach_job(cluster, job) as (found, connection, asked):
@@ -126,7 +124,7 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
             with billing.reminding(found):
                 follow_job(found, connection, asked.number, output, offset)
         else:
-            runs.print_log(connection, asked.number, output.write, offset)
+            following.print_log(connection, asked.number, output.write, offset)
             output.flush()
 
 
@@ -149,11 +147,11 @@ def wait(job: int | None, cluster: str | None) -> None:
 
     Exits with its exit code.
     """
-    from infra.run import runs
+    from infra.run import following
 
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         try:
-            ended = runs.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+            ended = following.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
         except KeyboardInterrupt:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)

@@ -12,16 +12,8 @@ from cli.job.follow import download
 from cli.job.reach import reach
 from cli.job.runs import hand_in
 from cli.notices import billing
-from cli.options.declared import (
-    check_variable,
-    cluster_argument,
-    cluster_option,
-    here,
-    option,
-    runs_of,
-    typed_option,
-    yes_option,
-)
+from cli.options.context import check_variable, here, runs_of
+from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
 from cli.terminal import show
 from infra.errors import GpujobError
 

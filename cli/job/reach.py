@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from cli.options.declared import choose_name, find_cluster, naming, runs_here
+from cli.options.context import choose_name, find_cluster, naming, runs_here
 from infra.errors import GoneError, GpujobError, NotFoundError
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
     """Return the cluster to work on and the connection to its node, still to be entered."""
-    from infra.run import runs
+    from infra.cluster import connections
 
     cluster = find_cluster(name)
-    return cluster, runs.reach(cluster)
+    return cluster, connections.reach(cluster)
 
 
 @contextmanager
@@ -27,12 +27,12 @@ def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, 
 
     Where one of them is gone, the error says where the job's results are on this computer.
     """
+    from infra.cluster import connections
     from infra.node import client
-    from infra.run import runs
 
     try:
         cluster = find_cluster(name)
-        with runs.reach(cluster) as connection:
+        with connections.reach(cluster) as connection:
             yield cluster, connection, client.find_job(connection, number)
     except (NotFoundError, GoneError) as error:
         point_to_results(error, choose_name(name), number)
@@ -43,7 +43,7 @@ def point_to_results(error: GpujobError, cluster: str, number: int | None) -> No
     """Let an error say where the results of a job are, if there are any here."""
     from infra.results.folder import LOG
     from infra.results.receipts import find_home, read_receipt
-    from infra.run.submissions import choose_runs
+    from infra.run.origins import choose_runs
 
     home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)

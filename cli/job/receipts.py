@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from cli.job.reach import reach_job
-from cli.options.declared import choose_name, cluster_option, json_option, runs_here, transfer_option
+from cli.options.context import choose_name, runs_here
+from cli.options.declared import cluster_option, json_option, transfer_option
 from cli.terminal import show
 from infra.errors import GpujobError
 from infra.ledger.traffic import transfer_usd
@@ -31,7 +32,7 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
     A receipt that was downloaded is read from runs/, also when the machine is long gone.
     """
     from infra.results.receipts import find_receipt
-    from infra.run.submissions import choose_runs
+    from infra.run.origins import choose_runs
 
     name = choose_name(cluster)
     found = find_receipt(choose_runs(name, job, runs_here()), name, job)

@@ -19,14 +19,11 @@ from cli.notices import billing
 from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
 from cli.notices.withheld import explain_absence, show_withheld
+from cli.options.context import find_cluster, here, naming
 from cli.options.declared import (
     SplitCommand,
     cluster_option,
-    confirm,
     exclude_option,
-    find_cluster,
-    here,
-    naming,
     option,
     output_option,
     raw_option,
@@ -39,6 +36,7 @@ from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
 from cli.terminal import show
 from cli.terminal.output import Output
+from cli.terminal.questions import confirm
 from cli.terminal.streams import Copy, outliving
 from infra.errors import GoneError, UsageError
 from infra.model import Request
@@ -103,15 +101,15 @@ def run(context: click.Context, /, script: str | None, args: tuple[str, ...], mo
     job: gpujob logs -f follows it again. With --down the cluster is terminated whatever the exit code, but not if a
     download failed, another job is running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
+    from infra.cluster import connections
     from infra.project.files import read_project
-    from infra.run import runs
 
     found = find_cluster(cluster)
     if down:
         check_down(context, found, detach)
     elif "--down" in args:
         show.say("warning: --down is passed to the script. To terminate the cluster after it: gpujob run --down SCRIPT")
-    with runs.reach_meanwhile(found) as connect:
+    with connections.reach_meanwhile(found) as connect:
         project = read_project(here())
         confirm_handover(context, project.root, secret, env_file)
         if workdir:
@@ -200,11 +198,11 @@ def run_job(
 
 def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
     """Submit a job, and say what was sent and what not; return its number."""
-    from infra.run import runs
+    from infra.run import submission
 
     show_withheld(project)
     with show.transfer("sending") as sent, unsure_whether_started(cluster):
-        taken = runs.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
+        taken = submission.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")

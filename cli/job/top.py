@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.notices.disk import space_warning
-from cli.options.declared import cluster_option, find_cluster, json_option, option
+from cli.options.context import find_cluster
+from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration
 from cli.terminal import show
 
@@ -44,12 +45,12 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 
 def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterator["NodeUse"]:
     """Yield what the node does, again and again over one connection; over a new one when that breaks, after `lost`."""
+    from infra.cluster.connections import reach, reconnect
     from infra.node import client
-    from infra.run import runs
     from infra.ssh.connection import DroppedError
 
     with ExitStack() as connections:
-        connection = connections.enter_context(runs.reach(cluster))
+        connection = connections.enter_context(reach(cluster))
         while True:
             try:
                 yield client.look(connection, OVER)
@@ -57,7 +58,7 @@ def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterat
             except DroppedError:
                 lost()
                 connections.close()
-                connection = connections.enter_context(runs.reconnect(cluster))
+                connection = connections.enter_context(reconnect(cluster))
 
 
 def watch(cluster: "Cluster", every_s: float) -> None:

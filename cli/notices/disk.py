@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cli.options.declared import naming
+from cli.options.context import naming
 from cli.terminal import show
 
 if TYPE_CHECKING:

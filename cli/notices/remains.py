@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cli.options.declared import naming
+from cli.options.context import naming
 from cli.terminal import show
 
 if TYPE_CHECKING:

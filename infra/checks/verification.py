@@ -9,10 +9,10 @@ from typing import Literal
 
 from infra.base.parallel import map_parallel
 from infra.checks.peaks import PLAUSIBLE, peak_tflops
+from infra.cluster.connections import reach
 from infra.model import Cluster
 from infra.node.measures import Disk, Measures, measure
 from infra.node.packing import pack_agent
-from infra.run.runs import reach
 from infra.ssh.link import Link, measure_link
 
 Verdict = Literal["ok", "failed", "not measured"]

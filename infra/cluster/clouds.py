@@ -12,8 +12,9 @@ from infra.ec2.account import (
 )
 from infra.errors import CloudError, CredentialsError
 from infra.ledger.attempts import read_attempt
+from infra.ledger.known_clusters import recall, recall_all
 from infra.model import CloudName
-from infra.state import list_attempts, local_cloud_folder, recall, recall_all, state_folder
+from infra.state import list_attempts, local_cloud_folder, state_folder
 
 
 def start_local(region: str | None = None) -> Account:
@@ -94,3 +95,12 @@ def used_only_local() -> bool:
     traces = [*(state_folder() / "costs").glob("aws-*"), *(state_folder() / "cache").glob("aws-*")]
     only_local = all(found is not None and found.cloud == "local" for found in known)
     return local_cloud_folder().exists() and only_local and not traces
+
+
+def open_account(dry_run: bool, regions: tuple[str, ...]) -> Account:
+    """Return the account to launch in, in the first of these regions; raises UsageError if one of them is unknown."""
+    first = regions[0] if regions else None
+    account = start_local(first) if dry_run else open_aws(first)
+    for region in regions[1:]:
+        check_region(account.session, region)
+    return account

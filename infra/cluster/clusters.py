@@ -20,7 +20,7 @@ from infra.errors import (
     StoppedError,
     UsageError,
 )
-from infra.ledger import costs, endings
+from infra.ledger import costs, endings, known_clusters
 from infra.ledger.attempts import read_attempt, taken
 from infra.ledger.endings import Ending
 from infra.model import GONE, UNKNOWN, Cluster
@@ -38,7 +38,7 @@ def list_clusters(
     With `everywhere` in all regions that are switched on for the account, all asked at once. `skip` is told of each region
     that cannot be asked, unless that is all of them; without it that is an error.
     """
-    remembered = {(c.cloud, c.region, c.name): c for c in state.recall_all()}
+    remembered = {(c.cloud, c.region, c.name): c for c in known_clusters.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
     listed, refused = ask_each(accounts, skip)
     found = {(c.cloud, c.region, c.name): c for c in listed}
@@ -54,7 +54,7 @@ def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None)
 
     `skip` is told of each region that cannot be asked; without it that is an error.
     """
-    own = {cluster.name for cluster in state.recall_all() if cluster.cloud == "local" or not dry_run}
+    own = {cluster.name for cluster in known_clusters.recall_all() if cluster.cloud == "local" or not dry_run}
     for account in open_all(dry_run, set(), region):
         try:
             own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
@@ -104,7 +104,7 @@ def heal(cluster: Cluster) -> Cluster | None:
     opened = bool(found) and cluster.cloud == "aws" and network.heal_address(account, cluster.name)
     if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
         return None
-    state.remember(found[0])
+    known_clusters.remember(found[0])
     return found[0]
 
 
@@ -153,7 +153,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
 
     Raises UsageError if a dry run meets a cluster on AWS, and CredentialsError if nobody can tell where it was, or is.
     """
-    known, begun = state.recall(check_name(name, "gpujob ls")), read_attempt(name)
+    known, begun = known_clusters.recall(check_name(name, "gpujob ls")), read_attempt(name)
     lost = known is None and begun is None and state.cluster_folder(name).exists()
     if known is None:
         accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region, everywhere=lost)
@@ -179,7 +179,7 @@ def find_elsewhere(account: Account, name: str) -> list[Account]:
 
     Raises UsageError if that is on the other cloud: a dry run removes nothing on AWS.
     """
-    known = state.recall(check_name(name))
+    known = known_clusters.recall(check_name(name))
     if known is None or (known.cloud, known.region) == (account.cloud, account.region):
         return []
     found = locate(name, dry_run=False)
@@ -204,12 +204,12 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
 
     Raises GpujobError, once all the rest is removed, for machines that bear its tag and are not ours.
     """
-    living, known = find_living(name, accounts), state.recall(name)
+    living, known = find_living(name, accounts), known_clusters.recall(name)
     costs.record_end(living)
     if known and not living:
         costs.record_missed(known)
     found = [remove_cluster(account, name, report) for account in accounts]
-    known_here = state.forget(name)
+    known_here = known_clusters.forget(name)
     for account in accounts:
         refuse_foreign(account, name)
     return known_here or any(found)

@@ -6,10 +6,10 @@ import socket
 from pathlib import Path
 
 from infra import state
+from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.ledger import builds
+from infra.ledger import builds, known_clusters
 from infra.model import Cluster, Node
-from infra.run.runs import reach
 
 PROBE_S = 3
 
@@ -51,7 +51,7 @@ def config_file() -> Path:
 
 def write_config() -> tuple[Path, list[str]]:
     """Write every cluster that is known here as an ssh_config of our own; return its path and the names in it."""
-    path = state.write_ssh_config()
+    path = known_clusters.write_ssh_config()
     lines = path.read_text(encoding="utf-8").splitlines()
     return path, [line.removeprefix("Host ") for line in lines if line.startswith("Host ")]
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from infra import state
 from infra.base.parallel import try_parallel
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
@@ -12,7 +11,7 @@ from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import Thing, list_things
 from infra.errors import GpujobError
-from infra.ledger import costs
+from infra.ledger import costs, known_clusters
 from infra.model import Cluster
 
 # An `up` that is at work has a key pair and no machine yet; a machine whose lease is over may take a while to go.
@@ -95,7 +94,7 @@ def remove(stray: Stray, report: Callable[[str], None]) -> None:
     report(f"removing '{stray.cluster}' from {stray.account.region}")
     costs.record_end(instances.find_clusters(stray.account, stray.cluster))
     remove_cluster(stray.account, stray.cluster, report)
-    known = state.recall(stray.cluster)
+    known = known_clusters.recall(stray.cluster)
     if known and (known.cloud, known.region) == (stray.account.cloud, stray.account.region):
         costs.record_missed(known)
-        state.forget(stray.cluster)
+        known_clusters.forget(stray.cluster)

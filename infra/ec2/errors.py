@@ -1,10 +1,8 @@
 """What AWS refuses, classed by what a person can do about it."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,9 +30,6 @@ from infra.errors import (
     SubscriptionError,
     ThrottledError,
 )
-
-if TYPE_CHECKING:
-    from infra.ec2.account import Account
 
 FIX_PROFILE = "see which there are: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
 LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (to try it without AWS: --dry-run)"
@@ -147,24 +142,3 @@ def explain_denial(code: str, message: str, operation: str) -> PermissionsError:
     )
     error.encoded = encoded[1] if encoded else ""
     return error
-
-
-def decode_denial(account: "Account", error: PermissionsError) -> PermissionsError:
-    """Add what AWS's encoded explanation says, if the caller may decode it.
-
-    https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html
-    """
-    if not error.encoded:
-        return error
-    try:
-        text = account.sts.decode_authorization_message(EncodedMessage=error.encoded)["DecodedMessage"]
-        context = json.loads(text)["context"]
-        action, resource = context["action"], context["resource"]
-    except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
-        error.add_note("(sts:DecodeAuthorizationMessage would tell more, and is not allowed either)")
-        return error
-    explicit = " by an explicit deny" if json.loads(text).get("explicitDeny") else ""
-    return PermissionsError(
-        f"the credentials may not do {action} on {resource}{explicit}",
-        f"ask whoever manages the account to allow {action}",
-    )

@@ -8,14 +8,16 @@ from fabric import Connection
 
 from infra import state
 from infra.cluster.clusters import Report, find_living
+from infra.cluster.connections import reach
+from infra.cluster.quiet import check_quiet
 from infra.ec2.account import Account
 from infra.errors import GoneError, LossError, NodeError, StoppedError
 from infra.fetch.outputs import Choose, Fetched, Wanted, fetch, take_all
+from infra.ledger import known_clusters
 from infra.model import Cluster
 from infra.node import client
 from infra.node.listing import AllLeft, output_options
-from infra.run.runs import check_quiet, reach
-from infra.run.submissions import find_runs
+from infra.run.origins import find_runs
 
 NAMED = 3
 
@@ -39,7 +41,7 @@ def rescue(
     Raises LossError while a job runs, when the machine lives but cannot be asked, and if more than is `minor` was left elsewhere.
     There is nothing to do for a machine that is gone already.
     """
-    cluster = state.recall(name)
+    cluster = known_clusters.recall(name)
     if cluster is None and not state.attempt_file(name).exists():  # an `up` that was broken off has run no job
         cluster = next(iter(find_living(name, accounts)), None)
         if cluster and not state.key_file(name).exists():

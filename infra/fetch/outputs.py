@@ -9,6 +9,7 @@ from pathlib import Path
 from fabric import Connection
 
 from infra.base.folders import local_errors, size_of
+from infra.cluster.connections import reconnect
 from infra.errors import NotFoundError
 from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Cluster, Job, Output
@@ -19,8 +20,7 @@ from infra.results.folder import LOG, Results, keep_log, open_log, open_outside,
 from infra.results.parts import clear_parts
 from infra.results.receipts import Receipt, Shelved, make_receipt
 from infra.results.shelf import Shelf
-from infra.run.runs import reconnect
-from infra.run.submissions import find_runs
+from infra.run.origins import find_runs
 from infra.ssh.connection import DroppedError
 
 SHOWN = 5

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.waiting import wait_until
+from infra.cluster.connections import reach
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, own_images
 from infra.ec2.machines.own_images import Baked
@@ -18,10 +19,10 @@ from infra.errors import CloudError, CredentialsError, GpujobError, NodeError, P
 from infra.image.cleaning import clean, undo
 from infra.launch.power import arm_again
 from infra.launch.readiness import BOOT_S, FINISHED
+from infra.ledger import known_clusters
 from infra.ledger.builds import Bake, bake_file, make_bake, read_bake, write_bake
 from infra.model import Cluster, Node
 from infra.node.packing import install_agent
-from infra.run.runs import reach
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
 
@@ -125,7 +126,7 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
     found_again = wait_until(lambda: find_running(account, cluster), REBOOT_S)
     if found_again is None:
         raise NodeError(f"{begun.instance_id} does not run within {REBOOT_S:g} s", f"gpujob start {cluster.name}")
-    state.remember(found_again)
+    known_clusters.remember(found_again)
     files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with connect(found_again.node, *files, patience_s=REBOOT_S) as connection:
         execute(connection, FINISHED)

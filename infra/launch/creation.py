@@ -22,7 +22,7 @@ from infra.errors import (
 )
 from infra.launch.plans import Choice, Plan
 from infra.launch.readiness import SLOW, add_console, prepare
-from infra.ledger import costs
+from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
 from infra.ledger.endings import clear, find_ended
 from infra.model import Cluster, Market
@@ -64,7 +64,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
     try:
         launched = rent(choice, planned, attempt, report)
         cluster = wait_for_addresses(account, planned, launched, report)
-        state.remember(cluster)
+        known_clusters.remember(cluster)
         prepare(account, cluster, planned.boot_s, planned.setup, report)
     except BaseException as error:
         with hold_interrupts():
@@ -72,16 +72,16 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
                 add_console(account, name, error)
             undo(account, name, attempt.token, error, report)
         raise
-    state.forget_attempt(name)
+    known_clusters.forget_attempt(name)
     return cluster
 
 
 def forget_predecessor(account: Account, name: str) -> None:
     """Forget what is remembered under a name that is ours now: it is of a cluster that is no more, or of what a crash left."""
-    known = state.recall(name)
+    known = known_clusters.recall(name)
     if known and not instances.find_clusters(account, name):
         costs.record_missed(known)
-    state.forget_cluster(name)
+    known_clusters.forget_cluster(name)
 
 
 def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
@@ -105,7 +105,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
     # Where the name was somebody else's, so is what is remembered of it here: the key of a cluster that may live.
     begun = read_attempt(name)
     if begun and begun.token == token:
-        (state.forget if taken else state.forget_attempt)(name)
+        (known_clusters.forget if taken else known_clusters.forget_attempt)(name)
 
 
 def is_ours(account: Account, name: str, token: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from infra import state
 from infra.base.parallel import map_parallel
 from infra.base.waiting import wait_until
+from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
@@ -16,10 +17,10 @@ from infra.ec2.machines.userdata import format_until, make_user_data
 from infra.ec2.tags import LEASE_TAG, SPENT_TAG, format_time
 from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.launch.readiness import BOOT_S, find_host_keys
+from infra.ledger import known_clusters
 from infra.model import Cluster, Lease, Node
 from infra.node import client
 from infra.node.listing import Left
-from infra.run import runs
 from infra.ssh import keys
 from infra.ssh.connection import connect, execute
 
@@ -55,13 +56,13 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
         instances.tag(account, ids, {LEASE_TAG: before})
         raise
     extended = replace(cluster, lease_until=until)
-    state.remember(extended)
+    known_clusters.remember(extended)
     return extended
 
 
 def arm(cluster: Cluster, node: Node, until: float) -> None:
     """Let a node end its lease at a time; raises NodeError if it does not say that it will."""
-    with runs.reach(cluster, 10, cluster.nodes.index(node)) as connection:
+    with connections.reach(cluster, 10, cluster.nodes.index(node)) as connection:
         execute(connection, ["sudo", "gpujob-lease", format_until(until)])
         deadline = time.monotonic() + 10
         while read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout) != int(until):
@@ -90,8 +91,8 @@ def check_quiet(cluster: Cluster) -> None:
     """Raise LossError if a job runs on the cluster, or nobody can tell."""
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
-        with runs.reach(cluster) as connection:
-            runs.check_quiet(cluster, client.list_jobs(connection), force)
+        with connections.reach(cluster) as connection:
+            quiet.check_quiet(cluster, client.list_jobs(connection), force)
             check_left(cluster, client.list_left(connection).left, force)
     except NodeError as error:
         raise LossError(f"nobody can tell whether a job runs: {error.what}", force) from error
@@ -108,7 +109,7 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
     report(f"stopping {', '.join(ids)}")
     instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
-    state.remember(found)
+    known_clusters.remember(found)
 
 
 def start(account: Account, cluster: Cluster, hours: float, report: Report) -> Cluster:
@@ -127,7 +128,7 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     report(f"starting {', '.join(asleep)}")
     instances.start(account, asleep)
     found = wait_for(account, cluster, lambda one: all(node.state == "running" and node.host for node in one.nodes))
-    state.remember(found)
+    known_clusters.remember(found)
     report("waiting for a login")
     if not state.known_hosts_file(cluster.name).exists():
         pins = {node.instance_id: find_host_keys(account, node) for node in found.nodes}

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from infra import state
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import Thing, list_things
 from infra.ec2.tags import IDLE_TAG, LAUNCH_TAG, LEASE_TAG, parse_time, read_number, read_tags
 from infra.errors import UsageError
-from infra.ledger import costs
+from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import read_attempt, taken
 from infra.model import Cluster
 
@@ -74,7 +73,7 @@ def has_died(account: Account, name: str, token: str) -> bool:
 
 def recall_in(account: Account, name: str) -> Cluster | None:
     """Return what is remembered of a cluster, if it was in this account's region."""
-    known = state.recall(name)
+    known = known_clusters.recall(name)
     return known if known and (known.cloud, known.region) == (account.cloud, account.region) else None
 
 
@@ -168,4 +167,4 @@ def clear(ended: Ended, report: Callable[[str], None]) -> None:
     known = recall_in(ended.account, ended.name)
     if known:
         costs.record_missed(known, ended.ending.at)
-        state.forget_cluster(ended.name)
+        known_clusters.forget_cluster(ended.name)

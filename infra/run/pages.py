@@ -11,10 +11,10 @@ from fabric import Connection
 from infra import state
 from infra.base.text import one_line
 from infra.base.waiting import wait_until
+from infra.cluster.connections import persist
 from infra.errors import NodeError
 from infra.model import Cluster, Job, Request
 from infra.node import client
-from infra.run.runs import persist
 from infra.ssh.connection import DroppedError
 from infra.ssh.forward import LOOPBACK, Forward
 

@@ -20,6 +20,7 @@ from infra.base.text import last_line, one_line
 from infra.base.waiting import wait_until
 from infra.errors import HostKeyError, NodeError
 from infra.model import Node
+from infra.ssh.login import USER
 from infra.ssh.transport import limit_time, make_transport, protocol_errors
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 # Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-USER = "ubuntu"
 CHUNK_BYTES = 1 << 18
 ANSWER_BYTES = 64 << 20  # of an answer: what a job with a hundred thousand outputs takes, three times
 COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr

@@ -9,8 +9,8 @@ from typing import NoReturn
 from infra import state
 from infra.errors import NodeError
 from infra.model import Cluster, Node
-from infra.ssh.connection import USER
 
+USER = "ubuntu"
 HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
 # For each keyword ssh takes the first value that it finds, so what is set here, a person's own `Host *` does not change. These
 # are ssh's defaults, but for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config

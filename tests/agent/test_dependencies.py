@@ -24,7 +24,7 @@ PREPARE = """
 import json, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from agent.dependencies import DependenciesError, prepare
+from agent.environment.dependencies import DependenciesError, prepare
 def cancel(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, cancel)
 with open(sys.argv[4], "ab") as log:
@@ -264,7 +264,7 @@ def test_what_is_not_an_environment_as_it_was_installed_is_sifted_out(node):
     (folder / "half-built").mkdir()
     (folder / "planted.py").touch()
     (folder / "link").symlink_to(kept)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from agent.dependencies import sift; sift()"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from agent.environment.dependencies import sift; sift()"
     subprocess.run([sys.executable, "-c", code, node.home / "agent.pyz"], env=node.environment, check=True)
     assert list(folder.iterdir()) == [kept]
     assert said(str(kept / "bin/python"), "import small; print(small.VERSION)") == "2.0"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra.model import Cluster, Request
 from infra.project.files import read_project
-from infra.run import runs
+from infra.run import submission
 from infra.ssh.connection import connect
 from tests.bench import content
 from tests.bench.carrying import STEPS
@@ -39,7 +39,7 @@ def measure_steps(world: World, sizes: Sizes) -> Iterator[Row]:
                     content.change(project, uuid.uuid4().hex)
                 began = time.perf_counter()
                 request = Request(("true",), no_deps=True)
-                runs.submit(connection, cluster, read_project(project), request, lambda _: None, lambda _: None)
+                submission.submit(connection, cluster, read_project(project), request, lambda _: None, lambda _: None)
                 took[step][0].append(time.perf_counter() - began)
                 took[step][1].append(rsync(world, shared, project, place).wall_s)
             content.remove(project)

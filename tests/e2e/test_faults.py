@@ -101,10 +101,10 @@ def test_two_laptops_that_run_at_once_get_a_job_each_and_what_it_wrote(project, 
 
 STEPS = {  # where `run` is killed: the function in which it stops, before that does anything
     "before it connects": "infra.ssh.connection.log_in",
-    "once it is connected": "infra.run.runs.submit",
+    "once it is connected": "infra.run.submission.submit",
     "as the upload begins": "infra.ssh.carry.pack",
     "in the middle of the upload": "cli.terminal.show:Counter.__call__",
-    "after the job was taken in": "infra.run.runs.start_results",
+    "after the job was taken in": "infra.run.submission.start_results",
     "while it follows": "infra.node.client.find_job",
     "in the middle of the fetch": "infra.fetch.outputs.write_receipt",
 }

@@ -17,7 +17,8 @@ from moto import mock_aws
 from infra import errors
 from infra.checks.account import run_checks
 from infra.ec2.account import Account
-from infra.ec2.errors import aws_errors, classify, decode_denial
+from infra.ec2.denials import decode_denial
+from infra.ec2.errors import aws_errors, classify
 from infra.ec2.machines.instances import find_clusters, find_end
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.machines.network import find_addresses, heal_address, make_rule, open_group, tag_specification

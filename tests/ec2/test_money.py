@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import state
 from infra.cluster.clusters import mark_missing
 from infra.ec2.machines.fleet import find_places, make_request
 from infra.ec2.machines.lease import hourly_usd, spent_usd
@@ -103,7 +102,7 @@ def test_days_share_out_the_whole_of_a_time_and_nothing_else(start, lasted):
 
 
 def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     midnight = datetime(2026, 11, 25).astimezone().timestamp()
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, midnight - 3 * 3600, "o")
@@ -137,7 +136,7 @@ def test_a_stopped_cluster_costs_its_disk_alone():
 
 
 def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     now = time.time()
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
@@ -155,7 +154,7 @@ def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(
 
 
 def test_what_lives_in_another_account_is_not_taken_for_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, 1000.0, "arn:aws:iam::1:user/u")
     others, own = (SimpleNamespace(identity=SimpleNamespace(account_id=one)) for one in "21")
@@ -166,13 +165,13 @@ def test_what_lives_in_another_account_is_not_taken_for_gone(tmp_path, monkeypat
 
 
 def test_costs_come_from_notes_and_receipts_and_broken_files_do_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     noon = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
     note = {"cluster": "demo", "cloud": "aws", "launched_at": noon, "ended_at": noon + 3600, "usd": 0.6}
-    (tmp_path / "costs").mkdir()
-    (tmp_path / "costs/one.json").write_text(json.dumps(note))
-    (tmp_path / "costs/broken.json").write_text("{")
-    (tmp_path / "costs/other.json").write_text("[]")
+    (tmp_path / "gpujob/costs").mkdir(parents=True)
+    (tmp_path / "gpujob/costs/one.json").write_text(json.dumps(note))
+    (tmp_path / "gpujob/costs/broken.json").write_text("{")
+    (tmp_path / "gpujob/costs/other.json").write_text("[]")
     job = {"started_at": noon, "ended_at": noon + 1500}
     receipt = {"cluster": "demo", "cloud": "aws", "usd": 0.25, "job": job, "downloaded_bytes": 2_000_000_000}
     (tmp_path / "runs/demo-1").mkdir(parents=True)

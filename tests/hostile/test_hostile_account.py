@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from infra import state
 from infra.cluster import orphans
 from infra.cluster.clusters import remove
 from infra.ec2 import tags
@@ -36,7 +35,7 @@ IMAGE = "ami-12c6146b"  # one of moto's
 @pytest.fixture
 def account(tmp_path, monkeypatch) -> Iterator[Account]:
     """An account that moto keeps in this process, and a laptop that remembers nothing."""
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with mock_aws():
         yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
 

@@ -19,6 +19,7 @@ from paramiko.common import MSG_CHANNEL_DATA
 
 from infra import state
 from infra.errors import NodeError, NotFoundError
+from infra.ledger import known_clusters
 from infra.model import Cluster, Node
 from infra.node import client, measures
 from infra.node.packing import install_agent
@@ -374,7 +375,7 @@ def laptop_of_a_hostile_node(node: HostileNode, tmp_path: Path) -> Iterator[Lapt
         keys.pin(state.known_hosts_file("box"), {"i-1": (f"{host_key.get_name()} {host_key.get_base64()}",)})
         machine = Node("i-1", "running", "127.0.0.1", port, "t\x1b[31m", "z\u202e")
         facts = {"gpu": "none", "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": time.time()}
-        state.remember(Cluster("box", "local", "us-east-1", (machine,), owner="o", **facts))
+        known_clusters.remember(Cluster("box", "local", "us-east-1", (machine,), owner="o", **facts))
         yield laptop
 
 

@@ -26,7 +26,7 @@ from infra.project.files import read_project
 from infra.results.folder import last_number, open_results
 from infra.results.shelf import Shelf
 from infra.run import storage
-from infra.run.runs import queued
+from infra.run.submission import queued
 from tests import agent_fixtures as fixtures
 from tests.here import move_in, type_here
 from tests.hostile.test_hostile_outputs import Outputs

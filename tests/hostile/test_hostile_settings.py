@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import state
+from infra.ledger import known_clusters
 from infra.model import Cluster, Node
 from infra.project import consents
 from tests.conftest import COMMAND, Finished, Laptop
@@ -32,7 +32,9 @@ def project(tmp_path, monkeypatch) -> Path:
     folder = move_in(tmp_path, monkeypatch, GITHUB_TOKEN="ghp-mine")
     (tmp_path / "private.env").write_text("PASSWORD=mine\n")
     node = Node("i-1", "running", "127.0.0.1", 9, "g4dn.xlarge", "us-east-1a")
-    state.remember(Cluster("project", "local", "us-east-1", (node,), "T4", 0.5, 2e9, 1.0, "arn:aws:iam::1:user/me"))
+    known_clusters.remember(
+        Cluster("project", "local", "us-east-1", (node,), "T4", 0.5, 2e9, 1.0, "arn:aws:iam::1:user/me")
+    )
     return folder
 
 

@@ -25,6 +25,13 @@ BREACHES = [
     ("directions", "infra/breach.py", "from cli import show\n"),
     ("directions", "infra/ec2/breach.py", "from ...jobs import fit\n"),
     ("directions", "jobs/data/breach.py", "from infra.model import Node\n"),
+    ("layers", "infra/base/breach.py", "def f():\n    from infra.ledger import costs\n"),
+    ("layers", "infra/node/agent/breach.py", "from .outputs import sieve\n"),
+    ("layers", "infra/local/machine/breach.py", "from infra.local.cloud import answers\n"),
+    ("layers", "infra/breach/new.py", ""),
+    ("circles", "infra/breach.py", "def f():\n    from infra import breach\n"),
+    ("rooms", "infra/breach/new.py", ""),
+    ("rooms", "infra/local/cloud/machines/breach.py", ""),
     ("prints", "infra/node/agent/breach.py", "def f():\n    print()\n"),
     ("git", "infra/breach.py", "import subprocess\nsubprocess.run(['git', 'status'])\n"),
     ("agent imports", "infra/node/agent/breach.py", "import psutil\n"),
@@ -70,7 +77,9 @@ def test_a_breach_of_the_wall_is_found(copy, wall, name, text):
     breach.parent.mkdir(exist_ok=True)
     breach.write_text(text)
     try:
-        assert [one for one in walls.WALLS[wall](copy) if Path(name).stem in one or str(Path(name).parent.name) in one]
+        assert [
+            one for one in walls.WALLS[wall](copy) if "breach" in one or str(breach.parent.relative_to(copy)) in one
+        ]
     finally:
         breach.unlink()
         if made:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from infra import state
 from infra.ledger import costs
 from infra.model import Cluster, Node
 
@@ -20,7 +19,7 @@ HOUR_S = 3600
 @pytest.fixture
 def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that remembers nothing yet."""
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path
 
 

@@ -9,14 +9,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from infra import state
 from infra.ec2 import tags
 from infra.ec2.account import Account
 from infra.ec2.machines.instances import find_clusters
 from infra.ec2.machines.network import tag_specification
 from infra.ec2.machines.removal import find_remains
 from infra.errors import UsageError
-from infra.ledger import attempts, endings
+from infra.ledger import attempts, endings, known_clusters
 from infra.ledger.endings import clear, explain, find_ended
 from infra.model import Lease, Wishes
 from infra.ssh.keys import make_key
@@ -27,7 +26,7 @@ IMAGE = "ami-12c6146b"  # one of moto's
 @pytest.fixture
 def account(tmp_path, monkeypatch) -> Iterator[Account]:
     """An account that moto keeps in this process, and a laptop that remembers nothing."""
-    monkeypatch.setattr(state, "state_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with mock_aws():
         yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
 
@@ -51,7 +50,7 @@ def launch(account: Account, token: str, **more: str) -> str:
     made = [tag_specification("instance", marks(account, token, **more))]
     words: dict[str, Any] = {"ImageId": IMAGE, "MinCount": 1, "MaxCount": 1, "TagSpecifications": made}
     found = account.ec2.run_instances(**words, KeyName="gpujob-demo")["Instances"][0]["InstanceId"]
-    state.remember(find_clusters(account, "demo")[0])
+    known_clusters.remember(find_clusters(account, "demo")[0])
     return found
 
 
@@ -77,7 +76,7 @@ def test_what_a_cluster_left_that_this_laptop_saw_whole_is_removed_and_its_recor
     assert "terminated from outside" in ended.ending.what
     clear(ended, lambda _: None)
     assert find_remains(account, "demo") == []
-    assert state.recall("demo") is None
+    assert known_clusters.recall("demo") is None
     assert find_ended(account, "demo") is None
 
 
@@ -99,7 +98,7 @@ def test_an_up_that_lost_a_machine_of_its_fleet_is_still_at_work(account):
     """A fleet that came in part is given back, and the same `up` goes on with the other market under the same token."""
     begin(account, "theirs")
     end(account, launch(account, "theirs"))
-    state.forget_cluster("demo")  # this laptop has never seen it
+    known_clusters.forget_cluster("demo")  # this laptop has never seen it
     with pytest.raises(UsageError, match="may be at work"):
         find_ended(account, "demo")
 
@@ -177,12 +176,12 @@ def test_why_a_cluster_ended_is_told_as_far_as_ec2_tells(account, code, reason, 
     end(account, launch(account, "old", **more), code, reason)
     began = {"LaunchTime": datetime.now(UTC) - timedelta(hours=1)}
     machines = [{**one, **began} for one in endings.instances.find_instances(account, "demo")]
-    ending = explain(account, "demo", state.recall("demo"), machines)
+    ending = explain(account, "demo", known_clusters.recall("demo"), machines)
     assert re.sub(r"\d\d:\d\d", "HH:MM", ending.what) == said
 
 
 def test_of_a_machine_that_ec2_no_longer_shows_nothing_is_made_up(account):
     launch(account, "old", lease_until=LEASE)
-    assert explain(account, "demo", state.recall("demo"), []).what == "'demo' is gone: EC2 no longer shows it"
+    assert explain(account, "demo", known_clusters.recall("demo"), []).what == "'demo' is gone: EC2 no longer shows it"
     with pytest.raises(UsageError, match="does not show the machine of 'demo' yet"):
-        endings.check_over("demo", state.recall("demo"), [], [])
+        endings.check_over("demo", known_clusters.recall("demo"), [], [])

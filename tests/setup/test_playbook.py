@@ -18,6 +18,7 @@ import pytest
 from infra import state
 from infra.base.installation import install_command
 from infra.errors import SetupError, UsageError
+from infra.ledger import known_clusters
 from infra.model import Cluster, Node
 from infra.setup import playbook
 from infra.setup.events import Event
@@ -49,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pins = {node.instance_id: (server.host_key,) for node, server in zip(nodes, started, strict=True)}
         keys.pin(state.known_hosts_file("box"), pins)
         facts = {"gpu": "none", "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": 0.0}
-        state.remember(Cluster("box", "aws", "us-east-1", nodes, owner="arn:aws:iam::1:user/u", **facts))
+        known_clusters.remember(Cluster("box", "aws", "us-east-1", nodes, owner="arn:aws:iam::1:user/u", **facts))
         yield folder
 
 
@@ -59,7 +60,7 @@ def make_node(name: str, port: int) -> Node:
 
 @pytest.fixture
 def box(home: Path) -> Cluster:
-    found = state.recall("box")
+    found = known_clusters.recall("box")
     assert found
     return found
 
@@ -263,7 +264,7 @@ def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
     script = (
         "import sys; from pathlib import Path; from infra import playbook, state\n"
         "setup = playbook.Setup(playbook=Path(sys.argv[1]))\n"
-        "playbook.run(state.recall('box'), setup, lambda event: None)"
+        "playbook.run(known_clusters.recall('box'), setup, lambda event: None)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], env=environment, stderr=subprocess.PIPE)

@@ -12,6 +12,7 @@ from unittest import mock
 
 from infra import state
 from infra.launch import readiness
+from infra.ledger import known_clusters
 from infra.model import Cluster, Node
 from infra.ssh import keys
 from infra.ssh.login import make_config
@@ -68,7 +69,7 @@ def rent(folder: Path, *options: str) -> Iterator[Site]:
             state.write_private(state.key_file(NAME), private)
             wait_for(lambda: keys.read_host_keys(machine.console), "host keys on the console", 120)
             keys.pin(state.known_hosts_file(NAME), {node.instance_id: keys.read_host_keys(machine.console)})
-            state.remember(cluster)
+            known_clusters.remember(cluster)
             readiness.prepare_node(SimpleNamespace(cloud="aws"), cluster, node, 120, lambda text: None)
             (laptop.home / "ssh_config").write_text(make_config([cluster]))
             yield Site(laptop, machine, cluster)

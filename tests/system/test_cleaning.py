@@ -19,7 +19,8 @@ LEAVE = """
 mkdir -p ~/.gpujob/environments/e ~/.gpujob/jobs/1 && touch ~/.gpujob/environments/e/here ~/.gpujob/jobs/1/fetched
 echo secret > ~/.netrc; echo 'rm -rf' > ~/.bash_history; echo token > ~/.gpujob/notebook.token; sudo touch /var/tmp/mine
 python3 -c 'import os, sys; from pathlib import Path; sys.path.insert(0, os.path.expanduser("~/.gpujob/agent.pyz"))
-from agent.uv import fingerprint; e = Path.home() / ".gpujob/environments/e"; (e / "ready").write_text(fingerprint(e))'
+from agent.environment.uv import fingerprint; e = Path.home() / ".gpujob/environments/e"
+(e / "ready").write_text(fingerprint(e))'
 mkdir -p ~/.gpujob/environments/planted ~/.config/systemd/user ~/.local/bin; echo planted >> ~/.bashrc; touch ~/.local/bin/python3
 sudo mkdir -p ~/.gpujob/jobs/1/root/owned /var/spool/cron/crontabs; sudo touch /var/spool/cron/crontabs/ubuntu /etc/ld.so.preload
 """

@@ -8,7 +8,8 @@ from botocore.exceptions import ClientError
 
 from infra.base.waiting import wait_until
 from infra.ec2.account import Account, Identity
-from infra.ec2.errors import aws_errors, classify, code_of, decode_denial
+from infra.ec2.denials import decode_denial
+from infra.ec2.errors import aws_errors, classify, code_of
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.instances import find_instances, is_launch, terminate
 from infra.ec2.machines.lease import disk_hour_usd

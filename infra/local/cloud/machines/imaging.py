@@ -5,21 +5,20 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.request import Request
 
-if TYPE_CHECKING:
-    from infra.local.cloud.machines.hosts import Hosts
-
 HOME = "home"
 _ID = re.compile(rb"<imageId>(ami-[0-9a-f]+)</imageId>")
 
 
-def create_image(request: Request, moto: Callable[[Request], Answer], hosts: "Hosts") -> Answer | None:
-    """Make an image of an instance, which reboots for it; None for an instance that is none."""
+def create_image(
+    request: Request, moto: Callable[[Request], Answer], take: Callable[[str, str], None]
+) -> Answer | None:
+    """Make an image of an instance, which reboots for it as `take` is told both; None for an instance that is none."""
     instance = moto_state.find_instance(request.region, request.params.get("InstanceId", ""))
     name = request.params.get("Name", "")
     if instance is None:
@@ -33,7 +32,7 @@ def create_image(request: Request, moto: Callable[[Request], Answer], hosts: "Ho
         if answer.status == 200 and found:
             image_id = found[1].decode()
             moto_state.finish_image(instance, image_id, request.tags_for("snapshot"))
-            hosts.image(instance.id, image_id)
+            take(instance.id, image_id)
     return answer
 
 

@@ -102,7 +102,7 @@ class Gaps:
                 able = self._launching(moto)
                 return self._tokens.once(request, lambda: work(request, able, self._templates, self._capacity))
             case "CreateImage":
-                return imaging.create_image(request, moto, self.hosts)
+                return imaging.create_image(request, moto, self.hosts.image)
             case "DescribeInstanceTypeOfferings":
                 return offerings.describe_instance_type_offerings(request)
             case "DescribeInstanceTypes":

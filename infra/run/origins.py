@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from infra import state
+from infra.ledger import known_clusters
 from infra.model import Cluster
 from infra.project.rules import RUNS
 
@@ -29,7 +30,7 @@ def find_runs(cluster: Cluster, number: int) -> Path | None:
 
 def choose_runs(name: str, number: int | None, here: Path) -> Path:
     """Return the folder for a job's results; the one `here` unless another is known."""
-    cluster = state.recall(name) if number else None
+    cluster = known_clusters.recall(name) if number else None
     return (cluster and number and find_runs(cluster, number)) or here
 
 

@@ -1,0 +1,123 @@
+"""Connections to the nodes of a cluster: opened, kept through drops, explained when they cannot be had."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+from fabric import Connection
+
+from infra import state
+from infra.errors import GoneError, NodeError, NotFoundError
+from infra.ledger import builds
+from infra.model import Cluster
+from infra.ssh.connection import DroppedError, connect
+
+RECONNECT_S = 600
+FOUND_AGAIN_S = 10  # for a port that was just opened
+ROUND_S = 10  # after which the cloud is asked whether the machine is still there
+T = TypeVar("T")
+
+
+@contextmanager
+def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Connection]:
+    """Yield a connection to a node, by default the one that jobs run on.
+
+    If it cannot be had, the error tells why as far as the cloud knows.
+    """
+    keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
+    with ExitStack() as connections:
+        try:
+            connection = connections.enter_context(connect(cluster.nodes[rank], *keys, patience_s=patience_s))
+        except DroppedError as error:
+            # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
+            from infra.cluster.clusters import find_again
+
+            again = find_again(cluster, error)
+            connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
+        except NodeError as error:
+            image = builds.find_closed(cluster, rank)
+            if image is None:
+                raise
+            raise NodeError(
+                f"'{cluster.name}' is being baked as '{image}', and boots with new host keys",
+                f"gpujob bake {cluster.name} --as {image} goes on, and pins them",
+            ) from error
+        try:
+            yield connection
+        except NotFoundError as error:  # no such job: here are those that this cluster has
+            error.hint = f"gpujob jobs --cluster {cluster.name}"
+            raise
+        except DroppedError as error:
+            from infra.cluster.clusters import explain_silence
+
+            raise explain_silence(cluster, error) from error
+
+
+@contextmanager
+def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
+    """Yield what returns a connection to the node, made while the caller does something else; it raises what `reach` would.
+
+    If the caller fails before it asks, nobody waits for the connection.
+    """
+    attempt: Future[Connection] = Future()
+    done = threading.Event()
+
+    def hold() -> None:
+        try:
+            with reach(cluster) as connection:
+                attempt.set_result(connection)
+                done.wait()
+        except BaseException as error:
+            if attempt.done():  # it broke as it was closed
+                return
+            attempt.set_exception(error)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    try:
+        yield attempt.result
+    finally:
+        done.set()
+        if attempt.done():
+            holder.join()
+
+
+def persist(
+    cluster: Cluster,
+    connection: Connection,
+    act: Callable[[Connection], T],
+    warn: Callable[[str], None],
+    meanwhile: str,
+    rank: int = 0,
+) -> T:
+    """Return what `act` returns, called again with a new connection whenever one drops, and say what may hold `meanwhile`.
+
+    Raises NodeError once no connection could be had for `RECONNECT_S`.
+    """
+    with ExitStack() as connections:
+        while True:
+            try:
+                return act(connection)
+            except DroppedError as error:
+                warn(f"{error.what}; {meanwhile}; connecting again")
+                connection = connections.enter_context(reconnect(cluster, rank))
+
+
+@contextmanager
+def reconnect(cluster: Cluster, rank: int = 0) -> Iterator[Connection]:
+    """Yield a new connection, tried for `RECONNECT_S`; raises GoneError as soon as the cloud says that the machine is no more."""
+    deadline = time.monotonic() + RECONNECT_S
+    with ExitStack() as connections:
+        while True:
+            try:
+                connection = connections.enter_context(reach(cluster, ROUND_S, rank))
+                break
+            except GoneError:
+                raise
+            except NodeError:
+                if time.monotonic() > deadline:
+                    raise
+        yield connection

@@ -1,0 +1,128 @@
+"""Submitting a job: its project uploaded, its request queued on the node, its results folder begun."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, BinaryIO
+
+from fabric import Connection
+
+from infra.base import redaction
+from infra.cluster.connections import reach
+from infra.errors import NodeError, UsageError
+from infra.model import Cluster, Job, Request
+from infra.node import client
+from infra.project.files import File, Project
+from infra.results.folder import last_number, open_runs, start_results
+from infra.run.origins import note_submission
+from infra.run.source import Source, read_source
+from infra.run.upload import Upload, upload_project
+from infra.ssh.connection import DroppedError
+
+Progress = Callable[[int], None]
+Approval = Callable[[Sequence[File]], None]
+
+
+def submit(
+    connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
+) -> client.Taken:
+    """Upload the project and queue the job on the node; return its number, and what else the node says of it.
+
+    `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
+    Raises UsageError if it asks for more GPUs than the node has.
+    """
+    if request.gpus is not None and request.gpus > cluster.gpu_count:
+        raise UsageError(
+            f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
+            f"--gpus {cluster.gpu_count}",
+        )
+    redaction.hide(
+        [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
+    )
+    with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
+        after = last_number(project.runs, cluster.name)
+    token, asked = uuid.uuid4().hex, False
+
+    def attempt(upload: Upload) -> client.Taken:
+        code = read_source(upload.project)
+        source = describe_source(upload.project, code)
+        header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
+
+        def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
+            nonlocal asked
+            files = upload.find(missing)
+            if not asked:
+                approve(files)
+            asked = True
+            upload.send(files, stream, report)
+
+        try:
+            taken = client.submit(connection, header, pack)
+        except DroppedError:
+            # The token makes it one job, whether or not the first attempt arrived.
+            with reach(cluster, patience_s=60) as again:
+                taken = client.submit(again, header, pack)
+        if taken.job <= after:
+            raise NodeError(
+                f"the node calls this job {taken.job}, but numbers up to {after} are taken; their results were not touched",
+                f"gpujob jobs --cluster {cluster.name}",
+            )
+        start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
+        return taken
+
+    taken = upload_project(project, attempt)
+    note_submission(cluster, taken.job, project.root)
+    return taken
+
+
+def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
+    """Return what the agent is told of a job, before the files that it lacks."""
+    return {
+        **asdict(with_settings(request, project)),
+        "slots": cluster.gpu_count,
+        "workdir": project.workdir,
+        "folders": project.folders,
+        "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
+    }
+
+
+def describe_source(project: Project, code: Source) -> dict[str, Any]:
+    """Return what a job's record says of the code that it runs."""
+    return {
+        "project": str(project.root),
+        "files": len(project.files),
+        "size_bytes": project.size_bytes,
+        "snapshot": project.snapshot,
+        **code.facts,
+    }
+
+
+def with_settings(request: Request, project: Project) -> Request:
+    """Return a request with what the project's own settings say of its outputs."""
+    outputs, exclude = (*project.outputs, *request.outputs), (*project.unwanted, *request.exclude)
+    return replace(request, outputs=tuple(dict.fromkeys(outputs)), exclude=tuple(dict.fromkeys(exclude)))
+
+
+def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
+    """Return a job as it is known before the node has been asked about it."""
+    return Job(
+        number=number,
+        name=request.name,
+        command=request.command,
+        state="queued",
+        reason="",
+        gpus=(),
+        exit_code=None,
+        submitted_at=time.time(),
+        started_at=None,
+        stalled_at=None,
+        ended_at=None,
+        seconds=None,
+        log_bytes=0,
+        fetched=False,
+        python=request.python or "",
+        dependencies="",
+        driver="",
+        source=source,
+    )
