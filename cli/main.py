@@ -105,18 +105,18 @@ def main() -> None:
 def explain(error: BaseException) -> int:
     """Say what happened and what to type next; return the exit code."""
     if isinstance(error, GpujobError):
-        return tell(error)
+        return print_error(error)
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
-        return tell_usage(error)
+        return print_usage_error(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         told = error.__cause__ or error  # click raises its Abort from the interrupt, which has the notes
         show.say("\n".join(["interrupted", *notes_of(told)]))
         return INTERRUPTED
     if isinstance(error, OSError) and (error.errno in DISK or (error.errno in PATH and error.filename)):
-        return tell(GpujobError(f"{error.strerror}: {error.filename or 'the output'}", "fix that, then rerun"))
-    return tell_crash(error)
+        return print_error(GpujobError(f"{error.strerror}: {error.filename or 'the output'}", "fix that, then rerun"))
+    return print_crash(error)
 
 
 def notes_of(error: BaseException) -> list[str]:
@@ -124,7 +124,7 @@ def notes_of(error: BaseException) -> list[str]:
     return [f"  {show.printable(note)}" for note in getattr(error, "__notes__", [])]
 
 
-def tell(error: GpujobError) -> int:
+def print_error(error: GpujobError) -> int:
     """Say what happened and what to type next."""
     from cli.terminal import log
 
@@ -137,7 +137,7 @@ def tell(error: GpujobError) -> int:
     return error.exit_code
 
 
-def tell_usage(error: click.ClickException) -> int:
+def print_usage_error(error: click.ClickException) -> int:
     """Say what click says of words that do not fit, which it quotes."""
     said = io.StringIO()
     error.show(said)
@@ -145,7 +145,7 @@ def tell_usage(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def tell_crash(error: BaseException) -> int:
+def print_crash(error: BaseException) -> int:
     """Say that this is a bug, in a line, and where its traceback is."""
     from cli.terminal import log
     from infra.base.redaction import redact

@@ -26,7 +26,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class LaunchRequest:
     """What `up` was asked for."""
 
     gpu: Gpu | None = None

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .config.data import Wishes
+from .config.data import DataConfig
 from .config.recipe import CLOSED, Recipe, add_options, default_lr, pick
 from .program import Parser, default_out, duration, keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
     from .data import Dataset
-    from .training.distributed import Place
+    from .training.distributed import DistributedContext
 
 MODELS = "majority,mean-image,linear,mlp,lenet,resnet9"
 
@@ -38,7 +38,7 @@ class Rung:
 def main(argv: Sequence[str] | None = None) -> list[Rung]:
     """Run the program and return the ladder; what a user can mend ends in one line and status 1 or 2."""
     parser = Parser("jobs.compare", description="Compare models on the same data in the same time.")
-    add_options(parser, Wishes())
+    add_options(parser, DataConfig())
     parser.add_argument("--models", default=MODELS, metavar="A,B,...", help="in the order to show them (%(default)s)")
     parser.add_argument("--budget", type=duration, default=120.0, metavar="TIME", help="for all training together (2m)")
     parser.add_argument("--seeds", type=number(int, 1), default=3, metavar="N", help="trainings of each (%(default)s)")
@@ -46,16 +46,16 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
     parser.add_argument("--out", type=Path, default=default_out(), metavar="DIR", help="for compare.json, compare.png")
     asked = parser.parse_args(argv)
     keep_memory()
-    wishes, models = pick(Wishes, vars(asked)), [name for name in asked.models.split(",") if name]
-    return run_program("jobs.compare", lambda: run(wishes, models, asked.budget, asked.seeds, asked.device, asked.out))
+    config, models = pick(DataConfig, vars(asked)), [name for name in asked.models.split(",") if name]
+    return run_program("jobs.compare", lambda: run(config, models, asked.budget, asked.seeds, asked.device, asked.out))
 
 
-def run(wishes: Wishes, models: Sequence[str], budget_s: float, seeds: int, device: str, out: Path) -> list[Rung]:
+def run(config: DataConfig, models: Sequence[str], budget_s: float, seeds: int, device: str, out: Path) -> list[Rung]:
     """Climb the ladder, print and draw it; return it."""
     from .data import load
     from .training.distributed import take_place
 
-    data = load(wishes)
+    data = load(config)
     say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test")
     trained = sum(name not in CLOSED for name in models)
     each_s = budget_s / max(1, trained * seeds)
@@ -72,12 +72,12 @@ def run(wishes: Wishes, models: Sequence[str], budget_s: float, seeds: int, devi
     return rungs
 
 
-def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "Place") -> Rung:
+def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "DistributedContext") -> Rung:
     """Return what a model reaches in `budget_s` with each of the seeds."""
     import torch
 
     from .models import build, count_parameters
-    from .models.classifier import Closed
+    from .models.classifier import ClosedForm
     from .training.closed_form import solve
     from .training.fit import fit
 
@@ -86,7 +86,7 @@ def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "Place
         torch.manual_seed(seed)
         model = build(name, data)
         began = time.monotonic()
-        if isinstance(model.net, Closed):
+        if isinstance(model.net, ClosedForm):
             accuracies.append(solve(model, data, place))
         else:
             recipe = Recipe(seed=seed, lr=default_lr(name, pretrained=False), time_budget_s=budget_s)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .config.data import Wishes, recall
+from .config.data import DataConfig, recall
 from .config.recipe import add_options, pick
 from .program import Parser, keep_memory, run_program, say
 
@@ -24,16 +24,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the report; what a user can mend ends in one line and status 1 or 2."""
     parser = Parser("jobs.interpret", description="Draw what a model sees and what it gets wrong.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
-    add_options(parser, Wishes())
+    add_options(parser, DataConfig())
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="for report.html and its pictures (report/ beside the model)"
     )
     asked = parser.parse_args(argv)
     keep_memory()
-    return run_program("jobs.interpret", lambda: run(asked.checkpoint, pick(Wishes, vars(asked)), asked.out))
+    return run_program("jobs.interpret", lambda: run(asked.checkpoint, pick(DataConfig, vars(asked)), asked.out))
 
 
-def run(checkpoint: Path, wishes: Wishes, out: Path | None) -> Path:
+def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images are not those the model tells apart."""
     from dataclasses import replace
 
@@ -46,8 +46,8 @@ def run(checkpoint: Path, wishes: Wishes, out: Path | None) -> Path:
     model, facts = load_model(checkpoint)
     path = find_model(checkpoint)
     out = out or path.parent / "report"
-    wishes = recall(wishes, path.parent / "args.json")
-    data = load(replace(wishes, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
+    config = recall(config, path.parent / "args.json")
+    data = load(replace(config, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
     if data.classes != facts.classes:
         raise DataError(
             f"{data.name} has other classes than the model was trained on ({facts.data}): name those by --data"

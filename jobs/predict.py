@@ -55,7 +55,7 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
     """Return the model's facts, the files that could be read, and their probabilities (N, classes)."""
     import torch
 
-    from .data import Part
+    from .data import Split
     from .data.images import BrokenImageError, Files
     from .errors import DataError
     from .models.modelfile import load_model
@@ -74,7 +74,7 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
             except BrokenImageError as error:
                 say(f"skipped: {error}")
         if pixels:
-            found.append(predict(model, Part(torch.stack(pixels), torch.empty(0, dtype=torch.int64)), tta))
+            found.append(predict(model, Split(torch.stack(pixels), torch.empty(0, dtype=torch.int64)), tta))
     if not found:
         raise DataError(f"no image could be read of {names_of(list(map(str, files)), 3)}")
     return facts, whole, torch.cat(found)

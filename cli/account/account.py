@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from infra.checks.account import Check
-    from infra.cluster.orphans import Stray
+    from infra.cluster.orphans import Orphan
     from infra.ec2.account import Account
     from infra.ledger.costs import Cost
 
@@ -179,51 +179,51 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
     with show.progress() as report:
         report("asking every region" if region is None else f"asking {region}")
         accounts = open_all(dry_run, set(), region, everywhere=region is None)
-        found, unasked = orphans.find_strays(accounts, everyone=everyone)
+        found, unasked = orphans.find_orphans(accounts, everyone=everyone)
     for account, error in unasked.items():
         say_unasked(account, error)
     scope = Scope(dry_run, region, everywhere=region is None)
     if not found:
         check_asked(scope, "gpujob sweep")
     show.listing(
-        [stray_row(stray) for stray in found],
+        [orphan_row(orphan) for orphan in found],
         as_json,
         empty=f"nothing to do: nothing orphaned in {show.plural(len(accounts), 'region')}",
-        least=("owner",),
+        droppable=("owner",),
     )
     if not found or as_json:
         check_asked(scope, "gpujob sweep")
         check_complete(unasked, {})
         return
-    total = sum(stray.month_usd for stray in found)
-    local = all(stray.account.cloud == "local" for stray in found)
+    total = sum(orphan.month_usd for orphan in found)
+    local = all(orphan.account.cloud == "local" for orphan in found)
     confirm(f"Delete all of it? It costs {show.usd(total)} a month.", yes or local)
     with show.progress() as report:
         failed = orphans.remove_all(found, report)
-    for stray, error in failed.items():
-        show.say(f"{stray.cluster} in {stray.account.region} was not deleted: {error.what}")
-    saved = total - sum(stray.month_usd for stray in failed)
+    for orphan, error in failed.items():
+        show.say(f"{orphan.cluster} in {orphan.account.region} was not deleted: {error.what}")
+    saved = total - sum(orphan.month_usd for orphan in failed)
     deleted = show.plural(len(found) - len(failed), "cluster")
     show.say(f"deleted what was left of {deleted}: {show.usd(saved)} a month less")
     check_asked(scope, "gpujob sweep")
     check_complete(unasked, failed)
 
 
-def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Stray, GpujobError]") -> None:
+def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Orphan, GpujobError]") -> None:
     """Raise GpujobError if anything was left out, once all the rest is done."""
-    left = [f"{stray.cluster} in {stray.account.region}" for stray in failed]
+    left = [f"{orphan.cluster} in {orphan.account.region}" for orphan in failed]
     left += [f"whatever is in {account.region}" for account in unasked]
     if left:
         raise GpujobError(f"not deleted: {', '.join(left)}", "the reasons are above; to retry: gpujob sweep")
 
 
-def stray_row(stray: "Stray") -> dict[str, str]:
-    """Return a stray as a row of a listing."""
+def orphan_row(orphan: "Orphan") -> dict[str, str]:
+    """Return an orphan as a row of a listing."""
     return {
-        "where": f"local {stray.account.region}" if stray.account.cloud == "local" else stray.account.region,
-        "cluster": stray.cluster,
-        "owner": stray.owner.rpartition("/")[2],
-        "what": ", ".join(stray.what),
-        "why": stray.why,
-        "USD a month": f"{stray.month_usd:.2f}",
+        "where": f"local {orphan.account.region}" if orphan.account.cloud == "local" else orphan.account.region,
+        "cluster": orphan.cluster,
+        "owner": orphan.owner.rpartition("/")[2],
+        "what": ", ".join(orphan.what),
+        "why": orphan.why,
+        "USD a month": f"{orphan.month_usd:.2f}",
     }

@@ -50,9 +50,9 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     scope = Scope(dry_run, region, all_regions)
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
     empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
-    least = ("owner", "market", "gpu", "up", "where", "USD/h")
+    droppable = ("owner", "market", "gpu", "up", "where", "USD/h")
     facts = [cluster.to_dict() for cluster in found]
-    show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, least)
+    show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
     if not as_json and any(cluster.cloud == "local" for cluster in found):
         show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
     if any(cluster.node.state == UNKNOWN for cluster in found):
@@ -173,7 +173,7 @@ def bring_down(name: str, region: str | None, *, force: bool, dry_run: bool, yes
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", yes or all(account.cloud == "local" for account in accounts))
     if not force:
-        rescue_outputs(name, accounts, f"terminate it anyway: gpujob down {name} --force", yes=yes)
+        drain_outputs(name, accounts, f"terminate it anyway: gpujob down {name} --force", yes=yes)
     return terminate(name, accounts)
 
 
@@ -197,7 +197,7 @@ def terminate(name: str, accounts: "Sequence[Account]") -> bool:
     return found
 
 
-def rescue_outputs(
+def drain_outputs(
     name: str,
     accounts: "Sequence[Account]",
     force: str = "",

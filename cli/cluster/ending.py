@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli.cluster.clusters import find_accounts, rescue_outputs, terminate
+from cli.cluster.clusters import drain_outputs, find_accounts, terminate
 from cli.notices import billing
 from cli.options.context import own_name
 from cli.terminal import show
@@ -38,7 +38,7 @@ def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool 
         if not downloaded:
             raise LossError(f"not all that job {job.number} wrote was downloaded")
         accounts = find_accounts(cluster.name)
-        rescue_outputs(cluster.name, accounts, yes=yes, told=job.number)
+        drain_outputs(cluster.name, accounts, yes=yes, told=job.number)
         terminate(cluster.name, accounts)
     except LossError as error:
         show.say(

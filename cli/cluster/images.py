@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.cluster.clusters import rescue_outputs
+from cli.cluster.clusters import drain_outputs
 from cli.notices.asked import Scope, check_asked, report_unasked, widen
 from cli.options.context import check_variable, find_cluster
 from cli.options.declared import (
@@ -52,7 +52,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     if begun is None:
         confirm(f"Remove jobs, keys, histories and settings from '{cluster.name}', reboot it, and make '{image}' of it?",
                 yes or cluster.cloud == "local")  # fmt: skip
-        rescue_outputs(cluster.name, [account], yes=yes, keeps_home=True)
+        drain_outputs(cluster.name, [account], yes=yes, keeps_home=True)
     with show.progress() as report:
         made = build.bake(account, cluster, image, report)
     show.say(f"'{image}' is made: at most {made.size_gb:.0f} GB, {show.usd(made.month_usd)} a month. '{cluster.name}' is up"
@@ -83,8 +83,8 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     found = [image for account in places for image in list_baked(account)]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
     empty = f"no images {context.obj}; gpujob bake --as NAME makes one"
-    least = ("owner", "id", "created", "made of")
-    show.listing([image_row(image) for image in found], as_json, facts, empty, least)
+    droppable = ("owner", "id", "created", "made of")
+    show.listing([image_row(image) for image in found], as_json, facts, empty, droppable)
     if found and not as_json:
         total = show.usd(sum(image.month_usd for image in found))
         would = "would cost " * all(image.cloud == "local" for image in found)

@@ -42,9 +42,9 @@ def offers(
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
     if dry_run and not as_json:
         show.say("the local cloud's prices are examples")
-    least = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
+    droppable = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
     facts = [asdict(row) for row in rows]
-    show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", least)
+    show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", droppable)
 
 
 def offer_row(row: Any) -> dict[str, str]:

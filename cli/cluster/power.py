@@ -4,7 +4,7 @@ import time
 
 import click
 
-from cli.options.context import find_cluster, name_to_end, naming
+from cli.options.context import cluster_flag, find_cluster, name_to_end
 from cli.options.declared import cluster_argument, option, typed_cluster_argument, typed_option, yes_option
 from cli.options.durations import parse_hours
 from cli.terminal import show
@@ -105,4 +105,4 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
     with show.progress() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is up again; next: gpujob run{naming(found.name)} train.py")
+    show.say(f"'{found.name}' is up again; next: gpujob run{cluster_flag(found.name)} train.py")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.options.context import here, naming
+from cli.options.context import cluster_flag, here
 from cli.options.declared import (
     cluster_argument,
     dry_run_option,
@@ -24,7 +24,7 @@ from cli.options.sources import MARKETS, choose_markets, prefer_stronger
 from cli.options.values import parse_gpu, parse_memory, parse_usd
 from cli.terminal import show
 from cli.terminal.questions import confirm
-from infra.model import Gpu, Wishes
+from infra.model import Gpu, LaunchRequest
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -113,18 +113,18 @@ def up(
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
-    wishes = make_wishes(context, **asked)
+    request = make_request(context, **asked)
     with show.progress() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        account = clouds.open_account(dry_run, wishes.regions)
-        plan = plans.make_plan(account, name, wishes, read_settings(root).variables)
+        account = clouds.open_account(dry_run, request.regions)
+        plan = plans.make_plan(account, name, request, read_settings(root).variables)
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
     if as_json:
         show.listing([], as_json=True, data=plan_facts(plan))
     else:
         show_plan(account, plan, sorted(settings_of(context)), plan_only=plan_only)
-    if 0 < wishes.idle_stop_s < SHORT_IDLE_S:
-        idle = show.duration(wishes.idle_stop_s)
+    if 0 < request.idle_stop_s < SHORT_IDLE_S:
+        idle = show.duration(request.idle_stop_s)
         show.say(f"warning: after a pause of {idle} between two jobs the machine is terminated (--idle-stop)")
     if plan_only:
         return
@@ -132,11 +132,11 @@ def up(
     started = time.monotonic()
     with show.progress() as report:
         cluster = creation.create(plan, report)
-    run = f"gpujob run{naming(cluster.name)} train.py"
+    run = f"gpujob run{cluster_flag(cluster.name)} train.py"
     show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: {run}")
 
 
-def make_wishes(context: click.Context, **asked: Any) -> Wishes:
+def make_request(context: click.Context, **asked: Any) -> LaunchRequest:
     """Return what was asked for; a T4 where nothing says which GPU.
 
     What is typed goes before what a variable or gpujob.toml says of the same; the rest must agree. Raises UsageError.
@@ -151,7 +151,7 @@ def make_wishes(context: click.Context, **asked: Any) -> Wishes:
     if gpu is None and not memory and not asked["instance_types"]:
         gpu = Gpu("T4")
     asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
-    return Wishes(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
+    return LaunchRequest(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
 
 
 def settings_of(context: click.Context) -> list[str]:
@@ -174,7 +174,7 @@ def show_plan(account: "Account", plan: "Plan", settings: Sequence[str], *, plan
 
 def plan_rows(plan: "Plan") -> dict[str, str]:
     """Return the preflight table: one thing a line."""
-    wishes, first = plan.wishes, plan.first
+    request, first = plan.request, plan.first
     types = dict.fromkeys(describe(offer) for offer in first.offers)
     prices = [f"{offer.price_usd:.3f}" for offer in first.offers[:1]] + [
         f"{max(offer.highest_usd for offer in first.offers):.3f}"
@@ -182,28 +182,28 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     regions = ", then ".join(choice.account.region for choice in plan.choices)
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
-        "cluster": plan.name if wishes.nodes == 1 else f"{plan.name}: {wishes.nodes} identical machines",
-        **({"jobs": FIRST_NODE.format(name=plan.name)} if wishes.nodes > 1 else {}),
+        "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
+        **({"jobs": FIRST_NODE.format(name=plan.name)} if request.nodes > 1 else {}),
         "account": plan.owner,
         "machine": "\nor ".join(types),
-        "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (wishes.nodes > 1)},"
-        f" {', else '.join(wishes.markets)}, {regions}",
+        "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (request.nodes > 1)},"
+        f" {', else '.join(request.markets)}, {regions}",
         "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
-        "idle": describe_idle(wishes),
+        "idle": describe_idle(request),
         "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)} with disk and address;"
         f" downloads add {plan.usd_per_gb:g} USD/GB",
         "quota": "; ".join(quotas) or "none known for this family",
-        "image": f"{first.image.name}, {wishes.disk_gib} GiB of disk",
+        "image": f"{first.image.name}, {request.disk_gib} GiB of disk",
         **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
         "network": f"{first.vpc}, {show.plural(len(first.subnets), 'zone')}; port 22 open to {plan.address} alone",
     }
 
 
-def describe_idle(wishes: Wishes) -> str:
+def describe_idle(request: LaunchRequest) -> str:
     """Return when a machine that nobody uses ends itself, and how to change that."""
-    if not wishes.idle_stop_s:
+    if not request.idle_stop_s:
         return "keeps running until the lease ends (to change that: --idle-stop 1h)"
-    idle = show.duration(wishes.idle_stop_s)
+    idle = show.duration(request.idle_stop_s)
     return f"ends after {idle} unused, once all outputs are downloaded (--idle-stop)"
 
 
@@ -214,7 +214,7 @@ def describe_setup(plan: "Plan") -> str:
 
     if plan.setup:
         return ", ".join(plan.setup.tags) or "the whole playbook, which takes minutes"
-    if plan.wishes.setup and find_program() is None:
+    if plan.request.setup and find_program() is None:
         return f"none: Ansible is missing here; {install_command('setup')}, then gpujob setup {plan.name}"
     return f"none; gpujob setup {plan.name} runs the playbook"
 
@@ -230,7 +230,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     return {
         "cluster": plan.name,
         "owner": plan.owner,
-        "wishes": asdict(plan.wishes),
+        "request": asdict(plan.request),
         "lease": asdict(plan.lease),
         "ended": [asdict(ended.ending) for ended in plan.ended],
         "address": plan.address,

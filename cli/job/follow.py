@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.notices.remains import show_remains, want
-from cli.options.context import naming
+from cli.options.context import cluster_flag
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
@@ -60,12 +60,12 @@ def follow_job(
 
 def follow_again(cluster: "Cluster", number: int) -> str:
     """Return the command that follows a job again, or shows what it printed once it is over."""
-    return f"gpujob logs{naming(cluster.name)} -f {number}"
+    return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
     """Return that a job goes on without this command, and what to type next about it."""
-    where = naming(cluster.name)
+    where = cluster_flag(cluster.name)
     follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
     return f"Job {number} continues on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
 
@@ -74,7 +74,7 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
     """Return the exit code that a job leaves us with; raises NodeError if it is unknown."""
     if job.exit_code is None:
         what = f"job {job.number} was interrupted; its exit code is unknown"
-        raise NodeError(what, f"gpujob logs{naming(cluster.name)} {job.number}")
+        raise NodeError(what, f"gpujob logs{cluster_flag(cluster.name)} {job.number}")
     return job.exit_code
 
 

@@ -12,7 +12,7 @@ from cli.job.reach import reach, reach_job
 from cli.notices import billing
 from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
-from cli.options.context import check_variable, naming, runs_of
+from cli.options.context import check_variable, cluster_flag, runs_of
 from cli.options.declared import (
     cluster_option,
     exclude_option,
@@ -58,7 +58,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         found = client.list_jobs(connection)
         warn_of_space(reached.name, client.find_space(connection))
     data = [tell_all(reached, job) for job in found] if as_json else None
-    empty = f"no jobs yet; gpujob run{naming(reached.name)} train.py"
+    empty = f"no jobs yet; gpujob run{cluster_flag(reached.name)} train.py"
     show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 
@@ -89,7 +89,7 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
     else:
         show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
     for number, left in removal.kept.items():
-        fetch = f"gpujob fetch{naming(reached.name)} {number} {output_options(left)}".rstrip()
+        fetch = f"gpujob fetch{cluster_flag(reached.name)} {number} {output_options(left)}".rstrip()
         show.say(f"kept job {number}, which is not downloaded: {fetch}")
 
 

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from cli.job.follow import download
 from cli.job.reach import reach
-from cli.job.runs import hand_in
+from cli.job.runs import submit_job
 from cli.notices import billing
 from cli.options.context import check_variable, here, runs_of
 from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
@@ -66,7 +66,7 @@ def start_notebook(connection: "Connection", cluster: "Cluster", no_deps: bool, 
     from infra.project.files import read_project
     from infra.run.pages import notebook_request
 
-    return hand_in(connection, cluster, read_project(here()), notebook_request(no_deps), yes)
+    return submit_job(connection, cluster, read_project(here()), notebook_request(no_deps), yes)
 
 
 def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:

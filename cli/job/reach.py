@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from cli.options.context import choose_name, find_cluster, naming, runs_here
+from cli.options.context import choose_name, cluster_flag, find_cluster, runs_here
 from infra.errors import GoneError, GpujobError, NotFoundError
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ def point_to_results(error: GpujobError, cluster: str, number: int | None) -> No
     log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
     error.add_note(f"the results of job {receipt['job'].get('number')} are in {home}{log}")
     if isinstance(error, NotFoundError):
-        error.hint = f"gpujob receipt{naming(cluster)} {receipt['job'].get('number')}"
+        error.hint = f"gpujob receipt{cluster_flag(cluster)} {receipt['job'].get('number')}"

@@ -19,7 +19,7 @@ from cli.notices import billing
 from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
 from cli.notices.withheld import explain_absence, show_withheld
-from cli.options.context import find_cluster, here, naming
+from cli.options.context import cluster_flag, find_cluster, here
 from cli.options.declared import (
     SplitCommand,
     cluster_option,
@@ -86,7 +86,7 @@ ASK_ABOVE_BYTES = 200_000_000
 @click.pass_context
 def run(context: click.Context, /, script: str | None, args: tuple[str, ...], module: bool, detach: bool, down: bool,
         fetch_every_s: float, cluster: str | None, env: tuple[str, ...], env_file: Path | None, raw: bool,
-        secret: tuple[str, ...], workdir: Path | None, yes: bool, **wishes: Any) -> None:  # fmt: skip
+        secret: tuple[str, ...], workdir: Path | None, yes: bool, **options: Any) -> None:  # fmt: skip
     """Upload the project, run SCRIPT, download the results.
 
     Prints its output and exits with its exit code.
@@ -115,10 +115,10 @@ def run(context: click.Context, /, script: str | None, args: tuple[str, ...], mo
         if workdir:
             project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **wishes)
+        request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
         connection = connect()
-        number = hand_in(connection, found, project, request, yes)
+        number = submit_job(connection, found, project, request, yes)
         if detach:
             show.say(next_commands(found, number))
             billing.remind(found)
@@ -196,7 +196,7 @@ def run_job(
         return job, download(cluster, connection, number, project.runs, want(how.yes))
 
 
-def hand_in(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
+def submit_job(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
     """Submit a job, and say what was sent and what not; return its number."""
     from infra.run import submission
 
@@ -219,7 +219,7 @@ def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         show.say(
-            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{naming(cluster.name)}"
+            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{cluster_flag(cluster.name)}"
         )
         billing.remind(cluster)
         sys.exit(130)

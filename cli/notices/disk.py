@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cli.options.context import naming
+from cli.options.context import cluster_flag
 from cli.terminal import show
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
     if not is_short(disk_bytes, free_bytes):
         return ""
     left = f"{show.size(free_bytes)} of {show.size(disk_bytes)}"
-    return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{naming(cluster)} --done"
+    return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{cluster_flag(cluster)} --done"
 
 
 def warn_of_space(cluster: str, space: "Space") -> None:

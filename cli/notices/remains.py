@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cli.options.context import naming
+from cli.options.context import cluster_flag
 from cli.terminal import show
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def ask(missing: "Sequence[Output]", total: int) -> bool:
 
 def show_remains(home: "Fetched") -> None:
     """Say what was not downloaded of a job."""
-    fetch = f"gpujob fetch{naming(home.receipt.cluster)} {home.receipt.job.number}"
+    fetch = f"gpujob fetch{cluster_flag(home.receipt.cluster)} {home.receipt.job.number}"
     show_postponed(home, fetch)
     say_groups("not downloaded, outside of the working folder", home.told.left, fetch)
     if not home.told.left_complete:
@@ -88,7 +88,7 @@ def show_rescued(rescued: "Fetched | AllLeft", cluster: str, told: int = 0) -> N
 
     if not isinstance(rescued, AllLeft):
         show.fetched(rescued)
-        show_postponed(rescued, f"gpujob fetch{naming(cluster)} {rescued.receipt.job.number}")
+        show_postponed(rescued, f"gpujob fetch{cluster_flag(cluster)} {rescued.receipt.job.number}")
         return
     left = [each for each in rescued.left if each.jobs[:1] != (told,)]
     show_left(left, cluster)
@@ -130,4 +130,4 @@ def show_left(left: "Sequence[Left]", cluster: str) -> None:
         own = [each for each in left if each.jobs[:1] == (number,)]
         also = sorted({job for each in own for job in each.jobs[1:]})
         whose = f"job {number}" + (f" (or {', '.join(map(str, also))})" if also else "")
-        say_groups(f"{whose} left outside of its working folder", own, f"gpujob fetch{naming(cluster)} {number}")
+        say_groups(f"{whose} left outside of its working folder", own, f"gpujob fetch{cluster_flag(cluster)} {number}")

@@ -63,7 +63,7 @@ def check_variable(name: str | None, command: str) -> None:
         )
 
 
-def naming(name: str) -> str:
+def cluster_flag(name: str) -> str:
     """Return what lets a suggested command mean this cluster: ` --cluster NAME`, or in its own folder nothing."""
     own = own_name(None)
     return "" if name == own == (os.environ.get(CLUSTER_VARIABLE) or own) else f" --cluster {name}"

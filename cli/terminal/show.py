@@ -56,10 +56,12 @@ def echo_json(data: Any) -> None:
     echo(json.dumps(data, indent=2))
 
 
-def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", least: Sequence[str] = ()) -> None:
+def listing(
+    rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", droppable: Sequence[str] = ()
+) -> None:
     """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`.
 
-    A narrow terminal goes without the `least` of the columns, the first of them first.
+    A narrow terminal goes without the `droppable` of the columns, the first of them first.
     """
     shown = [{name: printable(" ".join(str(value).split())) for name, value in row.items()} for row in rows]
     if as_json:
@@ -67,12 +69,12 @@ def listing(rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "
     elif not rows:
         say(empty)
     elif sys.stdout.isatty():
-        table(shown, least)
+        table(shown, droppable)
     else:
         echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
 
 
-def table(rows: Sequence[Row], least: Sequence[str]) -> None:
+def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
     """Print a table as wide as the terminal allows; where it is narrow, headings and long cells take several lines."""
     from rich import box
     from rich.cells import cell_len
@@ -86,7 +88,7 @@ def table(rows: Sequence[Row], least: Sequence[str]) -> None:
     first = next(iter(rows[0]))
     needed[first] = max(longest[first], len(first))  # what a row is called is never folded
     left_out = []
-    for name in least:
+    for name in droppable:
         if sum(needed.values()) + 2 * len(needed) <= console.width:
             break
         del needed[name]

@@ -19,7 +19,7 @@ GRACE_S = 900
 
 
 @dataclass(frozen=True)
-class Stray:
+class Orphan:
     """What bears the tag of a cluster that has no machine any more, or one whose lease is over."""
 
     account: Account
@@ -31,27 +31,27 @@ class Stray:
     why: str
 
 
-def find_strays(
+def find_orphans(
     accounts: Iterable[Account], *, everyone: bool = False
-) -> tuple[list[Stray], dict[Account, GpujobError]]:
-    """Return the caller's strays in these accounts' regions, dearest first; with `everyone` other people's too.
+) -> tuple[list[Orphan], dict[Account, GpujobError]]:
+    """Return the caller's orphans in these accounts' regions, dearest first; with `everyone` other people's too.
 
     Return also the regions that could not be asked, and why: an organisation may close some of those that are switched on.
     """
     found, refused = try_parallel(find_in, accounts)
-    own = [one for strays in found for one in strays if everyone or one.account.identity.is_owner(one.owner)]
-    return sorted(own, key=lambda stray: (-stray.month_usd, stray.account.region, stray.cluster)), refused
+    own = [one for orphans in found for one in orphans if everyone or one.account.identity.is_owner(one.owner)]
+    return sorted(own, key=lambda orphan: (-orphan.month_usd, orphan.account.region, orphan.cluster)), refused
 
 
-def find_in(account: Account) -> list[Stray]:
-    """Return the strays of one region."""
+def find_in(account: Account) -> list[Orphan]:
+    """Return the orphans of one region."""
     things: dict[str, list[Thing]] = {}
     for thing in list_things(account):
         things.setdefault(thing.cluster, []).append(thing)
     clusters = {cluster.name: cluster for cluster in instances.find_clusters(account)}
     now = time.time()
     return [
-        Stray(
+        Orphan(
             account,
             name,
             next((thing.owner for thing in found if thing.owner), ""),
@@ -70,7 +70,7 @@ def compute_month_usd(cluster: Cluster | None) -> float:
 
 
 def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
-    """Return why what bears a cluster's tag is a stray; "" if it is none."""
+    """Return why what bears a cluster's tag is an orphan; "" if it is none."""
     if cluster is None:
         return "no machine uses it" if now - made_at > GRACE_S else ""
     running = any(node.state in ("pending", "running") for node in cluster.nodes)
@@ -78,23 +78,23 @@ def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
     return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""
 
 
-def remove_all(found: Iterable[Stray], report: Callable[[str], None]) -> dict[Stray, GpujobError]:
-    """Take away each of these strays that can be; return the others, and why they could not."""
+def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[Orphan, GpujobError]:
+    """Take away each of these orphans that can be; return the others, and why they could not."""
     refused = {}
-    for stray in found:
+    for orphan in found:
         try:
-            remove(stray, report)
+            remove(orphan, report)
         except GpujobError as error:
-            refused[stray] = error
+            refused[orphan] = error
     return refused
 
 
-def remove(stray: Stray, report: Callable[[str], None]) -> None:
-    """Take away all that bears the stray's tag in its region."""
-    report(f"removing '{stray.cluster}' from {stray.account.region}")
-    costs.record_end(instances.find_clusters(stray.account, stray.cluster))
-    remove_cluster(stray.account, stray.cluster, report)
-    known = known_clusters.recall(stray.cluster)
-    if known and (known.cloud, known.region) == (stray.account.cloud, stray.account.region):
+def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
+    """Take away all that bears the orphan's tag in its region."""
+    report(f"removing '{orphan.cluster}' from {orphan.account.region}")
+    costs.record_end(instances.find_clusters(orphan.account, orphan.cluster))
+    remove_cluster(orphan.account, orphan.cluster, report)
+    known = known_clusters.recall(orphan.cluster)
+    if known and (known.cloud, known.region) == (orphan.account.cloud, orphan.account.region):
         costs.record_missed(known)
-        known_clusters.forget(stray.cluster)
+        known_clusters.forget(orphan.cluster)

@@ -9,7 +9,7 @@ from infra import state
 from infra.ec2.account import Account
 
 
-def keep(account: Account, name: str, seconds: float, fetch: Callable[[], Any], *, refresh: bool = False) -> Any:
+def cached(account: Account, name: str, seconds: float, fetch: Callable[[], Any], *, refresh: bool = False) -> Any:
     """Return what `fetch` returns, or what it returned less than `seconds` ago for this account and region.
 
     Kept by account, because each has its own names for the zones: https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html

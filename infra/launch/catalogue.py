@@ -7,7 +7,7 @@ from infra.base.parallel import call_parallel, map_parallel
 from infra.ec2.account import Account
 from infra.ec2.market import offers, quotas
 from infra.errors import NotFoundError
-from infra.model import Gpu, Offer, Wishes
+from infra.model import Gpu, LaunchRequest, Offer
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh
     )
     assert isinstance(all_offers, list) and isinstance(used, dict)  # noqa: S101
     left = {q.family: q.vcpus - used[q.market, q.family] for q in limits if isinstance(q, quotas.Quota)}
-    wishes = Wishes(gpu=gpu, gpu_memory_gb=gpu_memory_gb)
+    request = LaunchRequest(gpu=gpu, gpu_memory_gb=gpu_memory_gb)
     try:
-        fitting = offers.match(all_offers, wishes, account.region) if gpu or gpu_memory_gb else all_offers
+        fitting = offers.match(all_offers, request, account.region) if gpu or gpu_memory_gb else all_offers
     except NotFoundError as error:
         return error
     by_type: dict[str, list[Offer]] = {}

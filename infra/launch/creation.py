@@ -39,7 +39,7 @@ def create(planned: Plan, report: Report) -> Cluster:
     with hold_name(planned.name):
         clear_ended(planned, report)
         for choice in planned.choices:
-            attempt = planned.attempt or begin(choice.account, planned.wishes, planned.lease)
+            attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
             try:
                 return create_in(choice, planned, attempt, report)
             except CapacityError as error:
@@ -122,14 +122,14 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
     account, name, token = choice.account, planned.name, attempt.token
     report(f"renting {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     check_free(account, name, token)
-    tags = fleet.make_tags(name, choice.offers, planned.wishes, attempt.lease, choice.gib_month_usd, account.identity)
+    tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
     network.import_key(account, name, attempt.public_key, tags)
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     group = network.create_group(account, name, choice.vpc, tags)
-    opened = start(lambda: network.open_group(account, group, planned.address, planned.wishes.nodes))
+    opened = start(lambda: network.open_group(account, group, planned.address, planned.request.nodes))
     launched = launch(choice, planned, attempt, group, tags, report)
     opened()
     return launched
@@ -139,7 +139,7 @@ def launch(
     choice: Choice, planned: Plan, attempt: Attempt, group: str, tags: dict[str, str], report: Report
 ) -> list[str]:
     """Rent the nodes on the first market that has them; return the ids of the instances."""
-    markets = [market for market in planned.wishes.markets if choice.of_market(market)]
+    markets = [market for market in planned.request.markets if choice.of_market(market)]
     for market in markets:
         try:
             return launch_on(choice, planned, attempt, market, group, tags)
@@ -154,12 +154,12 @@ def launch_on(
     choice: Choice, planned: Plan, attempt: Attempt, market: Market, group: str, tags: dict[str, str]
 ) -> list[str]:
     """Rent the nodes on one market; return the ids of the instances."""
-    account, name, wishes = choice.account, planned.name, planned.wishes
+    account, name, request = choice.account, planned.name, planned.request
     places = fleet.find_places(choice.of_market(market), choice.subnets)
-    data = fleet.make_template(name, choice.image, attempt.lease, wishes.disk_gib, group, tags, market)
+    data = fleet.make_template(name, choice.image, attempt.lease, request.disk_gib, group, tags, market)
     template = fleet.create_template(account, name, data, tags, market)
-    request = fleet.make_request(template, places, market, wishes.nodes, tags)
-    return fleet.launch(account, name, request, wishes.nodes, attempt.token)
+    fleet_request = fleet.make_request(template, places, market, request.nodes, tags)
+    return fleet.launch(account, name, fleet_request, request.nodes, attempt.token)
 
 
 def wait_for_addresses(account: Account, planned: Plan, launched: list[str], report: Report) -> Cluster:

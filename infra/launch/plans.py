@@ -18,7 +18,7 @@ from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_died
 from infra.ledger.traffic import USD_PER_GB
-from infra.model import Lease, Market, Offer, Wishes
+from infra.model import LaunchRequest, Lease, Market, Offer
 from infra.names import check_name
 from infra.setup.playbook import Setup, check_installed, check_words, find_program
 
@@ -55,7 +55,7 @@ class Plan:
 
     name: str
     owner: str
-    wishes: Wishes
+    request: LaunchRequest
     choices: tuple[Choice, ...]
     """By region, in the order in which they are tried."""
     address: str
@@ -78,27 +78,27 @@ class Plan:
         return self.choices[0]
 
 
-def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(account: Account, name: str, request: LaunchRequest, variables: Mapping[str, Any] | None = None) -> Plan:
     """Return what would be rented, and at what price; nothing billable is called. `variables` are the playbook's.
 
     Of several regions those that cannot serve are left out. Raises NotFoundError for an unknown GPU, type, zone or image,
     QuotaError where AWS would refuse, UsageError for money that buys no time, and where a plain image cannot be set up.
     """
     check_name(name)
-    if wishes.setup and account.cloud == "aws":
+    if request.setup and account.cloud == "aws":
         check_words(Setup(variables=variables or {}))
-        if wishes.image == "ubuntu":
+        if request.image == "ubuntu":
             check_installed()
     owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
-    earlier = find_attempt(account, name, wishes)
+    earlier = find_attempt(account, name, request)
     if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
         earlier = None  # its token would bring nothing but the machine that is no more
-    regions = [earlier.region] if earlier else wishes.regions
+    regions = [earlier.region] if earlier else request.regions
     accounts = [account.in_region(region) for region in regions] or [account]
-    check_zones([one.region for one in accounts], wishes.zones)
+    check_zones([one.region for one in accounts], request.zones)
     token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
     results, address, ended = call_parallel(
-        lambda: map_parallel(lambda one: attempt(one, wishes), accounts),
+        lambda: map_parallel(lambda one: attempt(one, request), accounts),
         lambda: network.find_caller_address(account),
         lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
     )
@@ -108,9 +108,9 @@ def make_plan(account: Account, name: str, wishes: Wishes, variables: Mapping[st
         raise results[0]
     taken = [offer for choice in choices for offer in choice.offers]
     most = max(choice.gib_month_usd for choice in choices)
-    lease = earlier.lease if earlier else make_lease(taken, wishes, most, time.time())
-    setup = choose_setup(account, wishes, choices[0].image, variables or {})
-    return Plan(name, owner, wishes, choices, str(address), lease, earlier, tuple(ended), setup=setup)
+    lease = earlier.lease if earlier else make_lease(taken, request, most, time.time())
+    setup = choose_setup(account, request, choices[0].image, variables or {})
+    return Plan(name, owner, request, choices, str(address), lease, earlier, tuple(ended), setup=setup)
 
 
 def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
@@ -123,17 +123,17 @@ def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
             raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "leave out one or the other")
 
 
-def choose_setup(account: Account, wishes: Wishes, image: Image, variables: Mapping[str, Any]) -> Setup | None:
+def choose_setup(account: Account, request: LaunchRequest, image: Image, variables: Mapping[str, Any]) -> Setup | None:
     """Return what of the playbook a machine with this image needs; None for nothing, and where there is no Ansible here."""
-    if account.cloud == "local" or not wishes.setup or image.kind not in ROLES or find_program() is None:
+    if account.cloud == "local" or not request.setup or image.kind not in ROLES or find_program() is None:
         return None
     return Setup(ROLES[image.kind], variables=variables)
 
 
-def attempt(account: Account, wishes: Wishes) -> Choice | GpujobError:
+def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
     """Return what one region has, or why it cannot serve; what stops every region is raised."""
     try:
-        return look_in(account, wishes)
+        return look_in(account, request)
     except (NotFoundError, QuotaError) as error:
         return error
     except CloudError as error:
@@ -142,18 +142,18 @@ def attempt(account: Account, wishes: Wishes) -> Choice | GpujobError:
         raise
 
 
-def look_in(account: Account, wishes: Wishes) -> Choice:
+def look_in(account: Account, request: LaunchRequest) -> Choice:
     """Return what one region has."""
     found, image, places, used, disk = call_parallel(
-        lambda: offers.choose(offers.list_offers(account, wishes.instance_types), wishes, account.region),
-        lambda: images.find_image(account, wishes.image),
+        lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
+        lambda: images.find_image(account, request.image),
         lambda: network.find_subnets(account),
         lambda: quotas.count_used(account, list(quotas.CODES)),
         lambda: offers.find_disk_price(account),
     )
     assert isinstance(found, list) and isinstance(image, Image) and isinstance(places, tuple)  # noqa: S101
     assert isinstance(used, dict) and isinstance(disk, float)  # noqa: S101
-    if wishes.disk_gib < image.least_gib:
+    if request.disk_gib < image.least_gib:
         raise UsageError(
             f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
         )
@@ -167,26 +167,26 @@ def look_in(account: Account, wishes: Wishes) -> Choice:
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
-    return Choice(account, allowed(reachable, known, wishes, account.region), image, vpc, subnets, tuple(known), disk)
+    return Choice(account, allowed(reachable, known, request, account.region), image, vpc, subnets, tuple(known), disk)
 
 
-def allowed(found: Sequence[Offer], limits: Sequence[Quota], wishes: Wishes, region: str) -> tuple[Offer, ...]:
+def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:
     """Return the offers that the quotas leave room for; raises QuotaError, with the line that asks for more, if none is."""
     left = {(quota.market, quota.family): quota for quota in limits}
     fitting, refused = [], []
     for offer in found:
         quota = left.get((offer.market, quotas.family_of(offer.instance_type, offer.market)))
-        if quota is None or offer.vcpus * wishes.nodes <= quota.left_vcpus:
+        if quota is None or offer.vcpus * request.nodes <= quota.left_vcpus:
             fitting.append(offer)
         else:
             refused.append((offer, quota))
     if fitting:
         return tuple(fitting)
     offer, quota = refused[0]
-    wanted = offer.vcpus * wishes.nodes
+    wanted = offer.vcpus * request.nodes
     used = f", of which {quota.used_vcpus} are in use" if quota.used_vcpus else ""
     raise QuotaError(
-        f"{wishes.nodes} x {offer.instance_type} needs {wanted} vCPUs; the account's quota of {offer.market} {quota.family}"
+        f"{request.nodes} x {offer.instance_type} needs {wanted} vCPUs; the account's quota of {offer.market} {quota.family}"
         f" machines in {region} is {quota.vcpus}{used}",
         quotas.increase_command(region, quota.code, quota.used_vcpus + wanted),
     )

@@ -13,7 +13,7 @@ from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.errors import UsageError
-from infra.model import CloudName, Lease, Wishes
+from infra.model import CloudName, LaunchRequest, Lease
 from infra.ssh import keys
 
 
@@ -23,7 +23,7 @@ class Attempt:
 
     token: str
     """The client token of all its calls: AWS makes nothing twice for it."""
-    wishes: str
+    request: str
     cloud: CloudName
     region: str
     lease: Lease
@@ -45,19 +45,19 @@ def write_attempt(name: str, attempt: Attempt) -> None:
     state.write_private(state.attempt_file(name), json.dumps(asdict(attempt)))
 
 
-def begin(account: Account, wishes: Wishes, lease: Lease) -> Attempt:
+def begin(account: Account, request: LaunchRequest, lease: Lease) -> Attempt:
     """Return a new attempt at renting in one region."""
     private_key, public_key = keys.make_key()
     token = uuid.uuid4().hex[:24]
-    return Attempt(token, repr(wishes), account.cloud, account.region, lease, private_key, public_key)
+    return Attempt(token, repr(request), account.cloud, account.region, lease, private_key, public_key)
 
 
-def find_attempt(account: Account, name: str, wishes: Wishes) -> Attempt | None:
+def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt | None:
     """Return the broken-off `up` that the same words go on with; raises UsageError if its words were others."""
     found = read_attempt(name)
     if found is None or (found.cloud, found.lease.until < time.time()) != (account.cloud, False):
         return None
-    if found.wishes != repr(wishes):
+    if found.request != repr(request):
         raise UsageError(
             f"an earlier gpujob up of '{name}', with other options, was broken off in {found.region}",
             f"gpujob down {name}, then type it again",

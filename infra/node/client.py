@@ -17,7 +17,7 @@ from infra.base.decoding import decode, parse
 from infra.base.text import last_line, one_line
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
-from infra.node.listing import AllLeft, Outputs, Told
+from infra.node.listing import AllLeft, JobReply, Outputs
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
 from infra.ssh.connection import Conversation, execute, stream
 
@@ -31,7 +31,7 @@ Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
 
 
 @dataclass(frozen=True)
-class Asked:
+class MissingReply:
     """What the agent answers to a submission first: the hashes of what it lacks."""
 
     missing: tuple[str, ...]
@@ -46,7 +46,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Taken(Space):
+class SubmitReply(Space):
     """What it answers then: the job's number, how many are ahead of it, and the space left on the disk."""
 
     job: int
@@ -71,7 +71,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Page:
+class NotebookReply:
     """The notebook of a node: its job, 0 where none runs; the port it listens on, 0 until it does; its token."""
 
     job: int
@@ -82,7 +82,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Board:
+class TensorBoardReply:
     """The port that TensorBoard listens on."""
 
     port: Port
@@ -112,7 +112,7 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
 
 def submit(
     connection: Connection, request: Mapping[str, Any], pack: Callable[[BinaryIO, Sequence[str]], None]
-) -> Taken:
+) -> SubmitReply:
     """Submit a job; return its number, and what else there is to say of it.
 
     `pack` is called with a stream to write to and the hashes of those files that the node lacks.
@@ -126,23 +126,23 @@ def submit(
             pack(stdin, read_missing(asked))
             stdin.flush()
 
-    return decode(Taken, call(connection, "submit", converse=converse))
+    return decode(SubmitReply, call(connection, "submit", converse=converse))
 
 
 def read_missing(line: bytes) -> tuple[str, ...]:
     """Return the hashes that the agent asks for; raises NodeError for an answer that is none."""
-    return decode(Asked, parse(line)).missing
+    return decode(MissingReply, parse(line)).missing
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:
     """Return every job of the node, in order."""
-    return tuple(map(in_our_time, decode(tuple[Told, ...], call(connection, "jobs"))))
+    return tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs"))))
 
 
 def find_job(connection: Connection, number: int | None = None) -> Job:
     """Return one job, or the latest; raises NotFoundError."""
     if number is not None:
-        jobs = tuple(map(in_our_time, decode(tuple[Told, ...], call(connection, "jobs", str(number)))))
+        jobs = tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs", str(number)))))
     else:
         jobs = list_jobs(connection)
     if not jobs:
@@ -152,7 +152,7 @@ def find_job(connection: Connection, number: int | None = None) -> Job:
 
 def cancel(connection: Connection, number: int) -> Job:
     """End a job and every process of it; return it as it is then."""
-    return in_our_time(decode(Told, call(connection, "cancel", str(number))))
+    return in_our_time(decode(JobReply, call(connection, "cancel", str(number))))
 
 
 def read_log(connection: Connection, number: int, offset: int, follow: bool) -> Iterator[bytes]:
@@ -196,9 +196,9 @@ def look(connection: Connection, over: int) -> NodeUse:
     return replace(use, jobs=tuple(replace(each, job=shift(each.job, use.now)) for each in use.jobs))
 
 
-def find_page(connection: Connection) -> Page:
+def find_page(connection: Connection) -> NotebookReply:
     """Return the notebook that the node has now."""
-    return decode(Page, call(connection, "page"))
+    return decode(NotebookReply, call(connection, "page"))
 
 
 def serve_board(connection: Connection, number: int | None) -> Iterator[str | int]:
@@ -209,7 +209,7 @@ def serve_board(connection: Connection, number: int | None) -> Iterator[str | in
         if len(rest) > LINE_BYTES:
             lines, rest = [*lines, rest], b""
         for line in lines:
-            yield decode(Board, parse(line)).port if line.startswith(b'{"port"') else one_line(line)
+            yield decode(TensorBoardReply, parse(line)).port if line.startswith(b'{"port"') else one_line(line)
 
 
 def mark_fetched(connection: Connection, number: int) -> None:
@@ -238,7 +238,7 @@ def probe(connection: Connection) -> dict[str, Any]:
     return vars(decode(Probe, call(connection, "probe")))
 
 
-def in_our_time(told: Told) -> Job:
+def in_our_time(told: JobReply) -> Job:
     """Return the job that the agent tells of."""
     fields = {name: value for name, value in vars(told).items() if name != "now"}
     return shift(Job(**fields), told.now)

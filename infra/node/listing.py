@@ -15,7 +15,7 @@ NodePath = Annotated[str, re.compile(r"[^\0]{1,8192}")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told(Job):
+class JobReply(Job):
     """A job as the agent tells it, with the node's own time."""
 
     now: float
@@ -48,7 +48,7 @@ class Left:
 class Outputs:
     """What a job created or changed, and what of that is not downloaded."""
 
-    job: Told
+    job: JobReply
     outputs: tuple[Output, ...]
     unreadable: tuple[NodePath, ...]
     """Paths that the agent may not read."""

@@ -30,14 +30,14 @@ def notebook_request(no_deps: bool) -> Request:
     return Request(client.NOTEBOOK, name="notebook", gpus=0, hang_after_s=NEVER_S, no_deps=no_deps)
 
 
-def wait_for_notebook(connection: Connection, number: int, report: Report) -> client.Page:
+def wait_for_notebook(connection: Connection, number: int, report: Report) -> client.NotebookReply:
     """Return a notebook's page once it listens, telling what its log says until then; raises NodeError if it ends before.
 
     That takes as long as it takes: it, and what the project depends on, may have to be installed first.
     """
     told = ""
 
-    def look() -> client.Page | None:
+    def look() -> client.NotebookReply | None:
         nonlocal told
         page = client.find_page(connection)
         if page.job != number:
@@ -68,7 +68,9 @@ def explain_end(connection: Connection, number: int) -> NodeError:
     return error
 
 
-def hold_notebook(cluster: Cluster, connection: Connection, page: client.Page, forward: Forward, warn: Report) -> Job:
+def hold_notebook(
+    cluster: Cluster, connection: Connection, page: client.NotebookReply, forward: Forward, warn: Report
+) -> Job:
     """Lead to the notebook until it is over, by a new connection whenever one drops; return its job as it ended."""
 
     def hold(connection: Connection) -> Job:

@@ -26,7 +26,7 @@ Approval = Callable[[Sequence[File]], None]
 
 def submit(
     connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
-) -> client.Taken:
+) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return its number, and what else the node says of it.
 
     `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
@@ -44,7 +44,7 @@ def submit(
         after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False
 
-    def attempt(upload: Upload) -> client.Taken:
+    def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
         source = describe_source(upload.project, code)
         header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}

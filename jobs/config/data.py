@@ -12,7 +12,7 @@ NAMED = ("fashion-mnist", "mnist", "digits", "cifar10", "imagenette", "pets", "p
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DataConfig:
     """What to load and how to cut it."""
 
     data: str = knob(
@@ -29,13 +29,13 @@ class Wishes:
     seed: int = 0
 
 
-def recall(wishes: Wishes, record: Path) -> Wishes:
+def recall(config: DataConfig, record: Path) -> DataConfig:
     """Return what to load: where no data was named, what a run was trained on, by its record `args.json`, if that is there."""
-    if wishes.data != "auto":
-        return wishes
+    if config.data != "auto":
+        return config
     with suppress(OSError, ValueError, TypeError):
         kept = json.loads(record.read_text())
-        found = {each.name: kept[each.name] for each in fields(Wishes) if each.name in kept}
+        found = {each.name: kept[each.name] for each in fields(DataConfig) if each.name in kept}
         images = Path(found["images"]) if found.get("images") else None
-        return replace(wishes, **{**found, "images": images})
-    return wishes
+        return replace(config, **{**found, "images": images})
+    return config

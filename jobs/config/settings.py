@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..program import Parser, default_out, duration
-from .data import Wishes
+from .data import DataConfig
 from .recipe import CLOSED, SMALL, Recipe, add_options, default_lr, pick
 
 QUICK_IMAGES = 6_000
@@ -27,7 +27,7 @@ class Settings:
     lr_find: bool = False
     tensorboard: bool = False
     wandb: bool = False
-    wishes: Wishes = field(default_factory=Wishes)
+    config: DataConfig = field(default_factory=DataConfig)
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -45,7 +45,7 @@ def parse(
     parents = [own] if own else []
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
-    add_options(parser, Wishes())
+    add_options(parser, DataConfig())
     known = f"{', '.join((*CLOSED, *SMALL))}, or a classifier of torchvision"
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from published weights")
@@ -70,7 +70,7 @@ def parse(
     values = vars(parsed)
     if values["mixup"] and values["cutmix"]:
         parser.error("--mixup and --cutmix: one of them")
-    settings = pick(Settings, {**values, "wishes": pick(Wishes, values), "recipe": pick(Recipe, values)})
+    settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
     if settings.quick:
         settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
     return complete(settings), parsed

@@ -3,7 +3,7 @@
 A set in memory feeds a network two orders of magnitude faster than decoding image by image.
 """
 
-from .dataset import Dataset, Part
+from .dataset import Dataset, Split
 from .sources import Source, load
 
-__all__ = ["Dataset", "Part", "Source", "load"]
+__all__ = ["Dataset", "Source", "Split", "load"]

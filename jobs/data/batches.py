@@ -8,13 +8,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError
 from ..program import say
-from .dataset import Part
+from .dataset import Split
 from .images import BrokenImageError, Files
 
 WORKERS = 2
 
 
-def batches(part: Part, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(part: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images, uint8 (N, C, H, W), and labels (N,) in this order, the last batch being what is left.
 
     Where an image turns out to be broken as it is decoded, it is named and a grey one stands in its place; raises

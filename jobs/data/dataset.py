@@ -10,7 +10,7 @@ from .images import Files
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """Images and labels that belong together, in the same order."""
 
     images: Tensor | Files
@@ -35,18 +35,18 @@ class Part:
         """What the images take in memory."""
         return 0 if isinstance(self.images, Files) else self.images.nbytes
 
-    def take(self, indices: Tensor) -> "Part":
+    def take(self, indices: Tensor) -> "Split":
         """Return the part that has the images of these indices alone."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
         names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
-        return Part(images, self.labels[indices] if len(self.labels) else self.labels, names)
+        return Split(images, self.labels[indices] if len(self.labels) else self.labels, names)
 
-    def to(self, device: torch.device) -> "Part":
+    def to(self, device: torch.device) -> "Split":
         """Return the part with what is in memory on the device."""
         images = self.images if isinstance(self.images, Files) else self.images.to(device)
         return replace(self, images=images, labels=self.labels.to(device))
 
-    def resize(self, size: int) -> "Part":
+    def resize(self, size: int) -> "Split":
         """Return the part with square images of `size` pixels."""
         if isinstance(self.images, Files):
             return replace(self, images=replace(self.images, size=size))
@@ -65,8 +65,8 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    train: Part
-    test: Part
+    train: Split
+    test: Split
 
     def check(self) -> "Dataset":
         """Return it; raises DataError if nothing can be learned from it."""

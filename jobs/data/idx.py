@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .cache import FOLDER, cached
-from .dataset import Dataset, Part
+from .dataset import Dataset, Split
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FASHION = (
@@ -41,7 +41,7 @@ def read_idx(
         belong = pixels.dim() == 3 and targets.dim() == 1 and 0 < len(pixels) == len(targets)
         if not belong or int(targets.max()) >= len(classes):
             raise DataError(f"{folder}: images and labels do not belong together")
-        parts.append(Part(pixels.unsqueeze(1), targets.to(torch.int64)))
+        parts.append(Split(pixels.unsqueeze(1), targets.to(torch.int64)))
     return Dataset(name, classes, *parts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
-from .dataset import Dataset, Part
+from .dataset import Dataset, Split
 from .idx import DIGITS, FASHION, read_idx
 from .listing import Listing, list_folder
 from .splits import split
@@ -66,7 +66,7 @@ def digits() -> Dataset:
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
-    whole = Part(images, torch.from_numpy(bunch.target).to(torch.int64))
+    whole = Split(images, torch.from_numpy(bunch.target).to(torch.int64))
     train, test = split(whole.labels, 360 / 1797, 0)
     return Dataset("digits", DIGITS, whole.take(train), whole.take(test))
 
@@ -80,7 +80,7 @@ def read_cifar10(cache: Path) -> Dataset:
     except RuntimeError as error:
         raise DataError(f"{cache / 'cifar-10-batches-py'}: {error}") from error
     train, test = (
-        Part(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in parts
+        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in parts
     )
     return Dataset("CIFAR-10", tuple(parts[0].classes), train, test)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from ..config.data import NAMED, Wishes
+from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..program import names_of, say
 from .cache import FOLDER, cached
-from .dataset import Dataset, Part
+from .dataset import Dataset, Split
 from .idx import missing, read_idx
 from .images import Files, is_grey, natural_size, read_images
 from .listing import Listing, list_csv, list_folder
@@ -27,29 +27,29 @@ class Source:
     download: bool = True
 
 
-def load(wishes: Wishes, source: Source | None = None) -> Dataset:
+def load(config: DataConfig, source: Source | None = None) -> Dataset:
     """Return the data set asked for; raises DataError.
 
     `auto` is Fashion-MNIST if it can be had, else scikit-learn's digits. What was asked for by name or path is never
     replaced by another.
     """
     source = source or Source()
-    path = Path(wishes.data).expanduser()
-    if wishes.data == "auto":
+    path = Path(config.data).expanduser()
+    if config.data == "auto":
         data = load_any(source)
-    elif wishes.data in NAMED:
-        data = load_named(wishes, source)
+    elif config.data in NAMED:
+        data = load_named(config, source)
     elif path.is_dir() and len(missing(path)) < 4:
         data = read_idx(path, cache=source.cache)
     elif path.is_dir():
-        data = from_listings(*list_folder(path), wishes, source.cache)
+        data = from_listings(*list_folder(path), config, source.cache)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        listing = list_csv(path, wishes.images, wishes.label, wishes.file, wishes.group)
-        data = from_listings(listing, None, wishes, source.cache)
+        listing = list_csv(path, config.images, config.label, config.file, config.group)
+        data = from_listings(listing, None, config, source.cache)
     else:
-        raise DataError(f"{wishes.data}: no such folder or CSV file, and none of {', '.join(NAMED)}")
+        raise DataError(f"{config.data}: no such folder or CSV file, and none of {', '.join(NAMED)}")
     data.check()
-    return data.resize(wishes.size) if wishes.size else data
+    return data.resize(config.size) if config.size else data
 
 
 def load_any(source: Source) -> Dataset:
@@ -65,22 +65,22 @@ def load_any(source: Source) -> Dataset:
     return digits()
 
 
-def load_named(wishes: Wishes, source: Source) -> Dataset:
+def load_named(config: DataConfig, source: Source) -> Dataset:
     """Return the data set of a name, fetched if it is not here yet; raises DataError if it cannot be."""
-    if wishes.data == "digits":
+    if config.data == "digits":
         return digits()
-    name = NAMES[wishes.data]
-    if wishes.data == "fashion-mnist" and not missing(source.installed):
+    name = NAMES[config.data]
+    if config.data == "fashion-mnist" and not missing(source.installed):
         return read_idx(source.installed, cache=source.cache)
     if not name.is_here(source.cache):
         reason = fetch(name.torchvision, source.cache, 3600, *name.arguments) if source.download else "download is off"
         if reason:
-            raise DataError(f"{wishes.data} is not in {source.cache}, and {reason}")
+            raise DataError(f"{config.data} is not in {source.cache}, and {reason}")
     found = name.read(source.cache)
-    return found if isinstance(found, Dataset) else from_listings(*found, wishes, source.cache)
+    return found if isinstance(found, Dataset) else from_listings(*found, config, source.cache)
 
 
-def from_listings(train: Listing, test: Listing | None, wishes: Wishes, cache: Path) -> Dataset:
+def from_listings(train: Listing, test: Listing | None, config: DataConfig, cache: Path) -> Dataset:
     """Return the data set of one listing, split, or of two; broken images are named and left out."""
     classes = train.classes
     if len(classes) < 2:
@@ -90,27 +90,27 @@ def from_listings(train: Listing, test: Listing | None, wishes: Wishes, cache: P
     files = [*train.files, *(test.files if test else ())]
     labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
     names, everything = tuple(map(str, files)), torch.arange(len(files))
-    size = wishes.size or natural_size(files)
-    part = Part(Files(tuple(files), size, 3, wishes.strict), labels, names)
-    if wishes.stream or not fits(len(files), size):
+    size = config.size or natural_size(files)
+    part = Split(Files(tuple(files), size, 3, config.strict), labels, names)
+    if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded while training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3, wishes.strict))
+        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
     else:
-        images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, wishes.strict))
+        images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, config.strict))
         if len(whole) < len(files):
             everything = torch.tensor(whole)
             say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are broken and left out")
-            if wishes.strict:
+            if config.strict:
                 read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
-        part = Part(images, labels[everything], tuple(names[at] for at in whole))
+        part = Split(images, labels[everything], tuple(names[at] for at in whole))
     if test:
         learned = everything < len(train.files)
         return Dataset(
             train.name, classes, part.take(learned.nonzero().flatten()), part.take((~learned).nonzero().flatten())
         )
     groups = [train.groups[at] for at in everything.tolist()] if train.groups else ()
-    learned, held = split(part.labels, wishes.holdout, wishes.seed, groups)
+    learned, held = split(part.labels, config.holdout, config.seed, groups)
     return Dataset(train.name, classes, part.take(learned), part.take(held))
 
 

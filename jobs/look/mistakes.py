@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Part
+from ..data import Split
 from ..data.images import Files
 from .inside import picture
 from .plots import BLUE, GREY, figure
@@ -92,7 +92,7 @@ def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
     return error
 
 
-def draw_worst(part: Part, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
+def draw_worst(part: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
     """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
     truth = chances.gather(1, part.labels.cpu()[:, None]).flatten()
     worst = truth.argsort()[:most]
@@ -108,6 +108,6 @@ def draw_worst(part: Part, chances: Tensor, classes: tuple[str, ...], path: Path
                 axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
 
 
-def read(part: Part, index: int) -> Tensor:
+def read(part: Split, index: int) -> Tensor:
     """Return one image, uint8 (C, H, W), from memory or its file."""
     return part.images.read(index) if isinstance(part.images, Files) else part.images[index].cpu()

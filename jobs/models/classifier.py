@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @runtime_checkable
-class Closed(Protocol):
+class ClosedForm(Protocol):
     """A network that is computed from images and labels at once instead of trained."""
 
     def solve(self, images: Tensor, labels: Tensor) -> None:

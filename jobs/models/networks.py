@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..config.recipe import CLOSED, SMALL
-from ..data import Dataset, Part
+from ..data import Dataset, Split
 from ..errors import CheckpointError, TrainingError
 from . import baselines, cnn, lite0
 from .classifier import Classifier
@@ -71,7 +71,7 @@ def bare(
     return Classifier(net, mean * (wants // len(mean)), std * (wants // len(std)))
 
 
-def statistics(part: Part) -> tuple[list[float], list[float]]:
+def statistics(part: Split) -> tuple[list[float], list[float]]:
     """Return the mean and the deviation of each channel, from the first images."""
     if isinstance(part.images, Tensor):
         pixels = part.images[:STATISTICS_IMAGES].float()

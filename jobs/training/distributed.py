@@ -13,7 +13,7 @@ from ..errors import TrainingError
 
 
 @dataclass(frozen=True)
-class Place:
+class DistributedContext:
     """One process: its device, its number among `world`."""
 
     device: torch.device
@@ -45,7 +45,7 @@ class Place:
 
 
 @contextmanager
-def take_place(wish: str) -> Iterator[Place]:
+def take_place(wish: str) -> Iterator[DistributedContext]:
     """Yield the place of this process on the device wished for: auto, cpu, cuda or mps; raises TrainingError.
 
     Under torchrun the processes find each other by the variables that it sets: nccl on CUDA, else gloo.
@@ -53,11 +53,11 @@ def take_place(wish: str) -> Iterator[Place]:
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = find_device(wish, int(os.environ.get("LOCAL_RANK", "0")))
     if world == 1:
-        yield Place(device)
+        yield DistributedContext(device)
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Place(device, rank, world)
+        yield DistributedContext(device, rank, world)
     finally:
         distributed.destroy_process_group()
 

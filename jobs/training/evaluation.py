@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..data import Part
+from ..data import Split
 from ..data.batches import batches
-from .distributed import Place
+from .distributed import DistributedContext
 
 BATCH = 500
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, part: Part, tta: bool = False, batch_size: int = BATCH) -> Tensor:
+def predict(model: nn.Module, part: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
     """Return the probabilities (N, classes), float32 on the CPU.
 
     In float32 whatever the training used: weights that are loaded again then score what was reported. With `tta` the
@@ -22,7 +22,7 @@ def predict(model: nn.Module, part: Part, tta: bool = False, batch_size: int = B
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
-    labelled = part if len(part.labels) else Part(part.images, torch.zeros(len(part), dtype=torch.int64), part.names)
+    labelled = part if len(part.labels) else Split(part.images, torch.zeros(len(part), dtype=torch.int64), part.names)
     found = []
     for images, _ in batches(labelled, torch.arange(len(part)), batch_size, device):
         logits = model(images)
@@ -33,7 +33,7 @@ def predict(model: nn.Module, part: Part, tta: bool = False, batch_size: int = B
 
 
 def evaluate(
-    model: nn.Module, part: Part, tta: bool = False, place: Place | None = None, batch_size: int = BATCH
+    model: nn.Module, part: Split, tta: bool = False, place: DistributedContext | None = None, batch_size: int = BATCH
 ) -> float:
     """Return the share of the images that get their label; with several processes each looks at its share of them."""
     rank, world, count = (place.rank, place.world, len(part)) if place else (0, 1, len(part))

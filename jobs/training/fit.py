@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config.recipe import Recipe
-from ..data import Dataset, Part
+from ..data import Dataset, Split
 from ..data.augment import Draws, change, draws, mix, shrink
 from ..data.batches import batches
 from ..errors import TrainingError
@@ -20,7 +20,7 @@ from ..models import Classifier
 from ..optim.precision import Execution, choose
 from ..optim.schedule import progress, set_rates
 from .checkpoint import Checkpoints, load_checkpoint
-from .distributed import Place, share_norms
+from .distributed import DistributedContext, share_norms
 from .evaluation import evaluate
 from .state import Run, begin
 from .stop import Stop, Stopped
@@ -45,7 +45,7 @@ class Plan:
     """What stays the same from the first step to the last."""
 
     recipe: Recipe
-    place: Place
+    place: DistributedContext
     batch: int
     """Images a step, over all processes."""
     steps: int
@@ -68,7 +68,7 @@ def fit(
     model: Classifier,
     data: Dataset,
     recipe: Recipe,
-    place: Place,
+    place: DistributedContext,
     *,
     layers: Sequence[Sequence[nn.Module]] = (),
     peaks: Sequence[float] = (),
@@ -114,7 +114,7 @@ def fit(
 
 def prepare(
     model: Classifier,
-    train: Part,
+    train: Split,
     plan: Plan,
     layers: Sequence[Sequence[nn.Module]],
     peaks: Sequence[float],
@@ -147,7 +147,7 @@ def parallel(run: Run, plan: Plan) -> nn.Module:
     return asked
 
 
-def train_epoch(run: Run, asked: nn.Module, train: Part, plan: Plan) -> float:
+def train_epoch(run: Run, asked: nn.Module, train: Split, plan: Plan) -> float:
     """Train from where the run is to the end of its epoch, or of its time; return the seconds that it took."""
     epoch, share, place = len(run.history), plan.batch // plan.place.world, plan.place
     first = run.step - epoch * plan.steps

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..config.recipe import Recipe
-from ..data import Dataset, Part
+from ..data import Dataset, Split
 from ..data.batches import batches
 from ..models import Classifier
 from ..models.classifier import find_head
 from ..program import say
-from .distributed import Place
+from .distributed import DistributedContext
 
 STEPS = 300
 LR = 0.02
@@ -22,10 +22,10 @@ WEIGHT_DECAY = 2.0
 BATCH = 32
 
 
-def train_head(model: Classifier, data: Dataset, place: Place, recipe: Recipe) -> None:
+def train_head(model: Classifier, data: Dataset, place: DistributedContext, recipe: Recipe) -> None:
     """Train the last layer of `model` on the training images and, if the recipe flips, their mirror images."""
     model.to(place.device).eval()
-    features, labels = see(model, data.train, place, recipe.flip)
+    features, labels = extract_features(model, data.train, place, recipe.flip)
     head = find_head(model)
     scale = features.std(dim=0, keepdim=True).clamp(min=1e-3)
     torch.manual_seed(recipe.seed)
@@ -46,7 +46,7 @@ def train_head(model: Classifier, data: Dataset, place: Place, recipe: Recipe) -
 
 
 @torch.no_grad()
-def see(model: Classifier, part: Part, place: Place, mirror: bool) -> tuple[Tensor, Tensor]:
+def extract_features(model: Classifier, part: Split, place: DistributedContext, mirror: bool) -> tuple[Tensor, Tensor]:
     """Return what the last layer is given for each image (N, F), and the labels."""
     seen: list[Tensor] = []
     labels: list[Tensor] = []

@@ -18,12 +18,12 @@ from ..data.splits import split
 from ..errors import CheckpointError
 from ..look.track import tracking
 from ..models import Classifier, build, count_parameters
-from ..models.classifier import Closed
+from ..models.classifier import ClosedForm
 from ..models.modelfile import NAME, Facts, load_model, save_model
 from ..program import say
 from .checkpoint import Checkpoints
 from .closed_form import solve
-from .distributed import Place, take_place
+from .distributed import DistributedContext, take_place
 from .evaluation import evaluate
 from .fit import Metrics, fit
 from .lr_find import find_lr
@@ -32,7 +32,7 @@ from .stop import Stop, Stopped
 Layers = Sequence[tuple[Sequence[nn.Module], float]]
 """Groups of layers that learn, each with its peak rate; the other layers are frozen."""
 
-First = Callable[[Classifier, Dataset, Place, Recipe], None]
+First = Callable[[Classifier, Dataset, DistributedContext, Recipe], None]
 """What is done to a network before it is trained as a whole."""
 
 
@@ -43,7 +43,7 @@ def learn(settings: Settings, layers: Callable[[Classifier], Layers], first: Fir
     """
     stop = Stop().listen()
     with take_place(settings.device) as place:
-        data = load(replace(settings.wishes, seed=settings.recipe.seed))
+        data = load(replace(settings.config, seed=settings.recipe.seed))
         if settings.quick:
             data = data.shorten(QUICK_IMAGES)
         torch.manual_seed(settings.recipe.seed)
@@ -62,7 +62,7 @@ def learn(settings: Settings, layers: Callable[[Classifier], Layers], first: Fir
         return accuracy
 
 
-def describe(settings: Settings, data: Dataset, model: Classifier, place: Place) -> None:
+def describe(settings: Settings, data: Dataset, model: Classifier, place: DistributedContext) -> None:
     """Say what is trained on what, and where."""
     device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else place.device.type
     size = " x ".join(map(str, data.train.shape))
@@ -76,7 +76,7 @@ def describe(settings: Settings, data: Dataset, model: Classifier, place: Place)
 def train(
     settings: Settings,
     data: Dataset,
-    place: Place,
+    place: DistributedContext,
     model: Classifier,
     layers: Callable[[Classifier], Layers],
     first: First | None,
@@ -92,9 +92,9 @@ def train(
         store.clear()
     if first and resume is None:
         first(model, judged, place, settings.recipe)
-    if isinstance(model.net, Closed):
+    if isinstance(model.net, ClosedForm):
         solve(model, data, place)
-    groups = [] if isinstance(model.net, Closed) else layers(model)
+    groups = [] if isinstance(model.net, ClosedForm) else layers(model)
     kept, accuracy = model, math.nan
     if groups:
         kept, accuracy = train_layers(settings, data, judged, place, model, groups, store, resume, stop)
@@ -108,7 +108,7 @@ def train_layers(
     settings: Settings,
     data: Dataset,
     judged: Dataset,
-    place: Place,
+    place: DistributedContext,
     model: Classifier,
     groups: Layers,
     store: Checkpoints,
@@ -182,17 +182,17 @@ def carry_best(resume: Path, out: Path) -> None:
         shutil.copyfile(best, out / NAME)
 
 
-def write(settings: Settings, data: Dataset, model: Classifier, accuracy: float, place: Place) -> None:
+def write(settings: Settings, data: Dataset, model: Classifier, accuracy: float, place: DistributedContext) -> None:
     """Write the model, in the first of several processes."""
     facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
     if place.first:
         save_model(settings.out / NAME, model, facts)
 
 
-def write_arguments(settings: Settings, data: Dataset, accuracy: float, place: Place) -> None:
+def write_arguments(settings: Settings, data: Dataset, accuracy: float, place: DistributedContext) -> None:
     """Keep what the run was made from, and what it reached."""
-    flat = {**asdict(settings.wishes), **asdict(settings.recipe), **asdict(settings)}
-    facts = {name: value for name, value in flat.items() if name not in ("wishes", "recipe")} | {
+    flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
+    facts = {name: value for name, value in flat.items() if name not in ("config", "recipe")} | {
         "device": str(place.device),
         "torch": torch.__version__,
         "data_set": data.name,

@@ -209,9 +209,9 @@ def test_a_receipt_that_somebody_changed_is_shown_or_refused(tmp_path_factory, d
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (client.Page, {"job": 1, "port": 99999999999, "token": "", "said": ""}),
-        (client.Page, {"job": 1, "port": 1, "token": "a\nb", "said": ""}),
-        (client.Board, {"port": 65536}),
+        (client.NotebookReply, {"job": 1, "port": 99999999999, "token": "", "said": ""}),
+        (client.NotebookReply, {"job": 1, "port": 1, "token": "a\nb", "said": ""}),
+        (client.TensorBoardReply, {"port": 65536}),
         (client.Tail, {"offset": []}),
         (Output, {**OUTPUT, "link": "a\0b"}),
         (Output, {**OUTPUT, "path": ""}),

@@ -22,11 +22,11 @@ def main() -> None:
         keep_memory()
     import torch
 
-    from jobs.config.data import Wishes
+    from jobs.config.data import DataConfig
     from jobs.data import load
 
     torch.manual_seed(0)
-    data = load(Wishes("fashion-mnist")).shorten(images)
+    data = load(DataConfig("fashion-mnist")).shorten(images)
     seconds, accuracy = {"ours": ours, "bare": bare, "plain": plain, "fastai": fastai}[side](net, data)
     sys.stdout.write(json.dumps({"images_per_s": EPOCHS * images / seconds, "accuracy": accuracy}) + "\n")
 

@@ -38,9 +38,9 @@ QUICK_GOALS = (("small, 6,000 images", "--quick", 0.8, 10),)
 LOAD = """
 import time, torch
 from jobs.data import load
-from jobs.config.data import Wishes
+from jobs.config.data import DataConfig
 began = time.perf_counter()
-load(Wishes("fashion-mnist")).train.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+load(DataConfig("fashion-mnist")).train.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 print(time.perf_counter() - began)
 """
 

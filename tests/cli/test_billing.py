@@ -84,13 +84,13 @@ def test_down_that_would_lose_something_keeps_the_job_s_exit_code_and_one_that_f
         raise LossError("job 5 of 'stud' is still running", "gpujob logs -f 5")
 
     monkeypatch.setattr(ending, "find_accounts", lambda _: [])
-    monkeypatch.setattr(ending, "rescue_outputs", refuse)
+    monkeypatch.setattr(ending, "drain_outputs", refuse)
     ending.terminate_after(STUD, JOB, downloaded=True)
     said = capsys.readouterr().err
     assert "--down did not terminate stud: job 5 of 'stud' is still running\n  next: gpujob logs -f 5\n" in said
     for code, exit_code in ((3, 3), (0, 1), (None, 1)):
         error = CloudError("AWS does not answer")
-        monkeypatch.setattr(ending, "rescue_outputs", lambda *_, error=error, **__: throw(error))
+        monkeypatch.setattr(ending, "drain_outputs", lambda *_, error=error, **__: throw(error))
         with pytest.raises(CloudError) as caught:
             ending.terminate_after(STUD, replace(JOB, exit_code=code), downloaded=True)
         assert caught.value.exit_code == exit_code

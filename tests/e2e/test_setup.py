@@ -13,14 +13,14 @@ from infra.ec2.machines.images import Image
 from infra.ec2.machines.removal import find_remains
 from infra.errors import SetupError, UsageError
 from infra.launch import creation, plans
-from infra.model import Cluster, Gpu, Wishes
+from infra.model import Cluster, Gpu, LaunchRequest
 from infra.setup import playbook
 from infra.setup.playbook import Setup
 from tests.conftest import Laptop
 from tests.setup.test_playbook import command, write_play
 
 IMAGES = {kind: Image("ami-1", kind, "/dev/sda1", kind=kind) for kind in ("dlami", "ubuntu", "baked", "other")}
-T4 = Wishes(gpu=Gpu("T4"), nodes=2)
+T4 = LaunchRequest(gpu=Gpu("T4"), nodes=2)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_where_the_playbook_fails_all_of_it_is_given_back(account, tmp_path):
 def test_what_is_run_by_itself_depends_on_the_image(account, monkeypatch):
     aws = replace(account, cloud="aws")
 
-    def roles(kind: str, wishes: Wishes = T4) -> tuple[str, ...] | None:
+    def roles(kind: str, wishes: LaunchRequest = T4) -> tuple[str, ...] | None:
         setup = plans.choose_setup(aws, wishes, IMAGES[kind], {})
         return setup and setup.tags
 

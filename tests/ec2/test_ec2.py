@@ -27,7 +27,7 @@ from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.prices import read_prices
 from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, format_time, parse_time
 from infra.local.machine.userdata import lease_end_s
-from infra.model import Gpu, Lease, Offer, Wishes
+from infra.model import Gpu, LaunchRequest, Lease, Offer
 from infra.ssh.keys import make_key
 
 
@@ -170,20 +170,20 @@ def test_the_lease_command_of_the_user_data_arms_tells_moves_and_keeps_what_was_
 
 
 def test_the_lease_s_price_covers_machine_disk_and_address_of_every_node_at_the_highest_price():
-    wishes = Wishes(nodes=2, max_hours=10, disk_gib=200)
-    lease = make_lease([offer(0.4), offer(a=0.3, b=0.5)], wishes, 0.08, now=1000.0)
+    request = LaunchRequest(nodes=2, max_hours=10, disk_gib=200)
+    lease = make_lease([offer(0.4), offer(a=0.3, b=0.5)], request, 0.08, now=1000.0)
     assert lease.until == 1000 + 36_000
     assert lease.most_usd == pytest.approx(2 * 10 * (0.5 + 200 * 0.08 / 730 + 0.005))
 
 
 def test_money_ends_a_lease_where_it_runs_out_before_the_hours_do():
-    wishes = Wishes(max_hours=100, max_cost_usd=5.0)
-    lease = make_lease([offer(0.5)], wishes, 0.08, now=0.0)
+    request = LaunchRequest(max_hours=100, max_cost_usd=5.0)
+    lease = make_lease([offer(0.5)], request, 0.08, now=0.0)
     assert lease.most_usd == pytest.approx(5.0)
     assert lease.until == pytest.approx(3600 * 5.0 / (0.5 + 8 / 730 + 0.005))
-    assert make_lease([offer(0.5)], Wishes(max_hours=1, max_cost_usd=50), 0.08, now=0.0).until == 3600
+    assert make_lease([offer(0.5)], LaunchRequest(max_hours=1, max_cost_usd=50), 0.08, now=0.0).until == 3600
     with pytest.raises(errors.UsageError, match=r"\$0.01 pays for 1.2 min"):
-        make_lease([offer(0.5)], Wishes(max_cost_usd=0.01), 0.08, now=0.0)
+        make_lease([offer(0.5)], LaunchRequest(max_cost_usd=0.01), 0.08, now=0.0)
 
 
 @given(st.integers(0, 2**33))

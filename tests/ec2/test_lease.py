@@ -4,7 +4,7 @@ import pytest
 
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, is_over, make_lease, spent_usd
 from infra.errors import Change, UsageError
-from infra.model import Cluster, Gpu, Lease, Node, Offer, Wishes
+from infra.model import Cluster, Gpu, LaunchRequest, Lease, Node, Offer
 
 T4 = Offer("g4dn.xlarge", "us-east-1", "on-demand", {"a": 0.5}, Gpu("T4"), 16.0, 4, 16, 0, "")
 ADDRESS_USD = 0.005
@@ -47,7 +47,7 @@ def test_nothing_is_spent_before_the_launch():
 
 def test_jobs_are_warned_two_minutes_before_the_end_or_a_tenth_of_a_short_lease():
     def lease(hours: float) -> Lease:
-        return make_lease([T4], Wishes(max_hours=hours, idle_stop_s=900.0), 0.08, now=0.0)
+        return make_lease([T4], LaunchRequest(max_hours=hours, idle_stop_s=900.0), 0.08, now=0.0)
 
     assert lease(10).warning_s == WARNING_S == 120
     assert lease(0.2).warning_s == pytest.approx(72)
@@ -56,13 +56,15 @@ def test_jobs_are_warned_two_minutes_before_the_end_or_a_tenth_of_a_short_lease(
 
 def test_money_that_pays_for_less_than_six_minutes_is_refused_with_what_an_hour_costs():
     hourly = 0.5 + 100 * 0.073 / 730 + ADDRESS_USD
-    wishes = {"disk_gib": 100, "max_hours": 5}
-    assert make_lease([T4], Wishes(max_cost_usd=hourly * 0.11, **wishes), 0.073, 0.0).until == pytest.approx(396)
+    request = {"disk_gib": 100, "max_hours": 5}
+    assert make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.11, **request), 0.073, 0.0).until == pytest.approx(
+        396
+    )
     with pytest.raises(UsageError) as caught:
-        make_lease([T4], Wishes(max_cost_usd=hourly * 0.09, **wishes), 0.073, 0.0)
+        make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.09, **request), 0.073, 0.0)
     assert "pays for 5.4 min at $0.515/h" in caught.value.what
     assert caught.value.change == Change("--max-cost", "0.52")
 
 
 def test_a_lease_that_was_asked_to_be_short_may_be_paid_with_little():
-    assert make_lease([T4], Wishes(max_hours=0.01, max_cost_usd=1.0), 0.08, 0.0).until == pytest.approx(36)
+    assert make_lease([T4], LaunchRequest(max_hours=0.01, max_cost_usd=1.0), 0.08, 0.0).until == pytest.approx(36)

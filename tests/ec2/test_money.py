@@ -18,7 +18,7 @@ from infra.ec2.market.quotas import Quota, family_of
 from infra.errors import NotFoundError, QuotaError
 from infra.launch.plans import allowed
 from infra.ledger import costs
-from infra.model import Cluster, Gpu, Node, Offer, Wishes
+from infra.model import Cluster, Gpu, LaunchRequest, Node, Offer
 
 
 def offer(name: str, prices: dict[str, float], market="on-demand", gpu="T4", memory=16.0) -> Offer:
@@ -38,22 +38,22 @@ def names(offers: list[Offer]) -> list[tuple[str, str]]:
 
 
 def test_siblings_are_taken_as_long_as_they_are_no_surprise():
-    assert names(choose(ALL, Wishes(gpu=Gpu("t4")), "us-east-1")) == [
+    assert names(choose(ALL, LaunchRequest(gpu=Gpu("t4")), "us-east-1")) == [
         ("g4dn.xlarge", "on-demand"),
         ("g4dn.2xlarge", "on-demand"),
     ]
-    both = Wishes(gpu=Gpu("T4"), markets=("spot", "on-demand"))
+    both = LaunchRequest(gpu=Gpu("T4"), markets=("spot", "on-demand"))
     assert names(choose(ALL, both, "us-east-1"))[0] == ("g4dn.xlarge", "spot")
-    named = Wishes(instance_types=("g4dn.16xlarge", "g4dn.xlarge"))
+    named = LaunchRequest(instance_types=("g4dn.16xlarge", "g4dn.xlarge"))
     assert ("g4dn.16xlarge", "on-demand") in names(choose([SMALL, HUGE], named, "us-east-1"))
 
 
 def test_memory_and_zones_narrow_what_is_taken():
-    assert names(choose(ALL, Wishes(gpu_memory_gb=24), "us-east-1")) == [("g5.xlarge", "on-demand")]
-    [narrowed] = choose(ALL, Wishes(gpu=Gpu("T4"), zones=("b",)), "us-east-1")
+    assert names(choose(ALL, LaunchRequest(gpu_memory_gb=24), "us-east-1")) == [("g5.xlarge", "on-demand")]
+    [narrowed] = choose(ALL, LaunchRequest(gpu=Gpu("T4"), zones=("b",)), "us-east-1")
     assert narrowed.prices == {"b": 0.5}
     with pytest.raises(NotFoundError, match="the largest has 24"):
-        choose(ALL, Wishes(gpu_memory_gb=99), "us-east-1")
+        choose(ALL, LaunchRequest(gpu_memory_gb=99), "us-east-1")
 
 
 def test_places_come_cheapest_first_and_several_nodes_stay_together():
@@ -88,9 +88,9 @@ def test_the_quota_that_a_type_counts_against(instance_type, market, family):
 
 def test_what_the_quota_does_not_allow_is_left_out_and_asked_for():
     quota = Quota("on-demand", "G and VT", "L-DB2E81BA", 8, 4)
-    assert allowed([SMALL], [quota], Wishes(), "us-east-1") == (SMALL,)
+    assert allowed([SMALL], [quota], LaunchRequest(), "us-east-1") == (SMALL,)
     with pytest.raises(QuotaError, match=r"needs 8 vCPUs.* is 8, of which 4 are in use") as caught:
-        allowed([SMALL], [quota], Wishes(nodes=2), "us-east-1")
+        allowed([SMALL], [quota], LaunchRequest(nodes=2), "us-east-1")
     assert caught.value.hint.endswith("--quota-code L-DB2E81BA --desired-value 12")
 
 

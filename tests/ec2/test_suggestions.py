@@ -12,7 +12,7 @@ from infra.ec2.market.offers import choose, match
 from infra.ec2.market.similar import SOLD_GB, list_similar
 from infra.errors import Change, NotFoundError, UsageError
 from infra.launch.plans import check_zones
-from infra.model import Gpu, Market, Offer, Wishes
+from infra.model import Gpu, LaunchRequest, Market, Offer
 
 
 def offer(name: str, gpu: str, gib: float, price: float, count: int = 1, market: Market = "on-demand") -> Offer:
@@ -66,46 +66,46 @@ def test_whatever_is_typed_as_a_gpu_has_an_answer(name, count):
 
 def test_the_error_names_prices_and_the_one_word_to_change():
     with pytest.raises(NotFoundError) as caught:
-        match(OFFERS, Wishes(gpu=Gpu("V100")), "us-east-1")
+        match(OFFERS, LaunchRequest(gpu=Gpu("V100")), "us-east-1")
     assert caught.value.what == (
         "no V100 in us-east-1. Similar: T4 16 GB $0.53/h, L4 24 GB $0.80/h, A10G 24 GB $1.01/h"
     )
     assert caught.value.change == Change("--gpu", "T4")
     with pytest.raises(NotFoundError, match=r"it comes in machines with 8\. Similar: L40S 48 GB") as caught:
-        match(OFFERS, Wishes(gpu=Gpu("A100")), "us-east-1")
+        match(OFFERS, LaunchRequest(gpu=Gpu("A100")), "us-east-1")
     assert caught.value.change == Change("--gpu", "L40S")
 
 
 def test_the_prices_are_those_of_the_market_that_was_asked_for():
     spot = [replace(one, market="spot", prices={"us-east-1a": one.price_usd / 2}) for one in OFFERS]
     with pytest.raises(NotFoundError, match=r"T4 16 GB \$0.26/h"):
-        match(OFFERS + spot, Wishes(gpu=Gpu("V100"), markets=("spot",)), "us-east-1")
+        match(OFFERS + spot, LaunchRequest(gpu=Gpu("V100"), markets=("spot",)), "us-east-1")
 
 
 def test_another_market_or_zone_is_suggested_with_its_price():
     with pytest.raises(NotFoundError, match=r"no spot machine fits .*; on-demand: g4dn.xlarge \$0.53/h") as caught:
-        choose(OFFERS, Wishes(gpu=Gpu("T4"), markets=("spot",)), "us-east-1")
+        choose(OFFERS, LaunchRequest(gpu=Gpu("T4"), markets=("spot",)), "us-east-1")
     assert caught.value.change.word == "--on-demand"
     with pytest.raises(NotFoundError, match=r"there are some in us-east-1a \(g4dn.xlarge \$0.53/h\)") as caught:
-        choose(OFFERS, Wishes(gpu=Gpu("T4"), zones=("us-east-1z",)), "us-east-1")
+        choose(OFFERS, LaunchRequest(gpu=Gpu("T4"), zones=("us-east-1z",)), "us-east-1")
     assert caught.value.change == Change("--zone", "us-east-1a")
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("request", "said"),
     [
-        (Wishes(gpu=Gpu("T4"), instance_types=("g5.xlarge",)), "g5.xlarge has 1 x A10G, and --gpu asks for T4"),
-        (Wishes(gpu=Gpu("A10G", 4), instance_types=("g5.xlarge",)), "--gpu asks for A10G:4"),
-        (Wishes(gpu_memory_gb=48, instance_types=("g5.xlarge",)), "with 24 GB, and --gpu-memory asks for 48 GB"),
+        (LaunchRequest(gpu=Gpu("T4"), instance_types=("g5.xlarge",)), "g5.xlarge has 1 x A10G, and --gpu asks for T4"),
+        (LaunchRequest(gpu=Gpu("A10G", 4), instance_types=("g5.xlarge",)), "--gpu asks for A10G:4"),
+        (LaunchRequest(gpu_memory_gb=48, instance_types=("g5.xlarge",)), "with 24 GB, and --gpu-memory asks for 48 GB"),
     ],
 )
-def test_an_instance_type_that_contradicts_what_else_was_asked_for_is_refused(wishes, said):
+def test_an_instance_type_that_contradicts_what_else_was_asked_for_is_refused(request, said):
     with pytest.raises(UsageError, match=said):
-        choose([OFFERS[3]], wishes, "us-east-1")
+        choose([OFFERS[3]], request, "us-east-1")
 
 
 def test_an_instance_type_that_agrees_is_taken():
-    assert choose([OFFERS[3]], Wishes(gpu=Gpu("a10g"), gpu_memory_gb=24, instance_types=("g5.xlarge",)), "r")
+    assert choose([OFFERS[3]], LaunchRequest(gpu=Gpu("a10g"), gpu_memory_gb=24, instance_types=("g5.xlarge",)), "r")
 
 
 def test_zones_and_regions_that_contradict_each_other_are_refused():

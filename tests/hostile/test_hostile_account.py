@@ -79,7 +79,7 @@ def test_a_name_in_a_tag_that_we_would_not_give_is_no_cluster_and_no_pattern(acc
         AvailabilityZone="us-east-1a", Size=1, TagSpecifications=[tag_specification("volume", {CLUSTER_TAG: name})]
     )
     assert [cluster.name for cluster in find_clusters(account)] == ["demo"]
-    assert orphans.find_strays([account], everyone=True) == ([], {})
+    assert orphans.find_orphans([account], everyone=True) == ([], {})
     assert state_of(account, ours) == "running"
 
 

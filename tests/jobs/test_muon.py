@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FIXED, settings
 
-from jobs.config.data import Wishes
+from jobs.config.data import DataConfig
 from jobs.config.recipe import Recipe
 from jobs.data import Dataset, load
 from jobs.data.named import INSTALLED
@@ -15,11 +15,11 @@ from jobs.models import build
 from jobs.optim.muon import orthogonalise
 from jobs.train import run
 from jobs.training.checkpoint import Checkpoints
-from jobs.training.distributed import Place
+from jobs.training.distributed import DistributedContext
 from jobs.training.fit import fit
 from jobs.training.stop import Stop, Stopped
 
-PLACE = Place(torch.device("cpu"))
+PLACE = DistributedContext(torch.device("cpu"))
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, optimizer="muon", ema=0.9, **FIXED)
 
 
@@ -44,7 +44,7 @@ def test_a_network_without_convolutions_learns_as_by_adamw(tmp_path):
 
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 def test_convolutions_learn_more_in_one_epoch():
-    clothes = load(Wishes("fashion-mnist")).shorten(4_000)
+    clothes = load(DataConfig("fashion-mnist")).shorten(4_000)
     scores = {}
     for name in ("adamw", "muon"):
         torch.manual_seed(0)

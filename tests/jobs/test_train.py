@@ -24,12 +24,12 @@ from jobs.models.modelfile import load_model
 from jobs.optim.precision import choose
 from jobs.train import main, run
 from jobs.training.checkpoint import Checkpoints, load_checkpoint
-from jobs.training.distributed import Place
+from jobs.training.distributed import DistributedContext
 from jobs.training.evaluation import evaluate
 from jobs.training.fit import fit
 
 KILLS = int(os.environ.get("KILLS", "3"))
-PLACE = Place(torch.device("cpu"))
+PLACE = DistributedContext(torch.device("cpu"))
 PINNED = ("--device", "cpu", "--precision", "float32", "--layout", "contiguous", "--data", "digits")
 
 

@@ -17,7 +17,7 @@ from infra.ec2.machines.removal import find_remains
 from infra.errors import UsageError
 from infra.ledger import attempts, endings, known_clusters
 from infra.ledger.endings import clear, explain, find_ended
-from infra.model import Lease, Wishes
+from infra.model import LaunchRequest, Lease
 from infra.ssh.keys import make_key
 
 IMAGE = "ami-12c6146b"  # one of moto's
@@ -136,7 +136,7 @@ def test_a_cluster_is_not_cleared_with_what_an_up_made_since(account):
 def test_the_up_that_goes_on_finds_its_own_things_not_in_the_way(account):
     begin(account, "mine")
     lease = Lease(time.time() + 3600, 1.0)
-    attempts.write_attempt("demo", attempts.Attempt("mine", repr(Wishes()), "aws", "us-east-1", lease, "", ""))
+    attempts.write_attempt("demo", attempts.Attempt("mine", repr(LaunchRequest()), "aws", "us-east-1", lease, "", ""))
     assert find_ended(account, "demo", "mine") is None
     assert find_ended(account, "demo") is not None  # with words of its own: that `up` was broken off on this laptop
 

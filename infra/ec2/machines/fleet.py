@@ -28,7 +28,7 @@ from infra.ec2.tags import (
     resource_name,
 )
 from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
-from infra.model import Lease, Market, Offer, Wishes
+from infra.model import LaunchRequest, Lease, Market, Offer
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import CreateFleetResultTypeDef
@@ -37,7 +37,7 @@ OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quo
 
 
 def make_tags(
-    name: str, offers: Sequence[Offer], wishes: Wishes, lease: Lease, gib_month_usd: float, owner: Identity
+    name: str, offers: Sequence[Offer], request: LaunchRequest, lease: Lease, gib_month_usd: float, owner: Identity
 ) -> dict[str, str]:
     """Return the tags that tell all there is to know of a cluster; the price is the highest until it is known which it is."""
     return {
@@ -46,7 +46,7 @@ def make_tags(
         **owner.tags,
         LEASE_TAG: format_time(lease.until),
         PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
-        DISK_PRICE_TAG: f"{disk_hour_usd(wishes.disk_gib, gib_month_usd):.6f}",
+        DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
         GPU_TAG: str(offers[0].gpu or "none"),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
     }

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from infra.errors import Change, UsageError
-from infra.model import Cluster, Lease, Offer, Wishes
+from infra.model import Cluster, LaunchRequest, Lease, Offer
 
 # https://aws.amazon.com/vpc/pricing/ (public IPv4 addresses)
 IPV4_HOUR_USD = 0.005
@@ -17,23 +17,23 @@ WARNING_S = 120
 LEAST_HOURS = 0.1
 
 
-def make_lease(offers: Sequence[Offer], wishes: Wishes, gib_month_usd: float, now: float) -> Lease:
+def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: float, now: float) -> Lease:
     """Return the lease that hours and money allow, whichever of these offers each node turns out to be.
 
     The most it can cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
     highest = max(offer.highest_usd for offer in offers)
-    hourly = wishes.nodes * (highest + disk_hour_usd(wishes.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
-    hours = wishes.max_hours
-    if wishes.max_cost_usd is not None:
-        hours = min(hours, wishes.max_cost_usd / hourly)
-        if hours < min(LEAST_HOURS, wishes.max_hours):
+    hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
+    hours = request.max_hours
+    if request.max_cost_usd is not None:
+        hours = min(hours, request.max_cost_usd / hourly)
+        if hours < min(LEAST_HOURS, request.max_hours):
             raise UsageError(
-                f"${wishes.max_cost_usd:.2f} pays for {hours * 60:.1f} min at ${hourly:.3f}/h; this pays for an hour",
+                f"${request.max_cost_usd:.2f} pays for {hours * 60:.1f} min at ${hourly:.3f}/h; this pays for an hour",
                 change=Change("--max-cost", f"{math.ceil(hourly * 100) / 100:.2f}"),
             )
     seconds = hours * 3600
-    return Lease(now + seconds, hours * hourly, wishes.idle_stop_s, min(WARNING_S, seconds / 10))
+    return Lease(now + seconds, hours * hourly, request.idle_stop_s, min(WARNING_S, seconds / 10))
 
 
 def disk_hour_usd(gib: float, gib_month_usd: float) -> float:

@@ -6,12 +6,12 @@ from typing import Any
 
 from infra.base.parallel import call_parallel
 from infra.ec2.account import Account
-from infra.ec2.cache import keep
+from infra.ec2.cache import cached
 from infra.ec2.market import catalogue, prices
 from infra.ec2.market.catalogue import Info
 from infra.ec2.market.similar import list_similar, memory_gb
 from infra.errors import Change, CloudError, NotFoundError, UsageError
-from infra.model import Gpu, Market, Offer, Wishes
+from infra.model import Gpu, LaunchRequest, Market, Offer
 
 DAY_S, HOUR_S = 86_400, 3_600
 # Of the machines that fit, those are taken that cost at most so many times what the cheapest does: a larger sibling is often
@@ -25,15 +25,17 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
     names = instance_types or catalogue.GPU_FAMILIES
 
     def read_types() -> Any:
-        return keep(account, f"types-{words}", DAY_S, lambda: catalogue.read_catalogue(account, names), refresh=refresh)
+        return cached(
+            account, f"types-{words}", DAY_S, lambda: catalogue.read_catalogue(account, names), refresh=refresh
+        )
 
     def read_prices() -> Any:
-        return keep(
+        return cached(
             account, f"prices-{words}", HOUR_S, lambda: prices.find_on_demand(account, instance_types), refresh=refresh
         )
 
     def read_spot() -> Any:
-        return keep(account, f"spot-{words}", HOUR_S, lambda: prices.find_spot(account, names), refresh=refresh)
+        return cached(account, f"spot-{words}", HOUR_S, lambda: prices.find_spot(account, names), refresh=refresh)
 
     types, on_demand, spot = call_parallel(read_types, read_prices, read_spot)
     assert isinstance(types, list) and isinstance(on_demand, dict) and isinstance(spot, dict)  # noqa: S101
@@ -43,7 +45,7 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
 
 def find_disk_price(account: Account) -> float:
     """Return the price of a gp3 disk in USD per GiB and month, at most an hour old."""
-    return float(keep(account, "disk", HOUR_S, lambda: prices.find_disk(account)))
+    return float(cached(account, "disk", HOUR_S, lambda: prices.find_disk(account)))
 
 
 def make_offers(
@@ -62,30 +64,30 @@ def make_offers(
             yield Offer(name, region, market, found, Gpu(gpu, int(count or 1)) if gpu else None, **facts)
 
 
-def choose(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
+def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
     """Return the offers of one market to take whichever is free of, cheapest first.
 
     Raises NotFoundError, with what exists, where none fits.
     """
-    fitting = [offer for offer in match(offers, wishes, region) if offer.market in wishes.markets]
-    inside = [narrow(offer, wishes.zones) for offer in fitting if set(wishes.zones) & set(offer.prices)]
+    fitting = [offer for offer in match(offers, request, region) if offer.market in request.markets]
+    inside = [narrow(offer, request.zones) for offer in fitting if set(request.zones) & set(offer.prices)]
     if not fitting:
-        raise refuse_market(match(offers, wishes, region), wishes, region)
-    if wishes.zones and not inside:
-        raise refuse_zones(fitting, wishes)
-    fitting = inside if wishes.zones else fitting
+        raise refuse_market(match(offers, request, region), request, region)
+    if request.zones and not inside:
+        raise refuse_zones(fitting, request)
+    fitting = inside if request.zones else fitting
     taken = []
-    for market in wishes.markets:
+    for market in request.markets:
         of_market = [offer for offer in fitting if offer.market == market]
         most = SPREAD * min((offer.price_usd for offer in of_market), default=0)
         # Types that were named are taken whatever they cost: they are what was asked for.
-        taken += [offer for offer in of_market if wishes.instance_types or offer.price_usd <= most]
+        taken += [offer for offer in of_market if request.instance_types or offer.price_usd <= most]
     return taken
 
 
-def refuse_market(found: Sequence[Offer], wishes: Wishes, region: str) -> NotFoundError:
+def refuse_market(found: Sequence[Offer], request: LaunchRequest, region: str) -> NotFoundError:
     """Return the error for machines that exist on the other market alone."""
-    what = f"no {' or '.join(wishes.markets)} machine fits in {region}"
+    what = f"no {' or '.join(request.markets)} machine fits in {region}"
     if not found:
         return NotFoundError(what, f"gpujob offers --region {region}")
     other = min(found, key=lambda offer: offer.price_usd)
@@ -93,14 +95,14 @@ def refuse_market(found: Sequence[Offer], wishes: Wishes, region: str) -> NotFou
     return NotFoundError(f"{what}; {other.market}: {other.instance_type} ${other.price_usd:.2f}/h", change=change)
 
 
-def refuse_zones(found: Sequence[Offer], wishes: Wishes) -> NotFoundError:
+def refuse_zones(found: Sequence[Offer], request: LaunchRequest) -> NotFoundError:
     """Return the error for machines that exist in other zones alone."""
     price, zone, name = min(
         (price, zone, offer.instance_type) for offer in found for zone, price in offer.prices.items()
     )
     zones = sorted({zone for offer in found for zone in offer.prices})
     return NotFoundError(
-        f"no machine fits in {', '.join(wishes.zones)}; there are some in {', '.join(zones)} ({name} ${price:.2f}/h)",
+        f"no machine fits in {', '.join(request.zones)}; there are some in {', '.join(zones)} ({name} ${price:.2f}/h)",
         change=Change("--zone", zone),
     )
 
@@ -110,36 +112,36 @@ def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
     return replace(offer, prices={zone: price for zone, price in offer.prices.items() if zone in zones})
 
 
-def match(offers: Sequence[Offer], wishes: Wishes, region: str) -> list[Offer]:
+def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
     """Return the offers that have the GPU, or the GPU memory, that is wished for."""
     if not offers:
-        raise CloudError(f"AWS tells no price for {', '.join(wishes.instance_types) or 'GPU machines'} in {region}",
+        raise CloudError(f"AWS tells no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
                          "try another --region")  # fmt: skip
-    if wishes.instance_types:
-        check_named(offers, wishes)
+    if request.instance_types:
+        check_named(offers, request)
         return list(offers)
     found = (
-        match_gpu(offers, wishes, wishes.gpu, region)
-        if wishes.gpu
+        match_gpu(offers, request, request.gpu, region)
+        if request.gpu
         else [offer for offer in offers if offer.gpu and offer.gpu.count == 1]
     )
-    if not wishes.gpu_memory_gb:
+    if not request.gpu_memory_gb:
         return found
-    enough = [offer for offer in found if memory_gb(offer) >= wishes.gpu_memory_gb]
+    enough = [offer for offer in found if memory_gb(offer) >= request.gpu_memory_gb]
     if not enough:
-        raise refuse_memory(found, wishes, region)
+        raise refuse_memory(found, request, region)
     return enough
 
 
-def check_named(offers: Sequence[Offer], wishes: Wishes) -> None:
+def check_named(offers: Sequence[Offer], request: LaunchRequest) -> None:
     """Raise UsageError if an instance type that was named has not the GPU, or the memory, that was asked for as well."""
     for offer in offers:
         has = f"{offer.instance_type} has {f'{offer.gpu.count} x {offer.gpu.name}' if offer.gpu else 'no GPU'}"
-        if wishes.gpu and not is_gpu(offer, wishes.gpu):
-            raise UsageError(f"{has}, and --gpu asks for {wishes.gpu}", "leave out --gpu or --instance-type")
-        if memory_gb(offer) < wishes.gpu_memory_gb:
+        if request.gpu and not is_gpu(offer, request.gpu):
+            raise UsageError(f"{has}, and --gpu asks for {request.gpu}", "leave out --gpu or --instance-type")
+        if memory_gb(offer) < request.gpu_memory_gb:
             raise UsageError(
-                f"{has} with {memory_gb(offer)} GB, and --gpu-memory asks for {wishes.gpu_memory_gb:g} GB",
+                f"{has} with {memory_gb(offer)} GB, and --gpu-memory asks for {request.gpu_memory_gb:g} GB",
                 "leave out --gpu-memory or --instance-type",
             )
 
@@ -150,23 +152,23 @@ def is_gpu(offer: Offer, gpu: Gpu) -> bool:
     return own is not None and own.name.lower() == gpu.name.lower() and gpu.count in (0, own.count)
 
 
-def refuse_memory(found: Sequence[Offer], wishes: Wishes, region: str) -> NotFoundError:
+def refuse_memory(found: Sequence[Offer], request: LaunchRequest, region: str) -> NotFoundError:
     """Return the error for more memory than any GPU has, with the GPU that has most."""
     largest = max(found, key=lambda offer: (memory_gb(offer), -offer.price_usd), default=None)
-    what = f"no {wishes.gpu or 'GPU'} in {region} has {wishes.gpu_memory_gb:g} GB of memory"
+    what = f"no {request.gpu or 'GPU'} in {region} has {request.gpu_memory_gb:g} GB of memory"
     if largest is None:
         return NotFoundError(what, f"gpujob offers --region {region}")
     has = f"the largest has {memory_gb(largest)}: {largest.gpu} ${largest.price_usd:.2f}/h"
     return NotFoundError(f"{what}; {has}", change=Change("--gpu-memory", str(memory_gb(largest))))
 
 
-def match_gpu(offers: Sequence[Offer], wishes: Wishes, gpu: Gpu, region: str) -> list[Offer]:
+def match_gpu(offers: Sequence[Offer], request: LaunchRequest, gpu: Gpu, region: str) -> list[Offer]:
     """Return the offers with exactly this GPU, a count of 0 standing for any; raises NotFoundError with what is similar."""
     found = [offer for offer in offers if is_gpu(offer, gpu)]
     if found:
         return found
     counts = sorted({offer.gpu.count for offer in offers if offer.gpu and is_gpu(offer, Gpu(gpu.name, 0))})
-    similar = list_similar(offers, gpu, wishes.markets)
+    similar = list_similar(offers, gpu, request.markets)
     said = f". Similar: {', '.join(map(str, similar))}" if similar else ""
     if counts:
         said = f"; it comes in machines with {', '.join(map(str, counts))}{said}"
