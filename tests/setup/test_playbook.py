@@ -262,7 +262,7 @@ def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
         tmp_path, command("Wait", f"touch {tmp_path}/began; until [ -e {tmp_path}/over ]; do sleep 0.1; done")
     )
     script = (
-        "import sys; from pathlib import Path; from infra import playbook, state\n"
+        "import sys; from pathlib import Path; from infra.ledger import known_clusters; from infra.setup import playbook\n"
         "setup = playbook.Setup(playbook=Path(sys.argv[1]))\n"
         "playbook.run(known_clusters.recall('box'), setup, lambda event: None)"
     )
