@@ -10,10 +10,10 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.git.command import find_program, find_top
 from infra.git.listing import Listing, is_inside, list_folder, list_repository
+from infra.git.walk import walk_folder
 from infra.project.hashes import Hashes
 from infra.project.rules import RUNS, Rules
 from infra.project.settings import read_settings
-from infra.project.walk import walk_folder
 
 SENSITIVE, LINK, SUBMODULE = "may hold secrets", "leads out of the project", "submodule not checked out"
 ADVICE = {

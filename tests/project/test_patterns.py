@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError
-from infra.git import command
+from infra.git import command, patterns
 from infra.git.listing import list_folder, list_repository
-from infra.project import patterns
-from infra.project.walk import walk_folder
+from infra.git.walk import walk_folder
 
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "40"))
 MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

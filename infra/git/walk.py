@@ -5,7 +5,7 @@ from pathlib import Path
 
 from infra.errors import ProjectError
 from infra.git.listing import Listing
-from infra.project.patterns import Pattern, is_ignored, parse
+from infra.git.patterns import Pattern, is_ignored, parse
 
 Rules = tuple[tuple[str, tuple[Pattern, ...]], ...]
 """The .gitignore files that hold in a folder, innermost first: the folder each lies in, and its patterns."""
