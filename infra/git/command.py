@@ -44,30 +44,17 @@ def git(
             "git is not installed; it is needed to tell which files of this repository to upload",
             "install git, then rerun",
         )
-    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
+    # A hook or an alias may have set GIT_DIR for its own repository; ours is the folder's own, and none above it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    here = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
     return subprocess.run(
         [program, *SAFE, *arguments],
         cwd=folder,
-        env={**inherited, **ENVIRONMENT, **(environment or {})},
+        env={**inherited, **ENVIRONMENT, **here, **(environment or {})},
         input=stdin,
         capture_output=True,
         check=False,
     )
-
-
-def find_top(folder: Path) -> Path | None:
-    """Return the top of the git repository around a folder; None where there is none."""
-    return next((parent for parent in (folder, *folder.parents) if is_top(parent)), None)
-
-
-def is_top(folder: Path) -> bool:
-    """Tell whether a folder is the top of a repository's files.
-
-    Asked of its own .git: git would go on to look in the folders above, and believe the configuration as to where the top is.
-    """
-    place = folder / ".git"
-    return os.path.lexists(place) and git(folder, "rev-parse", "--resolve-git-dir", str(place)).returncode == 0
 
 
 @contextmanager

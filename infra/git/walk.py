@@ -1,46 +1,62 @@
-"""The files of a folder by the rules of its .gitignore files, where git is not installed."""
+"""The folders of a project by the rules of its .gitignore files, as far as those can be read without git."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.errors import ProjectError
-from infra.git.listing import Listing
 from infra.git.patterns import Pattern, is_ignored, parse
 
 Rules = tuple[tuple[str, tuple[Pattern, ...]], ...]
 """The .gitignore files that hold in a folder, innermost first: the folder each lies in, and its patterns."""
+Skip = Callable[[Path], bool]
 
 
-def walk_folder(root: Path) -> Listing:
-    """Return what of a folder is not ignored; raises ProjectError for a repository inside, or what cannot be read."""
-    listing = Listing()
-    waiting: list[tuple[str, Rules]] = [("", ())]
+def walk(root: Path, skip: Skip, rules: Rules = ()) -> Iterator[tuple[str, list[os.DirEntry[str]], Rules]]:
+    """Yield each folder that is not ignored, with its entries and the rules that hold in it; "" is `root` itself.
+
+    To clear the entries keeps it from going on below, as with os.walk. Raises ProjectError for what cannot be read.
+    """
+    waiting: list[tuple[str, Rules]] = [("", rules)]
     while waiting:
-        folder, rules = waiting.pop()
+        folder, above = waiting.pop()
         entries = scan(root / folder)
-        rules = add_rules(rules, folder, entries)
+        inner = add_rules(above, folder, entries)
+        yield folder, entries, inner
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if decide(path, is_folder, rules):
-                continue
-            if not is_folder:
-                listing.files[path] = False
-            elif os.path.lexists(f"{entry.path}/.git"):
-                raise ProjectError(
-                    f"git is not installed; it is needed to list the repository in {path!r}", "install git, then rerun"
-                )
-            else:
-                waiting.append((path, rules))
-        if folder and not entries:
-            listing.folders.add(folder)
-    return listing
+            is_folder = entry.is_dir(follow_symlinks=False) and not is_git(entry)
+            if is_folder and not decide(path, True, inner) and not skip(root / path):
+                waiting.append((path, inner))
+
+
+def find_empty(root: Path, skip: Skip, excluded: bytes = b"") -> set[str]:
+    """Return the folders without anything in them, but for those that .gitignore files or `excluded` ignore.
+
+    Repositories inside are not looked into, nor is what cannot be: git itself says whether that is an error.
+    """
+
+    def skip_shut(folder: Path) -> bool:
+        return skip(folder) or not os.access(folder, os.R_OK | os.X_OK)
+
+    empty = set()
+    for folder, entries, _ in walk(root, skip_shut, (("", parse(excluded)),)):
+        if folder and any(map(is_git, entries)):
+            entries.clear()
+        elif folder and not entries:
+            empty.add(folder)
+    return empty
+
+
+def is_git(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is git's own folder."""
+    return entry.name.lower() == ".git"
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, git's own folder excepted; raises ProjectError if it cannot be read."""
+    """Return what is in a folder; raises ProjectError if it cannot be read."""
     try:
-        return [entry for entry in os.scandir(folder) if entry.name.lower() != ".git"]
+        return list(os.scandir(folder))
     except OSError as error:
         raise ProjectError(
             f"{str(folder)!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore"

@@ -262,11 +262,14 @@ def test_the_home_folder_and_the_root_are_refused(tmp_path, monkeypatch):
 
 
 def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monkeypatch):
+    git(tmp_path, "init")
     write(tmp_path, "a.py")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert paths(tmp_path) == ["a.py"]
+    (tmp_path / ".git").rename(tmp_path / "metadata")
+    (tmp_path / ".gpujobignore").write_text("metadata/\n")
+    assert paths(tmp_path) == [".gpujobignore", "a.py"]
     assert read_source(read_project(tmp_path)).facts == {}
-    (tmp_path / ".git").mkdir()
+    (tmp_path / "metadata").rename(tmp_path / ".git")
     with pytest.raises(ProjectError, match="git is not installed"):
         read_project(tmp_path)
 
