@@ -8,7 +8,6 @@ import os
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 HEADER = struct.Struct(">4sII")
 TIMES = struct.Struct(">IIIIIIIIII")  # with the mode at index 6; the others stay 0
@@ -55,4 +54,4 @@ def find_replaced(committed: Iterable[str], changed: set[str]) -> set[str]:
 
 def parents_of(path: str) -> list[str]:
     """Return the folders that a path lies in, as far as the path names them."""
-    return [str(parent) for parent in PurePosixPath(path).parents][:-1]
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
