@@ -16,8 +16,8 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.node.agent import trees
 
-# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us in an
-# empty repository of our own alone (infra/run/source.py): there the project's configuration is not read at all.
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us only in
+# an empty repository (infra/git/commit.py), where the project's configuration is not read at all.
 SAFE = (
     *("--no-optional-locks", "--no-pager"),
     *("-c", "core.fsmonitor=false"),
