@@ -21,6 +21,8 @@ def walk(root: Path, skip: Skip, rules: Rules = ()) -> Iterator[tuple[str, list[
     while waiting:
         folder, above = waiting.pop()
         entries = scan(root / folder)
+        if entries is None:
+            continue
         inner = add_rules(above, folder, entries)
         yield folder, entries, inner
         for entry in entries:
@@ -53,10 +55,13 @@ def is_git(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower() == ".git"
 
 
-def scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder; raises ProjectError if it cannot be read."""
+def scan(folder: Path) -> list[os.DirEntry[str]] | None:
+    """Return what is in a folder; None if it was removed meanwhile. Raises ProjectError if it cannot be read."""
     try:
-        return list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise ProjectError(
             f"{str(folder)!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore"
@@ -74,6 +79,8 @@ def add_rules(rules: Rules, folder: str, entries: list[os.DirEntry[str]]) -> Rul
         )
     try:
         return ((folder, parse(Path(own.path).read_bytes())), *rules)
+    except FileNotFoundError:  # it was removed meanwhile
+        return rules
     except OSError as error:
         raise ProjectError(f"{own.path!r} cannot be read: {error.strerror}", "fix that, then rerun") from error
 

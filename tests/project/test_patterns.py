@@ -125,5 +125,17 @@ def test_an_ignore_file_that_is_a_link_is_refused_since_git_would_not_read_it(tm
         read_project(tmp_path / "project")
 
 
+def test_a_folder_that_is_removed_while_the_project_is_listed_is_passed_over(tmp_path):
+    for name in ("gone", "kept"):
+        (tmp_path / name).mkdir()
+
+    def remove(folder: Path) -> bool:
+        if folder.name == "gone":
+            folder.rmdir()
+        return False
+
+    assert list_folder(tmp_path, remove).folders == {"kept"}
+
+
 def skip(folder: Path) -> bool:
     return False
