@@ -66,11 +66,11 @@ class Node:
         return self.record(number)
 
     def identity(self, number: int, who: str) -> int:
-        """The process id of a job's supervisor, keeper or main process, once it is on record."""
-        path = self.home / f".gpujob/jobs/{number}" / ("state.json" if who == "supervisor" else "keeper.json")
+        """The process id of a job's supervisor, runner or main process, once it is on record."""
+        path = self.home / f".gpujob/jobs/{number}" / ("state.json" if who == "supervisor" else "runner.json")
 
         def found() -> int:
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return json.loads(path.read_text())[who][0]
             return 0
 

@@ -23,8 +23,8 @@ SEED = 11
 TIMEOUT_S = 300
 NEAREST = {
     "infra/project/rules.py": ["tests/project/test_project.py"],
-    "infra/project/walk.py": ["tests/project/test_project.py", "tests/project/test_patterns.py"],
-    "infra/project/patterns.py": ["tests/project/test_patterns.py"],
+    "infra/git/walk.py": ["tests/project/test_project.py", "tests/project/test_patterns.py"],
+    "infra/git/patterns.py": ["tests/project/test_patterns.py"],
     "infra/project/secretfiles.py": ["tests/project/test_secretfiles.py"],
     "infra/git/command.py": ["tests/project/test_project.py"],
     "infra/fetch/outputs.py": ["tests/results/test_fetch.py"],

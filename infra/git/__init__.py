@@ -1,1 +1,1 @@
-"""Git, run so that a project's configuration starts nothing: what it would commit, and what a commit holds."""
+"""Git, started here only, so that a project's configuration runs nothing; and what of its files is read without it."""

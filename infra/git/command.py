@@ -16,8 +16,8 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.node.agent import trees
 
-# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us in an
-# empty repository of our own alone (infra/run/source.py): there the project's configuration is not read at all.
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us only in
+# an empty repository (infra/git/commit.py), where the project's configuration is not read at all.
 SAFE = (
     *("--no-optional-locks", "--no-pager"),
     *("-c", "core.fsmonitor=false"),
@@ -44,30 +44,17 @@ def git(
             "git is not installed; it is needed to tell which files of this repository to upload",
             "install git, then rerun",
         )
-    # A hook or an alias may have set GIT_DIR for its own repository; ours is the one around the folder.
+    # A hook or an alias may have set GIT_DIR for its own repository; ours is the folder's own, and none above it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    here = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
     return subprocess.run(
         [program, *SAFE, *arguments],
         cwd=folder,
-        env={**inherited, **ENVIRONMENT, **(environment or {})},
+        env={**inherited, **ENVIRONMENT, **here, **(environment or {})},
         input=stdin,
         capture_output=True,
         check=False,
     )
-
-
-def find_top(folder: Path) -> Path | None:
-    """Return the top of the git repository around a folder; None where there is none."""
-    return next((parent for parent in (folder, *folder.parents) if is_top(parent)), None)
-
-
-def is_top(folder: Path) -> bool:
-    """Tell whether a folder is the top of a repository's files.
-
-    Asked of its own .git: git would go on to look in the folders above, and believe the configuration as to where the top is.
-    """
-    place = folder / ".git"
-    return os.path.lexists(place) and git(folder, "rev-parse", "--resolve-git-dir", str(place)).returncode == 0
 
 
 @contextmanager

@@ -3,24 +3,19 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from infra.base.folders import read_plain
 from infra.git.command import empty_repository, git, names_in, refusal
+from infra.git.index import Entry, format_index
+from infra.git.repository import Repository, read_if_any
 
 LINK, EXECUTABLE = "120000", "100755"
 # How lines end in the files and in the commits, a matter of each person's settings: all that is taken over from them.
 LINE_ENDS = {"core.autocrlf": ("true", "false", "input"), "core.eol": ("lf", "crlf", "native")}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file, link or submodule of a commit."""
-
-    mode: str
-    object: str
 
 
 @dataclass(frozen=True)
@@ -31,80 +26,99 @@ class Commit:
     name: str
     options: tuple[str, ...]
 
+    @property
+    def folder(self) -> Path:
+        """The empty repository that it is read through."""
+        return Path(self.options[0].partition("=")[2])
+
     def ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
         """Return what git says of the commit; raises ProjectError if it refuses, as where objects are missing."""
-        folder = self.options[0].partition("=")[2]
-        # Its own folder for a home: no configuration of the person's either, which may name filters, too.
-        quiet = {"HOME": folder, "XDG_CONFIG_HOME": folder, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
+        # The empty repository for a home: no configuration of the person's either, which may name filters, too.
+        home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
+        quiet = {**home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
         answer = git(self.top, *self.options, *arguments, stdin=stdin, environment=quiet)
         if answer.returncode:
             raise refusal(self.top, answer)
         return answer.stdout
 
     def list_entries(self) -> dict[str, Entry]:
-        """Return what the commit holds, by path."""
+        """Return what the commit holds, by path; a file that a partial clone lacks counts as endless."""
         entries = {}
-        for line in names_in(self.ask("ls-tree", "-r", "-z", "--full-tree", self.name)):
+        for line in names_in(self.ask("ls-tree", "-r", "-z", "--long", "--full-tree", self.name)):
             about, _, path = line.partition("\t")
-            mode, _, name = about.split(" ")
-            entries[path] = Entry(mode, name)
+            mode, kind, name, size = about.split()
+            entries[path] = Entry(mode, name, int(size) if size.isdecimal() else sys.maxsize if kind == "blob" else 0)
         return entries
 
-    def sizes_of(self, objects: Sequence[str]) -> dict[str, int]:
-        """Return the size of each object in bytes; one that a partial clone lacks counts as endless."""
-        said = self.ask("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=as_lines(objects)).decode()
-        pairs = (line.split(" ") for line in said.splitlines())
-        return {name: int(size) if size.isdecimal() else sys.maxsize for name, size in pairs}
-
-    def read_object(self, name: str) -> bytes:
-        """Return what a file of the commit holds."""
-        return self.ask("cat-file", "blob", name)
+    def read_objects(self, names: Collection[str]) -> dict[str, bytes]:
+        """Return what files of the commit hold, by the names of their objects; those that are missing are left out."""
+        answer = self.ask("cat-file", "--batch", stdin=as_lines(names)) if names else b""
+        contents = {}
+        while answer:
+            head, _, answer = answer.partition(b"\n")
+            name, _, size = head.decode().rpartition(" ")
+            if size.isdecimal():
+                contents[name.partition(" ")[0]], answer = answer[: int(size)], answer[int(size) + 1 :]
+        return contents
 
     def find_filtered(self, paths: Sequence[str]) -> dict[str, str]:
         """Return those of the paths whose content a program changes on its way into a commit, with the filter's name."""
+        if not self.names_filters(paths):
+            return {}
         words = names_in_order(self.ask("check-attr", "-z", "--stdin", "filter", stdin=as_zeros(paths)))
         answers = zip(words[::3], words[2::3], strict=True)
         return {path: value for path, value in answers if value not in ("unspecified", "unset", "set", "")}
 
-    def make_patch(self, changed: Sequence[str], deleted: Sequence[str], prefix: str) -> bytes:
+    def names_filters(self, paths: Sequence[str]) -> bool:
+        """Tell whether any file of attributes that holds for one of the paths names a filter: few projects have one."""
+        folders = {parent for path in paths for parent in PurePosixPath(path).parents}
+        return any(b"filter" in read_if_any(self.top / folder / ".gitattributes") for folder in folders)
+
+    def make_patch(
+        self, committed: Mapping[str, Entry], changed: Collection[str], deleted: Collection[str], prefix: str
+    ) -> bytes:
         """Return how these files differ from the commit as they are now, as a patch that `git apply` takes.
 
         It is the same under any configuration. The paths in it begin with `prefix`.
         """
-        self.ask("read-tree", self.name)
-        self.ask("update-index", "-z", "--force-remove", "--stdin", stdin=as_zeros(deleted))
-        self.ask("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=as_zeros(changed))
+        (self.folder / "index").write_bytes(format_index(committed, changed, deleted))
         return self.ask(
-            *("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-renames", "--no-color"),
-            *(
-                "--no-ext-diff",
-                "--no-textconv",
-                f"--src-prefix=a/{prefix}",
-                f"--dst-prefix=b/{prefix}",
-                self.name,
-                "--",
-            ),
+            *self.read_line_ends(changed),
+            *("diff-index", "--patch", "--binary", "--full-index", "--no-renames", "--no-color"),
+            *("--no-ext-diff", "--no-textconv", f"--src-prefix=a/{prefix}", f"--dst-prefix=b/{prefix}"),
+            *(self.name, "--"),
         )
+
+    def read_line_ends(self, changed: Collection[str]) -> list[str]:
+        """Return, as options, what the person's settings and the repository's say of the ends of lines.
+
+        They matter only to a file that has ends of two bytes: `crlf_to_git` in https://github.com/git/git/blob/master/convert.c.
+        """
+        if not any(holds_crlf(self.top / path) for path in changed):
+            return []
+        answer = git(self.top, "--work-tree=.", "config", "-z", "--get-regexp", r"^core\.(autocrlf|eol)$")
+        said = dict(line.partition("\n")[::2] for line in names_in(answer.stdout))
+        settings = ((key, said.get(key, "").lower(), known) for key, known in LINE_ENDS.items())
+        return [word for key, value, known in settings if value in known for word in ("-c", f"{key}={value}")]
 
 
 @contextmanager
-def open_commit(top: Path) -> Iterator[Commit | None]:
+def open_commit(repository: Repository) -> Iterator[Commit | None]:
     """Yield the commit that a repository is at; None where it has none yet."""
-    answer = git(top, "--work-tree=.", "rev-parse", "HEAD", "--git-path", "objects")
-    name, _, objects = os.fsdecode(answer.stdout).removesuffix("\n").partition("\n")
-    if answer.returncode or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name):
+    name = repository.read_head()
+    if not name:
         yield None
         return
-    with empty_repository(name, top / objects) as options:
-        settings = (f"{key}={value}" for key, value in read_line_ends(top).items())
-        yield Commit(top, name, (*options, *(word for setting in settings for word in ("-c", setting))))
+    with empty_repository(name, repository.objects) as options:
+        yield Commit(repository.top, name, options)
 
 
-def read_line_ends(top: Path) -> Mapping[str, str]:
-    """Return what the person's settings and the repository's say of the ends of lines."""
-    answer = git(top, "--work-tree=.", "config", "-z", "--get-regexp", r"^core\.(autocrlf|eol)$")
-    found = dict(line.partition("\n")[::2] for line in names_in(answer.stdout))
-    return {key: found[key].lower() for key, known in LINE_ENDS.items() if found.get(key, "").lower() in known}
+def holds_crlf(path: Path) -> bool:
+    """Tell whether a line of a file ends in two bytes."""
+    try:
+        return not path.is_symlink() and b"\r\n" in read_plain(path)
+    except OSError:
+        return False
 
 
 def read_pointer(content: bytes) -> str:
@@ -118,7 +132,7 @@ def as_zeros(names: Sequence[str]) -> bytes:
     return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
-def as_lines(objects: Sequence[str]) -> bytes:
+def as_lines(objects: Collection[str]) -> bytes:
     """Return the names of objects, one on a line."""
     return "".join(f"{name}\n" for name in objects).encode()
 

@@ -1,20 +1,16 @@
 """Which files of a folder git would commit, in a repository and outside of one."""
 
-import os
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import ProjectError
-from infra.git.command import check_ignored, empty_repository, git, is_top, names_in, refusal
-from infra.node.agent import trees
+from infra.git.command import check_ignored, empty_repository, git, names_in, refusal
+from infra.git.repository import Repository, open_repository
+from infra.git.walk import Skip, decide, find_empty, is_git, walk
 
 # With -t a letter before each entry, "?" for one that is not tracked, and with --stage the mode of each that is.
 LIST = ("ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard")
-# Untracked folders, those that hold nothing too; folders with tracked files in them are entered.
-LIST_FOLDERS = ("ls-files", "-z", "--others", "--directory", "--exclude-standard")
 # What git could not look into it leaves out, or does not take for ignored, with a mere warning.
 UNREADABLE = re.compile(
     rb"^warning: ((?:could not open directory|unable to access|ignoring excessively) .*)$", re.MULTILINE
@@ -22,8 +18,6 @@ UNREADABLE = re.compile(
 OWN = ("--work-tree=.",)  # whatever core.worktree says
 
 SUBMODULE = "160000"
-
-Skip = Callable[[Path], bool]
 
 
 @dataclass(frozen=True)
@@ -53,23 +47,20 @@ def list_folder(folder: Path, skip: Skip) -> Listing:
         return list_by_git(folder, options, skip)
 
 
-def list_repository(top: Path, skip: Skip) -> Listing:
+def list_repository(repository: Repository, skip: Skip) -> Listing:
     """Return what git would commit of a repository, and of those inside by their own rules, except where `skip` says to.
 
     Raises ProjectError for what cannot be read: a file may be missing then, or not known to be ignored.
     """
-    listing = list_by_git(top, OWN, skip)
+    listing = list_by_git(repository.top, OWN, skip, repository.excluded)
     listing.repositories.add("")
     return listing
 
 
-def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip) -> Listing:
-    """Return what git would commit of a folder, by the repository that the options name."""
-    with ThreadPoolExecutor(1) as pool:
-        untracked = pool.submit(ask, folder, *options, *LIST_FOLDERS)
-        entries = ask(folder, *options, *LIST)
-    listing = Listing()
-    for entry in entries:
+def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip, excluded: bytes = b"") -> Listing:
+    """Return what git would commit of a folder, by the repository that the options name and its own patterns."""
+    listing, inside = Listing(), set()
+    for entry in ask(folder, *options, *LIST):
         tag, _, rest = entry.partition(" ")
         mode, name = ("", rest) if tag == "?" else (rest[: len(SUBMODULE)], rest.partition("\t")[2])
         if not is_inside(name.removesuffix("/")):
@@ -77,22 +68,42 @@ def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip) -> Listing:
                 f"the git index of {str(folder)!r} lists {name!r}, outside of it", "clone the repository anew"
             )
         if mode == SUBMODULE or name.endswith("/"):  # a repository inside
-            name = name.removesuffix("/")
-            if not skip(folder / name):
-                listing.add(name, list_inside(folder / name, skip))
+            inside.add(name.removesuffix("/"))
         else:
             listing.files[name] = tag != "?"
-    folders = [name[:-1] for name in untracked.result() if name.endswith("/")]
-    empty = {inner for name in folders if not skip(folder / name) for inner in find_empty(folder, name)}
+    for name in inside:
+        if not skip(folder / name):
+            listing.add(name, list_inside(folder / name, skip))
+    # A process only where there are such folders; the patterns of the person's own settings git alone knows.
+    empty = find_empty(folder, skip, excluded) - inside
     listing.folders.update(empty - check_ignored(folder, options, sorted(empty)))
     return listing
 
 
 def list_inside(folder: Path, skip: Skip) -> Listing:
     """Return what git would commit of a repository inside another, which need not be checked out."""
-    if folder.is_symlink() or not is_top(folder):
-        return Listing(absent={""})
-    return list_repository(folder, skip)
+    repository = None if folder.is_symlink() else open_repository(folder)
+    return list_repository(repository, skip) if repository else Listing(absent={""})
+
+
+def list_without_git(root: Path) -> Listing:
+    """Return what git would commit of a folder that is no repository, by our own reading of its .gitignore files.
+
+    Raises ProjectError for a repository inside, or what cannot be read.
+    """
+    listing = Listing()
+    for folder, entries, rules in walk(root, lambda _: False):
+        if folder and any(map(is_git, entries)):
+            raise ProjectError(
+                f"git is not installed; it is needed to list the repository in {folder!r}", "install git, then rerun"
+            )
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not (entry.is_dir(follow_symlinks=False) or is_git(entry) or decide(path, False, rules)):
+                listing.files[path] = False
+        if folder and not entries:
+            listing.folders.add(folder)
+    return listing
 
 
 def ask(folder: Path, *arguments: str) -> list[str]:
@@ -110,14 +121,3 @@ def is_inside(name: str) -> bool:
     """Tell whether a relative path stays inside the folder it starts from, and out of git's own folders."""
     parts = name.split("/")
     return "\0" not in name and not any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
-
-
-def find_empty(top: Path, folder: str) -> set[str]:
-    """Return the folders without anything in them at `folder` and below, except in repositories of their own."""
-    empty: set[str] = set()
-    for parent, folders, files in trees.walk(top / folder):
-        if any(name.lower() == ".git" for name in folders + files):
-            folders.clear()
-        elif not folders and not files:
-            empty.add(os.path.relpath(parent, top))
-    return empty

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ProjectError
-from infra.git.command import find_program, find_top
-from infra.git.listing import Listing, is_inside, list_folder, list_repository
+from infra.git.command import find_program
+from infra.git.listing import Listing, is_inside, list_folder, list_repository, list_without_git
+from infra.git.repository import Repository, find_repository
 from infra.project.hashes import Hashes
 from infra.project.rules import RUNS, Rules
 from infra.project.settings import read_settings
-from infra.project.walk import walk_folder
 
 SENSITIVE, LINK, SUBMODULE = "may hold secrets", "leads out of the project", "submodule not checked out"
 ADVICE = {
@@ -86,20 +86,21 @@ class Project:
 
 def find_root(here: Path) -> Path:
     """Return the top of the git repository around `here`, or `here` where there is none."""
-    return find_top(here) or here
+    repository = find_repository(here)
+    return repository.top if repository else here
 
 
 def read_project(here: Path) -> Project:
     """Return the project that `here` belongs to: the git repository around it, or else `here` itself."""
-    top = find_top(here)
-    root = top or here
+    repository = find_repository(here)
+    root = repository.top if repository else here
     if Path.home().resolve().is_relative_to(root):
         raise ProjectError(
             f"{root} is not a project folder: all of it would be uploaded", "cd to the folder of your code"
         )
     settings = read_settings(root)
     rules = Rules(root, settings)
-    listing = list_project(root, top is not None, rules)
+    listing = list_project(root, repository, rules)
     names, secrets = rules.choose(listing)
     check_inside(names)
     hashes = Hashes(root)
@@ -119,15 +120,15 @@ def read_project(here: Path) -> Project:
     )
 
 
-def list_project(root: Path, is_repository: bool, rules: Rules) -> Listing:
+def list_project(root: Path, repository: Repository | None, rules: Rules) -> Listing:
     """Return what git would commit of a project; by our own reading of its rules where git is neither needed nor installed."""
 
     def skip(folder: Path) -> bool:
         return rules.is_results(folder.relative_to(root).as_posix())
 
-    if is_repository:
-        return list_repository(root, skip)
-    return list_folder(root, skip) if find_program() else walk_folder(root)
+    if repository:
+        return list_repository(repository, skip)
+    return list_folder(root, skip) if find_program() else list_without_git(root)
 
 
 def check_inside(names: Iterable[str]) -> None:

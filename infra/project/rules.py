@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from infra.base.folders import read_plain
 from infra.errors import ProjectError
 from infra.git.listing import Listing
+from infra.git.patterns import match
 from infra.node.agent import trees
 from infra.node.agent.caches import is_cache, is_environment, lies_in_cache
-from infra.project.patterns import match
 from infra.project.secretfiles import is_secret
 from infra.project.settings import Settings
 

@@ -7,14 +7,16 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.errors import ProjectError
-from infra.git.commit import EXECUTABLE, LINK, Commit, Entry, open_commit, read_pointer
+from infra.git.commit import EXECUTABLE, LINK, Commit, open_commit, read_pointer
+from infra.git.index import Entry
 from infra.git.listing import SUBMODULE
+from infra.git.repository import open_repository
 from infra.project.files import File, Project
 from infra.project.hashes import Hashes, read_beginning
 from infra.project.secretfiles import is_secret
@@ -113,13 +115,17 @@ def compare(project: Project, folder: str) -> Part:
     files = {
         f.path[len(start) :]: f for f in project.files if f.path.startswith(start) and not f.path.startswith(inner)
     }
-    with open_commit(project.root / folder) as commit:
+    unknown = {file.path: UNKNOWN for file in files.values()}
+    repository = open_repository(project.root / folder)
+    if repository is None:  # it was removed since it was listed
+        return Part(folder, unpatched=unknown)
+    with open_commit(repository) as commit:
         if commit is None:
-            return Part(folder, unpatched={file.path: UNKNOWN for file in files.values()})
+            return Part(folder, unpatched=unknown)
         try:
             part = Comparison(project.root, start, commit, files).make_part()
         except ProjectError:  # objects are missing, as in a partial clone
-            return Part(folder, commit.name, unpatched={file.path: UNKNOWN for file in files.values()})
+            return Part(folder, commit.name, unpatched=unknown)
     return part
 
 
@@ -142,7 +148,7 @@ class Comparison:
         gone = committed.keys() - self.files.keys()
         deleted = {path for path in gone if not os.path.lexists(self.commit.top / path)}
         reasons = self.find_unpatched(committed, changed, deleted)
-        patch = self.make_patch(changed - reasons.keys(), deleted - reasons.keys(), reasons)
+        patch = self.make_patch(entries, changed - reasons.keys(), deleted - reasons.keys(), reasons)
         return Part(
             folder=self.start.rstrip("/"),
             commit=self.commit.name,
@@ -179,36 +185,39 @@ class Comparison:
         """Return which of these files should not be in the patch, and why; "" for one that is in the commit after all."""
         if not changed and not deleted:
             return {}
-        filters = self.commit.find_filtered(sorted(changed))
-        sizes = self.commit.sizes_of([committed[path].object for path in changed | deleted if path in committed])
+        filtered = self.commit.find_filtered(sorted(path for path in changed if self.files[path].link is None))
+        stored = self.find_stored_elsewhere(filtered, committed)
         reasons, files_left, bytes_left = {}, PATCH_FILES, PATCH_BYTES
-        largest = {path: self.largest(path, committed, sizes) for path in changed | deleted}
+        largest = {path: self.largest(path, committed) for path in changed | deleted}
         for path in sorted(largest, key=lambda path: (largest[path], path)):
             if is_secret(self.start + path):
                 reasons[path] = PRIVATE
-            elif path in filters:
-                reasons[path] = "" if self.is_stored_elsewhere(path, committed, sizes) else FILTERED
+            elif path in filtered:
+                reasons[path] = "" if path in stored else FILTERED
             elif largest[path] > min(FILE_BYTES, bytes_left) or not files_left:
                 reasons[path] = LARGE
             else:
                 files_left, bytes_left = files_left - 1, bytes_left - largest[path]
         return reasons
 
-    def largest(self, path: str, committed: Mapping[str, Entry], sizes: Mapping[str, int]) -> int:
+    def largest(self, path: str, committed: Mapping[str, Entry]) -> int:
         """Return the size of a file in the commit or as it is now, whichever is larger, in bytes."""
-        before = sizes[committed[path].object] if path in committed else 0
+        before = committed[path].size_bytes if path in committed else 0
         return max(before, self.files[path].size_bytes if path in self.files else 0)
 
-    def is_stored_elsewhere(self, path: str, committed: Mapping[str, Entry], sizes: Mapping[str, int]) -> bool:
-        """Tell whether the commit has a pointer of Git LFS to just this content."""
-        if path not in committed or sizes[committed[path].object] > POINTER_BYTES:
-            return False
-        return read_pointer(self.commit.read_object(committed[path].object)) == self.files[path].sha256
+    def find_stored_elsewhere(self, filtered: Iterable[str], committed: Mapping[str, Entry]) -> set[str]:
+        """Return those of the files for which the commit has a pointer of Git LFS to just their content."""
+        small = {path for path in filtered if path in committed and committed[path].size_bytes <= POINTER_BYTES}
+        contents = self.commit.read_objects({committed[path].object for path in small})
+        pointers = {path: read_pointer(contents.get(committed[path].object, b"")) for path in small}
+        return {path for path, sha256 in pointers.items() if sha256 == self.files[path].sha256}
 
-    def make_patch(self, changed: set[str], deleted: set[str], reasons: dict[str, str]) -> bytes:
+    def make_patch(
+        self, committed: Mapping[str, Entry], changed: set[str], deleted: set[str], reasons: dict[str, str]
+    ) -> bytes:
         """Return the patch; a file that is no longer what is uploaded is left out, and added to `reasons`."""
         while changed or deleted:
-            patch = self.commit.make_patch(sorted(changed), sorted(deleted), self.start)
+            patch = self.commit.make_patch(committed, changed, deleted, self.start)
             reasons.update((path, CHANGING) for path in changed if not self.is_unchanged(path))
             if not reasons.keys() & changed:
                 return patch

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,20 @@ def test_what_a_job_writes_outside_is_listed_with_sizes_largest_first(node):
     }
     assert next(iter(left(node, number))) == "~/.cache/nanochat"
     assert [output["path"] for output in outputs(node, number)["outputs"]] == ["in"]
+
+
+@pytest.mark.parametrize(("script", "listed"), [(": {}", False), (": import {}.nn", False), (": '{}'", True)])
+def test_on_the_local_cloud_a_job_names_what_it_writes_to_the_temporary_folder_by_more_than_a_word(
+    node, script, listed
+):
+    with tempfile.TemporaryDirectory(prefix="named") as shared:
+        wait = "; while [ ! -e ../go ]; do sleep 0.02; done"
+        number = node.submit("sh", "-c", script.format(Path(shared).name) + wait)
+        node.identity(number, "main")
+        Path(shared, "weights.bin").write_text("1")
+        (node.home / f".gpujob/work/{number}/go").touch()
+        node.wait(number)
+        assert (f"{shared}/weights.bin" in left(node, number)) == listed
 
 
 def test_a_path_beside_the_folder_it_ran_in_is_told_as_seen_from_there(node):

@@ -48,8 +48,8 @@ def held_by(path: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("killed", ["supervisor", "keeper"])
-def test_a_job_goes_on_without_its_supervisor_or_its_keeper_and_its_exit_code_is_told(node, gated, killed):
+@pytest.mark.parametrize("killed", ["supervisor", "runner"])
+def test_a_job_goes_on_without_its_supervisor_or_its_runner_and_its_exit_code_is_told(node, gated, killed):
     main = node.identity(gated, "main")
     kill(node.identity(gated, killed))
     assert node.record(gated)["state"] == "running"
@@ -63,14 +63,14 @@ def test_a_job_goes_on_without_its_supervisor_or_its_keeper_and_its_exit_code_is
 def test_the_next_call_gives_a_job_that_lost_its_supervisor_another_one_and_only_one(node, gated):
     watched = node.home / f".gpujob/jobs/{gated}/watched"
     wait_for(lambda: held_by(watched), "supervisor")
-    for _ in range(2):  # the second time it is the adopter that is killed
+    for _ in range(2):  # the second time it is the respawned one that is killed
         minders = {*node.processes("supervise"), *node.processes("watch")}
-        [watcher] = minders - {node.identity(gated, "keeper")}
+        [watcher] = minders - {node.identity(gated, "runner")}
         kill(watcher)
         assert not held_by(watched)
         for _ in range(2):
             node.record(gated)
-        wait_for(lambda: held_by(watched), "adoption")
+        wait_for(lambda: held_by(watched), "respawn")
         assert len(node.processes("watch")) == 1
     open_gate(node, gated)
     assert node.wait(gated)["exit_code"] == 5
@@ -78,9 +78,9 @@ def test_the_next_call_gives_a_job_that_lost_its_supervisor_another_one_and_only
 
 
 def test_a_job_that_lost_both_runs_on_and_counts_as_interrupted_since_nobody_saw_it_end(node, gated):
-    supervisor, keeper = (node.identity(gated, who) for who in ("supervisor", "keeper"))
+    supervisor, runner = (node.identity(gated, who) for who in ("supervisor", "runner"))
     os.kill(supervisor, signal.SIGSTOP)  # so that it cannot step in
-    kill(keeper)
+    kill(runner)
     kill(supervisor)
     assert node.record(gated)["state"] == "running"
     open_gate(node, gated)
@@ -89,7 +89,7 @@ def test_a_job_that_lost_both_runs_on_and_counts_as_interrupted_since_nobody_saw
     assert node.ask("logs", str(gated), "0") == b"through\n"
 
 
-@pytest.mark.parametrize("killed", [["supervisor"], ["keeper"], ["keeper", "supervisor"]])
+@pytest.mark.parametrize("killed", [["supervisor"], ["runner"], ["runner", "supervisor"]])
 def test_a_job_can_be_cancelled_whoever_of_those_who_mind_it_was_killed(node, gated, killed):
     pids = [node.identity(gated, who) for who in killed]
     for pid in pids:
@@ -103,6 +103,22 @@ def test_a_job_can_be_cancelled_whoever_of_those_who_mind_it_was_killed(node, ga
     assert not psutil.pid_exists(main) or psutil.Process(main).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_job_that_an_earlier_agent_started_is_recovered_and_cancelled(node, gated):
+    folder = node.home / f".gpujob/jobs/{gated}"
+    supervisor, runner = (node.identity(gated, who) for who in ("supervisor", "runner"))
+    record = json.loads((folder / "runner.json").read_text())
+    (folder / "runner.json").unlink()
+    (folder / "keeper.json").write_text(json.dumps({"keeper": record["runner"], "main": record["main"]}))
+    kill(supervisor)
+    assert node.record(gated)["state"] == "running"
+    wait_for(lambda: node.processes("watch"), "respawn")
+    [respawned] = node.processes("watch")
+    kill(runner)
+    wait_for(lambda: json.loads((folder / "keeper.json").read_text()).get("runner", [0])[0] == respawned, "takeover")
+    assert json.loads(node.ask("look", "1"))["jobs"][0]["job"]["state"] == "running"
+    assert json.loads(node.ask("cancel", str(gated)))["state"] == "cancelled"
+
+
 def test_a_time_limit_holds_without_a_supervisor(node):
     number = node.submit("sleep", "600", time_limit_s=2)
     node.identity(number, "main")
@@ -111,17 +127,17 @@ def test_a_time_limit_holds_without_a_supervisor(node):
 
 
 def test_after_a_reboot_a_job_is_interrupted_though_its_process_numbers_live_on_as_others(node, gated):
-    supervisor, keeper, main = (node.identity(gated, who) for who in ("supervisor", "keeper", "main"))
+    supervisor, runner, main = (node.identity(gated, who) for who in ("supervisor", "runner", "main"))
     family = psutil.Process(main).children(recursive=True)
-    for pid in (supervisor, keeper):
+    for pid in (supervisor, runner):
         os.kill(pid, signal.SIGSTOP)
-    for pid in (supervisor, keeper, main, *(child.pid for child in family)):
+    for pid in (supervisor, runner, main, *(child.pid for child in family)):
         with contextlib.suppress(ProcessLookupError):
             kill(pid)
-    record = node.home / f".gpujob/jobs/{gated}/keeper.json"
+    record = node.home / f".gpujob/jobs/{gated}/runner.json"
     ours = psutil.Process(os.getpid())
     stat = Path(f"/proc/{ours.pid}/stat").read_text().rpartition(")")[2].split()
-    record.write_text(json.dumps({who: [ours.pid, stat[19], "the boot before"] for who in ("keeper", "main")}))
+    record.write_text(json.dumps({who: [ours.pid, stat[19], "the boot before"] for who in ("runner", "main")}))
     assert node.record(gated)["state"] == "interrupted"
     assert node.submit("true", token="next") == gated + 1
     assert node.wait(gated + 1)["state"] == "succeeded"

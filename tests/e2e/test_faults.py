@@ -42,7 +42,7 @@ def test_a_host_that_freezes_and_comes_back_costs_neither_a_byte_nor_a_job(lapto
     assert len(json.loads(laptop.type("jobs", "--json").out)) == 1
 
 
-# The host's python3, its clock shifted for all that the agent does there: its supervisor and keeper, too.
+# The host's python3, its clock shifted for all that the agent does there: its supervisor and runner, too.
 SHIFTED = """#!{python}
 import sys, time
 real, real_ns = time.time, time.time_ns

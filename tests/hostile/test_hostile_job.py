@@ -18,7 +18,7 @@ from tests import agent_fixtures as fixtures
 node = fixtures.node
 
 RECORDS = (
-    "job.json manifest.json state.json keeper.json end.json hashes.json asked.json fetched lock watched queued log"
+    "job.json manifest.json state.json runner.json end.json hashes.json asked.json fetched lock watched queued log"
 )
 DAEMON = """
 import os, sys, time
@@ -158,9 +158,9 @@ def test_no_name_leads_out_of_the_working_folder(node, name, outside):
 
 def test_a_job_that_is_killed_with_its_supervisor_leaves_its_outputs(node):
     number = node.submit("sh", "-c", "echo 1 > a; sleep 600")
-    keeper, supervisor = node.identity(number, "keeper"), node.identity(number, "supervisor")
+    runner, supervisor = node.identity(number, "runner"), node.identity(number, "supervisor")
     main = node.identity(number, "main")
-    for pid in (supervisor, keeper, main):
+    for pid in (supervisor, runner, main):
         os.kill(pid, signal.SIGKILL)
     assert node.wait(number)["state"] == "interrupted"
     assert [each["path"] for each in outputs(node, number)["outputs"]] == ["a"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ProjectError
+from infra.git import command
 from infra.project.files import LINK, find_root, read_file, read_project
 from infra.project.hashes import Hashes
 from infra.run.source import read_source
@@ -224,6 +225,21 @@ def test_a_repository_cannot_say_that_its_files_lie_elsewhere(tmp_path):
     assert find_root(project / "inner") == inner
     assert use(project) == {"a.py", ".gitattributes", "inner/a.py", "inner/.gitattributes"}
     assert use(inner) == {"a.py", ".gitattributes"}
+
+
+def test_git_looks_for_no_repository_above_the_folder_that_it_is_meant_for(tmp_path):
+    inner = commit(tmp_path / "project") / "inner"
+    inner.mkdir()
+    assert command.git(inner.parent, "rev-parse", "--git-dir").returncode == 0
+    assert command.git(inner, "rev-parse", "--git-dir").returncode != 0
+
+
+def test_a_branch_that_leads_out_of_the_repository_gives_no_commit(tmp_path):
+    project = commit(tmp_path / "project")
+    (tmp_path / "private").write_text("private\n")
+    for name in ("../../../private", "refs/../../../private", "refs/heads/\0", str(tmp_path / "private")):
+        (project / ".git/HEAD").write_text(f"ref: refs/{name}\n")
+        assert read_source(read_project(project)).facts == {}
 
 
 def test_names_that_would_write_to_the_terminal_are_quoted(tmp_path):

@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError
-from infra.git import command
-from infra.git.listing import list_folder, list_repository
-from infra.project import patterns
-from infra.project.walk import walk_folder
+from infra.git import command, patterns
+from infra.git.listing import list_folder, list_repository, list_without_git
+from infra.git.repository import open_repository
 
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "40"))
 MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -69,9 +68,9 @@ def test_outside_a_repository_the_same_files_are_listed_as_inside_one_with_git_a
     for name in empty:
         if not any((folder / name).is_relative_to(path) for path in folder.rglob("*") if path.is_file()):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    by_git, by_us = list_folder(folder, skip), walk_folder(folder)
+    by_git, by_us = list_folder(folder, skip), list_without_git(folder)
     subprocess.run(["git", "init", "-q", folder], check=True)
-    inside = list_repository(folder, skip)
+    inside = list_repository(open_repository(folder), skip)
     assert set(by_git.files) == set(by_us.files) == set(inside.files)
     assert by_git.folders == by_us.folders == inside.folders
 
@@ -124,6 +123,18 @@ def test_an_ignore_file_that_is_a_link_is_refused_since_git_would_not_read_it(tm
         from infra.project.files import read_project
 
         read_project(tmp_path / "project")
+
+
+def test_a_folder_that_is_removed_while_the_project_is_listed_is_passed_over(tmp_path):
+    for name in ("gone", "kept"):
+        (tmp_path / name).mkdir()
+
+    def remove(folder: Path) -> bool:
+        if folder.name == "gone":
+            folder.rmdir()
+        return False
+
+    assert list_folder(tmp_path, remove).folders == {"kept"}
 
 
 def skip(folder: Path) -> bool:

@@ -199,6 +199,24 @@ def test_folders_with_nothing_in_them_travel(tmp_path):
         assert set(read_project(folder).folders) == {"out/deep", "src/none"}
 
 
+@pytest.mark.parametrize("settings", ["the project's", "the repository's", "the person's"])
+def test_folders_with_nothing_in_them_stay_when_they_are_ignored(tmp_path, monkeypatch, settings):
+    folder, home = tmp_path / "project", tmp_path / "home"
+    write(folder, "inner/.gitkeep", "train.py")
+    git(folder, "init")
+    git(folder / "inner", "init")
+    for name in ("notes/deep", "kept", "inner/notes", "inner/kept"):
+        (folder / name).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (home / ".config/git").mkdir(parents=True)
+    ignoring = {"the project's": ".gitignore", "the repository's": ".git/info/exclude"}
+    for top in (folder, folder / "inner"):
+        place = top / ignoring[settings] if settings in ignoring else home / ".config/git/ignore"
+        place.write_text("notes/\n")
+    assert set(read_project(folder).folders) == {"kept", "inner/kept"}
+
+
 def test_a_project_s_own_rules_take_away_and_add(tmp_path):
     git(tmp_path, "init")
     write(tmp_path, "a.py", "notes/x.ipynb", "docs/big.pdf", "data/labels.csv", "data/images/1.png", ".env", "sub/.env")
@@ -262,11 +280,14 @@ def test_the_home_folder_and_the_root_are_refused(tmp_path, monkeypatch):
 
 
 def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monkeypatch):
+    git(tmp_path, "init")
     write(tmp_path, "a.py")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert paths(tmp_path) == ["a.py"]
+    (tmp_path / ".git").rename(tmp_path / "metadata")
+    (tmp_path / ".gpujobignore").write_text("metadata/\n")
+    assert paths(tmp_path) == [".gpujobignore", "a.py"]
     assert read_source(read_project(tmp_path)).facts == {}
-    (tmp_path / ".git").mkdir()
+    (tmp_path / "metadata").rename(tmp_path / ".git")
     with pytest.raises(ProjectError, match="git is not installed"):
         read_project(tmp_path)
 

@@ -229,6 +229,51 @@ def test_a_file_in_large_file_storage_is_the_commit_s_when_its_pointer_says_so(t
     assert [file["reason"] for file in read_source(read_project(folder)).record["files"]] == ["filtered by a program"]
 
 
+def test_each_file_in_large_file_storage_is_compared_with_its_own_pointer(tmp_path):
+    contents = {f"{name}.pt": name.encode() * 2000 for name in "abc"}
+    pointers = {
+        name: f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(content).hexdigest()}\nsize 1\n"
+        for name, content in contents.items()
+    }
+    attributes = {".gitattributes": "[attr]big filter=lfs -text\n*.pt big\n"}
+    folder = commit(tmp_path / "project", {**attributes, **pointers, "sub/small.py": "x\n"})
+    write(folder, {**contents, "b.pt": b"other", "sub/small.py": "y\n"})
+    source = read_source(read_project(folder))
+    assert [(file["path"], file["reason"]) for file in source.record["files"]] == [("b.pt", "filtered by a program")]
+    assert b"sub/small.py" in source.patch
+    assert b".pt" not in source.patch
+
+
+def test_a_link_is_in_the_patch_though_its_name_has_a_filter_which_git_would_not_run(tmp_path):
+    folder = commit(tmp_path / "project", {".gitattributes": "*.pt filter=lfs\n", "a.bin": "a\n"})
+    (folder / "model.pt").symlink_to("a.bin")
+    project = read_project(folder)
+    assert apply(folder, read_source(project), tmp_path / "clone") == what_ran(project)
+
+
+def test_a_submodule_that_has_become_a_folder_of_the_project_is_in_the_patch(tmp_path):
+    library = commit(tmp_path / "library", {"lib.py": "lib\n"})
+    folder = commit(tmp_path / "project", HERE)
+    git(folder, "submodule", "--quiet", "add", str(library), "lib")
+    git(folder, "commit", "-qm", "second")
+    git(folder, "rm", "-q", "--cached", "lib")
+    (folder / "lib/.git").unlink()
+    write(folder, {"lib/lib.py": "own\n"})
+    source = read_source(read_project(folder))
+    assert b"deleted file mode 160000" in source.patch
+    assert b"b/lib/lib.py" in source.patch
+
+
+def test_a_file_from_the_beginning_of_time_and_one_with_a_very_long_path_are_in_the_patch(tmp_path):
+    folder = commit(tmp_path / "project", HERE)
+    deep = "/".join(["d" * 200] * 3) + "/x.py"
+    write(folder, {"old.py": "old\n", "none": "", deep: "deep\n"})
+    for name in ("old.py", "none", deep):
+        os.utime(folder / name, (0, 0))
+    project = read_project(folder)
+    assert apply(folder, read_source(project), tmp_path / "clone") == what_ran(project)
+
+
 def test_a_commit_whose_objects_are_missing_is_not_claimed_to_be_what_ran(tmp_path):
     folder = commit(tmp_path / "project", HERE)
     tree = git(folder, "rev-parse", "HEAD^{tree}").strip()

@@ -9,13 +9,13 @@ or of the agent itself loses no record. A job's folder, ~/.gpujob/jobs/NUMBER/:
     log            what it printed, stdout and stderr as they came, its secrets masked
     times          how long the log was at which time
     state.json     supervisor, GPUs, start, since when it stands still; replaced whole, never edited
-    keeper.json    the job's keeper and its own process, each by number, start and boot
+    runner.json    the job's runner and its own process, each by number, start and boot
     end.json       end, exit code; room for this and the last is taken when the job is, so that a full disk cannot lose them
     hashes.json    the SHA-256 of its outputs, so that none is read twice
     asked.json     paths outside of its working tree, or of caches in it, that a fetch asked for
-    lock           held by supervisor and keeper for as long as the job lives
+    lock           held by supervisor and runner for as long as the job lives
     watched        held by the supervisor: a job that lives without gets another one
-    queued         held by the supervisor for as long as the job waits for its turn
+    queued         held by the supervisor for as long as the job is queued
     fetched        there once every output is home
     jupyter/       of a notebook: where it listens and its token, open to the user alone
 

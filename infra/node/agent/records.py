@@ -64,6 +64,23 @@ def write_reserved(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
 
 
+def read_runner(folder: Path) -> tuple[Any, Any]:
+    """Return who runs a job and who is its command, each by number, start and boot; None for what is not on record."""
+    record = read_json(runner_file(folder), {})
+    return record.get("runner", record.get("keeper")), record.get("main")
+
+
+def write_runner(folder: Path, runner: Any, main: Any = None) -> None:
+    """Record who runs a job and who is its command."""
+    write_reserved(runner_file(folder), {"runner": runner, "main": main})
+
+
+def runner_file(folder: Path) -> Path:
+    """Return the record of a job's runner, which an earlier agent, whose jobs may live on, called its keeper."""
+    earlier = folder / "keeper.json"
+    return earlier if earlier.exists() else folder / "runner.json"
+
+
 def folder_of(number: str | int) -> Path:
     """Return a job's folder; raises UnknownJobError if there is no such job."""
     folder = JOBS / str(number)
@@ -107,7 +124,7 @@ def take_lock(path: Path) -> int | None:
 
 
 def is_supervised(folder: Path) -> bool:
-    """Tell whether the job's supervisor or keeper lives: they hold the lock, and the kernel drops it with the last of them."""
+    """Tell whether the job's supervisor or runner lives: they hold the lock, and the kernel drops it with the last of them."""
     # Opened, never made: the folder may be on its way out.
     with contextlib.suppress(FileNotFoundError), (folder / "lock").open("rb") as lock:
         try:

@@ -1,7 +1,7 @@
-"""Whose turn it is: jobs start in the order of their numbers, each when enough GPUs are free.
+"""The queue: jobs start in the order of their numbers, each when enough GPUs are free.
 
 There is no scheduler that could die: each job's supervisor waits for itself. A supervisor holds its job's `queued` lock until
-the job's turn has come, so waiting for all earlier ones of these locks is waiting in line; the kernel drops a dead one's.
+the job starts, so waiting for all earlier ones of these locks is waiting in the queue; the kernel drops a dead one's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..records import JOBS, NOTEBOOK, is_supervised, numbers, read_json
 POLL_S = 0.05
 
 
-def wait_turn(number: int, wanted: int, slots: int) -> list[int]:
+def wait_in_queue(number: int, wanted: int, slots: int) -> list[int]:
     """Return the GPUs that a job gets, once every earlier job has left the queue and `wanted` of `slots` are free.
 
     A notebook waits for nobody: a person does for it.

@@ -1,4 +1,4 @@
-"""The successor: the supervisor of a job whose first one was killed."""
+"""The respawned supervisor of a job, whose first one was killed."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any
 
 from ..identities import identify, lives
 from ..processes import descendants, end_descendants, family, tell
-from ..records import folder_of, read_json, take_lock, write_reserved
+from ..records import folder_of, read_json, read_runner, take_lock, write_runner
 from .runner import CANCEL, ENDED_BY, SIGNALS, Ending, record_end
 from .watch import Watch, stalled_text
 
 
 def watch(number: str) -> None:
-    """Watch a job that another process keeps; should that one be killed, too, stand in for it."""
+    """Watch a job that another process runs; if that is killed too, take its place."""
     folder = folder_of(number)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     watching = Watch(folder, read_json(folder / "job.json"), secrets=None)
     while True:
-        kept = read_json(folder / "keeper.json")
-        if not lives(kept["keeper"]):
+        runner, main = read_runner(folder)
+        if not lives(runner):
             break
         caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
         if caught:
-            tell(kept["keeper"][0], caught.si_signo)
-        watching.look_if_due(descendants, kept["keeper"][0])
-    if lives(kept.get("main")):
-        stand_in(folder, kept["main"], watching)
+            tell(runner[0], caught.si_signo)
+        watching.look_if_due(descendants, runner[0])
+    if lives(main):
+        stand_in(folder, main, watching)
 
 
 def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
-    """Stay with a job that nobody keeps any more, until its own process has ended, and end what that leaves.
+    """Stay with a job that has lost its runner until its own process has ended, and end what that leaves.
 
     It is no child of this process, so nobody can tell its exit code: the job counts as interrupted unless it is ended from here.
     """
     take_lock(folder / "lock")
-    write_reserved(folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
+    write_runner(folder, identify(os.getpid()), main)
     ending = None
 
     def living() -> list[int]:

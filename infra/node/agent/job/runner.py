@@ -1,7 +1,7 @@
-"""The keeper: the parent of a job's command. It starts it, waits for it, records how it ended, and leaves none of its processes.
+"""The runner: the parent of a job's command. It starts it, waits for it, records how it ended, and leaves none of its processes.
 
 It is a process of its own, forked by the supervisor, so that a job outlives either of the two: without its supervisor the
-keeper goes on alone; without its keeper the job's processes fall to the supervisor, which sees to their end in its stead.
+runner goes on alone; without its runner the job's processes fall to the supervisor, which finishes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .. import trees
 from ..environment.overlay import ENVIRONMENT
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap
-from ..records import write_reserved
+from ..records import write_reserved, write_runner
 from .mask import Mask, pour
 
 CANCEL = signal.SIGTERM
@@ -55,12 +55,11 @@ class Task(NamedTuple):
     """The way of what it prints through the mask; None if there is nothing to mask, and it writes into its log itself."""
 
 
-def keep(task: Task) -> None:
-    """Start the job's command and see to it until its end is on record; the caller has blocked `SIGNALS`."""
+def run(task: Task) -> None:
+    """Start the job's command and stay with it until its end is on record; the caller has blocked `SIGNALS`."""
     os.setsid()  # what is sent to the supervisor's group is not meant for the job
     adopt_orphans()
-    own = {"keeper": identify(os.getpid())}
-    write_reserved(task.folder / "keeper.json", own)
+    write_runner(task.folder, identify(os.getpid()))
     try:
         process = start(
             task
@@ -71,10 +70,10 @@ def keep(task: Task) -> None:
             log.write(text.encode("utf-8", "surrogateescape"))
         record_end(task.folder, task.started_s, Ending(127 if isinstance(error, FileNotFoundError) else 126))
         return
-    write_reserved(task.folder / "keeper.json", {**own, "main": identify(process.pid)})
+    write_runner(task.folder, identify(os.getpid()), identify(process.pid))
     if task.pipe:
         os.close(task.pipe[1])
-    see_to_its_end(task, process.pid)
+    finish(task, process.pid)
     # Nobody else uses it, and what a job installs may be large.
     trees.remove(task.folder / ENVIRONMENT)
 
@@ -100,7 +99,7 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def see_to_its_end(task: Task, pid: int) -> None:
+def finish(task: Task, pid: int) -> None:
     """Wait for the job's process, record how it ended, end whatever it left, and let all it printed arrive in its log."""
     pouring = None
     if task.pipe:

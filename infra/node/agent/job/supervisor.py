@@ -1,4 +1,4 @@
-"""The supervisor: one process beside each job, which waits for its turn, prepares it, hands it to its keeper, and watches it."""
+"""The supervisor: one process beside each job, which queues it, prepares it, forks its runner, and watches it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from ..records import (
     folder_of,
     is_supervised,
     read_json,
+    read_runner,
     record_of,
     take_lock,
     work_of,
     write_json,
-    write_reserved,
+    write_runner,
 )
 from .mask import maskable
-from .queue import wait_turn
-from .runner import CANCEL, SIGNALS, Ending, Task, keep, record_end, see_to_its_end
+from .queue import wait_in_queue
+from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
 from .watch import Watch, stalled_text
 
 
@@ -41,7 +42,7 @@ class CancelledError(Exception):
 
 
 def supervise(number: str, queued: str) -> None:
-    """Wait for the job's turn, then keep it by a process of its own and watch it; the values of its secrets come on stdin."""
+    """Queue and prepare the job, have a process of its own run it, and watch it; the values of its secrets come on stdin."""
     folder = folder_of(number)
     job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
     adopt_orphans()
@@ -52,7 +53,7 @@ def supervise(number: str, queued: str) -> None:
         # Written before anything else, so that a cancel that comes this early finds whom to tell.
         write_json(folder / "state.json", state)
         with cancellable():
-            state["gpus"] = wait_turn(int(number), count_gpus(job), job["slots"])
+            state["gpus"] = wait_in_queue(int(number), count_gpus(job), job["slots"])
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
@@ -68,13 +69,13 @@ def supervise(number: str, queued: str) -> None:
     except (DependenciesError, OSError) as error:  # a full disk, most of all
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
-        hand_over(task, watching, Watch(folder, job, task.secrets))
+        fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
-    """Return what the keeper needs to know; `own` is the interpreter of the job's own environment."""
+    """Return what the runner needs to know; `own` is the interpreter of the job's own environment."""
     variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
     return Task(
         folder=folder,
@@ -96,13 +97,13 @@ def words_of(command: list[str], python: str) -> list[str]:
     return [python if command[0] == "python" else command[0], *command[1:]]
 
 
-def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
-    """Start the keeper and watch the job until it has ended; should the keeper be killed, see to the job's end in its place."""
-    keeper = os.fork()
-    if keeper == 0:
+def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
+    """Fork the runner and watch the job until it has ended; take the runner's place if that is killed."""
+    runner = os.fork()
+    if runner == 0:
         release(watching)
         try:
-            keep(task)
+            run(task)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -111,24 +112,24 @@ def hand_over(task: Task, watching: int | None, watch: Watch) -> None:
     if task.pipe:
         os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
     ended: dict[int, int] = {}
-    while keeper not in ended:
+    while runner not in ended:
         caught = signal.sigtimedwait(SIGNALS, watch.tick_s)
         if caught is None:
-            watch.look_if_due(descendants, keeper)
-        elif caught.si_signo != signal.SIGCHLD:  # meant for the keeper, sent before there was one
-            tell(keeper, caught.si_signo)
+            watch.look_if_due(descendants, runner)
+        elif caught.si_signo != signal.SIGCHLD:  # meant for the runner, sent before there was one
+            tell(runner, caught.si_signo)
         reap(ended)
-    if ended[keeper]:
+    if ended[runner]:
         stand_in(task, watching)
 
 
 def stand_in(task: Task, watching: int | None) -> None:
-    """See to the job's end in place of its keeper, which was killed; who asks for the job next starts another to watch it."""
-    main = read_json(task.folder / "keeper.json", {}).get("main")
+    """Finish the job in place of its runner, which was killed; the next request for the job respawns a supervisor."""
+    _, main = read_runner(task.folder)
     if main and not read_json(task.folder / "end.json"):
-        write_reserved(task.folder / "keeper.json", {"keeper": identify(os.getpid()), "main": main})
+        write_runner(task.folder, identify(os.getpid()), main)
         release(watching)
-        see_to_its_end(task, main[0])
+        finish(task, main[0])
     end_descendants({})
 
 
@@ -187,8 +188,8 @@ def cancel(number: str) -> dict[str, Any]:
     told: list[Any] = []
     while is_supervised(folder) and time.monotonic() < deadline:
         supervisor = read_json(folder / "state.json", {}).get("supervisor")
-        keeper = read_json(folder / "keeper.json", {}).get("keeper")
-        for one in (keeper, supervisor):
+        runner, _ = read_runner(folder)
+        for one in (runner, supervisor):
             if lives(one):
                 if one not in told:
                     told.append(one)

@@ -38,13 +38,13 @@ class Watch:
         self.stalled = False
         self.times = Times(folder)
 
-    def look_if_due(self, find: Callable[[int], list[int]], keeper: int) -> None:
+    def look_if_due(self, find: Callable[[int], list[int]], runner: int) -> None:
         """Note how long its log is, and look at the job if the last look is long enough ago; `find` tells its processes."""
         self.times.note()
         if time.monotonic() - self.looked_s >= self.interval_s:
-            self.look(find(keeper), keeper)
+            self.look(find(runner), runner)
 
-    def look(self, pids: list[int], keeper: int) -> None:
+    def look(self, pids: list[int], runner: int) -> None:
         """Look at the job, which has these processes; mark it if it stands still, and no more once it moves again."""
         if self.moves(sorted(pids)):
             self.moved_s = self.looked_s
@@ -55,7 +55,7 @@ class Watch:
             self.log_bytes = self.log_size()
             self.mark(time.time())
             if self.job["kill_stalled"]:
-                tell(keeper, STALLED if seen else STALLED_UNSEEN)
+                tell(runner, STALLED if seen else STALLED_UNSEEN)
 
     def moves(self, pids: list[int]) -> bool:
         """Tell whether anything has happened since the last look."""

@@ -11,7 +11,7 @@ from ..identities import lives
 from ..job.recovery import list_jobs
 from ..machine import find_space
 from ..processes import descendants
-from ..records import folder_of, read_json
+from ..records import folder_of, read_runner
 from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
@@ -50,8 +50,8 @@ def look(count: str) -> dict[str, Any]:
 
 def family_of(number: int) -> list[int]:
     """Return the processes of a job that runs."""
-    kept = read_json(folder_of(number) / "keeper.json", {})
-    return descendants(kept["keeper"][0]) if lives(kept.get("keeper")) else []
+    runner, _ = read_runner(folder_of(number))
+    return descendants(runner[0]) if lives(runner) else []
 
 
 def node_seconds() -> float:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import time
 from collections import deque
 from pathlib import Path
@@ -46,10 +47,11 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
     Files are grouped as a person would ask for them; a group that several jobs may have written has all of their numbers.
     """
     spans = [span for span in map(span_of, numbers()) if span]
-    walk = Walk(jobs)
+    places = list(list_places(jobs))
+    walk = Walk(jobs, places)
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     namers = {job: Namer(job) for job in jobs}
-    for place in list_places(jobs):
+    for place in places:
         for name, info in walk.list_files(place):
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
@@ -69,7 +71,7 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
 class Walk:
     """A walk through the places that jobs write to; it leaves each in time, however much lies there."""
 
-    def __init__(self, jobs: list[int]) -> None:
+    def __init__(self, jobs: list[int], places: list[Place]) -> None:
         """Begin a walk that leaves out what was asked for, and so is downloaded."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
@@ -79,7 +81,7 @@ class Walk:
             *trees,
             *(str(each.path) for found in asked for each in found),
         }
-        self.roots = {place.root for place in list_places(jobs)}
+        self.roots = {place.root for place in places}
         self.complete = True
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
@@ -116,14 +118,17 @@ class Namer:
         self.text: bytes | None = None
 
     def names(self, root: str, name: str) -> bool:
-        """Tell whether the job names it: by its path, or by a name that is no part of some word by chance."""
+        """Tell whether the job names it: by its path, or by its name as a part of some path or as a quoted word."""
         if self.text is None:
             job = read_json(self.folder / "job.json")
             code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
             self.text = b"\n".join(
                 [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
             )
-        return os.fsencode(f"{root}/{name}") in self.text or (len(name) >= TELLING and os.fsencode(name) in self.text)
+        as_path = rb"[\"'/]%s(?![\w.-])" % re.escape(os.fsencode(name))
+        return os.fsencode(f"{root}/{name}") in self.text or (
+            len(name) >= TELLING and re.search(as_path, self.text) is not None
+        )
 
 
 def read_text(path: Path) -> bytes:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ..identities import lives
 from ..processes import descendants
-from ..records import read_json
+from ..records import read_runner
 
 STILL_NS = 1_000_000_000  # a file that is written bit by bit, opened anew each time, rests between
 
 
 def find_unsettled(folder: Path) -> set[int]:
     """Return the inodes of the files that the job's processes may still write, through a descriptor or a shared mapping."""
-    keeper = read_json(folder / "keeper.json", {}).get("keeper")
+    runner, _ = read_runner(folder)
     found: set[int] = set()
-    for pid in descendants(keeper[0]) if lives(keeper) else ():
+    for pid in descendants(runner[0]) if lives(runner) else ():
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
                 _, rights, _, _, inode = line.split(None, 5)[:5]

@@ -73,7 +73,7 @@ def submit() -> dict[str, int]:
         write_json(
             staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
         )
-        for record in ("end.json", "keeper.json"):
+        for record in ("end.json", "runner.json"):
             reserve(staging / record)  # what is accepted can always say how it ended
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
