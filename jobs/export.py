@@ -1,5 +1,7 @@
 """A model for other programs: `python -m jobs.export outputs --to torchscript`, each verified against the original."""
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ TOLERANCE = 1e-4
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the file; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.export", description="Write a model for other programs, and check that it says the same.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     parser.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")

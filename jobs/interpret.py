@@ -1,5 +1,7 @@
 """Look inside a model: `python -m jobs.interpret outputs` draws pictures and one report.html."""
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ SHOWN = 6
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the report; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the report; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.interpret", description="Draw what a model sees and what it gets wrong.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     add_options(parser, DataConfig())

@@ -5,6 +5,8 @@ wrong about it and leaves them alone otherwise. Novikoff (1962) proved that on p
 at most (R / margin)^2 times. Minsky and Papert (1969) showed what no plane can tell apart: exclusive or.
 """
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

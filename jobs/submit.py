@@ -4,6 +4,8 @@ The rows are the sample's, in its order; its columns say what is wanted: one col
 the second of two classes if the sample holds a fraction there; a column for each class, their probabilities.
 """
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from .program import Parser, keep_memory, names_of, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the CSV file; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the CSV file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.submit", description="Fill in the sample of a Kaggle competition with a model's predictions.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     parser.add_argument("sample", type=Path, help="the competition's sample submission")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..program import Parser, default_out, duration
 from .data import DataConfig
-from .recipe import CLOSED, SMALL, Recipe, add_options, default_lr, pick
+from .recipe import CLOSED_FORM, SMALL, Recipe, add_options, default_lr, pick
 
 QUICK_IMAGES = 6_000
 
@@ -46,7 +46,7 @@ def parse(
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
     add_options(parser, DataConfig())
-    known = f"{', '.join((*CLOSED, *SMALL))}, or a classifier of torchvision"
+    known = f"{', '.join((*CLOSED_FORM, *SMALL))}, or a classifier of torchvision"
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from published weights")
     add("--weights", type=Path, metavar="FILE", help="start from the weights of a .safetensors or .pth file")
@@ -78,7 +78,7 @@ def parse(
 
 def complete(settings: Settings) -> Settings:
     """Return settings with the model's own learning rate where none was asked for."""
-    if settings.recipe.lr:
+    if settings.recipe.lr is not None:
         return settings
     lr = default_lr(settings.model, settings.pretrained or settings.weights is not None)
     if settings.recipe.optimizer == "sgd":

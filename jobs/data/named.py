@@ -76,13 +76,13 @@ def read_cifar10(cache: Path) -> Dataset:
     from torchvision.datasets import CIFAR10
 
     try:
-        parts = [CIFAR10(str(cache), train=train) for train in (True, False)]
+        splits = [CIFAR10(str(cache), train=train) for train in (True, False)]
     except RuntimeError as error:
         raise DataError(f"{cache / 'cifar-10-batches-py'}: {error}") from error
     train, test = (
-        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in parts
+        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in splits
     )
-    return Dataset("CIFAR-10", tuple(parts[0].classes), train, test)
+    return Dataset("CIFAR-10", tuple(splits[0].classes), train, test)
 
 
 def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
@@ -92,11 +92,11 @@ def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
     """
     root = cache / "oxford-iiit-pet"
     found = []
-    for part in ("trainval", "test"):
-        rows = [line.split() for line in (root / "annotations" / f"{part}.txt").read_text().splitlines()]
-        names = [row[0] for row in rows]
-        labels = [name.rsplit("_", 1)[0] for name in names] if breeds else [("cat", "dog")[int(r[2]) - 1] for r in rows]
-        found.append(Listing("pets", tuple(root / "images" / f"{name}.jpg" for name in names), tuple(labels)))
+    for name in ("trainval", "test"):
+        rows = [line.split() for line in (root / "annotations" / f"{name}.txt").read_text().splitlines()]
+        files = tuple(root / "images" / f"{row[0]}.jpg" for row in rows)
+        labels = [row[0].rsplit("_", 1)[0] if breeds else ("cat", "dog")[int(row[2]) - 1] for row in rows]
+        found.append(Listing("pets", files, tuple(labels)))
     return found[0], found[1]
 
 

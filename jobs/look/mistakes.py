@@ -92,9 +92,9 @@ def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
     return error
 
 
-def draw_worst(part: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
+def draw_worst(split: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
     """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
-    truth = chances.gather(1, part.labels.cpu()[:, None]).flatten()
+    truth = chances.gather(1, split.labels.cpu()[:, None]).flatten()
     worst = truth.argsort()[:most]
     columns = min(3, len(worst))  # what is narrow can be read on a phone
     rows = -(-len(worst) // 3)
@@ -103,11 +103,11 @@ def draw_worst(part: Split, chances: Tensor, classes: tuple[str, ...], path: Pat
             axis.axis("off")
             if at < len(worst):
                 index = int(worst[at])
-                axis.imshow(picture(read(part, index)), cmap="gray")
-                said, true = classes[int(chances[index].argmax())], classes[int(part.labels[index])]
+                axis.imshow(picture(read(split, index)), cmap="gray")
+                said, true = classes[int(chances[index].argmax())], classes[int(split.labels[index])]
                 axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
 
 
-def read(part: Split, index: int) -> Tensor:
+def read(split: Split, index: int) -> Tensor:
     """Return one image, uint8 (C, H, W), from memory or its file."""
-    return part.images.read(index) if isinstance(part.images, Files) else part.images[index].cpu()
+    return split.images.read(index) if isinstance(split.images, Files) else split.images[index].cpu()

@@ -20,9 +20,9 @@ def ignore(figures: Mapping[str, Any]) -> None:
 
 @contextmanager
 def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: bool, first: bool) -> Iterator[Track]:
-    """Yield the function that takes each epoch's figures; raises TrainingError where a wished library is missing.
+    """Yield the function that takes each epoch's figures. Raises TrainingError if a library asked for is missing.
 
-    Of several processes the `first` alone writes.
+    Only the `first` of several processes writes.
     """
     if not first:
         yield ignore

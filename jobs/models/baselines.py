@@ -13,7 +13,7 @@ class Majority(nn.Module):
         super().__init__()
         self.register_buffer("counts", torch.zeros(classes))
 
-    def solve(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it looks at no image, that is the point
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it looks at no image, that is the point
         """Count the labels."""
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
@@ -34,7 +34,7 @@ class MeanImage(nn.Module):
         self.register_buffer("sums", torch.zeros(classes, *shape))
         self.register_buffer("counts", torch.zeros(classes))
 
-    def solve(self, images: Tensor, labels: Tensor) -> None:
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:
         """Add the images to the sums of their classes."""
         self.sums.index_add_(0, labels, images)
         self.counts += torch.bincount(labels, minlength=len(self.counts))

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..config.recipe import CLOSED, SMALL
+from ..config.recipe import CLOSED_FORM, SMALL
 from ..data import Dataset, Split
 from ..errors import CheckpointError, TrainingError
 from . import baselines, cnn, lite0
@@ -32,7 +32,7 @@ def build(name: str, data: Dataset, weights: Path | None = None, pretrained: boo
     if name == "efficientnet_lite0":
         model = Classifier(lite0.lite0(classes), lite0.MEAN, lite0.STD)
         load_in_order(model.net, read_weights(weights or packaged_lite0()))
-    elif name in (*SMALL, *CLOSED):
+    elif name in (*SMALL, *CLOSED_FORM):
         if weights is None:
             raise TrainingError(f"--pretrained: nobody publishes weights of '{name}'; --weights FILE takes your own")
         model = bare(name, shape, classes, *statistics(data.train))
@@ -71,14 +71,14 @@ def bare(
     return Classifier(net, mean * (wants // len(mean)), std * (wants // len(std)))
 
 
-def statistics(part: Split) -> tuple[list[float], list[float]]:
+def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return the mean and the deviation of each channel, from the first images."""
-    if isinstance(part.images, Tensor):
-        pixels = part.images[:STATISTICS_IMAGES].float()
+    if isinstance(split.images, Tensor):
+        pixels = split.images[:STATISTICS_IMAGES].float()
         std = pixels.std(dim=(0, 2, 3)).clamp(min=1.0)
         return pixels.mean(dim=(0, 2, 3)).tolist(), std.tolist()
     mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
-    return (mean, std_rgb) if part.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
+    return (mean, std_rgb) if split.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
 
 
 def published(name: str, classes: int, weights: Path | None, fetch: bool = True) -> nn.Module:
@@ -86,7 +86,7 @@ def published(name: str, classes: int, weights: Path | None, fetch: bool = True)
     from torchvision import models
 
     if name not in (known := models.list_models(module=models)):
-        near = difflib.get_close_matches(name, [*CLOSED, *SMALL, *known], 3)
+        near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see --help; those of torchvision go by their names"
         raise TrainingError(f"there is no model '{name}'; {hint}")
     try:

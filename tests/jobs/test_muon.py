@@ -17,9 +17,10 @@ from jobs.train import run
 from jobs.training.checkpoint import Checkpoints
 from jobs.training.distributed import DistributedContext
 from jobs.training.fit import fit
+from jobs.training.state import Plan
 from jobs.training.stop import Stop, Stopped
 
-PLACE = DistributedContext(torch.device("cpu"))
+CONTEXT = DistributedContext(torch.device("cpu"))
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, optimizer="muon", ema=0.9, **FIXED)
 
 
@@ -32,8 +33,9 @@ def train(digits: Dataset, folder: Path, stop_after: int = 0, resume: Path | Non
 
     model.register_forward_hook(look)
     store = Checkpoints(folder, 60)
-    *_, (_, judged) = fit(model, digits, RECIPE, PLACE, store=store, resume=resume, stop=stop)
-    return judged.state_dict()
+    plan = Plan(digits, RECIPE, CONTEXT, store=store, resume=resume, stop=stop)
+    *_, (_, kept) = fit(model, plan)
+    return kept.state_dict()
 
 
 def test_a_network_without_convolutions_learns_as_by_adamw(tmp_path):
@@ -49,7 +51,7 @@ def test_convolutions_learn_more_in_one_epoch():
     for name in ("adamw", "muon"):
         torch.manual_seed(0)
         recipe = replace(RECIPE, optimizer=name, epochs=1, ema=0.0)
-        scores[name] = next(iter(fit(build("small", clothes), clothes, recipe, PLACE)))[0].accuracy
+        scores[name] = next(iter(fit(build("small", clothes), Plan(clothes, recipe, CONTEXT))))[0].accuracy
     assert scores["muon"] > scores["adamw"] + 0.01, scores  # 0.79 to 0.80 and 0.826 to 0.831 with three seeds
 
 

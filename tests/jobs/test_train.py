@@ -27,9 +27,10 @@ from jobs.training.checkpoint import Checkpoints, load_checkpoint
 from jobs.training.distributed import DistributedContext
 from jobs.training.evaluation import evaluate
 from jobs.training.fit import fit
+from jobs.training.state import Plan
 
 KILLS = int(os.environ.get("KILLS", "3"))
-PLACE = DistributedContext(torch.device("cpu"))
+CONTEXT = DistributedContext(torch.device("cpu"))
 PINNED = ("--device", "cpu", "--precision", "float32", "--layout", "contiguous", "--data", "digits")
 
 
@@ -114,7 +115,7 @@ def test_a_time_budget_ends_training_with_the_rate_annealed(tmp_path):
     assert accuracy > 0.8
     state = load_checkpoint(Checkpoints(tmp_path / "checkpoints").latest())[1]
     assert state["spent_s"] >= 1.5
-    assert state["optimizer"]["param_groups"][0]["lr"] < 0.01 * 0.2
+    assert state["optimizers"][0]["param_groups"][0]["lr"] < 0.01 * 0.2
 
 
 def test_a_loss_that_is_no_number_names_its_step_and_the_last_good_weights_stand(tmp_path):
@@ -135,7 +136,7 @@ def test_out_of_memory_says_which_batch_size_to_try(digits):
 
     model.net.register_forward_hook(full)
     with pytest.raises(TrainingError, match="--batch-size 32"):
-        list(fit(model, digits, Recipe(batch_size=64, lr=0.01, **FIXED), PLACE))
+        list(fit(model, Plan(digits, Recipe(batch_size=64, lr=0.01, **FIXED), CONTEXT)))
 
 
 def test_the_way_to_compute_is_timed_without_touching_weights_or_random_numbers(digits, capsys):
@@ -184,7 +185,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_never_was(tmp_path, whole
     final = start(tmp_path, "--resume", "auto")
     said = final.communicate(timeout=240)[0]
     assert final.returncode == 0, said
-    assert "going on from" in said
+    assert "resuming from" in said
     assert same(tmp_path, whole)
     one, other = (
         [
@@ -202,7 +203,7 @@ def test_sigterm_finishes_the_step_saves_and_exits_143(tmp_path, whole):
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 143, said
-    assert "--resume auto goes on" in said
+    assert "--resume auto continues" in said
     assert start(tmp_path / "elsewhere", "--resume", str(tmp_path)).wait(240) == 0
     assert same(tmp_path / "elsewhere", whole)
 
