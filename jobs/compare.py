@@ -106,7 +106,7 @@ def measure_closed_form(name: str, data: "Dataset", context: "DistributedContext
 
 
 def measure_trained(name: str, data: "Dataset", comparison: Comparison, context: "DistributedContext") -> Rung:
-    """Train a model with each of the seeds in its share of the time; return how good it gets and how fast."""
+    """Train a model once per seed, each in its share of the time; return how good it gets and how fast."""
     import torch
 
     from .models import build, count_parameters

@@ -26,7 +26,7 @@ SPREAD = 100.0
 
 
 def main(argv: Sequence[str] | None = None) -> float:
-    """Run the program and return the test accuracy; user errors print one line and exit with status 1 or 2."""
+    """Run the program, return the test accuracy; user errors print one line and exit with status 1 or 2."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument(
         "--head-only", action="store_true", help="train the last layer and stop: seconds, and often enough"

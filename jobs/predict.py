@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import DataError
 from .program import Parser, keep_memory, names_of, run_program, say
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path
 def expand(path: Path) -> list[Path]:
     """Return the images of a folder, or the file itself. Raises DataError if there is neither."""
     from .data.listing import find_images
-    from .errors import DataError
 
     if path.is_dir() and (found := find_images(path)):
         return found
@@ -59,7 +59,6 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
 
     from .data import Split
     from .data.images import BrokenImageError, Files
-    from .errors import DataError
     from .models.modelfile import load_model
     from .training.evaluation import predict
 

@@ -1,4 +1,4 @@
-"""Train a model on images: `python -m jobs.train --data fashion-mnist --model small --epochs 5 --out outputs`.
+"""Train a model on images: `python -m jobs.train --data fashion-mnist --model small --epochs 5`.
 
 It writes into --out
 
@@ -17,7 +17,7 @@ from .program import keep_memory, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> float:
-    """Run the program and return the test accuracy; user errors print one line and exit with status 1 or 2."""
+    """Run the program, return the test accuracy; user errors print one line and exit with status 1 or 2."""
     settings, _ = parse(argv, "jobs.train", "Train a model on images.")
     keep_memory()
     return run_program("jobs.train", lambda: run(settings))

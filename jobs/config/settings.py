@@ -1,4 +1,4 @@
-"""What the command line of a training program decides. Nothing here imports torch."""
+"""The command line of a training program as frozen values. No torch."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ QUICK_IMAGES = 6_000
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run is made from."""
+    """All the options of a run."""
 
     out: Path
     model: str = "small"
@@ -38,9 +38,9 @@ def parse(
     recipe: Recipe | None = None,
     own: argparse.ArgumentParser | None = None,
 ) -> tuple[Settings, argparse.Namespace]:
-    """Return the settings of a command line, and all of its values, those of the program's `own` options among them.
+    """Return the settings of a command line, and all its values, those of `own` options included.
 
-    What does not fit ends the program in one line and status 2.
+    User errors print one line and exit with status 2.
     """
     parents = [own] if own else []
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)

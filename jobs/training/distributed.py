@@ -26,7 +26,7 @@ class DistributedContext:
         return self.rank == 0
 
     def has_room(self, size_bytes: int) -> bool:
-        """Return whether so many bytes fit in half of a GPU's free memory; elsewhere they stay where they are."""
+        """Return whether so many bytes fit in half of a GPU's free memory; always true without a GPU."""
         return self.device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(self.device)[0] / 2
 
     def total(self, values: Tensor) -> Tensor:

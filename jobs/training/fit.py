@@ -30,7 +30,7 @@ LOOK_EVERY = 50
 
 @dataclass(frozen=True)
 class Metrics:
-    """One epoch: mean training loss, accuracy on the test images (0 to 1), speed and seconds of training alone."""
+    """One epoch: mean training loss, test accuracy (0 to 1), speed and seconds of training alone."""
 
     epoch: int
     train_loss: float
@@ -95,7 +95,7 @@ def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
 
 
 def wrap(model: Classifier, plan: Plan) -> nn.Module:
-    """Return the network as the loop calls it: compiled if asked for, its gradients shared between the processes."""
+    """Return the network as the loop calls it: compiled if asked for, gradients shared by all processes."""
     network: nn.Module = torch.compile(model) if plan.recipe.compile else model  # type: ignore[assignment]
     if plan.context.world > 1:
         device = plan.context.device
@@ -135,7 +135,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
 
 
 def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
-    """Return the order of the images that this process has yet to train on in this epoch, a function of seed and epoch."""
+    """Return the images that this process has yet to train on in this epoch, by seed and epoch."""
     epoch, context = len(run.history), plan.context
     draw = torch.Generator().manual_seed(plan.recipe.seed * 10_007 + epoch)
     order = torch.randperm(count, generator=draw)[: plan.steps * plan.batch]
@@ -154,7 +154,7 @@ def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done:
 
 
 def take_step(run: Run, network: nn.Module, images: Tensor, targets: Tensor, plan: Plan) -> Tensor:
-    """Adjust the weights to one batch; return its loss. Raises TrainingError if the device runs out of memory."""
+    """Adjust the weights to one batch; return its loss. Raises TrainingError if memory runs out."""
     recipe = plan.recipe
     for optimizer in run.optimizers:
         optimizer.zero_grad()
@@ -192,7 +192,7 @@ def update(run: Run, clip: float) -> None:
 
 
 def train_mode(model: nn.Module) -> None:
-    """Put a network into training mode, except norms whose weights are frozen: they keep their statistics."""
+    """Put a network into training mode, except frozen norms, which keep their statistics."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(

@@ -24,7 +24,7 @@ BATCH = 32
 
 
 def train_head(model: Classifier, data: Dataset, context: DistributedContext, recipe: Recipe) -> None:
-    """Train the last layer of `model` on the training images and, if the recipe flips, their mirror images."""
+    """Train the last layer on the training images and, if the recipe flips, their mirror images."""
     model.to(context.device).eval()
     features, labels = extract_features(model, data.train, context, recipe.flip)
     head = find_head(model)
@@ -50,7 +50,7 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
 def extract_features(
     model: Classifier, split: Split, context: DistributedContext, mirror: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the last layer's input for each image (N, F), and the labels; `mirror` adds each image's mirror image."""
+    """Return the last layer's input for each image (N, F), and the labels; `mirror` adds mirror images."""
     features: list[Tensor] = []
     labels: list[Tensor] = []
     hook = find_head(model).register_forward_pre_hook(lambda _, given: features.append(given[0].flatten(1).float()))

@@ -1,4 +1,7 @@
-"""Try learning rates from tiny to far too large, and see where the loss falls fastest (Smith, arXiv:1506.01186)."""
+"""Try learning rates from tiny to far too large; suggest one where the loss falls fast.
+
+Leslie Smith, https://arxiv.org/abs/1506.01186.
+"""
 
 import math
 from itertools import cycle

@@ -155,7 +155,7 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
 
 
 def hold_out(data: Dataset, seed: int) -> Dataset:
-    """Return data tested on a tenth of the training images: a test set that decides when to stop is none any more."""
+    """Return data tested on a tenth of the training images: the test images must not decide when to stop."""
     train, validation = split(data.train.labels.cpu(), 0.1, seed)
     return replace(data, train=data.train.take(train), test=data.train.take(validation))
 
