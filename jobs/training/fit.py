@@ -77,6 +77,7 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
 
 def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
     """Return a run at its start, or where the plan's checkpoint left it."""
+    groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
     found = load_checkpoint(plan.resume) if plan.resume else None
     if found:
         execution = Execution(**found[1]["execution"])
@@ -87,7 +88,6 @@ def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
     model.to(memory_format=execution.format)
     if plan.context.world > 1:
         share_norms(model)
-    groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
     run = begin(model, groups, plan.recipe, execution, plan.steps)
     if found:
         run.restore(*found, plan.recipe)

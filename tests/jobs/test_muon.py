@@ -44,13 +44,14 @@ def test_a_network_without_convolutions_learns_as_by_adamw(tmp_path):
 
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 def test_convolutions_learn_more_in_one_epoch():
-    clothes = load(DataConfig("fashion-mnist")).shorten(4_000)
+    clothes = load(DataConfig("fashion-mnist")).shorten(1_500)
+    clothes = replace(clothes, test=clothes.test.take(torch.arange(2_000))).resize(14)
     scores = {}
     for name in ("adamw", "muon"):
         torch.manual_seed(0)
         recipe = replace(RECIPE, optimizer=name, epochs=1, ema=0.0)
         scores[name] = next(iter(fit(build("small", clothes), Plan(clothes, recipe, CONTEXT))))[0].accuracy
-    assert scores["muon"] > scores["adamw"] + 0.01, scores  # 0.79 to 0.80 and 0.826 to 0.831 with three seeds
+    assert scores["muon"] > scores["adamw"] + 0.01, scores  # 0.73 to 0.74 and 0.75 to 0.77 with three seeds
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, few):
