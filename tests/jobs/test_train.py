@@ -214,7 +214,7 @@ def test_a_bad_argument_ends_in_one_line_and_status_2(words, capsys):
 
 
 def test_a_user_error_ends_in_one_line_and_status_1(tmp_path):
-    for words in (["--data", str(tmp_path / "nowhere")], ["--data", "digits", "--model", "resnet81"]):
+    for words in (["--data", "digits", "--model", "resnet81"], ["--data", str(tmp_path / "nowhere")]):
         with pytest.raises(SystemExit) as end:
             main([*words, "--out", str(tmp_path / "out")])
         assert isinstance(end.value.code, str)  # what Python prints, with status 1
