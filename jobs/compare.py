@@ -1,8 +1,10 @@
-"""The ladder: what each step beyond a simple baseline gains, and what it costs.
+"""Compare models: what each step beyond a simple baseline gains, and what it costs.
 
 `python -m jobs.compare --data fashion-mnist --models majority,mean-image,linear,mlp,lenet,resnet9 --budget 2m` gives each
-model that is trained the same share of the time, over several seeds, and writes compare.json and compare.png.
+model that is trained by steps the same share of the time, over several seeds, and writes compare.json and compare.png.
 """
+
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
 
 import json
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config.data import DataConfig
-from .config.recipe import CLOSED, Recipe, add_options, default_lr, pick
+from .config.recipe import CLOSED_FORM, Recipe, add_options, default_lr, pick
 from .program import Parser, default_out, duration, keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
     from .training.distributed import DistributedContext
 
 MODELS = "majority,mean-image,linear,mlp,lenet,resnet9"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which models are compared, and how."""
+
+    models: Sequence[str]
+    budget_s: float
+    """For all training together."""
+    seeds: int
+    """Trainings of each model."""
+    device: str
+
+    @property
+    def each_s(self) -> float:
+        """Return the time for each training."""
+        trained = sum(name not in CLOSED_FORM for name in self.models)
+        return self.budget_s / max(1, trained * self.seeds)
 
 
 @dataclass(frozen=True)
@@ -32,11 +52,11 @@ class Rung:
     """Mean time of one training."""
     parameters: int
     images_per_s: float
-    """Images trained on each second; 0 for what is computed at once."""
+    """Images trained on each second; 0 for closed-form models."""
 
 
 def main(argv: Sequence[str] | None = None) -> list[Rung]:
-    """Run the program and return the ladder; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the ladder; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.compare", description="Compare models on the same data in the same time.")
     add_options(parser, DataConfig())
     parser.add_argument("--models", default=MODELS, metavar="A,B,...", help="in the order to show them (%(default)s)")
@@ -47,23 +67,25 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
     asked = parser.parse_args(argv)
     keep_memory()
     config, models = pick(DataConfig, vars(asked)), [name for name in asked.models.split(",") if name]
-    return run_program("jobs.compare", lambda: run(config, models, asked.budget, asked.seeds, asked.device, asked.out))
+    comparison = Comparison(models, asked.budget, asked.seeds, asked.device)
+    return run_program("jobs.compare", lambda: run(config, comparison, asked.out))
 
 
-def run(config: DataConfig, models: Sequence[str], budget_s: float, seeds: int, device: str, out: Path) -> list[Rung]:
-    """Climb the ladder, print and draw it; return it."""
+def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
+    """Measure each model, print and draw the ladder; return it."""
     from .data import load
-    from .training.distributed import take_place
+    from .training.distributed import distributed_context
 
     data = load(config)
     say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test")
-    trained = sum(name not in CLOSED for name in models)
-    each_s = budget_s / max(1, trained * seeds)
     rungs = []
     say(f"{'model':<20} {'accuracy, 95 %':>17} {'seconds':>9} {'parameters':>12} {'images/s':>10}")
-    with take_place(device) as place:
-        for name in models:
-            rungs.append(climb(name, data, each_s, 1 if name in CLOSED else seeds, place))
+    with distributed_context(comparison.device) as context:
+        for name in comparison.models:
+            if name in CLOSED_FORM:
+                rungs.append(measure_closed_form(name, data, context))
+            else:
+                rungs.append(measure_trained(name, data, comparison, context))
             say(line(rungs[-1]))
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps([asdict(rung) for rung in rungs], indent=2) + "\n")
@@ -72,30 +94,38 @@ def run(config: DataConfig, models: Sequence[str], budget_s: float, seeds: int, 
     return rungs
 
 
-def climb(name: str, data: "Dataset", budget_s: float, seeds: int, place: "DistributedContext") -> Rung:
-    """Return what a model reaches in `budget_s` with each of the seeds."""
+def measure_closed_form(name: str, data: "Dataset", context: "DistributedContext") -> Rung:
+    """Compute a closed-form model; return how good it is and how long that took."""
+    from .models import build, count_parameters
+    from .training.closed_form import fit_closed_form
+
+    model = build(name, data)
+    began = time.monotonic()
+    accuracy = fit_closed_form(model, data, context)
+    return Rung(name, (accuracy,), time.monotonic() - began, count_parameters(model), 0.0)
+
+
+def measure_trained(name: str, data: "Dataset", comparison: Comparison, context: "DistributedContext") -> Rung:
+    """Train a model once per seed, each in its share of the time; return how good it gets and how fast."""
     import torch
 
     from .models import build, count_parameters
-    from .models.classifier import ClosedForm
-    from .training.closed_form import solve
     from .training.fit import fit
+    from .training.state import Plan
 
     accuracies, seconds, images = [], 0.0, 0.0
-    for seed in range(seeds):
+    recipe = Recipe(lr=default_lr(name, pretrained=False), time_budget_s=comparison.each_s)
+    if name in ("linear", "mlp"):
+        recipe = replace(recipe, precision="float32")
+    for seed in range(comparison.seeds):
         torch.manual_seed(seed)
         model = build(name, data)
         began = time.monotonic()
-        if isinstance(model.net, ClosedForm):
-            accuracies.append(solve(model, data, place))
-        else:
-            recipe = Recipe(seed=seed, lr=default_lr(name, pretrained=False), time_budget_s=budget_s)
-            recipe = replace(recipe, precision="float32") if name in ("linear", "mlp") else recipe
-            epochs = [metrics for metrics, _ in fit(model, data, recipe, place)]
-            accuracies.append(epochs[-1].accuracy)
-            images += sum(epoch.images_per_s * epoch.seconds for epoch in epochs)
+        epochs = [metrics for metrics, _ in fit(model, Plan(data, replace(recipe, seed=seed), context))]
         seconds += time.monotonic() - began
-    return Rung(name, tuple(accuracies), seconds / seeds, count_parameters(model), images / seconds)
+        accuracies.append(epochs[-1].accuracy)
+        images += sum(epoch.images_per_s * epoch.seconds for epoch in epochs)
+    return Rung(name, tuple(accuracies), seconds / comparison.seeds, count_parameters(model), images / seconds)
 
 
 def line(rung: Rung) -> str:
@@ -114,12 +144,12 @@ def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
 
     found = [interval(rung.accuracies) for rung in rungs]
     with figure(path, size=(6.4, 0.8 + 0.5 * len(rungs))) as axis:
-        places = range(len(rungs))[::-1]
+        heights = range(len(rungs))[::-1]
         halves = [each.half if each.half == each.half else 0.0 for each in found]
-        axis.barh(places, [each.mean for each in found], xerr=halves, color=BLUE, ecolor=INK, capsize=3)
-        for place, each in zip(places, found, strict=True):
-            axis.text(0.01, place, f"{each.mean:.1%}", va="center", color="white" if each.mean > 0.15 else INK)
-        axis.set_yticks(list(places), [f"{rung.model}\n{rung.seconds:.0f} s" for rung in rungs])
+        axis.barh(heights, [each.mean for each in found], xerr=halves, color=BLUE, ecolor=INK, capsize=3)
+        for height, each in zip(heights, found, strict=True):
+            axis.text(0.01, height, f"{each.mean:.1%}", va="center", color="white" if each.mean > 0.15 else INK)
+        axis.set_yticks(list(heights), [f"{rung.model}\n{rung.seconds:.0f} s" for rung in rungs])
         axis.set_xlim(0, 1)
         axis.set_xlabel(f"test accuracy on {data}, 95 % over seeds")
 

@@ -1,4 +1,4 @@
-"""What can go wrong and that a person can mend: one line each, the programs exit with status 1.
+"""User errors: the programs print one line and exit with status 1.
 
 JobsError
 ├── DataError         the images or labels cannot be used

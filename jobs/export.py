@@ -1,9 +1,13 @@
-"""A model for other programs: `python -m jobs.export outputs --to torchscript`, each verified against the original."""
+"""Export a model, verified against the original: `python -m jobs.export outputs --to onnx`."""
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import CheckpointError
 from .program import Parser, run_program, say
 
 if TYPE_CHECKING:
@@ -17,8 +21,8 @@ TOLERANCE = 1e-4
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the file; what a user can mend ends in one line and status 1 or 2."""
-    parser = Parser("jobs.export", description="Write a model for other programs, and check that it says the same.")
+    """Run the program and return the file; user errors print one line and exit with status 1 or 2."""
+    parser = Parser("jobs.export", description="Export a model for other programs, and verify it against the original.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     parser.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")
     parser.add_argument("--out", type=Path, help="the file (model.pt, model.pt2 or model.onnx beside the model)")
@@ -27,10 +31,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
-    """Write the model in a format and compare; raises CheckpointError if its answers differ or a package is missing."""
+    """Write the model and verify it. Raises CheckpointError if it differs or a package is missing."""
     import torch
 
-    from .errors import CheckpointError
     from .models.modelfile import find_model, load_model
 
     model, facts = load_model(checkpoint)
@@ -43,15 +46,13 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
             wanted, found = model(batch), torch.as_tensor(ask(batch))
             off = ((wanted - found).abs().max() / wanted.abs().max()).item()
             if not off <= TOLERANCE:
-                raise CheckpointError(f"{out}: its answers are {off:.1e} from the model's, more than {TOLERANCE:g}")
-    say(f"says the same as the model, within {off:.1e}\n{out}")
+                raise CheckpointError(f"{out}: its logits are {off:.1e} from the model's, more than {TOLERANCE:g}")
+    say(f"verified: the same logits as the model, within {off:.1e}\n{out}")
     return out
 
 
 def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
     """Write TorchScript."""
-    import warnings
-
     import torch
 
     with warnings.catch_warnings():
@@ -72,10 +73,8 @@ def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Ten
 
 
 def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
-    """Write ONNX, for any number of images; raises CheckpointError without the packages for it."""
+    """Write ONNX, for any number of images. Raises CheckpointError if the packages for it are missing."""
     import torch
-
-    from .errors import CheckpointError
 
     try:
         import onnxruntime

@@ -6,17 +6,19 @@ statistics of the large set they were trained on, which a few batches of a small
 them learn.
 """
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .config.recipe import Recipe
-from .config.settings import parse
+from .config.settings import Settings, parse
 from .program import keep_memory, run_program
 
 if TYPE_CHECKING:
     from .models import Classifier
-    from .training.learn import Layers
+    from .optim.optimizers import LayerGroup
 
 DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
 SPREAD = 100.0
@@ -24,7 +26,7 @@ SPREAD = 100.0
 
 
 def main(argv: Sequence[str] | None = None) -> float:
-    """Run the program and return the test accuracy; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program, return the test accuracy; user errors print one line and exit with status 1 or 2."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument(
         "--head-only", action="store_true", help="train the last layer and stop: seconds, and often enough"
@@ -33,24 +35,27 @@ def main(argv: Sequence[str] | None = None) -> float:
     settings, extra = parse(argv, "jobs.finetune", "Train published weights further on your images.", DEFAULTS, own)
     keep_memory()
 
-    def body() -> float:
-        from .training.head import train_head
-        from .training.learn import learn
-
-        def layers(model: "Classifier") -> "Layers":
-            return layer_groups(model, settings.recipe.lr, extra.train_norms) if not extra.head_only else ()
-
-        return learn(settings, layers, first=train_head)
-
-    return run_program("jobs.finetune", body)
+    return run_program("jobs.finetune", lambda: run(settings, extra.head_only, extra.train_norms))
 
 
-def layer_groups(model: "Classifier", lr: float, train_norms: bool = False) -> "Layers":
-    """Return three groups of layers with their rates: both halves of the body, by parameters, and the last layer."""
+def run(settings: Settings, head_only: bool, train_norms: bool) -> float:
+    """Train the last layer, then all unless `head_only`; return the test accuracy. Raises JobsError."""
+    from .training.head import train_head
+    from .training.pipeline import train
+
+    def choose_layers(model: "Classifier") -> "Sequence[LayerGroup]":
+        return () if head_only else group_layers(model, settings.recipe.peak_lr, train_norms)
+
+    return train(settings, choose_layers, prepare=train_head)
+
+
+def group_layers(model: "Classifier", lr: float, train_norms: bool = False) -> "Sequence[LayerGroup]":
+    """Return both halves of the body, by parameters, and the last layer, each with its peak rate."""
     from torch import nn
 
     from .models import count_parameters
     from .models.classifier import find_head
+    from .optim.optimizers import LayerGroup
 
     head = find_head(model)
     leaves = [m for m in model.net.modules() if m is not head and list(m.parameters(recurse=False))]
@@ -61,7 +66,7 @@ def layer_groups(model: "Classifier", lr: float, train_norms: bool = False) -> "
         seen, cut = seen + count_parameters(leaves[cut]), cut + 1
     groups: list[list[nn.Module]] = [leaves[:cut], leaves[cut:], [head]]
     rates = (lr / SPREAD, lr / SPREAD**0.5, lr)
-    return tuple((group, rate) for group, rate in zip(groups, rates, strict=True) if group)
+    return [LayerGroup(group, rate) for group, rate in zip(groups, rates, strict=True) if group]
 
 
 if __name__ == "__main__":

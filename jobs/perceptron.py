@@ -5,6 +5,8 @@ wrong about it and leaves them alone otherwise. Novikoff (1962) proved that on p
 at most (R / margin)^2 times. Minsky and Papert (1969) showed what no plane can tell apart: exclusive or.
 """
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +68,7 @@ def run(out: Path, seed: int) -> Path:
 
 
 def separable(seed: int, count: int = 100, margin: float = 0.1) -> "tuple[Tensor, Tensor, float]":
-    """Return points in the plane (N, 2), their side of a random line (N,), and how far all of them are from it."""
+    """Return points in the plane (N, 2), their side of a random line (N,), and the least distance to it."""
     import torch
 
     draw = torch.Generator().manual_seed(seed)
@@ -94,7 +96,7 @@ def with_bias(points: "Tensor") -> "Tensor":
 
 
 def learn(points: "Tensor", signs: "Tensor", epochs: int = EPOCHS) -> Learned:
-    """Apply Rosenblatt's rule point by point until a pass goes by without a mistake, at most `epochs` passes."""
+    """Apply Rosenblatt's rule point by point until a pass makes no mistake, for at most `epochs` passes."""
     import torch
 
     inputs, weights, mistakes = with_bias(points), torch.zeros(points.shape[1] + 1, dtype=points.dtype), 0
@@ -110,7 +112,7 @@ def learn(points: "Tensor", signs: "Tensor", epochs: int = EPOCHS) -> Learned:
 
 
 def mistake_bound(points: "Tensor", margin: float) -> float:
-    """Return the most mistakes there can be: (R / margin)^2, R being the longest point, bias included (Novikoff 1962)."""
+    """Return Novikoff's bound on the mistakes: (R / margin)^2, R being the longest point with its bias."""
     longest: float = with_bias(points).norm(dim=1).max().item()
     return (longest / margin) ** 2
 

@@ -1,10 +1,13 @@
-"""What a model says of images it has not seen: `python -m jobs.predict outputs photos/ --out predictions.csv`."""
+"""Predict the classes of images: `python -m jobs.predict outputs photos/ --out predictions.csv`."""
+
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import DataError
 from .program import Parser, keep_memory, names_of, run_program, say
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the CSV file; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the CSV file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.predict", description="Write a model's probabilities for images into a CSV file.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
@@ -25,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return run_program("jobs.predict", lambda: write(asked.checkpoint, asked.images, asked.out, asked.tta))
 
 
-def write(checkpoint: Path, places: Sequence[Path], out: Path, tta: bool) -> Path:
-    """Write one row for each image: file, class, its probability, and that of every class; broken images are named."""
-    files = [file for place in places for file in expand(place)]
+def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path:
+    """Write one row per image: file, class, its probability, and that of every class; name broken images."""
+    files = [file for path in paths for file in expand(path)]
     facts, whole, chances = predict_files(checkpoint, files, tta)
     with out.open("w", newline="") as text:
         table = csv.writer(text)
@@ -39,16 +42,15 @@ def write(checkpoint: Path, places: Sequence[Path], out: Path, tta: bool) -> Pat
     return out
 
 
-def expand(place: Path) -> list[Path]:
-    """Return the images of a folder, or the file itself; raises DataError if there is neither."""
+def expand(path: Path) -> list[Path]:
+    """Return the images of a folder, or the file itself. Raises DataError if there is neither."""
     from .data.listing import find_images
-    from .errors import DataError
 
-    if place.is_dir() and (found := find_images(place)):
+    if path.is_dir() and (found := find_images(path)):
         return found
-    if not place.is_file():
-        raise DataError(f"{place}: no image, and no folder with images")
-    return [place]
+    if not path.is_file():
+        raise DataError(f"{path}: no image, and no folder with images")
+    return [path]
 
 
 def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[Facts, list[Path], Tensor]":
@@ -57,7 +59,6 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
 
     from .data import Split
     from .data.images import BrokenImageError, Files
-    from .errors import DataError
     from .models.modelfile import load_model
     from .training.evaluation import predict
 

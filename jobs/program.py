@@ -1,4 +1,4 @@
-"""What the programs of this folder share: a parser whose errors are one line, and the place where an error ends.
+"""What the programs share: a parser whose errors are one line, and the place where errors end.
 
 Nothing here imports torch: `--help` and a mistyped option answer at once.
 """
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind: type, least: float = -math.inf, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """Return a parser of one number of `kind` from `least` (or `above` it) to `most`; it never takes nan or inf."""
+    """Return a parser of a number of `kind` from `least` (or `above` it) to `most`, never nan or inf."""
 
     def parse(text: str) -> float:
         try:
@@ -59,13 +59,13 @@ def default_out() -> Path:
 
 
 def say(text: str) -> None:
-    """Print a line at once, since whoever follows the log may be far away; under torchrun the first process alone does."""
+    """Print a line at once, as someone may follow the log; under torchrun only the first process prints."""
     if os.environ.get("RANK", "0") == "0":
         print(text, flush=True)
 
 
 def run_program(name: str, body: Callable[[], T]) -> T:
-    """Return what `body` returns; what a person can mend ends in one line and status 1."""
+    """Return what `body` returns; user errors print one line and exit with status 1."""
     try:
         return body()
     except (JobsError, OSError) as error:
@@ -76,7 +76,7 @@ def run_program(name: str, body: Callable[[], T]) -> T:
 
 
 def keep_memory() -> None:
-    """Let this process keep memory it freed, in huge pages: training asks for the same megabytes at every step.
+    """Let this process keep memory it freed, in huge pages: each step asks for the same megabytes.
 
     By default glibc hands blocks above 32 MB back to the system at once and gets them again page by page. Call it
     before torch is imported: torch reads the variable at its first allocation. Elsewhere than on glibc it does nothing.

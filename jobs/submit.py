@@ -1,18 +1,21 @@
-"""A Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/ --out submission.csv`.
+"""Make a Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/`.
 
 The rows are the sample's, in its order; its columns say what is wanted: one column is the class, or the probability of
 the second of two classes if the sample holds a fraction there; a column for each class, their probabilities.
 """
 
+# torch takes a second to import and --help must start at once, so the functions import what needs it.
+
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from .errors import DataError
 from .program import Parser, keep_memory, names_of, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the CSV file; what a user can mend ends in one line and status 1 or 2."""
+    """Run the program and return the CSV file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.submit", description="Fill in the sample of a Kaggle competition with a model's predictions.")
     parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
     parser.add_argument("sample", type=Path, help="the competition's sample submission")
@@ -25,9 +28,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 def write(checkpoint: Path, sample: Path, images: Path, out: Path, tta: bool) -> Path:
-    """Write the submission; raises DataError for a sample that does not fit the model or an image that is not there."""
+    """Write the submission. Raises DataError if the sample does not fit the model or an image is missing."""
     from .data.listing import find_file
-    from .errors import DataError
     from .predict import predict_files
 
     with sample.open(newline="", encoding="utf-8-sig") as text:
@@ -52,9 +54,7 @@ def write(checkpoint: Path, sample: Path, images: Path, out: Path, tta: bool) ->
 def answer(
     sample: Path, columns: Sequence[str], example: str, classes: Sequence[str], chances: Sequence[Sequence[float]]
 ) -> list[list[str]]:
-    """Return what stands behind each image's name; raises DataError if the columns are not the model's classes."""
-    from .errors import DataError
-
+    """Return the values of each row. Raises DataError if the columns are not the model's classes."""
     if len(columns) == 1 and columns[0] not in classes:
         if len(classes) == 2 and "." in example:
             return [[f"{row[1]:.6f}"] for row in chances]

@@ -8,15 +8,16 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import TrainingError
 from ..program import duration, number
 
 T = TypeVar("T")
 METAVARS = {duration: "TIME", Path: "DIR"}
 
-CLOSED = ("majority", "mean-image")
-"""Models that are computed at once instead of trained."""
+CLOSED_FORM = ("majority", "mean-image")
+"""Closed-form models: computed at once instead of trained by steps."""
 SMALL = ("linear", "mlp", "lenet", "small", "resnet6", "resnet9", "efficientnet_lite0")
-"""Models of ours that are trained; every classifier of torchvision goes by its own name."""
+"""Models of this package that are trained by steps; classifiers of torchvision go by their own names."""
 
 LR = {"linear": 0.005, "mlp": 0.003, "lenet": 0.01, "small": 0.01, "resnet6": 0.006, "resnet9": 0.01}
 PRETRAINED_LR = 0.002
@@ -33,7 +34,7 @@ class Recipe:
 
     epochs: int = knob(0, "passes over the training set (5; with a time budget, as many as it allows)", number(int, 1))
     batch_size: int = knob(128, "images a step, over all processes", number(int, 2))
-    lr: float = knob(0.0, "peak learning rate (the model's own)", number(float, 0, above=True))
+    lr: float | None = knob(None, "peak learning rate (the model's own)", number(float, 0, above=True))
     seed: int = knob(0, "decides the first weights, the order of images and the split", number(int, 0, 2**62))
     optimizer: str = knob(
         "adamw", "adamw, muon for convolutions, or sgd with Nesterov momentum", choices=("adamw", "muon", "sgd")
@@ -50,11 +51,13 @@ class Recipe:
     mixup: float = knob(0.0, "alpha of mixup (https://arxiv.org/abs/1710.09412)", number(float, 0))
     cutmix: float = knob(0.0, "alpha of CutMix (https://arxiv.org/abs/1905.04899)", number(float, 0))
     progressive: float = knob(0.0, "start with images of this share of the side, end whole", number(float, 0, 1))
-    ema: float = knob(0.0, "judge a moving average of the weights with this decay, as 0.99", number(float, 0, 0.99999))
+    ema: float = knob(
+        0.0, "evaluate a moving average of the weights with this decay, such as 0.99", number(float, 0, 0.99999)
+    )
     accumulate: int = knob(1, "micro-batches that a step is cut into, to need less memory", number(int, 1))
     clip: float = knob(0.0, "longest gradient; longer ones are cut to it", number(float, 0))
     early_stop: int = knob(0, "end after so many epochs without gain on images held out for it", number(int, 0))
-    tta: bool = knob(False, "judge the mean over an image and its mirror image")
+    tta: bool = knob(False, "predict the mean over each image and its mirror image")
     precision: str = knob(
         "auto", "auto is timed at the start", choices=("auto", "float32", "bfloat16", "float16"), metavar="TYPE"
     )
@@ -62,8 +65,15 @@ class Recipe:
     compile: bool = knob(False, "let torch.compile make kernels of the network")
 
     @property
+    def peak_lr(self) -> float:
+        """Return the peak learning rate. Raises TrainingError if there is none: nothing would be learned."""
+        if not self.lr or not self.lr > 0:
+            raise TrainingError("the recipe has no learning rate: set lr; default_lr() names one for each model")
+        return self.lr
+
+    @property
     def most_epochs(self) -> int:
-        """How many epochs there are at most; a time budget may end them earlier."""
+        """Return how many epochs there are at most; a time budget may end them earlier."""
         return self.epochs or (10_000 if self.time_budget_s else 5)
 
 
@@ -81,7 +91,7 @@ def add_option(parser: argparse.ArgumentParser, each: "Field[Any]", default: Any
     if isinstance(default, bool):
         parser.add_argument(name, dest=each.name, action=argparse.BooleanOptionalAction, default=default, help=text)
         return
-    shown = text if default in (0, None) or (each.name == "seed" and not default) else f"{text} ({default})"
+    shown = text if default in (0, None) else f"{text} ({default})"
     more = {key: value for key, value in each.metadata.items() if key not in ("help", "kind")}
     if kind:
         more["metavar"] = METAVARS.get(kind) or ("N" if isinstance(default, int) else "X")

@@ -1,4 +1,4 @@
-"""What the command line of a training program decides. Nothing here imports torch."""
+"""The command line of a training program as frozen values. No torch."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ..program import Parser, default_out, duration
 from .data import DataConfig
-from .recipe import CLOSED, SMALL, Recipe, add_options, default_lr, pick
+from .recipe import CLOSED_FORM, SMALL, Recipe, add_options, default_lr, pick
 
 QUICK_IMAGES = 6_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run is made from."""
+    """All the options of a run."""
 
     out: Path
     model: str = "small"
@@ -38,15 +38,15 @@ def parse(
     recipe: Recipe | None = None,
     own: argparse.ArgumentParser | None = None,
 ) -> tuple[Settings, argparse.Namespace]:
-    """Return the settings of a command line, and all of its values, those of the program's `own` options among them.
+    """Return the settings of a command line, and all its values, those of `own` options included.
 
-    What does not fit ends the program in one line and status 2.
+    User errors print one line and exit with status 2.
     """
     parents = [own] if own else []
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
     add_options(parser, DataConfig())
-    known = f"{', '.join((*CLOSED, *SMALL))}, or a classifier of torchvision"
+    known = f"{', '.join((*CLOSED_FORM, *SMALL))}, or a classifier of torchvision"
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from published weights")
     add("--weights", type=Path, metavar="FILE", help="start from the weights of a .safetensors or .pth file")
@@ -78,7 +78,7 @@ def parse(
 
 def complete(settings: Settings) -> Settings:
     """Return settings with the model's own learning rate where none was asked for."""
-    if settings.recipe.lr:
+    if settings.recipe.lr is not None:
         return settings
     lr = default_lr(settings.model, settings.pretrained or settings.weights is not None)
     if settings.recipe.optimizer == "sgd":

@@ -41,7 +41,7 @@ def draws(seed: int, step: int, batch: int, rank: int = 0, world: int = 1) -> Dr
 
 
 def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
-    """Return images shifted, mirrored, cut and greyed as the recipe says; uint8 (N, C, H, W) in, uint8 or float out."""
+    """Return images (N, C, H, W) shifted, mirrored, zoomed and erased as the recipe says, uint8 or float."""
     if recipe.flip or recipe.crop:
         images = shift(images, recipe.crop, recipe.flip, draw)
     if recipe.zoom:
@@ -52,7 +52,7 @@ def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
 
 
 def shift(images: Tensor, pixels: int, flip: bool, draw: Draws) -> Tensor:
-    """Return images moved by up to `pixels` each way, what comes in mirrored from inside, half of them flipped."""
+    """Return images moved by up to `pixels` each way, reflected at the border, half of them flipped."""
     height, width = images.shape[2:]
     offsets = (draw.uniform(2) * (2 * pixels + 1)).long() - pixels
     mirrored = draw.uniform(1) < 0.5
@@ -73,7 +73,7 @@ def reflect(index: Tensor, length: int) -> Tensor:
 
 
 def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
-    """Return a random square of each image, its side at least 1 - `share` of the whole, at full size: float."""
+    """Return a random square of each image, its side at least 1 - `share` of the whole, resized: float."""
     sides = 1 - share * draw.uniform()
     places = (draw.uniform(2) * 2 - 1) * (1 - sides)[:, None]
     zero = torch.zeros_like(sides)
@@ -96,7 +96,7 @@ def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
-    """Return images mixed with those in reverse order, by mixup or CutMix, and the shares of each class (N, classes)."""
+    """Return images mixed with each other, by mixup or CutMix, and the shares of each class (N, classes)."""
     targets = one_hot(labels, classes).float()
     share = draw.beta(recipe.cutmix or recipe.mixup)
     height, width = images.shape[2:]
@@ -114,7 +114,7 @@ def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draw
 
 
 def shrink(images: Tensor, progress: float, start: float) -> Tensor:
-    """Return images whose side grows from `start` of the whole to the whole in the first two thirds of training."""
+    """Return images whose side grows from the share `start` to 1 in the first two thirds of training."""
     whole = images.shape[-1]
     side = min(whole, max(8, round(whole * (start + (1 - start) * progress * 1.5) / 4) * 4))
     if side >= whole:

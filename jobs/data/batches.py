@@ -14,32 +14,32 @@ from .images import BrokenImageError, Files
 WORKERS = 2
 
 
-def batches(part: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images, uint8 (N, C, H, W), and labels (N,) in this order, the last batch being what is left.
+def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images, uint8 (N, C, H, W), and labels (N,) in this order; the last batch may be smaller.
 
-    Where an image turns out to be broken as it is decoded, it is named and a grey one stands in its place; raises
-    DataError instead if the files are to be taken strictly.
+    An image that turns out to be broken is named and replaced by a grey one. Raises DataError instead if the files are
+    strict.
     """
     if not len(order):
         return
-    if not isinstance(part.images, Files):
-        for index in order.to(part.labels.device).split(batch_size):
-            yield part.images[index].to(device), part.labels[index].to(device)
+    if not isinstance(split.images, Files):
+        for index in order.to(split.labels.device).split(batch_size):
+            yield split.images[index].to(device), split.labels[index].to(device)
         return
     chunks = [chunk.tolist() for chunk in order.split(batch_size)]
     loader = DataLoader(
-        Decoded(part.images),
+        Decoded(split.images),
         batch_sampler=chunks,
         collate_fn=join,
         num_workers=WORKERS,
         pin_memory=device.type == "cuda",
         multiprocessing_context="fork" if device.type == "cpu" else None,
     )
-    labels = part.labels.cpu()
+    labels = split.labels.cpu()
     for (images, broken), chunk in zip(loader, chunks, strict=True):
         for reason in broken:
-            if part.images.strict:
-                raise DataError(f"{reason} (without --strict a grey image stands in its place)")
+            if split.images.strict:
+                raise DataError(f"{reason} (without --strict a grey image replaces it)")
             say(f"broken: {reason}")
         yield images.to(device, non_blocking=True), labels[chunk].to(device)
 

@@ -22,18 +22,18 @@ MOST_BYTES = 20_000_000_000
 
 
 def cached(
-    folder: Path, files: Sequence[Path], config: str, make: Callable[[], tuple[Tensor, list[int]]]
+    folder: Path, files: Sequence[Path], options: str, make: Callable[[], tuple[Tensor, list[int]]]
 ) -> tuple[Tensor, list[int]]:
-    """Return what `make` returns, images and their indices in `files`, from `folder` where it was made before.
+    """Return the images and indices in `files` that `make` returns, from the cache `folder` if there.
 
-    `config` is what else decides the result, as the size of the images. What has no room on the disk is not kept.
+    `options` names what else decides the result, such as the size of the images. What does not fit on the disk is not kept.
     """
-    seen = digest([json.dumps([config, *(describe(path) for path in files)]).encode()])
+    seen = digest([json.dumps([options, *(describe(path) for path in files)]).encode()])
     note = folder / "decoded" / f"{seen}.json"
     with suppress(OSError, ValueError, KeyError, SafetensorError):
         kept = load_file(folder / "decoded" / json.loads(note.read_text())["content"])
         return kept["images"], kept["whole"].tolist()
-    name = f"{digest([config.encode(), *map(digest_file, files)])}.safetensors"
+    name = f"{digest([options.encode(), *map(digest_file, files)])}.safetensors"
     try:
         kept = load_file(folder / "decoded" / name)
         images, whole = kept["images"], kept["whole"].tolist()

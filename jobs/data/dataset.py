@@ -1,4 +1,4 @@
-"""The values: a part of a data set, and the whole."""
+"""A data set and its splits, as frozen values."""
 
 from dataclasses import dataclass, replace
 
@@ -11,12 +11,12 @@ from .images import Files
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels that belong together, in the same order."""
+    """Images and their labels, in the same order."""
 
     images: Tensor | Files
     """uint8 (N, C, H, W) in memory, or the files of what does not fit there."""
     labels: Tensor
-    """int64 (N,); empty where nobody knows them."""
+    """int64 (N,); empty if unknown."""
     names: tuple[str, ...] = ()
     """The file of each image, where there are files."""
 
@@ -25,29 +25,29 @@ class Split:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
+        """Return channels, height and width of an image."""
         if isinstance(self.images, Files):
             return self.images.channels, self.images.size, self.images.size
         return tuple(self.images.shape[1:])  # type: ignore[return-value]
 
     @property
     def size_bytes(self) -> int:
-        """What the images take in memory."""
+        """Return the size of the images in memory; 0 for files."""
         return 0 if isinstance(self.images, Files) else self.images.nbytes
 
     def take(self, indices: Tensor) -> "Split":
-        """Return the part that has the images of these indices alone."""
+        """Return the split of these indices alone."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
         names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
         return Split(images, self.labels[indices] if len(self.labels) else self.labels, names)
 
     def to(self, device: torch.device) -> "Split":
-        """Return the part with what is in memory on the device."""
+        """Return the split with what is in memory moved to the device."""
         images = self.images if isinstance(self.images, Files) else self.images.to(device)
         return replace(self, images=images, labels=self.labels.to(device))
 
     def resize(self, size: int) -> "Split":
-        """Return the part with square images of `size` pixels."""
+        """Return the split with square images of `size` pixels."""
         if isinstance(self.images, Files):
             return replace(self, images=replace(self.images, size=size))
         if self.images.shape[2:] == (size, size):
@@ -61,7 +61,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What to learn from, and what to judge by."""
+    """What to train on, and what to test on."""
 
     name: str
     classes: tuple[str, ...]

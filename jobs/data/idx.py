@@ -15,8 +15,17 @@ from .dataset import Dataset, Split
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FASHION = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 DIGITS = tuple("0123456789")
 UNSIGNED_BYTE = 0x08
 
@@ -29,20 +38,20 @@ def missing(folder: Path) -> list[str]:
 def read_idx(
     folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION, cache: Path = FOLDER
 ) -> Dataset:
-    """Return the data set of the four idx files in `folder`, unpacked ones kept in `cache` for the next time.
+    """Return the data set of the four idx files in `folder`; keep unpacked ones in `cache`.
 
     Raises DataError for what is missing or no idx file.
     """
     if absent := missing(folder):
         raise DataError(f"{folder / absent[0]}: no such file, and no .gz of it; --data needs {', '.join(FILES)}")
     images, labels, test_images, test_labels = (read_array(folder, file, cache) for file in FILES)
-    parts = []
+    splits = []
     for pixels, targets in ((images, labels), (test_images, test_labels)):
         belong = pixels.dim() == 3 and targets.dim() == 1 and 0 < len(pixels) == len(targets)
         if not belong or int(targets.max()) >= len(classes):
             raise DataError(f"{folder}: images and labels do not belong together")
-        parts.append(Split(pixels.unsqueeze(1), targets.to(torch.int64)))
-    return Dataset(name, classes, *parts)
+        splits.append(Split(pixels.unsqueeze(1), targets.to(torch.int64)))
+    return Dataset(name, classes, *splits)
 
 
 def read_array(folder: Path, name: str, cache: Path) -> Tensor:
@@ -63,7 +72,7 @@ def unpack(path: Path) -> bytes:
 
 
 def parse(content: bytes, path: Path) -> Tensor:
-    """Return the array of a file's content: two zero bytes, the type, the number of dimensions, each size, the values."""
+    """Return the array of an idx file: two zero bytes, type, number of dimensions, each size, the values."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise DataError(f"{path}: not an idx file of bytes")
     head = 4 + 4 * content[3]

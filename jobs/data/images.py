@@ -69,7 +69,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def read_image(path: Path, size: int) -> Pixels:
-    """Return the middle of an image, its shorter side scaled to `size`: (size, size, 3); raises BrokenImageError."""
+    """Return the middle square of an image, resized: (size, size, 3). Raises BrokenImageError."""
     image = open_image(path)
     try:
         with image:
@@ -116,7 +116,7 @@ def is_grey(path: Path) -> bool:
 
 
 def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
-    """Return the images, uint8 (N, C, size, size), C = 1 where all are grey, and the indices of those that could be read.
+    """Return the images, uint8 (N, C, size, size), C = 1 if all are grey, and the indices of those read.
 
     The broken ones are named and skipped; with `strict`, and where none is whole, raises DataError.
     """

@@ -50,7 +50,7 @@ def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
 
 
 def list_classes(folder: Path) -> Listing:
-    """Return the images of each folder of `folder`, whose name is their class; raises DataError if there is none."""
+    """Return the images of each folder in `folder`, labelled by its name. Raises DataError."""
     files: list[Path] = []
     labels: list[str] = []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
@@ -65,7 +65,7 @@ def list_classes(folder: Path) -> Listing:
 
 
 def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
-    """Return what a CSV file of images and labels names; raises DataError for a column or image that is not there.
+    """Return what a CSV file of images and labels lists. Raises DataError for a missing column or image.
 
     Without names the columns are the first two, as Kaggle's competitions have them. Files are relative to `images`, else
     to the CSV file's folder, with or without their ending.

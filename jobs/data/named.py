@@ -61,8 +61,8 @@ def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's real 8x8 handwritten digits: 1,437 to train, 360 to test, the same split every time."""
-    from sklearn.datasets import load_digits
+    """Return scikit-learn's 8x8 handwritten digits: 1,438 to train, 359 to test, always the same split."""
+    from sklearn.datasets import load_digits  # takes a second, and only these images need it
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
@@ -73,30 +73,30 @@ def digits() -> Dataset:
 
 def read_cifar10(cache: Path) -> Dataset:
     """Return CIFAR-10 from torchvision's folder."""
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10  # takes a second, and only these images need it
 
     try:
-        parts = [CIFAR10(str(cache), train=train) for train in (True, False)]
+        splits = [CIFAR10(str(cache), train=train) for train in (True, False)]
     except RuntimeError as error:
         raise DataError(f"{cache / 'cifar-10-batches-py'}: {error}") from error
     train, test = (
-        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in parts
+        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)) for p in splits
     )
-    return Dataset("CIFAR-10", tuple(parts[0].classes), train, test)
+    return Dataset("CIFAR-10", tuple(splits[0].classes), train, test)
 
 
 def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
-    """Return Oxford-IIIT pets as its annotations name them: "Abyssinian_100 1 1 1" is name, breed, species, number.
+    """Return Oxford-IIIT pets by annotation: "Abyssinian_100 1 1 1" is name, breed, species, number.
 
     https://www.robots.ox.ac.uk/~vgg/data/pets
     """
     root = cache / "oxford-iiit-pet"
     found = []
-    for part in ("trainval", "test"):
-        rows = [line.split() for line in (root / "annotations" / f"{part}.txt").read_text().splitlines()]
-        names = [row[0] for row in rows]
-        labels = [name.rsplit("_", 1)[0] for name in names] if breeds else [("cat", "dog")[int(r[2]) - 1] for r in rows]
-        found.append(Listing("pets", tuple(root / "images" / f"{name}.jpg" for name in names), tuple(labels)))
+    for name in ("trainval", "test"):
+        rows = [line.split() for line in (root / "annotations" / f"{name}.txt").read_text().splitlines()]
+        files = tuple(root / "images" / f"{row[0]}.jpg" for row in rows)
+        labels = [row[0].rsplit("_", 1)[0] if breeds else ("cat", "dog")[int(row[2]) - 1] for row in rows]
+        found.append(Listing("pets", files, tuple(labels)))
     return found[0], found[1]
 
 

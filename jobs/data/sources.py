@@ -91,11 +91,11 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
     labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
     names, everything = tuple(map(str, files)), torch.arange(len(files))
     size = config.size or natural_size(files)
-    part = Split(Files(tuple(files), size, 3, config.strict), labels, names)
+    pool = Split(Files(tuple(files), size, 3, config.strict), labels, names)
     if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded while training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        part = replace(part, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
+        pool = replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
     else:
         images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, config.strict))
         if len(whole) < len(files):
@@ -103,15 +103,15 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
             say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are broken and left out")
             if config.strict:
                 read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
-        part = Split(images, labels[everything], tuple(names[at] for at in whole))
+        pool = Split(images, labels[everything], tuple(names[at] for at in whole))
     if test:
         learned = everything < len(train.files)
         return Dataset(
-            train.name, classes, part.take(learned.nonzero().flatten()), part.take((~learned).nonzero().flatten())
+            train.name, classes, pool.take(learned.nonzero().flatten()), pool.take((~learned).nonzero().flatten())
         )
     groups = [train.groups[at] for at in everything.tolist()] if train.groups else ()
-    learned, held = split(part.labels, config.holdout, config.seed, groups)
-    return Dataset(train.name, classes, part.take(learned), part.take(held))
+    learned, held = split(pool.labels, config.holdout, config.seed, groups)
+    return Dataset(train.name, classes, pool.take(learned), pool.take(held))
 
 
 def fits(count: int, size: int) -> bool:

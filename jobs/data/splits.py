@@ -1,4 +1,4 @@
-"""What is learned from and what is judged by: drawn by seed, each class in proportion, a group never on both sides."""
+"""Split images into training and test, by seed: each class in proportion, groups kept together."""
 
 from collections.abc import Hashable, Sequence
 
@@ -14,13 +14,13 @@ def split(labels: Tensor, share: float, seed: int, groups: Sequence[Hashable] = 
     """Return the indices to train on and those held out, sorted: about `share` of each class is held out.
 
     A class of one image is trained on. With `groups` (the patient, the burst of photographs, one for each image) whole
-    groups are held out, so that no picture is judged whose twin was learned; raises DataError if that cannot be.
+    groups are held out, so that no image is tested whose twin was trained on. Raises DataError if that is impossible.
     """
     draw = torch.Generator().manual_seed(SEED + seed)
     held = hold_groups(labels, share, draw, groups) if groups else hold_images(labels, share, draw)
     if not held.any() or held.all():
         what = f"{len(set(groups)):,} groups" if groups else f"{len(labels):,} images"
-        raise DataError(f"{what} cannot be split into some to train on and {share:.0%} to judge by")
+        raise DataError(f"{what} cannot be split into some to train on and {share:.0%} to test on")
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
@@ -55,7 +55,7 @@ def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Seq
 
 
 def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return `count` pairs of indices to train on and to judge by; each image is judged once, classes in proportion."""
+    """Return `count` pairs of indices to train and to test on; each image is tested once."""
     draw = torch.Generator().manual_seed(SEED + seed)
     fold = torch.empty(len(labels), dtype=torch.int64)
     start = 0

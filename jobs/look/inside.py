@@ -35,7 +35,7 @@ def draw_filters(model: Classifier, path: Path) -> None:
 
 @torch.no_grad()
 def draw_maps(model: Classifier, image: Tensor, path: Path) -> None:
-    """Draw what some convolutions, from first to last, make of an image (C, H, W): their strongest channels."""
+    """Draw the strongest channels of some convolutions, from first to last, for an image (C, H, W)."""
     layers = find_maps(model)
     chosen = [layers[at] for at in torch.linspace(0, len(layers) - 1, min(MOST_LAYERS, len(layers))).long().tolist()]
     seen: list[Tensor] = []
@@ -83,7 +83,7 @@ def grad_cam(model: Classifier, images: Tensor, classes: Tensor, layer: nn.Modul
 
 @torch.no_grad()
 def occlusion(model: Classifier, image: Tensor, label: int, patches: int = 8) -> Tensor:
-    """Return by how much the class's probability falls when a grey patch covers each place of an image: (H, W)."""
+    """Return how much the class's probability falls when a patch covers each spot of an image: (H, W)."""
     height, width = image.shape[1:]
     side = max(1, round(max(height, width) / patches * 1.5))
     centres = [

@@ -1,4 +1,4 @@
-"""What a model gets wrong: the worst losses, which classes it confuses, whether its confidence can be trusted."""
+"""What a model gets wrong: the worst losses, confused classes, and the calibration of its confidence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def most_confused(matrix: Tensor, classes: tuple[str, ...], most: int = 10) -> l
 
 
 def calibration(chances: Tensor, labels: Tensor) -> tuple[list[float], list[float], list[int], float]:
-    """Return mean confidence, accuracy and number of images in ten bins of confidence, and the expected calibration error.
+    """Return mean confidence, accuracy and count in ten bins of confidence, and the calibration error.
 
     The error (Guo et al., arXiv:1706.04599) is the mean distance of both, weighted by the images in each bin.
     """
@@ -62,7 +62,7 @@ def draw_confusion(matrix: Tensor, classes: tuple[str, ...], path: Path) -> None
         axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
         axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
         axis.set_yticks(range(len(classes)), classes)
-        axis.set_xlabel("said")
+        axis.set_xlabel("predicted")
         axis.set_ylabel("true")
         for y, x in matrix.nonzero().tolist() if len(classes) <= 20 else ():
             axis.text(
@@ -81,20 +81,20 @@ def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
     confidence, accuracy, counts, error = calibration(chances, labels)
     filled = [at for at in range(BINS) if counts[at]]
     with figure(path, size=(4.6, 4.2)) as axis:
-        axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="as right as it is sure")
+        axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
         axis.plot(
             [confidence[at] for at in filled], [accuracy[at] for at in filled], "o-", color=BLUE, label="this model"
         )
-        axis.set_xlabel("how sure it is")
-        axis.set_ylabel("how often it is right")
+        axis.set_xlabel("confidence")
+        axis.set_ylabel("accuracy")
         axis.set_title(f"expected calibration error {error:.3f}")
         axis.legend()
     return error
 
 
-def draw_worst(part: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
+def draw_worst(split: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
     """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
-    truth = chances.gather(1, part.labels.cpu()[:, None]).flatten()
+    truth = chances.gather(1, split.labels.cpu()[:, None]).flatten()
     worst = truth.argsort()[:most]
     columns = min(3, len(worst))  # what is narrow can be read on a phone
     rows = -(-len(worst) // 3)
@@ -103,11 +103,11 @@ def draw_worst(part: Split, chances: Tensor, classes: tuple[str, ...], path: Pat
             axis.axis("off")
             if at < len(worst):
                 index = int(worst[at])
-                axis.imshow(picture(read(part, index)), cmap="gray")
-                said, true = classes[int(chances[index].argmax())], classes[int(part.labels[index])]
-                axis.set_title(f"said {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
+                axis.imshow(picture(read(split, index)), cmap="gray")
+                said, true = classes[int(chances[index].argmax())], classes[int(split.labels[index])]
+                axis.set_title(f"predicted {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
 
 
-def read(part: Split, index: int) -> Tensor:
+def read(split: Split, index: int) -> Tensor:
     """Return one image, uint8 (C, H, W), from memory or its file."""
-    return part.images.read(index) if isinstance(part.images, Files) else part.images[index].cpu()
+    return split.images.read(index) if isinstance(split.images, Files) else split.images[index].cpu()

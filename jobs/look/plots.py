@@ -16,7 +16,7 @@ INK, BLUE, ORANGE, GREY = "#222222", "#2a6fbb", "#d9822b", "#bbbbbb"
 
 @contextmanager
 def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Any]:
-    """Yield the axes of a new picture, which is written to `path` in the end; with one row and column, the one axis."""
+    """Yield the axes of a new picture, or its only axis; write it to `path` at the end."""
     drawn, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
     try:
         yield axes

@@ -1,4 +1,4 @@
-"""Where the figures of a run go: a file of JSON lines always, TensorBoard and Weights & Biases where they are asked for.
+"""Record the figures of a run: as JSON lines, and in TensorBoard and Weights & Biases if asked for.
 
 A tracker is a function that takes the figures of one epoch.
 """
@@ -20,9 +20,9 @@ def ignore(figures: Mapping[str, Any]) -> None:
 
 @contextmanager
 def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: bool, first: bool) -> Iterator[Track]:
-    """Yield the function that takes each epoch's figures; raises TrainingError where a wished library is missing.
+    """Yield the function that records an epoch's figures. Raises TrainingError if a library is missing.
 
-    Of several processes the `first` alone writes.
+    Only the `first` of several processes writes.
     """
     if not first:
         yield ignore

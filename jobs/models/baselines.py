@@ -1,4 +1,4 @@
-"""What everything else is compared with: the most frequent class, the nearest mean image, one layer, two."""
+"""Baselines: the most frequent class, the nearest mean image, one layer, two layers."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class Majority(nn.Module):
         super().__init__()
         self.register_buffer("counts", torch.zeros(classes))
 
-    def solve(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it looks at no image, that is the point
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it looks at no image, that is the point
         """Count the labels."""
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
@@ -24,7 +24,7 @@ class Majority(nn.Module):
 
 
 class MeanImage(nn.Module):
-    """The class whose mean image is nearest, pixel by pixel: the first baseline of fast.ai's book, chapter 4."""
+    """The class whose mean image is nearest, pixel by pixel: the baseline of fast.ai's book, chapter 4."""
 
     sums: Tensor
     counts: Tensor
@@ -34,13 +34,13 @@ class MeanImage(nn.Module):
         self.register_buffer("sums", torch.zeros(classes, *shape))
         self.register_buffer("counts", torch.zeros(classes))
 
-    def solve(self, images: Tensor, labels: Tensor) -> None:
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:
         """Add the images to the sums of their classes."""
         self.sums.index_add_(0, labels, images)
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return minus the mean squared distance to each class's mean image; a class never seen is infinitely far."""
+        """Return minus the mean squared distance to each class's mean image; infinite for a class never seen."""
         means = self.sums / self.counts.view(-1, 1, 1, 1).clamp(min=1)
         distances = torch.cdist(images.flatten(1), means.flatten(1)).square() / images[0].numel()
         return -distances.masked_fill(self.counts == 0, torch.inf)

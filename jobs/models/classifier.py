@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class ClosedForm(Protocol):
     """A network that is computed from images and labels at once instead of trained."""
 
-    def solve(self, images: Tensor, labels: Tensor) -> None:
-        """Take in normalised images (N, C, H, W) and their labels; may be called for one batch after another."""
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:
+        """Add a batch of normalised images (N, C, H, W) and their labels, as scikit-learn's partial_fit does."""
 
 
 class Classifier(nn.Module):

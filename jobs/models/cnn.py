@@ -10,7 +10,7 @@ WIDTHS = (32, 64, 128)
 
 
 class Mean(nn.Module):
-    """The mean over what is left of the image's height and width: makes the weights independent of its size."""
+    """The mean over the remaining height and width: makes the weights independent of the image's size."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, C) for (N, C, H, W)."""
@@ -18,7 +18,7 @@ class Mean(nn.Module):
 
 
 def lenet(channels: int, classes: int) -> nn.Module:
-    """Return LeNet-5's two convolutions and three layers (LeCun et al. 1998), with ReLU and maxima for images of any size."""
+    """Return LeNet-5 (LeCun et al. 1998) with ReLU, and with maxima for images of any size."""
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2),
         nn.ReLU(),
@@ -64,7 +64,7 @@ class Residual(nn.Module):
 
 
 def resnet6(channels: int, classes: int) -> nn.Module:
-    """Return the thin relative of ResNet9 for processors without a GPU: pooled early, a twelfth of the work."""
+    """Return a thin relative of ResNet9 for machines without a GPU: pooled early, a twelfth of the work."""
     return nn.Sequential(
         unit(channels, 32, pool=True),
         unit(32, 64),
@@ -79,7 +79,7 @@ def resnet6(channels: int, classes: int) -> nn.Module:
 
 
 class ResNet9(nn.Module):
-    """The network of the fast CIFAR-10 recipes: four levels, two of them residual, maxima at the end, a scaled head.
+    """The network of the fast CIFAR-10 recipes: four levels, two of them residual, and a scaled head.
 
     After David Page's "How to train your ResNet"; pooling before the norm as there.
     """

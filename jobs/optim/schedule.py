@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch.optim import Optimizer
@@ -57,10 +58,10 @@ def anneal(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def set_rates(optimizer: Optimizer, recipe: Recipe, done: float) -> None:
+def set_rates(optimizers: Sequence[Optimizer], recipe: Recipe, done: float) -> None:
     """Give each group of weights the rate of this moment, as a share of its own peak."""
     factor, keep = rate(recipe, done), momentum(recipe, done)
-    for group in optimizer.param_groups:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = group["peak"] * factor
         if "betas" in group:
             group["betas"] = (keep, group["betas"][1])

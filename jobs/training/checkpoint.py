@@ -1,11 +1,11 @@
-"""A run as it stood after a step, on disk: its weights, and all else that goes on from there.
+"""A run after some step, on disk: its weights, and everything else that resuming needs.
 
     checkpoints/step-00000120/
       weights.safetensors   the network's weights
-      state.pt              optimizer, average, losses, history, clock; read with weights_only, so that nothing runs
+      state.pt              optimizers, average, losses, history, clock; read with weights_only, so no code in it runs
 
-A folder gets its name when all of it is written, and the older ones go then: whatever kills the process, a whole one
-stands.
+A folder gets its name once it is complete, and only then are the older ones removed: whatever kills the process, a
+complete checkpoint remains.
 """
 
 import os
@@ -23,6 +23,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
+FORMAT = 2
+"""Of state.pt; 1, which did not say so, held one optimizer and an average without torch's own count."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Checkpoints:
     every_s: float = 60.0
 
     def latest(self) -> Path | None:
-        """Return the newest whole checkpoint."""
+        """Return the newest complete checkpoint."""
         found = sorted(self.folder.glob("step-????????"))
         return found[-1] if found else None
 
@@ -51,7 +53,7 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, part / WEIGHTS)
-            torch.save(state, part / STATE)
+            torch.save({"format": FORMAT, **state}, part / STATE)
             for name in (WEIGHTS, STATE):
                 flush(part / name)
             part.rename(path)
@@ -84,11 +86,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{path / STATE}: refused, not written by this program")
+    if (found := state.pop("format", 1)) != FORMAT:
+        raise CheckpointError(
+            f"{path}: refused, its format is {found} and this version reads {FORMAT}: resume it with the version "
+            "that wrote it, or train without --resume"
+        )
     return weights, state
 
 
 def flush(path: Path) -> None:
-    """See that a file or folder is on the disk."""
+    """Flush a file or folder to the disk."""
     with suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Models that are computed from the images at once: one pass over the training set."""
+"""Models that are computed from the images at once: one pass over the training set, no steps."""
 
 import torch
 
@@ -13,12 +13,12 @@ BATCH = 1000
 
 
 @torch.no_grad()
-def solve(model: Classifier, data: Dataset, place: DistributedContext) -> float:
+def fit_closed_form(model: Classifier, data: Dataset, context: DistributedContext) -> float:
     """Compute the model from the training images; return its accuracy on the test images."""
-    model.to(place.device)
+    model.to(context.device)
     net = model.net
     if not isinstance(net, ClosedForm):
-        raise TypeError(f"{type(net).__name__} is trained, not computed")
-    for images, labels in batches(data.train, torch.arange(len(data.train)), BATCH, place.device):
-        net.solve(model.normalise(images), labels)
+        raise TypeError(f"{type(net).__name__} is trained by steps, not computed")
+    for images, labels in batches(data.train, torch.arange(len(data.train)), BATCH, context.device):
+        net.partial_fit(model.normalise(images), labels)
     return evaluate(model, data.test)

@@ -1,4 +1,4 @@
-"""Where the training runs: which device, and which of several processes under torchrun this one is."""
+"""Where training runs: which device, and which of several processes under torchrun this one is."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ..errors import TrainingError
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """One process: its device, its number among `world`."""
+    """One process: its device, and its number among `world`."""
 
     device: torch.device
     rank: int = 0
@@ -22,11 +22,11 @@ class DistributedContext:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Return whether this process is the one that prints and writes."""
         return self.rank == 0
 
     def has_room(self, size_bytes: int) -> bool:
-        """Return whether so many bytes leave at least half of what is free on a GPU; elsewhere they lie where they are."""
+        """Return whether so many bytes fit in half of a GPU's free memory; always true without a GPU."""
         return self.device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(self.device)[0] / 2
 
     def total(self, values: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class DistributedContext:
         return values
 
     def agree(self, value: float) -> float:
-        """Return what the first process says."""
+        """Return the first process's value."""
         if self.world == 1:
             return value
         said = torch.tensor([value], dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
@@ -45,13 +45,13 @@ class DistributedContext:
 
 
 @contextmanager
-def take_place(wish: str) -> Iterator[DistributedContext]:
-    """Yield the place of this process on the device wished for: auto, cpu, cuda or mps; raises TrainingError.
+def distributed_context(wanted: str) -> Iterator[DistributedContext]:
+    """Yield this process's context on the device wanted: auto, cpu, cuda or mps. Raises TrainingError.
 
     Under torchrun the processes find each other by the variables that it sets: nccl on CUDA, else gloo.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = find_device(wish, int(os.environ.get("LOCAL_RANK", "0")))
+    device = find_device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
     if world == 1:
         yield DistributedContext(device)
         return
@@ -62,21 +62,21 @@ def take_place(wish: str) -> Iterator[DistributedContext]:
         distributed.destroy_process_group()
 
 
-def find_device(wish: str, local_rank: int = 0) -> torch.device:
-    """Return the device; raises TrainingError if it is not there."""
+def find_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """Return the device. Raises TrainingError if it is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wish == "auto":
-        wish = next(name for name, found in there.items() if found)
-    if not there[wish]:
-        raise TrainingError(f"--device {wish}: no such device found, use --device cpu")
-    if wish == "cuda":
+    if wanted == "auto":
+        wanted = next(name for name, found in there.items() if found)
+    if not there[wanted]:
+        raise TrainingError(f"--device {wanted}: no such device found, use --device cpu")
+    if wanted == "cuda":
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
-    return torch.device(wish)
+    return torch.device(wanted)
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose mean and variance are those of all processes' images: torch has this for CUDA alone."""
+    """Batch norm over the images of all processes; torch has this for CUDA only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name is torch's
         """Return the normalised features."""

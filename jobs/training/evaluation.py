@@ -1,7 +1,9 @@
-"""What a model says of images, and how often it is right."""
+"""What a model predicts for images, and how often it is right."""
 
+import math
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +16,18 @@ BATCH = 500
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, part: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
+def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
     """Return the probabilities (N, classes), float32 on the CPU.
 
-    In float32 whatever the training used: weights that are loaded again then score what was reported. With `tta` the
-    mean over each image and its mirror image.
+    In float32 whatever the training used, so that weights loaded again score what was reported. With `tta`, the mean
+    over each image and its mirror image.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
-    labelled = part if len(part.labels) else Split(part.images, torch.zeros(len(part), dtype=torch.int64), part.names)
+    count = len(split)
+    labelled = split if len(split.labels) else replace(split, labels=torch.zeros(count, dtype=torch.int64))
     found = []
-    for images, _ in batches(labelled, torch.arange(len(part)), batch_size, device):
+    for images, _ in batches(labelled, torch.arange(count), batch_size, device):
         logits = model(images)
         if tta:
             logits = (logits + model(images.flip(3))) / 2
@@ -33,22 +36,26 @@ def predict(model: nn.Module, part: Split, tta: bool = False, batch_size: int = 
 
 
 def evaluate(
-    model: nn.Module, part: Split, tta: bool = False, place: DistributedContext | None = None, batch_size: int = BATCH
+    model: nn.Module,
+    split: Split,
+    tta: bool = False,
+    context: DistributedContext | None = None,
+    batch_size: int = BATCH,
 ) -> float:
-    """Return the share of the images that get their label; with several processes each looks at its share of them."""
-    rank, world, count = (place.rank, place.world, len(part)) if place else (0, 1, len(part))
-    mine = part.take(torch.arange(rank, count, world)) if world > 1 else part
+    """Return the share of images classified correctly; each of several processes evaluates some of them."""
+    rank, world, count = (context.rank, context.world, len(split)) if context else (0, 1, len(split))
+    mine = split.take(torch.arange(rank, count, world)) if world > 1 else split
     right = torch.zeros(())
     if len(mine):
         right += (predict(model, mine, tta, batch_size).argmax(dim=1) == mine.labels.cpu()).sum()
-    if place and world > 1:
-        right = place.total(right.to(place.device))
+    if context and world > 1:
+        right = context.total(right.to(context.device))
     return round(right.item()) / count
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % confidence interval."""
 
     mean: float
     half: float
@@ -57,14 +64,11 @@ class Interval:
         return f"{self.mean:.4f}" if self.half != self.half else f"{self.mean:.4f} ± {self.half:.4f}"
 
 
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t for 95 %, from one degree of freedom on."""
-
-
 def interval(values: Sequence[float]) -> Interval:
-    """Return mean and 95 % interval of repeated measurements, by Student's t; of a single one the interval is nan."""
-    found = torch.tensor(values, dtype=torch.float64)
+    """Return mean and 95 % confidence interval of repeated measurements; a single one has none, nan."""
+    from scipy.stats import t  # takes a second, and training does without it
+
+    mean = statistics.fmean(values)
     if len(values) < 2:
-        return Interval(found.mean().item(), float("nan"))
-    t = T_95[min(len(values) - 2, len(T_95) - 1)]
-    return Interval(found.mean().item(), t * (found.std() / len(values) ** 0.5).item())
+        return Interval(mean, math.nan)
+    return Interval(mean, float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5)

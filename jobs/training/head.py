@@ -1,4 +1,4 @@
-"""Train the last layer alone on what a frozen body makes of the images.
+"""Train the last layer alone, on the features that a frozen body extracts from the images.
 
 The body does not change, so each image goes through it once, not once an epoch.
 """
@@ -12,6 +12,7 @@ from ..data import Dataset, Split
 from ..data.batches import batches
 from ..models import Classifier
 from ..models.classifier import find_head
+from ..optim.optimizers import FUSED
 from ..program import say
 from .distributed import DistributedContext
 
@@ -22,14 +23,14 @@ WEIGHT_DECAY = 2.0
 BATCH = 32
 
 
-def train_head(model: Classifier, data: Dataset, place: DistributedContext, recipe: Recipe) -> None:
-    """Train the last layer of `model` on the training images and, if the recipe flips, their mirror images."""
-    model.to(place.device).eval()
-    features, labels = extract_features(model, data.train, place, recipe.flip)
+def train_head(model: Classifier, data: Dataset, context: DistributedContext, recipe: Recipe) -> None:
+    """Train the last layer on the training images and, if the recipe flips, their mirror images."""
+    model.to(context.device).eval()
+    features, labels = extract_features(model, data.train, context, recipe.flip)
     head = find_head(model)
     scale = features.std(dim=0, keepdim=True).clamp(min=1e-3)
     torch.manual_seed(recipe.seed)
-    optimizer = torch.optim.AdamW(head.parameters(), LR, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(head.parameters(), LR, weight_decay=WEIGHT_DECAY, fused=context.device.type in FUSED)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     # In units of their spread all features learn at one rate; the weights are put back into the net's units in the end.
     with torch.no_grad():
@@ -46,20 +47,22 @@ def train_head(model: Classifier, data: Dataset, place: DistributedContext, reci
 
 
 @torch.no_grad()
-def extract_features(model: Classifier, part: Split, place: DistributedContext, mirror: bool) -> tuple[Tensor, Tensor]:
-    """Return what the last layer is given for each image (N, F), and the labels."""
-    seen: list[Tensor] = []
+def extract_features(
+    model: Classifier, split: Split, context: DistributedContext, mirror: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the last layer's input for each image (N, F), and the labels; `mirror` adds mirror images."""
+    features: list[Tensor] = []
     labels: list[Tensor] = []
-    hook = find_head(model).register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float()))
+    hook = find_head(model).register_forward_pre_hook(lambda _, given: features.append(given[0].flatten(1).float()))
     try:
-        for images, targets in batches(part, torch.arange(len(part)), BATCH, place.device):
+        for images, targets in batches(split, torch.arange(len(split)), BATCH, context.device):
             for view in (images, images.flip(3)) if mirror else (images,):
-                with torch.autocast(place.device.type, torch.bfloat16, enabled=place.device.type == "cuda"):
+                with torch.autocast(context.device.type, torch.bfloat16, enabled=context.device.type == "cuda"):
                     model(view)
                 labels.append(targets)
     finally:
         hook.remove()
-    return torch.cat(seen), torch.cat(labels)
+    return torch.cat(features), torch.cat(labels)
 
 
 def ask(head: nn.Module, features: Tensor) -> Tensor:

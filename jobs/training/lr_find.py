@@ -1,4 +1,7 @@
-"""Try learning rates from tiny to far too large, once each, and see where the loss falls fastest (Smith, arXiv:1506.01186)."""
+"""Try learning rates from tiny to far too large; suggest one where the loss falls fast.
+
+Leslie Smith, https://arxiv.org/abs/1506.01186.
+"""
 
 import math
 from itertools import cycle
@@ -12,7 +15,7 @@ from ..data import Dataset
 from ..data.batches import batches
 from ..errors import TrainingError
 from ..models import Classifier
-from ..optim.optimizers import make_optimizer
+from ..optim.optimizers import LayerGroup, make_optimizers
 from ..program import say
 from .fit import train_mode
 
@@ -21,8 +24,8 @@ SMOOTHING = 0.9
 
 
 def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> float:
-    """Return the suggested peak rate, and draw lr-find.png into `out`; the model is used up. Raises TrainingError."""
-    from ..look.plots import draw_curve
+    """Return the suggested peak rate and draw lr-find.png; the model is used up. Raises TrainingError."""
+    from ..look.plots import draw_curve  # matplotlib, which training does not need, takes a second
 
     rates, losses = sweep(model, data, recipe)
     smooth = smoothen(losses)
@@ -41,7 +44,7 @@ def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> floa
 def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float], list[float]]:
     """Return rates and losses, until the loss is four times its lowest."""
     device = model.mean.device
-    optimizer = make_optimizer([[model]], [FIRST], recipe)
+    optimizers = make_optimizers([LayerGroup([model], FIRST)], recipe)
     train, size = data.train.to(device), min(recipe.batch_size, len(data.train))
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(recipe.seed))
     order = order[: max(1, len(order) // size) * size]
@@ -51,12 +54,13 @@ def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float]
     passes = (batch for _ in cycle([0]) for batch in batches(train, order, size, device))
     for step, (images, labels) in zip(range(STEPS), passes, strict=False):
         rates.append(FIRST * (LAST / FIRST) ** (step / (STEPS - 1)))
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rates[-1]
         loss = cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(loss.item())
         if not math.isfinite(losses[-1]) or losses[-1] > 4 * min(losses):
             break

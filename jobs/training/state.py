@@ -1,34 +1,73 @@
-"""A run as it stands, and how it is saved and taken up again."""
+"""What stays the same while a network is trained, what changes, and how that is saved and restored."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from ..config.recipe import Recipe, option
+from ..data import Dataset
 from ..errors import CheckpointError
 from ..models import Classifier
-from ..optim.optimizers import Average, make_optimizer
+from ..optim.optimizers import LayerGroup, average_weights, make_optimizers
 from ..optim.precision import Execution
-from ..optim.schedule import Clock
+from ..optim.schedule import Clock, progress
 from .checkpoint import Checkpoints
+from .distributed import DistributedContext
+from .stop import Stop
 
 FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "compile"}
-"""Knobs that may be others when a run goes on; another seed, say, would mix images to learn from with those to judge by."""
+"""Options that may change when a run is resumed. Another seed, say, would mix training images with those held out."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays the same from the first step to the last."""
+
+    data: Dataset
+    recipe: Recipe
+    context: DistributedContext
+    groups: Sequence[LayerGroup] = ()
+    """The layers that learn; all weights at the recipe's rate if there are none."""
+    store: Checkpoints | None = None
+    resume: Path | None = None
+    """The checkpoint to continue from."""
+    stop: Stop = field(default_factory=Stop)
+
+    @property
+    def batch(self) -> int:
+        """Images a step, over all processes."""
+        return min(self.recipe.batch_size, len(self.data.train)) // self.context.world * self.context.world
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch; the incomplete batch at its end is left out."""
+        return len(self.data.train) // self.batch
+
+    def progress(self, run: "Run") -> float:
+        """Return how far the run is, from 0 to 1, the same in all processes."""
+        steps = self.steps * self.recipe.most_epochs
+        return self.context.agree(progress(self.recipe, run.step, steps, run.clock.read()))
+
+    def is_over(self, run: "Run") -> bool:
+        """Return whether a run has taken all its steps, used up its time or stopped improving."""
+        return self.progress(run) >= 1 or is_stagnant(run.history, self.recipe.early_stop)
 
 
 @dataclass
 class Run:
-    """What changes as training goes on, and what a checkpoint holds."""
+    """What changes from step to step, and what a checkpoint holds."""
 
     model: Classifier
-    optimizer: Optimizer
+    optimizers: tuple[Optimizer, ...]
     execution: Execution
     scaler: torch.amp.GradScaler
-    average: Average | None
+    average: AveragedModel | None
     losses: Tensor
     """Of each step of this epoch."""
     step: int = 0
@@ -39,18 +78,18 @@ class Run:
     ended: bool = False
 
     @property
-    def judged(self) -> Classifier:
-        """The network that is judged and kept: the average's if there is one."""
-        return self.average.model if self.average else self.model  # type: ignore[return-value]
+    def result(self) -> Classifier:
+        """The network that is evaluated and kept: the average's if there is one."""
+        return self.average.module if self.average else self.model  # type: ignore[return-value]
 
     def save(self, store: Checkpoints, recipe: Recipe, epoch_s: float) -> None:
         """Write a checkpoint; raises CheckpointError."""
         state = {
             "step": self.step,
             "recipe": asdict(recipe),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
-            "average": self.average.model.state_dict() if self.average else None,
+            "average": self.average.state_dict() if self.average else None,
             "losses": self.losses,
             "spent_s": self.clock.read(),
             "epoch_s": epoch_s,
@@ -61,38 +100,41 @@ class Run:
         store.save(self.step, self.model.state_dict(), state)
 
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any], recipe: Recipe) -> None:
-        """Go on from a checkpoint; raises CheckpointError if it is one of another network or recipe."""
+        """Continue from a checkpoint. Raises CheckpointError if it is of another network or recipe."""
         try:
             self.model.load_state_dict(weights)
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.scaler.load_state_dict(state["scaler"])
             if self.average:
-                self.average.model.load_state_dict(state["average"])
+                self.average.load_state_dict(state["average"])
             self.losses.copy_(state["losses"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoint is of another network or recipe: {str(error).splitlines()[0]}"
             ) from error
-        for name, wished in asdict(recipe).items():
-            made = state["recipe"].get(name, wished)
-            if name not in FREE and made != wished:
-                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, and this is {wished}")
+        for name, wanted in asdict(recipe).items():
+            made = state["recipe"].get(name, wanted)
+            if name not in FREE and made != wanted:
+                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, and this is {wanted}")
         self.step, self.history, self.ended = state["step"], state["history"], state["ended"]
         self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
 
 
-def begin(
-    model: Classifier,
-    recipe: Recipe,
-    execution: Execution,
-    steps: int,
-    layers: Sequence[Sequence[nn.Module]],
-    peaks: Sequence[float],
-) -> Run:
-    """Return a run at its start."""
+def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execution: Execution, steps: int) -> Run:
+    """Return a run at its start; an epoch has so many `steps`."""
     device = model.mean.device
-    scaler = torch.amp.GradScaler(device.type, enabled=execution.dtype == torch.float16)
-    average = Average(model, recipe.ema) if recipe.ema else None
     return Run(
-        model, make_optimizer(layers, peaks, recipe), execution, scaler, average, torch.zeros(steps, device=device)
+        model,
+        make_optimizers(groups, recipe),
+        execution,
+        torch.amp.GradScaler(device.type, enabled=execution.dtype == torch.float16),
+        average_weights(model, recipe.ema) if recipe.ema else None,
+        torch.zeros(steps, device=device),
     )
+
+
+def is_stagnant(history: Sequence[dict[str, float]], epochs: int) -> bool:
+    """Return whether none of the last `epochs` epochs was better than the best before them."""
+    scores = [entry["accuracy"] for entry in history]
+    return 0 < epochs < len(scores) and max(scores[-epochs:]) <= max(scores[:-epochs])

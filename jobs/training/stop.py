@@ -1,12 +1,14 @@
-"""Being asked to end: a spot notice, a lease, a cancel, Ctrl-C."""
+"""Being asked to stop: a spot notice, a lease that ends, a cancelled job, Ctrl-C."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 
 class Stopped(Exception):  # noqa: N818  it is no error
-    """A signal asked for the end; the run is saved, and its number is `signal`."""
+    """Training was stopped by a signal, whose number is `signal`; the run is saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -15,17 +17,24 @@ class Stopped(Exception):  # noqa: N818  it is no error
 
 @dataclass
 class Stop:
-    """Whether SIGTERM or Ctrl-C asked for the end: the step is finished first. A second one ends at once."""
+    """Whether a signal asked training to stop: the step is finished first."""
 
     asked: int = 0
-
-    def listen(self) -> "Stop":
-        """Take the signals."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.ask)
-        return self
+    """The signal's number; 0 if none arrived."""
 
     def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is Python's
-        """Note the signal."""
+        """Note the signal; a second one ends the process at once."""
         self.asked = number
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Yield a Stop that notes SIGTERM and Ctrl-C; restore the previous signal handlers at the end."""
+    stop = Stop()
+    previous = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: one that was not set from Python

@@ -39,10 +39,9 @@ def make_net(name: str) -> "object":
 
     if name == "small":
         return small(1, 10)
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten(),
-        nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10),
-    )  # fmt: skip
+    features = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)]
+    head = [nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)]
+    return nn.Sequential(*features, nn.Flatten(), *head)
 
 
 def ours(net: str, data: "object") -> tuple[float, float]:
@@ -52,12 +51,14 @@ def ours(net: str, data: "object") -> tuple[float, float]:
     from jobs.config.recipe import Recipe
     from jobs.models import Classifier
     from jobs.models.networks import statistics
-    from jobs.training.distributed import Place
+    from jobs.training.distributed import DistributedContext
     from jobs.training.fit import fit
+    from jobs.training.state import Plan
 
     model = Classifier(make_net(net), *statistics(data.train))
     recipe = Recipe(epochs=EPOCHS, batch_size=OUR_BATCH, lr=OUR_LR, optimizer="adamw", label_smoothing=0)
-    epochs = [metrics for metrics, _ in fit(model, data, recipe, Place(torch.device("cpu")))]
+    plan = Plan(data, recipe, DistributedContext(torch.device("cpu")))
+    epochs = [metrics for metrics, _ in fit(model, plan)]
     return sum(epoch.seconds for epoch in epochs), epochs[-1].accuracy
 
 

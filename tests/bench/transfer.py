@@ -17,31 +17,31 @@ def main() -> None:
     import torch
 
     from jobs.config.recipe import Recipe
-    from jobs.data import Dataset
-    from jobs.data.dataset import Part
+    from jobs.data import Dataset, Split
     from jobs.data.images import read_images
     from jobs.data.listing import list_classes
     from jobs.data.splits import folds
     from jobs.models import build
-    from jobs.training.distributed import Place
+    from jobs.training.distributed import DistributedContext
     from jobs.training.evaluation import evaluate
     from jobs.training.fit import fit
     from jobs.training.head import train_head
+    from jobs.training.state import Plan
 
-    listing, place = list_classes(Path(sys.argv[1])), Place(torch.device("cpu"))
+    listing, context = list_classes(Path(sys.argv[1])), DistributedContext(torch.device("cpu"))
     images, whole = read_images(listing.files, SIZE, strict=True)
-    part = Part(images, torch.tensor([listing.classes.index(listing.labels[at]) for at in whole]))
+    everything = Split(images, torch.tensor([listing.classes.index(listing.labels[at]) for at in whole]))
     transfer, scratch, seconds = [], [], []
-    for train, test in folds(part.labels, 5, seed=0):
-        data = Dataset("stamps", listing.classes, part.take(train), part.take(test))
+    for train, test in folds(everything.labels, 5, seed=0):
+        data = Dataset("stamps", listing.classes, everything.take(train), everything.take(test))
         torch.manual_seed(0)
         began = time.perf_counter()
         model = build("efficientnet_lite0", data, pretrained=True)
-        train_head(model, data, place, Recipe(flip=True, lr=0.002))
+        train_head(model, data, context, Recipe(flip=True))
         seconds.append(time.perf_counter() - began)
         transfer.append(evaluate(model, data.test))
         recipe = Recipe(batch_size=16, lr=0.005, flip=True, crop=8, time_budget_s=SCRATCH_S)
-        *_, (last, _) = fit(build("small", data), data, recipe, place)
+        *_, (last, _) = fit(build("small", data), Plan(data, recipe, context))
         scratch.append(last.accuracy)
     means = {"transfer": sum(transfer) / 5, "scratch": sum(scratch) / 5, "seconds": sorted(seconds)[2]}
     sys.stdout.write(json.dumps(means) + "\n")

@@ -1,6 +1,7 @@
-"""What the tests of the training code share: real images small enough for seconds, and the programs in processes of their own."""
+"""What the tests of the training code share: real images small enough for seconds, and one trained model."""
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -8,26 +9,34 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from jobs.config.data import DataConfig
 from jobs.config.recipe import Recipe
 from jobs.config.settings import Settings
 from jobs.data import Dataset, load
+from jobs.data.idx import FILES
+from jobs.train import run
+from jobs.training.distributed import DistributedContext
 
 ROOT = Path(__file__).parent.parent.parent
+CONTEXT = DistributedContext(torch.device("cpu"))
 FIXED = {"precision": "float32", "layout": "contiguous"}
-"""What a timing would else decide, differently from run to run."""
+"""What would otherwise be timed and chosen, differently from run to run."""
+PINNED = ("--device", "cpu", "--precision", "float32", "--layout", "contiguous")
 torch.set_num_threads(1)
 
 
-def program(
-    name: str, *arguments: object, cwd: Path = ROOT, timeout_s: float = 240
-) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the folder to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *map(str, arguments)],
-        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False,
-    )  # fmt: skip
+def start(*words: object) -> "subprocess.Popen[str]":
+    """Start a Python process in the repository with one stream of output: `-m jobs.train ...`."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -36,15 +45,57 @@ def environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def settings(out: Path, model: str = "linear", data: str = "digits", **recipe: object) -> Settings:
+def settings(out: Path, model: str = "linear", data: object = "digits", **recipe: object) -> Settings:
     """Return settings that train in a second."""
     chosen = Recipe(**{"epochs": 2, "batch_size": 64, "lr": 0.01, **FIXED, **recipe})  # type: ignore[arg-type]
-    return Settings(out, model, device="cpu", recipe=chosen, config=DataConfig(data))
+    return Settings(out, model, device="cpu", recipe=chosen, config=DataConfig(str(data)))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of the model that a run wrote."""
+    return load_file(out / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Return whether two runs wrote the same weights, bit for bit."""
+    left, right = weights(one), weights(other)
+    return set(left) == set(right) and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def write_idx(folder: Path, data: Dataset) -> Path:
+    """Write the four idx files: a magic number that says how many dimensions, each size, the bytes."""
+    tensors = (data.train.images.squeeze(1), data.train.labels, data.test.images.squeeze(1), data.test.labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tensor in zip(FILES, tensors, strict=True):
+        head = struct.pack(f">{1 + tensor.dim()}i", 0x0800 + tensor.dim(), *tensor.shape)
+        (folder / name).write_bytes(head + bytes(tensor.flatten().tolist()))
+    return folder
 
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load(DataConfig("digits"))
+
+
+@pytest.fixture(scope="session")
+def few(digits: Dataset) -> Dataset:
+    """320 digits to train on, five steps an epoch, and 100 to test."""
+    shorter = digits.shorten(320)
+    return Dataset("few", digits.classes, shorter.train, digits.test.take(torch.arange(100)))
+
+
+@pytest.fixture(scope="session")
+def few_files(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a folder of idx files, for --data."""
+    return write_idx(tmp_path_factory.mktemp("few"), few)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that trained the small network on all digits: 0.96 with this seed."""
+    out = tmp_path_factory.mktemp("trained") / "outputs"
+    run(settings(out, "small"))
+    return out
 
 
 @pytest.fixture

