@@ -126,14 +126,13 @@ def find_strange_libraries(root: Path) -> list[str]:
 
 
 def find_strange_fabric(root: Path) -> list[str]:
-    """Fabric is used in infra/ssh only; elsewhere its Connection is passed on, and named for the type checker."""
+    """Fabric is named in infra/ssh only, for the type checker too; elsewhere a connection is our own, and opaque."""
     found = []
-    for name in sources(root):
-        if is_below(name, "infra/ssh"):
-            continue
-        if strange := {one for one in imports(root, name) if one.split(".")[0] == "fabric"} - {"fabric.Connection"}:
-            found.append(f"{name} imports {', '.join(sorted(strange))}")
-        found += [f"{name} makes a Connection" for node in calls(root, name) if called(node) == "Connection"]
+    for name in (one for one in sources(root) if not is_below(one, "infra/ssh")):
+        found += [f"{name} imports {one}" for one in sorted(imports(root, name)) if one.split(".")[0] == "fabric"]
+        attributes = (node for node in nodes(root, name) if isinstance(node, ast.Attribute))
+        inside = (node for node in attributes if ast.unparse(node) in ("connection.login", "connection.transport"))
+        found += [f"{name}:{node.lineno} reaches into a connection" for node in inside]
     return found
 
 

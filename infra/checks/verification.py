@@ -44,7 +44,7 @@ def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
 
 def verify_node(cluster: Cluster, rank: int) -> list[Row]:
     """Measure one node."""
-    with reach(cluster, rank=rank) as connection:
+    with reach(cluster, rank) as connection:
         with _link_in_use:  # of this laptop's one way to the network
             link = measure_link(connection)
         measures = measure(connection)

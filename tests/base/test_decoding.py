@@ -18,7 +18,7 @@ from infra.model import Cluster, Job, Node, Output
 from infra.node import client
 from infra.results.filenames import make_inert, read_path
 from infra.results.receipts import make_receipt
-from infra.ssh.connection import Answer
+from infra.ssh.commands import Answer
 
 RECORD = {
     "number": 1,
