@@ -29,6 +29,7 @@ LAYERS = tuple(
     infra.node.agent.node
     infra.node.agent.pages
     infra.node.agent.requests
+    infra.model
     infra
     infra.base
     infra.git infra.results

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.model import Gpu, parse_gpu
 from infra.names import NAME
 
 CLUSTER_TAG = "gpujob:cluster"
@@ -37,7 +38,6 @@ MOST: Mapping[str, float] = {
 }
 LATEST_S = 2**33  # in the year 2242; a later time cannot be shown in every zone
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
-GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}(:[1-9][0-9]?)?")
 OWNER_LETTERS = 256  # the most that a tag's value has
 
 
@@ -69,10 +69,9 @@ def read_number(tags: Mapping[str, str], tag: str) -> float:
     return number if number <= MOST[tag] else 0.0
 
 
-def read_gpu(tags: Mapping[str, str]) -> str:
-    """Return the GPU that a tag names, as NAME or NAME:COUNT; "" if it is missing or damaged."""
-    gpu = tags.get(GPU_TAG, "")
-    return gpu if GPU.fullmatch(gpu) else ""
+def read_gpu(tags: Mapping[str, str]) -> Gpu | None:
+    """Return the GPUs of one machine as a tag tells them; None if it tells of none, is missing or damaged."""
+    return parse_gpu(tags.get(GPU_TAG, ""))
 
 
 def read_owner(tags: Mapping[str, str]) -> str:

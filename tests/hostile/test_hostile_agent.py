@@ -140,7 +140,7 @@ def logged_in(folder: Path, port: int, pins: dict[str, tuple[str, ...]]) -> Iter
     with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(folder / "state")}):
         state.write_private(state.key_file("box"), keys.make_key()[0])
         keys.pin(state.known_hosts_file("box"), pins)
-        with connect(Cluster("box", "local", "us-east-1", (node,), "none", 1.0, 2e9, 1e9, "o")) as connection:
+        with connect(Cluster("box", "local", "us-east-1", (node,), None, 1.0, 2e9, 1e9, "o")) as connection:
             yield connection
 
 
@@ -377,7 +377,7 @@ def laptop_of_a_hostile_node(node: HostileNode, tmp_path: Path) -> Iterator[Lapt
         state.write_private(state.key_file("box"), keys.make_key()[0])
         keys.pin(state.known_hosts_file("box"), {"i-1": (f"{host_key.get_name()} {host_key.get_base64()}",)})
         machine = Node("i-1", "running", "127.0.0.1", port, "t\x1b[31m", "z\u202e")
-        facts = {"gpu": "none", "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": time.time()}
+        facts = {"gpu": None, "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": time.time()}
         known_clusters.remember(Cluster("box", "local", "us-east-1", (machine,), owner="o", **facts))
         yield laptop
 

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from infra.errors import GpujobError
 from infra.fetch import outputs as fetching
 from infra.fetch.outputs import fetch
-from infra.model import Cluster, Node
+from infra.model import Cluster, Gpu, Node
 from infra.node import client
 from infra.results.receipts import read_receipt
 from infra.ssh import carry
 from infra.ssh.connection import Connection
 
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 RECORDS = {".gitignore", "receipt.json", "job.log", "files", "outside", ".parts"}
 EXECUTED = {".envrc", ".vscode", ".idea", ".devcontainer", "conftest.py"}
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "60"))

@@ -17,7 +17,7 @@ from infra.fetch.outputs import Choose, Wanted, fetch, take_all
 from infra.fetch.pace import fit
 from infra.git import command
 from infra.ledger import costs
-from infra.model import Cluster, Node, Output, Request
+from infra.model import Cluster, Gpu, Node, Output, Request
 from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
@@ -35,7 +35,7 @@ from tests.hostile.test_hostile_outputs import agent as agent
 
 node = fixtures.node
 DEEP = 1200  # more than Python calls itself, and than a process may open files
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 NODE = Connection(CLUSTER, 0, None)
 JOB = queued(1, Request(("true",)), {})
 

@@ -64,7 +64,7 @@ def rent(folder: Path, *options: str) -> Iterator[Site]:
             node = Node(machine.instance_id, "running", machine.address, 22, "g4dn.xlarge", "us-east-1a")
             owner = "arn:aws:sts::123456789012:user/tester"
             until, now = machine.lease.until, time.time()
-            cluster = Cluster(NAME, "aws", "us-east-1", (node,), "none", 0.5, until, now, owner)
+            cluster = Cluster(NAME, "aws", "us-east-1", (node,), None, 0.5, until, now, owner)
             state.write_private(state.key_file(NAME), private)
             wait_for(lambda: keys.read_host_keys(machine.console), "host keys on the console", 120)
             keys.pin(state.known_hosts_file(NAME), {node.instance_id: keys.read_host_keys(machine.console)})

@@ -28,7 +28,7 @@ from infra.ec2.tags import (
     resource_name,
 )
 from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
-from infra.model import LaunchRequest, Lease, Market, Offer
+from infra.model import LaunchRequest, Lease, Market, Offer, format_gpu
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import CreateFleetResultTypeDef
@@ -47,7 +47,7 @@ def make_tags(
         LEASE_TAG: format_time(lease.until),
         PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
         DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
-        GPU_TAG: str(offers[0].gpu or "none"),
+        GPU_TAG: format_gpu(offers[0].gpu),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
     }
 

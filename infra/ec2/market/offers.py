@@ -11,7 +11,7 @@ from infra.ec2.market import catalogue, prices
 from infra.ec2.market.catalogue import Info
 from infra.ec2.market.similar import list_similar, memory_gb
 from infra.errors import Change, CloudError, NotFoundError, UsageError
-from infra.model import Gpu, LaunchRequest, Market, Offer
+from infra.model import Gpu, LaunchRequest, Market, Offer, parse_gpu
 
 DAY_S, HOUR_S = 86_400, 3_600
 # Of the machines that fit, those are taken that cost at most so many times what the cheapest does: a larger sibling is often
@@ -57,11 +57,10 @@ def make_offers(
         "on-demand": dict.fromkeys(zones, on_demand[name]) if name in on_demand else {},
         "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones},
     }
-    gpu, _, count = info["gpu"].partition(":")
     facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
     for market, found in by_market.items():
         if found and market in info["markets"]:
-            yield Offer(name, region, market, found, Gpu(gpu, int(count or 1)) if gpu else None, **facts)
+            yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts)
 
 
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
