@@ -38,7 +38,6 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
         return cached(account, f"spot-{words}", HOUR_S, lambda: prices.find_spot(account, names), refresh=refresh)
 
     types, on_demand, spot = call_parallel(read_types, read_prices, read_spot)
-    assert isinstance(types, list) and isinstance(on_demand, dict) and isinstance(spot, dict)  # noqa: S101
     offers = [offer for info in types for offer in make_offers(account.region, info, on_demand, spot)]
     return sorted(offers, key=lambda offer: (offer.price_usd, offer.instance_type, offer.market))
 
