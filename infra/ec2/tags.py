@@ -27,6 +27,11 @@ IDLE_TAG = "gpujob:idle-stop"
 LEASE_TAG = "gpujob:lease-until"
 GPU_TAG = "gpujob:gpu"
 IMAGE_TAG = "gpujob:image"
+FROM_TAG = "gpujob:from"
+"""The cluster that an image was made of; then its node, that node's type, and the image which that one had booted."""
+FROM_INSTANCE_TAG = "gpujob:from-instance"
+FROM_TYPE_TAG = "gpujob:from-type"
+FROM_IMAGE_TAG = "gpujob:from-image"
 
 # Larger than anything EC2 rents, and small enough that no sum is ruined: a p6-b300 is below 150 USD an hour.
 MOST: Mapping[str, float] = {

@@ -48,6 +48,12 @@ BREACHES = [
     ("ansible", "ansible/roles/__init__.py", ""),
     ("files", "jobs/breach.py", "\n" * 301),
     ("functions", "cli/breach.py", f"async def f():\n{LONG}\n"),
+    ("parameters", "infra/breach.py", "class A:\n    def f(self, a, b, c, /, d, *e, f, **g): pass\n"),
+    ("parameters", "cli/breach.py", "@option('--a')\nasync def f(a, b, c, d, e, f, g): pass\n"),
+    ("tags", "cli/breach.py", "OWNER = 'gpujob:owner'\n"),
+    ("tags", "infra/local/cloud/breach.py", "def f(tags):\n    return tags['gpujob:new-one']\n"),
+    ("format", "infra/breach.py", "x = [\n  1]  # fmt: skip\n"),
+    ("format", "infra/breach.py", "# fmt: off\nx = [ 1 ]\n"),
 ]
 
 

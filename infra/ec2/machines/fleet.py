@@ -53,14 +53,14 @@ def make_tags(
 
 
 def make_template(
-    name: str, image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
+    image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
     """Return what a node is, whatever its type and zone: an instance that ends itself and leaves nothing behind."""
     disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
         "ImageId": image.image_id,
-        "KeyName": resource_name(name),
+        "KeyName": resource_name(tags[CLUSTER_TAG]),
         "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
         # One hop: a container on the machine does not get at the machine's identity.

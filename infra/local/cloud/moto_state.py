@@ -12,7 +12,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
-from infra.local.record import ENDPOINT_TAG
+from infra.ec2.tags import ENDPOINT_TAG
 
 # Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
 LOCK = threading.RLock()
