@@ -20,9 +20,20 @@ from infra.project.settings import FILE, read_settings
 from infra.state import logs_folder, write_private
 
 LIBRARIES = (
-    "boto3", "botocore", "click", "cryptography", "fabric", "paramiko", "pathspec", "platformdirs", "rich", "tenacity",
-    "ansible-core", "moto", "asyncssh",
-)  # fmt: skip
+    "boto3",
+    "botocore",
+    "click",
+    "cryptography",
+    "fabric",
+    "paramiko",
+    "pathspec",
+    "platformdirs",
+    "rich",
+    "tenacity",
+    "ansible-core",
+    "moto",
+    "asyncssh",
+)
 OURS = re.compile(
     r"GPUJOB_|AWS_|XDG_|SSH_|GIT_|ANSIBLE_|\w+_proxy$|(LANG|LC_ALL|TERM|PYTHONPATH|VIRTUAL_ENV)$", re.IGNORECASE
 )

@@ -113,8 +113,10 @@ def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
 def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
     """Return the offers that have the GPU, or the GPU memory, that is wished for."""
     if not offers:
-        raise CloudError(f"AWS tells no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
-                         "try another --region")  # fmt: skip
+        raise CloudError(
+            f"AWS lists no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
+            "try another --region",
+        )
     if request.instance_types:
         check_named(offers, request)
         return list(offers)

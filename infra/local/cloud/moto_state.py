@@ -49,8 +49,10 @@ def find_template(region: str, template_id: str | None, name: str | None) -> Any
 
 def zone_of(region: str, subnet_id: str) -> str:
     """Return the zone that a subnet lies in; "" for an unknown subnet."""
-    return next((str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values()
-                 if subnet_id in zones), "")  # fmt: skip
+    return next(
+        (str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values() if subnet_id in zones),
+        "",
+    )
 
 
 def default_subnet(region: str, zone: str) -> str:
