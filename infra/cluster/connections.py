@@ -38,8 +38,8 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
             if image is None:
                 raise
             raise NodeError(
-                f"'{cluster.name}' is being baked as '{image}', and boots with new host keys",
-                f"gpujob bake {cluster.name} --as {image} goes on, and pins them",
+                f"the image '{image}' is being made of '{cluster.name}', which boots with new host keys",
+                f"resume, which pins them: gpujob bake {cluster.name} --as {image}",
             ) from error
         try:
             yield connection

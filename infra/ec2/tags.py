@@ -51,9 +51,9 @@ def read_tags(resource: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", resource.get("TagSet", []))}
 
 
-def resource_name(cluster: str) -> str:
-    """Return the name that a cluster's security group and key pair bear."""
-    return f"gpujob-{cluster}"
+def resource_name(name: str) -> str:
+    """Return what a cluster's security group and key pair, or an image, are called in EC2."""
+    return f"gpujob-{name}"
 
 
 def read_cluster(tags: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from infra.ec2.tags import (
     read_name,
     read_owner,
     read_tags,
+    resource_name,
 )
 from infra.errors import UsageError
 from infra.model import CloudName, Node
@@ -139,7 +140,7 @@ def create(account: Account, name: str, node: Node, tags: Mapping[str, str], *, 
         try:
             account.ec2.create_image(
                 InstanceId=node.instance_id,
-                Name=f"gpujob-{name}",
+                Name=resource_name(name),
                 Description=f"made by gpujob bake of {tags[FROM_TAG]}",
                 TagSpecifications=[tag_specification(kind, tags) for kind in ("image", "snapshot")],
                 DryRun=rehearse,
@@ -161,7 +162,7 @@ def taken(account: Account, name: str) -> UsageError:
 def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
     """Return the tags that tell all there is to know of an image."""
     return {
-        "Name": f"gpujob-{name}",
+        "Name": resource_name(name),
         IMAGE_TAG: name,
         **owner.tags,
         FROM_TAG: cluster,
