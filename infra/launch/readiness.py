@@ -77,7 +77,7 @@ def prepare_node(cluster: Cluster, rank: int, boot_s: float, report: Report) -> 
         execute(connection, FINISHED)
         install_agent(connection)
         machine = client.probe(connection)
-        if cluster.cloud == "aws" and cluster.gpu is not None:
+        if not cluster.is_local and cluster.gpu is not None:
             report("waiting for its GPU to multiply two matrices")
             if not machine["multiplied"]:
                 raise NodeError(

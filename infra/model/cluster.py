@@ -50,6 +50,11 @@ class Cluster:
     """After how long without a job or a login it ends; 0 for never."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is on the local cloud of a dry run, which bills nothing."""
+        return self.cloud == "local"
+
+    @property
     def gpu_count(self) -> int:
         """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
         return self.gpu.count if self.gpu else 1
