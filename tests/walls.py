@@ -1,7 +1,10 @@
 """The walls between the parts, each a function of a tree that names what breaks it; a test plants a breach of each."""
 
 import ast
+import io
+import re
 import sys
+import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -29,13 +32,15 @@ LAYERS = tuple(
     infra.node.agent.node
     infra.node.agent.pages
     infra.node.agent.requests
+    infra.model
     infra
     infra.base
     infra.git infra.results
     infra.project
     infra.ssh
     infra.node
-    infra.local infra.ec2
+    infra.ec2
+    infra.local
     infra.local.machine infra.local.cloud infra.ec2.market
     infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
     infra.local.cloud.machines infra.ledger
@@ -59,7 +64,9 @@ LAYERS = tuple(
     jobs
     """.strip().splitlines()
 )
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_MODULES = 300, 50, 10
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_MODULES, MOST_PARAMETERS = 300, 50, 10, 6
+TAGS = "infra/ec2/tags.py"
+TAG = re.compile(r"gpujob:[a-z-]+")
 
 
 def sources(root: Path, *folders: str) -> list[str]:
@@ -126,14 +133,13 @@ def find_strange_libraries(root: Path) -> list[str]:
 
 
 def find_strange_fabric(root: Path) -> list[str]:
-    """Fabric is used in infra/ssh only; elsewhere its Connection is passed on, and named for the type checker."""
+    """Fabric is named in infra/ssh only, for the type checker too; elsewhere a connection is our own, and opaque."""
     found = []
-    for name in sources(root):
-        if is_below(name, "infra/ssh"):
-            continue
-        if strange := {one for one in imports(root, name) if one.split(".")[0] == "fabric"} - {"fabric.Connection"}:
-            found.append(f"{name} imports {', '.join(sorted(strange))}")
-        found += [f"{name} makes a Connection" for node in calls(root, name) if called(node) == "Connection"]
+    for name in (one for one in sources(root) if not is_below(one, "infra/ssh")):
+        found += [f"{name} imports {one}" for one in sorted(imports(root, name)) if one.split(".")[0] == "fabric"]
+        attributes = (node for node in nodes(root, name) if isinstance(node, ast.Attribute))
+        inside = (node for node in attributes if ast.unparse(node) in ("connection.login", "connection.transport"))
+        found += [f"{name}:{node.lineno} reaches into a connection" for node in inside]
     return found
 
 
@@ -304,19 +310,64 @@ def find_long_files(root: Path) -> list[str]:
     return [f"{name} has {count} lines" for name, count in lines.items() if count > MOST_LINES]
 
 
+def functions(root: Path, *folders: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield every function below folders of a tree, each with its file."""
+    for name in sources(root, *folders):
+        for node in nodes(root, name):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, node
+
+
 def find_long_functions(root: Path) -> list[str]:
     """Functions stay short."""
-    functions = (
-        (name, node)
-        for name in sources(root)
-        for node in nodes(root, name)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
     return [
         f"{name}: {node.name}"
-        for name, node in functions
+        for name, node in functions(root)
         if (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
     ]
+
+
+def find_many_parameters(root: Path) -> list[str]:
+    """Functions take six parameters at most, `self` not counted; a command of click takes one for each option."""
+    return [
+        f"{name}: {node.name} takes {count_parameters(node)} parameters"
+        for name, node in functions(root, "cli", "infra")
+        if count_parameters(node) > MOST_PARAMETERS and not is_command(node)
+    ]
+
+
+def count_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    given = node.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    return len([each for each in named if each.arg not in ("self", "cls")])
+
+
+def is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    made_by = (decorator for decorator in node.decorator_list if isinstance(decorator, ast.Call))
+    return any(called(decorator) in ("command", "group") for decorator in made_by)
+
+
+def find_tag_names(root: Path) -> list[str]:
+    """The names of tags stand in one module."""
+    constants = (
+        (name, n) for name in sources(root) if name != TAGS for n in nodes(root, name) if isinstance(n, ast.Constant)
+    )
+    return [f"{name}:{n.lineno} writes {n.value}" for name, n in constants if TAG.fullmatch(str(n.value))]
+
+
+def find_unformatted(root: Path) -> list[str]:
+    """No code is kept from the formatter to save lines."""
+    return [
+        f"{name} has code that is not formatted"
+        for name in sources(root, "infra")
+        if skips_format((root / name).read_text())
+    ]
+
+
+@cache
+def skips_format(text: str) -> bool:
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return any(one.type == tokenize.COMMENT and re.match(r"#\s*fmt:\s*(skip|off)", one.string) for one in tokens)
 
 
 WALLS: dict[str, Callable[[Path], list[str]]] = {
@@ -335,4 +386,7 @@ WALLS: dict[str, Callable[[Path], list[str]]] = {
     "ansible": find_hidden_ansible,
     "files": find_long_files,
     "functions": find_long_functions,
+    "parameters": find_many_parameters,
+    "tags": find_tag_names,
+    "format": find_unformatted,
 }

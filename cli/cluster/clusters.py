@@ -26,7 +26,7 @@ from cli.options.declared import (
 from cli.terminal import show
 from cli.terminal.questions import confirm
 from infra.errors import GpujobError, NotFoundError, UsageError
-from infra.model import GONE, UNKNOWN
+from infra.model import GONE, UNKNOWN, format_gpu
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -71,7 +71,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "name": cluster.name,
         "state": node.state,
         "machine": node.instance_type if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} x {node.instance_type}",
-        "gpu": cluster.gpu,
+        "gpu": format_gpu(cluster.gpu),
         "market": node.market,
         "where": f"local {cluster.region}" if cluster.cloud == "local" else cluster.region,
         "up": show.duration(now - cluster.launched_at) if on else "",

@@ -50,9 +50,9 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
     except UsageError as error:
         error.hint = f"gpujob tunnel {here % 64000 + 1001}:{there}"
         raise
-    with suppress(KeyboardInterrupt), forward, connections.reach(found, rank=node) as connection:
+    with suppress(KeyboardInterrupt), forward, connections.reach(found, node) as connection:
         show.say(f"http://127.0.0.1:{here} is port {there} of '{found.name}' until Ctrl-C")
-        hold_tunnel(found, node, connection, forward, there, show.say)
+        hold_tunnel(connection, forward, there, show.say)
 
 
 def parse_ports(text: str) -> tuple[int, int]:

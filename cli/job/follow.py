@@ -12,11 +12,10 @@ from cli.terminal.streams import discard_output
 from infra.errors import GpujobError, NodeError
 
 if TYPE_CHECKING:
-    from fabric import Connection
-
     from cli.terminal.streams import Copy
     from infra.fetch.outputs import Wanted
     from infra.model import Cluster, Job
+    from infra.ssh.connection import Connection
 
 
 def follow_job(
@@ -39,7 +38,7 @@ def follow_job(
         output.write(chunk)
 
     try:
-        job = following.follow(cluster, connection, number, pass_on, show.say, offset)
+        job = following.follow(connection, number, pass_on, show.say, offset)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):
@@ -78,14 +77,12 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
     return job.exit_code
 
 
-def download(
-    cluster: "Cluster", connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None
-) -> bool:
+def download(connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None) -> bool:
     """Download a job's outputs, say where they are and what was not downloaded; return whether all of them were."""
     from infra.fetch.outputs import fetch
 
     with show.transfer("downloading") as arrived:
-        home = fetch(connection, cluster, number, runs, arrived, wanted or want())
+        home = fetch(connection, number, runs, arrived, wanted or want())
     show.fetched(home)
     show_remains(home)
     return home.receipt.job.fetched

@@ -34,9 +34,8 @@ from infra.errors import UsageError
 DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
 
 if TYPE_CHECKING:
-    from fabric import Connection
-
     from infra.model import Cluster, Job
+    from infra.ssh.connection import Connection
 
 
 @click.group(invoke_without_command=True)
@@ -82,7 +81,7 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
     check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
     reached, connecting = reach(name)
     with connecting as connection:
-        removal = storage.remove_jobs(connection, reached, numbers, force)
+        removal = storage.remove_jobs(connection, numbers, force)
     if removal.removed:
         names = show.plural(len(removal.removed), "job")
         show.say(f"removed {names} from '{reached.name}': {show.size(removal.freed_bytes)} freed")
@@ -151,7 +150,7 @@ def wait(job: int | None, cluster: str | None) -> None:
 
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         try:
-            ended = following.follow(found, connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+            ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
         except KeyboardInterrupt:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)
@@ -206,4 +205,4 @@ def fetch(
         runs = runs_of(found, asked.number)
         said = read_settings(runs.parent)
         all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
-        download(found, connection, asked.number, to.resolve() if to else runs, all_of_it)
+        download(connection, asked.number, to.resolve() if to else runs, all_of_it)

@@ -18,9 +18,8 @@ from cli.terminal import show
 from infra.errors import GpujobError
 
 if TYPE_CHECKING:
-    from fabric import Connection
-
     from infra.model import Cluster
+    from infra.ssh.connection import Connection
     from infra.ssh.forward import Forward
 
 OTHERS = 20  # ports that are tried when the usual one is taken and none was asked for
@@ -79,7 +78,7 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
     client.cancel(connection, number)
     show.say(f"the notebook, job {number}, has ended")
     with billing.reminding(cluster):
-        download(cluster, connection, number, runs_of(cluster, number))
+        download(connection, number, runs_of(cluster, number))
 
 
 def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
@@ -100,16 +99,16 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
         show.say(f"the notebook is job {number} on '{cluster.name}'; Ctrl-C detaches, and it keeps running")
-        with fetch_meanwhile(connection, cluster, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
+        with fetch_meanwhile(connection, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
             try:
-                job = hold_notebook(cluster, connection, page, forward, show.say)
+                job = hold_notebook(connection, page, forward, show.say)
             except KeyboardInterrupt:
                 job = None
     if job is None:
         leave_notebook(connection, cluster, number)
     else:
         show.say(f"the notebook, job {number}, {show.ending(job)}")
-        download(cluster, connection, number, runs_of(cluster, number))
+        download(connection, number, runs_of(cluster, number))
 
 
 def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
@@ -118,7 +117,7 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
 
     show.say("\nDetached. Downloading saved files...")
     try:
-        home = fetch(connection, cluster, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))
+        home = fetch(connection, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))
     except (KeyboardInterrupt, GpujobError) as error:
         error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
         raise
@@ -179,4 +178,4 @@ def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str |
             show.say("Ctrl-C ends it")
 
         with suppress(KeyboardInterrupt):
-            hold_board(found, connection, job, forward, show_it, show.say)
+            hold_board(connection, job, forward, show_it, show.say)

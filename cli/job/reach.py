@@ -8,9 +8,8 @@ from cli.options.context import choose_name, cluster_flag, find_cluster, runs_he
 from infra.errors import GoneError, GpujobError, NotFoundError
 
 if TYPE_CHECKING:
-    from fabric import Connection
-
     from infra.model import Cluster, Job
+    from infra.ssh.connection import Connection
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":

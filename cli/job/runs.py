@@ -42,10 +42,9 @@ from infra.errors import GoneError, UsageError
 from infra.model import Request
 
 if TYPE_CHECKING:
-    from fabric import Connection
-
     from infra.model import Cluster, Job
     from infra.project.files import File, Project
+    from infra.ssh.connection import Connection
 
 ASK_ABOVE_BYTES = 200_000_000
 
@@ -184,7 +183,7 @@ def run_job(
     from infra.results.folder import keep_log, open_log
 
     terms = Terms(how.fetch_every_s, math.inf if how.yes else UNASKED_BYTES)
-    meanwhile = fetch_meanwhile(connection, cluster, number, project.runs, terms, show.say)
+    meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
     with outliving(number, follow_again(cluster, number)):
         with open_folder(project.runs / f"{cluster.name}-{number}") as top:
             try:
@@ -193,7 +192,7 @@ def run_job(
             except GoneError:
                 keep_log(top)
                 raise
-        return job, download(cluster, connection, number, project.runs, want(how.yes))
+        return job, download(connection, number, project.runs, want(how.yes))
 
 
 def submit_job(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
@@ -202,7 +201,7 @@ def submit_job(connection: "Connection", cluster: "Cluster", project: "Project",
 
     show_withheld(project)
     with show.transfer("sending") as sent, unsure_whether_started(cluster):
-        taken = submission.submit(connection, cluster, project, request, partial(approve, yes=yes), sent)
+        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
     sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")

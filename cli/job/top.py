@@ -58,7 +58,7 @@ def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterat
             except DroppedError:
                 lost()
                 connections.close()
-                connection = connections.enter_context(reconnect(cluster))
+                connection = connections.enter_context(reconnect(connection))
 
 
 def watch(cluster: "Cluster", every_s: float) -> None:

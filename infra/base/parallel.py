@@ -3,12 +3,17 @@
 import threading
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from infra.errors import GpujobError
 
 T = TypeVar("T")
 R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 
 
 def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -59,9 +64,23 @@ def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R
     return [outcome for outcome in outcomes if not isinstance(outcome, GpujobError)], refused
 
 
-def call_parallel(*functions: Callable[[], object]) -> list[object]:
-    """Return what each function returns, all called at once."""
-    return map_parallel(lambda function: function(), functions)
+@overload
+def call_parallel(a: Callable[[], A], b: Callable[[], B], /) -> tuple[A, B]: ...
+
+
+@overload
+def call_parallel(a: Callable[[], A], b: Callable[[], B], c: Callable[[], C], /) -> tuple[A, B, C]: ...
+
+
+@overload
+def call_parallel(
+    a: Callable[[], A], b: Callable[[], B], c: Callable[[], C], d: Callable[[], D], e: Callable[[], E], /
+) -> tuple[A, B, C, D, E]: ...
+
+
+def call_parallel(*functions: Callable[[], object]) -> tuple[object, ...]:
+    """Return what each function returns, all called at once; the first exception is raised as soon as it happens."""
+    return tuple(map_parallel(lambda function: function(), functions))
 
 
 def start(function: Callable[[], R]) -> Callable[[], R]:

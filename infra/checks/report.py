@@ -15,14 +15,25 @@ from infra.base.redaction import redact
 from infra.base.text import printable
 from infra.checks.account import Check
 from infra.errors import GpujobError
-from infra.model import Cluster
+from infra.model import Cluster, format_gpu
 from infra.project.settings import FILE, read_settings
 from infra.state import logs_folder, write_private
 
 LIBRARIES = (
-    "boto3", "botocore", "click", "cryptography", "fabric", "paramiko", "pathspec", "platformdirs", "rich", "tenacity",
-    "ansible-core", "moto", "asyncssh",
-)  # fmt: skip
+    "boto3",
+    "botocore",
+    "click",
+    "cryptography",
+    "fabric",
+    "paramiko",
+    "pathspec",
+    "platformdirs",
+    "rich",
+    "tenacity",
+    "ansible-core",
+    "moto",
+    "asyncssh",
+)
 OURS = re.compile(
     r"GPUJOB_|AWS_|XDG_|SSH_|GIT_|ANSIBLE_|\w+_proxy$|(LANG|LC_ALL|TERM|PYTHONPATH|VIRTUAL_ENV)$", re.IGNORECASE
 )
@@ -78,7 +89,7 @@ def list_clusters(clusters: Sequence[Cluster]) -> Iterator[str]:
     for number, cluster in enumerate(clusters, 1):
         nodes = ", ".join(f"{node.instance_type} {node.market} {node.state}" for node in cluster.nodes)
         left_h = (cluster.lease_until - time.time()) / 3600
-        yield f"cluster {number}: {cluster.cloud} {cluster.region}, gpu {cluster.gpu}, lease {left_h:+.1f} h: {nodes}"
+        yield f"cluster {number}: {cluster.cloud} {cluster.region}, gpu {format_gpu(cluster.gpu)}, lease {left_h:+.1f} h: {nodes}"
 
 
 def read_log(log: Path | None) -> Iterator[str]:

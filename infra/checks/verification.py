@@ -44,7 +44,7 @@ def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
 
 def verify_node(cluster: Cluster, rank: int) -> list[Row]:
     """Measure one node."""
-    with reach(cluster, rank=rank) as connection:
+    with reach(cluster, rank) as connection:
         with _link_in_use:  # of this laptop's one way to the network
             link = measure_link(connection)
         measures = measure(connection)
@@ -57,8 +57,8 @@ def verify_node(cluster: Cluster, rank: int) -> list[Row]:
 
 def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
     """Return how driver, GPUs, torch and the product stand; where no GPU was rented, or is pretended, that there is none."""
-    pretended = cluster.cloud == "local" and measures.smi == "absent"
-    if pretended or (cluster.gpu == "none" and not measures.gpus):
+    pretended = cluster.is_local and measures.smi == "absent"
+    if pretended or (cluster.gpu is None and not measures.gpus):
         none = "no GPU here: this is the local cloud" if pretended else "no GPU was rented"
         torch = measures.torch
         seen: Judged = ("torch", "not measured", torch.error) if torch.error else ("torch", "ok", torch.version)
@@ -75,7 +75,7 @@ def judge_smi(measures: Measures, cluster: Cluster) -> Judged:
     if measures.smi:
         return "nvidia-smi", "failed", measures.smi
     listed = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.1f} GiB)" for gpu in measures.gpus)
-    missing = cluster.gpu != "none" and len(measures.gpus) != cluster.gpu_count
+    missing = cluster.gpu is not None and len(measures.gpus) != cluster.gpu_count
     return ("nvidia-smi", "failed", f"{listed}; rented: {cluster.gpu}") if missing else ("nvidia-smi", "ok", listed)
 
 

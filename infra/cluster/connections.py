@@ -7,13 +7,10 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from fabric import Connection
-
-from infra import state
 from infra.errors import GoneError, NodeError, NotFoundError
 from infra.ledger import builds
 from infra.model import Cluster
-from infra.ssh.connection import DroppedError, connect
+from infra.ssh.connection import Connection, DroppedError, connect
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
@@ -22,28 +19,27 @@ T = TypeVar("T")
 
 
 @contextmanager
-def reach(cluster: Cluster, patience_s: float = 0, rank: int = 0) -> Iterator[Connection]:
+def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator[Connection]:
     """Yield a connection to a node, by default the one that jobs run on.
 
     If it cannot be had, the error tells why as far as the cloud knows.
     """
-    keys = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     with ExitStack() as connections:
         try:
-            connection = connections.enter_context(connect(cluster.nodes[rank], *keys, patience_s=patience_s))
+            connection = connections.enter_context(connect(cluster, rank, patience_s=patience_s))
         except DroppedError as error:
             # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
             from infra.cluster.clusters import find_again
 
             again = find_again(cluster, error)
-            connection = connections.enter_context(connect(again.nodes[rank], *keys, patience_s=FOUND_AGAIN_S))
+            connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
         except NodeError as error:
             image = builds.find_closed(cluster, rank)
             if image is None:
                 raise
             raise NodeError(
-                f"'{cluster.name}' is being baked as '{image}', and boots with new host keys",
-                f"gpujob bake {cluster.name} --as {image} goes on, and pins them",
+                f"the image '{image}' is being made of '{cluster.name}', which boots with new host keys",
+                f"resume, which pins them: gpujob bake {cluster.name} --as {image}",
             ) from error
         try:
             yield connection
@@ -85,14 +81,7 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
             holder.join()
 
 
-def persist(
-    cluster: Cluster,
-    connection: Connection,
-    act: Callable[[Connection], T],
-    warn: Callable[[str], None],
-    meanwhile: str,
-    rank: int = 0,
-) -> T:
+def persist(connection: Connection, act: Callable[[Connection], T], warn: Callable[[str], None], meanwhile: str) -> T:
     """Return what `act` returns, called again with a new connection whenever one drops, and say what may hold `meanwhile`.
 
     Raises NodeError once no connection could be had for `RECONNECT_S`.
@@ -103,17 +92,20 @@ def persist(
                 return act(connection)
             except DroppedError as error:
                 warn(f"{error.what}; {meanwhile}; connecting again")
-                connection = connections.enter_context(reconnect(cluster, rank))
+                connection = connections.enter_context(reconnect(connection))
 
 
 @contextmanager
-def reconnect(cluster: Cluster, rank: int = 0) -> Iterator[Connection]:
-    """Yield a new connection, tried for `RECONNECT_S`; raises GoneError as soon as the cloud says that the machine is no more."""
+def reconnect(broken: Connection) -> Iterator[Connection]:
+    """Yield a new connection to the same node, tried for `RECONNECT_S`.
+
+    Raises GoneError as soon as the cloud says that the machine is no more.
+    """
     deadline = time.monotonic() + RECONNECT_S
     with ExitStack() as connections:
         while True:
             try:
-                connection = connections.enter_context(reach(cluster, ROUND_S, rank))
+                connection = connections.enter_context(reach(broken.cluster, broken.rank, patience_s=ROUND_S))
                 break
             except GoneError:
                 raise

@@ -24,7 +24,7 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
             f"'{cluster.name}' has no machine {rank}: they are counted from 0", f"--node {len(cluster.nodes) - 1}"
         )
     if builds.find_closed(cluster, rank):
-        with reach(cluster, rank=rank):  # tells of the bake where ssh itself would cry out at the new host keys
+        with reach(cluster, rank):  # tells of the bake where ssh itself would cry out at the new host keys
             pass
     if not answers(cluster.nodes[rank]):
         # Imported here: it brings boto3, which takes a third of a second and is rarely needed.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.model import Gpu, parse_gpu
 from infra.names import NAME
 
 CLUSTER_TAG = "gpujob:cluster"
@@ -26,6 +27,11 @@ IDLE_TAG = "gpujob:idle-stop"
 LEASE_TAG = "gpujob:lease-until"
 GPU_TAG = "gpujob:gpu"
 IMAGE_TAG = "gpujob:image"
+FROM_TAG = "gpujob:from"
+"""The cluster that an image was made of; then its node, that node's type, and the image which that one had booted."""
+FROM_INSTANCE_TAG = "gpujob:from-instance"
+FROM_TYPE_TAG = "gpujob:from-type"
+FROM_IMAGE_TAG = "gpujob:from-image"
 
 # Larger than anything EC2 rents, and small enough that no sum is ruined: a p6-b300 is below 150 USD an hour.
 MOST: Mapping[str, float] = {
@@ -37,7 +43,6 @@ MOST: Mapping[str, float] = {
 }
 LATEST_S = 2**33  # in the year 2242; a later time cannot be shown in every zone
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
-GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}(:[1-9][0-9]?)?")
 OWNER_LETTERS = 256  # the most that a tag's value has
 
 
@@ -46,9 +51,9 @@ def read_tags(resource: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", resource.get("TagSet", []))}
 
 
-def resource_name(cluster: str) -> str:
-    """Return the name that a cluster's security group and key pair bear."""
-    return f"gpujob-{cluster}"
+def resource_name(name: str) -> str:
+    """Return what a cluster's security group and key pair, or an image, are called in EC2."""
+    return f"gpujob-{name}"
 
 
 def read_cluster(tags: Mapping[str, str]) -> str:
@@ -69,10 +74,9 @@ def read_number(tags: Mapping[str, str], tag: str) -> float:
     return number if number <= MOST[tag] else 0.0
 
 
-def read_gpu(tags: Mapping[str, str]) -> str:
-    """Return the GPU that a tag names, as NAME or NAME:COUNT; "" if it is missing or damaged."""
-    gpu = tags.get(GPU_TAG, "")
-    return gpu if GPU.fullmatch(gpu) else ""
+def read_gpu(tags: Mapping[str, str]) -> Gpu | None:
+    """Return the GPUs of one machine as a tag tells them; None if it tells of none, is missing or damaged."""
+    return parse_gpu(tags.get(GPU_TAG, ""))
 
 
 def read_owner(tags: Mapping[str, str]) -> str:

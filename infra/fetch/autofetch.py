@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabric import Connection
-
 from infra.errors import GpujobError
 from infra.fetch.outputs import Wanted, fetch
 from infra.fetch.pace import UNASKED_BYTES, Pace
-from infra.model import Cluster
+from infra.ssh.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Terms:
 
 @contextmanager
 def fetch_meanwhile(
-    connection: Connection, cluster: Cluster, number: int, runs: Path, terms: Terms, warn: Callable[[str], None]
+    connection: Connection, number: int, runs: Path, terms: Terms, warn: Callable[[str], None]
 ) -> Iterator[None]:
     """Download, every so many seconds, what a job has written and is whole, while the caller follows its log.
 
@@ -38,7 +36,7 @@ def fetch_meanwhile(
         while not done.wait(terms.every_s):
             try:
                 wanted = Wanted(settled=True, choose=pace.choose)
-                pace.forget(fetch(connection, cluster, number, runs, lambda _: None, wanted).removed)
+                pace.forget(fetch(connection, number, runs, lambda _: None, wanted).removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)
                 if what != told and not done.is_set():

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fabric import Connection
-
 from infra.base.folders import local_errors, remove
 from infra.model import Job, Output
 from infra.node.listing import Outputs
@@ -14,6 +12,7 @@ from infra.node.packing import agent_argv
 from infra.results.parts import check_room, count_left, name_part, write_part
 from infra.results.shelf import WHY_NAME, Shelf
 from infra.ssh import carry
+from infra.ssh.connection import Connection
 
 
 @dataclass(frozen=True)

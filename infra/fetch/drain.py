@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabric import Connection
-
 from infra import state
 from infra.cluster.clusters import Report, find_living
 from infra.cluster.connections import reach
@@ -18,6 +16,7 @@ from infra.model import Cluster
 from infra.node import client
 from infra.node.listing import AllLeft, output_options
 from infra.run.origins import find_runs
+from infra.ssh.connection import Connection
 
 NAMED = 3
 
@@ -65,10 +64,10 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Ite
                 if not job.fetched:
                     report(f"downloading what job {job.number} wrote")
                     own = find_runs(cluster, job.number) or runs
-                    home = fetch(connection, cluster, job.number, own, lambda _: None, Wanted(choose=terms.choose))
+                    home = fetch(connection, job.number, own, lambda _: None, Wanted(choose=terms.choose))
                     yield home
                     check_fetched(home, terms)
-            yield from check_left(connection, cluster, terms)
+            yield from check_left(connection, terms)
     except GoneError:
         return
     except NodeError as error:
@@ -91,7 +90,7 @@ def check_fetched(home: Fetched, terms: Terms) -> None:
     raise LossError(f"not all that job {home.receipt.job.number} wrote {what}", hint)
 
 
-def check_left(connection: Connection, cluster: Cluster, terms: Terms) -> Iterator[AllLeft]:
+def check_left(connection: Connection, terms: Terms) -> Iterator[AllLeft]:
     """Yield what jobs left outside of their working folders, if anything; raises LossError if it is more than is minor."""
     told = client.list_left(connection)
     lost = tuple(each for each in told.left if not (terms.keeps_home and each.path.startswith("~")))
@@ -99,6 +98,7 @@ def check_left(connection: Connection, cluster: Cluster, terms: Terms) -> Iterat
         yield AllLeft(lost, told.complete)
     missed = [each for each in lost if not each.minor]
     if missed:
+        cluster = connection.cluster
         names = ", ".join(map(repr, (each.path for each in missed[:NAMED]))) + ", ..." * (len(missed) > NAMED)
         own = [each for each in missed if each.jobs[:1] == missed[0].jobs[:1]]  # one fetch is of one job
         options = output_options(own) if missed[0].jobs else ""

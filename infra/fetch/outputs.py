@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fabric import Connection
-
 from infra.base.folders import local_errors, size_of
 from infra.cluster.connections import reconnect
 from infra.errors import NotFoundError
 from infra.fetch.download import Download, fill, remove_gone
-from infra.model import Cluster, Job, Output
+from infra.model import Job, Output
 from infra.node import client
 from infra.node.agent.caches import is_excluded
 from infra.node.listing import Outputs
@@ -21,7 +19,7 @@ from infra.results.parts import clear_parts
 from infra.results.receipts import Receipt, Shelved, make_receipt
 from infra.results.shelf import Shelf
 from infra.run.origins import find_runs
-from infra.ssh.connection import DroppedError
+from infra.ssh.connection import Connection, DroppedError
 
 SHOWN = 5
 PATIENCE = 5  # connections in a row that bring nothing
@@ -84,7 +82,6 @@ class Fetched:
 
 def fetch(
     connection: Connection,
-    cluster: Cluster,
     number: int,
     runs: Path,
     report: Callable[[int], None],
@@ -104,17 +101,16 @@ def fetch(
     with ExitStack() as connections:
         while True:
             try:
-                return fetch_once(connection, cluster, number, runs, count, wanted)
+                return fetch_once(connection, number, runs, count, wanted)
             except DroppedError:
                 vain += 1
                 if vain > PATIENCE:
                     raise
-                connection = connections.enter_context(reconnect(cluster))
+                connection = connections.enter_context(reconnect(connection))
 
 
 def fetch_once(
     connection: Connection,
-    cluster: Cluster,
     number: int,
     runs: Path,
     report: Callable[[int], None],
@@ -124,6 +120,7 @@ def fetch_once(
 
     Once all outputs of a job that is over have come and were verified, the node is told so.
     """
+    cluster = connection.cluster
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":

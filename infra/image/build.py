@@ -24,7 +24,8 @@ from infra.ledger.builds import Bake, bake_file, make_bake, read_bake, write_bak
 from infra.model import Cluster, Node
 from infra.node.packing import install_agent
 from infra.ssh import keys
-from infra.ssh.connection import connect, execute
+from infra.ssh.commands import execute
+from infra.ssh.connection import connect
 
 Report = Callable[[str], None]
 REBOOT_S = 2 * BOOT_S
@@ -78,14 +79,14 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     with explain_closed(name, node), reach(cluster) as connection:
         report(f"removing jobs, keys, histories and settings from {node.instance_id}")
         write_bake(name, begun)
-        clean(connection, cluster)
+        clean(connection)
         report("asking EC2 for the image")
         with hold_interrupts():
             try:
                 own_images.create(account, name, node, tags)
             except GpujobError as error:
                 if not is_made(account, cluster, name, error):
-                    undo(connection, cluster)
+                    undo(connection)
                     raise
     return begun
 
@@ -127,11 +128,10 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
     if found_again is None:
         raise NodeError(f"{begun.instance_id} does not run within {REBOOT_S:g} s", f"gpujob start {cluster.name}")
     known_clusters.remember(found_again)
-    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    with connect(found_again.node, *files, patience_s=REBOOT_S) as connection:
+    with connect(found_again, patience_s=REBOOT_S) as connection:
         execute(connection, FINISHED)
         install_agent(connection)
-    arm_again(found_again, found_again.node)
+    arm_again(found_again)
 
 
 def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:

@@ -4,13 +4,11 @@ The home of the user is cleaned by the user, the system by root. On the local cl
 and its home alone is cleaned.
 """
 
-from fabric import Connection
-
 from infra.base.text import last_line
 from infra.errors import LossError, NodeError
-from infra.model import Cluster
 from infra.node import client
-from infra.ssh.connection import Answer, execute
+from infra.ssh.commands import Answer, execute
+from infra.ssh.connection import Connection
 
 NOT_HOME, NO_CLOUD_INIT = 9, 8
 
@@ -79,11 +77,12 @@ REHEARSAL = "cloud-init clean --logs --seed"
 UNDO = ["sudo", "sh", "-c", "! test -e /run/gpujob-bake/undo || sh /run/gpujob-bake/undo"]
 
 
-def clean(connection: Connection, cluster: Cluster) -> None:
+def clean(connection: Connection) -> None:
     """Clean the node that a connection leads to; nobody can log in there again until it has booted anew, or `undo`.
 
     Raises LossError, with no job touched, if a job's outputs are not home, and NodeError if it cannot be done.
     """
+    cluster = connection.cluster
     client.remove_changed_environments(connection)
     cleaned = execute(connection, ["sh", "-c", HOME, "sh", cluster.cloud])
     if cleaned.exit_code == NOT_HOME:
@@ -92,17 +91,17 @@ def clean(connection: Connection, cluster: Cluster) -> None:
             f"job {number} of '{cluster.name}' is not home", f"gpujob fetch --cluster {cluster.name} {number}"
         )
     if cleaned.exit_code == 0:
-        cleaned = execute(connection, ["sudo", "sh", "-c", SYSTEM if cluster.cloud == "aws" else REHEARSAL])
+        cleaned = execute(connection, ["sudo", "sh", "-c", REHEARSAL if cluster.is_local else SYSTEM])
     if cleaned.exit_code == NO_CLOUD_INIT:
         raise NodeError("the machine has no cloud-init, and nobody could log in to what boots the image")
     if cleaned.exit_code:
-        undo(connection, cluster)
+        undo(connection)
         raise NodeError(f"the machine could not be cleaned: {read(cleaned)}", f"gpujob ssh {cluster.name}")
 
 
-def undo(connection: Connection, cluster: Cluster) -> None:
+def undo(connection: Connection) -> None:
     """Give a node that was cleaned its keys back: no image was made of it."""
-    if cluster.cloud == "aws":
+    if not connection.cluster.is_local:
         execute(connection, UNDO)
 
 

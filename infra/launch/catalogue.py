@@ -7,7 +7,9 @@ from infra.base.parallel import call_parallel, map_parallel
 from infra.ec2.account import Account
 from infra.ec2.market import offers, quotas
 from infra.errors import NotFoundError
-from infra.model import Gpu, LaunchRequest, Offer
+from infra.model import Gpu, LaunchRequest, Market, Offer
+
+FAMILIES: tuple[tuple[Market, str], ...] = (("on-demand", "G and VT"), ("on-demand", "P"))
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,12 @@ def cheapest(row: Row) -> float:
 
 def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh: bool) -> list[Row] | NotFoundError:
     """Return one region's machines, or that none fits."""
-    families = [("on-demand", "G and VT"), ("on-demand", "P")]
-    all_offers, used, *limits = call_parallel(
+    all_offers, used, limits = call_parallel(
         lambda: offers.list_offers(account, refresh=refresh),
-        lambda: quotas.count_used(account, families),  # type: ignore[arg-type]
-        *(lambda family=family: quotas.find_quota(account, "on-demand", family) for _, family in families),
+        lambda: quotas.count_used(account, FAMILIES),
+        lambda: map_parallel(lambda key: quotas.find_quota(account, *key), FAMILIES),
     )
-    assert isinstance(all_offers, list) and isinstance(used, dict)  # noqa: S101
-    left = {q.family: q.vcpus - used[q.market, q.family] for q in limits if isinstance(q, quotas.Quota)}
+    left = {quota.family: quota.vcpus - used[quota.market, quota.family] for quota in limits if quota}
     request = LaunchRequest(gpu=gpu, gpu_memory_gb=gpu_memory_gb)
     try:
         fitting = offers.match(all_offers, request, account.region) if gpu or gpu_memory_gb else all_offers

@@ -156,7 +156,7 @@ def launch_on(
     """Rent the nodes on one market; return the ids of the instances."""
     account, name, request = choice.account, planned.name, planned.request
     places = fleet.find_places(choice.of_market(market), choice.subnets)
-    data = fleet.make_template(name, choice.image, attempt.lease, request.disk_gib, group, tags, market)
+    data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
     template = fleet.create_template(account, name, data, tags, market)
     fleet_request = fleet.make_request(template, places, market, request.nodes, tags)
     return fleet.launch(account, name, fleet_request, request.nodes, attempt.token)

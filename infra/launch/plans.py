@@ -102,15 +102,14 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
         lambda: network.find_caller_address(account),
         lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
     )
-    assert isinstance(results, list) and isinstance(ended, list)  # noqa: S101
     choices = tuple(result for result in results if isinstance(result, Choice))
     if not choices:
-        raise results[0]
+        raise next(result for result in results if isinstance(result, GpujobError))
     taken = [offer for choice in choices for offer in choice.offers]
     most = max(choice.gib_month_usd for choice in choices)
     lease = earlier.lease if earlier else make_lease(taken, request, most, time.time())
     setup = choose_setup(account, request, choices[0].image, variables or {})
-    return Plan(name, owner, request, choices, str(address), lease, earlier, tuple(ended), setup=setup)
+    return Plan(name, owner, request, choices, address, lease, earlier, tuple(ended), setup=setup)
 
 
 def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
@@ -144,20 +143,17 @@ def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
 
 def look_in(account: Account, request: LaunchRequest) -> Choice:
     """Return what one region has."""
-    found, image, places, used, disk = call_parallel(
+    found, image, (vpc, subnets), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
         lambda: network.find_subnets(account),
         lambda: quotas.count_used(account, list(quotas.CODES)),
         lambda: offers.find_disk_price(account),
     )
-    assert isinstance(found, list) and isinstance(image, Image) and isinstance(places, tuple)  # noqa: S101
-    assert isinstance(used, dict) and isinstance(disk, float)  # noqa: S101
     if request.disk_gib < image.least_gib:
         raise UsageError(
             f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
         )
-    vpc, subnets = places
     reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
     if not reachable:
         raise NotFoundError(

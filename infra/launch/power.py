@@ -18,11 +18,12 @@ from infra.ec2.tags import LEASE_TAG, SPENT_TAG, format_time
 from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
-from infra.model import Cluster, Lease, Node
+from infra.model import Cluster, Lease
 from infra.node import client
 from infra.node.listing import Left
 from infra.ssh import keys
-from infra.ssh.connection import connect, execute
+from infra.ssh.commands import execute
+from infra.ssh.connection import connect
 
 Report = Callable[[str], None]
 STOP_LOSES = ("/scratch/", "/opt/dlami/nvme/")  # disks of the machine itself; every other one keeps what it holds
@@ -51,7 +52,7 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
     ids = [node.instance_id for node in cluster.nodes]
     instances.tag(account, ids, {LEASE_TAG: format_time(until)})
     try:
-        map_parallel(lambda node: arm(cluster, node, until), cluster.nodes)
+        map_parallel(lambda rank: arm(cluster, rank, until), range(len(cluster.nodes)))
     except GpujobError:
         instances.tag(account, ids, {LEASE_TAG: before})
         raise
@@ -60,14 +61,16 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
     return extended
 
 
-def arm(cluster: Cluster, node: Node, until: float) -> None:
+def arm(cluster: Cluster, rank: int, until: float) -> None:
     """Let a node end its lease at a time; raises NodeError if it does not say that it will."""
-    with connections.reach(cluster, 10, cluster.nodes.index(node)) as connection:
+    with connections.reach(cluster, rank, patience_s=10) as connection:
         execute(connection, ["sudo", "gpujob-lease", format_until(until)])
         deadline = time.monotonic() + 10
         while read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout) != int(until):
             if time.monotonic() > deadline:
-                raise NodeError(f"{node.instance_id} does not move its lease", f"gpujob ssh {cluster.name}")
+                raise NodeError(
+                    f"{cluster.nodes[rank].instance_id} does not move its lease", f"gpujob ssh {cluster.name}"
+                )
             time.sleep(0.1)
 
 
@@ -133,17 +136,16 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     if not state.known_hosts_file(cluster.name).exists():
         pins = {node.instance_id: find_host_keys(account, node) for node in found.nodes}
         keys.pin(state.known_hosts_file(cluster.name), pins)
-    map_parallel(lambda node: arm_again(found, node), found.nodes)
+    map_parallel(lambda rank: arm_again(found, rank), range(len(found.nodes)))
     return found
 
 
-def arm_again(cluster: Cluster, node: Node) -> None:
+def arm_again(cluster: Cluster, rank: int = 0) -> None:
     """Log in to a node that was started, which proves its host key, and see that its lease is armed."""
-    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    with connect(node, *files, patience_s=BOOT_S) as connection:
+    with connect(cluster, rank, patience_s=BOOT_S) as connection:
         told = read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout)
     if told < int(cluster.lease_until):
-        arm(cluster, node, cluster.lease_until)
+        arm(cluster, rank, cluster.lease_until)
 
 
 def wait_for(account: Account, cluster: Cluster, ready: Callable[[Cluster], bool]) -> Cluster:

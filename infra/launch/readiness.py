@@ -15,7 +15,8 @@ from infra.node.packing import install_agent
 from infra.setup.events import Event
 from infra.setup.playbook import Setup, run
 from infra.ssh import keys
-from infra.ssh.connection import connect, execute
+from infra.ssh.commands import execute
+from infra.ssh.connection import connect
 
 BOOT_S = 300.0
 CONSOLE_LINES = 8
@@ -35,15 +36,14 @@ def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | No
     keys.pin(state.known_hosts_file(cluster.name), pins)
     report(f"waiting for a login at {', '.join(f'{node.host}:{node.port}' for node in cluster.nodes)}")
     if setup is not None:
-        map_parallel(lambda node: wait_for_boot(cluster, node, boot_s, report), cluster.nodes)
+        map_parallel(lambda rank: wait_for_boot(cluster, rank, boot_s, report), range(len(cluster.nodes)))
         set_up(cluster, setup, report)
-    map_parallel(lambda node: prepare_node(account, cluster, node, boot_s, report), cluster.nodes)
+    map_parallel(lambda rank: prepare_node(cluster, rank, boot_s, report), range(len(cluster.nodes)))
 
 
-def wait_for_boot(cluster: Cluster, node: Node, boot_s: float, report: Report) -> None:
+def wait_for_boot(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
     """Log in to a node and wait until its first boot has finished: it may still be installing things."""
-    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    with connect(node, *files, patience_s=boot_s) as connection:
+    with connect(cluster, rank, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
         execute(connection, FINISHED)
 
@@ -70,15 +70,14 @@ def find_host_keys(account: Account, node: Node, boot_s: float = BOOT_S) -> tupl
     return found
 
 
-def prepare_node(account: Account, cluster: Cluster, node: Node, boot_s: float, report: Report) -> None:
+def prepare_node(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
     """Make one node ready."""
-    files = state.key_file(cluster.name), state.known_hosts_file(cluster.name)
-    with connect(node, *files, patience_s=boot_s) as connection:
+    with connect(cluster, rank, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
         execute(connection, FINISHED)
         install_agent(connection)
         machine = client.probe(connection)
-        if account.cloud == "aws" and cluster.gpu != "none":
+        if not cluster.is_local and cluster.gpu is not None:
             report("waiting for its GPU to multiply two matrices")
             if not machine["multiplied"]:
                 raise NodeError(

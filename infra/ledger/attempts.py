@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from infra import state
+from infra.base.decoding import make
 from infra.base.locks import try_lock
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
@@ -23,7 +25,8 @@ class Attempt:
 
     token: str
     """The client token of all its calls: AWS makes nothing twice for it."""
-    request: str
+    request: LaunchRequest | None
+    """What it was asked for; None where another version of this program wrote that down, and it cannot be read."""
     cloud: CloudName
     region: str
     lease: Lease
@@ -35,9 +38,18 @@ def read_attempt(name: str) -> Attempt | None:
     """Return the `up` of this name that was broken off on this laptop, or None."""
     try:
         fields = json.loads(state.attempt_file(name).read_text(encoding="utf-8"))
-        return Attempt(**{**fields, "lease": Lease(**fields["lease"])})
+        return Attempt(**{**fields, "request": read_request(fields["request"]), "lease": Lease(**fields["lease"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def read_request(written: Any) -> LaunchRequest | None:
+    """Return a request as it was written down, with defaults for options that are newer; None if it cannot be read."""
+    try:
+        request: LaunchRequest = make(LaunchRequest, written)
+    except ValueError:
+        return None
+    return request
 
 
 def write_attempt(name: str, attempt: Attempt) -> None:
@@ -49,18 +61,19 @@ def begin(account: Account, request: LaunchRequest, lease: Lease) -> Attempt:
     """Return a new attempt at renting in one region."""
     private_key, public_key = keys.make_key()
     token = uuid.uuid4().hex[:24]
-    return Attempt(token, repr(request), account.cloud, account.region, lease, private_key, public_key)
+    return Attempt(token, request, account.cloud, account.region, lease, private_key, public_key)
 
 
 def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt | None:
-    """Return the broken-off `up` that the same words go on with; raises UsageError if its words were others."""
+    """Return the interrupted `up` that the same command resumes; raises UsageError if its options were others, or are unknown."""
     found = read_attempt(name)
     if found is None or (found.cloud, found.lease.until < time.time()) != (account.cloud, False):
         return None
-    if found.request != repr(request):
+    if found.request != request:
+        whose = "with other options" if found.request else "by another version of gpujob"
         raise UsageError(
-            f"an earlier gpujob up of '{name}', with other options, was broken off in {found.region}",
-            f"gpujob down {name}, then type it again",
+            f"an earlier gpujob up of '{name}', {whose}, was interrupted in {found.region}",
+            f"gpujob down {name}, then rerun",
         )
     return found
 

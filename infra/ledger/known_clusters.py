@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.model import Cluster
+from infra.ssh.login import make_config
 from infra.state import attempt_file, cluster_folder, ssh_config_file, state_folder, submissions_folder, write_private
 
 
@@ -59,7 +60,5 @@ def forget_attempt(name: str) -> None:
 
 def write_ssh_config() -> Path:
     """Write every cluster that is remembered as an ssh_config of our own; return its path."""
-    from infra.ssh.login import make_config  # brings Fabric, which takes a third of a second
-
     write_private(ssh_config_file(), make_config(recall_all()))
     return ssh_config_file()

@@ -10,7 +10,6 @@ from pathlib import Path
 RECORD = "cloud.json"
 LOG = "cloud.log"
 HOSTS = "hosts"
-ENDPOINT_TAG = "gpujob:endpoint"
 
 
 @dataclass(frozen=True)

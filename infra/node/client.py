@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, BinaryIO
 
-from fabric import Connection
-
 from infra.base.decoding import decode, parse
 from infra.base.text import last_line, one_line
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
 from infra.node.listing import AllLeft, JobReply, Outputs
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
-from infra.ssh.connection import Conversation, execute, stream
+from infra.ssh.commands import Conversation, execute, stream
+from infra.ssh.connection import Connection
 
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
 CLOCKS_AGREE_S = 5.0  # an answer may take as long as that

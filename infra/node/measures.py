@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from fabric import Connection
-
 from infra.base.decoding import decode
 from infra.node.client import call
+from infra.ssh.connection import Connection
 
 
 @dataclass(frozen=True)

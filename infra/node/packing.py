@@ -7,11 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from fabric import Connection
-
 from infra.base.text import last_line
 from infra.errors import NodeError
-from infra.ssh.connection import execute
+from infra.ssh.commands import execute
+from infra.ssh.connection import Connection
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"

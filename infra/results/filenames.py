@@ -23,19 +23,19 @@ REPOSITORIES = (".git", ".hg", ".svn", ".jj", ".sl", ".bzr", ".pijul", "_darcs")
 # On NTFS the short name of `.git` is `git~1`, as in git's own is_ntfs_dotgit:
 # https://github.com/git/git/blob/v2.45.0/path.c
 SHORT = re.compile(rf"({'|'.join(name.lstrip('.') for name in REPOSITORIES)})~[0-9]+")
-EXECUTED = (
-    # By a shell when somebody enters the folder: direnv, autoenv, mise, asdf.
-    ".envrc", ".env", ".env.leave", ".autoenv*", ".mise*", "mise.toml", "mise.*.toml", ".rtx*.toml", ".tool-versions",
-    # By rustc or cargo, which prompts ask for their version: a toolchain may be any path.
-    "rust-toolchain", "rust-toolchain.toml",
-    # By an editor or debugger that opens the folder or a file in it.
-    ".vscode", ".idea", ".devcontainer", ".devcontainer.json", "*.code-workspace", ".zed", ".fleet", ".cursor", ".windsurf",
-    ".claude", ".mcp.json", ".exrc", ".vimrc", ".nvimrc", ".nvim.lua", "_vimrc", ".lvimrc", ".dir-locals*.el", ".gdbinit",
-    ".lldbinit", ".pdbrc*",
-    ".eslintrc*", "eslint.config.*", ".prettierrc*", "prettier.config.*", ".stylelintrc*", "pylintrc", ".pylintrc",
-    # By pytest, typed at the top of the project, which looks into every folder below.
-    "conftest.py", "test_*.py", "*_test.py",
-)  # fmt: skip
+# By a shell when somebody enters the folder: direnv, autoenv, mise, asdf.
+RUN_BY_SHELL = ".envrc .env .env.leave .autoenv* .mise* mise.toml mise.*.toml .rtx*.toml .tool-versions"
+# By rustc or cargo, which prompts ask for their version: a toolchain may be any path.
+RUN_BY_RUST = "rust-toolchain rust-toolchain.toml"
+# By an editor or debugger that opens the folder or a file in it.
+RUN_BY_EDITOR = """
+    .vscode .idea .devcontainer .devcontainer.json *.code-workspace .zed .fleet .cursor .windsurf .claude
+    .mcp.json .exrc .vimrc .nvimrc .nvim.lua _vimrc .lvimrc .dir-locals*.el .gdbinit .lldbinit .pdbrc*
+    .eslintrc* eslint.config.* .prettierrc* prettier.config.* .stylelintrc* pylintrc .pylintrc
+"""
+# By pytest, typed at the top of the project, which looks into every folder below.
+RUN_BY_PYTEST = "conftest.py test_*.py *_test.py"
+EXECUTED = f"{RUN_BY_SHELL} {RUN_BY_RUST} {RUN_BY_EDITOR} {RUN_BY_PYTEST}".split()
 EXECUTABLE = re.compile("|".join(map(translate, EXECUTED)))
 WHY_REPOSITORY = "tools run what the configuration of a repository says"
 WHY_EXECUTED = "a shell, an editor or another tool may execute a file of that name"

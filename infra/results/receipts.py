@@ -11,7 +11,7 @@ from typing import Any
 from infra.base.decoding import decode
 from infra.base.folders import read_plain
 from infra.errors import NodeError
-from infra.model import CloudName, Cluster, Job, Output
+from infra.model import CloudName, Cluster, Job, Output, format_gpu
 
 RECEIPT = "receipt.json"
 FILES = "files"
@@ -103,7 +103,7 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Rec
         market=cluster.node.market,
         image=cluster.node.image_id,
         driver=job.driver,
-        gpu=cluster.gpu,
+        gpu=format_gpu(cluster.gpu),
         price_usd=cluster.price_usd,
         job=job,
         states=job.states,

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from fabric import Connection
-
 from infra.cluster.connections import persist
-from infra.model import Cluster, Job
+from infra.model import Job
 from infra.node import client
+from infra.ssh.connection import Connection
 
 
 def follow(
-    cluster: Cluster,
     connection: Connection,
     number: int,
     write: Callable[[bytes], None],
@@ -29,7 +27,7 @@ def follow(
             offset += len(chunk)
         return client.find_job(connection, number)
 
-    return persist(cluster, connection, read, warn, "the job may go on")
+    return persist(connection, read, warn, "the job may go on")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:

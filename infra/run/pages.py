@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fabric import Connection
-
 from infra import state
 from infra.base.text import one_line
 from infra.base.waiting import wait_until
 from infra.cluster.connections import persist
 from infra.errors import NodeError
-from infra.model import Cluster, Job, Request
+from infra.model import Job, Request
 from infra.node import client
-from infra.ssh.connection import DroppedError
+from infra.ssh.connection import Connection, wait_for_drop
 from infra.ssh.forward import LOOPBACK, Forward
 
 NEVER_S = 1e9  # somebody who thinks before a notebook is not stalled
@@ -68,9 +66,7 @@ def explain_end(connection: Connection, number: int) -> NodeError:
     return error
 
 
-def hold_notebook(
-    cluster: Cluster, connection: Connection, page: client.NotebookReply, forward: Forward, warn: Report
-) -> Job:
+def hold_notebook(connection: Connection, page: client.NotebookReply, forward: Forward, warn: Report) -> Job:
     """Lead to the notebook until it is over, by a new connection whenever one drops; return its job as it ended."""
 
     def hold(connection: Connection) -> Job:
@@ -80,11 +76,10 @@ def hold_notebook(
             pass
         return client.find_job(connection, page.job)
 
-    return persist(cluster, connection, hold, warn, "the notebook may go on")
+    return persist(connection, hold, warn, "the notebook may go on")
 
 
 def hold_board(
-    cluster: Cluster,
     connection: Connection,
     number: int | None,
     forward: Forward,
@@ -107,20 +102,17 @@ def hold_board(
 
     if number is not None or client.list_jobs(connection):
         client.find_job(connection, number)
-    persist(cluster, connection, hold, report, "TensorBoard starts again")
+    persist(connection, hold, report, "TensorBoard starts again")
 
 
-def hold_tunnel(
-    cluster: Cluster, rank: int, connection: Connection, forward: Forward, there: int, warn: Report
-) -> None:
+def hold_tunnel(connection: Connection, forward: Forward, there: int, warn: Report) -> None:
     """Lead to a port of a node until the caller is interrupted, by a new connection whenever one drops."""
 
     def hold(connection: Connection) -> None:
         forward.lead(connection, there)
-        connection.transport.join()  # a thread that ends with its connection
-        raise DroppedError(f"the connection to {connection.host} broke")
+        wait_for_drop(connection)
 
-    persist(cluster, connection, hold, warn, "the tunnel is closed meanwhile", rank)
+    persist(connection, hold, warn, "the tunnel is closed meanwhile")
 
 
 def wait_for_answer(port: int, path: str, token: str) -> None:

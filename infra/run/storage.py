@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fabric import Connection
-
 from infra.errors import LossError, NotFoundError
 from infra.model import Cluster, Job
 from infra.node import client
 from infra.node.listing import Left, output_options
+from infra.ssh.connection import Connection
 
 SHORT_BYTES, SHORT_SHARE = 10e9, 0.1
 FORCE = "or give up what it wrote: --force"
@@ -29,7 +28,7 @@ def is_short(disk_bytes: int, free_bytes: int) -> bool:
     return free_bytes < min(SHORT_BYTES, SHORT_SHARE * disk_bytes)
 
 
-def remove_jobs(connection: Connection, cluster: Cluster, numbers: Sequence[int], force: bool) -> Removal:
+def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> Removal:
     """Remove these jobs, with all their files, from the node; without numbers all that are over.
 
     Raises LossError, with nothing removed, for one that is not over, or not downloaded unless forced, and NotFoundError for
@@ -40,8 +39,8 @@ def remove_jobs(connection: Connection, cluster: Cluster, numbers: Sequence[int]
     left = () if force else tuple(each for each in client.list_left(connection).left if not each.minor)
     lost = {number: tuple(each for each in left if number in each.jobs) for number in jobs}
     for number in numbers:
-        check_removable(cluster, jobs.get(number), number, force)
-        check_left(cluster, number, lost[number])
+        check_removable(connection.cluster, jobs.get(number), number, force)
+        check_left(connection.cluster, number, lost[number])
     over = [job for job in jobs.values() if job.over]
     chosen = tuple(numbers) or tuple(job.number for job in over if force or (job.fetched and not lost[job.number]))
     kept = {} if numbers else {job.number: lost[job.number] for job in over if job.number not in chosen}

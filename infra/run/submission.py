@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
-from fabric import Connection
-
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
@@ -18,25 +16,22 @@ from infra.results.folder import last_number, open_runs, start_results
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
 from infra.run.upload import Upload, upload_project
-from infra.ssh.connection import DroppedError
+from infra.ssh.connection import Connection, DroppedError
 
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
 
 def submit(
-    connection: Connection, cluster: Cluster, project: Project, request: Request, approve: Approval, report: Progress
+    connection: Connection, project: Project, request: Request, approve: Approval, report: Progress
 ) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return its number, and what else the node says of it.
 
     `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
     Raises UsageError if it asks for more GPUs than the node has.
     """
-    if request.gpus is not None and request.gpus > cluster.gpu_count:
-        raise UsageError(
-            f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
-            f"--gpus {cluster.gpu_count}",
-        )
+    cluster = connection.cluster
+    check_gpus(cluster, request)
     redaction.hide(
         [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
     )
@@ -74,6 +69,15 @@ def submit(
     taken = upload_project(project, attempt)
     note_submission(cluster, taken.job, project.root)
     return taken
+
+
+def check_gpus(cluster: Cluster, request: Request) -> None:
+    """Raise UsageError if a job asks for more GPUs than the node has."""
+    if request.gpus is not None and request.gpus > cluster.gpu_count:
+        raise UsageError(
+            f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
+            f"--gpus {cluster.gpu_count}",
+        )
 
 
 def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fabric import Connection
-
+from infra.base.text import last_line
 from infra.errors import NodeError, ProjectError
 from infra.model import Output
 from infra.project.files import File
 from infra.project.hashes import read_beginning
 from infra.ssh.blocks import Blocks
-from infra.ssh.connection import CHUNK_BYTES, DroppedError, exit_status, open_channel, open_stdout
+from infra.ssh.commands import CHUNK_BYTES, exit_status, open_channel, open_stdout, read_complaint
+from infra.ssh.connection import Connection, DroppedError
 
 HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each of which JSON may write as six
 
@@ -80,7 +80,7 @@ def receive(
             for _ in content:
                 pass
         if exit_status(channel):
-            reason = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
+            reason = last_line(read_complaint(channel))
             raise NodeError(f"the outputs could not be sent: {reason}", "gpujob fetch")
 
 

@@ -2,42 +2,28 @@
 
 import base64
 import hashlib
-import io
 import logging
-import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from dataclasses import dataclass, field
+from typing import NoReturn
 
 import fabric
 import paramiko
 
-from infra.base.text import last_line, one_line
+from infra import state
+from infra.base.text import one_line
 from infra.base.waiting import wait_until
 from infra.errors import HostKeyError, NodeError
-from infra.model import Node
+from infra.model import Cluster, Node
 from infra.ssh.login import USER
-from infra.ssh.transport import limit_time, make_transport, protocol_errors
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+from infra.ssh.transport import make_transport, protocol_errors
 
 log = logging.getLogger(__name__)
 # Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-CHUNK_BYTES = 1 << 18
-ANSWER_BYTES = 64 << 20  # of an answer: what a job with a hundred thousand outputs takes, three times
-COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr
-ANSWER_S = 3600.0  # to hash the outputs of a large job takes minutes
-START_S, END_S = 60.0, 60.0  # until a command has started; from the end of its output to its exit code
-STALL_S = 600.0  # of an upload that does not move at all
-WORDS, WORD_CHARACTERS = 7, 40  # of a command line that the log shows
-PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
 
 
 class DroppedError(NodeError):
@@ -45,12 +31,24 @@ class DroppedError(NodeError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a command on a node ended."""
+class Connection:
+    """A login on one node of a cluster. The rest of the program passes it on and asks only whose it is."""
 
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
+    cluster: Cluster
+    rank: int
+    login: fabric.Connection = field(repr=False)
+    """Fabric's own, which nothing outside of this package touches."""
+
+    @property
+    def node(self) -> Node:
+        """The node that it leads to."""
+        return self.cluster.nodes[self.rank]
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """What carries its channels."""
+        transport: paramiko.Transport = self.login.transport
+        return transport
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -79,26 +77,25 @@ def ssh_errors(node: str) -> Iterator[None]:
 
 
 @contextmanager
-def connect(node: Node, key: Path, known_hosts: Path, *, patience_s: float = 0) -> Iterator[fabric.Connection]:
-    """Yield a connection that has logged in, trying for `patience_s` seconds; closed at the end.
+def connect(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator[Connection]:
+    """Yield a connection to a node, trying for `patience_s` seconds to log in; closed at the end.
 
-    Raises HostKeyError at once if the host key is not the pinned one, DroppedError when nobody answers.
+    Raises HostKeyError at once if the host key is not the pinned one, DroppedError if the node does not answer.
     """
-    connection = wait_until(lambda: log_in(node, key, known_hosts), patience_s, retry_on=DroppedError)
-    assert connection is not None  # noqa: S101  log_in returns or raises
-    try:
-        yield connection
-    finally:
-        connection.close()
+    login = wait_until(lambda: log_in(cluster, rank), patience_s, retry_on=DroppedError)
+    assert login is not None  # noqa: S101  log_in returns or raises
+    with login:
+        yield Connection(cluster, rank, login)
 
 
-def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
-    """Return a connection that has logged in."""
+def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
+    """Log in to a node with the cluster's key, its host key checked against the pinned ones."""
+    node, key, known_hosts = cluster.nodes[rank], state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     for file in (key, known_hosts):
         if not file.exists():
             what = f"{node.instance_id} cannot be reached without {file}, which is lost"
             raise NodeError(what, "gpujob ls tells what it is; gpujob down NAME --force gives it back")
-    connection = fabric.Connection(
+    login = fabric.Connection(
         host=node.instance_id,  # what its host key is pinned by; the socket below knows the address
         user=USER,
         connect_timeout=10,
@@ -113,167 +110,30 @@ def log_in(node: Node, key: Path, known_hosts: Path) -> fabric.Connection:
         },
     )
     # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
-    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    login.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     began = time.monotonic()
     with ssh_errors(f"{node.instance_id} at {node.host}:{node.port}"):
         try:
-            connection.client.load_host_keys(str(known_hosts))
+            login.client.load_host_keys(str(known_hosts))
             link = socket.create_connection((node.host, node.port), timeout=10)
             # Small messages wait for no acknowledgement: 40 ms for each of them otherwise.
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             log.info("%s at %s:%s: connected, %.3f s", node.instance_id, node.host, node.port, time.monotonic() - began)
-            connection.connect_kwargs["sock"] = link
+            login.connect_kwargs["sock"] = link
             with protocol_errors():
-                connection.open()
-            connection.transport.set_keepalive(15)
+                login.open()
+            login.transport.set_keepalive(15)
         except BaseException as error:
             log.info("%s at %s:%s: no login: %s", node.instance_id, node.host, node.port, type(error).__name__)
-            connection.close()
+            login.close()
             raise
-    server = one_line(connection.transport.remote_version, 80)
+    server = one_line(login.transport.remote_version, 80)
     taken_s = time.monotonic() - began
     log.info("%s at %s:%s: logged in to %s, %.3f s", node.instance_id, node.host, node.port, server, taken_s)
-    return connection
+    return login
 
 
-def name_command(argv: Sequence[str]) -> str:
-    """Return the first words of a command, for the log; scripts and hashes are left out."""
-    words = [word for word in argv if "\n" not in word and len(word) <= WORD_CHARACTERS]
-    return one_line(shlex.join(words[:WORDS]), 120)
-
-
-@contextmanager
-def open_channel(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
-    """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
-    began, shown = time.monotonic(), name_command(argv)
-    with ssh_errors(connection.host):
-        with protocol_errors():
-            channel = connection.transport.open_session(timeout=START_S)
-        try:
-            with limit_time(channel, START_S, "did not start a command"), protocol_errors():
-                channel.exec_command(shlex.join(argv))
-            yield channel
-        finally:
-            channel.close()
-            code = channel.exit_status if channel.status_event.is_set() else None
-            log.info("%s: %s: exit code %s, %.3f s", connection.host, shown, code, time.monotonic() - began)
-
-
-class Stdin(io.RawIOBase):
-    """A command's standard input. Paramiko's own file would write once more when it is dropped, and complain if it cannot."""
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self.channel = channel
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node takes now, at most a packet; return how much. Raises DroppedError if it takes nothing."""
-        self.channel.settimeout(STALL_S)
-        try:
-            return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
-        except TimeoutError as error:
-            raise DroppedError(f"the node took no data for {STALL_S:g} s", "gpujob jobs") from error
-
-
-class Stdout(io.RawIOBase):
-    """A command's standard output.
-
-    Paramiko's own file takes a connection that breaks for the end, and what it was reading is lost: the next read goes on
-    behind a hole.
-    """
-
-    def __init__(self, channel: paramiko.Channel, patience_s: float | None) -> None:
-        self.channel = channel
-        self.left_s = patience_s
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read what has come, waiting for something; 0 at the end.
-
-        Raises EOFError or OSError if the connection broke, NodeError when all the waiting took longer than it may.
-        """
-        view, began = memoryview(buffer), time.monotonic()
-        self.channel.settimeout(self.left_s)
-        try:
-            data = self.channel.recv(len(view))
-        except TimeoutError as error:
-            raise NodeError(f"the node did not answer within {ANSWER_S:g} s", "gpujob jobs") from error
-        if self.left_s is not None:
-            self.left_s = max(self.left_s - (time.monotonic() - began), 0.001)
-        view[: len(data)] = data
-        return len(data)
-
-
-def open_stdout(channel: paramiko.Channel, patience_s: float | None = None) -> BinaryIO:
-    """Return a command's standard output as a file; reading it may take so long in all."""
-    return io.BufferedReader(Stdout(channel, patience_s), CHUNK_BYTES)
-
-
-Conversation = Callable[[BinaryIO, BinaryIO], None]
-"""What is said to a command and read from it meanwhile: its standard input and output."""
-
-
-def execute(connection: fabric.Connection, argv: Sequence[str], converse: Conversation | None = None) -> Answer:
-    """Run a command to its end; the answer has what it printed after the conversation, if there was one.
-
-    Raises NodeError for an answer of more than `ANSWER_BYTES`, or one that is not there `ANSWER_S` after the conversation.
-    """
-    with open_channel(connection, argv) as channel:
-        stdout = open_stdout(channel, ANSWER_S)
-        if converse:
-            try:
-                converse(cast(BinaryIO, io.BufferedWriter(Stdin(channel), CHUNK_BYTES)), stdout)
-            except OSError:
-                # It stopped reading: what it says on stderr is the better explanation, unless the link itself broke.
-                if not connection.is_connected:
-                    raise
-        channel.shutdown_write()
-        with limit_time(channel, ANSWER_S, "did not answer"):
-            rest = stdout.read(ANSWER_BYTES + 1)
-            if len(rest) > ANSWER_BYTES:
-                raise NodeError(f"the node answered with more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")
-            stderr = read_complaint(channel)
-            return Answer(exit_status(channel), rest, stderr)
-
-
-def stream(connection: fabric.Connection, argv: Sequence[str]) -> Iterator[bytes]:
-    """Yield what a command prints as it comes; its standard input stays open until the caller has read enough.
-
-    Raises NodeError if it fails, DroppedError if the connection ended before it did.
-    """
-    with open_channel(connection, argv) as channel:
-        yield from read_all(channel)
-        if exit_status(channel):
-            raise NodeError(last_line(read_complaint(channel)) or "the agent failed")
-
-
-def read_all(channel: paramiko.Channel) -> Iterator[bytes]:
-    """Yield all that the command writes to its standard output."""
-    while chunk := channel.recv(CHUNK_BYTES):
-        yield chunk
-
-
-def read_complaint(channel: paramiko.Channel) -> bytes:
-    """Return the end of what a command that has ended wrote to its standard error."""
-    found = b""
-    with limit_time(channel, END_S, "did not end its output"):
-        while chunk := channel.recv_stderr(CHUNK_BYTES):
-            found = (found + chunk)[-COMPLAINT_BYTES:]
-    if found:
-        log.debug("it said: %s", one_line(found, COMPLAINT_BYTES))
-    return found
-
-
-def exit_status(channel: paramiko.Channel) -> int:
-    """Return the command's exit code; raises EOFError if the connection ended before the command did."""
-    with limit_time(channel, END_S, "did not tell how the command ended"):
-        status = channel.recv_exit_status()
-    if status == -1:
-        raise EOFError("the connection ended before the command did")
-    return status
+def wait_for_drop(connection: Connection) -> NoReturn:
+    """Wait as long as a connection lasts; raises DroppedError when it ends."""
+    connection.transport.join()  # a thread that ends with its connection
+    raise DroppedError(f"the connection to {connection.node.instance_id} broke")

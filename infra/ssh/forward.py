@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from fabric import Connection
 
 from infra.errors import UsageError
-from infra.ssh.connection import CHUNK_BYTES
+from infra.ssh.commands import CHUNK_BYTES
+from infra.ssh.connection import Connection
 
 LOOPBACK = "127.0.0.1"
 

@@ -4,9 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from fabric import Connection
-
-from infra.ssh.connection import execute, open_channel, ssh_errors
+from infra.ssh.commands import execute, open_channel
+from infra.ssh.connection import Connection, ssh_errors
 from infra.ssh.transport import limit_time
 
 MOST_S, MOST_BYTES, BLOCK_BYTES, TRIES = 2.0, 1 << 26, 1 << 18, 5
@@ -25,7 +24,10 @@ class Link:
 
 def measure_link(connection: Connection) -> Link:
     """Measure for two seconds, or 64 MB, each way; nothing is written on either side. Raises NodeError for a node that stalls."""
-    with ssh_errors(connection.host), limit_time(connection.transport, PATIENCE_S, "did not measure its network"):
+    with (
+        ssh_errors(connection.node.instance_id),
+        limit_time(connection.transport, PATIENCE_S, "did not measure its network"),
+    ):
         return Link(measure_there(connection), measure_back(connection), measure_round_trip(connection))
 
 

@@ -14,11 +14,11 @@ from cli.job import receipts, top
 from cli.terminal import show
 from infra.base.decoding import decode
 from infra.errors import GpujobError, NodeError
-from infra.model import Cluster, Job, Node, Output
+from infra.model import Cluster, Gpu, Job, Node, Output
 from infra.node import client
 from infra.results.filenames import make_inert, read_path
 from infra.results.receipts import make_receipt
-from infra.ssh.connection import Answer
+from infra.ssh.commands import Answer
 
 RECORD = {
     "number": 1,
@@ -91,7 +91,7 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
         lambda: client.submit(None, {}, lambda stream, missing: None),
     ),
 }
-CLUSTER = Cluster("c", "local", "r", (Node("i", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()

@@ -26,10 +26,11 @@ def measure_steps(world: World, sizes: Sizes) -> Iterator[Row]:
     if not world.server:
         return
     os.environ["XDG_CACHE_HOME"] = str(world.folder / "cache")  # where our own process remembers hashes
-    state = state_of(world.folder, OPENSSH)
-    cluster = Cluster.from_dict(json.loads((state / "cluster.json").read_text()))
+    record = state_of(world.folder, OPENSSH) / "cluster.json"
+    os.environ["XDG_STATE_HOME"] = str(record.parents[3])  # and finds key and host keys
+    cluster = Cluster.from_dict(json.loads(record.read_text()))
     took: dict[str, tuple[list[float], list[float]]] = {step: ([], []) for step, _ in STEPS}
-    with connect(cluster.node, state / "id_ed25519", state / "known_hosts") as connection, share(world) as shared:
+    with connect(cluster) as connection, share(world) as shared:
         for number in range(sizes.heavy_rounds):
             project = world.folder / f"steps-{number}"
             place = world.folder / "theirs-steps"
@@ -39,7 +40,7 @@ def measure_steps(world: World, sizes: Sizes) -> Iterator[Row]:
                     content.change(project, uuid.uuid4().hex)
                 began = time.perf_counter()
                 request = Request(("true",), no_deps=True)
-                submission.submit(connection, cluster, read_project(project), request, lambda _: None, lambda _: None)
+                submission.submit(connection, read_project(project), request, lambda _: None, lambda _: None)
                 took[step][0].append(time.perf_counter() - began)
                 took[step][1].append(rsync(world, shared, project, place).wall_s)
             content.remove(project)

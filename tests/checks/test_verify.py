@@ -11,7 +11,7 @@ import pytest
 from infra.base.decoding import decode
 from infra.checks.peaks import peak_tflops
 from infra.checks.verification import judge_gpus, judge_machine
-from infra.model import Cluster, Node
+from infra.model import Cluster, Gpu, Node
 from infra.node.measures import ListedGpu, Measures, Product
 from tests import agent_fixtures as fixtures
 
@@ -63,7 +63,10 @@ def measure(node, tmp_path, monkeypatch):
     return run
 
 
-def cluster(gpu: str = "A10G:2", cloud: str = "aws") -> Cluster:
+TWO_A10G = Gpu("A10G", 2)
+
+
+def cluster(gpu: Gpu | None = TWO_A10G, cloud: str = "aws") -> Cluster:
     node = Node("i-1", "running", "127.0.0.1", 22, "g5.12xlarge", "a")
     return Cluster("c", cloud, "r", (node,), gpu, 1.0, 1000.0, 0.0, "me")
 
@@ -99,7 +102,7 @@ def test_a_driver_that_was_changed_under_the_system_is_named_with_its_cure(measu
 def test_no_nvidia_smi_is_a_failure_where_a_gpu_was_rented_and_none_elsewhere(measure):
     found = replace(measure("exit 127", TORCH), smi="absent")
     assert judged(found, cluster())["nvidia-smi"] == ("failed", "absent")
-    for rented in (cluster("none"), cluster(cloud="local")):
+    for rented in (cluster(None), cluster(cloud="local")):
         rows = judged(found, rented)
         assert {verdict for verdict, _ in rows.values()} == {"not measured", "ok"}
         assert rows["matrix product"][0] == "not measured"

@@ -10,10 +10,12 @@ from cli.cluster import ending
 from cli.notices import billing
 from cli.terminal import show
 from infra.errors import CloudError, GoneError, LossError, NodeError, UsageError
-from infra.model import Cluster, Job, Node
+from infra.model import Cluster, Gpu, Job, Node
 
 NODE = Node("i-1", "running", "h", 22, "g4dn.xlarge", "us-east-1a", price_usd=0.526)
-STUD = Cluster("stud", "aws", "us-east-1", (NODE,), "T4", 0.526, time.time() + 1800, 0, "me", 0.011, idle_stop_s=3600)
+STUD = Cluster(
+    "stud", "aws", "us-east-1", (NODE,), Gpu("T4"), 0.526, time.time() + 1800, 0, "me", 0.011, idle_stop_s=3600
+)
 JOB = Job(4, "", ("python", "a.py"), "failed", "", (), 3, 0, 0, None, 1, 1, 0, False, "", "", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 from cli.notices import remains
 from infra.errors import LossError
 from infra.launch import power
-from infra.model import Cluster, Node, Output
+from infra.model import Cluster, Gpu, Node, Output
 from infra.node.listing import Held, Left
 
 GB = 1_000_000_000
@@ -73,7 +73,7 @@ def test_what_several_jobs_may_have_left_bears_their_numbers_and_a_lie_of_the_no
 
 
 def test_stop_refuses_to_lose_what_lies_on_a_disk_of_the_machine_itself():
-    cluster = Cluster("c", "aws", "r", (Node("i", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+    cluster = Cluster("c", "aws", "r", (Node("i", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
     power.check_left(cluster, [Left("~/a", 1, 1, (1,), minor=False)], "--force stops it anyway")
     with pytest.raises(LossError) as refused:
         power.check_left(cluster, [Left("/scratch/a b", 1, 1, (1,), minor=False)], "--force stops it anyway")

@@ -156,7 +156,9 @@ def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     keys = cooked.home / ".local/state/gpujob/clusters/pan/known_hosts"
     pinned = keys.read_text()
     for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"], ["extend", "--hours", "1"]):
-        wait_for(lambda words=words: "gpujob bake pan --as cake goes on" in cooked.type(*words).err, "word of the bake")
+        wait_for(
+            lambda words=words: "pins them: gpujob bake pan --as cake" in cooked.type(*words).err, "word of the bake"
+        )
     assert keys.read_text() == pinned
     assert cooked.type("bake", "pan", "--as", "cake").code == 0
     assert cooked.type("ssh", "--", "echo", "in").out == "in\n"

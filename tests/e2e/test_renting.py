@@ -87,7 +87,7 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     [begun] = instances_of(laptop)
     other = laptop.type("up", "--dry-run", "--max-hours", "1")
     assert other.code == 2
-    assert "with other options, was broken off" in other.err
+    assert "with other options, was interrupted" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
     assert "resuming an earlier gpujob up" in again.err

@@ -12,7 +12,7 @@ ADDRESS_USD = 0.005
 
 def cluster(state: str, lease_until: float = 1000.0, nodes: int = 1) -> Cluster:
     machines = tuple(Node(f"i-{n}", state, "h", 22, "t", "z", price_usd=1.0) for n in range(nodes))
-    return Cluster("c", "aws", "r", machines, "T4", 1.0, lease_until, 3600.0, "o", disk_usd=0.01)
+    return Cluster("c", "aws", "r", machines, Gpu("T4"), 1.0, lease_until, 3600.0, "o", disk_usd=0.01)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypat
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     midnight = datetime(2026, 11, 25).astimezone().timestamp()
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
-    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, midnight - 3 * 3600, "o")
+    cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, 0, midnight - 3 * 3600, "o")
     monkeypatch.setattr(costs.time, "time", lambda: midnight + 3600)
     receipt = {
         "cluster": "c",
@@ -126,7 +126,7 @@ def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypat
 
 def test_a_stopped_cluster_costs_its_disk_alone():
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
-    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, 1000.0, "o", disk_usd=0.01, spent_usd=2.0)
+    cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, 0, 1000.0, "o", disk_usd=0.01, spent_usd=2.0)
     assert hourly_usd(cluster) == pytest.approx(1.015)
     assert spent_usd(cluster, 1000.0 + 3600) == pytest.approx(3.015)
     stopped = Cluster.from_dict(
@@ -139,7 +139,7 @@ def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     now = time.time()
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
-    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
+    cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
     costs.record_missed(cluster)
     costs.record_missed(replace(cluster, lease_until=now + 9e4))  # whoever comes later knows no better
     gone = replace(cluster, nodes=(replace(node, state="gone"),))
@@ -156,7 +156,7 @@ def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(
 def test_what_lives_in_another_account_is_not_taken_for_gone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
-    cluster = Cluster("c", "aws", "r", (node,), "T4", 1.0, 0, 1000.0, "arn:aws:iam::1:user/u")
+    cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, 0, 1000.0, "arn:aws:iam::1:user/u")
     others, own = (SimpleNamespace(identity=SimpleNamespace(account_id=one)) for one in "21")
     assert mark_missing(cluster, others).node.state == "unknown"
     assert not costs.note_file(cluster).exists()

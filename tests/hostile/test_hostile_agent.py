@@ -1,6 +1,7 @@
 """A node that lies, floods, stalls and cuts: the client makes sense of it or says so in one line, in bounded memory and time."""
 
 import json
+import os
 import re
 import socket
 import struct
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import paramiko
 import pytest
@@ -24,8 +26,8 @@ from infra.model import Cluster, Node
 from infra.node import client, measures
 from infra.node.packing import install_agent
 from infra.run import pages
-from infra.ssh import connection as ssh
-from infra.ssh import keys, transport
+from infra.ssh import commands, keys, transport
+from infra.ssh.connection import connect
 from infra.ssh.link import measure_link
 from tests.conftest import Laptop
 
@@ -134,11 +136,12 @@ def reached(node: HostileNode, tmp_path: Path) -> Iterator[Any]:
 
 @contextmanager
 def logged_in(folder: Path, port: int, pins: dict[str, tuple[str, ...]]) -> Iterator[Any]:
-    key, known_hosts = folder / "key", folder / "known_hosts"
-    key.write_text(keys.make_key()[0])
-    keys.pin(known_hosts, pins)
-    with ssh.connect(Node("i-1", "running", "127.0.0.1", port, "t", "z"), key, known_hosts) as connection:
-        yield connection
+    node = Node("i-1", "running", "127.0.0.1", port, "t", "z")
+    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(folder / "state")}):
+        state.write_private(state.key_file("box"), keys.make_key()[0])
+        keys.pin(state.known_hosts_file("box"), pins)
+        with connect(Cluster("box", "local", "us-east-1", (node,), None, 1.0, 2e9, 1e9, "o")) as connection:
+            yield connection
 
 
 def end(channel: paramiko.Channel, code: int = 0) -> None:
@@ -206,10 +209,10 @@ def drip(channel: paramiko.Channel) -> None:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits as a test has the time for."""
-    monkeypatch.setattr(ssh, "ANSWER_BYTES", 1 << 20)
-    monkeypatch.setattr(ssh, "ANSWER_S", 1.0)
-    monkeypatch.setattr(ssh, "END_S", 0.5)
-    monkeypatch.setattr(ssh, "START_S", 0.5)
+    monkeypatch.setattr(commands, "ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(commands, "ANSWER_S", 1.0)
+    monkeypatch.setattr(commands, "END_S", 0.5)
+    monkeypatch.setattr(commands, "START_S", 0.5)
 
 
 def survives(call: Callable[[Any], Any], connection: Any, within_s: float = 10) -> str:
@@ -247,7 +250,7 @@ REPLIES: dict[str, Reply] = {
 def test_no_answer_makes_the_client_stumble(node, reached, said, tmp_path):
     node.reply = REPLIES[said]
     for name, call in CALLS.items():
-        if not reached.is_connected:
+        if not reached.login.is_connected:
             break
         survives(call, reached)
         assert name == "install" or node.commands
@@ -290,12 +293,12 @@ def test_an_answer_of_too_many_parts_is_not_parsed(node, reached):
 def test_a_node_that_ignores_the_window_loses_the_connection(node, reached, monkeypatch):
     monkeypatch.setattr(transport, "WAITING_BYTES", 1 << 20)
     node.reply = flood_past_the_window
-    with ssh.open_channel(reached, ["true"]) as channel:
+    with commands.open_channel(reached, ["true"]) as channel:
         for _ in range(200):
-            if not reached.is_connected:
+            if not reached.login.is_connected:
                 break
             time.sleep(0.05)
-        assert not reached.is_connected
+        assert not reached.login.is_connected
         assert len(channel.in_buffer) < 2 << 20
 
 
@@ -374,7 +377,7 @@ def laptop_of_a_hostile_node(node: HostileNode, tmp_path: Path) -> Iterator[Lapt
         state.write_private(state.key_file("box"), keys.make_key()[0])
         keys.pin(state.known_hosts_file("box"), {"i-1": (f"{host_key.get_name()} {host_key.get_base64()}",)})
         machine = Node("i-1", "running", "127.0.0.1", port, "t\x1b[31m", "z\u202e")
-        facts = {"gpu": "none", "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": time.time()}
+        facts = {"gpu": None, "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": time.time()}
         known_clusters.remember(Cluster("box", "local", "us-east-1", (machine,), owner="o", **facts))
         yield laptop
 

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from infra.errors import GpujobError
 from infra.fetch import outputs as fetching
 from infra.fetch.outputs import fetch
-from infra.model import Cluster, Node
+from infra.model import Cluster, Gpu, Node
 from infra.node import client
 from infra.results.receipts import read_receipt
 from infra.ssh import carry
+from infra.ssh.connection import Connection
 
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 RECORDS = {".gitignore", "receipt.json", "job.log", "files", "outside", ".parts"}
 EXECUTED = {".envrc", ".vscode", ".idea", ".devcontainer", "conftest.py"}
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "60"))
@@ -270,7 +271,7 @@ def test_whatever_a_job_leaves_nothing_outside_its_files_changes_and_git_execute
     for _ in range(data.draw(st.integers(1, 3))):
         agent.append(data.draw(outputs(canary)))
         with contextlib.suppress(GpujobError):
-            fetch(None, CLUSTER, 1, runs, lambda _: None)
+            fetch(Connection(CLUSTER, 0, None), 1, runs, lambda _: None)
         assert listing(world, runs) == before
         check(world, canary)
         for place, sha256 in held.items():

@@ -17,7 +17,7 @@ from infra.fetch.outputs import Choose, Wanted, fetch, take_all
 from infra.fetch.pace import fit
 from infra.git import command
 from infra.ledger import costs
-from infra.model import Cluster, Node, Output, Request
+from infra.model import Cluster, Gpu, Node, Output, Request
 from infra.node import client
 from infra.node.agent import trees
 from infra.node.agent.records import MOST_JOBS
@@ -27,6 +27,7 @@ from infra.results.folder import last_number, open_results
 from infra.results.shelf import Shelf
 from infra.run import storage
 from infra.run.submission import queued
+from infra.ssh.connection import Connection
 from tests import agent_fixtures as fixtures
 from tests.here import move_in, type_here
 from tests.hostile.test_hostile_outputs import Outputs
@@ -34,7 +35,8 @@ from tests.hostile.test_hostile_outputs import agent as agent
 
 node = fixtures.node
 DEEP = 1200  # more than Python calls itself, and than a process may open files
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
+NODE = Connection(CLUSTER, 0, None)
 JOB = queued(1, Request(("true",)), {})
 
 
@@ -148,7 +150,7 @@ def test_what_was_asked_for_later_and_did_not_come_keeps_a_job_from_being_fetche
     agent.append(told)
 
     def download(choose: Choose = take_all) -> bool:
-        return fetch(None, CLUSTER, 1, tmp_path / "runs", print, Wanted(choose=choose)).receipt.job.fetched
+        return fetch(NODE, 1, tmp_path / "runs", print, Wanted(choose=choose)).receipt.job.fetched
 
     assert download()
     told.add("home/ckpt.pt", b"later", outside=True)
@@ -161,14 +163,14 @@ def test_a_node_that_calls_a_job_fetched_is_not_believed(tmp_path, agent):
     told.add("model.pt", b"model")
     told.contents["model.pt", False] = b"MODEL"
     agent.append(told)
-    fetched = fetch(None, CLUSTER, 1, tmp_path / "runs", print)
+    fetched = fetch(NODE, 1, tmp_path / "runs", print)
     assert (fetched.changing, fetched.receipt.job.fetched) == (("model.pt",), False)
 
 
 def test_a_node_that_answers_for_another_job_writes_into_no_results(tmp_path, agent):
     agent.append(Outputs(state="succeeded", number=2))
     with pytest.raises(NodeError, match="asked for job 1 and answered with job 2"):
-        fetch(None, CLUSTER, 1, tmp_path / "runs", print)
+        fetch(NODE, 1, tmp_path / "runs", print)
     assert not (tmp_path / "runs").exists()
 
 
@@ -198,11 +200,11 @@ def test_removing_a_job_does_not_lose_what_it_left_outside_of_its_working_folder
     monkeypatch.setattr(client, "list_left", lambda _: AllLeft(left, complete=True))
     monkeypatch.setattr(client, "remove_jobs", lambda _, chosen, force: removed.append(tuple(chosen)) or 0)
     with pytest.raises(LossError, match="outside of the working folder") as refused:
-        storage.remove_jobs(None, CLUSTER, (1,), force=False)
+        storage.remove_jobs(NODE, (1,), force=False)
     assert refused.value.hint.startswith("gpujob fetch --cluster c 1")
     assert "\n" not in refused.value.what + refused.value.hint
-    assert storage.remove_jobs(None, CLUSTER, (), force=False).kept == {1: left[:1]}
-    assert storage.remove_jobs(None, CLUSTER, (1,), force=True).kept == {}
+    assert storage.remove_jobs(NODE, (), force=False).kept == {1: left[:1]}
+    assert storage.remove_jobs(NODE, (1,), force=True).kept == {}
     assert removed == [(2,), (1,)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.ledger import known_clusters
-from infra.model import Cluster, Node
+from infra.model import Cluster, Gpu, Node
 from infra.project import consents
 from tests.conftest import COMMAND, Finished, Laptop
 from tests.here import move_in, type_here
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "private.env").write_text("PASSWORD=mine\n")
     node = Node("i-1", "running", "127.0.0.1", 9, "g4dn.xlarge", "us-east-1a")
     known_clusters.remember(
-        Cluster("project", "local", "us-east-1", (node,), "T4", 0.5, 2e9, 1.0, "arn:aws:iam::1:user/me")
+        Cluster("project", "local", "us-east-1", (node,), Gpu("T4"), 0.5, 2e9, 1.0, "arn:aws:iam::1:user/me")
     )
     return folder
 

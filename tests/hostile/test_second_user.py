@@ -212,7 +212,7 @@ def test_the_page_that_leads_to_the_notebook_is_the_owners(shared, monkeypatch):
 
 
 def test_what_ansible_reads_is_the_owners_only():
-    cluster = Cluster("demo", "aws", "us-east-1", (), "none", 1.0, 2e9, 1e9, "me")
+    cluster = Cluster("demo", "aws", "us-east-1", (), None, 1.0, 2e9, 1e9, "me")
     before = os.umask(0)
     try:
         with inventory.private_folder(cluster, {"password": SECRET}) as folder:

@@ -20,8 +20,8 @@ BREACHES = [
     ("libraries", "infra/breach.py", "import asyncssh\n"),
     ("libraries", "cli/breach.py", "from importlib import import_module\nimport_module('torch.cuda')\n"),
     ("fabric", "infra/breach.py", "from fabric import Config\n"),
-    ("fabric", "infra/breach.py", "from fabric import Connection\nConnection('a')\n"),
-    ("fabric", "cli/breach.py", "import fabric\nfabric.Connection('a')\n"),
+    ("fabric", "cli/breach.py", "if TYPE_CHECKING:\n    from fabric import Connection\n"),
+    ("fabric", "infra/run/breach.py", "def f(connection):\n    connection.transport.join()\n"),
     ("directions", "infra/breach.py", "from cli import show\n"),
     ("directions", "infra/ec2/breach.py", "from ...jobs import fit\n"),
     ("directions", "jobs/data/breach.py", "from infra.model import Node\n"),
@@ -48,6 +48,12 @@ BREACHES = [
     ("ansible", "ansible/roles/__init__.py", ""),
     ("files", "jobs/breach.py", "\n" * 301),
     ("functions", "cli/breach.py", f"async def f():\n{LONG}\n"),
+    ("parameters", "infra/breach.py", "class A:\n    def f(self, a, b, c, /, d, *e, f, **g): pass\n"),
+    ("parameters", "cli/breach.py", "@option('--a')\nasync def f(a, b, c, d, e, f, g): pass\n"),
+    ("tags", "cli/breach.py", "OWNER = 'gpujob:owner'\n"),
+    ("tags", "infra/local/cloud/breach.py", "def f(tags):\n    return tags['gpujob:new-one']\n"),
+    ("format", "infra/breach.py", "x = [\n  1]  # fmt: skip\n"),
+    ("format", "infra/breach.py", "# fmt: off\nx = [ 1 ]\n"),
 ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.ledger import costs
-from infra.model import Cluster, Node
+from infra.model import Cluster, Gpu, Node
 
 EVENING = datetime.fromisoformat("2026-11-24 22:00").timestamp()  # of this laptop's calendar, as the days are
 HOUR_S = 3600
@@ -31,7 +31,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def cluster(instance_id: str = "i-1", launched_at: float = EVENING) -> Cluster:
     node = Node(instance_id, "running", "h", 22, "t", "z", price_usd=0.995)
-    return Cluster("demo", "aws", "r", (node,), "T4", 1.0, EVENING + 90 * HOUR_S, launched_at, "o")
+    return Cluster("demo", "aws", "r", (node,), Gpu("T4"), 1.0, EVENING + 90 * HOUR_S, launched_at, "o")
 
 
 def write_receipt(folder: Path, start: float, end: float, usd: float | None) -> None:

@@ -136,7 +136,7 @@ def test_a_cluster_is_not_cleared_with_what_an_up_made_since(account):
 def test_the_up_that_goes_on_finds_its_own_things_not_in_the_way(account):
     begin(account, "mine")
     lease = Lease(time.time() + 3600, 1.0)
-    attempts.write_attempt("demo", attempts.Attempt("mine", repr(LaunchRequest()), "aws", "us-east-1", lease, "", ""))
+    attempts.write_attempt("demo", attempts.Attempt("mine", LaunchRequest(), "aws", "us-east-1", lease, "", ""))
     assert find_ended(account, "demo", "mine") is None
     assert find_ended(account, "demo") is not None  # with words of its own: that `up` was broken off on this laptop
 

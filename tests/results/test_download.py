@@ -10,14 +10,14 @@ import pytest
 
 from infra.fetch.download import Download, fill, remove_gone
 from infra.fetch.outputs import EVERYTHING, Wanted, shelve, take_all
-from infra.model import Cluster, Job, Node, Output
+from infra.model import Cluster, Gpu, Job, Node, Output
 from infra.node.listing import JobReply, Outputs
 from infra.results.folder import open_outside, open_results, write_receipt
 from infra.results.receipts import Receipt, make_receipt
 from infra.results.shelf import Shelf
 from infra.ssh import carry
 
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 RUNNING = Job(1, "", ("x",), "running", "", (), None, 1.0, 2.0, None, None, 3.0, 0, False, "", "", "")
 OVER = replace(RUNNING, state="succeeded", exit_code=0, ended_at=4.0)
 TOLD = JobReply(**vars(RUNNING), now=1.0)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from infra.errors import NodeError, ProjectError
 from infra.fetch.download import save_link
 from infra.fetch.outputs import EVERYTHING, Wanted, shelve
-from infra.model import Cluster, Job, Node, Output
+from infra.model import Cluster, Gpu, Job, Node, Output
 from infra.results import shelf as shelves
 from infra.results.filenames import make_inert, make_portable, read_path
 from infra.results.folder import open_results, start_results, write_receipt
@@ -28,7 +28,7 @@ from infra.results.shelf import Shelf
 from infra.ssh.carry import read_exactly
 from infra.ssh.connection import DroppedError
 
-CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), "T4", 0.5, 2e9, 1.7e9, "o")
+CLUSTER = Cluster("c", "local", "r", (Node("i-1", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
 RUNNING = Job(1, "", ("x",), "running", "", (), None, 1.0, 2.0, None, None, 3.0, 0, False, "", "", "")
 OVER = replace(RUNNING, state="succeeded", exit_code=0, ended_at=4.0)
 

@@ -49,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         nodes = tuple(make_node(f"i-{n}", server.port) for n, server in enumerate(started))
         pins = {node.instance_id: (server.host_key,) for node, server in zip(nodes, started, strict=True)}
         keys.pin(state.known_hosts_file("box"), pins)
-        facts = {"gpu": "none", "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": 0.0}
+        facts = {"gpu": None, "price_usd": 1.0, "lease_until": time.time() + 9999, "launched_at": 0.0}
         known_clusters.remember(Cluster("box", "aws", "us-east-1", nodes, owner="arn:aws:iam::1:user/u", **facts))
         yield folder
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 from infra import state
@@ -65,11 +64,11 @@ def rent(folder: Path, *options: str) -> Iterator[Site]:
             node = Node(machine.instance_id, "running", machine.address, 22, "g4dn.xlarge", "us-east-1a")
             owner = "arn:aws:sts::123456789012:user/tester"
             until, now = machine.lease.until, time.time()
-            cluster = Cluster(NAME, "aws", "us-east-1", (node,), "none", 0.5, until, now, owner)
+            cluster = Cluster(NAME, "aws", "us-east-1", (node,), None, 0.5, until, now, owner)
             state.write_private(state.key_file(NAME), private)
             wait_for(lambda: keys.read_host_keys(machine.console), "host keys on the console", 120)
             keys.pin(state.known_hosts_file(NAME), {node.instance_id: keys.read_host_keys(machine.console)})
             known_clusters.remember(cluster)
-            readiness.prepare_node(SimpleNamespace(cloud="aws"), cluster, node, 120, lambda text: None)
+            readiness.prepare_node(cluster, 0, 120, lambda text: None)
             (laptop.home / "ssh_config").write_text(make_config([cluster]))
             yield Site(laptop, machine, cluster)

@@ -40,40 +40,42 @@ SEED = "/var/lib/cloud/seed"
 
 
 @pytest.fixture
-def files(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def known_hosts(site: Site, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this process, as the site's laptop, has the host keys that it knows."""
     monkeypatch.setenv("HOME", str(site.laptop.home))
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    return state.key_file(NAME), state.known_hosts_file(NAME)
+    return state.known_hosts_file(NAME)
 
 
-def leave(site: Site, files: tuple[Path, Path]) -> None:
+def leave(site: Site) -> None:
     """Leave what a person and jobs leave, on a machine that may have been cleaned before."""
-    with connect(site.cluster.node, *files) as connection:
+    with connect(site.cluster) as connection:
         install_agent(connection)
     site.ssh(LEAVE)
 
 
-def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site, files):
-    leave(site, files)
+@pytest.mark.usefixtures("known_hosts")
+def test_a_machine_that_was_cleaned_takes_logins_again_if_no_image_is_made(site):
+    leave(site)
     before = site.ssh("cat /etc/machine-id")
-    with connect(site.cluster.node, *files) as connection:
-        clean(connection, site.cluster)
+    with connect(site.cluster) as connection:
+        clean(connection)
         assert site.try_ssh("true").returncode != 0
-        undo(connection, site.cluster)
+        undo(connection)
     assert site.ssh("cat /etc/machine-id") == before
     assert site.ssh("systemctl is-enabled gpujob-lease.timer gpujob-guard.service").split() == ["enabled", "enabled"]
 
 
 def test_nothing_that_tells_whose_it_was_is_on_the_disk_and_its_next_boot_is_a_first_one_under_the_same_lease(
-    site, files
+    site, known_hosts
 ):
-    leave(site, files)
+    leave(site)
     later = int(time.time()) + 7200
     site.ssh(f"sudo gpujob-lease '{datetime.fromtimestamp(later, UTC):%Y-%m-%d %H:%M:%S UTC}'")
-    pinned = keys.read_pins(files[1])[site.machine.instance_id]
+    pinned = keys.read_pins(known_hosts)[site.machine.instance_id]
     site.machine.inside(f"cp -a {SEED} /root/seed")  # EC2 keeps what it tells a machine outside of it
-    with connect(site.cluster.node, *files) as connection:
-        clean(connection, site.cluster)
+    with connect(site.cluster) as connection:
+        clean(connection)
     assert site.machine.inside(LEFT).stdout.split() == ["0", "disabled", "disabled", "active"]
 
     console = len(site.machine.console)
@@ -86,8 +88,8 @@ def test_nothing_that_tells_whose_it_was_is_on_the_disk_and_its_next_boot_is_a_f
     wait_for(lambda: keys.read_host_keys(site.machine.console[console:]), "new host keys", 120)
     found = keys.read_host_keys(site.machine.console)
     assert not set(found) & set(pinned)
-    keys.pin(files[1], {site.machine.instance_id: found})
-    with connect(site.cluster.node, *files, patience_s=60):
+    keys.pin(known_hosts, {site.machine.instance_id: found})
+    with connect(site.cluster, patience_s=60):
         assert float(site.ssh("sudo gpujob-lease")) == later
     assert site.ssh("systemctl is-enabled gpujob-lease.timer gpujob-guard.service").split() == ["enabled", "enabled"]
     assert site.ssh("systemctl is-active gpujob-lease.timer").strip() == "active"

@@ -28,7 +28,7 @@ from infra.ec2.tags import (
     resource_name,
 )
 from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
-from infra.model import LaunchRequest, Lease, Market, Offer
+from infra.model import LaunchRequest, Lease, Market, Offer, format_gpu
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import CreateFleetResultTypeDef
@@ -47,20 +47,20 @@ def make_tags(
         LEASE_TAG: format_time(lease.until),
         PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
         DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
-        GPU_TAG: str(offers[0].gpu or "none"),
+        GPU_TAG: format_gpu(offers[0].gpu),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
     }
 
 
 def make_template(
-    name: str, image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
+    image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
     """Return what a node is, whatever its type and zone: an instance that ends itself and leaves nothing behind."""
     disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
         "ImageId": image.image_id,
-        "KeyName": resource_name(name),
+        "KeyName": resource_name(tags[CLUSTER_TAG]),
         "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
         # One hop: a container on the machine does not get at the machine's identity.

@@ -11,7 +11,17 @@ from infra.base.parallel import call_parallel
 from infra.ec2.account import Account, Identity
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import IMAGE_TAG, read_name, read_owner, read_tags
+from infra.ec2.tags import (
+    FROM_IMAGE_TAG,
+    FROM_INSTANCE_TAG,
+    FROM_TAG,
+    FROM_TYPE_TAG,
+    IMAGE_TAG,
+    read_name,
+    read_owner,
+    read_tags,
+    resource_name,
+)
 from infra.errors import UsageError
 from infra.model import CloudName, Node
 
@@ -68,7 +78,6 @@ def list_baked(account: Account, name: str = "*") -> list[Baked]:
             lambda: ec2.describe_images(Owners=["self"], Filters=by_image(name))["Images"],
             lambda: list(list_snapshots(ec2, name)),
         )
-    assert isinstance(images, list) and isinstance(snapshots, list)  # noqa: S101
     groups: dict[tuple[str, str], list[Any]] = {}
     for snapshot in filter(is_named, snapshots):
         groups.setdefault(key_of(snapshot), []).append(snapshot)
@@ -105,10 +114,10 @@ def make_baked(account: Account, resource: Any, snapshots: list[Any]) -> Baked:
         cloud=account.cloud,
         region=account.region,
         owner=read_owner(tags),
-        cluster=tags.get("gpujob:from", ""),
-        instance_id=tags.get("gpujob:from-instance", ""),
-        instance_type=tags.get("gpujob:from-type", ""),
-        base=tags.get("gpujob:from-image", ""),
+        cluster=tags.get(FROM_TAG, ""),
+        instance_id=tags.get(FROM_INSTANCE_TAG, ""),
+        instance_type=tags.get(FROM_TYPE_TAG, ""),
+        base=tags.get(FROM_IMAGE_TAG, ""),
         snapshots=tuple(one["SnapshotId"] for one in snapshots),
         size_gb=sum(billed_gb(one) for one in snapshots),
         percent=min(percents, default=0),
@@ -131,8 +140,8 @@ def create(account: Account, name: str, node: Node, tags: Mapping[str, str], *, 
         try:
             account.ec2.create_image(
                 InstanceId=node.instance_id,
-                Name=f"gpujob-{name}",
-                Description=f"made by gpujob bake of {tags['gpujob:from']}",
+                Name=resource_name(name),
+                Description=f"made by gpujob bake of {tags[FROM_TAG]}",
                 TagSpecifications=[tag_specification(kind, tags) for kind in ("image", "snapshot")],
                 DryRun=rehearse,
             )
@@ -153,13 +162,13 @@ def taken(account: Account, name: str) -> UsageError:
 def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
     """Return the tags that tell all there is to know of an image."""
     return {
-        "Name": f"gpujob-{name}",
+        "Name": resource_name(name),
         IMAGE_TAG: name,
         **owner.tags,
-        "gpujob:from": cluster,
-        "gpujob:from-instance": node.instance_id,
-        "gpujob:from-type": node.instance_type,
-        "gpujob:from-image": node.image_id,
+        FROM_TAG: cluster,
+        FROM_INSTANCE_TAG: node.instance_id,
+        FROM_TYPE_TAG: node.instance_type,
+        FROM_IMAGE_TAG: node.image_id,
     }
 
 

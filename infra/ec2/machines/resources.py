@@ -45,9 +45,16 @@ LISTINGS = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", "", "CreateTime"),
     ("network interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "", ""),
     ("security group", "describe_security_groups", "SecurityGroups", "GroupId", "GroupName", ""),
-    ("launch template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", "LaunchTemplateName", "CreateTime"),
+    (
+        "launch template",
+        "describe_launch_templates",
+        "LaunchTemplates",
+        "LaunchTemplateId",
+        "LaunchTemplateName",
+        "CreateTime",
+    ),
     ("key pair", "describe_key_pairs", "KeyPairs", "KeyName", "KeyName", "CreateTime"),
-)  # fmt: skip
+)
 
 
 def list_things(account: Account, name: str = "*") -> list[Thing]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 from infra.errors import NotFoundError
-from infra.model import Gpu
+from infra.model import Gpu, format_gpu
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
@@ -78,10 +78,9 @@ def gpu_of(info: "InstanceTypeInfoTypeDef") -> Gpu | None:
 
 def describe(info: "InstanceTypeInfoTypeDef", zones: Iterable[str]) -> Info:
     """Return what matters of an instance type, as JSON can hold it."""
-    gpu = gpu_of(info)
     return {
         "instance_type": info["InstanceType"],
-        "gpu": str(gpu or ""),
+        "gpu": format_gpu(gpu_of(info)),
         "gpu_memory_gib": info.get("GpuInfo", {}).get("TotalGpuMemoryInMiB", 0) / 1024,
         "vcpus": info["VCpuInfo"]["DefaultVCpus"],
         "memory_gib": info["MemoryInfo"]["SizeInMiB"] / 1024,

@@ -11,7 +11,7 @@ from infra.ec2.market import catalogue, prices
 from infra.ec2.market.catalogue import Info
 from infra.ec2.market.similar import list_similar, memory_gb
 from infra.errors import Change, CloudError, NotFoundError, UsageError
-from infra.model import Gpu, LaunchRequest, Market, Offer
+from infra.model import Gpu, LaunchRequest, Market, Offer, parse_gpu
 
 DAY_S, HOUR_S = 86_400, 3_600
 # Of the machines that fit, those are taken that cost at most so many times what the cheapest does: a larger sibling is often
@@ -38,7 +38,6 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
         return cached(account, f"spot-{words}", HOUR_S, lambda: prices.find_spot(account, names), refresh=refresh)
 
     types, on_demand, spot = call_parallel(read_types, read_prices, read_spot)
-    assert isinstance(types, list) and isinstance(on_demand, dict) and isinstance(spot, dict)  # noqa: S101
     offers = [offer for info in types for offer in make_offers(account.region, info, on_demand, spot)]
     return sorted(offers, key=lambda offer: (offer.price_usd, offer.instance_type, offer.market))
 
@@ -57,11 +56,10 @@ def make_offers(
         "on-demand": dict.fromkeys(zones, on_demand[name]) if name in on_demand else {},
         "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones},
     }
-    gpu, _, count = info["gpu"].partition(":")
     facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
     for market, found in by_market.items():
         if found and market in info["markets"]:
-            yield Offer(name, region, market, found, Gpu(gpu, int(count or 1)) if gpu else None, **facts)
+            yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts)
 
 
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
@@ -115,8 +113,10 @@ def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
 def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
     """Return the offers that have the GPU, or the GPU memory, that is wished for."""
     if not offers:
-        raise CloudError(f"AWS tells no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
-                         "try another --region")  # fmt: skip
+        raise CloudError(
+            f"AWS lists no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
+            "try another --region",
+        )
     if request.instance_types:
         check_named(offers, request)
         return list(offers)

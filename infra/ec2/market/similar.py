@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from infra.model import Gpu, Market, Offer
 
 # What one GPU has, in GB as its maker sells it. Some of these AWS does not rent, and people ask for them all the same.
-SOLD_GB = {
-    "K80": 12, "M60": 8, "P4": 8, "P40": 24, "P100": 16, "V100": 16, "T4": 16, "T4G": 16, "A2": 16, "A10": 24, "A10G": 24,
-    "A16": 16, "A30": 24, "A40": 48, "A100": 40, "A800": 80, "L4": 24, "L40": 48, "L40S": 48, "H20": 96, "H100": 80,
-    "H200": 141, "H800": 80, "GH200": 96, "B200": 192, "B300": 288, "A4000": 16, "A5000": 24, "A6000": 48, "RTX2080TI": 11,
-    "RTX3080": 10, "RTX3090": 24, "RTX4080": 16, "RTX4090": 24, "RTX5080": 16, "RTX5090": 32, "TITANRTX": 24,
-}  # fmt: skip
+NAMES_BY_GB = {
+    8: "M60 P4",
+    10: "RTX3080",
+    11: "RTX2080TI",
+    12: "K80",
+    16: "P100 V100 T4 T4G A2 A16 A4000 RTX4080 RTX5080",
+    24: "P40 A10 A10G A30 L4 A5000 RTX3090 RTX4090 TITANRTX",
+    32: "RTX5090",
+    40: "A100",
+    48: "A40 L40 L40S A6000",
+    80: "A800 H100 H800",
+    96: "H20 GH200",
+    141: "H200",
+    192: "B200",
+    288: "B300",
+}
+SOLD_GB = {name: memory_gb for memory_gb, names in NAMES_BY_GB.items() for name in names.split()}
 WITH_MEMORY = re.compile(r"(.+?)[-_ ]?([0-9]{1,3})GB?")
 ALIKE = 0.7
 SHOWN = 3

@@ -31,9 +31,13 @@ VOCABULARY = {
     "throttle": Word("PERCENT[:SEED]", PERCENT, "so many calls of a hundred are throttled"),
     "errors": Word("PERCENT[:SEED]", PERCENT, "so many calls of a hundred end with AWS's internal error"),
     "latency": Word("MS", NUMBER, "every call takes so many milliseconds longer"),
-    "expired-after": Word("CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this one"),
+    "expired-after": Word(
+        "CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this one"
+    ),
     "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials may not do this", True),
-    "closed": Word("REGION", r"[a-z]{2}(-[a-z]+)+-\d", "an organisation's policy denies every call in this region", True),
+    "closed": Word(
+        "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "an organisation's policy denies every call in this region", True
+    ),
     "sessions": Word("", "", "the caller is a role whose session has another name at each command"),
     "kill": Word("PID:CALL:before|after", KILL, "a process is killed at its 7th call, or at CreateTags.2", True),
     "boot": Word("SECONDS", NUMBER, "a machine is pending for half of this, then silent for the other half"),
@@ -44,7 +48,7 @@ VOCABULARY = {
     "drop": Word("BYTES", r"\d+", "each connection to a new machine breaks after this many bytes"),
     "foreign": Word("COUNT", r"\d+", "so many instances of somebody else are listed before ours in each region"),
     "interrupt": Word("SECONDS", NUMBER, "spot machines get notice, and end after this long; AWS gives 120"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
-from infra.local.record import ENDPOINT_TAG
+from infra.ec2.tags import ENDPOINT_TAG
 
 # Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
 LOCK = threading.RLock()
@@ -49,8 +49,10 @@ def find_template(region: str, template_id: str | None, name: str | None) -> Any
 
 def zone_of(region: str, subnet_id: str) -> str:
     """Return the zone that a subnet lies in; "" for an unknown subnet."""
-    return next((str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values()
-                 if subnet_id in zones), "")  # fmt: skip
+    return next(
+        (str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values() if subnet_id in zones),
+        "",
+    )
 
 
 def default_subnet(region: str, zone: str) -> str:

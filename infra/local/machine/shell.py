@@ -77,9 +77,14 @@ class Shell:
         return Running(process, self._exit_of(process), terminal, terminal, None)
 
     def _popen(
-        self, words: list[str], environment: dict[str, str], stdin: int, stdout: int, stderr: int,
+        self,
+        words: list[str],
+        environment: dict[str, str],
+        stdin: int,
+        stdout: int,
+        stderr: int,
         own_terminal: bool = False,
-    ) -> subprocess.Popen[bytes]:  # fmt: skip
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             words,
             stdin=stdin,

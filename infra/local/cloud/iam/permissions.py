@@ -19,9 +19,18 @@ CALLER = "arn:aws:iam::123456789012:user/gpujob"
 # The prefix of IAM's actions where it is not the name that requests are signed for.
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
-    "i": "instance", "vol": "volume", "eni": "network-interface", "sg": "security-group", "lt": "launch-template",
-    "subnet": "subnet", "vpc": "vpc", "ami": "image", "snap": "snapshot", "fleet": "fleet", "sgr": "security-group-rule",
-}  # fmt: skip
+    "i": "instance",
+    "vol": "volume",
+    "eni": "network-interface",
+    "sg": "security-group",
+    "lt": "launch-template",
+    "subnet": "subnet",
+    "vpc": "vpc",
+    "ami": "image",
+    "snap": "snapshot",
+    "fleet": "fleet",
+    "sgr": "security-group-rule",
+}
 ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f-]{{8,}}")
 CREATED = {
     "CreateSecurityGroup": ("security-group",),

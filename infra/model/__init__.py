@@ -1,0 +1,32 @@
+"""The values that pass between the parts; all frozen, a change returns a new one. Times are seconds since the epoch."""
+
+from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
+from infra.model.job import HANG_AFTER_S, ExitCode, FileName, Job, JobState, Output, Request, Sha256
+from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
+from infra.model.use import GpuUse, JobUse, NodeUse
+
+__all__ = [
+    "GONE",
+    "HANG_AFTER_S",
+    "UNKNOWN",
+    "CloudName",
+    "Cluster",
+    "ExitCode",
+    "FileName",
+    "Gpu",
+    "GpuUse",
+    "Job",
+    "JobState",
+    "JobUse",
+    "LaunchRequest",
+    "Lease",
+    "Market",
+    "Node",
+    "NodeUse",
+    "Offer",
+    "Output",
+    "Request",
+    "Sha256",
+    "format_gpu",
+    "parse_gpu",
+]
