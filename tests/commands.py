@@ -16,9 +16,7 @@ What `gpujob COMMAND --help` prints. `make docs` writes this page; a test fails 
 
 def walk(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
     """Yield a context for a command, and then for each of its subcommands in the order in which help lists them."""
-    context = click.Context(
-        command, info_name=name, parent=parent, terminal_width=WIDTH, **command.context_settings
-    )
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
