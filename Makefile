@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock demo test lint types unit test-system mutants bench clean
+.PHONY: setup lock hooks demo test lint types unit matrix test-system mutants bench docs clean
 
 setup: .venv/ready
 
@@ -21,6 +21,10 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml > .venv/lock
 	{ echo '# make lock writes this, make setup installs from it'; grep -vE '^(torch|torchvision|triton|nvidia-.*|cuda-.*)==' .venv/lock; } > requirements-dev.lock
 
+# Lint, spelling and types before each commit: CONTRIBUTING.md.
+hooks: setup
+	$(BIN)/pre-commit install
+
 demo: setup
 	DATA="$(DATA)" bash tests/demo.sh
 
@@ -29,6 +33,7 @@ test: lint types unit
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	cd ansible && ANSIBLE_HOME=../.mypy_cache/ansible ../$(BIN)/ansible-lint --offline --profile production -qq
 
 types: setup
@@ -36,6 +41,14 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest -q -n 4 --dist worksteal
+
+# What needs neither torch nor a cloud, on every supported Python that is installed. Each gets an environment in .matrix/.
+matrix:
+	bash tests/matrix.sh
+
+# docs/commands.md, from the help of every command.
+docs: setup
+	$(BIN)/python -m tests.commands
 
 # The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages
 # apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.
@@ -51,4 +64,4 @@ bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
