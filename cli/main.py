@@ -7,17 +7,17 @@ import sys
 
 import click
 
-from cli.account.account import check, cost, policy, sweep
 from cli.account.init import init
 from cli.account.local import local
-from cli.cluster.clusters import down, ls
-from cli.cluster.images import bake, images
+from cli.account.orphans import check, cost, policy, sweep
 from cli.cluster.logins import ssh, ssh_config, tunnel
 from cli.cluster.offers import offers
 from cli.cluster.power import extend, start, stop
+from cli.cluster.removal import down, ls
 from cli.cluster.setup import setup
 from cli.cluster.up import up
 from cli.cluster.verify import verify
+from cli.image.images import bake, images
 from cli.job.jobs import cancel, fetch, jobs, logs, wait
 from cli.job.pages import notebook, tensorboard
 from cli.job.receipts import receipt

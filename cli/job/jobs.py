@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.job.follow import download, exit_code, follow_job, next_commands
-from cli.job.reach import reach, reach_job
 from cli.notices import billing
-from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
+from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, cluster_flag, runs_of
 from cli.options.declared import (
     cluster_option,
@@ -26,6 +24,8 @@ from cli.options.declared import (
     yes_option,
 )
 from cli.options.durations import Since, parse_since
+from cli.steps.following import download, exit_code, follow_job, next_commands
+from cli.steps.reach import reach, reach_job
 from cli.terminal import show
 from cli.terminal.output import Output
 from infra.errors import UsageError

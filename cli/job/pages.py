@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli.job.follow import download
-from cli.job.reach import reach
 from cli.job.runs import submit_job
 from cli.notices import billing
 from cli.options.context import check_variable, here, runs_of
 from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
+from cli.steps.following import download
+from cli.steps.reach import reach
 from cli.terminal import show
 from infra.errors import GpujobError
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from cli.job.reach import reach_job
 from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
+from cli.steps.reach import reach_job
 from cli.terminal import show
 from infra.errors import GpujobError
 from infra.ledger.traffic import transfer_usd

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.cluster.ending import check_down, terminate_after
-from cli.job.follow import download, exit_code, follow_again, follow_job, next_commands
 from cli.notices import billing
-from cli.notices.disk import warn_of_space
 from cli.notices.remains import want
+from cli.notices.space import warn_of_space
 from cli.notices.withheld import explain_absence, show_withheld
 from cli.options.context import cluster_flag, find_cluster, here
 from cli.options.declared import (
@@ -34,6 +32,8 @@ from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
+from cli.steps.ending import check_down, terminate_after
+from cli.steps.following import download, exit_code, follow_again, follow_job, next_commands
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.terminal.questions import confirm

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.notices.disk import space_warning
+from cli.notices.space import space_warning
 from cli.options.context import find_cluster
 from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli.cluster.clusters import drain_outputs, find_accounts, terminate
+from cli.cluster.removal import drain_outputs, find_accounts, terminate
 from cli.notices import billing
 from cli.options.context import own_name
 from cli.terminal import show

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.cluster.clusters import drain_outputs
+from cli.cluster.removal import drain_outputs
 from cli.notices.asked import Scope, check_asked, report_unasked, widen
 from cli.options.context import check_variable, find_cluster
 from cli.options.declared import (
