@@ -27,16 +27,15 @@ class Gpu:
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What `up` was asked for."""
+    """What `up` was asked for; markets and regions in the order in which they are tried."""
 
     gpu: Gpu | None = None
     gpu_memory_gb: float = 0
     """What one GPU must have at least, as it is sold: GB, of which an A10G has 24 where EC2 tells 22.35 GiB."""
     instance_types: tuple[str, ...] = ()
     markets: tuple[Market, ...] = ("on-demand",)
-    """In the order in which they are tried."""
     regions: tuple[str, ...] = ()
-    """In the order in which they are tried; none for the one that boto3 finds."""
+    """None for the one that boto3 finds."""
     zones: tuple[str, ...] = ()
     nodes: int = 1
     image: str = "dlami"
@@ -78,11 +77,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class Lease:
-    """Until when a cluster may live, and the most it can cost until then."""
+    """Until when a cluster may live, and the most all its nodes with their disks and addresses can cost until then."""
 
     until: float
     most_usd: float
-    """What all nodes with their disks and addresses cost until then."""
     idle_stop_s: float = 0
     """How long nothing may happen there before it ends; 0 for no such limit."""
     warning_s: float = 0
@@ -136,6 +134,11 @@ class Cluster:
         """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
         count = self.gpu.partition(":")[2]  # of a tag, which anybody in the account may have written
         return max(int(count), 1) if count.isdecimal() and len(count) < 4 else 1
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on the local cloud of a dry run, which bills nothing."""
+        return self.cloud == "local"
 
     @property
     def node(self) -> Node:
@@ -237,24 +240,22 @@ class GpuUse:
 
 @dataclass(frozen=True)
 class JobUse:
-    """What a job uses now, and the last line it printed (from the node: not trusted)."""
+    """What a job uses now, CPU in processors, and the last line it printed (from the node: not trusted)."""
 
     job: Job
     cpu_used: float
-    """In processors."""
     memory_bytes: int
     last_line: str
 
 
 @dataclass(frozen=True)
 class NodeUse:
-    """What a node uses now."""
+    """What a node uses now; CPU in processors."""
 
     now: float
     """What its clock shows."""
     cpus: int
     cpu_used: float
-    """In processors."""
     memory_bytes: int
     memory_used_bytes: int
     disk_bytes: int
