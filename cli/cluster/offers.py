@@ -8,7 +8,9 @@ import click
 from cli.options.declared import dry_run_option, json_option, option, regions_option
 from cli.options.retype import suggests
 from cli.options.values import parse_any_gpu, parse_memory, parse_usd
-from cli.terminal import show
+from cli.terminal import progress, show
+from infra.cluster import clouds
+from infra.launch import catalogue
 from infra.model import Gpu
 
 
@@ -33,10 +35,7 @@ def offers(
     as_json: bool,
 ) -> None:
     """List GPU machines with their prices, cheapest first."""
-    from infra.cluster import clouds
-    from infra.launch import catalogue
-
-    with show.progress() as report:
+    with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = clouds.open_account(dry_run, regions)
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)

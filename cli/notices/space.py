@@ -1,21 +1,26 @@
-"""What there is to say of a machine's disk."""
+"""What takes room: a machine's disk that is nearly full, the largest folders of a project or of outputs."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cli.options.context import cluster_flag
 from cli.terminal import show
+from cli.terminal.formats import size
+from infra.run.storage import is_short
 
 if TYPE_CHECKING:
+    from infra.model import Output
     from infra.node.client import Space
+    from infra.project.files import File
+
+SHOWN = 8
 
 
 def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
-    """Return a line that warns of a disk that is nearly full, and how to free some of it; "" if it is not."""
-    from infra.run.storage import is_short
-
+    """Return a warning of a nearly full disk, with the command that frees some of it; "" if there is room."""
     if not is_short(disk_bytes, free_bytes):
         return ""
-    left = f"{show.size(free_bytes)} of {show.size(disk_bytes)}"
+    left = f"{size(free_bytes)} of {size(disk_bytes)}"
     return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{cluster_flag(cluster)} --done"
 
 
@@ -23,3 +28,12 @@ def warn_of_space(cluster: str, space: "Space") -> None:
     """Warn if little of a machine's disk is free."""
     if warning := space_warning(cluster, space.disk_bytes, space.disk_free_bytes):
         show.say(warning)
+
+
+def show_largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:
+    """Show the top-level folders that are largest."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        top, slash, _ = file.path.partition("/")
+        sizes[top + slash] = sizes.get(top + slash, 0) + file.size_bytes
+    show.facts({name: size(total) for name, total in sorted(sizes.items(), key=lambda item: -item[1])[:SHOWN]})
