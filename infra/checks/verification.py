@@ -57,7 +57,7 @@ def verify_node(cluster: Cluster, rank: int) -> list[Row]:
 
 def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
     """Return how driver, GPUs, torch and the product stand; where no GPU was rented, or is pretended, that there is none."""
-    pretended = cluster.cloud == "local" and measures.smi == "absent"
+    pretended = cluster.is_local and measures.smi == "absent"
     if pretended or (cluster.gpu == "none" and not measures.gpus):
         none = "no GPU here: this is the local cloud" if pretended else "no GPU was rented"
         torch = measures.torch

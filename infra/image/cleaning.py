@@ -92,7 +92,7 @@ def clean(connection: Connection, cluster: Cluster) -> None:
             f"job {number} of '{cluster.name}' is not home", f"gpujob fetch --cluster {cluster.name} {number}"
         )
     if cleaned.exit_code == 0:
-        cleaned = execute(connection, ["sudo", "sh", "-c", SYSTEM if cluster.cloud == "aws" else REHEARSAL])
+        cleaned = execute(connection, ["sudo", "sh", "-c", REHEARSAL if cluster.is_local else SYSTEM])
     if cleaned.exit_code == NO_CLOUD_INIT:
         raise NodeError("the machine has no cloud-init, and nobody could log in to what boots the image")
     if cleaned.exit_code:
@@ -102,7 +102,7 @@ def clean(connection: Connection, cluster: Cluster) -> None:
 
 def undo(connection: Connection, cluster: Cluster) -> None:
     """Give a node that was cleaned its keys back: no image was made of it."""
-    if cluster.cloud == "aws":
+    if not cluster.is_local:
         execute(connection, UNDO)
 
 
