@@ -28,7 +28,7 @@ def parse_tags(value: str) -> tuple[str, ...]:
 
 
 def parse_variable(value: str) -> tuple[str, Any]:
-    """Return the name and the value of NAME=VALUE: a value that is JSON (true, 3, [1, 2]) is that, others are text."""
+    """Return the name and the value of NAME=VALUE, read as JSON if it is JSON (true, 3, [1, 2])."""
     name, equals, text = value.partition("=")
     if not name or not equals:
         raise click.BadParameter(f"'{value}' is not NAME=VALUE")
@@ -74,7 +74,7 @@ def describe(outcome: "Outcome", check: bool) -> str:
 
 @contextmanager
 def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
-    """Yield a function that shows an event: in a live line per node on a terminal, in a line per task elsewhere."""
+    """Yield a function that shows events: a live line per node on a terminal, a line per task elsewhere."""
     if not sys.stderr.isatty():
         yield say_event
         return

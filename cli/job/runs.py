@@ -155,7 +155,7 @@ def run(
 
 
 def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
-    """Warn if --down is meant for the script; raise UsageError if it has no effect or the cluster was not named."""
+    """Warn if --down is the script's; raise UsageError if it has no effect or the cluster was not named."""
     if not down:
         if "--down" in context.params["args"]:
             show.say(
@@ -175,7 +175,7 @@ def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach
 
 
 def choose_workdir(project: Project, folder: Path | None) -> Project:
-    """Return the project with the folder that its job runs in; raises UsageError if that is outside of it."""
+    """Return the project with the folder its job runs in; raises UsageError if that is outside of it."""
     if folder is None:
         return project
     path = (here() / folder).resolve()

@@ -53,7 +53,7 @@ def check_asked(scope: Scope, again: str) -> None:
 
 
 def report_unasked(scope: Scope, again: str) -> None:
-    """Say that AWS was not asked if only the local cloud was ever used; otherwise check as `check_asked` does."""
+    """Say that AWS was not asked if only the local cloud was ever used; else check as `check_asked` does."""
     if isinstance(scope.obstacle, CredentialsError) and used_only_local():
         show.say(f"(AWS was not asked: {scope.obstacle.what})")
     else:

@@ -27,7 +27,7 @@ def standing(cluster: "Cluster") -> str:
 
 
 def running(cluster: "Cluster", certain: bool = True) -> str:
-    """Return lines that say that a cluster is running, what it costs, when it ends, and how to end it now."""
+    """Return lines that say that a cluster is running, what it costs, when it ends and how to end it."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
     idle = ""
     if cluster.idle_stop_s:
@@ -51,7 +51,7 @@ def add_notes(error: BaseException, lines: str) -> None:
 
 @contextmanager
 def reminding(cluster: "Cluster", down: bool = False) -> Iterator[None]:
-    """Say at the end that a cluster is still running, even if the command fails; not if the machine is gone.
+    """Say at the end that a cluster is still running, even if the command fails, unless it is gone.
 
     With `down` the caller terminates it next, so that it is said only after a failure: then the caller will not.
     """

@@ -1,4 +1,4 @@
-"""What of a job was not downloaded, with the command that downloads it: what is too large, caches, what lies elsewhere."""
+"""What of a job was not downloaded, and the command that downloads it."""
 
 import select
 import sys
@@ -28,7 +28,7 @@ def want(yes: bool = False) -> Wanted:
 
 
 def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]], Sequence[Output]]":
-    """Return a function that chooses which outputs are downloaded: all, or if they are very large, it asks once.
+    """Return a function that chooses what to download: everything, but if that is large it asks once.
 
     Where nobody can be asked, the smallest are downloaded, up to the size that needs no question.
     """
@@ -47,7 +47,7 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
 
 
 def ask(missing: "Sequence[Output]", total: int) -> bool:
-    """Show what is so large, and ask whether to download it; without an answer it is, since the machine may end."""
+    """Show what is large and ask whether to download it; without an answer it is: the machine may end."""
     show_largest_folders(missing)
     wait = formats.duration(ANSWER_S)
     show.question(f"Download {formats.size(total)}? [Y/n] (without an answer within {wait} it is) ")

@@ -1,4 +1,4 @@
-"""What takes room: a machine's disk that is nearly full, the largest folders of a project or of outputs."""
+"""What takes room: a nearly full disk, the largest folders of a project or of outputs."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ SHOWN = 8
 
 
 def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
-    """Return a warning of a nearly full disk, with the command that frees some of it; "" if there is room."""
+    """Return a warning of a nearly full disk, with the command that frees some; "" if there is room."""
     if not is_short(disk_bytes, free_bytes):
         return ""
     left = f"{size(free_bytes)} of {size(disk_bytes)}"

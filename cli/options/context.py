@@ -26,7 +26,7 @@ def find_cluster(name: str | None) -> "Cluster":
 
 
 def choose_name(name: str | None) -> str:
-    """Return the name given, else that of the folder's cluster or the only one, even if it no longer exists."""
+    """Return the name given, else that of the folder's cluster or the only one, even if it is gone."""
     try:
         return choice.find(name, find_root(here())).name
     except NotFoundError:
@@ -34,7 +34,7 @@ def choose_name(name: str | None) -> str:
 
 
 def own_name(name: str | None) -> str:
-    """Return the name given, else that of the folder's own cluster, never of another that happens to be the only one."""
+    """Return the name given, else that of the folder's own cluster, even if there is only another."""
     return names.name_for(find_root(here())) if name is None else name
 
 
@@ -48,7 +48,7 @@ def name_to_end(name: str | None, command: str) -> str:
 
 
 def check_variable(name: str | None, command: str) -> None:
-    """Raise UsageError if only a variable says what a command ends, and it is not the folder's own cluster."""
+    """Raise UsageError if only a variable says which cluster to end, and it is not the folder's own."""
     variable = os.environ.get(CLUSTER_VARIABLE)
     if name is None and variable and variable != own_name(None):
         raise UsageError(
@@ -59,18 +59,18 @@ def check_variable(name: str | None, command: str) -> None:
 
 
 def cluster_flag(name: str) -> str:
-    """Return the flag that a suggested command needs to mean this cluster; "" in the cluster's own folder."""
+    """Return the flag that makes a suggested command mean this cluster; "" in the cluster's own folder."""
     own = own_name(None)
     return "" if name == own == (os.environ.get(CLUSTER_VARIABLE) or own) else f" --cluster {name}"
 
 
 def runs_here() -> Path:
-    """Return the folder that jobs' results are downloaded to: `runs` of the project the command was typed in."""
+    """Return the folder for jobs' results: `runs` of the project that the command was typed in."""
     return find_root(here()) / RUNS
 
 
 def runs_of(cluster: "Cluster", number: int) -> Path:
-    """Return the folder for a job's results: `runs` of the project it was submitted from, else of this one."""
+    """Return the folder for a job's results: `runs` of the project it came from, else of this one."""
     return find_runs(cluster, number) or runs_here()
 
 

@@ -1,4 +1,4 @@
-"""What a project's gpujob.toml takes from this computer for a job: only what was confirmed once for the project."""
+"""What gpujob.toml may pass from this computer to a job: only what was confirmed for the project."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""Suggested commands: what was typed, with one word changed, so that it is as safe to type as what was typed before."""
+"""Suggested commands: what was typed with one word changed, so that it is as safe as what was typed."""
 
 import functools
 import re

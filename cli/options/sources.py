@@ -1,4 +1,4 @@
-"""Where the values of options come from: what is closer to the user takes precedence, and equals must agree."""
+"""Where options' values come from: what is closer to the user takes precedence, equals must agree."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ MARKETS: dict[str, tuple["Market", ...]] = {
 
 
 def choose_markets(context: click.Context, asked: Mapping[str, object]) -> "tuple[Market, ...]":
-    """Return the markets in the order they are tried; raises UsageError for flags that contradict each other."""
+    """Return the markets in the order they are tried; raises UsageError for contradicting flags."""
     chosen = [name for name in MARKETS if asked[name]]
     most = max((strength(context, name) for name in chosen), default=0)
     chosen = [name for name in chosen if strength(context, name) == most] or ["on_demand"]
@@ -35,7 +35,7 @@ def find_overruled(context: click.Context, asked: Mapping[str, object], *sides: 
 
 
 def strength(context: click.Context, name: str) -> int:
-    """Return how close to the user a value was given: 3 typed, 2 in a variable, 1 in gpujob.toml, 0 nowhere."""
+    """Return how close to the user a value came from: 3 typed, 2 a variable, 1 gpujob.toml, 0 a default."""
     sources = click.core.ParameterSource
     order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
     source = context.get_parameter_source(name)

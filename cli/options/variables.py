@@ -43,7 +43,7 @@ def read_env_file(file: Path) -> dict[str, str]:
 
 
 def expand(text: str, values: Mapping[str, str], where: str) -> str:
-    """Return a text with ${NAME} replaced by a variable that the file set before; raises UsageError for others.
+    """Return a text with ${NAME} replaced by what the file set before; raises UsageError for others.
 
     Others could be variables of this computer, such as a token, and the file may have come with somebody else's project.
     """
@@ -58,7 +58,7 @@ def expand(text: str, values: Mapping[str, str], where: str) -> str:
 
 
 def read_secrets(names: Sequence[str]) -> dict[str, str]:
-    """Return the values of these variables, prompting for those not set; raises UsageError without a terminal."""
+    """Return the values of variables, prompting for those not set; raises UsageError without a terminal."""
     values = {}
     for name in names:
         if not name.isidentifier():

@@ -1,1 +1,1 @@
-"""What several commands do: reach a job, submit and follow it, download its outputs, terminate a cluster. Declares no command."""
+"""What several commands do: reach, submit and follow a job, download outputs, terminate a cluster."""

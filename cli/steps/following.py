@@ -30,7 +30,7 @@ def follow_job(
     offset: int = 0,
     keep: "Copy | None" = None,
 ) -> "Job":
-    """Print a job's output until it is over and say how it ended; Ctrl-C detaches and says how to follow it again.
+    """Print a job's output until it is over and say how it ended; Ctrl-C detaches.
 
     `keep` gets a copy of the output.
     """

@@ -52,7 +52,7 @@ def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
 
 
 def approve(files: "Sequence[File]", yes: bool) -> None:
-    """Ask before a large upload, often a data folder sent by mistake; raises GpujobError if the answer is no."""
+    """Ask before a large upload, often a data folder by mistake; raises GpujobError if the answer is no."""
     total = sum(file.size_bytes for file in files)
     if total > ASK_ABOVE_BYTES and not yes:
         show_largest_folders(files)

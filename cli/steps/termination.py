@@ -60,7 +60,7 @@ def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:
 
 
 def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool = False) -> None:
-    """Terminate a cluster after its job, unless outputs would be lost or other jobs are running or queued.
+    """Terminate a cluster after its job, unless outputs would be lost or other jobs are not over.
 
     Raises GpujobError, with the job's own exit code unless that is 0, if the cloud fails to terminate it.
     """

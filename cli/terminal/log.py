@@ -1,4 +1,4 @@
-"""The log of a command: a file of its own in the state folder, written once there is something to write.
+"""The log of a command: its own file in the state folder, written once there is something to write.
 
 It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an unexpected error. It
 holds no secrets: every line goes through `infra.base.redaction`, and nothing logs parameters, user data or variables.
@@ -35,7 +35,7 @@ class Plain(logging.Formatter):
 
 
 class LogFile(logging.FileHandler):
-    """A file that only its owner may read, made with the first record; that it cannot be written is no reason to fail."""
+    """A file that only its owner may read, made with the first record; failing to write it is no error."""
 
     def __init__(self, command: str) -> None:
         moment = time.strftime("%Y-%m-%dT%H-%M-%S")

@@ -10,7 +10,7 @@ from infra.base.text import one_line
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports a step: a spinner with its time on a terminal, a line per step elsewhere."""
+    """Yield a function that reports a step: a spinner with its time on a terminal, else a line."""
     if not sys.stderr.isatty():
         yield lambda text: say(f"{text} ...")
         return

@@ -48,7 +48,7 @@ def echo_json(data: Any) -> None:
 def listing(
     rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", droppable: Sequence[str] = ()
 ) -> None:
-    """Show rows: a table on a terminal, tab-separated lines elsewhere, `data` (else the rows) with `as_json`.
+    """Show rows: a table on a terminal, tab-separated lines elsewhere, JSON of `data` with `as_json`.
 
     A narrow terminal drops the `droppable` columns, in their order.
     """
@@ -64,7 +64,7 @@ def listing(
 
 
 def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
-    """Print a table that fits the terminal; where that is narrow, headings and long cells take several lines."""
+    """Print a table that fits the terminal; if that is narrow, headings and long cells are wrapped."""
     # rich is loaded only where there is a terminal to draw on
     from rich import box
     from rich.cells import cell_len
