@@ -1,7 +1,6 @@
 """What can be launched, and for how much: offers."""
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -46,7 +45,7 @@ def offers(
     show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", droppable)
 
 
-def offer_row(row: Any) -> dict[str, str]:
+def offer_row(row: catalogue.Row) -> dict[str, str]:
     """Return a machine as a row of a listing."""
 
     def price(amount: float | None) -> str:

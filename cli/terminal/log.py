@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 from cli.terminal import show
 from infra.base import redaction
@@ -86,10 +85,10 @@ def start(command: str, verbose: bool) -> None:
     threading.excepthook = record_in_thread
 
 
-def record_in_thread(failure: Any) -> None:
+def record_in_thread(failure: threading.ExceptHookArgs) -> None:
     """Log what ended a thread; its caller says what that means."""
     if failure.exc_type is not SystemExit:
-        log.error("a thread ended", exc_info=(failure.exc_type, failure.exc_value, failure.exc_traceback))
+        log.error("a thread ended", exc_info=failure.exc_value)
 
 
 def record_error(error: BaseException) -> None:

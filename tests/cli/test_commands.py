@@ -49,3 +49,12 @@ def test_a_command_is_imported_once_and_only_when_it_is_looked_up():
     with pytest.raises(ModuleNotFoundError):
         commands.get("never")
     assert commands.get("other") is None
+
+
+def test_names_are_completed_without_importing_a_command():
+    context = click.Context(gpujob, info_name="gpujob")
+    assert [(item.value, item.help) for item in gpujob.shell_complete(context, "ssh")] == [
+        ("ssh", COMMANDS["ssh"].help),
+        ("ssh-config", COMMANDS["ssh-config"].help),
+    ]
+    assert [item.value for item in gpujob.shell_complete(context, "--verb")] == ["--verbose"]
