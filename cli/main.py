@@ -7,26 +7,12 @@ import sys
 
 import click
 
-from cli.account.account import check, cost, policy, sweep
-from cli.account.init import init
-from cli.account.local import local
-from cli.cluster.clusters import down, ls
-from cli.cluster.images import bake, images
-from cli.cluster.logins import ssh, ssh_config, tunnel
-from cli.cluster.offers import offers
-from cli.cluster.power import extend, start, stop
-from cli.cluster.setup import setup
-from cli.cluster.up import up
-from cli.cluster.verify import verify
-from cli.job.jobs import cancel, fetch, jobs, logs, wait
-from cli.job.pages import notebook, tensorboard
-from cli.job.receipts import receipt
-from cli.job.runs import run
-from cli.job.top import top
-from cli.options.defaults import read_defaults
-from cli.terminal import show
+from cli.commands import COMMANDS, LazyCommands, LazyGroup
+from cli.terminal import log, show
 from cli.terminal.streams import open_missing
+from infra.base.installation import find_version
 from infra.base.interrupts import interrupt_on_stop
+from infra.base.redaction import redact
 from infra.errors import GpujobError
 
 # What is the matter with a disk, or with a path that somebody chose, and is no bug.
@@ -36,24 +22,18 @@ INTERRUPTED, CRASHED = 130, 3
 
 
 def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print the installed version, if that was asked for, and end."""
+    """Print the installed version if it was asked for, and exit."""
     if not wanted or context.resilient_parsing:
         return
-    from infra.base.installation import find_version
-
     show.echo(f"gpujob {find_version()}")
     context.exit()
 
 
-class InOrder(click.Group):
-    """A group that lists its commands in the order of a cluster's life."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
-        """Return the names as they were added."""
-        return list(self.commands)
-
-
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    commands=LazyCommands(COMMANDS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
@@ -68,17 +48,10 @@ def gpujob(context: click.Context, verbose: bool) -> None:
     gpujob run train.py        upload the code, run it, download the results; --down ends the machine
     gpujob down                download what is left and terminate the machine
     """  # noqa: D301  click reads the backspace
-    from cli.terminal import log
+    from cli.options.defaults import read_defaults  # it reads the project, which --help and --version need not
 
     log.start(context.invoked_subcommand or "gpujob", verbose)
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
-
-
-for command in (
-    init, offers, up, setup, run, jobs, logs, wait, cancel, fetch, receipt, top, notebook, tensorboard, ls, verify, ssh, tunnel,
-    ssh_config, extend, stop, start, bake, images, down, cost, sweep, check, policy, local,
-):  # fmt: skip
-    gpujob.add_command(command)
 
 
 def main() -> None:
@@ -126,8 +99,6 @@ def notes_of(error: BaseException) -> list[str]:
 
 def print_error(error: GpujobError) -> int:
     """Say what happened and what to type next."""
-    from cli.terminal import log
-
     log.record_error(error)
     show.say(f"gpujob: {show.printable(error.what)}", colour="red")
     for note in notes_of(error):
@@ -147,9 +118,6 @@ def print_usage_error(error: click.ClickException) -> int:
 
 def print_crash(error: BaseException) -> int:
     """Say that this is a bug, in a line, and where its traceback is."""
-    from cli.terminal import log
-    from infra.base.redaction import redact
-
     path = log.record_crash(error)
     said = " ".join(str(error).split())[:300]
     show.say(f"gpujob: unexpected error: {show.printable(redact(f'{type(error).__name__}: {said}'))}", colour="red")

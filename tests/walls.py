@@ -19,7 +19,7 @@ HOMES = {
     "infra/ec2": ("boto3", "botocore"),
     "infra/ssh": ("paramiko",),
     "infra/local": ("moto", "asyncssh"),
-    "jobs": ("torch", "torchvision", "sklearn"),
+    "jobs": ("torch", "torchvision", "sklearn", "scipy"),
 }
 AGENT = "infra/node/agent"
 # From the lowest up: what stands in a line imports nothing of the lines below it. A package without its own line is not allowed.
@@ -51,8 +51,8 @@ LAYERS = tuple(
     cli.terminal
     cli.options
     cli.notices
-    cli.account cli.cluster
-    cli.job
+    cli.steps
+    cli.account cli.cluster cli.image cli.job
     cli
     jobs.errors
     jobs.program
@@ -189,6 +189,27 @@ def find_circles(root: Path) -> list[str]:
         if not free:
             return [f"{files[module]} is in a circle" for module in sorted(after)]
         after = {module: others - free for module, others in after.items() if module not in free}
+
+
+def find_shared_commands(root: Path) -> list[str]:
+    """A module that declares commands is named in the table of cli/commands.py and imported by nothing else."""
+    declaring = {
+        name.removesuffix(".py").replace("/", ".")
+        for name in sources(root, "cli")
+        if name != "cli/main.py" and any(declares_command(node) for node in nodes(root, name))
+    }
+    return [
+        f"{name} imports {module}"
+        for name in sources(root)
+        for module in sorted(imports(root, name))
+        if {module, module.rpartition(".")[0]} & declaring
+    ]
+
+
+def declares_command(node: ast.AST) -> bool:
+    """Return whether a node is a function that click makes a command or a group of."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return any(isinstance(one, ast.Call) and called(one) in ("command", "group") for one in decorators)
 
 
 def find_full_packages(root: Path) -> list[str]:
@@ -331,7 +352,7 @@ def find_many_parameters(root: Path) -> list[str]:
     """Functions take six parameters at most, `self` not counted; a command of click takes one for each option."""
     return [
         f"{name}: {node.name} takes {count_parameters(node)} parameters"
-        for name, node in functions(root, "cli", "infra")
+        for name, node in functions(root)
         if count_parameters(node) > MOST_PARAMETERS and not is_command(node)
     ]
 
@@ -358,9 +379,7 @@ def find_tag_names(root: Path) -> list[str]:
 def find_unformatted(root: Path) -> list[str]:
     """No code is kept from the formatter to save lines."""
     return [
-        f"{name} has code that is not formatted"
-        for name in sources(root, "infra")
-        if skips_format((root / name).read_text())
+        f"{name} has code that is not formatted" for name in sources(root) if skips_format((root / name).read_text())
     ]
 
 
@@ -376,6 +395,7 @@ WALLS: dict[str, Callable[[Path], list[str]]] = {
     "directions": find_wrong_directions,
     "layers": find_upward_imports,
     "circles": find_circles,
+    "commands": find_shared_commands,
     "rooms": find_full_packages,
     "prints": find_prints,
     "git": find_git,

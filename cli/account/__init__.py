@@ -1,1 +1,1 @@
-"""The commands about the account and this computer: check, cost, init, local."""
+"""The commands about the account and this computer: check, cost, init, local, policy, sweep."""

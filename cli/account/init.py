@@ -28,6 +28,7 @@ numpy
 pillow
 safetensors
 scikit-learn
+scipy
 torch
 torchvision
 """
@@ -62,7 +63,7 @@ def init(folder: str) -> None:
 
 
 def lay_starter(folder: Path) -> list[str]:
-    """Write the project and return what was written; raises UsageError, before anything is, if some of it is there."""
+    """Write the project and return what was written; raises UsageError if some of it exists."""
     texts = {
         "train.py": TRAIN,
         "gpujob.toml": SETTINGS,

@@ -1,4 +1,7 @@
-"""The local cloud that --dry-run uses: look at it, let it go wrong, end it."""
+"""The local cloud that --dry-run uses: its state, its faults, its end.
+
+`infra.local` is imported in functions only, here as everywhere outside of it (tests/walls.py).
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +9,9 @@ import click
 
 from cli.options.declared import json_option
 from cli.terminal import show
+from infra.cluster import clouds
 from infra.errors import GpujobError
+from infra.state import local_cloud_folder
 
 if TYPE_CHECKING:
     from infra.local.record import LocalCloud
@@ -20,8 +25,6 @@ def local() -> None:
 @local.command()
 def stop() -> None:
     """End the local cloud with all its machines and every process on them."""
-    from infra.cluster import clouds
-
     show.say("the local cloud has stopped" if clouds.stop_local() else "nothing to do: the local cloud does not run")
 
 
@@ -29,8 +32,6 @@ def stop() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Tell whether the local cloud runs, and where its AWS endpoint is."""
-    from infra.cluster import clouds
-
     account = clouds.find_local()
     row = {"state": "running" if account else "stopped", "endpoint": (account and account.endpoint_url) or ""}
     show.listing([row], as_json, row)
@@ -75,8 +76,6 @@ def faults(clear: bool, as_json: bool) -> None:
 
 def start_cloud() -> "LocalCloud":
     """Return the local cloud, started if it does not run."""
-    from infra.cluster import clouds
-
     clouds.start_local()
     cloud = find_cloud()
     if cloud is None:
@@ -87,7 +86,6 @@ def start_cloud() -> "LocalCloud":
 def find_cloud() -> "LocalCloud | None":
     """Return the local cloud if it runs."""
     from infra.local import process
-    from infra.state import local_cloud_folder
 
     folder = local_cloud_folder()
     return process.find(folder) if folder.exists() else None

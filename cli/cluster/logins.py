@@ -9,7 +9,11 @@ from cli.options.context import find_cluster
 from cli.options.declared import SplitCommand, cluster_argument, cluster_option, option, yes_option
 from cli.terminal import show
 from cli.terminal.questions import confirm
+from infra.cluster import connections, logins
 from infra.errors import UsageError
+from infra.run.pages import hold_tunnel
+from infra.ssh.forward import Forward
+from infra.ssh.login import log_in
 
 node_option = option("--node", type=click.IntRange(0), default=0, help="Which machine of several, counted from 0.")
 
@@ -23,10 +27,7 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
 
     For example: gpujob ssh NAME -- nvidia-smi
     """
-    from infra.cluster.logins import choose_node
-    from infra.ssh.login import log_in
-
-    log_in(*choose_node(find_cluster(name), node), context.meta["words"] or ())
+    log_in(*logins.choose_node(find_cluster(name), node), context.meta["words"] or ())
 
 
 @click.command()
@@ -38,13 +39,8 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
 
     For example: gpujob tunnel 8888, or gpujob tunnel 8080:80
     """
-    from infra.cluster import connections
-    from infra.cluster.logins import choose_node
-    from infra.run.pages import hold_tunnel
-    from infra.ssh.forward import Forward
-
     here, there = parse_ports(ports)
-    found, _ = choose_node(find_cluster(cluster), node)
+    found, _ = logins.choose_node(find_cluster(cluster), node)
     try:
         forward = Forward(here)
     except UsageError as error:
@@ -71,8 +67,6 @@ def ssh_config(yes: bool) -> None:
 
     They use the clusters' keys and check the pinned host keys. Your settings for all hosts (Host *) do not apply to them.
     """
-    from infra.cluster import logins
-
     path, names = logins.write_config()
     if not logins.is_included(path):
         confirm(f"Add a line to the top of {logins.config_file()} that includes {path}?", yes)

@@ -1,14 +1,15 @@
 """What can be launched, and for how much: offers."""
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
 from cli.options.declared import dry_run_option, json_option, option, regions_option
 from cli.options.retype import suggests
 from cli.options.values import parse_any_gpu, parse_memory, parse_usd
-from cli.terminal import show
+from cli.terminal import progress, show
+from infra.cluster import clouds
+from infra.launch import catalogue
 from infra.model import Gpu
 
 
@@ -33,10 +34,7 @@ def offers(
     as_json: bool,
 ) -> None:
     """List GPU machines with their prices, cheapest first."""
-    from infra.cluster import clouds
-    from infra.launch import catalogue
-
-    with show.progress() as report:
+    with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = clouds.open_account(dry_run, regions)
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
@@ -47,7 +45,7 @@ def offers(
     show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", droppable)
 
 
-def offer_row(row: Any) -> dict[str, str]:
+def offer_row(row: catalogue.Row) -> dict[str, str]:
     """Return a machine as a row of a listing."""
 
     def price(amount: float | None) -> str:

@@ -7,9 +7,11 @@ import click
 from cli.options.context import cluster_flag, find_cluster, name_to_end
 from cli.options.declared import cluster_argument, option, typed_cluster_argument, typed_option, yes_option
 from cli.options.durations import parse_hours
-from cli.terminal import show
+from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
+from infra.ec2.machines.lease import HOURS_A_MONTH
 from infra.errors import NodeError
+from infra.launch import power
 
 
 @click.command()
@@ -23,8 +25,6 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
 
     Before that, it shows the most that it can cost then.
     """
-    from infra.launch import power
-
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state != "running":
         raise NodeError(
@@ -35,15 +35,15 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
     show.facts(
         {
             "cluster": cluster.name,
-            "lease": f"until {show.clock(until)} instead of {show.clock(cluster.lease_until)}",
-            "at most": f"{show.most(most, cluster.cloud)} since launch, instead of {show.usd(before)}",
+            "lease": f"until {formats.clock(until)} instead of {formats.clock(cluster.lease_until)}",
+            "at most": f"{clouds.most(most, cluster.cloud)} since launch, instead of {formats.usd(before)}",
         }
     )
-    confirm(f"Let it cost up to {show.usd(most)}?", yes or cluster.cloud == "local")
-    with show.progress() as report:
+    confirm(f"Let it cost up to {formats.usd(most)}?", yes or cluster.is_local)
+    with progress.steps() as report:
         report("arming the new end on the machine")
         power.extend(account, cluster, until)
-    show.say(f"'{cluster.name}' now ends at {show.clock(until)}")
+    show.say(f"'{cluster.name}' now ends at {formats.clock(until)}")
 
 
 @click.command()
@@ -55,23 +55,20 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
 
     The disks are still billed. NAME is by default the folder's.
     """
-    from infra.ec2.machines.lease import HOURS_A_MONTH
-    from infra.launch import power
-
     account, cluster = power.find(find_cluster(name_to_end(name, "gpujob stop {name}")))
     if cluster.node.state == "stopped":
         show.say(f"nothing to do: '{cluster.name}' is stopped")
         return
-    verb = "costs" if cluster.cloud == "aws" else "would cost"
-    costs = f"{verb} {show.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
-    confirm(f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it.",
-            yes or cluster.cloud == "local")  # fmt: skip
+    verb = "would cost" if cluster.is_local else "costs"
+    costs = f"{verb} {formats.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
+    question = f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it."
+    confirm(question, yes or cluster.is_local)
     if not force:
         power.check_quiet(cluster)
-    with show.progress() as report:
+    with progress.steps() as report:
         power.stop(account, cluster, report)
-    show.say(f"'{cluster.name}' is stopped; its disk {costs}."
-             f" Next: gpujob start {cluster.name}, or: gpujob down {cluster.name}")  # fmt: skip
+    after = f"gpujob start {cluster.name}, or: gpujob down {cluster.name}"
+    show.say(f"'{cluster.name}' is stopped; its disk {costs}. Next: {after}")
 
 
 @click.command()
@@ -87,8 +84,6 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
 @yes_option
 def start(name: str | None, max_hours: float, yes: bool) -> None:
     """Start a stopped cluster again, under a new lease."""
-    from infra.launch import power
-
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state == "running":
         show.say(f"nothing to do: '{cluster.name}' is running")
@@ -98,11 +93,11 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     show.facts(
         {
             "cluster": cluster.name,
-            "lease": f"until {show.clock(until)}",
-            "at most": f"{show.most(most, cluster.cloud)} since launch",
+            "lease": f"until {formats.clock(until)}",
+            "at most": f"{clouds.most(most, cluster.cloud)} since launch",
         }
     )
-    confirm(f"Start it for up to {show.usd(most)} in all?", yes or cluster.cloud == "local")
-    with show.progress() as report:
+    confirm(f"Start it for up to {formats.usd(most)} in all?", yes or cluster.is_local)
+    with progress.steps() as report:
         found = power.start(account, cluster, max_hours, report)
     show.say(f"'{found.name}' is up again; next: gpujob run{cluster_flag(found.name)} train.py")

@@ -1,6 +1,7 @@
 """Machines made ready by the playbook: setup."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,12 @@ import click
 
 from cli.options.context import find_cluster, here
 from cli.options.declared import cluster_argument, option
-from cli.terminal import show
+from cli.terminal import formats, show
 from infra.base.text import one_line
+from infra.project.files import find_root
+from infra.project.settings import read_settings
+from infra.setup import playbook
+from infra.setup.inventory import name_node
 
 if TYPE_CHECKING:
     from infra.model import Cluster
@@ -23,7 +28,7 @@ def parse_tags(value: str) -> tuple[str, ...]:
 
 
 def parse_variable(value: str) -> tuple[str, Any]:
-    """Return the name and the value that NAME=VALUE sets: true, 3 and [1, 2] are what JSON takes them for, all else is text."""
+    """Return the name and the value of NAME=VALUE, read as JSON if it is JSON (true, 3, [1, 2])."""
     name, equals, text = value.partition("=")
     if not name or not equals:
         raise click.BadParameter(f"'{value}' is not NAME=VALUE")
@@ -37,18 +42,20 @@ def parse_variable(value: str) -> tuple[str, Any]:
 @cluster_argument
 @option("--tags", type=parse_tags, default=None, metavar="ROLE,...", help="Only these roles; else all.")
 @option("--check", is_flag=True, help="Only tell what would change.")
-@option("--set", "variables", type=parse_variable, multiple=True, metavar="NAME=VALUE",
-        help="A variable of the playbook; gpujob.toml has them in [setup.variables].")  # fmt: skip
+@option(
+    "--set",
+    "variables",
+    type=parse_variable,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable of the playbook; gpujob.toml has them in [setup.variables].",
+)
 def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables: tuple[tuple[str, Any], ...]) -> None:
     """Set a cluster's machines up as fast.ai's fastsetup does.
 
     Packages, limits of logs, a firewall, security updates, the NVIDIA driver, Python with torch, fast disks, notebooks.
     It goes over the pinned host keys; twice is as good as once.
     """
-    from infra.project.files import find_root
-    from infra.project.settings import read_settings
-    from infra.setup import playbook
-
     found = find_cluster(name)
     known = read_settings(find_root(here())).variables
     wanted = playbook.Setup(tags or (), check, {**known, **dict(variables)})
@@ -62,21 +69,18 @@ def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables
 def describe(outcome: "Outcome", check: bool) -> str:
     """Return how it went on one node, in a line."""
     changed = f"{outcome.changed} would change" if check else f"{outcome.changed} changed"
-    return f"{outcome.node}: {show.plural(outcome.tasks, 'task')}, {changed}, {show.duration(outcome.seconds)}"
+    return f"{outcome.node}: {formats.plural(outcome.tasks, 'task')}, {changed}, {formats.duration(outcome.seconds)}"
 
 
 @contextmanager
 def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
-    """Yield what shows each event: a live line for each node on a terminal, a line for each task elsewhere."""
-    import sys
-
+    """Yield a function that shows events: a live line per node on a terminal, a line per task elsewhere."""
     if not sys.stderr.isatty():
         yield say_event
         return
+    # rich is loaded only where there is a terminal to draw on
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from infra.setup.inventory import name_node
 
     node, task = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("fields[node]", "description"))
     with Progress(

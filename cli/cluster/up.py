@@ -1,9 +1,12 @@
-"""Launching: up."""
+"""Launching: up.
+
+gpujob.toml of most projects has a table for `up`, which every command checks, so that nothing here may be slow to import:
+what loads fabric or boto3 is imported when a cluster is launched.
+"""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TypedDict, Unpack
 
 import click
 from click.core import ParameterSource
@@ -20,20 +23,37 @@ from cli.options.declared import (
 )
 from cli.options.durations import parse_duration, parse_hours, parse_idle_stop
 from cli.options.retype import suggests
-from cli.options.sources import MARKETS, choose_markets, prefer_stronger
+from cli.options.sources import choose_markets, find_overruled
 from cli.options.values import parse_gpu, parse_memory, parse_usd
-from cli.terminal import show
+from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
+from infra import names
 from infra.model import Gpu, LaunchRequest
-
-if TYPE_CHECKING:
-    from infra.ec2.account import Account
-    from infra.launch.plans import Plan
-    from infra.model import Offer
+from infra.project.files import find_root
+from infra.project.settings import read_settings
 
 IDLE_STOP_S = 3600
 SHORT_IDLE_S = 300
-FIRST_NODE = "run on the first machine only (the second: gpujob ssh {name} --node 1)"
+
+
+class LaunchOptions(TypedDict):
+    """The options that say what is launched."""
+
+    gpu: Gpu | None
+    gpu_memory: float | None
+    instance_types: tuple[str, ...]
+    on_demand: bool
+    spot: bool
+    spot_first: bool
+    regions: tuple[str, ...]
+    zones: tuple[str, ...]
+    nodes: int
+    image: str
+    disk_gib: int
+    max_hours: float
+    max_cost_usd: float | None
+    idle_stop_s: float | None
+    setup: bool
 
 
 @click.command()
@@ -71,16 +91,35 @@ FIRST_NODE = "run on the first machine only (the second: gpujob ssh {name} --nod
     show_default=True,
     help="GiB of disk of each machine.",
 )
-@option("--max-hours", type=parse_hours, default="12", show_default=True, metavar="HOURS",
-        help="The lease: after this long (6, 12h, 90m) the machine powers itself off and is terminated.")  # fmt: skip
+@option(
+    "--max-hours",
+    type=parse_hours,
+    default="12",
+    show_default=True,
+    metavar="HOURS",
+    help="The lease: after this long (6, 12h, 90m) the machine powers itself off and is terminated.",
+)
 @option(
     "--max-cost", "max_cost_usd", type=parse_usd, metavar="USD", help="End the lease before it costs more than this."
 )
-@option("--idle-stop", "idle_stop_s", type=parse_idle_stop, default=None, metavar="TIME",
-        help="Terminate the machine after this long without a job, a login or an output to download; or never."
-        " [default: 1h; never for several nodes]")  # fmt: skip
-@option("--boot-timeout", "boot_s", type=parse_duration, default="5m", show_default=True, metavar="TIME",
-        help="Terminate the machine if it is not reachable within this time.")  # fmt: skip
+@option(
+    "--idle-stop",
+    "idle_stop_s",
+    type=parse_idle_stop,
+    default=None,
+    metavar="TIME",
+    help="Terminate the machine after this long without a job, a login or an output to download; or never."
+    " [default: 1h; never for several nodes]",
+)
+@option(
+    "--boot-timeout",
+    "boot_s",
+    type=parse_duration,
+    default="5m",
+    show_default=True,
+    metavar="TIME",
+    help="Terminate the machine if it is not reachable within this time.",
+)
 @option("--setup/--no-setup", default=True, help="Set it up: all of the playbook on ubuntu, what is missing elsewhere.")
 @option("--plan", "plan_only", is_flag=True, help="Show what would be launched, and stop.")
 @transfer_option
@@ -98,152 +137,77 @@ def up(
     plan_only: bool,
     as_json: bool,
     yes: bool,
-    **asked: Any,
+    **asked: Unpack[LaunchOptions],
 ) -> None:
     """Launch a machine and wait until a job can run on it.
 
     NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this computer.
     Rerunning the same command after a crash resumes the launch.
     """
-    from infra import names
-    from infra.cluster import clouds
+    from cli.cluster.preflight import show_plan
+    from infra.cluster.clouds import open_account
     from infra.launch import creation, plans
-    from infra.project.files import find_root
-    from infra.project.settings import read_settings
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
-    request = make_request(context, **asked)
-    with show.progress() as report:
+    request = make_request(context, asked)
+    with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        account = clouds.open_account(dry_run, request.regions)
-        plan = plans.make_plan(account, name, request, read_settings(root).variables)
+        plan = plans.make_plan(open_account(dry_run, request.regions), name, request, read_settings(root).variables)
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
-    if as_json:
-        show.listing([], as_json=True, data=plan_facts(plan))
-    else:
-        show_plan(account, plan, sorted(settings_of(context)), plan_only=plan_only)
-    if 0 < request.idle_stop_s < SHORT_IDLE_S:
-        idle = show.duration(request.idle_stop_s)
-        show.say(f"warning: after a pause of {idle} between two jobs the machine is terminated (--idle-stop)")
+    show_plan(plan, sorted(settings_of(context)), plan_only=plan_only, as_json=as_json)
+    warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
         return
-    confirm(f"Launch it for at most {show.usd(plan.lease.most_usd)}?", yes or dry_run)
+    confirm(f"Launch it for at most {formats.usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()
-    with show.progress() as report:
+    with progress.steps() as report:
         cluster = creation.create(plan, report)
     run = f"gpujob run{cluster_flag(cluster.name)} train.py"
-    show.say(f"'{cluster.name}' is up after {show.duration(time.monotonic() - started)}; next: {run}")
+    show.say(f"'{cluster.name}' is up after {formats.duration(time.monotonic() - started)}; next: {run}")
 
 
-def make_request(context: click.Context, **asked: Any) -> LaunchRequest:
-    """Return what was asked for; a T4 where nothing says which GPU.
+def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
+    """Return what was asked for: a T4 if nothing says which GPU.
 
-    What is typed goes before what a variable or gpujob.toml says of the same; the rest must agree. Raises UsageError.
-    Each machine ends itself when idle, and jobs run on the first alone: so several do that only if it was asked for.
+    What is typed takes precedence over what a variable or gpujob.toml says of the same; the rest must agree. Each machine
+    ends itself when idle, and jobs run on the first only: several do that only if asked to. Raises UsageError.
     """
-    markets = choose_markets(context, {name: asked.pop(name) for name in MARKETS})
-    prefer_stronger(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
-    prefer_stronger(context, asked, ("regions",), ("zones",))
-    gpu, memory, idle_stop_s = asked.pop("gpu"), asked.pop("gpu_memory") or 0, asked.pop("idle_stop_s")
+    markets = choose_markets(context, asked)
+    overruled = find_overruled(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
+    overruled |= find_overruled(context, asked, ("regions",), ("zones",))
+    gpu = None if "gpu" in overruled else asked["gpu"]
+    memory = 0 if "gpu_memory" in overruled else asked["gpu_memory"] or 0
+    types = () if "instance_types" in overruled else asked["instance_types"]
+    idle_stop_s = asked["idle_stop_s"]
     if idle_stop_s is None:
         idle_stop_s = IDLE_STOP_S if asked["nodes"] == 1 else 0
-    if gpu is None and not memory and not asked["instance_types"]:
-        gpu = Gpu("T4")
-    asked["regions"] = tuple(dict.fromkeys(asked["regions"]))
-    return LaunchRequest(gpu=gpu, gpu_memory_gb=memory, markets=markets, idle_stop_s=idle_stop_s, **asked)
+    return LaunchRequest(
+        gpu=gpu or (None if memory or types else Gpu("T4")),
+        gpu_memory_gb=memory,
+        instance_types=types,
+        markets=markets,
+        regions=() if "regions" in overruled else tuple(dict.fromkeys(asked["regions"])),
+        zones=() if "zones" in overruled else asked["zones"],
+        nodes=asked["nodes"],
+        image=asked["image"],
+        disk_gib=asked["disk_gib"],
+        max_hours=asked["max_hours"],
+        max_cost_usd=asked["max_cost_usd"],
+        idle_stop_s=idle_stop_s,
+        setup=asked["setup"],
+    )
+
+
+def warn_of_idle_stop(idle_stop_s: float) -> None:
+    """Warn of an idle stop that is so short that a pause between two jobs ends the machine."""
+    if 0 < idle_stop_s < SHORT_IDLE_S:
+        idle = formats.duration(idle_stop_s)
+        show.say(f"warning: after a pause of {idle} between two jobs the machine is terminated (--idle-stop)")
 
 
 def settings_of(context: click.Context) -> list[str]:
-    """Return which options this command has from the project's gpujob.toml: it may be somebody else's."""
+    """Return which options come from the project's gpujob.toml, which may be somebody else's."""
     told = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP)
     flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
     return [flags[name].lstrip("-") for name in told]
-
-
-def show_plan(account: "Account", plan: "Plan", settings: Sequence[str], *, plan_only: bool) -> None:
-    """Show what is about to be launched, before anything is spent, and which `settings` are from gpujob.toml."""
-    if account.cloud == "local":
-        show.say("dry run on the local cloud: nothing is billed or set up, the prices are examples")
-    if plan.attempt:
-        show.say("resuming an earlier gpujob up that was interrupted")
-    for ended in plan.ended:
-        show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
-    show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
-
-
-def plan_rows(plan: "Plan") -> dict[str, str]:
-    """Return the preflight table: one thing a line."""
-    request, first = plan.request, plan.first
-    types = dict.fromkeys(describe(offer) for offer in first.offers)
-    prices = [f"{offer.price_usd:.3f}" for offer in first.offers[:1]] + [
-        f"{max(offer.highest_usd for offer in first.offers):.3f}"
-    ]
-    regions = ", then ".join(choice.account.region for choice in plan.choices)
-    quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
-    return {
-        "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
-        **({"jobs": FIRST_NODE.format(name=plan.name)} if request.nodes > 1 else {}),
-        "account": plan.owner,
-        "machine": "\nor ".join(types),
-        "price": f"{' to '.join(dict.fromkeys(prices))} USD an hour{' each' * (request.nodes > 1)},"
-        f" {', else '.join(request.markets)}, {regions}",
-        "lease": f"until {show.clock(plan.lease.until)}; then it powers itself off",
-        "idle": describe_idle(request),
-        "at most": f"{show.most(plan.lease.most_usd, first.account.cloud)} with disk and address;"
-        f" downloads add {plan.usd_per_gb:g} USD/GB",
-        "quota": "; ".join(quotas) or "none known for this family",
-        "image": f"{first.image.name}, {request.disk_gib} GiB of disk",
-        **({"setup": describe_setup(plan)} if first.account.cloud == "aws" else {}),
-        "network": f"{first.vpc}, {show.plural(len(first.subnets), 'zone')}; port 22 open to {plan.address} alone",
-    }
-
-
-def describe_idle(request: LaunchRequest) -> str:
-    """Return when a machine that nobody uses ends itself, and how to change that."""
-    if not request.idle_stop_s:
-        return "keeps running until the lease ends (to change that: --idle-stop 1h)"
-    idle = show.duration(request.idle_stop_s)
-    return f"ends after {idle} unused, once all outputs are downloaded (--idle-stop)"
-
-
-def describe_setup(plan: "Plan") -> str:
-    """Return what of the playbook is run, or how to have it run."""
-    from infra.base.installation import install_command
-    from infra.setup.playbook import find_program
-
-    if plan.setup:
-        return ", ".join(plan.setup.tags) or "the whole playbook, which takes minutes"
-    if plan.request.setup and find_program() is None:
-        return f"none: Ansible is missing here; {install_command('setup')}, then gpujob setup {plan.name}"
-    return f"none; gpujob setup {plan.name} runs the playbook"
-
-
-def describe(offer: "Offer") -> str:
-    """Return a machine in a few words."""
-    gpu = f"{offer.gpu.count} x {offer.gpu.name} ({offer.gpu_memory_gib:.0f} GiB), " if offer.gpu else ""
-    return f"{offer.instance_type}: {gpu}{offer.vcpus} vCPUs, {offer.memory_gib:.0f} GiB"
-
-
-def plan_facts(plan: "Plan") -> dict[str, Any]:
-    """Return the plan as JSON can hold it."""
-    return {
-        "cluster": plan.name,
-        "owner": plan.owner,
-        "request": asdict(plan.request),
-        "lease": asdict(plan.lease),
-        "ended": [asdict(ended.ending) for ended in plan.ended],
-        "address": plan.address,
-        "usd_per_gb": plan.usd_per_gb,
-        "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
-        "choices": [
-            {
-                "region": choice.account.region,
-                "offers": [asdict(offer) for offer in choice.offers],
-                "image": asdict(choice.image),
-                "vpc": choice.vpc,
-                "quotas": [asdict(quota) for quota in choice.quotas],
-            }
-            for choice in plan.choices
-        ],
-    }

@@ -6,7 +6,8 @@ import click
 
 from cli.options.context import find_cluster
 from cli.options.declared import cluster_argument, json_option
-from cli.terminal import show
+from cli.terminal import progress, show
+from infra.checks import verification
 from infra.errors import NodeError
 
 
@@ -20,10 +21,8 @@ def verify(name: str | None, as_json: bool) -> None:
 
     Exits with 1 if anything failed. While a job has GPUs they are not tried.
     """
-    from infra.checks import verification
-
     cluster = find_cluster(name)
-    with show.progress() as report:
+    with progress.steps() as report:
         rows = [asdict(row) for row in verification.verify(cluster, report)]
     several = len(cluster.nodes) > 1
     show.listing([row if several else {k: v for k, v in row.items() if k != "node"} for row in rows], as_json, rows)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.job.follow import download, exit_code, follow_job, next_commands
-from cli.job.reach import reach, reach_job
 from cli.notices import billing
-from cli.notices.disk import warn_of_space
-from cli.notices.remains import want
+from cli.notices.jobs import describe_state, job_row
+from cli.notices.remains import make_chooser
+from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, cluster_flag, runs_of
 from cli.options.declared import (
     cluster_option,
@@ -26,16 +25,24 @@ from cli.options.declared import (
     yes_option,
 )
 from cli.options.durations import Since, parse_since
-from cli.terminal import show
+from cli.steps.following import download, exit_code, follow_job, next_commands
+from cli.steps.reach import reach, reach_job
+from cli.terminal import formats, progress, show
 from cli.terminal.output import Output
 from infra.errors import UsageError
-
-# What only this computer knows of a job, beside its outputs.
-DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
+from infra.fetch.outputs import Wanted
+from infra.node import client
+from infra.node.listing import output_options
+from infra.project.settings import read_settings
+from infra.results.receipts import find_receipt, make_receipt
+from infra.run import following, storage
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job
     from infra.ssh.connection import Connection
+
+# What only this computer knows of a job, beside its outputs.
+DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
 
 
 @click.group(invoke_without_command=True)
@@ -50,15 +57,13 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
     context.obj = cluster if context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE else None
     if context.invoked_subcommand:
         return
-    from infra.node import client
-
     reached, connecting = reach(cluster)
     with connecting as connection:
         found = client.list_jobs(connection)
         warn_of_space(reached.name, client.find_space(connection))
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet; gpujob run{cluster_flag(reached.name)} train.py"
-    show.listing([show.job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
+    show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 
 @jobs.command()
@@ -74,17 +79,14 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
     """
     if bool(numbers) == done:
         raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
-    from infra.node.listing import output_options
-    from infra.run import storage
-
     name = cluster or context.obj
     check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
     reached, connecting = reach(name)
     with connecting as connection:
         removal = storage.remove_jobs(connection, numbers, force)
     if removal.removed:
-        names = show.plural(len(removal.removed), "job")
-        show.say(f"removed {names} from '{reached.name}': {show.size(removal.freed_bytes)} freed")
+        names = formats.plural(len(removal.removed), "job")
+        show.say(f"removed {names} from '{reached.name}': {formats.size(removal.freed_bytes)} freed")
     else:
         show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
     for number, left in removal.kept.items():
@@ -93,9 +95,7 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
-    """Return a job with all that its receipt has; its outputs as far as they were downloaded."""
-    from infra.results.receipts import find_receipt, make_receipt
-
+    """Return a job with everything in its receipt, and its outputs as far as they were downloaded."""
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
@@ -106,16 +106,18 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 @click.argument("job", type=click.IntRange(1), required=False)
 @option("--follow", "-f", is_flag=True, help="Keep printing until the job is over.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
-@option("--since", type=parse_since, metavar="WHEN",
-        help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).")  # fmt: skip
+@option(
+    "--since",
+    type=parse_since,
+    metavar="WHEN",
+    help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).",
+)
 @raw_option
 @cluster_option
 def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
     """Print the output of JOB, by default the latest."""
     if tail is not None and since:
         raise UsageError("--tail and --since do not go together", "gpujob logs --help")
-    from infra.run import following
-
     output = Output(raw)
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
@@ -128,9 +130,7 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
 
 
 def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
-    """Return the byte of the log from which on it is asked for."""
-    from infra.node import client
-
+    """Return the byte of the log to start from."""
     if tail is not None:
         return client.find_tail(connection, number, tail)
     if since is None:
@@ -146,15 +146,13 @@ def wait(job: int | None, cluster: str | None) -> None:
 
     Exits with its exit code.
     """
-    from infra.run import following
-
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         try:
             ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
         except KeyboardInterrupt:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)
-        show.say(f"job {ended.number} {show.ending(ended)}")
+        show.say(f"job {ended.number} {describe_state(ended)}")
     sys.exit(exit_code(found, ended))
 
 
@@ -163,15 +161,13 @@ def wait(job: int | None, cluster: str | None) -> None:
 @typed_cluster_option
 def cancel(job: int, cluster: str | None) -> None:
     """End JOB and every process it started."""
-    from infra.node import client
-
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
     with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
-        with show.progress() as report:
+        with progress.steps() as report:
             report(f"ending job {job}")
             after = before if before.over else client.cancel(connection, job)
         nothing = "nothing to do: " * before.over
-        show.say(f"{nothing}job {job} {show.ending(after)}")
+        show.say(f"{nothing}job {job} {describe_state(after)}")
 
 
 @click.command()
@@ -188,21 +184,26 @@ def cancel(job: int, cluster: str | None) -> None:
 def fetch(
     job: int | None,
     to: Path | None,
+    pattern: str,
+    overwrite: bool,
     outputs: tuple[str, ...],
     exclude: tuple[str, ...],
     cluster: str | None,
     yes: bool,
-    **wanted: Any,
 ) -> None:
     """Download what JOB wrote, by default the latest job.
 
     Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
     beside it. More than 1 GB is asked about first.
     """
-    from infra.project.settings import read_settings
-
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         runs = runs_of(found, asked.number)
         said = read_settings(runs.parent)
-        all_of_it = want(yes, asked=(*said.outputs, *outputs), exclude=(*said.unwanted, *exclude), **wanted)
-        download(connection, asked.number, to.resolve() if to else runs, all_of_it)
+        wanted = Wanted(
+            pattern,
+            overwrite=overwrite,
+            asked=(*said.outputs, *outputs),
+            exclude=(*said.unwanted, *exclude),
+            choose=make_chooser(yes),
+        )
+        download(connection, asked.number, to.resolve() if to else runs, wanted)

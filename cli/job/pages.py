@@ -8,19 +8,32 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cli.job.follow import download
-from cli.job.reach import reach
-from cli.job.runs import submit_job
 from cli.notices import billing
+from cli.notices.jobs import describe_state
 from cli.options.context import check_variable, here, runs_of
 from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
-from cli.terminal import show
+from cli.steps.following import download
+from cli.steps.reach import reach
+from cli.steps.submission import submit_job
+from cli.terminal import progress, show
 from infra.errors import GpujobError
+from infra.fetch.autofetch import Terms, fetch_meanwhile
+from infra.fetch.outputs import Wanted, fetch
+from infra.node import client
+from infra.project.files import read_project
+from infra.run.pages import (
+    hold_board,
+    hold_notebook,
+    make_door,
+    notebook_request,
+    wait_for_answer,
+    wait_for_notebook,
+)
+from infra.ssh.forward import Forward
 
 if TYPE_CHECKING:
     from infra.model import Cluster
     from infra.ssh.connection import Connection
-    from infra.ssh.forward import Forward
 
 OTHERS = 20  # ports that are tried when the usual one is taken and none was asked for
 FETCH_EVERY_S = 60
@@ -45,8 +58,6 @@ def notebook(
     What it writes is downloaded to runs/ every minute and on Ctrl-C, which only ends the forwarding: the notebook goes on
     until --stop, and keeps the machine from being idle. The next notebook goes on with the files of the last.
     """
-    from infra.node import client
-
     if stop and context.get_parameter_source("name") is not ParameterSource.COMMANDLINE:
         check_variable(None, "gpujob notebook {name} --stop")
     cluster, connecting = reach(name)
@@ -61,17 +72,12 @@ def notebook(
 
 
 def start_notebook(connection: "Connection", cluster: "Cluster", no_deps: bool, yes: bool) -> int:
-    """Send the project and start a notebook on it; return the job's number."""
-    from infra.project.files import read_project
-    from infra.run.pages import notebook_request
-
+    """Upload the project and start a notebook on it; return the job's number."""
     return submit_job(connection, cluster, read_project(here()), notebook_request(no_deps), yes)
 
 
 def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
-    """End the notebook, if there is one, and bring home what it wrote."""
-    from infra.node import client
-
+    """End the notebook, if there is one, and download what it wrote."""
     if not number:
         show.say(f"nothing to do: no notebook runs on '{cluster.name}'")
         return
@@ -81,12 +87,9 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
         download(connection, number, runs_of(cluster, number))
 
 
-def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: "Forward", browser: bool) -> None:
-    """Lead a port to the notebook and show it; until Ctrl-C, or until the notebook is over."""
-    from infra.fetch.autofetch import Terms, fetch_meanwhile
-    from infra.run.pages import hold_notebook, wait_for_answer, wait_for_notebook
-
-    with show.progress() as report:
+def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: Forward, browser: bool) -> None:
+    """Forward a port to the notebook and show it, until Ctrl-C or until the notebook is over."""
+    with progress.steps() as report:
         try:
             page = wait_for_notebook(connection, number, report)
         except KeyboardInterrupt as error:
@@ -107,14 +110,12 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
     if job is None:
         leave_notebook(connection, cluster, number)
     else:
-        show.say(f"the notebook, job {number}, {show.ending(job)}")
+        show.say(f"the notebook, job {number}, {describe_state(job)}")
         download(connection, number, runs_of(cluster, number))
 
 
 def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
-    """Bring home what the notebook has written so far, and say how to go on."""
-    from infra.fetch.outputs import Wanted, fetch
-
+    """Download what the notebook has written so far, and say how to open it again."""
     show.say("\nDetached. Downloading saved files...")
     try:
         home = fetch(connection, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))
@@ -122,28 +123,24 @@ def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) ->
         error.add_note(f"the notebook may go on: gpujob notebook {cluster.name}, or to end it, with --stop")
         raise
     show.say(f"what it has saved so far is in {home.folder}")
-    show.say(f"the notebook keeps running. Open it: gpujob notebook {cluster.name}"
-             f"   End it: gpujob notebook {cluster.name} --stop")  # fmt: skip
+    command = f"gpujob notebook {cluster.name}"
+    show.say(f"the notebook keeps running. Open it: {command}   End it: {command} --stop")
     if cluster.idle_stop_s:
         show.say("until it ends the machine is not idle, so --idle-stop does not terminate it; its lease does")
     billing.remind(cluster)
 
 
-def listen(port: int | None, usual: int) -> "Forward":
+def listen(port: int | None, usual: int) -> Forward:
     """Listen on the port asked for, else on the usual one or the first free one after it."""
-    from infra.ssh.forward import Forward
-
     return Forward(port or usual, 0 if port else OTHERS)
 
 
 @contextmanager
 def doorway(cluster: "Cluster") -> Iterator[Callable[[str], bool]]:
-    """Yield what opens a URL in the browser and tells whether there is one.
+    """Yield a function that opens a URL in the browser and returns whether there is one.
 
-    What a browser is started with can be read by everybody on this laptop, so it gets a file that leads on to the URL.
+    Everybody on this computer can read what a browser is started with, so it gets a file that leads on to the URL.
     """
-    from infra.run.pages import make_door
-
     with ExitStack() as opened:
         yield lambda url: webbrowser.open(opened.enter_context(make_door(cluster.name, url)).as_uri())
 
@@ -167,8 +164,6 @@ def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str |
 
     They are TensorBoard's, and grow while a job runs. TensorBoard runs on the machine, on the jobs' own folders, until Ctrl-C.
     """
-    from infra.run.pages import hold_board
-
     found, connecting = reach(cluster)
     with connecting as connection, listen(port, 6006) as forward:
         show.say(f"starting TensorBoard on '{found.name}' ...")

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from cli.job.reach import reach_job
+from cli.notices.results import list_deviations
 from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
-from cli.terminal import show
+from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
 from infra.ledger.traffic import transfer_usd
+from infra.results.receipts import Shelved, find_receipt, make_receipt
+from infra.run.origins import choose_runs
 
 SHOWN_OUTPUTS = 20
 # What comes of a receipt that is not as we write them: it may have come with somebody else's project.
@@ -31,9 +33,6 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
     It tells what ran, on what, how it ended, what it cost and wrote.
     A receipt that was downloaded is read from runs/, also when the machine is long gone.
     """
-    from infra.results.receipts import find_receipt
-    from infra.run.origins import choose_runs
-
     name = choose_name(cluster)
     found = find_receipt(choose_runs(name, job, runs_here()), name, job)
     if found and job is None:
@@ -59,9 +58,10 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
 
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
-    """Return the receipt of a job as its machine tells it now."""
+    """Return the receipt of a job as its machine reports it now."""
+    # they load fabric; most receipts are read from this computer
+    from cli.steps.reach import reach_job
     from infra.node import client
-    from infra.results.receipts import Shelved, make_receipt
 
     with reach_job(name, number) as (cluster, connection, job):
         found, told = client.list_outputs(connection, job.number)
@@ -72,20 +72,20 @@ def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
 
 
 def render(receipt: Mapping[str, Any]) -> dict[str, str]:
-    """Return the lines of a receipt; those that say nothing are left out."""
+    """Return the lines of a receipt, without those that are empty."""
     job = receipt["job"]
     source = job.get("source", {})
     records = {"changes.patch": "changes_sha256", "changes.json": "record_sha256"}
     differing = " and ".join(name for name, key in records.items() if source.get(key))
-    where = "a dry run on the local cloud" if receipt["cloud"] == "local" else receipt["region"]
+    where = "a dry run on the local cloud" if clouds.is_local(receipt["cloud"]) else receipt["region"]
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),
         "ended": f"{job['state']}, exit code {job['exit_code']}" if job["exit_code"] is not None else job["state"],
         "because": job["reason"],
-        "states": ", ".join(f"{state} {show.clock(at)}" for state, at in receipt.get("states", ())),
-        "took": "" if job["seconds"] is None else show.duration(job["seconds"]),
-        "cost": "" if receipt["usd"] is None else show.price_of(receipt["usd"], receipt["cloud"]),
+        "states": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
+        "took": "" if job["seconds"] is None else formats.duration(job["seconds"]),
+        "cost": "" if receipt["usd"] is None else clouds.cost(receipt["usd"], receipt["cloud"]),
         "commit": f"{source['commit']}{differing and f', changed: {differing}'}" if source.get("commit") else "",
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),
@@ -98,28 +98,28 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:
-    """Return the line of a receipt that tells how much was downloaded, and what that cost beside the machine."""
+    """Return the line of a receipt on how much was downloaded, and what the transfer cost."""
     size_bytes = receipt.get("downloaded_bytes", 0)
     if not size_bytes:
         return {}
-    price = show.price_of(transfer_usd(size_bytes, usd_per_gb), receipt["cloud"])
-    return {"downloaded": f"{show.size(size_bytes)}; data transfer {price}"}
+    price = clouds.cost(transfer_usd(size_bytes, usd_per_gb), receipt["cloud"])
+    return {"downloaded": f"{formats.size(size_bytes)}; data transfer {price}"}
 
 
 def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
-    """Return lines that show what a job wrote, with the beginning of each hash, the largest first."""
+    """Return lines on what a job wrote, the largest files first, with the beginning of each hash."""
     outside = [
         {**output, "path": f"outside/{output['path']}"} for output in receipt.get("outside", {}).get("outputs", ())
     ]
     outputs = sorted([*receipt["outputs"], *outside], key=lambda output: -output["size_bytes"])
-    lines = [f"  {show.plural(len(outputs), 'output')} ({show.size(sum(o['size_bytes'] for o in outputs))})"]
+    lines = [f"  {formats.plural(len(outputs), 'output')} ({formats.size(sum(o['size_bytes'] for o in outputs))})"]
     for output in outputs[:SHOWN_OUTPUTS]:
         what = f"-> {output['link']}" if output["link"] is not None else output["sha256"][:16]
-        path, size = show.printable(output["path"]), show.size(output["size_bytes"])
+        path, size = show.printable(output["path"]), formats.size(output["size_bytes"])
         lines.append(f"    {size:>10}  {show.printable(what):<16}  {path}")
     if len(outputs) > SHOWN_OUTPUTS:
         lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json shows all")
     for shelved in (receipt, receipt.get("outside", {})):
-        deviations = show.deviations(shelved.get("renamed", ()), shelved.get("withheld", ()))
+        deviations = list_deviations(shelved.get("renamed", ()), shelved.get("withheld", ()))
         lines += [f"    {line}" for line in deviations[:SHOWN_OUTPUTS]]
     return lines

@@ -1,25 +1,22 @@
-"""A new job: run."""
+"""A new job: run.
 
-import math
+gpujob.toml of most projects has a table for `run`, which every command checks, so that nothing here may be slow to import:
+what loads fabric or boto3 is imported when a job runs.
+"""
+
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
+from click.core import ParameterSource
 
-from cli.cluster.ending import check_down, terminate_after
-from cli.job.follow import download, exit_code, follow_again, follow_job, next_commands
-from cli.notices import billing
-from cli.notices.disk import warn_of_space
-from cli.notices.remains import want
-from cli.notices.withheld import explain_absence, show_withheld
-from cli.options.context import cluster_flag, find_cluster, here
+from cli.notices.withheld import explain_absence
+from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
     SplitCommand,
     cluster_option,
@@ -35,18 +32,26 @@ from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
 from cli.terminal import show
-from cli.terminal.output import Output
-from cli.terminal.questions import confirm
-from cli.terminal.streams import Copy, outliving
-from infra.errors import GoneError, UsageError
+from infra.errors import UsageError
 from infra.model import Request
+from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Job
-    from infra.project.files import File, Project
-    from infra.ssh.connection import Connection
+    from infra.model import Cluster
 
-ASK_ABOVE_BYTES = 200_000_000
+
+class JobOptions(TypedDict):
+    """The options that describe the job itself, by the names of Request's fields."""
+
+    name: str
+    gpus: int | None
+    time_limit_s: float | None
+    hang_after_s: float
+    kill_stalled: bool
+    outputs: tuple[str, ...]
+    exclude: tuple[str, ...]
+    no_deps: bool
+    python: str | None
 
 
 @click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
@@ -70,11 +75,25 @@ ASK_ABOVE_BYTES = 200_000_000
 @option(
     "--workdir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder it runs in; else this one."
 )
-@option("--hang-after", "hang_after_s", type=parse_duration, default="30m", show_default=True, metavar="TIME",
-        help="Treat the job as stalled after this long without output or CPU/GPU activity; log its stack traces.")  # fmt: skip
+@option(
+    "--hang-after",
+    "hang_after_s",
+    type=parse_duration,
+    default="30m",
+    show_default=True,
+    metavar="TIME",
+    help="Treat the job as stalled after this long without output or CPU/GPU activity; log its stack traces.",
+)
 @typed_option("--kill-stalled", is_flag=True, help="Kill the job when it stalls.")
-@option("--fetch-every", "fetch_every_s", type=parse_duration, default="60s", show_default=True, metavar="TIME",
-        help="While attached, download this often what it has written.")  # fmt: skip
+@option(
+    "--fetch-every",
+    "fetch_every_s",
+    type=parse_duration,
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="While attached, download this often what it has written.",
+)
 @output_option
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
@@ -83,9 +102,24 @@ ASK_ABOVE_BYTES = 200_000_000
 @cluster_option
 @yes_option
 @click.pass_context
-def run(context: click.Context, /, script: str | None, args: tuple[str, ...], module: bool, detach: bool, down: bool,
-        fetch_every_s: float, cluster: str | None, env: tuple[str, ...], env_file: Path | None, raw: bool,
-        secret: tuple[str, ...], workdir: Path | None, yes: bool, **options: Any) -> None:  # fmt: skip
+def run(
+    context: click.Context,
+    /,
+    script: str | None,
+    args: tuple[str, ...],
+    module: bool,
+    workdir: Path | None,
+    env: tuple[str, ...],
+    env_file: Path | None,
+    secret: tuple[str, ...],
+    cluster: str | None,
+    detach: bool,
+    down: bool,
+    raw: bool,
+    fetch_every_s: float,
+    yes: bool,
+    **options: Unpack[JobOptions],
+) -> None:
     """Upload the project, run SCRIPT, download the results.
 
     Prints its output and exits with its exit code.
@@ -100,45 +134,58 @@ def run(context: click.Context, /, script: str | None, args: tuple[str, ...], mo
     job: gpujob logs -f follows it again. With --down the cluster is terminated whatever the exit code, but not if a
     download failed, another job is running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
-    from infra.cluster import connections
-    from infra.project.files import read_project
-
     found = find_cluster(cluster)
-    if down:
-        check_down(context, found, detach)
-    elif "--down" in args:
-        show.say("warning: --down is passed to the script. To terminate the cluster after it: gpujob run --down SCRIPT")
+    check_down(context, found, down=down, detach=detach)
+    from cli.steps.following import exit_code
+    from cli.steps.running import Manner, run_job
+    from infra.cluster import connections
+
     with connections.reach_meanwhile(found) as connect:
-        project = read_project(here())
+        project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
-        if workdir:
-            project = replace(project, workdir=place_in(project, workdir))
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
-        connection = connect()
-        number = submit_job(connection, found, project, request, yes)
-        if detach:
-            show.say(next_commands(found, number))
-            billing.remind(found)
-            return
-        with billing.reminding(found, down):
-            job, whole = run_job(connection, found, project, number, Following(raw, fetch_every_s, yes))
-    if down:
-        terminate_after(found, job, whole, yes)
-    sys.exit(exit_code(found, job))
+        ended = run_job(connect(), found, project, request, Manner(detach, down, raw, fetch_every_s, yes))
+    if ended and down:
+        from cli.steps.termination import terminate_after
+
+        terminate_after(found, *ended, yes)
+    sys.exit(exit_code(found, ended[0]) if ended else 0)
 
 
-def place_in(project: "Project", folder: Path) -> str:
-    """Return a folder as seen from the project's root; raises UsageError if it lies outside."""
+def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
+    """Warn if --down is the script's; raise UsageError if it has no effect or the cluster was not named."""
+    if not down:
+        if "--down" in context.params["args"]:
+            show.say(
+                "warning: --down is passed to the script. To terminate the cluster after it: gpujob run --down SCRIPT"
+            )
+        return
+    if detach:
+        raise UsageError(
+            "--down and --detach do not go together: --down waits for the download", "leave out one of them"
+        )
+    typed = context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE
+    if not typed and cluster.name != own_name(None):
+        raise UsageError(
+            f"--down would terminate {cluster.name}, which is not this folder's own cluster",
+            f"to do that, add --cluster {cluster.name}",
+        )
+
+
+def choose_workdir(project: Project, folder: Path | None) -> Project:
+    """Return the project with the folder its job runs in; raises UsageError if that is outside of it."""
+    if folder is None:
+        return project
     path = (here() / folder).resolve()
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{folder}' is outside of the project {project.root}", "cd to its folder")
-    return path.relative_to(project.root).as_posix()
+    return replace(project, workdir=path.relative_to(project.root).as_posix())
 
 
-def make_command(project: "Project", script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
-    """Return the command line for the node; raises UsageError for a script that would not be there."""
+def make_command(project: Project, script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
+    """Return the command line for the node; raises UsageError for a script that would not be uploaded."""
     if script is None:
         if not args:
             raise UsageError("what should run?", "gpujob run train.py, or: gpujob run -- any command")
@@ -161,72 +208,3 @@ def make_command(project: "Project", script: str | None, args: Sequence[str], mo
     if interpreter is None:
         raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- {shlex.quote(f'./{script}')}")
     return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)
-
-
-@dataclass(frozen=True)
-class Following:
-    """How a job is followed."""
-
-    raw: bool
-    fetch_every_s: float
-    yes: bool
-    """Whether very much of what it writes is downloaded without a question."""
-
-
-def run_job(
-    connection: "Connection", cluster: "Cluster", project: "Project", number: int, how: Following
-) -> "tuple[Job, bool]":
-    """Follow a job and download what it wrote; return it as it ended, and whether all of that came."""
-    from infra.base.folders import open_folder
-    from infra.fetch.autofetch import Terms, fetch_meanwhile
-    from infra.fetch.pace import UNASKED_BYTES
-    from infra.results.folder import keep_log, open_log
-
-    terms = Terms(how.fetch_every_s, math.inf if how.yes else UNASKED_BYTES)
-    meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
-    with outliving(number, follow_again(cluster, number)):
-        with open_folder(project.runs / f"{cluster.name}-{number}") as top:
-            try:
-                with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be downloaded later
-                    job = follow_job(cluster, connection, number, Output(how.raw), keep=Copy(log, show.say))
-            except GoneError:
-                keep_log(top)
-                raise
-        return job, download(connection, number, project.runs, want(how.yes))
-
-
-def submit_job(connection: "Connection", cluster: "Cluster", project: "Project", request: Request, yes: bool) -> int:
-    """Submit a job, and say what was sent and what not; return its number."""
-    from infra.run import submission
-
-    show_withheld(project)
-    with show.transfer("sending") as sent, unsure_whether_started(cluster):
-        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
-    sizes = f"{show.plural(len(project.files), 'file')}, {show.size(project.size_bytes)}"
-    what = f"{shlex.join(request.command)} ({sizes}; {show.size(sent.total)} sent)"
-    show.say(f"job {taken.job} on '{cluster.name}': {what}")
-    if taken.ahead:
-        show.say(f"job {taken.job} is queued behind {show.plural(taken.ahead, 'job')}; Ctrl-C leaves it queued")
-    warn_of_space(cluster.name, taken)
-    return taken.job
-
-
-@contextmanager
-def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
-    """Say, when the upload is interrupted, that the job may have been accepted anyway."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        show.say(
-            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{cluster_flag(cluster.name)}"
-        )
-        billing.remind(cluster)
-        sys.exit(130)
-
-
-def approve(files: "Sequence[File]", yes: bool) -> None:
-    """Ask before a large upload, which is a data folder sent by mistake as often as not; raises GpujobError for a no."""
-    total = sum(file.size_bytes for file in files)
-    if total > ASK_ABOVE_BYTES and not yes:
-        show.largest_folders(files)
-        confirm(f"Upload {show.size(total)}? (to leave a folder out, add it to .gitignore)", yes)

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.notices.disk import space_warning
+from cli.notices.space import space_warning
 from cli.options.context import find_cluster
 from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration
-from cli.terminal import show
+from cli.terminal import formats, show
+from infra.cluster.connections import reach, reconnect
+from infra.ec2.machines.lease import hourly_usd, spent_usd
+from infra.node import client
+from infra.ssh.connection import DroppedError
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -44,11 +48,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 
 
 def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterator["NodeUse"]:
-    """Yield what the node does, again and again over one connection; over a new one when that breaks, after `lost`."""
-    from infra.cluster.connections import reach, reconnect
-    from infra.node import client
-    from infra.ssh.connection import DroppedError
-
+    """Yield what the node does, again and again; when the connection breaks, call `lost` and reconnect."""
     with ExitStack() as connections:
         connection = connections.enter_context(reach(cluster))
         while True:
@@ -63,6 +63,7 @@ def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterat
 
 def watch(cluster: "Cluster", every_s: float) -> None:
     """Draw what the node does until Ctrl-C."""
+    # rich is loaded only where there is a terminal to draw on
     from rich.console import Console
     from rich.live import Live
 
@@ -82,20 +83,18 @@ def watch(cluster: "Cluster", every_s: float) -> None:
 
 
 def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
-    """Return what there is to say of the machine."""
-    from infra.ec2.machines.lease import hourly_usd, spent_usd
-
+    """Return the machine's facts: what it uses, what it costs, when it ends."""
     node, usd = cluster.node, spent_usd(cluster, time.time())
     disk_used = use.disk_bytes - use.disk_free_bytes
     cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
     facts = {
-        "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.cloud == 'local' else node.zone}",
+        "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.is_local else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
         "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
         "disk": f"{bar(disk_used, use.disk_bytes)} {of(disk_used, use.disk_bytes)}",
         **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
-        "cost": cost if cluster.cloud == "aws" else f"would have cost {cost} on AWS",
-        "lease": f"{show.duration(lease_left_s(cluster))} left",
+        "cost": f"would have cost {cost} on AWS" if cluster.is_local else cost,
+        "lease": f"{formats.duration(lease_left_s(cluster))} left",
     }
     return {name: show.printable(text) for name, text in facts.items()}
 
@@ -114,10 +113,10 @@ def job_row(each: "JobUse") -> dict[str, str]:
         "job": str(job.number),
         "name": show.printable(job.name),
         "state": job.state,
-        "took": "" if job.seconds is None else show.duration(job.seconds),
+        "took": "" if job.seconds is None else formats.duration(job.seconds),
         "gpus": ",".join(map(str, job.gpus)),
         "cpu": f"{each.cpu_used:.1f}" if lasting else "",
-        "memory": show.size(each.memory_bytes) if lasting else "",
+        "memory": formats.size(each.memory_bytes) if lasting else "",
         "last line": show.printable(each.last_line),
     }
 
@@ -133,7 +132,8 @@ def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
 
 
 def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
-    """Return one frame as rich draws it, so many characters wide."""
+    """Return one frame for rich to draw, `width` characters wide."""
+    # rich is loaded only where there is a terminal to draw on
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -160,15 +160,13 @@ def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:
 
 
 def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
-    """Return one look as JSON can hold it."""
-    from infra.ec2.machines.lease import spent_usd
-
+    """Return one look at the node as JSON can hold it."""
     money = {"usd_so_far": spent_usd(cluster, time.time()), "lease_left_s": lease_left_s(cluster)}
     return {"cluster": cluster.to_dict(), **money, **asdict(use)}
 
 
 def lease_left_s(cluster: "Cluster") -> float:
-    """Return how long the cluster may still live."""
+    """Return how many seconds of the lease are left."""
     return max(cluster.lease_until - time.time(), 0.0)
 
 
@@ -181,4 +179,4 @@ def bar(part: float, whole: float) -> str:
 
 def of(used: int, total: int) -> str:
     """Return how many bytes of how many."""
-    return f"{show.size(used)} of {show.size(total)}"
+    return f"{formats.size(used)} of {formats.size(total)}"

@@ -1,1 +1,1 @@
-"""What several commands say: what still bills, what was not downloaded or uploaded, what may be claimed about AWS."""
+"""What several commands say: what still bills, what was not downloaded, whether AWS was asked."""

@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cli.terminal import show
+from infra.cluster.clouds import explain_unasked, used_only_local
+from infra.ec2.account import default_region
 from infra.errors import CloudError, CredentialsError, GpujobError
 
 if TYPE_CHECKING:
@@ -22,13 +24,9 @@ class Scope:
     @cached_property
     def obstacle(self) -> CloudError | None:
         """What keeps AWS from being asked; None if it is asked, or is not to be."""
-        from infra.cluster.clouds import explain_unasked
-
         return None if self.dry_run else explain_unasked(self.region, everywhere=self.everywhere)
 
     def __str__(self) -> str:
-        from infra.ec2.account import default_region
-
         if self.dry_run or self.obstacle:
             return "on the local cloud"
         if self.everywhere:
@@ -55,9 +53,7 @@ def check_asked(scope: Scope, again: str) -> None:
 
 
 def report_unasked(scope: Scope, again: str) -> None:
-    """Say that AWS was not asked where only the local cloud was ever used; elsewhere that is an error, as in `check_asked`."""
-    from infra.cluster.clouds import used_only_local
-
+    """Say that AWS was not asked if only the local cloud was ever used; else check as `check_asked` does."""
     if isinstance(scope.obstacle, CredentialsError) and used_only_local():
         show.say(f"(AWS was not asked: {scope.obstacle.what})")
     else:

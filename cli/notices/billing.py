@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cli.terminal import show
+from cli.terminal import formats, show
+from infra.ec2.machines.lease import hourly_usd
 from infra.errors import GoneError, GpujobError, NodeError
 from infra.model import GONE, UNKNOWN
 
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
 
 def hourly(cluster: "Cluster") -> str:
     """Return what a cluster costs per hour as it stands: $0.54/h."""
-    from infra.ec2.machines.lease import hourly_usd
-
     rate = f"${hourly_usd(cluster):.2f}/h"
-    return rate if cluster.cloud == "aws" else f"not billed ({rate} on AWS)"
+    return f"not billed ({rate} on AWS)" if cluster.is_local else rate
 
 
 def standing(cluster: "Cluster") -> str:
@@ -28,19 +27,19 @@ def standing(cluster: "Cluster") -> str:
 
 
 def running(cluster: "Cluster", certain: bool = True) -> str:
-    """Return lines: that a cluster which was reached is running, its price and its end; the command that ends it now."""
+    """Return lines that say that a cluster is running, what it costs, when it ends and how to end it."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
     idle = ""
     if cluster.idle_stop_s:
-        idle = f" or after {show.duration(cluster.idle_stop_s)} idle with all downloaded"
-    stop = "Stop paying" if cluster.cloud == "aws" else "Terminate it"
+        idle = f" or after {formats.duration(cluster.idle_stop_s)} idle with all downloaded"
+    stop = "Terminate it" if cluster.is_local else "Stop paying"
     state = "is still running" if certain else "may still be running"
-    end = f"ends itself at {show.soon(cluster.lease_until)}{idle}"
+    end = f"ends itself at {formats.soon(cluster.lease_until)}{idle}"
     return f"{cluster.name} {state}: {hourly(on)}, {end}\n  {stop}: gpujob down {cluster.name}"
 
 
 def remind(cluster: "Cluster") -> None:
-    """Say what is still running, as `running` tells it."""
+    """Say that a cluster is still running and what it costs."""
     show.say(running(cluster))
 
 
@@ -52,9 +51,9 @@ def add_notes(error: BaseException, lines: str) -> None:
 
 @contextmanager
 def reminding(cluster: "Cluster", down: bool = False) -> Iterator[None]:
-    """Say at the end what is still running, also of a command that fails or is interrupted; not if the machine is gone.
+    """Say at the end that a cluster is still running, even if the command fails, unless it is gone.
 
-    With `down` the caller goes on to terminate it, so that only a failure is told: then it will not.
+    With `down` the caller terminates it next, so that it is said only after a failure: then the caller will not.
     """
     prefix = "--down did not take effect: " if down else ""
     try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.terminal import show
 from infra.errors import UsageError
+from infra.project.withheld import is_news
 
 if TYPE_CHECKING:
     from infra.project.files import Project
@@ -13,9 +14,7 @@ SHOWN = 5
 
 
 def show_withheld(project: "Project") -> None:
-    """Say what is not uploaded, why, and how it would be; only when that has changed."""
-    from infra.project.withheld import is_news
-
+    """Say what is not uploaded, why, and how to upload it, if that has changed since it was said last."""
     if not is_news(project):
         return
     for reason in dict.fromkeys(each.reason for each in project.withheld):
@@ -26,7 +25,7 @@ def show_withheld(project: "Project") -> None:
 
 
 def explain_absence(project: "Project", script: str, path: str) -> UsageError:
-    """Return that a script, whose path in the project this is, would not be on the machine, and what to do about it."""
+    """Return an error for a script that would not be uploaded, with what to do about it."""
     withheld = next((each for each in project.withheld if each.path == path), None)
     if withheld is None:
         return UsageError(

@@ -1,1 +1,1 @@
-"""What a person typed, and where else it may come from: options, their values, gpujob.toml, variables."""
+"""What was typed, and where else it may come from: options, their values, gpujob.toml, variables."""

@@ -1,4 +1,4 @@
-"""Options that many commands share, and where each may be set: on the command line, in a variable, in gpujob.toml."""
+"""Options that many commands share, and where each may be set: typed, in a variable, in gpujob.toml."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def variable_of(names: Sequence[str]) -> str:
 
 
 class GuardedOption(click.Option):
-    """An option that gpujob.toml, which may be somebody else's, cannot set; nor can a variable if it is `typed_only`."""
+    """An option that gpujob.toml cannot set, and if it is `typed_only` no variable either."""
 
     def __init__(self, *args: Any, typed_only: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -114,7 +114,7 @@ if_exists_option = typed_option("--if-exists", is_flag=True, help="Exit with 0 a
 
 
 class SplitCommand(click.Command):
-    """A command that keeps what stands after the first `--` apart, in `context.meta["words"]`; None where there is none."""
+    """A command that keeps what follows the first `--` in `context.meta["words"]`; None without one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split, then parse what stands before."""

@@ -1,6 +1,6 @@
-"""Defaults of options from the project's gpujob.toml: the command line and variables take precedence.
+"""Defaults of options from the project's gpujob.toml; the command line and variables take precedence.
 
-The file may have come with somebody else's project: it never sets an option that destroys, skips a question or reaches
+The file may have come with somebody else's project, so it never sets an option that destroys, skips a question or reaches
 beyond the project (`cli.options.declared.GuardedOption`).
 """
 
@@ -12,36 +12,32 @@ import click
 
 from cli.options.declared import GuardedOption
 from infra.errors import UsageError
+from infra.project.files import find_root
+from infra.project.settings import FILE, read_settings
 
 
 def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, Any]]:
-    """Return the defaults as click takes them, by command and parameter; raises UsageError for what no command knows.
+    """Return the defaults as click takes them, by command and parameter, for the command that was typed.
 
-    `typed` is the command that they are read for.
+    Raises UsageError for a table or a key that no command has, whichever command was typed.
     """
-    from infra.project.settings import FILE
-
     try:
         here = Path.cwd().resolve()
     except FileNotFoundError:  # the folder was removed
         return {}
     if not any((folder / FILE).is_file() for folder in (here, *here.parents)):
         return {}
-    from infra.project.files import find_root
-    from infra.project.settings import read_settings
-
     tables = read_settings(find_root(here)).commands
     return {name: read_table(group, name, table, typed) for name, table in tables.items()}
 
 
 def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> dict[str, Any]:
-    """Return one command's defaults, their values checked if it is the one that was typed."""
-    from infra.project.settings import FILE
-
+    """Return one command's defaults; their values are checked if it is the one that was typed."""
     if name not in group.commands:
         near = difflib.get_close_matches(name, group.commands, 1) or ["run"]
         raise UsageError(f"{FILE}: [{name}] is no command", f"[{near[0]}], or see: gpujob --help")
-    parameters = {opt: param for param in group.commands[name].params for opt in param.opts}
+    command = group.commands[name]
+    parameters = {opt: param for param in command.params for opt in param.opts}
     for key in table:
         parameter = parameters.get(f"--{key}")
         if parameter is None:
@@ -51,8 +47,8 @@ def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> 
                 f"{FILE}: [{name}] {key}: --{key} is accepted {parameter.accepted}",
                 f"remove the line '{key} = ...' of [{name}] from {FILE}",
             )
-    for key in table if name == typed else ():  # what another command is told is no reason to refuse this one
-        check_value(group.commands[name], key, parameters[f"--{key}"], table[key])
+    for key in table if name == typed else ():  # a wrong value for another command is no reason to refuse this one
+        check_value(command, key, parameters[f"--{key}"], table[key])
     return {str(parameters[f"--{key}"].name): chosen(parameters[f"--{key}"], value) for key, value in table.items()}
 
 
@@ -62,14 +58,12 @@ def chosen(parameter: click.Parameter, value: Any) -> Any:
 
 
 def is_flag(parameter: click.Parameter) -> bool:
-    """Tell whether a parameter is on or off."""
+    """Return whether a parameter is on or off."""
     return isinstance(parameter, click.Option) and bool(parameter.is_flag)
 
 
 def check_value(command: click.Command, key: str, parameter: click.Parameter, value: Any) -> None:
-    """Raise UsageError, with the file and the key, for a value that the option does not take."""
-    from infra.project.settings import FILE
-
+    """Raise UsageError, naming the file and the key, for a value that the option does not take."""
     wrong = ""
     if isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
         wrong = "must be a list" if parameter.multiple else "must be a single value"

@@ -1,4 +1,4 @@
-"""Lengths of time as they are typed: each needs its unit, since a bare 30 is seconds to one reader and minutes to another."""
+"""Lengths of time as they are typed, with their unit, since a bare 30 could be seconds or minutes."""
 
 import re
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def parse_idle_stop(value: str) -> float:
 
 
 def parse_hours(value: str) -> float:
-    """Return the hours that 6, 1.5, 12h, 90m or 2d stand for: the options that take them have the unit in their name."""
+    """Return the hours of 6, 1.5, 12h, 90m or 2d; a bare number is allowed, as the option names the unit."""
     text = value.strip().lower()
     hours = float(text) if NUMBER.fullmatch(text) else parse_duration(text) / 3600
     if not LEAST_LEASE_S <= hours * 3600 <= MOST_LEASE_S:

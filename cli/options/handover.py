@@ -1,4 +1,4 @@
-"""What a project's gpujob.toml would take from this computer for its job: only what was confirmed, once per project."""
+"""What gpujob.toml may pass from this computer to a job: only what was confirmed for the project."""
 
 import shlex
 import sys
@@ -10,16 +10,15 @@ from click.core import ParameterSource
 
 from cli.terminal import show
 from infra.errors import GpujobError, UsageError
+from infra.project import consents
 
 
 def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str], env_file: Path | None) -> None:
-    """Ask, once per project, whether a job may have the variables and the file of this computer that gpujob.toml names.
+    """Ask, once per project, whether a job may have the variables and the file that gpujob.toml names.
 
-    What was typed, or set in a variable of the person's own, needs no question. Raises UsageError where there is no
-    terminal, and GpujobError if the answer is no.
+    What was typed, or set in a variable of the user's own, needs no question. Raises UsageError where there is no terminal,
+    and GpujobError if the answer is no.
     """
-    from infra.project import consents
-
     wanted = []
     if context.get_parameter_source("secret") is ParameterSource.DEFAULT_MAP:
         wanted += [f"--secret {shlex.quote(name)}" for name in secrets]

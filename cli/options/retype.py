@@ -1,28 +1,29 @@
-"""Suggested commands: what was typed, with one word changed, so that it is as safe to type as what was typed before."""
+"""Suggested commands: what was typed with one word changed, so that it is as safe as what was typed."""
 
 import functools
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import ParamSpec
 
 from infra.errors import Change, GpujobError
 
+Given = ParamSpec("Given")
 ASKING = re.compile(r"\bgpujob (up|offers|check)\b(?! --dry-run)")
 
 
-def suggests(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the hints of a command's errors repeat what was typed; what was a dry run stays one."""
+def suggests(command: Callable[Given, None]) -> Callable[Given, None]:
+    """Let the hints of a command's errors repeat what was typed; a dry run stays one."""
 
     @functools.wraps(command)
-    def wrapped(*args: Any, dry_run: bool, **options: Any) -> Any:
+    def wrapped(*args: Given.args, **options: Given.kwargs) -> None:
         try:
-            return command(*args, dry_run=dry_run, **options)
+            command(*args, **options)
         except GpujobError as error:
             if error.change:
                 error.hint = retype(sys.argv[1:], error.change)
-            elif dry_run and "--dry-run" not in error.hint:
+            elif options["dry_run"] and "--dry-run" not in error.hint:
                 error.hint = ASKING.sub(r"gpujob \1 --dry-run", error.hint)
             raise
 

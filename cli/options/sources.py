@@ -1,6 +1,7 @@
-"""Where the values of options come from: what is nearer to the person goes first, and equals must agree."""
+"""Where options' values come from: what is closer to the user takes precedence, equals must agree."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +17,9 @@ MARKETS: dict[str, tuple["Market", ...]] = {
 }
 
 
-def choose_markets(context: click.Context, flags: dict[str, bool]) -> "tuple[Market, ...]":
-    """Return the markets in the order in which they are tried; raises UsageError for flags that contradict each other."""
-    chosen = [name for name, given in flags.items() if given]
+def choose_markets(context: click.Context, asked: Mapping[str, object]) -> "tuple[Market, ...]":
+    """Return the markets in the order they are tried; raises UsageError for contradicting flags."""
+    chosen = [name for name in MARKETS if asked[name]]
     most = max((strength(context, name) for name in chosen), default=0)
     chosen = [name for name in chosen if strength(context, name) == most] or ["on_demand"]
     if len(chosen) > 1:
@@ -27,16 +28,14 @@ def choose_markets(context: click.Context, flags: dict[str, bool]) -> "tuple[Mar
     return MARKETS[chosen[0]]
 
 
-def prefer_stronger(context: click.Context, asked: dict[str, Any], *sides: tuple[str, ...]) -> None:
-    """Leave out what a file or a variable says where something stronger, such as what was typed, says it otherwise."""
+def find_overruled(context: click.Context, asked: Mapping[str, object], *sides: tuple[str, ...]) -> set[str]:
+    """Return the options that do not count, since one of another side was given closer to the user."""
     given = {side: max((strength(context, name) for name in side if asked[name]), default=0) for side in sides}
-    for side in (one for one in sides if 0 < given[one] < max(given.values())):
-        for name in side:
-            asked[name] = type(asked[name])() if isinstance(asked[name], tuple) else None
+    return {name for side in sides if given[side] < max(given.values()) for name in side}
 
 
 def strength(context: click.Context, name: str) -> int:
-    """Return how near to the person a parameter's value was given: typed, in a variable, in gpujob.toml, nowhere."""
+    """Return how close to the user a value came from: 3 typed, 2 a variable, 1 gpujob.toml, 0 a default."""
     sources = click.core.ParameterSource
     order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
     source = context.get_parameter_source(name)

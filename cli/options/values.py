@@ -10,7 +10,7 @@ from infra.model import Gpu
 
 
 def as_on_node(path: str) -> str:
-    """Return a path as it is meant on the node: `~` is the home there, though the shell put this computer's in its place."""
+    """Return a path as it is meant on the node: the home that the shell put in place of `~` is `~` again."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path == home or path.startswith(f"{home}/") else path
 

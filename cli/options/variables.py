@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+from dotenv.parser import parse_stream
+from dotenv.variables import Variable, parse_variables
 
 from infra.errors import UsageError
 
 
 def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
-    """Return the variables of a .env file, and over them those given as NAME=VALUE; raises UsageError for what is neither."""
+    """Return the variables of a .env file, overridden by those given as NAME=VALUE; raises UsageError."""
     variables = read_env_file(file) if file else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -23,9 +25,7 @@ def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """Return the variables of a .env file; raises UsageError, with its line, for what is none."""
-    from dotenv.parser import parse_stream
-
+    """Return the variables of a .env file; raises UsageError that names the line of a syntax error."""
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -43,12 +43,10 @@ def read_env_file(file: Path) -> dict[str, str]:
 
 
 def expand(text: str, values: Mapping[str, str], where: str) -> str:
-    """Return a text in which ${NAME} is replaced by a variable that the file has set before; raises UsageError for any other.
+    """Return a text with ${NAME} replaced by what the file set before; raises UsageError for others.
 
-    It could be one of this computer, a token say, and the file can have come with somebody else's project.
+    Others could be variables of this computer, such as a token, and the file may have come with somebody else's project.
     """
-    from dotenv.variables import Variable, parse_variables
-
     atoms = [*parse_variables(text)]
     for atom in atoms:
         if isinstance(atom, Variable) and atom.name not in values and atom.default is None:
@@ -60,7 +58,7 @@ def expand(text: str, values: Mapping[str, str], where: str) -> str:
 
 
 def read_secrets(names: Sequence[str]) -> dict[str, str]:
-    """Return the values of these variables, asked for if they are not set; raises UsageError where nobody can answer."""
+    """Return the values of variables, prompting for those not set; raises UsageError without a terminal."""
     values = {}
     for name in names:
         if not name.isidentifier():

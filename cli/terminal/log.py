@@ -1,4 +1,4 @@
-"""The log of a command: a file of its own in the state folder, written once there is something to write.
+"""The log of a command: its own file in the state folder, written once there is something to write.
 
 It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an unexpected error. It
 holds no secrets: every line goes through `infra.base.redaction`, and nothing logs parameters, user data or variables.
@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 from cli.terminal import show
 from infra.base import redaction
@@ -35,7 +34,7 @@ class Plain(logging.Formatter):
 
 
 class LogFile(logging.FileHandler):
-    """A file that only its owner may read, made with the first record; that it cannot be written is no reason to fail."""
+    """A file that only its owner may read, made with the first record; failing to write it is no error."""
 
     def __init__(self, command: str) -> None:
         moment = time.strftime("%Y-%m-%dT%H-%M-%S")
@@ -86,10 +85,10 @@ def start(command: str, verbose: bool) -> None:
     threading.excepthook = record_in_thread
 
 
-def record_in_thread(failure: Any) -> None:
+def record_in_thread(failure: threading.ExceptHookArgs) -> None:
     """Log what ended a thread; its caller says what that means."""
     if failure.exc_type is not SystemExit:
-        log.error("a thread ended", exc_info=(failure.exc_type, failure.exc_value, failure.exc_traceback))
+        log.error("a thread ended", exc_info=failure.exc_value)
 
 
 def record_error(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""A job's output on its way to the reader: what a terminal may see of it (cli/terminal/screen.py), as it is elsewhere.
+"""A job's output on its way to the reader; a terminal gets what is safe (cli/terminal/screen.py).
 
 Elsewhere (a pipe, a file) only the steps of progress bars are left out.
 """
@@ -65,6 +65,6 @@ def collapse(text: bytes) -> bytes:
 
 
 def collapse_line(line: bytes) -> bytes:
-    """Return what of a line a terminal would show in the end; a carriage return before the line's end belongs to that."""
+    """Return what a terminal would show of a line in the end; a carriage return at its end is kept."""
     ending = b"\r" if line.endswith(b"\r") else b""
     return line.removesuffix(b"\r").rpartition(b"\r")[2] + ending

@@ -1,4 +1,4 @@
-"""What of a program's output a terminal may see: colours, and what progress bars need to draw themselves.
+"""What a terminal may see of a program's output: colours, and what progress bars need.
 
 A terminal does more for whoever writes to it: it fills the clipboard, renames the window, answers questions as if they had been
 typed, reports the mouse, erases what was scrolled away. None of that belongs into a log that is followed.

@@ -1,4 +1,4 @@
-"""Streams and files of this computer that fail while a job is followed: the job goes on, and is not started again for that."""
+"""Streams and files of this computer that fail while a job is followed: the job is not affected."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from infra.errors import GpujobError, ProjectError
 
 
 def open_missing() -> None:
-    """Give each standard stream that was closed by whoever started this (`>&-`) somewhere to lead: to nothing.
+    """Open /dev/null for each standard stream that the caller closed (`>&-`).
 
     Otherwise the next file or connection that is opened would become standard output.
     """
@@ -26,7 +26,7 @@ def open_missing() -> None:
 
 
 def discard_output() -> None:
-    """Let nothing more be written to standard output, which failed: what waits to be written would fail once more at the end."""
+    """Redirect standard output, which failed, to /dev/null: flushing it at exit would fail once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -84,7 +84,7 @@ def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudErr
     """Return what keeps `open_all` from asking AWS, no credentials or no region; None if it asks."""
     if not has_credentials():
         return CredentialsError("no credentials found")
-    known = any(cluster.cloud == "aws" for cluster in recall_all())
+    known = not all(cluster.is_local for cluster in recall_all())
     return None if region or everywhere or known or default_region() else CloudError("no region is set")
 
 

@@ -42,7 +42,7 @@ def list_clusters(
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
     listed, refused = ask_each(accounts, skip)
     found = {(c.cloud, c.region, c.name): c for c in listed}
-    missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.cloud == "local")]
+    missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.is_local)]
     aws = next((account for account in accounts if account.cloud == "aws"), None)
     closed = {(account.cloud, account.region) for account in refused}
     gone = [mark_missing(c, aws, asked=(c.cloud, c.region) not in closed) for c in missing]
@@ -54,7 +54,7 @@ def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None)
 
     `skip` is told of each region that cannot be asked; without it that is an error.
     """
-    own = {cluster.name for cluster in known_clusters.recall_all() if cluster.cloud == "local" or not dry_run}
+    own = {cluster.name for cluster in known_clusters.recall_all() if cluster.is_local or not dry_run}
     for account in open_all(dry_run, set(), region):
         try:
             own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
@@ -82,7 +82,7 @@ def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
 
 def mark_missing(cluster: Cluster, aws: Account | None, *, asked: bool = True) -> Cluster:
     """Return a remembered cluster that its cloud does not show: ended, of another account, or not `asked` for."""
-    gone = asked and (cluster.cloud == "local" or aws is None or owns(aws, cluster))
+    gone = asked and (cluster.is_local or aws is None or owns(aws, cluster))
     if gone:
         costs.record_missed(cluster)
     nodes = tuple(replace(node, state=GONE if gone else UNKNOWN) for node in cluster.nodes)
@@ -101,7 +101,7 @@ def heal(cluster: Cluster) -> Cluster | None:
     """
     account = open_known(cluster)
     found = instances.find_clusters(account, cluster.name)
-    opened = bool(found) and cluster.cloud == "aws" and network.heal_address(account, cluster.name)
+    opened = bool(found) and not cluster.is_local and network.heal_address(account, cluster.name)
     if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
         return None
     known_clusters.remember(found[0])
@@ -125,7 +125,7 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
         account = open_known(cluster)
         found = instances.find_clusters(account, cluster.name)
     except CloudError:
-        return error if cluster.cloud == "aws" else explain_gone(cluster)
+        return explain_gone(cluster) if cluster.is_local else error
     if not found or found[0].node.state == "shutting-down":
         return explain_gone(cluster, account)
     if found[0].node.state in ("stopping", "stopped"):
@@ -142,7 +142,7 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
     else:
         ending = Ending(f"'{cluster.name}' is gone: the local cloud that it was in has ended", None)
     costs.record_missed(cluster, ending.at)
-    launch = f"gpujob up {cluster.name}" + " --dry-run" * (cluster.cloud == "local")
+    launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
     return GoneError(
         ending.what, f"launch a new one: {launch}; or only remove what is left: gpujob down {cluster.name}"
     )
@@ -157,9 +157,9 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
     lost = known is None and begun is None and state.cluster_folder(name).exists()
     if known is None:
         accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region, everywhere=lost)
-    elif known.cloud == "local" and find_local() is None:
+    elif known.is_local and find_local() is None:
         accounts = []  # the local cloud has ended, and its machines with it
-    elif known.cloud == "aws" and dry_run:
+    elif not known.is_local and dry_run:
         raise UsageError(
             f"'{name}' is a cluster on AWS, and this is a dry run", "leave out --dry-run and GPUJOB_DRY_RUN"
         )

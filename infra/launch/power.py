@@ -34,7 +34,7 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
     try:
         account = open_known(cluster)
     except CloudError as error:
-        if cluster.cloud == "aws":
+        if not cluster.is_local:
             raise
         raise explain_gone(cluster) from error
     found = instances.find_clusters(account, cluster.name)

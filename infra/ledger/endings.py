@@ -98,7 +98,7 @@ def check_over(name: str, known: Cluster | None, machines: "Sequence[InstanceTyp
     It is not if this laptop saw the cluster whole, or began that very `up` and lost it, or if the key pair is old.
     """
     begun = read_attempt(name)
-    if known and known.cloud == "aws" and not machines and time.time() - known.launched_at < GRACE_S:
+    if known and not known.is_local and not machines and time.time() - known.launched_at < GRACE_S:
         raise UsageError(f"EC2 does not show the machine of '{name}' yet", "wait a minute, then rerun; or: gpujob ls")
     seen = {node.instance_id for node in known.nodes} if known and begun is None else set()
     over = {read_tags(one).get(LAUNCH_TAG, "") for one in machines if one["InstanceId"] in seen}

@@ -90,7 +90,7 @@ def find_nodes(cluster: Cluster, setup: Setup) -> Cluster:
     Raises UsageError on the local cloud, where Ansible is missing, and for words that the playbook does not know; NodeError for
     a node that does not answer.
     """
-    if cluster.cloud == "local":
+    if cluster.is_local:
         raise UsageError(
             f"'{cluster.name}' is a dry run: its machines are processes of this computer, which the playbook would change",
             "gpujob up --image ubuntu rents a machine and sets it up",

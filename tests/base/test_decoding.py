@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cli.job import receipts, top
-from cli.terminal import show
+from cli.notices import jobs
 from infra.base.decoding import decode
 from infra.errors import GpujobError, NodeError
 from infra.model import Cluster, Gpu, Job, Node, Output
@@ -132,8 +132,8 @@ def use(found: Any) -> None:
     """Do with what was understood what the commands do with it: show it."""
     for job in found if isinstance(found, tuple) else [found]:
         if isinstance(job, Job):
-            show.job_row(job)
-            show.ending(job)
+            jobs.job_row(job)
+            jobs.describe_state(job)
             receipts.render(json.loads(json.dumps(make_receipt(CLUSTER, job, ()).to_dict())))
     if hasattr(found, "cpus"):
         assert not {"\x1b", "\0"} & set("".join(top.plain_lines(CLUSTER, found)))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cli.terminal import show
+from cli.terminal import progress
 from infra.base import redaction
 from tests.conftest import REPOSITORY, Laptop, make_laptop
 
@@ -182,7 +182,7 @@ def test_a_spinner_shows_what_a_node_says_as_text(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", stream)
-    with show.progress() as report:
+    with progress.steps() as report:
         report("[/red] [bold]\x1b]0;title\x07\nline")
     assert "[/red] [bold]" in stream.getvalue()
     assert "\x1b]" not in stream.getvalue()

@@ -32,8 +32,17 @@ NONSENSE = [
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800), (".5m", 30), (" 1H ", 3600), ("365d", MOST_S)],
-)  # fmt: skip
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("0.5h", 1800),
+        (".5m", 30),
+        (" 1H ", 3600),
+        ("365d", MOST_S),
+    ],
+)
 def test_a_duration_with_its_unit(text, seconds):
     assert parse_duration(text) == seconds
 

@@ -101,7 +101,7 @@ def test_everything_but_a_job_s_output_is_printed_in_one_place():
     elsewhere = re.compile(
         r"click\.(?:echo|secho|style)|\bprint\(|sys\.std(?:out|err)\.(?:write|buffer)|console\.print"
     )
-    for path in (REPOSITORY / "cli").glob("*.py"):
+    for path in (REPOSITORY / "cli").rglob("*.py"):
         if path.name not in ("show.py", "output.py"):
             assert elsewhere.findall(path.read_text()) == [], path.name
 

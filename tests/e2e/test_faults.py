@@ -103,7 +103,7 @@ STEPS = {  # where `run` is killed: the function in which it stops, before that 
     "before it connects": "infra.ssh.connection.log_in",
     "once it is connected": "infra.run.submission.submit",
     "as the upload begins": "infra.ssh.carry.pack",
-    "in the middle of the upload": "cli.terminal.show:Counter.__call__",
+    "in the middle of the upload": "cli.terminal.progress:Counter.__call__",
     "after the job was taken in": "infra.run.submission.start_results",
     "while it follows": "infra.node.client.find_job",
     "in the middle of the fetch": "infra.fetch.outputs.write_receipt",

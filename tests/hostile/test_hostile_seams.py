@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from cli.notices.space import show_largest_folders
 from cli.options.variables import read_variables
-from cli.terminal import show
+from cli.terminal import formats
 from infra.base.folders import Descent, open_folder
 from infra.errors import LossError, NodeError, ProjectError, UsageError
 from infra.fetch.outputs import Choose, Wanted, fetch, take_all
@@ -183,11 +184,11 @@ def test_no_clock_of_a_node_shows_a_time_that_no_calendar_has(agent, at, now):
     except NodeError as error:
         assert "invalid response" in error.what
     else:
-        assert all(show.clock(moment) for _, moment in job.states)
+        assert all(formats.clock(moment) for _, moment in job.states)
 
 
 def test_a_folder_whose_name_has_several_lines_forges_none(capsys):
-    show.largest_folders([Output("out\nterminated c; nothing of it is billed any more/a", 1, "0" * 64, 0o644)])
+    show_largest_folders([Output("out\nterminated c; nothing of it is billed any more/a", 1, "0" * 64, 0o644)])
     assert capsys.readouterr().err.splitlines() == [r"  out\nterminated c; nothing of it is billed any more/  1 byte"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import COMMANDS
 from tests import walls
 from tests.conftest import REPOSITORY
 
@@ -30,6 +31,8 @@ BREACHES = [
     ("layers", "infra/local/machine/breach.py", "from infra.local.cloud import answers\n"),
     ("layers", "infra/breach/new.py", ""),
     ("circles", "infra/breach.py", "def f():\n    from infra import breach\n"),
+    ("commands", "cli/steps/breach.py", "from cli.job import runs\n"),
+    ("commands", "cli/job/breach.py", "def f():\n    from cli.job.pages import listen\n"),
     ("rooms", "infra/breach/new.py", ""),
     ("rooms", "infra/local/cloud/machines/breach.py", ""),
     ("prints", "infra/node/agent/breach.py", "def f():\n    print()\n"),
@@ -96,8 +99,44 @@ def test_each_wall_has_a_breach_that_it_finds():
     assert {wall for wall, _, _ in BREACHES} == set(walls.WALLS)
 
 
-def test_every_command_starts_without_what_is_heavy():
-    heavy = ("boto3", "fabric", "paramiko", "rich", "moto", "asyncssh", "torch", "tenacity", "cryptography")
-    script = f"import sys, cli.main; print([m for m in {heavy!r} if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=True, text=True)
-    assert answer.stdout == "[]\n"
+SSH = {"fabric", "paramiko", "cryptography", "tenacity"}
+AWS = {"boto3", "botocore", "cryptography", "tenacity"}
+HEAVY = SSH | AWS | {"rich", "moto", "asyncssh", "torch", "torchvision", "sklearn"}
+JOBS = ("jobs", "logs", "wait", "cancel", "fetch", "top", "notebook", "tensorboard")
+# Which commands may load what before they know their options: those that always use it. All others load nothing heavy.
+LOADING = [
+    (SSH, (*JOBS, "verify", "setup", "ssh", "tunnel", "ssh-config")),
+    (AWS, ("offers", "ls", "images", "cost", "sweep", "check", "local")),
+    (SSH | AWS, ("extend", "stop", "start", "bake", "down")),
+    (set(), ("init", "up", "run", "receipt", "policy")),
+    (set(), ("",)),
+]
+
+
+def load(folder: Path, script: str) -> str:
+    """Run a script that has the command as `gpujob`, in a folder; return what it says of heavy libraries."""
+    start = f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\nfrom cli.main import gpujob\n"
+    heavy = f"\nprint(*sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
+    words = [sys.executable, "-c", start + script + heavy]
+    return subprocess.run(words, cwd=folder, capture_output=True, check=True, text=True).stderr
+
+
+@pytest.mark.parametrize(("allowed", "commands"), LOADING, ids=[commands[0] for _, commands in LOADING])
+def test_help_loads_nothing_heavy_that_its_command_may_not_need(tmp_path, allowed, commands):
+    words = [[*filter(None, [command]), "--help"] for command in commands]
+    script = f"for words in {words}: gpujob.main(words, standalone_mode=False)"
+    assert set(load(tmp_path, script).split()) <= allowed
+
+
+def test_the_version_loads_nothing_heavy(tmp_path):
+    assert load(tmp_path, "gpujob.main(['--version'], standalone_mode=False)") == "\n"
+
+
+def test_each_command_is_looked_at():
+    assert sorted(name for _, commands in LOADING for name in commands if name) == sorted(COMMANDS)
+
+
+def test_a_project_that_sets_options_of_up_and_run_slows_no_other_command(tmp_path):
+    (tmp_path / "gpujob.toml").write_text('[up]\ngpu = "T4"\n[run]\ngpus = 1\n')
+    script = "from cli.options.defaults import read_defaults\nassert len(read_defaults(gpujob, 'policy')) == 2"
+    assert load(tmp_path, script) == "\n"

@@ -1,11 +1,16 @@
-"""The cluster and the job that a command is about, reached."""
+"""Connections to the cluster and the job that a command is about."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from cli.options.context import choose_name, cluster_flag, find_cluster, runs_here
+from infra.cluster import connections
 from infra.errors import GoneError, GpujobError, NotFoundError
+from infra.node import client
+from infra.results.folder import LOG
+from infra.results.receipts import find_home, read_receipt
+from infra.run.origins import choose_runs
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job
@@ -14,8 +19,6 @@ if TYPE_CHECKING:
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
     """Return the cluster to work on and the connection to its node, still to be entered."""
-    from infra.cluster import connections
-
     cluster = find_cluster(name)
     return cluster, connections.reach(cluster)
 
@@ -26,9 +29,6 @@ def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, 
 
     Where one of them is gone, the error says where the job's results are on this computer.
     """
-    from infra.cluster import connections
-    from infra.node import client
-
     try:
         cluster = find_cluster(name)
         with connections.reach(cluster) as connection:
@@ -39,11 +39,7 @@ def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, 
 
 
 def point_to_results(error: GpujobError, cluster: str, number: int | None) -> None:
-    """Let an error say where the results of a job are, if there are any here."""
-    from infra.results.folder import LOG
-    from infra.results.receipts import find_home, read_receipt
-    from infra.run.origins import choose_runs
-
+    """Add to an error where the results of a job are, if they are on this computer."""
     home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)
     if receipt is None:

@@ -4,16 +4,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
+from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
-from cli.terminal import show
+from cli.terminal import progress, show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
 from infra.errors import GpujobError, NodeError
+from infra.fetch.outputs import Wanted, fetch
+from infra.run import following
 
 if TYPE_CHECKING:
     from cli.terminal.streams import Copy
-    from infra.fetch.outputs import Wanted
     from infra.model import Cluster, Job
     from infra.ssh.connection import Connection
 
@@ -26,11 +29,10 @@ def follow_job(
     offset: int = 0,
     keep: "Copy | None" = None,
 ) -> "Job":
-    """Print the job's output until it is over and say how it ended; Ctrl-C detaches and says how to take it up again.
+    """Print a job's output until it is over and say how it ended; Ctrl-C detaches.
 
-    `keep` gets a copy of all that came.
+    `keep` gets a copy of the output.
     """
-    from infra.run import following
 
     def pass_on(chunk: bytes) -> None:
         if keep:
@@ -53,36 +55,34 @@ def follow_job(
         raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
-    show.say(f"job {number} {show.ending(job)}")
+    show.say(f"job {number} {describe_state(job)}")
     return job
 
 
 def follow_again(cluster: "Cluster", number: int) -> str:
-    """Return the command that follows a job again, or shows what it printed once it is over."""
+    """Return the command that follows a job again, or prints its output once it is over."""
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return that a job goes on without this command, and what to type next about it."""
+    """Return a line that says that a job continues, with the commands that follow, fetch and stop it."""
     where = cluster_flag(cluster.name)
     follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
     return f"Job {number} continues on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:
-    """Return the exit code that a job leaves us with; raises NodeError if it is unknown."""
+    """Return the exit code of a job; raises NodeError if it is unknown."""
     if job.exit_code is None:
         what = f"job {job.number} was interrupted; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{cluster_flag(cluster.name)} {job.number}")
     return job.exit_code
 
 
-def download(connection: "Connection", number: int, runs: Path, wanted: "Wanted | None" = None) -> bool:
-    """Download a job's outputs, say where they are and what was not downloaded; return whether all of them were."""
-    from infra.fetch.outputs import fetch
-
-    with show.transfer("downloading") as arrived:
+def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:
+    """Download a job's outputs, say where they are and what was left; return whether all were downloaded."""
+    with progress.transfer("downloading") as arrived:
         home = fetch(connection, number, runs, arrived, wanted or want())
-    show.fetched(home)
+    show_fetched(home)
     show_remains(home)
     return home.receipt.job.fetched

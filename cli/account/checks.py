@@ -1,0 +1,50 @@
+"""Whether gpujob can work here: check."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from cli.options.context import here
+from cli.options.declared import dry_run_option, json_option, region_option
+from cli.terminal import log, progress, show
+from infra.checks.account import Check, run_checks
+from infra.checks.report import write_report
+from infra.cluster import clouds
+from infra.cluster.clusters import list_clusters
+from infra.errors import GpujobError
+from infra.ledger import known_clusters
+from infra.project.files import find_root
+
+
+@click.command()
+@dry_run_option
+@region_option
+@click.option("--report", is_flag=True, help="Write what was found to a file for a bug report; no secrets.")
+@json_option
+def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
+    """Check credentials, region, quotas and images.
+
+    Each line that fails says how to fix it.
+    """
+    with progress.steps() as tell:
+        tell("asking the local cloud" if dry_run else "asking AWS")
+        found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ())))
+    rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
+    show.listing(rows, as_json, [asdict(c) for c in found])
+    if report:
+        report_bug(found, dry_run)
+    sys.exit(0 if all(c.ok for c in found) else 1)
+
+
+def report_bug(checks: Sequence[Check], dry_run: bool) -> None:
+    """Write the report of a bug, and say where it is."""
+    try:
+        clusters = list_clusters(dry_run)
+    except GpujobError:  # the checks say why
+        clusters = tuple(known_clusters.recall_all())
+    path = write_report(find_root(here()), checks, clusters, log.find_last())
+    show.say(
+        f"Report: {path}\nIt holds no secrets and no values of settings. Read it, then attach it to your bug report."
+    )

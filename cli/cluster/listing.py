@@ -1,0 +1,61 @@
+"""The clusters there are: ls."""
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.notices.asked import Scope, report_unasked, say_unasked
+from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
+from cli.terminal import clouds, formats, show
+from infra.cluster import clusters
+from infra.ec2.machines.lease import hourly_usd, is_over, spent_usd
+from infra.model import GONE, UNKNOWN, format_gpu
+
+if TYPE_CHECKING:
+    from infra.model import Cluster
+
+
+@click.command()
+@hidden_dry_run_option
+@region_option
+@option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
+@json_option
+def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
+    """List clusters, what they cost, and when they end.
+
+    Exits with 1 if AWS could not be asked, unless only the local cloud was ever used on this computer.
+    """
+    scope = Scope(dry_run, region, all_regions)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
+    empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
+    droppable = ("owner", "market", "gpu", "up", "where", "USD/h")
+    facts = [cluster.to_dict() for cluster in found]
+    show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
+    if not as_json and any(cluster.is_local for cluster in found):
+        show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
+    if any(cluster.node.state == UNKNOWN for cluster in found):
+        show.say("(unknown: launched in another AWS account than the one of these credentials)")
+    report_unasked(scope, "gpujob ls")
+
+
+def cluster_row(cluster: "Cluster") -> dict[str, str]:
+    """Return a cluster as a row of a listing."""
+    node, now = cluster.node, time.time()
+    missing, on = node.state in (GONE, UNKNOWN), node.state in ("pending", "running")
+    left = formats.duration(max(cluster.lease_until - now, 0)) if on else ""
+    if node.state == GONE and is_over(cluster, now):
+        left = f"ended {formats.clock(cluster.lease_until)}"
+    return {
+        "name": cluster.name,
+        "state": node.state,
+        "machine": node.instance_type if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} x {node.instance_type}",
+        "gpu": format_gpu(cluster.gpu),
+        "market": node.market,
+        "where": clouds.place(cluster),
+        "up": formats.duration(now - cluster.launched_at) if on else "",
+        "USD/h": f"{hourly_usd(cluster):.3f}",
+        "USD so far": "" if missing else f"{spent_usd(cluster, now):.2f}",
+        "owner": cluster.owner.rpartition("/")[2],
+        "lease left": left,
+    }

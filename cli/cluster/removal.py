@@ -1,0 +1,129 @@
+"""The end of clusters: down."""
+
+import difflib
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.notices import billing
+from cli.notices.asked import Scope, report_unasked, say_unasked, widen
+from cli.options.context import name_to_end
+from cli.options.declared import (
+    hidden_dry_run_option,
+    if_exists_option,
+    personal_region_option,
+    typed_cluster_argument,
+    typed_option,
+    yes_option,
+)
+from cli.steps.termination import drain_outputs, drain_terms, find_accounts, terminate
+from cli.terminal import clouds, formats, show
+from cli.terminal.questions import confirm
+from infra.cluster import clusters
+from infra.errors import GpujobError, NotFoundError, UsageError
+from infra.ledger import choice
+from infra.ledger.costs import read_ended
+
+if TYPE_CHECKING:
+    from infra.ec2.account import Account
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How clusters are removed."""
+
+    scope: Scope
+    force: bool
+    """Whether what jobs wrote may be lost."""
+    yes: bool
+    """Whether no question is asked."""
+
+
+@click.command()
+@typed_cluster_argument
+@typed_option("--all", "everything", is_flag=True, help="Every cluster that you launched.")
+@typed_option(
+    "--force", is_flag=True, help="Even if a job is running or its outputs are not downloaded: they are lost."
+)
+@if_exists_option
+@hidden_dry_run_option
+@personal_region_option
+@yes_option
+def down(
+    name: str | None, everything: bool, force: bool, if_exists: bool, dry_run: bool, region: str | None, yes: bool
+) -> None:
+    """Download what is left, terminate the cluster.
+
+    Ends once nothing of it is billed any more. NAME is by default the folder's.
+    """
+    if name and everything:
+        raise UsageError(
+            "a name and --all do not go together", f"gpujob down {shlex.quote(name)}, or: gpujob down --all"
+        )
+    removal = Removal(Scope(dry_run, region), force, yes)
+    if everything:
+        remove_all(removal)
+        return
+    doomed = name_to_end(name, "gpujob down {name}")
+    if not remove(doomed, removal):
+        report_missing(doomed, removal.scope, if_exists, named=name is not None)
+
+
+def remove_all(removal: Removal) -> None:
+    """Terminate every cluster of the caller; raises GpujobError if one could not be, once all were tried."""
+    scope = removal.scope
+    refused: list[str] = []
+
+    def skip(account: "Account", error: GpujobError) -> None:
+        say_unasked(account, error)
+        refused.append(f"whatever is in {account.region}")
+
+    names = clusters.list_own(scope.dry_run, scope.region, skip)
+    for name in names:
+        try:
+            remove(name, removal)
+        except GpujobError as error:
+            refused.append(name)
+            show.say(f"{name} was not terminated: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint))
+    if refused:
+        raise GpujobError(f"not terminated: {', '.join(refused)}", "see the reason above for each; gpujob ls")
+    if not names:
+        show.say(f"nothing to do: you have no clusters {scope}")
+    report_unasked(scope, "gpujob down --all")
+
+
+def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> None:
+    """Say that there is no such cluster if that is fine; else raise NotFoundError with the nearest names."""
+    report_unasked(scope, f"gpujob down {name}")
+    what = f"no cluster '{name}' {scope}" + describe_end(name)
+    if if_exists:
+        show.say(f"nothing to do: {what}")
+        return
+    others = dict.fromkeys(choice.list_known(), "launch not finished")
+    others |= {one.name: billing.standing(one) for one in clusters.list_clusters(scope.dry_run, scope.region)}
+    near = difflib.get_close_matches(name, others, 3) if named else list(others)
+    if not near:
+        raise NotFoundError(what, widen("gpujob ls", scope))
+    offered = ", ".join(f"{one} ({others[one]})" for one in near)
+    question = f"Did you mean {offered}?" if named else f"There are: {offered}"
+    raise NotFoundError(f"{what}. {question}", ", or: ".join(f"gpujob down {one}" for one in near))
+
+
+def describe_end(name: str) -> str:
+    """Return when the last cluster of this name ended; "" if this computer knows of none."""
+    ends = [note["ended_at"] for note in read_ended().values() if note["cluster"] == name]
+    return f"; the last one ended at {formats.clock(max(ends))}" if ends else ""
+
+
+def remove(name: str, removal: Removal) -> bool:
+    """Download what a cluster still holds, then terminate it; return whether there was anything of it."""
+    accounts = find_accounts(name, removal.scope.region, removal.scope.dry_run)
+    owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
+    whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
+    confirm(f"Terminate '{name}'{whose} on AWS?", removal.yes or clouds.are_local(accounts))
+    if not removal.force:
+        terms = drain_terms(removal.yes, f"terminate it anyway: gpujob down {name} --force")
+        drain_outputs(name, accounts, terms)
+    return terminate(name, accounts)

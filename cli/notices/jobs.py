@@ -1,0 +1,32 @@
+"""What there is to say of a job: a row of a listing, how it ended."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from cli.terminal.formats import clock, duration
+from infra.base.text import printable
+
+if TYPE_CHECKING:
+    from infra.model import Job
+
+
+def describe_state(job: "Job") -> str:
+    """Return a job's state in a few words: failed with exit code 1 after 2 min."""
+    took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
+    code = "" if job.exit_code in (None, 0) else f" with exit code {job.exit_code}"
+    reason = f": {printable(job.reason)}" if job.reason else ""
+    return f"{job.state}{code}{took}{reason}"
+
+
+def job_row(job: "Job") -> dict[str, str]:
+    """Return a job as a row of a listing."""
+    return {
+        "job": str(job.number),
+        "name": job.name,
+        "state": job.state,
+        "exit": "" if job.exit_code is None else str(job.exit_code),
+        "started": clock(job.started_at) if job.started_at else "",
+        "took": "" if job.seconds is None else duration(job.seconds),
+        "home": "yes" if job.fetched else "no",
+        "command": shlex.join(job.command),
+    }

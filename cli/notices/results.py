@@ -1,0 +1,48 @@
+"""What a fetch downloaded, and where it is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cli.terminal import clouds, show
+from cli.terminal.formats import plural, size
+from infra.fetch.pace import total_bytes
+from infra.results.folder import OUTSIDE
+from infra.results.receipts import FILES
+
+if TYPE_CHECKING:
+    from infra.fetch.outputs import Fetched
+
+SHOWN = 5
+
+
+def show_fetched(home: "Fetched") -> None:
+    """Say what a fetch downloaded, where it is, and what the job cost."""
+    receipt = home.receipt
+    for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
+        total = total_bytes(outputs)
+        if outputs or name == FILES:
+            show.say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
+    if not home.submitted_here:
+        show.say(f"  (which project job {receipt.job.number} was submitted from is not known here)")
+    for shelved in (receipt, receipt.outside):
+        show_first(list_deviations(map(vars, shelved.renamed), map(vars, shelved.withheld)))
+    show_first([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
+    show_first([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
+    cost = "" if receipt.usd is None else f"; this job {clouds.cost(receipt.usd, receipt.cloud)}"
+    show.say(f"receipt {home.folder / 'receipt.json'}{cost}")
+
+
+def list_deviations(renamed: Iterable[Mapping[str, Any]], withheld: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what was not downloaded or was saved under another name, each with the reason."""
+    kept_back = [
+        f"{each['path']!r} was not downloaded ({plural(each['files'], 'file')}): {each['why']}" for each in withheld
+    ]
+    return kept_back + [f"{each['path']!r} was saved as {each['saved_as']!r}: {each['why']}" for each in renamed]
+
+
+def show_first(lines: Sequence[str]) -> None:
+    """Say the first of these lines, and how many more there are."""
+    for line in lines[:SHOWN]:
+        show.say(f"  {line}")
+    if len(lines) > SHOWN:
+        show.say(f"  and {len(lines) - SHOWN} more like that; gpujob receipt --json lists all")

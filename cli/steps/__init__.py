@@ -1,0 +1,1 @@
+"""What several commands do: reach, submit and follow a job, download outputs, terminate a cluster."""

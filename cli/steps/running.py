@@ -1,0 +1,70 @@
+"""A whole job: submit it, follow it, download what it wrote."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.notices import billing
+from cli.notices.remains import want
+from cli.steps.following import download, follow_again, follow_job, next_commands
+from cli.steps.submission import submit_job
+from cli.terminal import show
+from cli.terminal.output import Output
+from cli.terminal.streams import Copy, outliving
+from infra.base.folders import open_folder
+from infra.errors import GoneError
+from infra.fetch.autofetch import Terms, fetch_meanwhile
+from infra.fetch.pace import UNASKED_BYTES
+from infra.results.folder import keep_log, open_log
+
+if TYPE_CHECKING:
+    from infra.model import Cluster, Job, Request
+    from infra.project.files import Project
+    from infra.ssh.connection import Connection
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a job is run."""
+
+    detach: bool
+    """Whether it is left alone once it is submitted."""
+    down: bool
+    """Whether the caller terminates the cluster after it."""
+    raw: bool
+    """Whether every step of its progress bars is printed."""
+    fetch_every_s: float
+    yes: bool
+    """Whether even very large transfers need no question."""
+
+
+def run_job(
+    connection: "Connection", cluster: "Cluster", project: "Project", request: "Request", manner: Manner
+) -> "tuple[Job, bool] | None":
+    """Submit a job, follow it and download what it wrote.
+
+    Return the job as it ended, and whether all of its outputs were downloaded; None if it is left alone.
+    """
+    number = submit_job(connection, cluster, project, request, manner.yes)
+    if manner.detach:
+        show.say(next_commands(cluster, number))
+        billing.remind(cluster)
+        return None
+    with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
+        job = follow_and_keep(connection, cluster, project, number, manner)
+        return job, download(connection, number, project.runs, want(manner.yes))
+
+
+def follow_and_keep(
+    connection: "Connection", cluster: "Cluster", project: "Project", number: int, manner: Manner
+) -> "Job":
+    """Follow a job to its end; keep its output in its log, and download now and then what it has written."""
+    terms = Terms(manner.fetch_every_s, math.inf if manner.yes else UNASKED_BYTES)
+    meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
+    with open_folder(project.runs / f"{cluster.name}-{number}") as top:
+        try:
+            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be downloaded later
+                return follow_job(cluster, connection, number, Output(manner.raw), keep=Copy(log, show.say))
+        except GoneError:
+            keep_log(top)
+            raise

@@ -1,0 +1,58 @@
+"""The start of a job: the project is uploaded and the job accepted."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cli.notices import billing
+from cli.notices.space import show_largest_folders, warn_of_space
+from cli.notices.withheld import show_withheld
+from cli.options.context import cluster_flag
+from cli.terminal import formats, progress, show
+from cli.terminal.questions import confirm
+from infra.run import submission
+
+if TYPE_CHECKING:
+    from infra.model import Cluster, Request
+    from infra.project.files import File, Project
+    from infra.ssh.connection import Connection
+
+ASK_ABOVE_BYTES = 200_000_000
+
+
+def submit_job(connection: "Connection", cluster: "Cluster", project: "Project", request: "Request", yes: bool) -> int:
+    """Submit a job, say what was uploaded and what was not; return its number."""
+    show_withheld(project)
+    with progress.transfer("sending") as sent, unsure_whether_started(cluster):
+        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
+    sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
+    what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} sent)"
+    show.say(f"job {taken.job} on '{cluster.name}': {what}")
+    if taken.ahead:
+        show.say(f"job {taken.job} is queued behind {formats.plural(taken.ahead, 'job')}; Ctrl-C leaves it queued")
+    warn_of_space(cluster.name, taken)
+    return taken.job
+
+
+@contextmanager
+def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
+    """Say, if the upload is interrupted, that the job may have been accepted anyway."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show.say(
+            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{cluster_flag(cluster.name)}"
+        )
+        billing.remind(cluster)
+        sys.exit(130)
+
+
+def approve(files: "Sequence[File]", yes: bool) -> None:
+    """Ask before a large upload, often a data folder by mistake; raises GpujobError if the answer is no."""
+    total = sum(file.size_bytes for file in files)
+    if total > ASK_ABOVE_BYTES and not yes:
+        show_largest_folders(files)
+        confirm(f"Upload {formats.size(total)}? (to leave a folder out, add it to .gitignore)", yes)

@@ -1,0 +1,82 @@
+"""The end of a cluster: its outputs are downloaded, then its machines terminated."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cli.notices import billing
+from cli.notices.remains import make_chooser, show_drained
+from cli.options.context import runs_here
+from cli.terminal import progress, show
+from infra.cluster import clusters
+from infra.errors import GpujobError, LossError
+from infra.fetch.drain import Terms, rescue
+
+if TYPE_CHECKING:
+    from infra.ec2.account import Account
+    from infra.fetch.outputs import Fetched
+    from infra.model import Cluster, Job
+    from infra.node.listing import AllLeft
+
+
+def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -> "list[Account]":
+    """Return where a cluster of this name may be."""
+    with progress.steps() as report:
+        report(f"looking for '{name}'")
+        return clusters.locate(name, dry_run, region)
+
+
+def terminate(name: str, accounts: "Sequence[Account]") -> bool:
+    """Terminate a cluster, whatever is still on it; return whether there was anything of it."""
+    with progress.steps() as report:
+        found = clusters.remove(name, accounts, report)
+    if found:
+        show.say(f"terminated {name}; nothing of it is billed any more")
+    return found
+
+
+def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: int = 0) -> None:
+    """Download what a cluster still holds, then say what was downloaded, even if it was not all of it.
+
+    It is said at the end since lines would break into the spinner. What job number `told` left elsewhere was said before.
+    """
+    homes: list[Fetched | AllLeft] = []
+    try:
+        with progress.steps() as report:
+            homes.extend(rescue(name, accounts, runs_here(), report, terms))
+    except KeyboardInterrupt as error:
+        error.add_note(f"{name} is still running; outputs are still on it")
+        raise
+    finally:
+        for home in homes:
+            show_drained(home, name, told)
+
+
+def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:
+    """Return how a cluster is drained: nobody is asked, and `yes` downloads even what is very large.
+
+    `force` is the command to suggest if something would be lost. With `keeps_home` the user's home is not lost.
+    """
+    return Terms(force, make_chooser(yes, may_ask=False), keeps_home)
+
+
+def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool = False) -> None:
+    """Terminate a cluster after its job, unless outputs would be lost or other jobs are not over.
+
+    Raises GpujobError, with the job's own exit code unless that is 0, if the cloud fails to terminate it.
+    """
+    try:
+        if not downloaded:
+            raise LossError(f"not all that job {job.number} wrote was downloaded")
+        accounts = find_accounts(cluster.name)
+        drain_outputs(cluster.name, accounts, drain_terms(yes), told=job.number)
+        terminate(cluster.name, accounts)
+    except LossError as error:
+        show.say(
+            f"--down did not terminate {cluster.name}: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint)
+        )
+        billing.remind(cluster)
+    except GpujobError as error:
+        error.exit_code = job.exit_code or 1
+        unsure = billing.running(cluster, certain=False)
+        billing.add_notes(error, f"--down did not terminate {cluster.name}; {unsure}")
+        raise
