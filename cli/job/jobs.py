@@ -123,7 +123,7 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
             with billing.reminding(found):
-                follow_job(found, connection, asked.number, output, offset)
+                follow_job(connection, asked.number, output, offset)
         else:
             following.print_log(connection, asked.number, output.write, offset)
             output.flush()

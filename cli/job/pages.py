@@ -60,24 +60,25 @@ def notebook(
     """
     if stop and context.get_parameter_source("name") is not ParameterSource.COMMANDLINE:
         check_variable(None, "gpujob notebook {name} --stop")
-    cluster, connecting = reach(name)
+    _, connecting = reach(name)
     with connecting as connection:
         running = client.find_page(connection).job
         if stop:
-            stop_notebook(connection, cluster, running)
+            stop_notebook(connection, running)
         else:
             with listen(port, 8888) as forward:  # first, for a port that is taken is no reason to start one
-                number = running or start_notebook(connection, cluster, no_deps, yes)
-                open_notebook(connection, cluster, number, forward, browser)
+                number = running or start_notebook(connection, no_deps, yes)
+                open_notebook(connection, number, forward, browser)
 
 
-def start_notebook(connection: "Connection", cluster: "Cluster", no_deps: bool, yes: bool) -> int:
+def start_notebook(connection: "Connection", no_deps: bool, yes: bool) -> int:
     """Upload the project and start a notebook on it; return the job's number."""
-    return submit_job(connection, cluster, read_project(here()), notebook_request(no_deps), yes)
+    return submit_job(connection, read_project(here()), notebook_request(no_deps), yes)
 
 
-def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
+def stop_notebook(connection: "Connection", number: int) -> None:
     """End the notebook, if there is one, and download what it wrote."""
+    cluster = connection.cluster
     if not number:
         show.say(f"nothing to do: no notebook runs on '{cluster.name}'")
         return
@@ -87,8 +88,9 @@ def stop_notebook(connection: "Connection", cluster: "Cluster", number: int) -> 
         download(connection, number, runs_of(cluster, number))
 
 
-def open_notebook(connection: "Connection", cluster: "Cluster", number: int, forward: Forward, browser: bool) -> None:
+def open_notebook(connection: "Connection", number: int, forward: Forward, browser: bool) -> None:
     """Forward a port to the notebook and show it, until Ctrl-C or until the notebook is over."""
+    cluster = connection.cluster
     with progress.steps() as report:
         try:
             page = wait_for_notebook(connection, number, report)
@@ -108,14 +110,15 @@ def open_notebook(connection: "Connection", cluster: "Cluster", number: int, for
             except KeyboardInterrupt:
                 job = None
     if job is None:
-        leave_notebook(connection, cluster, number)
+        leave_notebook(connection, number)
     else:
         show.say(f"the notebook, job {number}, {describe_state(job)}")
         download(connection, number, runs_of(cluster, number))
 
 
-def leave_notebook(connection: "Connection", cluster: "Cluster", number: int) -> None:
+def leave_notebook(connection: "Connection", number: int) -> None:
     """Download what the notebook has written so far, and say how to open it again."""
+    cluster = connection.cluster
     show.say("\nDetached. Downloading saved files...")
     try:
         home = fetch(connection, number, runs_of(cluster, number), lambda _: None, Wanted(settled=True))

@@ -146,7 +146,7 @@ def run(
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
-        ended = run_job(connect(), found, project, request, Manner(detach, down, raw, fetch_every_s, yes))
+        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes))
     if ended and down:
         from cli.steps.termination import terminate_after
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 def follow_job(
-    cluster: "Cluster",
     connection: "Connection",
     number: int,
     output: Output,
@@ -45,14 +44,14 @@ def follow_job(
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):
             output.flush()
-        show.say(f"\n{next_commands(cluster, number)}")
+        show.say(f"\n{next_commands(connection.cluster, number)}")
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
     except OSError as error:
         discard_output()
         what = f"the output cannot be written here: {error.strerror}"
-        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(cluster, number)) from error
+        raise GpujobError(f"{what}. Job {number} is not affected", follow_again(connection.cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {describe_state(job)}")

@@ -18,7 +18,7 @@ from infra.fetch.pace import UNASKED_BYTES
 from infra.results.folder import keep_log, open_log
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Job, Request
+    from infra.model import Job, Request
     from infra.project.files import Project
     from infra.ssh.connection import Connection
 
@@ -39,32 +39,31 @@ class Manner:
 
 
 def run_job(
-    connection: "Connection", cluster: "Cluster", project: "Project", request: "Request", manner: Manner
+    connection: "Connection", project: "Project", request: "Request", manner: Manner
 ) -> "tuple[Job, bool] | None":
     """Submit a job, follow it and download what it wrote.
 
     Return the job as it ended, and whether all of its outputs were downloaded; None if it is left alone.
     """
-    number = submit_job(connection, cluster, project, request, manner.yes)
+    cluster = connection.cluster
+    number = submit_job(connection, project, request, manner.yes)
     if manner.detach:
         show.say(next_commands(cluster, number))
         billing.remind(cluster)
         return None
     with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
-        job = follow_and_keep(connection, cluster, project, number, manner)
+        job = follow_and_keep(connection, project, number, manner)
         return job, download(connection, number, project.runs, want(manner.yes))
 
 
-def follow_and_keep(
-    connection: "Connection", cluster: "Cluster", project: "Project", number: int, manner: Manner
-) -> "Job":
+def follow_and_keep(connection: "Connection", project: "Project", number: int, manner: Manner) -> "Job":
     """Follow a job to its end; keep its output in its log, and download now and then what it has written."""
     terms = Terms(manner.fetch_every_s, math.inf if manner.yes else UNASKED_BYTES)
     meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
-    with open_folder(project.runs / f"{cluster.name}-{number}") as top:
+    with open_folder(project.runs / f"{connection.cluster.name}-{number}") as top:
         try:
             with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be downloaded later
-                return follow_job(cluster, connection, number, Output(manner.raw), keep=Copy(log, show.say))
+                return follow_job(connection, number, Output(manner.raw), keep=Copy(log, show.say))
         except GoneError:
             keep_log(top)
             raise

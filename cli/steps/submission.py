@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 ASK_ABOVE_BYTES = 200_000_000
 
 
-def submit_job(connection: "Connection", cluster: "Cluster", project: "Project", request: "Request", yes: bool) -> int:
+def submit_job(connection: "Connection", project: "Project", request: "Request", yes: bool) -> int:
     """Submit a job, say what was uploaded and what was not; return its number."""
+    cluster = connection.cluster
     show_withheld(project)
     with progress.transfer("sending") as sent, unsure_whether_started(cluster):
         taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
