@@ -52,7 +52,7 @@ def is_up(laptop: Laptop) -> bool:
 def start_waiting(laptop: Laptop, *options: str) -> "tuple[object, Path]":
     """Start to run a job that waits for a file; return the process, once the job runs, and the file."""
     go = laptop.home / f"go-{len(list(laptop.home.iterdir()))}"
-    process = laptop.start("run", *options, "wait.py", str(go), bufsize=0)
+    process = laptop.start("run", *options, "wait.py", str(go))
     assert process.stdout.readline() == b"begun\n"
     return process, go
 

@@ -25,7 +25,8 @@ def processes_of(laptop: Laptop) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(laptop.home) in " ".join([*process.cmdline(), process.environ().get("HOME", "")]):
+            places = [*process.cmdline(), process.environ().get("HOME", ""), process.cwd()]
+            if str(laptop.home) in " ".join(places):
                 found.append(process)
         except psutil.Error:
             continue
@@ -103,7 +104,7 @@ def test_of_two_ups_at_once_one_gets_the_name_and_the_other_harms_nothing(laptop
 
 def test_what_a_killed_up_left_is_named_and_down_removes_it(laptop):
     laptop.type("check", "--dry-run")
-    process = laptop.start("up", "--dry-run", bufsize=0)
+    process = laptop.start("up", "--dry-run")
     while b"waiting for the machine" not in process.stderr.readline():
         pass
     process.kill()
@@ -191,7 +192,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
     laptop.type("check", "--dry-run")  # starts the local cloud
-    process = laptop.start("up", "--dry-run", bufsize=0)
+    process = laptop.start("up", "--dry-run")
     said = b""
     while step.encode() not in said:
         line = process.stderr.readline()
@@ -209,7 +210,7 @@ def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
 def test_an_interrupted_down_says_how_it_goes_on(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     assert laptop.type("local", "fault", "latency=300").code == 0
-    process = laptop.start("down", bufsize=0)
+    process = laptop.start("down")
     while b"terminating" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)
