@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock demo test lint types unit test-system mutants bench clean
+.PHONY: setup lock demo fast test lint types quick unit test-system coverage mutants bench clean
 
 setup: .venv/ready
 
@@ -24,6 +24,9 @@ lock:
 demo: setup
 	DATA="$(DATA)" bash tests/demo.sh
 
+# What takes under a minute: all but the tests that start a local cloud or train a model.
+fast: lint types quick
+
 test: lint types unit
 
 lint: setup
@@ -34,8 +37,15 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+quick: setup
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud and not training"
+
 unit: setup
-	$(BIN)/pytest -q -n 4 --dist worksteal
+	$(BIN)/pytest -q -n 3 --dist worksteal
+
+# Which lines no test runs; what forks and hosts run is not seen.
+coverage: setup
+	$(BIN)/pytest -q -n 3 --dist worksteal --cov=cli --cov=infra --cov=jobs --cov-report=term:skip-covered
 
 # The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages
 # apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.

@@ -10,13 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+from tests import leftovers, order, skips, timing
 from tests.typist import TYPIST, Request, Typed
-
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks that pytest finds here
 
 REPOSITORY = Path(__file__).parent.parent
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
+CLOUDS = {"laptop", "rented", "project", "world", "folder", "shared", "machine"}
+"""The fixtures that may start a local cloud."""
+SLOW = {"e2e": "cloud", "local": "cloud", "jobs": "training"}
+"""What the tests of some folders need."""
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add what keeps the tests honest: any order, nothing left behind, no skips, times."""
+    for plugin in (order, leftovers, skips, timing):
+        pluginmanager.register(plugin)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests with what they need, so that `make fast` can leave out what takes long."""
+    for item in items:
+        if mark := SLOW.get(item.path.parent.name):
+            item.add_marker(mark)
+        elif CLOUDS & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("cloud")
+
+
+def pytest_sessionfinish() -> None:
+    """End the process that has forked the commands."""
+    TYPIST.close()
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,13 @@ class Typist:
 
     def __init__(self, channel: socket.socket | None = None) -> None:
         self._channel = channel
+        self._process: subprocess.Popen[bytes] | None = None
 
     def _reach(self) -> socket.socket:
         if self._channel is None:
             self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             ends = (there.fileno(), self._channel.fileno())
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.typist", *map(str, ends)],
                 cwd=REPOSITORY,
                 env={name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ},
@@ -121,10 +122,13 @@ class Typist:
                 start_new_session=True,
             )
             there.close()
-            assert process.stdin
-            atexit.register(process.wait)
-            atexit.register(process.stdin.close)
         return self._channel
+
+    def close(self) -> None:
+        """End that process with all forks that live."""
+        if self._process:
+            self._process.communicate()
+            self._process = self._channel = None
 
     def start(self, request: Request, streams: tuple[int, int, int]) -> Typed:
         """Start a fork with these standard streams."""
