@@ -21,7 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from infra.ec2.account import Account
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -201,7 +206,6 @@ def load(back: int) -> None:
     import pkgutil
     from importlib import import_module
 
-    import boto3
     from botocore.loaders import JSONFileLoader
 
     import cli
@@ -215,12 +219,44 @@ def load(back: int) -> None:
                 import_module(module.name)
     import_module("fabric")
     import_module("rich.table")
-    for service in ("ec2", "sts", "ssm", "pricing", "service-quotas"):
-        boto3.Session("none", "none", region_name="us-east-1").client(service)
-    from infra.local.cloud import moto_state
-
-    moto_state.backend("us-east-1")
+    rehearse()
     gc.freeze()  # what is never collected is never copied
+
+
+def rehearse() -> None:
+    """Plan a launch on a cloud of this process, so that forks find what that reads or works out and what never changes."""
+    from infra.launch.plans import make_plan
+    from infra.model import LaunchRequest
+
+    with TemporaryDirectory() as folder, patch.dict(os.environ, XDG_STATE_HOME=folder), cloud_here() as account:
+        make_plan(account, "rehearsal", LaunchRequest())
+    assert threading.active_count() == 1, "a fork has but one thread"
+
+
+@contextmanager
+def cloud_here() -> "Iterator[Account]":
+    """Be a local cloud without machines."""
+    from werkzeug.serving import make_server
+
+    from infra.ec2.account import open_local
+    from infra.local.cloud.boots import Boots
+    from infra.local.cloud.faults import Faults
+    from infra.local.cloud.machines.hosts import Hosts
+    from infra.local.cloud.server.gateway import Front
+    from infra.local.cloud.server.handlers import Gaps
+    from infra.local.cloud.server.service import _Quiet
+
+    faults = Faults()
+    front = Front("REHEARSAL", Gaps(Hosts(Path(os.devnull), 0, Boots(faults)), faults))
+    server = make_server("127.0.0.1", 0, front, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield open_local(f"http://127.0.0.1:{server.server_port}", "REHEARSAL")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def reap(living: dict[int, socket.socket]) -> None:
