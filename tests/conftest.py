@@ -14,6 +14,7 @@ from tests import leftovers, order, skips, timing
 from tests.typist import TYPIST, Request, Typed
 
 REPOSITORY = Path(__file__).parent.parent
+MOST_PAUSE_S = 0.2  # between two looks at what may be a command
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
 CLOUDS = {"laptop", "rented", "project", "world", "folder", "shared", "machine"}
 """The fixtures that may start a local cloud."""
@@ -153,7 +154,8 @@ def project(rented: Laptop, tmp_path: Path) -> Laptop:
 
 def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30) -> None:
     """Wait until the condition is true; fail the test, saying what for, when it is not in time."""
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, 0.02
     while not condition():
         assert time.monotonic() < end, f"no {what} within {deadline_s} s"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, MOST_PAUSE_S)

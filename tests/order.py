@@ -2,6 +2,7 @@
 
 import random
 from itertools import groupby
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed; the processes that run tests beside each other get it from the first."""
     if config.option.seed is None:
-        config.option.seed = random.randint(1, MOST)
+        config.option.seed = getattr(config, "workerinput", {}).get("seed") or random.randint(1, MOST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell the seed to a process that will run some of the tests."""
+    node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:

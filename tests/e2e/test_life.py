@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.cloudwatch import has_machines
 from tests.conftest import Laptop, make_laptop, wait_for
 
 SCRIPT = """
@@ -159,8 +160,7 @@ def test_up_replaces_the_record_of_a_cluster_whose_cloud_was_killed(laptop):
 def test_a_machine_that_powers_itself_off_is_given_back(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     laptop.type("run", "--detach", "--", "sudo", "shutdown", "-h", "now")
-    wait_for(lambda: "project" not in laptop.type("ls", "--dry-run").out.replace("gone", "") or
-             "gone" in laptop.type("ls", "--dry-run").out, "termination")  # fmt: skip
+    wait_for(lambda: not has_machines(laptop), "termination")
     refused = laptop.type("run", "--", "true").err  # the local cloud ends soon after its last machine
     assert "(it powered itself off)" in refused or "'project' is gone: the local cloud" in refused
     assert laptop.type("down").code == 0
@@ -170,7 +170,8 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
     assert " USD on AWS with disk and address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
         up.said
     )
-    wait_for(lambda: "gone" in laptop.type("ls", "--dry-run").out, "end of the lease")
+    wait_for(lambda: not has_machines(laptop), "end of the lease")
+    assert "gone" in laptop.type("ls", "--dry-run").out
     wait_for(lambda: len(processes_of(laptop)) == 0, "end of the local cloud")
     wait_for(lambda: "ended" in laptop.type("ls").out, "time at which it ended")
     for words in (["run", "--", "true"], ["stop"]):

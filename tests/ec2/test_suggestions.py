@@ -92,16 +92,16 @@ def test_another_market_or_zone_is_suggested_with_its_price():
 
 
 @pytest.mark.parametrize(
-    ("request", "said"),
+    ("asked", "said"),
     [
         (LaunchRequest(gpu=Gpu("T4"), instance_types=("g5.xlarge",)), "g5.xlarge has 1 x A10G, and --gpu asks for T4"),
         (LaunchRequest(gpu=Gpu("A10G", 4), instance_types=("g5.xlarge",)), "--gpu asks for A10G:4"),
         (LaunchRequest(gpu_memory_gb=48, instance_types=("g5.xlarge",)), "with 24 GB, and --gpu-memory asks for 48 GB"),
     ],
 )
-def test_an_instance_type_that_contradicts_what_else_was_asked_for_is_refused(request, said):
+def test_an_instance_type_that_contradicts_what_else_was_asked_for_is_refused(asked, said):
     with pytest.raises(UsageError, match=said):
-        choose([OFFERS[3]], request, "us-east-1")
+        choose([OFFERS[3]], asked, "us-east-1")
 
 
 def test_an_instance_type_that_agrees_is_taken():
