@@ -310,7 +310,9 @@ def settle(request: Request, streams: list[int], back: int) -> None:
     """Leave behind what is this process's own: session, streams, signals, folder and environment."""
     os.setsid()
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM):  # whoever started the tests may ignore some
+        signal.signal(number, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     if back != 3:
