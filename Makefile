@@ -38,7 +38,7 @@ types: setup
 	$(BIN)/mypy
 
 quick: setup
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud and not training"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud" --ignore=tests/jobs
 
 unit: setup
 	$(BIN)/pytest -q -n 3 --dist worksteal

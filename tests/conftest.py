@@ -16,10 +16,8 @@ from tests.typist import TYPIST, Request, Typed
 REPOSITORY = Path(__file__).parent.parent
 MOST_PAUSE_S = 0.2  # between two looks at what may be a command
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
-CLOUDS = {"laptop", "rented", "project", "world", "folder", "shared", "machine"}
-"""The fixtures that may start a local cloud."""
-SLOW = {"e2e": "cloud", "local": "cloud", "jobs": "training"}
-"""What the tests of some folders need."""
+CLOUD_FIXTURES = {"laptop", "rented", "project", "world", "folder", "shared", "machine"}
+CLOUD_FOLDERS = {"e2e", "local"}
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -29,11 +27,9 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests with what they need, so that `make fast` can leave out what takes long."""
+    """Mark the tests that may start a local cloud, so that `make fast` can leave them out."""
     for item in items:
-        if mark := SLOW.get(item.path.parent.name):
-            item.add_marker(mark)
-        elif CLOUDS & {*getattr(item, "fixturenames", ())}:
+        if item.path.parent.name in CLOUD_FOLDERS or CLOUD_FIXTURES & {*getattr(item, "fixturenames", ())}:
             item.add_marker("cloud")
 
 

@@ -20,6 +20,8 @@ from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, make_laptop
 from tests.typist import Typed
 
+pytestmark = pytest.mark.timeout(180)
+
 EVERY_POINT = bool(os.environ.get("GPUJOB_EVERY_POINT"))
 AT_ONCE = 6
 KILLED = -signal.SIGKILL

@@ -10,6 +10,8 @@ import pytest
 from tests.cloudwatch import has_machines
 from tests.conftest import wait_for
 
+pytestmark = pytest.mark.timeout(180)
+
 CATCHES_SIGTERM = """
 import pathlib, signal, sys, time
 def finish(*_):

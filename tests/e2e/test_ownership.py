@@ -10,6 +10,8 @@ from infra.ssh.keys import make_key
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
+pytestmark = pytest.mark.timeout(180)
+
 KINDS = ("instance", "volume", "network-interface", "security-group", "launch-template", "key-pair")
 # Names and tags as near to ours as they may be: none is ours without the cluster's tag. Two things of each kind.
 NEAR = (
