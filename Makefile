@@ -29,10 +29,14 @@ fast: lint types quick
 
 test: lint types unit
 
-lint: setup
+lint: setup .venv/ansible-linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# It takes longer than all other checks together, so only where something of the playbook has changed.
+.venv/ansible-linted: .venv/ready $(shell find ansible -type f)
 	cd ansible && ANSIBLE_HOME=../.mypy_cache/ansible ../$(BIN)/ansible-lint --offline --profile production -qq
+	touch $@
 
 types: setup
 	$(BIN)/mypy
