@@ -17,6 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 GRACE_S = 5.0
+CACHES = ("__pycache__", ".coverage", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 OURS = ("cli", "infra", "jobs", "tests", "docs", "ansible", "runs", "")
 BEFORE = pytest.StashKey[frozenset[str]]()
 BEGAN = pytest.StashKey[frozenset[int]]()
@@ -103,7 +104,7 @@ def files() -> Iterator[str]:
 def names_in(folder: Path) -> Iterator[str]:
     """Yield the paths in a folder; none of one that is not there."""
     with suppress(OSError), os.scandir(folder) as entries:
-        yield from (entry.path for entry in entries)
+        yield from (entry.path for entry in entries if not entry.name.startswith(CACHES))
 
 
 def processes_in(folder: Path, others: frozenset[int] = frozenset()) -> list[str]:
