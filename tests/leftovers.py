@@ -75,7 +75,7 @@ def children() -> set[int]:
     found = set()
     for child in psutil.Process().children():
         with suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE and "tests.typist" not in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "tests.forking" not in child.cmdline():
                 found.add(child.pid)
     return found
 
