@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+HOME = Path.home()  # a test may have another
 GRACE_S = 5.0
 CACHES = ("__pycache__", ".coverage", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 OURS = ("cli", "infra", "jobs", "tests", "docs", "ansible", "runs", "")
@@ -97,8 +98,8 @@ def files() -> Iterator[str]:
     """Yield what lies in the repository and in this user's own state, as far as a test could have put it there."""
     for name in OURS:
         yield from names_in(REPOSITORY / name)
-    yield from names_in(Path.home() / ".local/state/gpujob/clusters")
-    yield from names_in(Path.home() / ".local/state/gpujob/local")
+    yield from names_in(HOME / ".local/state/gpujob/clusters")
+    yield from names_in(HOME / ".local/state/gpujob/local")
 
 
 def names_in(folder: Path) -> Iterator[str]:
