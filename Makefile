@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks demo test lint types unit matrix test-system mutants bench docs clean
+.PHONY: setup lock hooks demo fast test lint types quick unit coverage matrix test-system mutants bench docs clean
 
 setup: .venv/ready
 
@@ -28,19 +28,33 @@ hooks: setup
 demo: setup
 	DATA="$(DATA)" bash tests/demo.sh
 
+# What takes under a minute: all but the tests that start a local cloud or train a model.
+fast: lint types quick
+
 test: lint types unit
 
-lint: setup
+lint: setup .venv/ansible-linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+
+# It takes longer than all other checks together, so only where something of the playbook has changed.
+.venv/ansible-linted: .venv/ready $(shell find ansible -type f)
 	cd ansible && ANSIBLE_HOME=../.mypy_cache/ansible ../$(BIN)/ansible-lint --offline --profile production -qq
+	touch $@
 
 types: setup
 	$(BIN)/mypy
 
+quick: setup
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud" --ignore=tests/jobs
+
 unit: setup
-	$(BIN)/pytest -q -n 4 --dist worksteal
+	$(BIN)/pytest -q -n 3 --dist worksteal
+
+# Which lines no test runs; what forks and hosts run is not seen.
+coverage: setup
+	$(BIN)/pytest -q -n 3 --dist worksteal --cov=cli --cov=infra --cov=jobs --cov-report=term:skip-covered
 
 # What needs neither torch nor a cloud, on every supported Python that is installed. Each gets an environment in .matrix/.
 matrix:

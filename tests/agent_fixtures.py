@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -87,6 +88,13 @@ class Node:
                     found.append(process.pid)
         return found
 
+    def power_off(self) -> None:
+        """End all that runs here, such as what is left of a job whose supervisor a test has killed."""
+        while left := self.processes():
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
 
 def request(
     command: tuple[str, ...],
@@ -146,8 +154,10 @@ def in_blocks(content: bytes) -> bytes:
 
 
 @pytest.fixture(params=interpreters())
-def node(request, tmp_path) -> Node:
+def node(request, tmp_path) -> Iterator[Node]:
     path, content = pack_agent()
     (tmp_path / path).parent.mkdir()
     (tmp_path / path).write_bytes(content)
-    return Node(tmp_path, request.param)
+    node = Node(tmp_path, request.param)
+    yield node
+    node.power_off()

@@ -1,8 +1,11 @@
 """What a test sees of the local cloud beside the command: its own questions to EC2, and what bears our tag."""
 
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.ec2.tags import CLUSTER_TAG
 from infra.local import process
@@ -75,6 +78,14 @@ def watch(laptop: Laptop, region: str = "us-east-1") -> Watch:
     cloud = process.find(laptop.home / ".local/state/gpujob/local")
     assert cloud is not None, "the local cloud does not run"
     return Watch(cloud, region)
+
+
+def has_machines(laptop: Laptop) -> bool:
+    """Tell whether a machine of ours lives in a laptop's local cloud, without a command of its own for each look."""
+    cloud = process.find(laptop.home / ".local/state/gpujob/local")
+    with suppress(BotoCoreError, ClientError):  # a cloud without machines ends, perhaps just now
+        return cloud is not None and bool(Watch(cloud).living())
+    return False
 
 
 def keep_alive(watch: Watch) -> None:

@@ -10,12 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
-
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks that pytest finds here
+from tests import leftovers, order, skips, timing
+from tests.typist import TYPIST, Request, Typed
 
 REPOSITORY = Path(__file__).parent.parent
+MOST_PAUSE_S = 0.2  # between two looks at what may be a command
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
+CLOUD_FIXTURES = {"laptop", "needs", "victim", "rented", "project", "world", "folder", "shared", "machine"}
+CLOUD_FOLDERS = {"e2e", "local"}
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add what keeps the tests honest: any order, nothing left behind, no skips, times."""
+    for plugin in (order, leftovers, skips, timing):
+        pluginmanager.register(plugin)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that may start a local cloud, so that `make fast` can leave them out."""
+    for item in items:
+        if item.path.parent.name in CLOUD_FOLDERS or CLOUD_FIXTURES & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("cloud")
+
+
+def pytest_sessionfinish() -> None:
+    """End the process that has forked the commands."""
+    TYPIST.close()
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,15 @@ class Finished:
     code: int
     out: str
     err: str
+
+    @classmethod
+    def of(cls, process: Typed, timeout_s: float = 120) -> "Finished":
+        """Wait for the end of a command."""
+        try:
+            out, err = process.communicate(timeout_s)
+        finally:
+            process.kill()
+        return cls(process.wait(), out.decode(errors="replace"), err.decode(errors="replace"))
 
     @property
     def said(self) -> str:
@@ -46,27 +75,30 @@ class Laptop:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         return {**kept, "HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true", **self.settings}
 
-    def start(self, *words: str, **options: object) -> "subprocess.Popen[bytes]":
-        """Start a command and return its process."""
+    def start(self, *words: str, cwd: Path | None = None) -> Typed:
+        """Start a command and return its process, a fork of one that has loaded it."""
+        return TYPIST.type(Request(words, str(cwd or self.project), self.environment))
+
+    def prepare(self, *words: str) -> Typed:
+        """Return the process of a command that begins when it gets SIGCONT."""
+        return TYPIST.type(Request(words, str(self.project), self.environment, held=True))
+
+    def start_alone(self, *words: str) -> "subprocess.Popen[bytes]":
+        """Start a command in a process that loads it, as a shell does."""
         return subprocess.Popen(
             [*COMMAND, *words],
-            cwd=options.pop("cwd", self.project),
+            cwd=self.project,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
-            **options,  # type: ignore[call-overload]
         )
 
     def type(self, *words: str, cwd: Path | None = None, timeout_s: float = 120) -> Finished:
         """Run a command to its end."""
-        process = self.start(*words, cwd=cwd or self.project)
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        finally:
-            process.kill()
-        return Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Finished.of(self.start(*words, cwd=cwd), timeout_s)
 
     def write(self, name: str, text: str | bytes) -> Path:
         """Write a file of the project."""
@@ -77,7 +109,9 @@ class Laptop:
 
     def give_back(self) -> None:
         """End the local cloud and all that runs in it."""
-        self.type("local", "stop")
+        state = Path(self.environment.get("XDG_STATE_HOME", self.home / ".local/state"))
+        if (state / "gpujob/local").exists():
+            self.type("local", "stop")
 
 
 def make_laptop(folder: Path, **settings: str) -> Laptop:
@@ -116,7 +150,8 @@ def project(rented: Laptop, tmp_path: Path) -> Laptop:
 
 def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30) -> None:
     """Wait until the condition is true; fail the test, saying what for, when it is not in time."""
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, 0.02
     while not condition():
         assert time.monotonic() < end, f"no {what} within {deadline_s} s"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, MOST_PAUSE_S)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from infra.local import process
 from infra.local.process import LocalCloud
+from tests.typist import clouds_forked
 
 IMAGE = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04/latest/ami-id"
 KEY_NAME = "laptop"
@@ -186,7 +187,8 @@ def make_key() -> str:
 
 def open_world(folder: Path) -> World:
     """Start a cloud and put the tests' key pair into it."""
-    world = World(folder, process.start(folder), make_key())
+    with clouds_forked():
+        world = World(folder, process.start(folder), make_key())
     public = f"{world.key.get_name()} {world.key.get_base64()} tests\n".encode()
     world.ec2.import_key_pair(KeyName=KEY_NAME, PublicKeyMaterial=public)
     return world

@@ -1,156 +1,181 @@
-"""A process that has loaded the command once, and forks for each command typed: a hundred in the time of ten.
+"""Commands and local clouds as forks of a process that has loaded both once (tests/forking.py): ten in the time of one.
 
-Run as a program it reads what to type, a JSON line each, and answers with process ids and, as they end, with exit statuses.
-Each child stops itself before its first word, so that it can be told what awaits it while its id is known.
+Requests go to it through a socket, each with a connection of its own and three descriptors to be the standard streams of the
+fork. The connection takes what to run there, and brings back the process id and, at the end, the exit status.
 """
 
-import contextlib
+import io
 import json
 import os
-import select
+import selectors
 import signal
+import socket
 import subprocess
 import sys
-import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 REPOSITORY = Path(__file__).parent.parent
-POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a fork is to be: a command line of ours, or the local cloud of a folder."""
+
+    words: tuple[str, ...]
+    folder: str
+    environment: Mapping[str, str]
+    cloud: bool = False
+    held: bool = False
+    """Whether it waits for SIGCONT before it begins, so that its process id can be used before."""
 
 
 @dataclass
+class Typed:
+    """A fork: what `subprocess.Popen` returns, as far as tests use it."""
+
+    pid: int
+    connection: io.BufferedReader
+    stdout: io.FileIO | None = None
+    stderr: io.FileIO | None = None
+    returncode: int | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; return the exit code, negative for a signal."""
+        if self.returncode is None and not has_input(self.connection, timeout):
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+        with self._lock:
+            if self.returncode is None:
+                line = self.connection.readline()
+                self.returncode = os.waitstatus_to_exitcode(int(line)) if line else -signal.SIGKILL
+                self.connection.close()
+            return self.returncode
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Read its output and its errors to their ends, and wait for its own."""
+        end = None if timeout is None else time.monotonic() + timeout
+        said: dict[io.FileIO | None, bytes] = {self.stdout: b"", self.stderr: b""}
+        with selectors.DefaultSelector() as selector:
+            for stream in filter(None, said):
+                selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                left = None if end is None else end - time.monotonic()
+                ready = selector.select(left)
+                if not ready and left is not None and left <= 0:
+                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+                for key, _ in ready:
+                    if chunk := os.read(key.fd, 65536):
+                        said[key.fileobj] += chunk
+                    else:
+                        selector.unregister(key.fileobj)
+                        key.fileobj.close()
+        self.wait(None if end is None else max(0.0, end - time.monotonic()))
+        return said[self.stdout], said[self.stderr]
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it is known to have ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
 class Typist:
-    """The other end of that process."""
+    """The other end of that process, which is started when it is first needed."""
 
-    environment: Mapping[str, str]
-    folder: Path
-    _process: "subprocess.Popen[str]" = field(init=False)
-    _ended: dict[int, int] = field(default_factory=dict)
+    def __init__(self, channel: socket.socket | None = None) -> None:
+        self._channel = channel
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Typist":
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.typist"],
-            cwd=REPOSITORY,
-            env=dict(self.environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return self
+    def _reach(self) -> socket.socket:
+        if self._channel is None:
+            self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            ends = (there.fileno(), self._channel.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forking", *map(str, ends)],
+                cwd=REPOSITORY,
+                env={name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=ends,
+                start_new_session=True,
+            )
+            there.close()
+        return self._channel
 
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+    def close(self) -> None:
+        """End that process with all forks that live."""
+        if self._process:
+            self._process.communicate()
+            self._process = self._channel = None
 
-    def prepare(self, *words: str) -> int:
-        """Return the id of a process that waits to run a command."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"words": words, "folder": str(self.folder)}) + "\n")
-        self._process.stdin.flush()
-        while "started" not in (said := self._read()):
-            self._ended[said["pid"]] = said["status"]
-        return int(said["started"])
+    def start(self, request: Request, streams: tuple[int, int, int]) -> Typed:
+        """Start a fork with these standard streams."""
+        here, there = socket.socketpair()
+        socket.send_fds(self._reach(), [b"start"], [there.fileno(), *streams])
+        there.close()
+        with here:
+            here.sendall(json.dumps(asdict(request)).encode() + b"\n")
+            connection = here.makefile("rb")
+        return Typed(int(connection.readline()), connection)
 
-    def let_go(self, pid: int) -> None:
-        """Let a prepared process run."""
-        os.kill(pid, signal.SIGCONT)
-
-    def wait(self, pid: int) -> tuple[int, str]:
-        """Wait for a process; return its exit code, negative for a signal, and all that it printed."""
-        while pid not in self._ended:
-            said = self._read()
-            self._ended[said["pid"]] = said["status"]
-        return os.waitstatus_to_exitcode(self._ended.pop(pid)), (self.folder / f"said-{pid}").read_text()
-
-    def type(self, *words: str) -> tuple[int, str]:
-        """Run a command to its end."""
-        pid = self.prepare(*words)
-        self.let_go(pid)
-        return self.wait(pid)
-
-    def _read(self) -> dict[str, int]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, "the typist has ended"
-        return dict(json.loads(line))
+    def type(self, request: Request) -> Typed:
+        """Start a fork without input, whose output and errors can be read."""
+        with Path(os.devnull).open("rb") as nothing, pipe() as (out, into_out), pipe() as (errors, into_errors):
+            typed = self.start(request, (nothing.fileno(), into_out, into_errors))
+            typed.stdout, typed.stderr = (io.FileIO(os.dup(one)) for one in (out, errors))
+        return typed
 
 
-def main() -> None:
-    """Fork for each line, and tell of each end; until standard input ends."""
-    load()
-    buffer = b""
-    living: set[int] = set()
-    while True:
-        if select.select([0], [], [], POLL_S)[0]:
-            data = os.read(0, 65536)
-            if not data:
-                break
-            *lines, buffer = (buffer + data).split(b"\n")
-            living |= {start(**json.loads(line)) for line in lines}
-        for pid in list(living):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                living.discard(pid)
-                tell(pid=pid, status=status)
-    for pid in living:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+def has_input(stream: io.BufferedReader, timeout_s: float | None) -> bool:
+    """Wait until something can be read; return whether it can."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))
 
 
-def load() -> None:
-    """Import all that the commands import, so that their forks need not."""
-    sys.path.insert(0, str(REPOSITORY))
-    for name in ("cli.main", "infra.cluster.clusters", "infra.local.process", "infra.fetch.drain"):
-        import_module(name)
-
-
-def start(words: list[str], folder: str) -> int:
-    """Fork a child that waits to be let go, then is the command; return its id once it waits."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        be(words, folder)
-    os.waitpid(pid, os.WUNTRACED)
-    tell(started=pid)
-    return pid
-
-
-def be(words: list[str], folder: str) -> None:
-    """Be the command, and never return."""
-    code = 1
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """Open a pipe, whose ends here are closed at the end."""
+    ends = os.pipe()
     try:
-        os.setsid()
-        os.chdir(folder)
-        said = os.open(f"said-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        from cli.main import main as run
-
-        sys.argv = ["gpujob", *words]
-        run()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
+        yield ends
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        for end in ends:
+            os.close(end)
 
 
-def tell(**facts: int) -> None:
-    """Say something to the other end."""
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
+def spawn_cloud(typist: Typist, folder: Path, environment: Mapping[str, str], log: io.BufferedWriter) -> Typed:
+    """Fork the local cloud of a folder."""
+    with Path(os.devnull).open("rb") as nothing:
+        request = Request((str(folder.resolve()),), str(folder), environment, cloud=True)
+        return typist.start(request, (nothing.fileno(), log.fileno(), log.fileno()))
 
 
-if __name__ == "__main__":
-    main()
+TYPIST = Typist()
+
+
+@contextmanager
+def clouds_forked() -> Iterator[None]:
+    """Let the local clouds that are started within be forks."""
+    with patch("infra.local.process.spawn", partial(spawn_cloud, TYPIST)):
+        yield

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from infra.base.installation import install_command
@@ -83,21 +85,26 @@ def _launch(folder: Path) -> LocalCloud:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     with (folder / record.LOG).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *_arguments(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=folder,
-            start_new_session=True,
-        )
+        process = spawn(folder, environment, log)
     try:
         return _wait_until_ready(folder, process)
     except BaseException:
         process.kill()
         process.wait()
         raise
+
+
+def spawn(folder: Path, environment: Mapping[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start the process of the local cloud of a folder; its output goes to the log."""
+    return subprocess.Popen(
+        [sys.executable, *_arguments(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        cwd=folder,
+        start_new_session=True,
+    )
 
 
 def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> LocalCloud:

@@ -15,6 +15,8 @@ from infra.model import Cluster, Gpu, Node
 from infra.node.measures import ListedGpu, Measures, Product
 from tests import agent_fixtures as fixtures
 
+pytestmark = pytest.mark.timeout(180)
+
 node = fixtures.node
 MISMATCH = (
     "echo 'Failed to initialize NVML: Driver/library version mismatch'; echo 'NVML library version: 570.86'; exit 18"

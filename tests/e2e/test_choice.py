@@ -34,7 +34,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
 
 def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):
     laptop.type("check", "--dry-run")  # starts the local cloud
-    process = laptop.start("up", "begun", "--dry-run", bufsize=0)
+    process = laptop.start("up", "begun", "--dry-run")
     while b"waiting for the machine" not in process.stderr.readline():
         pass
     process.kill()

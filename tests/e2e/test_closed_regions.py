@@ -11,6 +11,8 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture
 def cloud(laptop: Laptop) -> Iterator[Watch]:

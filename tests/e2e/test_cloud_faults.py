@@ -9,6 +9,8 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
+pytestmark = pytest.mark.timeout(180)
+
 UP = ("up", "--dry-run", "--gpu", "T4")
 
 

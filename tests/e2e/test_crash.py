@@ -17,8 +17,10 @@ import pytest
 
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
-from tests.typist import Typist
+from tests.conftest import Finished, Laptop, make_laptop
+from tests.typist import Typed
+
+pytestmark = pytest.mark.timeout(180)
 
 EVERY_POINT = bool(os.environ.get("GPUJOB_EVERY_POINT"))
 AT_ONCE = 6
@@ -30,37 +32,38 @@ DOWN = ("down", "--dry-run", "--force", "--if-exists")
 
 @dataclass(frozen=True)
 class World:
-    """A laptop, its local cloud, and fast fingers."""
+    """A laptop and its local cloud."""
 
     laptop: Laptop
-    typist: Typist
     watch: Watch
 
     def kill(self, points: Iterable[tuple[tuple[str, ...], str]]) -> list[int]:
         """Run commands, each killed at its point, all at once; return how each ended."""
         points = list(points)
-        pids = [self.typist.prepare(*words) for words, _ in points]
-        faults = [f"kill={pid}:{point}" for pid, (_, point) in zip(pids, points, strict=True)]
+        prepared = [self.laptop.prepare(*words) for words, _ in points]
+        faults = [f"kill={process.pid}:{point}" for process, (_, point) in zip(prepared, points, strict=True)]
         control.add_faults(self.watch.cloud, *faults)
-        for pid in pids:
-            self.typist.let_go(pid)
-        codes = [self.typist.wait(pid)[0] for pid in pids]
+        codes = [ended.code for ended in finish(prepared)]
         control.clear_faults(self.watch.cloud)
         return codes
 
-    def type_all(self, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    def type_all(self, *commands: tuple[str, ...]) -> list[Finished]:
         """Run commands at the same time; return how each ended."""
-        pids = [self.typist.prepare(*words) for words in commands]
-        for pid in pids:
-            self.typist.let_go(pid)
-        return [self.typist.wait(pid) for pid in pids]
+        return finish([self.laptop.prepare(*words) for words in commands])
 
     def calls_of(self, *words: str) -> list[str]:
         """Run a command to its end, and list the calls that it made."""
         control.clear_trail(self.watch.cloud)
-        code, said = self.typist.type(*words)
-        assert code == 0, said
+        done = self.laptop.type(*words)
+        assert done.code == 0, done.said
         return [event["action"] for event in control.read_trail(self.watch.cloud) if not event["inner"]]
+
+
+def finish(prepared: list[Typed]) -> list[Finished]:
+    """Let prepared commands run at the same time; return how each ended."""
+    for process in prepared:
+        process.send_signal(signal.SIGCONT)
+    return [Finished.of(process) for process in prepared]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         laptop.type("check", "--dry-run")
         watching = watch(laptop)
         keep_alive(watching)
-        with Typist(laptop.environment, laptop.project) as typist:
-            yield World(laptop, typist, watching)
+        yield World(laptop, watching)
     finally:
         laptop.give_back()
 
@@ -97,16 +99,16 @@ def check_machines(world: World) -> None:
     for instance in living:
         end = world.watch.lease_end_s(instance["InstanceId"])
         assert end is not None and time.time() < end < time.time() + 2 * 3600 + 60, instance
-    code, said = world.typist.type("ls", "--dry-run", "--json")
-    assert code == 0, said
-    shown = {node["instance_id"] for cluster in json.loads(said[said.index("[") :]) for node in cluster["nodes"]}
+    listed = world.laptop.type("ls", "--dry-run", "--json")
+    assert listed.code == 0, listed.said
+    shown = {node["instance_id"] for cluster in json.loads(listed.out) for node in cluster["nodes"]}
     assert {instance["InstanceId"] for instance in living} <= shown
 
 
 def give_back(world: World, names: list[str]) -> None:
     """Type `down` for each, and see that nothing of ours is left."""
-    for code, said in world.type_all(*((*DOWN, name) for name in names)):
-        assert code == 0, said
+    for down in world.type_all(*((*DOWN, name) for name in names)):
+        assert down.code == 0, down.said
     assert world.watch.remains() == []
 
 
@@ -159,8 +161,8 @@ def rent_without_hosts(world: World, names: list[str]) -> None:
 def test_the_same_up_goes_on_where_it_was_killed(world):
     world.kill([((*UP, "again"), "CreateFleet:after")])
     before = {one["InstanceId"] for one in world.watch.living()}
-    code, said = world.typist.type(*UP, "again")
-    assert code == 0, said
+    up = world.laptop.type(*UP, "again")
+    assert up.code == 0, up.said
     assert {one["InstanceId"] for one in world.watch.living()} == before
     assert len(before) == NODES
     give_back(world, ["again"])

@@ -53,7 +53,7 @@ def test_a_machine_that_died_after_its_up_was_killed_makes_room_too(laptop):
     laptop.type("check", "--dry-run")
     keep_alive(watch(laptop))
     control.add_faults(watch(laptop).cloud, "boot=60", "dies=1")
-    up = laptop.start("up", "--dry-run", bufsize=0)
+    up = laptop.start("up", "--dry-run")
     while b"waiting for the machine" not in (line := up.stderr.readline()):
         assert line
     up.kill()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cloudwatch import has_machines
 from tests.conftest import Laptop, wait_for
 from tests.here import Here
 
@@ -40,19 +41,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 @pytest.fixture(autouse=True)
 def cluster(up: Laptop) -> None:
-    if not is_up(up):
+    if not has_machines(up):
         assert up.type("up", "--dry-run").code == 0
-
-
-def is_up(laptop: Laptop) -> bool:
-    listed = json.loads(laptop.type("ls", "--dry-run", "--json").out)
-    return any(one["name"] == "project" and one["nodes"][0]["state"] == "running" for one in listed)
 
 
 def start_waiting(laptop: Laptop, *options: str) -> "tuple[object, Path]":
     """Start to run a job that waits for a file; return the process, once the job runs, and the file."""
     go = laptop.home / f"go-{len(list(laptop.home.iterdir()))}"
-    process = laptop.start("run", *options, "wait.py", str(go), bufsize=0)
+    process = laptop.start("run", *options, "wait.py", str(go))
     assert process.stdout.readline() == b"begun\n"
     return process, go
 
@@ -81,7 +77,7 @@ def test_a_job_that_is_left_goes_on_and_so_does_its_machine_also_with_down(up):
     assert "--down did not take effect: project is still running" in said
     go.touch()
     assert up.type("wait", number).code == 0
-    assert is_up(up)
+    assert has_machines(up)
 
 
 def test_down_waits_for_other_jobs_and_takes_none_of_them_along(up):
@@ -92,7 +88,7 @@ def test_down_waits_for_other_jobs_and_takes_none_of_them_along(up):
     assert run.code == 3, run.said
     assert re.search(r"--down did not terminate project: job \d+ of 'project' is still running\n", run.err), run.said
     assert len(REMINDER.findall(run.err)) == 1
-    assert is_up(up)
+    assert has_machines(up)
     go.touch()
     down.join()
     assert process.returncode == 0
@@ -108,7 +104,7 @@ def test_down_does_not_end_a_machine_whose_outputs_could_not_be_downloaded(up):
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1, said
     assert "--down did not take effect: project is still running" in said
-    assert is_up(up)
+    assert has_machines(up)
     home.unlink()
     assert up.type("fetch", str(number)).code == 0
 
@@ -121,7 +117,7 @@ def test_down_that_the_cloud_refuses_fails_though_the_job_did_not(up):
     assert "--down did not terminate project; project may still be running" in run.err
     assert up.type("run", "--down", "fail.py").code == 3
     assert up.type("local", "faults", "--clear").code == 0
-    assert is_up(up)
+    assert has_machines(up)
 
 
 def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(up):
@@ -134,7 +130,7 @@ def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(
     assert (refused.code, "project, which is not this folder's own cluster" in refused.err) == (2, True), refused.said
     by_variable = Here(up.home, other.project, {"GPUJOB_CLUSTER": "project"}).type("run", "--down", "fail.py")
     assert (by_variable.code, "next: to do that, add --cluster project\n" in by_variable.err) == (2, True)
-    assert is_up(up)
+    assert has_machines(up)
     assert not (other.project / "runs").exists()
 
 
@@ -149,7 +145,7 @@ def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
     for job in (number, detached):
         [model] = (up.project / f"runs/project-{job}").rglob("model.bin")
         assert model.read_text() == "weights"
-    assert not is_up(up)
+    assert not has_machines(up)
 
     def says_when() -> bool:
         again = up.type("down", "--dry-run")

@@ -13,6 +13,8 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop, wait_for
 
+pytestmark = pytest.mark.timeout(180)
+
 # What a person and a job leave on a machine. The dependencies of the project, which are installed there, may go on an image.
 PLANTS = (
     *(
@@ -147,7 +149,7 @@ def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
 
 
 def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
-    process = cooked.start("bake", "pan", "--as", "cake", bufsize=0)
+    process = cooked.start("bake", "pan", "--as", "cake")
     while b"to boot again" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.cloudwatch import has_machines
 from tests.conftest import Laptop, make_laptop, wait_for
 
 SCRIPT = """
@@ -25,7 +26,8 @@ def processes_of(laptop: Laptop) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(laptop.home) in " ".join([*process.cmdline(), process.environ().get("HOME", "")]):
+            places = [*process.cmdline(), process.environ().get("HOME", ""), process.cwd()]
+            if str(laptop.home) in " ".join(places):
                 found.append(process)
         except psutil.Error:
             continue
@@ -103,7 +105,7 @@ def test_of_two_ups_at_once_one_gets_the_name_and_the_other_harms_nothing(laptop
 
 def test_what_a_killed_up_left_is_named_and_down_removes_it(laptop):
     laptop.type("check", "--dry-run")
-    process = laptop.start("up", "--dry-run", bufsize=0)
+    process = laptop.start("up", "--dry-run")
     while b"waiting for the machine" not in process.stderr.readline():
         pass
     process.kill()
@@ -158,8 +160,7 @@ def test_up_replaces_the_record_of_a_cluster_whose_cloud_was_killed(laptop):
 def test_a_machine_that_powers_itself_off_is_given_back(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     laptop.type("run", "--detach", "--", "sudo", "shutdown", "-h", "now")
-    wait_for(lambda: "project" not in laptop.type("ls", "--dry-run").out.replace("gone", "") or
-             "gone" in laptop.type("ls", "--dry-run").out, "termination")  # fmt: skip
+    wait_for(lambda: not has_machines(laptop), "termination")
     refused = laptop.type("run", "--", "true").err  # the local cloud ends soon after its last machine
     assert "(it powered itself off)" in refused or "'project' is gone: the local cloud" in refused
     assert laptop.type("down").code == 0
@@ -169,7 +170,8 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
     assert " USD on AWS with disk and address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
         up.said
     )
-    wait_for(lambda: "gone" in laptop.type("ls", "--dry-run").out, "end of the lease")
+    wait_for(lambda: not has_machines(laptop), "end of the lease")
+    assert "gone" in laptop.type("ls", "--dry-run").out
     wait_for(lambda: len(processes_of(laptop)) == 0, "end of the local cloud")
     wait_for(lambda: "ended" in laptop.type("ls").out, "time at which it ended")
     for words in (["run", "--", "true"], ["stop"]):
@@ -191,7 +193,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
     laptop.type("check", "--dry-run")  # starts the local cloud
-    process = laptop.start("up", "--dry-run", bufsize=0)
+    process = laptop.start("up", "--dry-run")
     said = b""
     while step.encode() not in said:
         line = process.stderr.readline()
@@ -209,7 +211,7 @@ def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
 def test_an_interrupted_down_says_how_it_goes_on(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     assert laptop.type("local", "fault", "latency=300").code == 0
-    process = laptop.start("down", bufsize=0)
+    process = laptop.start("down")
     while b"terminating" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)

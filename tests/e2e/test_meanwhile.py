@@ -1,11 +1,12 @@
 """While `run` is attached, what a job has written whole comes home; a machine that dies costs only the rest."""
 
 import json
+import os
 import signal
-from contextlib import suppress
 
 import psutil
 
+from tests.cloudwatch import watch
 from tests.conftest import wait_for
 from tests.e2e.test_life import processes_of
 
@@ -64,10 +65,7 @@ def test_a_machine_that_dies_leaves_what_had_come_home_and_its_log(laptop):
     run = laptop.start("run", "--fetch-every", "0.5s", "write.py")
     home = laptop.project / "runs/project-1"
     wait_for((home / "files/whole.txt").exists, "first output", 60)
-    for process in processes_of(laptop):
-        with suppress(psutil.NoSuchProcess):  # some come and go
-            if "infra.local.cloud.server.service" in process.cmdline():
-                process.send_signal(signal.SIGKILL)
+    os.kill(watch(laptop).cloud.pid, signal.SIGKILL)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 1
     assert b"Traceback" not in err

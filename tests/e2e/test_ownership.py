@@ -8,8 +8,9 @@ import pytest
 from infra.ec2.machines.network import tag_specification
 from infra.ssh.keys import make_key
 from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import make_laptop
-from tests.typist import Typist
+from tests.conftest import Laptop, make_laptop
+
+pytestmark = pytest.mark.timeout(180)
 
 KINDS = ("instance", "volume", "network-interface", "security-group", "launch-template", "key-pair")
 # Names and tags as near to ours as they may be: none is ours without the cluster's tag. Two things of each kind.
@@ -24,13 +25,12 @@ FOREIGN = [(kind, *NEAR[number % len(NEAR)]) for number, kind in enumerate(KINDS
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Typist, Watch]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Laptop, Watch]]:
     laptop = make_laptop(tmp_path_factory.mktemp("ownership"))
     try:
         laptop.type("check", "--dry-run")
         keep_alive(watch(laptop))
-        with Typist(laptop.environment, laptop.project) as typist:
-            yield typist, watch(laptop)
+        yield laptop, watch(laptop)
     finally:
         laptop.give_back()
 
@@ -60,17 +60,17 @@ def make(watching: Watch, kind: str, name: str, tags: dict[str, str], number: in
 
 
 def test_a_machine_that_merely_bears_our_tags_survives_down_all_force(world):
-    typist, watching = world
-    assert typist.type("up", "mine", "--dry-run", "--yes")[0] == 0
+    laptop, watching = world
+    assert laptop.type("up", "mine", "--dry-run", "--yes").code == 0
     ours = watching.living()[0]
     image = watching.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     copied = [tag for tag in ours["Tags"] if not tag["Key"].startswith("aws:")]
     tags = [{"ResourceType": kind, "Tags": copied} for kind in ("instance", "volume")]
     words = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
     theirs = watching.ec2.run_instances(**words)["Instances"][0]["InstanceId"]
-    code, said = typist.type("down", "--all", "--dry-run", "--force")
-    assert code == 1, said
-    assert f"{theirs} in us-east-1 has the tags of 'mine', but gpujob did not launch it: left running" in said
+    down = laptop.type("down", "--all", "--dry-run", "--force")
+    assert down.code == 1, down.said
+    assert f"{theirs} in us-east-1 has the tags of 'mine', but gpujob did not launch it: left running" in down.err
     states = {
         one["InstanceId"]: one["State"]["Name"] for entry in watching.listing("instances") for one in entry["Instances"]
     }
@@ -80,7 +80,7 @@ def test_a_machine_that_merely_bears_our_tags_survives_down_all_force(world):
 
 
 def test_what_others_have_is_the_same_after_a_whole_life_beside_it(world):
-    typist, watching = world
+    laptop, watching = world
     for number, (kind, name, tags) in enumerate(FOREIGN):
         make(watching, kind, name, tags, number)
     before = watching.everything()
@@ -91,8 +91,8 @@ def test_what_others_have_is_the_same_after_a_whole_life_beside_it(world):
         ("down", "other", "--dry-run", "--force", "--if-exists"),
         ("down", "--all", "--dry-run", "--force"),
     ):
-        code, said = typist.type(*words)
-        assert code == 0, (words, said)
+        done = laptop.type(*words)
+        assert done.code == 0, (words, done.said)
     assert watching.remains() == []
     after = watching.everything()
     assert len(before) >= len(FOREIGN)

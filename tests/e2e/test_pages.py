@@ -20,6 +20,8 @@ import pytest
 from tests.conftest import Laptop, wait_for
 from tests.e2e.test_jobs import job_number
 
+pytestmark = pytest.mark.timeout(180)
+
 CURVES = """
 import os, time
 from tensorboard.compat.proto.event_pb2 import Event

@@ -76,7 +76,7 @@ def test_a_denied_action_is_named_and_nothing_stays(laptop):
 
 def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(laptop):
     laptop.type("check", "--dry-run")  # starts the local cloud
-    process = laptop.start("up", "--dry-run", bufsize=0)
+    process = laptop.start("up", "--dry-run")
     said = b""
     while b"waiting for a login" not in said:
         line = process.stderr.readline()

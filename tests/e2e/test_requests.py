@@ -81,7 +81,7 @@ def test_the_disk_is_encrypted_as_large_as_planned_and_goes_with_the_machine(sen
     for name, data in sent.templates().items():
         [disk] = items(data["BlockDeviceMapping"])
         assert disk["DeviceName"] == sent.plans[name]["choices"][0]["image"]["root_device"]
-        size = str(sent.plans[name]["wishes"]["disk_gib"])
+        size = str(sent.plans[name]["request"]["disk_gib"])
         expected = {"Encrypted": "true", "DeleteOnTermination": "true", "VolumeType": "gp3", "VolumeSize": size}
         assert disk["Ebs"] == expected
     volumes = sent.watch.listing("volumes")

@@ -21,6 +21,8 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import OURS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
+pytestmark = pytest.mark.timeout(180)
+
 BEFORE_THE_MOVE = (
     ("check", "--dry-run"),
     ("offers", "--dry-run"),

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -275,6 +276,7 @@ def offerings(region: str, kind: str) -> list[tuple[str, str]]:
     return sorted((offer["InstanceType"], offer["Location"]) for offer in offers)
 
 
+@cache
 def regions_with(instance_type: str) -> list[str]:
     """List the regions that offer an instance type."""
     offers = INSTANCE_TYPE_OFFERINGS["region"]

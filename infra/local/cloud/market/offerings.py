@@ -1,6 +1,8 @@
 """Which zone or region offers which instance type, with the wildcards that moto does not know."""
 
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Iterable
+from fnmatch import translate
 
 from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer, ec2_answer
@@ -13,11 +15,12 @@ def describe_instance_type_offerings(request: Request) -> Answer:
     """Answer DescribeInstanceTypeOfferings."""
     kind = request.params.get("LocationType") or "region"
     filters = request.filters()
-    types, places = filters.get("instance-type") or ["*"], filters.get("location") or ["*"]
+    types = compile_patterns(filters.get("instance-type") or ["*"])
+    places = compile_patterns(filters.get("location") or ["*"])
     found = [
         {"instanceType": name, "locationType": kind, "location": place}
         for name, place in moto_state.offerings(request.region, kind)
-        if any(fnmatchcase(name, one) for one in types) and any(fnmatchcase(place, one) for one in places)
+        if types.match(name) and places.match(place)
     ]
     start = int(request.params.get("NextToken") or 0)
     end = start + int(request.params.get("MaxResults") or PAGE)
@@ -26,3 +29,8 @@ def describe_instance_type_offerings(request: Request) -> Answer:
         "DescribeInstanceTypeOfferings",
         {"instanceTypeOfferingSet": page, "nextToken": str(end) if end < len(found) else ""},
     )
+
+
+def compile_patterns(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Return one expression for patterns in which * and ? stand for any text and any letter."""
+    return re.compile("|".join(map(translate, patterns)))

@@ -27,6 +27,10 @@ Moto = Callable[[Request], Answer]
 
 TypesQuestion = tuple[str, frozenset[tuple[str, str]]]
 
+# The catalogue never changes while the process lives, and writing it out takes moto seconds.
+TYPES: dict[TypesQuestion, Answer] = {}
+TYPES_LOCK = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Gaps:
@@ -37,8 +41,6 @@ class Gaps:
     trail: Trail = field(default_factory=Trail)
     _templates: Templates = field(default_factory=Templates)
     _tokens: Tokens = field(default_factory=Tokens)
-    _types: dict[TypesQuestion, Answer] = field(default_factory=dict)
-    _types_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def callers(self) -> Callers:
@@ -172,12 +174,11 @@ class Gaps:
             return moto(foreign.after_others(request))
 
     def _instance_types(self, request: Request, moto: Moto) -> Answer:
-        # The catalogue never changes while the process lives, and writing it out takes moto seconds.
         question = (request.region, frozenset(request.params.items()))
-        with self._types_lock:
-            if question not in self._types:
+        with TYPES_LOCK:
+            if question not in TYPES:
                 answer = moto(request)
                 if answer.status != 200:
                     return answer
-                self._types[question] = answer
-            return self._types[question]
+                TYPES[question] = answer
+            return TYPES[question]
