@@ -55,8 +55,8 @@ class Node:
         assert process.returncode == 0, err
         return out
 
-    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **wishes: object) -> int:
-        answer = self.ask("submit", stdin=request(command, token, files or {}, **wishes))
+    def submit(self, *command: str, token: str = "t", files: dict[str, bytes] | None = None, **options: object) -> int:
+        answer = self.ask("submit", stdin=request(command, token, files or {}, **options))
         return json.loads(answer.splitlines()[-1])["job"]
 
     def record(self, number: int) -> dict:

@@ -94,13 +94,13 @@ def cloud_here() -> "Iterator[Account]":
     from infra.local.cloud.boots import Boots
     from infra.local.cloud.faults import Faults
     from infra.local.cloud.machines.hosts import Hosts
-    from infra.local.cloud.server.gateway import Front
-    from infra.local.cloud.server.handlers import Gaps
+    from infra.local.cloud.server.gateway import Gateway
+    from infra.local.cloud.server.handlers import Handlers
     from infra.local.cloud.server.service import _Quiet
 
     faults = Faults()
-    front = Front("REHEARSAL", Gaps(Hosts(Path(os.devnull), 0, Boots(faults)), faults))
-    server = make_server("127.0.0.1", 0, front, request_handler=_Quiet)
+    gateway = Gateway("REHEARSAL", Handlers(Hosts(Path(os.devnull), 0, Boots(faults)), faults))
+    server = make_server("127.0.0.1", 0, gateway, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -9,7 +9,7 @@ from cli.options.context import runs_here
 from cli.terminal import progress, show
 from infra.cluster import clusters
 from infra.errors import GpujobError, LossError
-from infra.fetch.drain import Terms, rescue
+from infra.fetch.drain import Terms, drain
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -42,7 +42,7 @@ def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: 
     homes: list[Fetched | AllLeft] = []
     try:
         with progress.steps() as report:
-            homes.extend(rescue(name, accounts, runs_here(), report, terms))
+            homes.extend(drain(name, accounts, runs_here(), report, terms))
     except KeyboardInterrupt as error:
         error.add_note(f"{name} is still running; outputs are still on it")
         raise

@@ -32,7 +32,7 @@ class Terms:
     """Whether what lies in the user's home stays."""
 
 
-def rescue(
+def drain(
     name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
 ) -> Iterator[Fetched | AllLeft]:
     """Download what jobs of this cluster wrote, each to its own project, else to `runs`; then yield what they left elsewhere.

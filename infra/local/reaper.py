@@ -46,7 +46,7 @@ def reap_adopted(own: set[int]) -> None:
 def kill_descendants(spare: set[int] | frozenset[int] = frozenset(), mark: str = "") -> None:
     """Kill every process below this one until none is left, save the trees that start at the spared ids.
 
-    The mark is an environment entry such as `NAME=value` that tells strays on systems without subreapers.
+    The mark is an environment entry such as `NAME=value` that tells orphans on systems without subreapers.
     """
     while processes := _descendants(spare) + _marked(mark):
         for process in processes:

@@ -54,7 +54,7 @@ def test_a_job_that_writes_into_its_code_changes_no_other_job_s(node):
 
 
 @pytest.mark.parametrize(
-    ("files", "wishes"),
+    ("files", "options"),
     [
         ({"../x": b"a"}, {}),
         ({"/tmp/x": b"a"}, {}),
@@ -71,9 +71,9 @@ def test_a_job_that_writes_into_its_code_changes_no_other_job_s(node):
         ({}, {"workdir": "/"}),
     ],
 )
-def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_written(node, files, wishes):
+def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_written(node, files, options):
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "t", files, **wishes), timeout=60)
+    _, err = process.communicate(request(("true",), "t", files, **options), timeout=60)
     assert process.returncode == 1
     assert b"leads out of the project" in err or b"lies behind a link" in err
     assert not list(node.home.glob(".gpujob/jobs/*")), "nothing is begun"

@@ -17,8 +17,8 @@ def outputs(node, number: int, *options: str) -> dict:
     return json.loads(node.ask("outputs", str(number), *options))
 
 
-def run(node, script: str, token: str = "t", **wishes: object) -> int:
-    number = node.submit("sh", "-c", script, token=token, **wishes)
+def run(node, script: str, token: str = "t", **options: object) -> int:
+    number = node.submit("sh", "-c", script, token=token, **options)
     node.wait(number)
     return number
 

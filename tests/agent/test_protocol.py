@@ -25,8 +25,8 @@ def packed(value: object) -> bytes:
 @given(arguments=st.lists(TEXT, max_size=4), name=TEXT, value=TEXT)
 def test_words_and_variables_reach_the_job_as_they_are(node, arguments, name, value):
     command = ["sh", "-c", 'printf "%s\\0" "$@" "$VALUE"', "sh", *arguments]
-    wishes = {"token": json.dumps([arguments, name, value]), "name": name, "env": {"VALUE": value}}
-    number = node.submit(*command, **wishes)
+    options = {"token": json.dumps([arguments, name, value]), "name": name, "env": {"VALUE": value}}
+    number = node.submit(*command, **options)
     record = node.wait(number)
     assert (record["command"], record["name"], record["exit_code"]) == (command, name, 0)
     printed = "".join(f"{text}\0" for text in [*arguments, value])

@@ -36,9 +36,9 @@ TELLTALE = (
 SECRET = "hunter2-hunter2"
 
 
-def submit_stuck(node: Node, python: str = sys.executable, **wishes: object) -> int:
-    wishes = {"hang_after_s": 1.0, "python": python, **wishes}
-    return node.submit("python", "stuck.py", files={"stuck.py": STUCK.encode()}, **wishes)
+def submit_stuck(node: Node, python: str = sys.executable, **options: object) -> int:
+    options = {"hang_after_s": 1.0, "python": python, **options}
+    return node.submit("python", "stuck.py", files={"stuck.py": STUCK.encode()}, **options)
 
 
 @pytest.mark.skipif(not PY_SPY.exists() and not shutil.which("py-spy"), reason="no py-spy here")
@@ -57,8 +57,8 @@ def test_a_job_that_stands_still_is_shown_where_and_runs_on_and_counts_as_runnin
 @pytest.mark.skipif(not PY_SPY.exists() and not shutil.which("py-spy"), reason="no py-spy here")
 @pytest.mark.parametrize("supervisor_killed", [False, True])
 def test_a_stalled_job_s_stacks_show_no_secret_even_once_nobody_knows_it(node, supervisor_killed):
-    wishes = {"secrets": {"TOKEN": SECRET}, "hang_after_s": 2.0, "python": sys.executable}
-    number = node.submit("python", "stuck.py", files={"stuck.py": TELLTALE.encode()}, **wishes)
+    options = {"secrets": {"TOKEN": SECRET}, "hang_after_s": 2.0, "python": sys.executable}
+    number = node.submit("python", "stuck.py", files={"stuck.py": TELLTALE.encode()}, **options)
     node.identity(number, "main")
     if supervisor_killed:
         os.kill(node.identity(number, "supervisor"), signal.SIGKILL)

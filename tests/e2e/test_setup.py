@@ -63,8 +63,8 @@ def test_where_the_playbook_fails_all_of_it_is_given_back(account, tmp_path):
 def test_what_is_run_by_itself_depends_on_the_image(account, monkeypatch):
     aws = replace(account, cloud="aws")
 
-    def roles(kind: str, wishes: LaunchRequest = T4) -> tuple[str, ...] | None:
-        setup = plans.choose_setup(aws, wishes, IMAGES[kind], {})
+    def roles(kind: str, asked: LaunchRequest = T4) -> tuple[str, ...] | None:
+        setup = plans.choose_setup(aws, asked, IMAGES[kind], {})
         return setup and setup.tags
 
     assert roles("ubuntu") == ()

@@ -53,12 +53,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def run(node: Node, base: Path, script: str, **wishes: object) -> tuple[int, str]:
+def run(node: Node, base: Path, script: str, **options: object) -> tuple[int, str]:
     """Run a shell script as a job on the base; its exit code and its log."""
     environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (base / "links").as_uri(), "PIP_NO_CACHE_DIR": "1",
                    "UV_OFFLINE": "1", "UV_FIND_LINKS": str(base / "links"), "UV_CACHE_DIR": str(node.home / "uv")}  # fmt: skip
     number = node.submit(
-        *("sh", "-c", script), token=script, python=str(base / "bin" / "python"), env=environment, **wishes
+        *("sh", "-c", script), token=script, python=str(base / "bin" / "python"), env=environment, **options
     )
     record = node.wait(number)
     return record["exit_code"], node.ask("logs", str(number), "0").decode()

@@ -51,8 +51,8 @@ def outputs(node, number: int) -> dict:
     return json.loads(node.ask("outputs", str(number)))
 
 
-def run(node, *command: str, token: str = "t", **wishes: object) -> int:
-    number = node.submit(*command, token=token, **wishes)
+def run(node, *command: str, token: str = "t", **options: object) -> int:
+    number = node.submit(*command, token=token, **options)
     node.wait(number)
     return number
 

@@ -168,20 +168,20 @@ def ask(account: Account, request: dict[str, Any]) -> "CreateFleetResultTypeDef"
             answer = account.ec2.create_fleet(**request)
     except PermissionsError as error:
         raise decode_denial(account, error) from error
-    unknown = [error for error in refusals(answer) if isinstance(error, NotFoundError)]
+    unknown = [error for error in errors_of(answer) if isinstance(error, NotFoundError)]
     if unknown and not answer["Instances"]:
         raise unknown[0]
     return answer
 
 
-def refusals(answer: "CreateFleetResultTypeDef") -> list[GpujobError]:
+def errors_of(answer: "CreateFleetResultTypeDef") -> list[GpujobError]:
     """Return why the fleet is not whole, an error of ours for each part that AWS refused."""
     return [classify(e["ErrorCode"], e["ErrorMessage"], "CreateFleet") for e in answer["Errors"]]
 
 
 def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found: int, nodes: int) -> GpujobError:
     """Return the error that tells why there are too few machines: a refusal of another kind than "none free" counts first."""
-    errors = refusals(answer)
+    errors = errors_of(answer)
     telling = next((error for error in errors if not isinstance(error, CapacityError)), None)
     if isinstance(telling, PermissionsError):
         return decode_denial(account, telling)

@@ -20,18 +20,18 @@ from infra.local.cloud.iam.calls import Calls
 from infra.local.cloud.machines import metadata
 from infra.local.cloud.request import Environ, Request
 from infra.local.cloud.server import control
-from infra.local.cloud.server.handlers import Gaps
+from infra.local.cloud.server.handlers import Handlers
 
 StartResponse = Callable[..., Any]
 
 
-class Front:
+class Gateway:
     """A WSGI application in front of moto's."""
 
-    def __init__(self, access_key: str, gaps: Gaps) -> None:
+    def __init__(self, access_key: str, handlers: Handlers) -> None:
         self._access_key = access_key
-        self._gaps = gaps
-        self._calls = Calls(gaps.faults, gaps.callers)
+        self._handlers = handlers
+        self._calls = Calls(handlers.faults, handlers.callers)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._active = 0
@@ -72,7 +72,7 @@ class Front:
         if path == "/gpujob/checkip":
             return _send(text_answer(f"{environ['REMOTE_ADDR']}\n"), start_response)
         if path.startswith(metadata.PREFIX):
-            return _send(self._gaps.metadata.answer(environ), start_response)
+            return _send(self._handlers.metadata.answer(environ), start_response)
         if path in (control.FAULTS, control.TRAIL, control.CALLER):
             return _send(self._control(path, environ), start_response)
         asked = request.read(environ)
@@ -83,11 +83,13 @@ class Front:
         due = self._calls.count(environ, asked.action)
         if self._calls.kill(due, "before"):
             return _send(text_answer("the caller is dead", 503), start_response)
-        answer = self._calls.refuse(asked) or self._gaps.answer(asked, lambda changed: self._ask_moto(environ, changed))
+        answer = self._calls.refuse(asked) or self._handlers.answer(
+            asked, lambda changed: self._ask_moto(environ, changed)
+        )
         if answer is not None:
             sent = _send(answer, start_response)
         else:
-            with moto_state.LOCK, self._gaps.sight(asked):
+            with moto_state.LOCK, self._handlers.sight(asked):
                 body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
             start_response(status, list(headers))
             sent = list(body)
@@ -98,7 +100,7 @@ class Front:
         """Answer the questions that AWS has not: what goes wrong on demand, and what was asked."""
         if not hmac.compare_digest(environ.get("HTTP_X_GPUJOB_KEY", ""), self._access_key):
             return Answer(403, "application/json", b'"another key"')
-        faults, trail = self._gaps.faults, self._gaps.trail
+        faults, trail = self._handlers.faults, self._handlers.trail
         method = environ["REQUEST_METHOD"]
         if path == control.TRAIL:
             if method == "DELETE":
@@ -106,7 +108,7 @@ class Front:
             return _json(200, trail.listing())
         if path == control.CALLER:
             asked = json.loads(request.read_body(environ))
-            self._gaps.callers.caller = Caller(**asked) if asked else None
+            self._handlers.callers.caller = Caller(**asked) if asked else None
             return _json(200, [])
         if method == "DELETE":
             faults.clear()

@@ -33,7 +33,7 @@ TYPES_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Gaps:
+class Handlers:
     """The answers that moto does not give, and the one that it gives too slowly."""
 
     hosts: Hosts

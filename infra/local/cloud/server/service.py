@@ -16,8 +16,8 @@ from infra.local.cloud import moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.machines.hosts import Hosts
-from infra.local.cloud.server.gateway import Front
-from infra.local.cloud.server.handlers import Gaps
+from infra.local.cloud.server.gateway import Gateway
+from infra.local.cloud.server.handlers import Handlers
 from infra.local.record import LocalCloud
 from infra.node.agent import trees
 
@@ -46,18 +46,18 @@ def main(folder: Path) -> None:
     faults = Faults()
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
-    front = Front(access_key, Gaps(hosts, faults))
-    server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=_Quiet)
+    gateway = Gateway(access_key, Handlers(hosts, faults))
+    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:
-        _serve(folder, access_key, server, hosts, front, stopping)
+        _serve(folder, access_key, server, hosts, gateway, stopping)
     finally:
-        front.close()
+        gateway.close()
         hosts.close()
         (folder / record.RECORD).unlink(missing_ok=True)
 
 
 def _serve(
-    folder: Path, access_key: str, server: BaseWSGIServer, hosts: Hosts, front: Front, stopping: threading.Event
+    folder: Path, access_key: str, server: BaseWSGIServer, hosts: Hosts, gateway: Gateway, stopping: threading.Event
 ) -> None:
     url = hosts.url = f"http://127.0.0.1:{server.server_port}"
     hosts.open()
@@ -65,7 +65,7 @@ def _serve(
     record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
     threading.Thread(target=moto_state.backend, args=("us-east-1",), daemon=True).start()
     while not stopping.wait(POLL_S) and not hosts.failed:
-        if not hosts.alive and front.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
+        if not hosts.alive and gateway.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
             return
 
 
