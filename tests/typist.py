@@ -69,7 +69,7 @@ class Typed:
         end = None if timeout is None else time.monotonic() + timeout
         said: dict[io.FileIO | None, bytes] = {self.stdout: b"", self.stderr: b""}
         with selectors.DefaultSelector() as selector:
-            for stream in filter(None, said):
+            for stream in (one for one in said if one and not one.closed):
                 selector.register(stream, selectors.EVENT_READ)
             while selector.get_map():
                 left = None if end is None else end - time.monotonic()

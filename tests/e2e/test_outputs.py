@@ -69,7 +69,7 @@ def test_what_lies_outside_is_listed_downloaded_on_request_and_not_lost_by_down(
 
     fetch = up.type("fetch", "1", "--output", "~/ckpt.pt", "--output", "../working", "--output", "~/.cache/nanochat")
     assert fetch.code == 0, fetch.said
-    assert "outside of the working folder" not in fetch.err
+    assert "not downloaded, outside of the working folder" not in fetch.err
     assert files_below(results(up) / "outside") == {
         "parent/working/submission.csv": "id,label",
         "home/ckpt.pt": "weights",
