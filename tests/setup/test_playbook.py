@@ -258,9 +258,8 @@ def test_a_playbook_that_cannot_be_read_is_told_in_ansible_s_words(box, tmp_path
 
 
 def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
-    path = write_play(
-        tmp_path, command("Wait", f"touch {tmp_path}/began; until [ -e {tmp_path}/over ]; do sleep 0.1; done")
-    )
+    waiting = tmp_path / "began"
+    path = write_play(tmp_path, command("Wait", f"touch {waiting}; while [ -e {waiting} ]; do sleep 0.1; done"))
     script = (
         "import sys; from pathlib import Path; from infra.ledger import known_clusters; from infra.setup import playbook\n"
         "setup = playbook.Setup(playbook=Path(sys.argv[1]))\n"
@@ -269,14 +268,14 @@ def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], env=environment, stderr=subprocess.PIPE)
     try:
-        wait_for((tmp_path / "began").exists, "task")
+        wait_for(waiting.exists, "task")
         assert left(home)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
         assert b"KeyboardInterrupt" in said
         wait_for(lambda: not left(home), "end of every connection")
     finally:
-        (tmp_path / "over").touch()  # what the node was doing, it finishes
+        waiting.unlink(missing_ok=True)  # what the node was doing, it finishes
 
 
 def test_the_person_s_own_settings_of_ansible_and_ssh_do_not_matter(box, home, tmp_path, monkeypatch):
