@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from infra.errors import GoneError, NodeError, NotFoundError
+from infra.errors import GoneError, NodeError, NotFoundError, StoppedError
 from infra.ledger import builds
 from infra.model import Cluster
 from infra.ssh.connection import Connection, DroppedError, connect
@@ -26,15 +26,9 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
     """
     with ExitStack() as connections:
         try:
-            connection = connections.enter_context(connect(cluster, rank, patience_s=patience_s))
-        except DroppedError as error:
-            # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
-            from infra.cluster.clusters import find_again
-
-            again = find_again(cluster, error)
-            connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
+            connection = connections.enter_context(connect_or_find(cluster, rank, patience_s))
         except NodeError as error:
-            image = builds.find_closed(cluster, rank)
+            image = None if isinstance(error, GoneError | StoppedError) else builds.find_closed(cluster, rank)
             if image is None:
                 raise
             raise NodeError(
@@ -50,6 +44,21 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
             from infra.cluster.clusters import explain_silence
 
             raise explain_silence(cluster, error) from error
+
+
+@contextmanager
+def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[Connection]:
+    """Yield a connection to a node, at the address that its cloud gives it now if the known one does not answer."""
+    with ExitStack() as connections:
+        try:
+            connection = connections.enter_context(connect(cluster, rank, patience_s=patience_s))
+        except DroppedError as error:
+            # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
+            from infra.cluster.clusters import find_again
+
+            again = find_again(cluster, error)
+            connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
+        yield connection
 
 
 @contextmanager

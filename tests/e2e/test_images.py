@@ -159,7 +159,9 @@ def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     pinned = keys.read_text()
     for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"], ["extend", "--hours", "1"]):
         wait_for(
-            lambda words=words: "pins them: gpujob bake pan --as cake" in cooked.type(*words).err, "word of the bake"
+            lambda words=words: "pins them: gpujob bake pan --as cake" in cooked.type(*words).err,
+            f"word of the bake by {words[0]}",
+            60,
         )
     assert keys.read_text() == pinned
     assert cooked.type("bake", "pan", "--as", "cake").code == 0
