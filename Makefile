@@ -66,8 +66,9 @@ docs: setup
 
 # The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages
 # apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.
+# In the order that is written: a machine takes minutes to boot, and its tests are one story.
 test-system: setup
-	$(BIN)/pytest -q tests/system
+	$(BIN)/pytest -q --seed 0 tests/system
 
 # Which wrong lines no test notices: make mutants, make mutants MODULE=infra/project/rules.py. Takes from one minute to an hour for each module.
 mutants: setup
