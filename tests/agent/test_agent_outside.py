@@ -76,8 +76,8 @@ def test_what_lay_there_before_and_what_tools_keep_is_not_listed(node):
     (node.home / "old.txt").write_text("old")
     number = run(
         node,
-        "for cache in .cache/pip .cache/uv .cache/huggingface/hub .cache/torch/hub .cache/matplotlib .triton .nv .ssh .local/lib"
-        " tools/__pycache__; do mkdir -p ~/$cache; echo 1 > ~/$cache/x; done;"
+        "for cache in .cache/pip .cache/uv .cache/huggingface/hub .cache/torch/hub .cache/matplotlib .cache/gpujob"
+        " .triton .nv .ssh .local/lib tools/__pycache__; do mkdir -p ~/$cache; echo 1 > ~/$cache/x; done;"
         " mkdir -p ~/env/lib; touch ~/env/pyvenv.cfg; echo 1 > ~/env/lib/x; echo 1 > ~/.bash_history; : > ~/empty;"
         " ln -s /etc ~/etc",
     )

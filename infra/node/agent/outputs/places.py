@@ -44,6 +44,7 @@ HOME_TOOLS = (
         "miniconda3",
         "miniforge3",
         ".cache/conda",
+        ".cache/gpujob",  # images that jobs.train has decoded
         ".cache/fontconfig",
         ".cache/kagglehub",
         ".cache/matplotlib",
