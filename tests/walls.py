@@ -80,6 +80,11 @@ def walk(text: str) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(ast.parse(text)))
 
 
+def module_of(name: str) -> str:
+    """Return the module that a file is, by its name from the root."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def nodes(root: Path, name: str) -> tuple[ast.AST, ...]:
     return walk((root / name).read_text())
 
@@ -165,7 +170,7 @@ def find_upward_imports(root: Path) -> list[str]:
 
     found = []
     for name in sources(root):
-        own = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        own = module_of(name)
         here = place_of(own)
         if here != own and here != own.rpartition(".")[0]:
             found.append(f"{name} is in no layer")
@@ -179,7 +184,7 @@ def find_upward_imports(root: Path) -> list[str]:
 
 def find_circles(root: Path) -> list[str]:
     """No module imports itself by way of others."""
-    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in sources(root)}
+    files = {module_of(name): name for name in sources(root)}
     after = {
         module: {one if one in files else one.rpartition(".")[0] for one in imports(root, name)} & set(files)
         for module, name in files.items()

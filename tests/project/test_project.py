@@ -110,8 +110,7 @@ def test_repositories_inside_travel_with_their_own_rules(tmp_path):
     assert set(paths(tmp_path)) == {"vendor/library/lib.py", "vendor/library/.gitignore"}
 
 
-def test_submodules_travel(tmp_path):
-    library, project = tmp_path / "library", tmp_path / "project"
+def make_project_with_submodule(project: Path, library: Path) -> None:
     for folder in (library, project):
         folder.mkdir()
         git(folder, "init")
@@ -119,18 +118,17 @@ def test_submodules_travel(tmp_path):
     git(library, "add", ".")
     git(library, "commit", "-m", "first")
     git(project, "-c", "protocol.file.allow=always", "submodule", "add", str(library), "lib")
+
+
+def test_submodules_travel(tmp_path):
+    library, project = tmp_path / "library", tmp_path / "project"
+    make_project_with_submodule(project, library)
     assert set(paths(project)) == {".gitmodules", "lib/lib.py", "lib/.git"} - {"lib/.git"}
 
 
 def test_a_submodule_that_is_not_checked_out_is_named(tmp_path):
     library, project, clone = tmp_path / "library", tmp_path / "project", tmp_path / "clone"
-    for folder in (library, project):
-        folder.mkdir()
-        git(folder, "init")
-    write(library, "lib.py")
-    git(library, "add", ".")
-    git(library, "commit", "-m", "first")
-    git(project, "-c", "protocol.file.allow=always", "submodule", "add", str(library), "lib")
+    make_project_with_submodule(project, library)
     git(project, "commit", "-m", "first")
     git(tmp_path, "clone", str(project), str(clone))
     git(project, "worktree", "add", str(tmp_path / "worktree"))

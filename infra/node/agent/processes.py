@@ -22,6 +22,11 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def unblock_signals() -> None:
+    """Give a new program the signals that a supervisor blocks for itself: builds wait for SIGCHLD."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
 def reap(ended: dict[int, int]) -> None:
     """Collect every child that has ended, adopted orphans too; `ended` gets the exit code by process id."""
     with contextlib.suppress(ChildProcessError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Callable
 
 from .. import trees
+from ..processes import unblock_signals
 from ..records import HOME, AgentError
 
 READY = "ready"
@@ -116,11 +117,6 @@ def stream(words: list[str], log: BinaryIO, lock: int, cwd: Path, given: bytes =
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
-
-
-def unblock_signals() -> None:
-    """Give the program the signals that a supervisor blocks for itself: builds wait for SIGCHLD."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
 def variables() -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import trees
 from ..environment.overlay import ENVIRONMENT
 from ..identities import identify
-from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap
+from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
 from ..records import write_reserved, write_runner
 from .mask import Mask, pour
 
@@ -92,11 +92,6 @@ def start(task: Task) -> subprocess.Popen[bytes]:
             start_new_session=True,
             preexec_fn=unblock_signals,
         )
-
-
-def unblock_signals() -> None:
-    """Give the job the signals that are blocked here."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
 def finish(task: Task, pid: int) -> None:
