@@ -30,7 +30,7 @@ def want(yes: bool = False) -> Wanted:
 def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]], Sequence[Output]]":
     """Return a function that chooses what to download: everything, but if that is large it asks once.
 
-    Where nobody can be asked, the smallest are downloaded, up to the size that needs no question.
+    Where there is no terminal to ask on, the smallest are downloaded, up to the size that needs no question.
     """
     agreed = True if yes else None if may_ask else False
 

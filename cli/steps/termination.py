@@ -52,7 +52,7 @@ def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: 
 
 
 def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:
-    """Return how a cluster is drained: nobody is asked, and `yes` downloads even what is very large.
+    """Return how a cluster is drained, without a question: `yes` downloads even what is very large.
 
     `force` is the command to suggest if something would be lost. With `keeps_home` the user's home is not lost.
     """

@@ -9,7 +9,7 @@ from infra.errors import GpujobError, UsageError
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask, unless `yes`; raises UsageError where nobody can answer, and GpujobError if the answer is no."""
+    """Ask, unless `yes`; raises UsageError without a terminal, and GpujobError if the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
