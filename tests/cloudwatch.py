@@ -12,7 +12,7 @@ from infra.local import process
 from infra.local.machine import userdata
 from infra.local.process import LocalCloud
 from tests.conftest import Laptop
-from tests.local_cloud_fixtures import client
+from tests.local_cloud_fixtures import client, find_image
 
 OURS = [{"Name": "tag-key", "Values": [CLUSTER_TAG]}]
 LISTINGS = {
@@ -23,6 +23,10 @@ LISTINGS = {
     "templates": ("describe_launch_templates", "LaunchTemplates"),
     "keys": ("describe_key_pairs", "KeyPairs"),
 }
+
+
+# A question to all regions costs a second of work here where the account has the usual seventeen.
+FEW_REGIONS = tuple(f"enabled={region}" for region in ("us-east-1", "eu-west-1", "eu-west-2", "ap-south-1"))
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,6 @@ def has_machines(laptop: Laptop) -> bool:
 
 def keep_alive(watch: Watch) -> None:
     """Put one instance of somebody else into the cloud, stopped, so that it does not end with our last."""
-    image = watch.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    image = find_image(watch.cloud, watch.region)
     made = watch.ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
     watch.ec2.stop_instances(InstanceIds=[made["InstanceId"]])

@@ -8,6 +8,7 @@ import pkgutil
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -58,13 +59,15 @@ def main(channel: socket.socket, back: int) -> None:
 
 def load(back: int) -> None:
     """Import all that commands and the cloud import, and read what each of them would read first."""
-    from botocore.loaders import JSONFileLoader
+    import botocore.session
+    from botocore.loaders import JSONFileLoader, create_loader
 
     import cli
     import infra
 
     read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
     JSONFileLoader.load_file = lambda _, path: read(path)
+    botocore.session.create_loader = cache(create_loader)
     for package in (cli, infra):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("infra.node.agent", "cli.__main__")):
@@ -192,10 +195,43 @@ def be_cloud(request: Request) -> None:
     """Be the local cloud of a folder, whose ids are its own."""
     from moto.moto_api._internal import mock_random
 
+    from infra.local.cloud.machines import hosts
     from infra.local.cloud.server.service import main as run
 
     mock_random.seed()
+    hosts.spawn = spawn_host
     run(Path(request.words[0]))
+
+
+def spawn_host(config: Path, lock: int) -> "subprocess.Popen[bytes]":
+    """Fork the host of a machine, a child of its cloud as it always is."""
+    return subprocess.Popen(
+        [sys.executable],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=(lock,),
+        preexec_fn=partial(be_host, config, lock),
+    )
+
+
+def be_host(config: Path, lock: int) -> None:
+    """Be the host of a machine, and never return to what would have loaded another program."""
+    from infra.local.machine.host import main as run
+
+    code = 1
+    try:
+        gc.freeze()
+        os.closerange(3, lock)
+        os.closerange(lock + 1, os.sysconf("SC_OPEN_MAX"))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        run(config)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def fork_clouds(typist: Typist) -> None:

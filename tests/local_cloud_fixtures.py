@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@lru_cache(maxsize=20)  # a client costs as much as ten calls
 def client(cloud: LocalCloud, service: str, region: str = "us-east-1", access_key: str = "") -> Any:
     return boto3.client(
         service,
@@ -54,6 +56,11 @@ def client(cloud: LocalCloud, service: str, region: str = "us-east-1", access_ke
         aws_secret_access_key="any",
         config=Config(retries={"total_max_attempts": 1}, proxies={}),
     )
+
+
+def find_image(cloud: LocalCloud, region: str = "us-east-1") -> str:
+    """Return an image as the command line does; to list all of EC2's takes moto a second."""
+    return client(cloud, "ssm", region).get_parameter(Name=IMAGE)["Parameter"]["Value"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class World:
 
     def image(self) -> str:
         """Ask for the image as the command line does."""
-        return client(self.cloud, "ssm").get_parameter(Name=IMAGE)["Parameter"]["Value"]
+        return find_image(self.cloud)
 
     def request(self, **changes: Any) -> dict[str, Any]:
         """Make the words of a launch; None takes one out."""
@@ -154,7 +161,7 @@ class Machine:
 
         def found() -> psutil.Process | None:
             family = psutil.Process(self.world.cloud.pid).children()
-            return next((one for one in family if any(self.id in word for word in one.cmdline())), None)
+            return next((one for one in family if self.id in one.cwd()), None)
 
         return eventually(found)
 

@@ -18,7 +18,7 @@ def wait_until(
     again = retry_if_result(lambda answer: not answer) | retry_if_exception_type(retry_on)
     try:
         return Retrying(
-            retry=again, wait=wait_exponential(multiplier=0.1, exp_base=1.3, max=3), stop=stop_after_delay(deadline_s)
+            retry=again, wait=wait_exponential(multiplier=0.2, exp_base=1.3, max=3), stop=stop_after_delay(deadline_s)
         )(probe)
     except RetryError as end:
         if end.last_attempt.failed:

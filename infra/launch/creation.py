@@ -171,12 +171,13 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
     hint = "gpujob up again, or another --gpu or --region"
 
     def look() -> Cluster | None:
-        ended = instances.find_end(account, name, launched)
+        found = instances.find_launched(account, name, launched)
+        ended = instances.find_end(found)
         if ended:
             raise CloudError(f"a machine ended while it started: {ended}", hint)
-        found = instances.find_clusters(account, name)
-        ready = [n for c in found for n in c.nodes if n.instance_id in launched and n.state == "running" and n.host]
-        return replace(found[0], nodes=tuple(ready)) if len(ready) == len(launched) else None
+        clusters = instances.group_clusters(account, found)
+        ready = [node for cluster in clusters for node in cluster.nodes if node.state == "running" and node.host]
+        return replace(clusters[0], nodes=tuple(ready)) if len(ready) == len(launched) else None
 
     cluster = wait_until(look, planned.boot_s)
     if cluster is None:

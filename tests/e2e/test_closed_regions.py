@@ -8,7 +8,7 @@ import pytest
 from infra.ec2.machines.network import tag_specification
 from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
 from infra.local.cloud.server import control
-from tests.cloudwatch import Watch, keep_alive, watch
+from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
 from tests.conftest import Laptop
 
 pytestmark = pytest.mark.timeout(180)
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(180)
 def cloud(laptop: Laptop) -> Iterator[Watch]:
     laptop.type("check", "--dry-run")
     keep_alive(watch(laptop))
+    control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
     yield watch(laptop)
 
 
@@ -47,6 +48,7 @@ def test_a_region_that_is_closed_is_named_and_all_others_are_swept_and_listed(la
     named = laptop.type("sweep", "--dry-run", "--region", "eu-west-2")
     assert (named.code, "service control policy" in named.err) == (1, True)
     control.clear_faults(cloud.cloud)
+    control.add_faults(cloud.cloud, *FEW_REGIONS)
     assert laptop.type("sweep", "--dry-run", "--yes").code == 0
     assert watch(laptop, "eu-west-2").remains() == []
 
@@ -57,6 +59,7 @@ def test_a_cluster_in_a_region_that_is_closed_is_not_taken_for_gone(laptop, clou
     [listed] = json.loads(laptop.type("ls", "--all-regions", "--json").out)
     assert listed["nodes"][0]["state"] == "unknown"
     control.clear_faults(cloud.cloud)
+    control.add_faults(cloud.cloud, *FEW_REGIONS)
     [listed] = json.loads(laptop.type("ls", "--all-regions", "--json").out)
     assert listed["nodes"][0]["state"] == "running"
     assert laptop.type("down").code == 0

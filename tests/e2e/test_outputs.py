@@ -142,14 +142,14 @@ def test_exclude_leaves_out_what_matches_for_this_time(project):
 
 
 def test_more_than_a_gigabyte_is_not_downloaded_unasked_and_not_lost(up):
-    big = "for name in ('big/a', 'big/b'):\n    with open(name, 'wb') as file: file.truncate(700_000_000)\n"
+    sizes = "(('big/a', 1_010_000_000), ('big/b', 10_000_000))"
+    big = f"for name, size in {sizes}:\n    with open(name, 'wb') as file: file.truncate(size)\n"
     up.write("write.py", f"import os; os.makedirs('big'); open('small', 'w').write('1')\n{big}")
     run = up.type("run", "write.py")
     assert run.code == 0, run.said
-    assert "not downloaded yet: 1 file, 700.0 MB" in run.err
+    assert "not downloaded yet: 1 file, 1.0 GB" in run.err
     assert "gpujob fetch 1 --yes" in run.err
     assert (results(up) / "files/small").exists()
-    (results(up) / "files/big/a").unlink(missing_ok=True)
     down = up.type("down")
     assert (down.code, "gpujob fetch --cluster project 1 --yes" in down.err) == (1, True), down.said
 

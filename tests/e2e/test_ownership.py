@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from infra.ec2.machines.network import tag_specification
+from infra.local.cloud.server import control
 from infra.ssh.keys import make_key
-from tests.cloudwatch import Watch, keep_alive, watch
+from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
+from tests.local_cloud_fixtures import find_image
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,6 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Laptop, Wa
     try:
         laptop.type("check", "--dry-run")
         keep_alive(watch(laptop))
+        control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
         yield laptop, watch(laptop)
     finally:
         laptop.give_back()
@@ -39,7 +42,7 @@ def make(watching: Watch, kind: str, name: str, tags: dict[str, str], number: in
     """Make something of somebody else's; where a name is taken, under a name beside it."""
     ec2, subnet = watching.ec2, watching.ec2.describe_subnets()["Subnets"][0]
     words: dict[str, Any] = {"TagSpecifications": [tag_specification(kind, tags)] if tags else []}
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    image = find_image(watching.cloud)
     if kind == "instance":
         made = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, **words)["Instances"][
             0
@@ -63,7 +66,7 @@ def test_a_machine_that_merely_bears_our_tags_survives_down_all_force(world):
     laptop, watching = world
     assert laptop.type("up", "mine", "--dry-run", "--yes").code == 0
     ours = watching.living()[0]
-    image = watching.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    image = find_image(watching.cloud)
     copied = [tag for tag in ours["Tags"] if not tag["Key"].startswith("aws:")]
     tags = [{"ResourceType": kind, "Tags": copied} for kind in ("instance", "volume")]
     words = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}

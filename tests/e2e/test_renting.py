@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.cloud.server import control
+from tests.cloudwatch import FEW_REGIONS, watch
 from tests.conftest import COMMAND, Laptop, wait_for
 from tests.e2e.test_life import remains
 
@@ -217,6 +219,7 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "theirs" not in swept.out
     assert "alive" not in swept.out
     assert "deleted what was left of 1 cluster" in swept.err
+    control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
     left = run_here(

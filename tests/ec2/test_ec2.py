@@ -19,7 +19,7 @@ from infra.checks.account import run_checks
 from infra.ec2.account import Account
 from infra.ec2.denials import decode_denial
 from infra.ec2.errors import aws_errors, classify
-from infra.ec2.machines.instances import find_clusters, find_end
+from infra.ec2.machines.instances import find_clusters, find_end, find_launched
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.machines.network import find_addresses, heal_address, make_rule, open_group, tag_specification
 from infra.ec2.machines.removal import find_remains, remove_cluster
@@ -216,7 +216,8 @@ def account():
 
 def launch(account: Account, cluster: str, token: str) -> str:
     tags = {CLUSTER_TAG: cluster, LAUNCH_TAG: token}
-    image = account.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    name = [{"Name": "name", "Values": ["amzn-ami-hvm-2017*"]}]
+    image = account.ec2.describe_images(Owners=["amazon"], Filters=name)["Images"][0]["ImageId"]
     specification = [tag_specification("instance", tags), tag_specification("volume", tags)]
     answer = account.ec2.run_instances(
         ImageId=image, MinCount=1, MaxCount=1, KeyName=f"gpujob-{cluster}", TagSpecifications=specification
@@ -227,11 +228,11 @@ def launch(account: Account, cluster: str, token: str) -> str:
 def test_a_terminated_machine_of_an_earlier_cluster_of_the_name_is_not_taken_for_the_new_one(account):
     old = launch(account, "demo", "old")
     account.ec2.terminate_instances(InstanceIds=[old])
-    assert find_end(account, "demo", ["i-0"]) == ""  # the new one is not to be seen yet
+    assert find_launched(account, "demo", ["i-0"]) == []  # the new one is not to be seen yet
     new = launch(account, "demo", "new")
-    assert find_end(account, "demo", [new]) == ""
+    assert find_end(find_launched(account, "demo", [new])) == ""
     account.ec2.terminate_instances(InstanceIds=[new])
-    assert find_end(account, "demo", [new]) != ""
+    assert find_end(find_launched(account, "demo", [new])) != ""
 
 
 def test_giving_back_one_cluster_leaves_every_other_as_it_is(account):

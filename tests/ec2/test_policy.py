@@ -18,7 +18,7 @@ from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, OWNER_ID_TAG, OWNER_TAG
 from infra.local.cloud.iam import permissions, policies
 from infra.local.cloud.iam.policies import as_list
 from infra.local.cloud.server import control
-from tests.cloudwatch import OURS, Watch, keep_alive, watch
+from tests.cloudwatch import FEW_REGIONS, OURS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
 pytestmark = pytest.mark.timeout(180)
@@ -83,7 +83,7 @@ def needs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Need]]:
     """What a whole life needed, on a cloud with things of others in it that allows what the stricter policy does."""
     laptop = make_laptop(tmp_path_factory.mktemp("life"))
     try:
-        assert laptop.type("local", "fault", "foreign=3").code == 0
+        assert laptop.type("local", "fault", "foreign=3", *FEW_REGIONS).code == 0
         keep_alive(watch(laptop))
         cloud = watch(laptop).cloud
         control.clear_trail(cloud)

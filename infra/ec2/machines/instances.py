@@ -1,7 +1,7 @@
 """Instances: find by tag, read the console, terminate."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,17 +44,27 @@ def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
 
 def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
     """Return the clusters of ours in this region that are not terminated, by name."""
+    return group_clusters(account, find_instances(account, name))
+
+
+def group_clusters(account: Account, instances: "Iterable[InstanceTypeDef]") -> tuple[Cluster, ...]:
+    """Return the clusters that these instances make up, without those that are terminated, by name."""
     groups: dict[str, list[InstanceTypeDef]] = {}
-    for instance in find_instances(account, name):
+    for instance in instances:
         if instance["State"]["Name"] != GONE:
             groups.setdefault(read_cluster(read_tags(instance)), []).append(instance)
-    return tuple(make_cluster(account, cluster, instances) for cluster, instances in sorted(groups.items()))
+    return tuple(make_cluster(account, cluster, members) for cluster, members in sorted(groups.items()))
 
 
-def find_end(account: Account, name: str, instance_ids: Collection[str]) -> str:
-    """Return why one of these machines of a cluster is no more, in EC2's words; "" while all live or are not to be seen yet."""
-    for instance in find_instances(account, name):
-        if instance["InstanceId"] in instance_ids and instance["State"]["Name"] not in ("pending", "running"):
+def find_launched(account: Account, name: str, instance_ids: Collection[str]) -> "list[InstanceTypeDef]":
+    """Return EC2's description of these instances of a cluster, as far as it shows them already."""
+    return [instance for instance in find_instances(account, name) if instance["InstanceId"] in instance_ids]
+
+
+def find_end(instances: "Iterable[InstanceTypeDef]") -> str:
+    """Return why one of these instances has ended, in EC2's words; "" while all are pending or running."""
+    for instance in instances:
+        if instance["State"]["Name"] not in ("pending", "running"):
             return instance.get("StateReason", {}).get("Message", "") or instance["State"]["Name"]
     return ""
 

@@ -13,6 +13,7 @@ from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.errors import CloudError
 
 TERMINATION_S = 600
+KEY_PAIR = "key pair"
 
 
 def remove_cluster(
@@ -40,11 +41,10 @@ def remove_cluster(
             report(f"terminating {', '.join(living)}")
             terminate(account, living)
             wait_until(lambda: are_gone(account, name, living), TERMINATION_S)
-        wait_until(lambda: not remove_remains(account, name, is_meant), 120)
+        left = find_left(account, name, is_meant)
     except KeyboardInterrupt as error:
         error.add_note(f"some of '{name}' may be left; gpujob down {name} goes on")
         raise
-    left = find_remains(account, name, is_meant)
     if left:
         what = ", ".join(f"{kind} {key}" for kind, key in left)
         raise CloudError(f"AWS still shows {what} of '{name}'", f"gpujob down {name}")
@@ -67,28 +67,49 @@ def find_remains(
     return [(thing.kind, thing.key) for thing in list_things(account, name) if is_meant(thing.token)]
 
 
+def find_left(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Delete what is left of a cluster until AWS shows nothing; return what it shows after two minutes."""
+    left: list[tuple[str, str]] = []
+
+    def is_clear() -> bool:
+        left[:] = remove_remains(account, name, is_meant)
+        return not left
+
+    wait_until(is_clear, 120)
+    return left
+
+
 def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """Delete what is left once the instances have gone; return what would not go yet because something still uses it."""
-    ec2 = account.ec2
-    removers: dict[str, Callable[[str], object]] = {
-        "volume": lambda key: ec2.delete_volume(VolumeId=key),
-        "network interface": lambda key: ec2.delete_network_interface(NetworkInterfaceId=key),
-        "security group": lambda key: ec2.delete_security_group(GroupId=key),
-        "launch template": lambda key: ec2.delete_launch_template(LaunchTemplateId=key),
-        "key pair": lambda key: ec2.delete_key_pair(KeyName=key),
-    }
+    """Delete what is left once the instances have gone; return what AWS still shows afterwards."""
     remains = find_remains(account, name, is_meant)
-    for kind, key in remains:
-        # The key pair goes last: while it is there, nobody else can take the name.
-        last = kind == "key pair" and any(other != "key pair" for other, _ in remains)
-        if kind in removers and not last:
-            with aws_errors():
-                try:
-                    removers[kind](key)
-                except ClientError as error:
-                    if not is_passing(error):
-                        raise
-    return find_remains(account, name, is_meant)
+    refused = [thing for thing in remains if thing[0] != KEY_PAIR and not delete(account, *thing)]
+    if not refused:  # the key pair goes last: while it is there, nobody else can take the name
+        for thing in remains:
+            if thing[0] == KEY_PAIR:
+                delete(account, *thing)
+    return find_remains(account, name, is_meant) if remains else []
+
+
+def delete(account: Account, kind: str, key: str) -> bool:
+    """Delete something, unless something else still uses it; return whether it went."""
+    ec2 = account.ec2
+    removers: dict[str, Callable[[], object]] = {
+        "volume": lambda: ec2.delete_volume(VolumeId=key),
+        "network interface": lambda: ec2.delete_network_interface(NetworkInterfaceId=key),
+        "security group": lambda: ec2.delete_security_group(GroupId=key),
+        "launch template": lambda: ec2.delete_launch_template(LaunchTemplateId=key),
+        KEY_PAIR: lambda: ec2.delete_key_pair(KeyName=key),
+    }
+    if kind not in removers:
+        return False
+    with aws_errors():
+        try:
+            removers[kind]()
+        except ClientError as error:
+            if not is_passing(error):
+                raise
+            return False
+    return True
 
 
 def is_passing(error: ClientError) -> bool:

@@ -38,6 +38,7 @@ VOCABULARY = {
     "closed": Word(
         "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "an organisation's policy denies every call in this region", True
     ),
+    "enabled": Word("REGION", r"[a-z]{2}(-[a-z]+)+-\d", "the account has only the regions that are named so", True),
     "sessions": Word("", "", "the caller is a role whose session has another name at each command"),
     "kill": Word("PID:CALL:before|after", KILL, "a process is killed at its 7th call, or at CreateTags.2", True),
     "boot": Word("SECONDS", NUMBER, "a machine is pending for half of this, then silent for the other half"),

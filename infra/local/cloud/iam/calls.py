@@ -59,6 +59,8 @@ class Calls:
             return _expired(request.service)
         if request.region in self.faults.values("closed"):
             return permissions.deny_region(request)
+        if self.faults.values("enabled") and request.region not in self.faults.values("enabled"):
+            return permissions.deny_disabled_region(request)
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
         action = min(denied) if denied else self.callers.find_denied(request)
         if action:

@@ -152,6 +152,18 @@ def deny_region(request: Request) -> Answer:
     return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
 
 
+def deny_disabled_region(request: Request) -> Answer:
+    """Refuse a call in a region that the account has not enabled, in the words that wrong credentials get, too.
+
+    https://docs.aws.amazon.com/general/latest/gr/rande-manage.html
+    """
+    if request.service == "ec2":
+        return error("ec2", "AuthFailure", "AWS was not able to validate the provided access credentials", 401)
+    words = "The security token included in the request is invalid"
+    code = "InvalidClientTokenId" if request.service == "sts" else "UnrecognizedClientException"
+    return error(request.service, code, words, 403)
+
+
 def decode_authorization_message(request: Request) -> Answer:
     """Answer STS's DecodeAuthorizationMessage for what `refusal` encoded."""
     message = request.params.get("EncodedMessage", "")

@@ -145,14 +145,7 @@ class Hosts:
         path = folder / "host.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(config))
-        # It inherits the cloud's lock: whoever can take that lock knows that every host has gone.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "infra.local.machine.host", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=(self._lock,),
-        )
+        process = spawn(path, self._lock)
         host = self._hosts[instance.id] = Host(instance, process)
         threading.Thread(target=self._listen, args=(host,), daemon=True).start()
 
@@ -210,6 +203,17 @@ class Hosts:
             except subprocess.TimeoutExpired:
                 host.process.kill()
         reaper.kill_everything()
+
+
+def spawn(config: Path, lock: int) -> subprocess.Popen[bytes]:
+    """Start the host that a config file describes; its standard input and output are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "infra.local.machine.host", str(config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=(lock,),  # whoever can take the cloud's lock knows that every host has ended
+    )
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:

@@ -109,6 +109,9 @@ class Handlers:
                 return offerings.describe_instance_type_offerings(request)
             case "DescribeInstanceTypes":
                 return self._instance_types(request, moto)
+            case "DescribeRegions" if enabled := self.faults.values("enabled"):
+                names = {f"RegionName.{number}": name for number, name in enumerate(enabled, 1)}
+                return moto(replace(request, params={**request.params, **names}))
             case "DescribeInstances" if others := self.faults.value("foreign"):
                 return self._among_others(request, moto, int(others))
         return None
