@@ -92,6 +92,14 @@ def has_machines(laptop: Laptop) -> bool:
     return False
 
 
+def remains(laptop: Laptop) -> list[str]:
+    """Name everything in a laptop's local cloud that bears our tag; nothing once that has ended."""
+    cloud = process.find(laptop.home / ".local/state/gpujob/local")
+    with suppress(BotoCoreError):
+        return Watch(cloud).remains() if cloud else []
+    return []
+
+
 def keep_alive(watch: Watch) -> None:
     """Put one instance of somebody else into the cloud, stopped, so that it does not end with our last."""
     image = find_image(watch.cloud, watch.region)

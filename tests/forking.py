@@ -25,6 +25,8 @@ from unittest.mock import patch
 from tests.typist import Request, Typist, spawn_cloud
 
 if TYPE_CHECKING:
+    from botocore.model import ServiceModel
+
     from infra.ec2.account import Account
 
 
@@ -59,15 +61,10 @@ def main(channel: socket.socket, back: int) -> None:
 
 def load(back: int) -> None:
     """Import all that commands and the cloud import, and read what each of them would read first."""
-    import botocore.session
-    from botocore.loaders import JSONFileLoader, create_loader
-
     import cli
     import infra
 
-    read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
-    JSONFileLoader.load_file = lambda _, path: read(path)
-    botocore.session.create_loader = cache(create_loader)
+    teach_botocore()
     for package in (cli, infra):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("infra.node.agent", "cli.__main__")):
@@ -76,6 +73,25 @@ def load(back: int) -> None:
     import_module("rich.table")
     rehearse()
     gc.freeze()  # what is never collected is never copied
+
+
+def teach_botocore() -> None:
+    """Let botocore read what describes a service, and make the methods of its client, once for all forks."""
+    import botocore.session
+    from botocore.client import ClientCreator
+    from botocore.loaders import JSONFileLoader, create_loader
+
+    read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+    JSONFileLoader.load_file = lambda _, path: read(path)
+    botocore.session.create_loader = cache(create_loader)
+    make, known = ClientCreator._create_methods, {}
+
+    def make_once(creator: ClientCreator, model: "ServiceModel") -> dict[str, object]:
+        if model.service_name not in known:
+            known[model.service_name] = make(creator, model)
+        return {**known[model.service_name]}
+
+    ClientCreator._create_methods = make_once
 
 
 def rehearse() -> None:
@@ -226,6 +242,7 @@ def be_host(config: Path, lock: int) -> None:
         os.closerange(lock + 1, os.sysconf("SC_OPEN_MAX"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as in any Python: what is started there gets the default back
         run(config)
         code = 0
     except BaseException:

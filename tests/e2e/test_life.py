@@ -4,13 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.cloudwatch import has_machines
+from tests.cloudwatch import has_machines, remains
 from tests.conftest import Laptop, make_laptop, wait_for
 
 SCRIPT = """
@@ -219,22 +217,6 @@ def test_an_interrupted_down_says_how_it_goes_on(laptop):
     assert (process.returncode, b"gpujob down project goes on" in said) == (130, True), said
     assert laptop.type("down").code == 0
     assert remains(laptop) == []
-
-
-def remains(laptop: Laptop) -> list[str]:
-    """Whatever the local cloud still shows of ours, asked by its own API."""
-    script = (
-        "from infra.cluster.clouds import find_local; from infra.ec2.machines.removal import find_remains\n"
-        "account = find_local()\n"
-        "print(find_remains(account, '*') if account else [])"
-    )
-    answer = subprocess.run(
-        [shutil.which("python3") and os.sys.executable, "-c", script],
-        env={**laptop.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        check=True,
-    )
-    return eval(answer.stdout)
 
 
 def test_the_environment_sets_the_rehearsal_everywhere(tmp_path):

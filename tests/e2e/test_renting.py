@@ -6,17 +6,15 @@ import pty
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
+from infra.ec2.machines.network import tag_specification
 from infra.local.cloud.server import control
-from tests.cloudwatch import FEW_REGIONS, watch
+from tests.cloudwatch import FEW_REGIONS, remains, watch
 from tests.conftest import COMMAND, Laptop, wait_for
-from tests.e2e.test_life import remains
 
 
 def break_cloud(laptop: Laptop, *faults: str) -> None:
@@ -101,9 +99,8 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
 def test_an_up_that_finds_its_name_taken_leaves_the_other_s_key(laptop):
     assert laptop.type("up", "--dry-run").code == 0
     [node] = instances_of(laptop)
-    unseen = f"Resources=['{node['instance_id']}'], Tags=[{{'Key': 'gpujob:cluster'}}]"
     # As if EC2 did not show the machine yet: only the key pair says now that the name is taken.
-    run_here(laptop, f"from infra.cluster.clouds import find_local; find_local().ec2.delete_tags({unseen})")
+    watch(laptop).ec2.delete_tags(Resources=[node["instance_id"]], Tags=[{"Key": "gpujob:cluster"}])
     key = laptop.home / ".local/state/gpujob/clusters/project/id_ed25519"
     before = key.read_text()
     refused = laptop.type("up", "--dry-run")
@@ -203,16 +200,13 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
 
 def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert laptop.type("up", "alive", "--dry-run").code == 0
-    script = (
-        "from infra.cluster.clouds import find_local; from infra.ec2.machines.network import tag_specification as t\n"
-        "account = find_local('eu-west-1'); owner = account.identity.arn\n"
-        "for name, who in (('lost', owner), ('theirs', 'arn:aws:iam::1:user/other')):\n"
-        "    tags = {'gpujob:cluster': name, 'gpujob:owner': who, 'gpujob:disk-price': '0.01'}\n"
-        "    account.ec2.create_security_group(GroupName=f'gpujob-{name}', Description='x',"
-        " TagSpecifications=[t('security-group', tags)])\n"
-        "account.ec2.create_security_group(GroupName='foreign', Description='x')\n"
-    )
-    run_here(laptop, script)
+    owner = json.loads(laptop.type("up", "another", "--dry-run", "--plan", "--json").out)["owner"]
+    europe = watch(laptop, "eu-west-1").ec2
+    for name, who in (("lost", owner), ("theirs", "arn:aws:iam::1:user/other")):
+        tags = {"gpujob:cluster": name, "gpujob:owner": who, "gpujob:disk-price": "0.01"}
+        specification = [tag_specification("security-group", tags)]
+        europe.create_security_group(GroupName=f"gpujob-{name}", Description="x", TagSpecifications=specification)
+    europe.create_security_group(GroupName="foreign", Description="x")
     swept = laptop.type("sweep", "--dry-run")
     assert swept.code == 0, swept.said
     assert "security group" in swept.out
@@ -221,22 +215,11 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "deleted what was left of 1 cluster" in swept.err
     control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
-    groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
-    left = run_here(
-        laptop, f"from infra.cluster.clouds import find_local\nprint(sorted(g['GroupName'] for g in {groups}))"
-    )
-    assert left == "['default', 'foreign', 'gpujob-theirs']\n"
+    left = europe.describe_security_groups()["SecurityGroups"]
+    assert sorted(group["GroupName"] for group in left) == ["default", "foreign", "gpujob-theirs"]
     assert [cluster["name"] for cluster in json.loads(laptop.type("ls", "--json").out)] == ["alive"]
     everywhere = json.loads(laptop.type("ls", "--json", "--all-regions").out)
     assert [cluster["name"] for cluster in everywhere] == ["alive"]
-
-
-def run_here(laptop: Laptop, script: str) -> str:
-    """Run a script beside the laptop's own local cloud."""
-    environment = {**laptop.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_plain_ssh_knows_clusters_once_its_config_is_written(laptop):

@@ -44,7 +44,7 @@ def fail(call: Any, **words: Any) -> str:
 
 EXAMPLES = ["no-capacity=g5.*@us-east-1a", "quota=0", "partial=1", "throttle=30:7", "errors=5", "latency=100", "expired-after=3",
             "denied=ec2:RunInstances", "kill=1:2:before", "boot=5", "dies=0.5", "invisible=2", "console=60", "mute", "drop=1000",
-            "foreign=1000", "interrupt=120", "closed=eu-west-2", "sessions"]  # fmt: skip
+            "foreign=1000", "interrupt=120", "closed=eu-west-2", "enabled=eu-west-1", "sessions"]  # fmt: skip
 
 
 def test_every_word_can_be_said_and_every_other_is_refused_with_what_would_fit():
@@ -313,3 +313,12 @@ def test_the_trail_tells_each_call_with_what_it_needs(world, template):
         ("ec2:RunInstances", "security-group"),
         ("ec2:CreateTags", "volume"),
     } <= needs
+
+
+def test_an_account_has_only_the_regions_that_are_enabled(world):
+    control.add_faults(world.cloud, "enabled=us-east-1", "enabled=eu-west-1")
+    assert {one["RegionName"] for one in world.ec2.describe_regions()["Regions"]} == {"us-east-1", "eu-west-1"}
+    assert client(world.cloud, "ec2", "eu-west-1").describe_instances()["Reservations"] == []
+    for service, ask in (("ec2", "describe_instances"), ("sts", "get_caller_identity")):
+        with pytest.raises(ClientError, match="AuthFailure|InvalidClientTokenId"):
+            getattr(client(world.cloud, service, "eu-west-2"), ask)()

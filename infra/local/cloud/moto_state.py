@@ -10,13 +10,22 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.amis import Ami
+from moto.ec2.models.amis import AMIS, Ami, AmiBackend
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
 from infra.ec2.tags import ENDPOINT_TAG
 
 # Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
 LOCK = threading.RLock()
+
+
+def _load_images(ec2: Any) -> None:
+    """Load moto's common images, without the 1,250 others that cost each region, and each listing of images, a second."""
+    for image in AMIS:
+        ec2.amis[image["ami_id"]] = Ami(ec2, **image, owner_alias="amazon")
+
+
+AmiBackend._load_amis = _load_images  # type: ignore[assignment, method-assign]
 
 
 def backend(region: str) -> Any:
