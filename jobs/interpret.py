@@ -1,4 +1,4 @@
-"""Look inside a model: `python -m jobs.interpret outputs` draws pictures and one report.html."""
+"""Interpret a model: `python -m jobs.interpret outputs` writes plots and a report.html."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,10 @@ from .program import Parser, keep_memory, run_program, say
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the report; user errors print one line and exit with status 1 or 2."""
-    parser = Parser("jobs.interpret", description="Draw what a model sees and what it gets wrong.")
-    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser = Parser("jobs.interpret", description="Report what a model has learned and what it gets wrong.")
+    parser.add_argument("checkpoint", type=Path, help="model file or run folder")
     add_options(parser, DataConfig())
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="for report.html and its pictures (report/ beside the model)"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: report/ next to the model)")
     asked = parser.parse_args(argv)
     keep_memory()
     return run_program("jobs.interpret", lambda: run(asked.checkpoint, pick(DataConfig, vars(asked)), asked.out))

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings) -> float:
-    """Train all weights at one rate; return the test accuracy. Raises JobsError."""
+    """Train all weights at one learning rate; return the test accuracy. Raises JobsError."""
     from .optim.optimizers import LayerGroup  # they import torch, which takes a second: --help must start at once
     from .training.pipeline import train
 

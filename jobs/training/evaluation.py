@@ -1,4 +1,4 @@
-"""What a model predicts for images, and how often it is right."""
+"""Predict classes for images, and measure accuracy."""
 
 import math
 import statistics
@@ -42,7 +42,7 @@ def evaluate(
     context: DistributedContext | None = None,
     batch_size: int = BATCH,
 ) -> float:
-    """Return the share of images classified correctly; each of several processes evaluates some of them."""
+    """Return the accuracy; each of several processes evaluates a share of the images."""
     rank, world, count = (context.rank, context.world, len(split)) if context else (0, 1, len(split))
     mine = split.take(torch.arange(rank, count, world)) if world > 1 else split
     right = torch.zeros(())
@@ -65,7 +65,7 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return mean and 95 % confidence interval of repeated measurements; a single one has none, nan."""
+    """Return mean and 95 % confidence interval of repeated measurements; nan for a single one."""
     from scipy.stats import t  # takes a second, and training does without it
 
     mean = statistics.fmean(values)
