@@ -46,7 +46,7 @@ def find_model(path: Path) -> Path:
     for found in (path, path / NAME, path / "outputs" / NAME):
         if found.is_file():
             return found
-    raise CheckpointError(f"{path}: not a model file, nor a folder with {NAME}")
+    raise CheckpointError(f"{path}: no model found; expected a model file or a folder with {NAME}")
 
 
 def load_model(path: Path) -> tuple[Classifier, Facts]:
