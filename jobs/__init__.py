@@ -1,1 +1,1 @@
-"""Training code for image classifiers, independent of the rest: torch, torchvision, the standard stack."""
+"""Training code for image classifiers; independent of gpujob."""

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings, head_only: bool, train_norms: bool) -> float:
-    """Train the last layer, then all layers unless `head_only`; return the test accuracy. Raises JobsError."""
+    """Train the last layer, then all unless `head_only`; return the test accuracy. Raises JobsError."""
     from .training.head import train_head
     from .training.pipeline import train
 

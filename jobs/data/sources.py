@@ -97,7 +97,7 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
     size = config.size or natural_size(files)
     pool = Split(Files(tuple(files), size, 3, config.strict), labels, names)
     if config.stream or not fits(len(files), size):
-        say(f"{len(files):,} images of {size} x {size} pixels do not fit in memory; decoding during training")
+        say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
         pool = replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
     else:

@@ -1,1 +1,1 @@
-"""The local cloud's EC2: requests, answers, moto's state and faults. Machines are only processes to it."""
+"""The local cloud's EC2: requests, answers, moto's state and faults. Machines are just processes to it."""

@@ -28,7 +28,7 @@ class Tokens:
     def once(
         self, request: Request, work: Callable[[], Answer], again: Callable[[Answer], Answer] = lambda first: first
     ) -> Answer:
-        """Do the work once per token, later answer with `again` from the first answer; without a token, just do it."""
+        """Do the work once per token, later answer with `again`; without a token, always do it."""
         token = request.params.get("ClientToken", "")
         if not token:
             return work()

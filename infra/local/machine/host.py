@@ -1,4 +1,4 @@
-"""A machine of the local cloud: a process with an SSH server, a home folder, a lease, and everything that runs in it.
+"""A machine of the local cloud: a process with an SSH server, a home folder, and a lease.
 
 It reports to the cloud in JSON lines on standard output (`ready`, `off`, `reboot`), and exits when its
 standard input closes, so that machines end with the cloud however that ends.

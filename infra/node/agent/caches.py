@@ -59,7 +59,7 @@ def lies_in_cache(name: str) -> bool:
 
 @lru_cache(maxsize=None)
 def compile_all(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Compile patterns into one expression for names and one for path suffixes, as projects have thousands of files."""
+    """Compile patterns into one expression for names and one for path suffixes, for speed."""
     short = [fnmatch.translate(pattern) for pattern in patterns if "/" not in pattern]
     long = [f"(?:.*/)?{fnmatch.translate(pattern)}" for pattern in patterns if "/" in pattern]
     return re.compile("|".join(short) or "(?!)"), re.compile("|".join(long) or "(?!)")

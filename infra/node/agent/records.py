@@ -76,7 +76,7 @@ def write_runner(folder: Path, runner: Any, main: Any = None) -> None:
 
 
 def runner_file(folder: Path) -> Path:
-    """Return the path of the runner record, which an earlier agent, whose jobs may still run, named keeper."""
+    """Return the path of the runner record; earlier agents, whose jobs may still run, named it keeper."""
     earlier = folder / "keeper.json"
     return earlier if earlier.exists() else folder / "runner.json"
 

@@ -55,7 +55,7 @@ def make(folder: Path) -> None:
 
 
 def open_up(folder: Path) -> None:
-    """Give the owner all rights to a folder, unless it is a link, someone else's, or its path is too long."""
+    """Give the owner all rights to a folder, unless it is a link, not owned, or its path is too long."""
     with contextlib.suppress(OSError):
         info = folder.lstat()
         if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid():

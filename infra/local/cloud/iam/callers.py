@@ -1,4 +1,4 @@
-"""The identity of the local cloud's caller and its policy; by default moto's user, who may do anything."""
+"""The local cloud's caller and its policy; by default moto's user, who may do anything."""
 
 import itertools
 import time

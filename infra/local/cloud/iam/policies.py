@@ -1,4 +1,4 @@
-"""Evaluate IAM policies as far as ours need: allow statements with conditions on tags, owners and callers.
+"""Evaluate IAM policies: allow statements with conditions on tags, owners and callers.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """

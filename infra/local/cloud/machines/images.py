@@ -1,4 +1,4 @@
-"""The public parameters that name AWS's Deep Learning and Ubuntu images, mapped to images that moto has."""
+"""The public parameters that name AWS's Deep Learning and Ubuntu images, mapped to moto's images."""
 
 import json
 import re

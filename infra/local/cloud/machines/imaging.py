@@ -1,4 +1,4 @@
-"""CreateImage: an image contains the home of its host only, as the rest of a host belongs to this computer."""
+"""CreateImage: an image contains only its host's home, as the rest belongs to this computer."""
 
 import re
 import subprocess

@@ -117,7 +117,7 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
 
 
 def install_offline(install: list[str], log: BinaryIO, lock: int, project: Path, given: bytes) -> int:
-    """Try to install offline; return uv's exit code. Errors are not logged, as a retry with network follows."""
+    """Try to install offline; return uv's exit code. Errors are not logged, as a retry follows."""
     said = io.BytesIO()
     code = stream([*install, "--offline"], said, lock, project, given)
     log.write(b"" if code else said.getvalue())

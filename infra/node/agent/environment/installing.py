@@ -21,7 +21,7 @@ print("%d.%d" % sys.version_info[:2], all(spec and (spec.origin or "").startswit
 
 
 class Program(NamedTuple):
-    """An interpreter that can run the program with `-m`, and its package folder ("" if it is the job's own)."""
+    """An interpreter that runs the program with `-m`, and its package folder ("" if it is the job's)."""
 
     python: str
     site: str
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
 
 
 def find_program(wanted: Wanted, pythons: list[str], log: BinaryIO) -> Program:
-    """Find an interpreter that runs a program: one of `pythons`, that of `gpujob setup`, or our own, installed once.
+    """Find an interpreter for a program: one of `pythons`, that of `gpujob setup`, or our own.
 
     The last two must have the Python version of `pythons`, because kernels borrow their packages. Raises AgentError.
     """

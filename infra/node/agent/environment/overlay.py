@@ -1,4 +1,4 @@
-"""Give each job an empty environment of its own, on top of its interpreter's, for what it installs itself.
+"""Give each job its own empty environment on top of its interpreter's, for what it installs.
 
 Created by hand in milliseconds, where venv and ensurepip take seconds: a pyvenv.cfg, links to the interpreter, a .pth
 file that adds the packages below, and copies of the scripts below with a shebang for this environment's interpreter.
@@ -127,7 +127,7 @@ def add_uv(programs: Path, scripts: list[str]) -> None:
 
 
 def first_line(python: str) -> bytes:
-    """Return a script's first lines for this interpreter; the kernel allows no spaces and limits the length."""
+    """Return a script's first lines for this interpreter; kernels limit shebangs in length and spaces."""
     if " " in python or len(python) > LONGEST:
         return f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n".encode()
     return f"#!{python}\n".encode()

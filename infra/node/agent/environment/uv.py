@@ -93,7 +93,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def stream(words: list[str], log: BinaryIO, lock: int, cwd: Path, given: bytes = b"") -> int:
-    """Run a program with its output going to the log; return its exit code. It does not outlive this call."""
+    """Run a program with its output going to the log; return its exit code. It ends with this call."""
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given)
         stdin.seek(0)
@@ -138,7 +138,7 @@ def variables() -> dict[str, str]:
 
 
 def find_uv(base_python: str, log: BinaryIO) -> list[str]:
-    """Return the command that runs uv: from PATH, the base interpreter, the user, or our own installation."""
+    """Return the command that runs uv: from PATH, the base interpreter, the user, or our own."""
     ours = HOME / "uv"
     found = [[shutil.which("uv") or ""], [base_python, "-m", "uv"], [str(Path.home() / ".local" / "bin" / "uv")]]
     for words in filter(works, found):

@@ -1,4 +1,4 @@
-"""Leave out files that are not downloaded unless requested: caches, which are counted, and excluded paths."""
+"""Leave out files that are not downloaded unless requested: caches and excluded paths."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def keep_token() -> None:
 
 
 def find_page() -> dict[str, Any]:
-    """Return the current notebook's job (0: none), its port once it listens, its token, and its last line."""
+    """Return the current notebook's job (0: none), port once it listens, token, and last line."""
     number = find_notebook()
     if number is None:
         return {"job": 0, "port": 0, "token": "", "said": ""}

@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(number: str = "") -> None:
-    """Run TensorBoard on a job's working folder, or all, until stdin ends; write its port once it listens.
+    """Run TensorBoard on a job's working folder, or all, until stdin ends; write its port.
 
     Raises AgentError if it is unavailable or exits by itself.
     """
