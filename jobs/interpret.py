@@ -25,7 +25,8 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
     from .data import load
-    from .look import sections
+    from .look import provenance, sections
+    from .look.mistakes import majority_baseline
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
     from .training.evaluation import predict
@@ -37,22 +38,28 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     data = load(replace(config, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
     if data.classes != facts.classes:
         raise DataError(
-            f"{data.name} has other classes than the model was trained on ({facts.data}): name those by --data"
+            f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"
         )
     if data.test.shape[0] != facts.shape[0]:
-        raise DataError(f"the model wants {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
+        raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
     out.mkdir(parents=True, exist_ok=True)
     chances = predict(model, data.test)
     accuracy = (chances.argmax(dim=1) == data.test.labels).float().mean().item()
+    most, baseline = majority_baseline(data.train.labels, data.test.labels)
     shown = [
+        provenance.show_provenance(path, data.name),
         *sections.show_curves(path, out),
         *sections.show_mistakes(data, chances, out),
-        *sections.show_layers(model, data, out),
-        *sections.show_tables(path, model),
+        *sections.show_layers(model, data),
+        sections.show_network(model),
+        *provenance.show_settings(path),
     ]
-    lead = f"of {len(data.test):,} test images of {data.name}, {len(data.classes)} classes"
+    lead = (
+        f"accuracy on {len(data.test):,} test images of {data.name}, {len(data.classes)} classes; "
+        f"baseline, always predicting {data.classes[most]}: {baseline:.1%}"
+    )
     write_report(out / "report.html", f"{facts.model} on {facts.data}", accuracy, lead, shown)
-    say(f"{accuracy:.4f} {lead}\n{out / 'report.html'}")
+    say(f"{accuracy:.1%} {lead}\n{out / 'report.html'}")
     return out / "report.html"
 
 

@@ -1,10 +1,13 @@
 """From settings to a trained model on disk: what training and fine-tuning share."""
 
 import json
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -45,6 +48,7 @@ class Training:
     model: Classifier
     context: DistributedContext
     stop: Stop
+    began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -216,6 +220,10 @@ def write_arguments(training: Training, accuracy: float) -> None:
         "train_images": len(training.data.train),
         "epochs": settings.recipe.most_epochs,
         "test_accuracy": accuracy,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "commit": os.environ.get("GPUJOB_COMMIT", ""),
+        "started": training.began.isoformat(sep=" ", timespec="seconds"),
+        "seconds": round((datetime.now().astimezone() - training.began).total_seconds(), 1),
     }
     if training.context.first:
         (settings.out / "args.json").write_text(json.dumps(facts, indent=2, default=str) + "\n")

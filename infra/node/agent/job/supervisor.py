@@ -176,6 +176,7 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **job["env"],
         "GPUJOB_JOB": folder.name,
+        "GPUJOB_COMMIT": str(job.get("source", {}).get("commit", "")),
         "GPUJOB_OUTPUTS": str(outputs),
         "GPUJOB_PYTHON": own,
     }
