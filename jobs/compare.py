@@ -1,7 +1,7 @@
 """Compare models: what each step beyond a simple baseline gains, and what it costs.
 
 `python -m jobs.compare --data fashion-mnist --models majority,mean-image,linear,mlp,lenet,resnet9 --budget 2m` gives each
-model that is trained by steps the same share of the time, over several seeds, and writes compare.json and compare.png.
+trained model the same share of the time, over several seeds, and writes compare.json and compare.png.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.

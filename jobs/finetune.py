@@ -1,9 +1,8 @@
 """Transfer learning: `python -m jobs.finetune --data pets --model resnet34 --pretrained --epochs 1`.
 
-First the new last layer alone, the body frozen; then all, the earlier layers at lower rates: what fastai calls
-`fine_tune` (https://docs.fast.ai/callback.schedule.html#learner.fine_tune), in torch. The body's norms keep the
-statistics of the large set they were trained on, which a few batches of a small one cannot replace; --train-norms lets
-them learn.
+Trains the new last layer with the body frozen, then everything, earlier layers at lower rates, like fastai's `fine_tune`
+(https://docs.fast.ai/callback.schedule.html#learner.fine_tune). The body's norms keep the statistics of the large data
+set they were trained on, which a few batches of a small one cannot replace, unless --train-norms is given.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.

@@ -1,8 +1,8 @@
 """The perceptron: Rosenblatt's rule, its limit, and one hidden layer that overcomes it.
 
-`python -m jobs.perceptron` draws perceptron.png. Rosenblatt's rule (1958) adds an example to the weights when they are
-wrong about it and leaves them alone otherwise. Novikoff (1962) proved that on points which a plane can tell apart it errs
-at most (R / margin)^2 times. Minsky and Papert (1969) showed what no plane can tell apart: exclusive or.
+`python -m jobs.perceptron` writes perceptron.png. Rosenblatt's rule (1958) adds an example to the weights if it is
+misclassified. Novikoff (1962) proved that on linearly separable points it makes at most (R / margin)^2 mistakes.
+Minsky and Papert (1969) showed that XOR is not linearly separable.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.

@@ -1,6 +1,6 @@
 """What the programs share: the argument parser, and the conversion of errors to one line.
 
-Nothing here imports torch: `--help` and a mistyped option answer at once.
+Nothing here imports torch, so that `--help` and usage errors are instant.
 """
 
 import argparse
@@ -78,8 +78,8 @@ def run_program(name: str, body: Callable[[], T]) -> T:
 def keep_memory() -> None:
     """Keep freed memory in this process, in huge pages: each step allocates the same megabytes.
 
-    By default glibc hands blocks above 32 MB back to the system at once and gets them again page by page. Call it
-    before torch is imported: torch reads the variable at its first allocation. Elsewhere than on glibc it does nothing.
+    By default glibc returns blocks above 32 MB to the system immediately and faults them in again page by page. Call this
+    before importing torch, which reads the variable at its first allocation. Without glibc it does nothing.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h

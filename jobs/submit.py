@@ -1,7 +1,7 @@
 """Make a Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/`.
 
-The rows are the sample's, in its order; its columns say what is wanted: one column is the class, or the probability of
-the second of two classes if the sample holds a fraction there; a column for each class, their probabilities.
+Rows follow the sample. Its columns determine the values: with one column the class, or the probability of the second of
+two classes if the sample contains a fraction; with a column per class, their probabilities.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.

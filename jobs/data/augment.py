@@ -1,7 +1,7 @@
 """Data augmentation, in batches on the device.
 
-Every draw is a function of seed and step alone, and is made for the whole batch: a resumed run sees what one that never
-stopped saw, and each of several processes takes its rows of what one alone would have drawn.
+Random numbers depend only on seed and step, and are drawn for the whole batch: a resumed run is identical to an
+uninterrupted one, and each of several processes uses its rows of what a single one would have drawn.
 """
 
 from dataclasses import dataclass

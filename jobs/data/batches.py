@@ -17,8 +17,7 @@ WORKERS = 2
 def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images, uint8 (N, C, H, W), and labels (N,) in this order; the last batch may be smaller.
 
-    An image that turns out to be broken is named and replaced by a grey one. Raises DataError instead if the files are
-    strict.
+    A corrupt image is reported and replaced by a grey one. Raises DataError instead if the files are strict.
     """
     if not len(order):
         return

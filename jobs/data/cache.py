@@ -1,6 +1,6 @@
 """Cache decoded images on disk by the hash of their files.
 
-As git does, a file whose name, size and times are as before is not read again to know its hash.
+Like git, it does not read a file again to hash it if its name, size and times are unchanged.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def cached(
 ) -> tuple[Tensor, list[int]]:
     """Return what `make` returns for `files`, images and indices, from the cache if possible.
 
-    `options` names what else decides the result, such as the size of the images. What does not fit on the disk is not kept.
+    `options` identifies what else affects the result, such as the image size. If the disk is full, nothing is cached.
     """
     seen = digest([json.dumps([options, *(describe(path) for path in files)]).encode()])
     note = folder / "decoded" / f"{seen}.json"

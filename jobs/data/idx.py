@@ -40,7 +40,7 @@ def read_idx(
 ) -> Dataset:
     """Load the four idx files in `folder`; unpack into `cache` if needed.
 
-    Raises DataError for what is missing or no idx file.
+    Raises DataError if a file is missing or invalid.
     """
     if absent := missing(folder):
         raise DataError(f"{folder / absent[0]}: no such file (nor .gz); --data needs {', '.join(FILES)}")

@@ -118,7 +118,7 @@ def is_grey(path: Path) -> bool:
 def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
     """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
-    The broken ones are named and skipped; with `strict`, and where none is whole, raises DataError.
+    Broken images are reported and skipped. Raises DataError if all are broken or, with `strict`, if any is.
     """
     pixels = np.empty((len(paths), size, size, 3), np.uint8)
     broken: dict[int, str] = {}

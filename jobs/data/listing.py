@@ -67,8 +67,8 @@ def list_classes(folder: Path) -> Listing:
 def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
     """List the images and labels in a CSV file. Raises DataError for a missing column or image.
 
-    Without names the columns are the first two, as Kaggle's competitions have them. Files are relative to `images`, else
-    to the CSV file's folder, with or without their ending.
+    By default the columns are the first two, as in Kaggle's competitions. Files are relative to `images` or, by default,
+    to the CSV file's folder; extensions are optional.
     """
     with path.open(newline="", encoding="utf-8-sig") as text:
         reader = csv.DictReader(text)

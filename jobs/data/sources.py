@@ -30,8 +30,8 @@ class Source:
 def load(config: DataConfig, source: Source | None = None) -> Dataset:
     """Load the requested data set; raises DataError.
 
-    `auto` is Fashion-MNIST if it can be had, else scikit-learn's digits. What was asked for by name or path is never
-    replaced by another.
+    `auto` is Fashion-MNIST if available, otherwise scikit-learn's digits. Data requested by name or path is never
+    substituted.
     """
     source = source or Source()
     path = Path(config.data).expanduser()

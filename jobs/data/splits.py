@@ -13,8 +13,8 @@ SEED = 20241
 def split(labels: Tensor, share: float, seed: int, groups: Sequence[Hashable] = ()) -> tuple[Tensor, Tensor]:
     """Return sorted indices for training and test; about `share` of each class is held out.
 
-    A class of one image is trained on. With `groups` (the patient, the burst of photographs, one for each image) whole
-    groups are held out, so that no image is tested whose twin was trained on. Raises DataError if that is impossible.
+    A class with a single image is used for training. With `groups` (such as the patient, one per image) whole groups are
+    held out, so that test images have no near-duplicates in training. Raises DataError if that is impossible.
     """
     draw = torch.Generator().manual_seed(SEED + seed)
     held = hold_groups(labels, share, draw, groups) if groups else hold_images(labels, share, draw)

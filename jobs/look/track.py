@@ -1,6 +1,6 @@
 """Log a run's metrics as JSON lines, and to TensorBoard and Weights & Biases on request.
 
-A tracker is a function that takes the figures of one epoch.
+A tracker is a function that takes the metrics of one epoch.
 """
 
 import json

@@ -18,7 +18,7 @@ class ClosedForm(Protocol):
 class Classifier(nn.Module):
     """Normalize images (N, C, H, W) of 0 to 255, then apply the network: logits (N, classes).
 
-    `mean` and `std` hold one figure for each channel that the network wants; grey images become as many.
+    `mean` and `std` have one value per channel of the network; grey images are repeated to match.
     """
 
     mean: Tensor

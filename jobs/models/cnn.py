@@ -81,7 +81,7 @@ def resnet6(channels: int, classes: int) -> nn.Module:
 class ResNet9(nn.Module):
     """The network of the fast CIFAR-10 recipes: four levels, two of them residual, and a scaled head.
 
-    After David Page's "How to train your ResNet"; pooling before the norm as there.
+    After David Page's "How to train your ResNet", including pooling before the norm.
     """
 
     def __init__(self, channels: int, classes: int, width: int = 64, scale: float = 0.125) -> None:

@@ -23,7 +23,7 @@ STATISTICS_IMAGES = 10_000
 def build(name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False) -> Classifier:
     """Build the network `name` for `data`, with random, pretrained or loaded weights.
 
-    The last layer of published weights is replaced by a fresh one where it tells other classes apart.
+    The last layer of pretrained weights is replaced if its classes differ.
     Raises TrainingError for an unknown name, CheckpointError for weights that do not fit.
     """
     shape, classes = data.train.shape, len(data.classes)
@@ -150,7 +150,7 @@ def own_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load tensors by name or, if names differ, in order; the last layer may differ in classes.
 
-    Raises CheckpointError that names the first tensor that does not fit.
+    Raises CheckpointError naming the first tensor that does not fit.
     """
     own = net.state_dict()
     if set(own) == set(weights):

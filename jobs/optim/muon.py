@@ -1,8 +1,8 @@
 """Muon: orthogonalized updates for the weights of convolutions.
 
-Keller Jordan et al., "Muon: an optimizer for hidden layers" (https://kellerjordan.github.io/posts/muon/): the gradient's
-running mean is taken as a matrix and replaced by the nearest orthogonal one, so that a step turns all of what a layer can
-do by as much, not only the few directions that dominate the gradient. Fashion-MNIST needs a third fewer epochs with it.
+Keller Jordan et al., "Muon: an optimizer for hidden layers" (https://kellerjordan.github.io/posts/muon/): the momentum
+matrix is replaced by the nearest orthogonal one, so that a step changes all directions equally instead of only the few
+that dominate the gradient. Fashion-MNIST needs a third fewer epochs with it.
 """
 
 from collections.abc import Callable

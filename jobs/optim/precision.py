@@ -1,7 +1,7 @@
 """Choose number type and memory layout by timing them on the machine's own batches.
 
-On a CPU with bfloat16 instructions one network trains twice as fast in it and the next one slower; nobody can tell
-without trying.
+On a CPU with bfloat16 instructions one network trains twice as fast in it and another one slower; this can only be found
+out by trying.
 """
 
 import copy

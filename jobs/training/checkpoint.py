@@ -4,7 +4,7 @@
       weights.safetensors   the network's weights
       state.pt              optimizers, average, losses, history, clock; read with weights_only, so no code in it runs
 
-A folder gets its name once it is complete, and only then are the older ones removed: whatever kills the process, a
+A folder is renamed into place once it is complete, and only then are older ones removed: if the process is killed, a
 complete checkpoint remains.
 """
 

@@ -48,7 +48,7 @@ class DistributedContext:
 def distributed_context(wanted: str) -> Iterator[DistributedContext]:
     """Yield this process's context on the requested device. Raises TrainingError.
 
-    Under torchrun the processes find each other by the variables that it sets: nccl on CUDA, else gloo.
+    Under torchrun the processes find each other through its variables, with nccl on CUDA, otherwise gloo.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = find_device(wanted, int(os.environ.get("LOCAL_RANK", "0")))

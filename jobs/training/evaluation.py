@@ -19,8 +19,8 @@ BATCH = 500
 def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
     """Return the probabilities (N, classes), float32 on the CPU.
 
-    In float32 whatever the training used, so that weights loaded again score what was reported. With `tta`, the mean
-    over each image and its mirror image.
+    Always in float32, so that a loaded model reproduces the reported accuracy. With `tta`, averages over each image and
+    its mirror image.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()

@@ -1,6 +1,6 @@
 """Train only the last layer, on features that the frozen body extracts from the images.
 
-The body does not change, so each image goes through it once, not once an epoch.
+The body does not change, so each image passes through it once, not once per epoch.
 """
 
 import torch

@@ -167,7 +167,7 @@ def hold_out(data: Dataset, seed: int) -> Dataset:
 def find_resume(training: Training) -> Path | None:
     """Return the checkpoint to resume from; without one, remove those of an earlier run.
 
-    Raises CheckpointError if the one asked for is not there.
+    Raises CheckpointError if the requested one does not exist.
     """
     resume = find_checkpoint(training.settings)
     if training.context.first:

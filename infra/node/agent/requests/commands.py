@@ -25,8 +25,8 @@
     remove NUMBER... [--force]      remove finished jobs, only downloaded ones unless forced -> {"freed_bytes"}
     sift                            remove environments that were modified
     space                           -> {"disk_bytes", "disk_free_bytes"}
-    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
-                                    it listens
+    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
+                                    listens
     notebook                        started by a job's supervisor: becomes JupyterLab
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
