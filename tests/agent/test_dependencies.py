@@ -376,7 +376,7 @@ def test_two_jobs_that_ask_at_once_build_once_and_the_second_says_that_it_waits(
     assert finish(first) == finish(second)
     assert "installing" in (node.home / "first").read_text()
     assert "installing" not in (node.home / "second").read_text()
-    assert "there already" in (node.home / "second").read_text()
+    assert "already installed" in (node.home / "second").read_text()
     assert len(node.environments()) == 1
 
 
@@ -502,7 +502,7 @@ def test_uv_is_installed_once_where_there_is_none(node):
 def test_no_uv_and_none_to_be_had_is_refused(node):
     node.write(requirements__txt="small\n")
     _, refusal = bare_node(node, node.base).prepare()
-    assert refusal.endswith("install uv there, or run with --no-deps")
+    assert refusal.endswith("install uv on the machine, or run with --no-deps")
     assert "no module venv" in node.log.read_text()
     assert not (node.home / ".gpujob" / "uv").exists()
     assert node.environments() == []
