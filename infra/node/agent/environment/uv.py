@@ -57,7 +57,7 @@ def build_once(folder: Path, log: BinaryIO, build: Callable[[int], None]) -> boo
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(log, "waiting for another job that is installing the same dependencies ...")
+            say(log, "waiting for another job to install the same packages ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / READY).exists():
             return False
