@@ -1,1 +1,1 @@
-"""CNN training code that stands alone: torch, torchvision and the standard stack."""
+"""Training code for image classifiers; independent of gpujob."""

@@ -1,7 +1,7 @@
 """Compare models: what each step beyond a simple baseline gains, and what it costs.
 
 `python -m jobs.compare --data fashion-mnist --models majority,mean-image,linear,mlp,lenet,resnet9 --budget 2m` gives each
-model that is trained by steps the same share of the time, over several seeds, and writes compare.json and compare.png.
+trained model the same share of the time, over several seeds, and writes compare.json and compare.png.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
@@ -26,44 +26,48 @@ MODELS = "majority,mean-image,linear,mlp,lenet,resnet9"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which models are compared, and how."""
+    """Which models to compare, and how."""
 
     models: Sequence[str]
     budget_s: float
-    """For all training together."""
+    """For all training runs together."""
     seeds: int
-    """Trainings of each model."""
+    """Training runs per model."""
     device: str
 
     @property
     def each_s(self) -> float:
-        """Return the time for each training."""
+        """The time for each training run."""
         trained = sum(name not in CLOSED_FORM for name in self.models)
         return self.budget_s / max(1, trained * self.seeds)
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One model of the ladder, over all seeds."""
+    """One model in the comparison, over all seeds."""
 
     model: str
     accuracies: tuple[float, ...]
     seconds: float
-    """Mean time of one training."""
+    """Mean time of one training run."""
     parameters: int
     images_per_s: float
-    """Images trained on each second; 0 for closed-form models."""
+    """Training images per second; 0 for closed-form models."""
 
 
 def main(argv: Sequence[str] | None = None) -> list[Rung]:
     """Run the program and return the ladder; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.compare", description="Compare models on the same data in the same time.")
     add_options(parser, DataConfig())
-    parser.add_argument("--models", default=MODELS, metavar="A,B,...", help="in the order to show them (%(default)s)")
-    parser.add_argument("--budget", type=duration, default=120.0, metavar="TIME", help="for all training together (2m)")
-    parser.add_argument("--seeds", type=number(int, 1), default=3, metavar="N", help="trainings of each (%(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to train")
-    parser.add_argument("--out", type=Path, default=default_out(), metavar="DIR", help="for compare.json, compare.png")
+    parser.add_argument("--models", default=MODELS, metavar="A,B,...", help="models, in display order (%(default)s)")
+    parser.add_argument("--budget", type=duration, default=120.0, metavar="TIME", help="total training time (2m)")
+    parser.add_argument(
+        "--seeds", type=number(int, 1), default=3, metavar="N", help="training runs per model (%(default)s)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to train on")
+    parser.add_argument(
+        "--out", type=Path, default=default_out(), metavar="DIR", help="folder for compare.json and compare.png"
+    )
     asked = parser.parse_args(argv)
     keep_memory()
     config, models = pick(DataConfig, vars(asked)), [name for name in asked.models.split(",") if name]
@@ -72,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
 
 
 def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
-    """Measure each model, print and draw the ladder; return it."""
+    """Measure, print and plot the models; return the results."""
     from .data import load
     from .training.distributed import distributed_context
 
@@ -95,7 +99,7 @@ def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
 
 
 def measure_closed_form(name: str, data: "Dataset", context: "DistributedContext") -> Rung:
-    """Compute a closed-form model; return how good it is and how long that took."""
+    """Compute a closed-form model; return its accuracy and the time it took."""
     from .models import build, count_parameters
     from .training.closed_form import fit_closed_form
 
@@ -106,7 +110,7 @@ def measure_closed_form(name: str, data: "Dataset", context: "DistributedContext
 
 
 def measure_trained(name: str, data: "Dataset", comparison: Comparison, context: "DistributedContext") -> Rung:
-    """Train a model once per seed, each in its share of the time; return how good it gets and how fast."""
+    """Train a model once per seed, each within its share of the time; return accuracy and speed."""
     import torch
 
     from .models import build, count_parameters
@@ -129,7 +133,7 @@ def measure_trained(name: str, data: "Dataset", comparison: Comparison, context:
 
 
 def line(rung: Rung) -> str:
-    """Return a rung as a line of the table."""
+    """Return a model's result as a table row."""
     from .training.evaluation import interval
 
     speed = f"{rung.images_per_s:,.0f}" if rung.images_per_s else ""
@@ -138,7 +142,7 @@ def line(rung: Rung) -> str:
 
 
 def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
-    """Draw the ladder as bars with their intervals."""
+    """Plot accuracies as bars with confidence intervals."""
     from .look.plots import BLUE, INK, figure
     from .training.evaluation import interval
 
@@ -151,7 +155,7 @@ def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
             axis.text(0.01, height, f"{each.mean:.1%}", va="center", color="white" if each.mean > 0.15 else INK)
         axis.set_yticks(list(heights), [f"{rung.model}\n{rung.seconds:.0f} s" for rung in rungs])
         axis.set_xlim(0, 1)
-        axis.set_xlabel(f"test accuracy on {data}, 95 % over seeds")
+        axis.set_xlabel(f"test accuracy on {data}, 95 % interval over seeds")
 
 
 if __name__ == "__main__":

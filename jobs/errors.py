@@ -3,7 +3,7 @@
 JobsError
 ├── DataError         the images or labels cannot be used
 ├── CheckpointError   a checkpoint or a file of weights cannot be written, or is refused
-└── TrainingError     training cannot go on
+└── TrainingError     training cannot continue
 """
 
 
@@ -12,12 +12,12 @@ class JobsError(Exception):
 
 
 class DataError(JobsError):
-    """The data set asked for cannot be used; the message names the file or column."""
+    """The data set cannot be used; the message names the file or column."""
 
 
 class CheckpointError(JobsError):
-    """A checkpoint or file of weights cannot be written, or is not what it should be."""
+    """A checkpoint or weights file cannot be written or is invalid."""
 
 
 class TrainingError(JobsError):
-    """Training cannot go on; the message says what to change."""
+    """Training cannot continue; the message says what to change."""

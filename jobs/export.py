@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 ENDINGS = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-4
-"""How far a logit may be from the original's, relative to the largest."""
+"""Maximum deviation of a logit from the original's, relative to the largest."""
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the file; user errors print one line and exit with status 1 or 2."""
-    parser = Parser("jobs.export", description="Export a model for other programs, and verify it against the original.")
-    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser = Parser("jobs.export", description="Export a model to another format and verify it against the original.")
+    parser.add_argument("checkpoint", type=Path, help="model file or run folder")
     parser.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")
-    parser.add_argument("--out", type=Path, help="the file (model.pt, model.pt2 or model.onnx beside the model)")
+    parser.add_argument(
+        "--out", type=Path, help="output file (default: model.pt, model.pt2 or model.onnx next to the model)"
+    )
     asked = parser.parse_args(argv)
     return run_program("jobs.export", lambda: export(asked.checkpoint, asked.to, asked.out))
 
@@ -42,12 +44,14 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
     write: Callable[..., Callable[[Tensor], Any]] = {"torchscript": script, "export": exported, "onnx": onnx}[kind]
     ask = write(model, images, out)
     with torch.no_grad():
-        for batch in (images, images[:3]):  # another number of images than it was written with
+        for batch in (images, images[:3]):  # also with a different batch size than it was exported with
             wanted, found = model(batch), torch.as_tensor(ask(batch))
             off = ((wanted - found).abs().max() / wanted.abs().max()).item()
             if not off <= TOLERANCE:
-                raise CheckpointError(f"{out}: its logits are {off:.1e} from the model's, more than {TOLERANCE:g}")
-    say(f"verified: the same logits as the model, within {off:.1e}\n{out}")
+                raise CheckpointError(
+                    f"{out}: its logits differ from the model's by {off:.1e}, more than {TOLERANCE:g}"
+                )
+    say(f"verified: logits match the model's within {off:.1e}\n{out}")
     return out
 
 
@@ -63,7 +67,7 @@ def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tenso
 
 
 def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
-    """Write torch.export's format, for any number of images."""
+    """Write torch.export's format, for any batch size."""
     import torch
 
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
@@ -73,14 +77,14 @@ def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Ten
 
 
 def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
-    """Write ONNX, for any number of images. Raises CheckpointError if the packages for it are missing."""
+    """Write ONNX, for any batch size. Raises CheckpointError if packages are missing."""
     import torch
 
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
-        raise CheckpointError("ONNX needs packages: pip install onnx onnxscript onnxruntime") from error
+        raise CheckpointError("ONNX export needs packages: pip install onnx onnxscript onnxruntime") from error
     axes = ({0: torch.export.Dim.DYNAMIC},)
     torch.onnx.export(model, (images,), out, input_names=["images"], dynamic_shapes=axes, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])

@@ -1,9 +1,8 @@
 """Transfer learning: `python -m jobs.finetune --data pets --model resnet34 --pretrained --epochs 1`.
 
-First the new last layer alone, the body frozen; then all, the earlier layers at lower rates: what fastai calls
-`fine_tune` (https://docs.fast.ai/callback.schedule.html#learner.fine_tune), in torch. The body's norms keep the
-statistics of the large set they were trained on, which a few batches of a small one cannot replace; --train-norms lets
-them learn.
+Trains the new last layer with the body frozen, then everything, earlier layers at lower rates, like fastai's `fine_tune`
+(https://docs.fast.ai/callback.schedule.html#learner.fine_tune). The body's norms keep the statistics of the large data
+set they were trained on, which a few batches of a small one cannot replace, unless --train-norms is given.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
 
 DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
 SPREAD = 100.0
-"""The first layers learn at the last layer's rate by this."""
+"""The first layers' learning rate is the last layer's divided by this."""
 
 
 def main(argv: Sequence[str] | None = None) -> float:
     """Run the program, return the test accuracy; user errors print one line and exit with status 1 or 2."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument(
-        "--head-only", action="store_true", help="train the last layer and stop: seconds, and often enough"
+        "--head-only", action="store_true", help="train only the last layer: takes seconds, and is often enough"
     )
-    own.add_argument("--train-norms", action="store_true", help="let the body's norms learn too")
-    settings, extra = parse(argv, "jobs.finetune", "Train published weights further on your images.", DEFAULTS, own)
+    own.add_argument("--train-norms", action="store_true", help="also train the body's normalization layers")
+    settings, extra = parse(argv, "jobs.finetune", "Fine-tune pretrained weights on your images.", DEFAULTS, own)
     keep_memory()
 
     return run_program("jobs.finetune", lambda: run(settings, extra.head_only, extra.train_norms))
@@ -50,7 +49,7 @@ def run(settings: Settings, head_only: bool, train_norms: bool) -> float:
 
 
 def group_layers(model: "Classifier", lr: float, train_norms: bool = False) -> "Sequence[LayerGroup]":
-    """Return both halves of the body, by parameters, and the last layer, each with its peak rate."""
+    """Return the two halves of the body and the last layer, each with its peak learning rate."""
     from torch import nn
 
     from .models import count_parameters

@@ -1,4 +1,4 @@
-"""Look inside a model: `python -m jobs.interpret outputs` draws pictures and one report.html."""
+"""Interpret a model: `python -m jobs.interpret outputs` writes plots and a report.html."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,10 @@ from .program import Parser, keep_memory, run_program, say
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the report; user errors print one line and exit with status 1 or 2."""
-    parser = Parser("jobs.interpret", description="Draw what a model sees and what it gets wrong.")
-    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
+    parser = Parser("jobs.interpret", description="Report what a model has learned and what it gets wrong.")
+    parser.add_argument("checkpoint", type=Path, help="model file or run folder")
     add_options(parser, DataConfig())
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="for report.html and its pictures (report/ beside the model)"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: report/ next to the model)")
     asked = parser.parse_args(argv)
     keep_memory()
     return run_program("jobs.interpret", lambda: run(asked.checkpoint, pick(DataConfig, vars(asked)), asked.out))
@@ -27,7 +25,8 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
     from .data import load
-    from .look import sections
+    from .look import provenance, sections
+    from .look.mistakes import majority_baseline
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
     from .training.evaluation import predict
@@ -39,22 +38,28 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     data = load(replace(config, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
     if data.classes != facts.classes:
         raise DataError(
-            f"{data.name} has other classes than the model was trained on ({facts.data}): name those by --data"
+            f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"
         )
     if data.test.shape[0] != facts.shape[0]:
-        raise DataError(f"the model wants {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
+        raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
     out.mkdir(parents=True, exist_ok=True)
     chances = predict(model, data.test)
     accuracy = (chances.argmax(dim=1) == data.test.labels).float().mean().item()
+    most, baseline = majority_baseline(data.train.labels, data.test.labels)
     shown = [
+        provenance.show_provenance(path, data.name),
         *sections.show_curves(path, out),
         *sections.show_mistakes(data, chances, out),
-        *sections.show_layers(model, data, out),
-        *sections.show_tables(path, model),
+        *sections.show_layers(model, data),
+        sections.show_network(model),
+        *provenance.show_settings(path),
     ]
-    lead = f"of {len(data.test):,} test images of {data.name}, {len(data.classes)} classes"
+    lead = (
+        f"accuracy on {len(data.test):,} test images of {data.name}, {len(data.classes)} classes; "
+        f"baseline, always predicting {data.classes[most]}: {baseline:.1%}"
+    )
     write_report(out / "report.html", f"{facts.model} on {facts.data}", accuracy, lead, shown)
-    say(f"{accuracy:.4f} {lead}\n{out / 'report.html'}")
+    say(f"{accuracy:.1%} {lead}\n{out / 'report.html'}")
     return out / "report.html"
 
 

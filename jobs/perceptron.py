@@ -1,8 +1,8 @@
-"""Where it began: Rosenblatt's Mark I learns, meets its limit, and one hidden layer goes beyond it.
+"""The perceptron: Rosenblatt's rule, its limit, and one hidden layer that overcomes it.
 
-`python -m jobs.perceptron` draws perceptron.png. Rosenblatt's rule (1958) adds an example to the weights when they are
-wrong about it and leaves them alone otherwise. Novikoff (1962) proved that on points which a plane can tell apart it errs
-at most (R / margin)^2 times. Minsky and Papert (1969) showed what no plane can tell apart: exclusive or.
+`python -m jobs.perceptron` writes perceptron.png. Rosenblatt's rule (1958) adds an example to the weights if it is
+misclassified. Novikoff (1962) proved that on linearly separable points it makes at most (R / margin)^2 mistakes.
+Minsky and Papert (1969) showed that XOR is not linearly separable.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
@@ -22,45 +22,43 @@ EPOCHS = 1000
 
 @dataclass(frozen=True)
 class Learned:
-    """What the rule came to."""
+    """The result of the learning rule."""
 
     weights: "Tensor"
-    """One for each coordinate, and the bias last."""
+    """One per coordinate, and the bias last."""
     mistakes: int
-    """Made in all, each followed by a correction."""
+    """Number of mistakes, each followed by a correction."""
     converged: bool
-    """Whether a whole pass went by without one."""
+    """Whether a whole pass made no mistake."""
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the picture."""
-    parser = Parser("jobs.perceptron", description="Rosenblatt's rule, its limit, and one hidden layer beyond it.")
+    parser = Parser("jobs.perceptron", description="Rosenblatt's perceptron rule, its limit, and one hidden layer.")
     parser.add_argument(
-        "--out", type=Path, default=default_out(), metavar="DIR", help="for perceptron.png (%(default)s)"
+        "--out", type=Path, default=default_out(), metavar="DIR", help="folder for perceptron.png (%(default)s)"
     )
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="decides the points (%(default)s)")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the points (%(default)s)")
     asked = parser.parse_args(argv)
     return run_program("jobs.perceptron", lambda: run(asked.out, asked.seed))
 
 
 def run(out: Path, seed: int) -> Path:
-    """Show the three acts, draw them."""
+    """Run and plot the three experiments."""
     points, signs, margin = separable(seed)
     learned = learn(points, signs)
     bound = mistake_bound(points, margin)
-    say(f"a separable problem: converged after {learned.mistakes} mistakes; the bound is {bound:.0f}")
+    say(f"separable: converged after {learned.mistakes} mistakes (bound {bound:.0f})")
     x, y = exclusive_or()
     stuck = learn(x, y)
-    said = "converged" if stuck.converged else "no end"
-    say(
-        f"exclusive or: {said} after {EPOCHS} passes and {stuck.mistakes} mistakes; right on {right(stuck.weights, x, y)} of 4"
-    )
+    said = "converged" if stuck.converged else "no convergence"
+    say(f"XOR: {said} after {EPOCHS} passes and {stuck.mistakes} mistakes; {right(stuck.weights, x, y)} of 4 correct")
     beyond = hidden_layer(x, y, seed)
-    say(f"one hidden layer: right on {int((beyond(x).sign() == y).sum())} of 4")
+    say(f"XOR, one hidden layer: {int((beyond(x).sign() == y).sum())} of 4 correct")
     acts = [
-        ("separable: a line is found", points, signs, lambda p: with_bias(p) @ learned.weights),
-        ("exclusive or: no line", x, y, lambda p: with_bias(p) @ stuck.weights),
-        ("one hidden layer", x, y, beyond),
+        ("separable", points, signs, lambda p: with_bias(p) @ learned.weights),
+        ("XOR: no line separates it", x, y, lambda p: with_bias(p) @ stuck.weights),
+        ("XOR: one hidden layer", x, y, beyond),
     ]
     draw(out / "perceptron.png", acts)
     say(str(out / "perceptron.png"))
@@ -68,12 +66,12 @@ def run(out: Path, seed: int) -> Path:
 
 
 def separable(seed: int, count: int = 100, margin: float = 0.1) -> "tuple[Tensor, Tensor, float]":
-    """Return points in the plane (N, 2), their side of a random line (N,), and the least distance to it."""
+    """Return points in the plane (N, 2), their side of a random line (N,), and the margin."""
     import torch
 
     draw = torch.Generator().manual_seed(seed)
     normal = torch.randn(3, generator=draw, dtype=torch.float64)
-    normal[2] *= 0.3  # near the middle, so that there are points on both sides
+    normal[2] *= 0.3  # near the middle, so that both sides have points
     normal /= normal.norm()
     points = torch.rand(50 * count, 2, generator=draw, dtype=torch.float64) * 4 - 2
     distance = with_bias(points) @ normal
@@ -82,21 +80,21 @@ def separable(seed: int, count: int = 100, margin: float = 0.1) -> "tuple[Tensor
 
 
 def exclusive_or() -> "tuple[Tensor, Tensor]":
-    """Return the four points and their signs: plus where one coordinate alone is 1."""
+    """Return the four points of XOR and their signs: plus where exactly one coordinate is 1."""
     import torch
 
     return torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64), torch.tensor([-1.0, 1, 1, -1]).double()
 
 
 def with_bias(points: "Tensor") -> "Tensor":
-    """Return points with a coordinate more that is always 1, whose weight is the bias."""
+    """Append a coordinate of 1, whose weight is the bias."""
     import torch
 
     return torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
 
 
 def learn(points: "Tensor", signs: "Tensor", epochs: int = EPOCHS) -> Learned:
-    """Apply Rosenblatt's rule point by point until a pass makes no mistake, for at most `epochs` passes."""
+    """Apply Rosenblatt's rule point by point until a pass makes no mistake, at most `epochs` passes."""
     import torch
 
     inputs, weights, mistakes = with_bias(points), torch.zeros(points.shape[1] + 1, dtype=points.dtype), 0
@@ -112,18 +110,18 @@ def learn(points: "Tensor", signs: "Tensor", epochs: int = EPOCHS) -> Learned:
 
 
 def mistake_bound(points: "Tensor", margin: float) -> float:
-    """Return Novikoff's bound on the mistakes: (R / margin)^2, R being the longest point with its bias."""
+    """Return Novikoff's bound on the mistakes: (R / margin)^2, with R the longest point including bias."""
     longest: float = with_bias(points).norm(dim=1).max().item()
     return (longest / margin) ** 2
 
 
 def right(weights: "Tensor", points: "Tensor", signs: "Tensor") -> int:
-    """Return how many points the weights put on their side."""
+    """Return how many points the weights classify correctly."""
     return int(((with_bias(points) @ weights) * signs > 0).sum())
 
 
 def hidden_layer(points: "Tensor", signs: "Tensor", seed: int) -> "Callable[[Tensor], Tensor]":
-    """Return a network with one hidden layer, trained by gradient descent: what the rule alone could not."""
+    """Return a network with one hidden layer, trained by gradient descent."""
     import torch
     from torch import nn
 
@@ -139,7 +137,7 @@ def hidden_layer(points: "Tensor", signs: "Tensor", seed: int) -> "Callable[[Ten
 
 
 def draw(path: Path, acts: "Sequence[tuple[str, Tensor, Tensor, Callable[[Tensor], Tensor]]]") -> None:
-    """Draw the points of each act over the two sides that were learned."""
+    """Plot the points of each experiment over the learned regions."""
     import torch
 
     from .look.plots import BLUE, ORANGE, figure

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the CSV file; user errors print one line and exit with status 1 or 2."""
-    parser = Parser("jobs.predict", description="Write a model's probabilities for images into a CSV file.")
-    parser.add_argument("checkpoint", type=Path, help="a model file, or the folder of a run")
-    parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
+    parser = Parser("jobs.predict", description="Write a model's predictions for images to a CSV file.")
+    parser.add_argument("checkpoint", type=Path, help="model file or run folder")
+    parser.add_argument("images", type=Path, nargs="+", help="image files or folders")
     parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file (%(default)s)")
-    parser.add_argument("--tta", action="store_true", help="the mean over an image and its mirror image")
+    parser.add_argument("--tta", action="store_true", help="average over each image and its mirror image")
     asked = parser.parse_args(argv)
     keep_memory()
     return run_program("jobs.predict", lambda: write(asked.checkpoint, asked.images, asked.out, asked.tta))
 
 
 def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path:
-    """Write one row per image: file, class, its probability, and that of every class; name broken images."""
+    """Write one row per image: file, class, its probability and all others; report broken images."""
     files = [file for path in paths for file in expand(path)]
     facts, whole, chances = predict_files(checkpoint, files, tta)
     with out.open("w", newline="") as text:
@@ -43,18 +43,18 @@ def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path
 
 
 def expand(path: Path) -> list[Path]:
-    """Return the images of a folder, or the file itself. Raises DataError if there is neither."""
+    """Return the images in a folder, or the file itself; raises DataError."""
     from .data.listing import find_images
 
     if path.is_dir() and (found := find_images(path)):
         return found
     if not path.is_file():
-        raise DataError(f"{path}: no image, and no folder with images")
+        raise DataError(f"{path}: not an image, nor a folder with images")
     return [path]
 
 
 def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[Facts, list[Path], Tensor]":
-    """Return the model's facts, the files that could be read, and their probabilities (N, classes)."""
+    """Return the model's metadata, the readable files, and their probabilities (N, classes)."""
     import torch
 
     from .data import Split
@@ -77,7 +77,7 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
         if pixels:
             found.append(predict(model, Split(torch.stack(pixels), torch.empty(0, dtype=torch.int64)), tta))
     if not found:
-        raise DataError(f"no image could be read of {names_of(list(map(str, files)), 3)}")
+        raise DataError(f"could not read any of {names_of(list(map(str, files)), 3)}")
     return facts, whole, torch.cat(found)
 
 

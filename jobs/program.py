@@ -1,6 +1,6 @@
-"""What the programs share: a parser whose errors are one line, and the place where errors end.
+"""What the programs share: the argument parser, and the conversion of errors to one line.
 
-Nothing here imports torch: `--help` and a mistyped option answer at once.
+Nothing here imports torch, so that `--help` and usage errors are instant.
 """
 
 import argparse
@@ -21,15 +21,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that prints errors as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and exit with status 2."""
+        """Print the error and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def number(kind: type, least: float = -math.inf, most: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """Return a parser of a number of `kind` from `least` (or `above` it) to `most`, never nan or inf."""
+    """Return a parser for numbers of `kind` from `least` (or `above` it) to `most`; no nan or inf."""
 
     def parse(text: str) -> float:
         try:
@@ -45,21 +45,21 @@ def number(kind: type, least: float = -math.inf, most: float = math.inf, above: 
 
 
 def duration(text: str) -> float:
-    """Return the seconds that 90, 90s, 10m or 1h30m stand for."""
+    """Return a duration such as 90, 90s, 10m or 1h30m in seconds."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     seconds = sum(float(count) * UNITS[unit or "s"] for count, unit in parts)
     if "".join(count + unit for count, unit in parts) != text or not seconds > 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no length of time, as in 90s, 10m or 1h30m")
+        raise argparse.ArgumentTypeError(f"invalid duration '{text}'; expected 90s, 10m or 1h30m")
     return seconds
 
 
 def default_out() -> Path:
-    """Return the folder for what a run writes: the one that gpujob names, else `outputs`."""
+    """Return the default output folder: the one that gpujob provides, otherwise `outputs`."""
     return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")
 
 
 def say(text: str) -> None:
-    """Print a line at once, as someone may follow the log; under torchrun only the first process prints."""
+    """Print a line unbuffered, as the log may be followed; under torchrun only from the first process."""
     if os.environ.get("RANK", "0") == "0":
         print(text, flush=True)
 
@@ -76,10 +76,10 @@ def run_program(name: str, body: Callable[[], T]) -> T:
 
 
 def keep_memory() -> None:
-    """Let this process keep memory it freed, in huge pages: each step asks for the same megabytes.
+    """Keep freed memory in this process, in huge pages: each step allocates the same megabytes.
 
-    By default glibc hands blocks above 32 MB back to the system at once and gets them again page by page. Call it
-    before torch is imported: torch reads the variable at its first allocation. Elsewhere than on glibc it does nothing.
+    By default glibc returns blocks above 32 MB to the system immediately and faults them in again page by page. Call this
+    before importing torch, which reads the variable at its first allocation. Without glibc it does nothing.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
@@ -90,6 +90,6 @@ def keep_memory() -> None:
 
 
 def names_of(values: Sequence[str], most: int = 8) -> str:
-    """Return names as a sentence has them, the first `most` of them."""
+    """Join the first `most` names for a message."""
     shown = ", ".join(values[:most])
     return shown if len(values) <= most else f"{shown} and {len(values) - most:,} more"

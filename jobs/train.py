@@ -2,10 +2,10 @@
 
 It writes into --out
 
-    model.safetensors   the model, with its classes and how images are normalised; the other programs here read it
+    model.safetensors   the model, with its classes and normalization; read by the other programs
     metrics.jsonl       one JSON object per epoch
-    args.json           the options of the run, and the accuracy it reached
-    checkpoints/        what --resume auto continues from
+    args.json           options, command, commit, date, duration and test accuracy
+    checkpoints/        used by --resume auto
 
 Ctrl-C and SIGTERM finish the step, save and exit 130 and 143. Under `torchrun` several processes train as one.
 """
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings) -> float:
-    """Train all weights at one rate; return the test accuracy. Raises JobsError."""
+    """Train all weights at one learning rate; return the test accuracy. Raises JobsError."""
     from .optim.optimizers import LayerGroup  # they import torch, which takes a second: --help must start at once
     from .training.pipeline import train
 

@@ -1,1 +1,1 @@
-"""The local cloud: a moto server, and one real SSH host for each running instance."""
+"""The local cloud: a moto server and one real SSH host per running instance."""

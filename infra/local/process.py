@@ -1,4 +1,4 @@
-"""The local cloud as seen from the command line: start it, find it, stop it."""
+"""Start, find and stop the local cloud."""
 
 import fcntl
 import hmac
@@ -33,7 +33,7 @@ POLL_S = 0.02
 
 
 def start(folder: Path) -> LocalCloud:
-    """Start the local cloud of a folder, or find the one that runs already."""
+    """Start a folder's local cloud, or find the running one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     with lock_folder(folder):
@@ -41,13 +41,13 @@ def start(folder: Path) -> LocalCloud:
 
 
 def find(folder: Path) -> LocalCloud | None:
-    """Find the running local cloud of a folder; None when nothing there answers with its key."""
+    """Find a folder's running local cloud; None if nothing responds with its key."""
     cloud = record.read(folder)
     return cloud if cloud and _answers(cloud) else None
 
 
 def stop(folder: Path) -> bool:
-    """End the local cloud of a folder with every host and process in it; True when one was running."""
+    """Stop a folder's local cloud with all hosts and processes; return whether it was running."""
     if not folder.is_dir():
         return False
     with lock_folder(folder):
@@ -55,14 +55,14 @@ def stop(folder: Path) -> bool:
         if cloud:
             _end(cloud.pid, folder)
         elif not _wait_until_gone(folder, STOP_GRACE_S):  # killed a moment ago, its hosts are still ending
-            raise CloudError("the local cloud's hosts do not end", _log_hint(folder))
+            raise CloudError("the local cloud's hosts did not exit", _log_hint(folder))
         (folder / record.RECORD).unlink(missing_ok=True)
         trees.remove(folder / record.HOSTS)
         return cloud is not None
 
 
 def _answers(cloud: LocalCloud) -> bool:
-    # http.client, because urllib and requests would ask a proxy from the environment.
+    # http.client, because urllib and requests would use a proxy from the environment.
     nonce = secrets.token_hex(16)
     address = urlsplit(cloud.url)
     try:
@@ -81,7 +81,7 @@ def _answers(cloud: LocalCloud) -> bool:
 def _launch(folder: Path) -> LocalCloud:
     if not all(find_spec(name) for name in ("moto", "asyncssh", "psutil")):
         raise CloudError("the local cloud needs moto and asyncssh", install_command("local"))
-    # The person's own AWS settings are no business of the cloud's; a broken profile would even keep it from starting.
+    # Without the user's AWS settings: an invalid profile would even prevent the start.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     with (folder / record.LOG).open("ab") as log:
@@ -95,7 +95,7 @@ def _launch(folder: Path) -> LocalCloud:
 
 
 def spawn(folder: Path, environment: Mapping[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
-    """Start the process of the local cloud of a folder; its output goes to the log."""
+    """Start the local cloud's process for a folder; its output goes to the log."""
     return subprocess.Popen(
         [sys.executable, *_arguments(folder)],
         stdin=subprocess.DEVNULL,
@@ -112,13 +112,13 @@ def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> LocalCl
     while time.monotonic() < deadline:
         cloud = record.read(folder)
         if cloud and cloud.pid == process.pid and _answers(cloud):
-            # It outlives this process on purpose; should it end before, nobody is left a zombie.
+            # It outlives this process on purpose; if it ends first, this reaps it.
             threading.Thread(target=process.wait, daemon=True).start()
             return cloud
         if process.poll() is not None:
-            raise CloudError(f"the local cloud ended at once: {_last_line(folder)}", _log_hint(folder))
+            raise CloudError(f"the local cloud exited during startup: {_last_line(folder)}", _log_hint(folder))
         time.sleep(POLL_S)
-    raise CloudError(f"the local cloud did not answer within {START_DEADLINE_S:.0f} s", _log_hint(folder))
+    raise CloudError(f"the local cloud did not respond within {START_DEADLINE_S:.0f} s", _log_hint(folder))
 
 
 def _arguments(folder: Path) -> list[str]:
@@ -126,7 +126,7 @@ def _arguments(folder: Path) -> list[str]:
 
 
 def _find_hung(folder: Path) -> LocalCloud | None:
-    """Find a cloud that lives but does not answer; its process id may have gone to another, so ask for its words."""
+    """Find a cloud that runs but does not respond, checking its command line: process ids are reused."""
     cloud = record.read(folder)
     if cloud is None or not find_spec("psutil"):
         return None
@@ -144,11 +144,11 @@ def _end(pid: int, folder: Path) -> None:
         if _wait_until_gone(folder, STOP_GRACE_S):
             _wait_for_exit(pid)
             return
-    raise CloudError("the local cloud does not end", _log_hint(folder))
+    raise CloudError("the local cloud did not exit", _log_hint(folder))
 
 
 def _wait_until_gone(folder: Path, timeout_s: float) -> bool:
-    """Wait for the lock that the cloud and each of its hosts hold for as long as they live."""
+    """Wait for the lock that the cloud and each of its hosts hold while they run."""
     deadline = time.monotonic() + timeout_s
     with (folder / record.LOG).open("ab") as log:
         while True:
@@ -162,7 +162,7 @@ def _wait_until_gone(folder: Path, timeout_s: float) -> bool:
 
 
 def _wait_for_exit(pid: int) -> None:
-    # Only the last instant is left to it, and a zombie that nobody reaps is no reason to wait for ever.
+    # Wait briefly only, as a zombie without a reaping parent would never go away.
     deadline = time.monotonic() + 0.2
     with suppress(ProcessLookupError):
         while time.monotonic() < deadline:
@@ -172,8 +172,8 @@ def _wait_for_exit(pid: int) -> None:
 
 def _last_line(folder: Path) -> str:
     lines = (folder / record.LOG).read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it wrote nothing"
+    return lines[-1] if lines else "no output"
 
 
 def _log_hint(folder: Path) -> str:
-    return f"read {folder / record.LOG}"
+    return f"see {folder / record.LOG}"

@@ -1,4 +1,4 @@
-"""No process outlives its machine: adopt orphans, reap them, and kill whole trees."""
+"""Adopt orphans, reap them, and kill process trees, so that no process outlives its machine."""
 
 import contextlib
 import ctypes
@@ -16,13 +16,13 @@ _LINUX = sys.platform == "linux"
 
 
 def become_subreaper() -> None:
-    """Make orphans of this process's tree its own children (Linux), so that a double fork does not escape."""
+    """Adopt orphans of this process's tree (Linux), so that a double fork does not escape."""
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def give_up_privileges() -> None:
-    """Make sure that nothing started from here gains rights by set-uid, or may reboot the real machine (Linux)."""
+    """Prevent everything started from here from gaining rights by set-uid or rebooting (Linux)."""
     if _LINUX:
         library = ctypes.CDLL(None)
         library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -30,10 +30,10 @@ def give_up_privileges() -> None:
 
 
 def reap_adopted(own: set[int]) -> None:
-    """Reap dead children that this process adopted; its own are left to whoever waits for them."""
+    """Reap adopted children that have exited, but not this process's own."""
     while _LINUX:
         try:
-            # WNOWAIT only looks: the status of an own child belongs to the one who started it.
+            # WNOWAIT only peeks: the status of our own child belongs to the code that started it.
             dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
@@ -44,9 +44,9 @@ def reap_adopted(own: set[int]) -> None:
 
 
 def kill_descendants(spare: set[int] | frozenset[int] = frozenset(), mark: str = "") -> None:
-    """Kill every process below this one until none is left, save the trees that start at the spared ids.
+    """Kill every descendant until none is left, except the trees rooted at the spared ids.
 
-    The mark is an environment entry such as `NAME=value` that tells orphans on systems without subreapers.
+    The mark is an environment entry such as `NAME=value` that identifies orphans on systems without subreapers.
     """
     while processes := _descendants(spare) + _marked(mark):
         for process in processes:
@@ -59,7 +59,7 @@ def kill_descendants(spare: set[int] | frozenset[int] = frozenset(), mark: str =
 
 
 def has_children() -> bool:
-    """Tell whether the kernel knows any child of this process, dead or alive."""
+    """Return whether the kernel reports any child of this process, alive or dead."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -68,10 +68,10 @@ def has_children() -> bool:
 
 
 def kill_everything(mark: str = "") -> None:
-    """Kill every process below this one until the kernel itself says that there is none."""
+    """Kill every descendant until the kernel reports that none is left."""
     while True:
         kill_descendants(mark=mark)
-        # A listing of processes can miss one that forks while it is made; the kernel's word cannot.
+        # A process listing can miss one that forks meanwhile; the kernel's answer cannot.
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

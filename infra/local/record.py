@@ -1,4 +1,4 @@
-"""What a local cloud leaves in its folder so that others can find it, and how it proves who it is."""
+"""The record of a running local cloud in its folder, and the proof of its identity."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ HOSTS = "hosts"
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A running local cloud: where it listens, and the key that every request must carry."""
+    """A running local cloud: its address, and the key that every request must carry."""
 
     url: str
     access_key: str
@@ -22,7 +22,7 @@ class LocalCloud:
 
 
 def write(folder: Path, cloud: LocalCloud) -> None:
-    """Write the record whole or not at all, for its owner's eyes only."""
+    """Write the record atomically, readable by its owner only."""
     draft = folder / f"{RECORD}.{os.getpid()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -31,7 +31,7 @@ def write(folder: Path, cloud: LocalCloud) -> None:
 
 
 def read(folder: Path) -> LocalCloud | None:
-    """Read the record; None when there is none, or when it makes no sense."""
+    """Read the record; None if it is missing or invalid."""
     try:
         fields = json.loads((folder / RECORD).read_text())
         return LocalCloud(url=str(fields["url"]), access_key=str(fields["access_key"]), pid=int(fields["pid"]))
@@ -40,5 +40,5 @@ def read(folder: Path) -> LocalCloud | None:
 
 
 def proof(access_key: str, nonce: str) -> str:
-    """Answer a nonce in a way that only a holder of the key can, without showing the key."""
+    """Answer a nonce as only a holder of the key can, without revealing the key."""
     return hmac.new(access_key.encode(), nonce.encode(), hashlib.sha256).hexdigest()

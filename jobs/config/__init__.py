@@ -1,1 +1,1 @@
-"""The options as frozen values. No torch."""
+"""Options as frozen dataclasses. No torch."""

@@ -1,4 +1,4 @@
-"""How a model is trained: one frozen value, and the options of the command line made from it.
+"""How to train a model: a frozen dataclass, and command-line options generated from it.
 
 Nothing here imports torch.
 """
@@ -15,77 +15,81 @@ T = TypeVar("T")
 METAVARS = {duration: "TIME", Path: "DIR"}
 
 CLOSED_FORM = ("majority", "mean-image")
-"""Closed-form models: computed at once instead of trained by steps."""
+"""Closed-form models: computed directly instead of trained in steps."""
 SMALL = ("linear", "mlp", "lenet", "small", "resnet6", "resnet9", "efficientnet_lite0")
-"""Models of this package that are trained by steps; classifiers of torchvision go by their own names."""
+"""Models of this package that are trained in steps; torchvision's go by their own names."""
 
 LR = {"linear": 0.005, "mlp": 0.003, "lenet": 0.01, "small": 0.01, "resnet6": 0.006, "resnet9": 0.01}
 PRETRAINED_LR = 0.002
 
 
 def knob(default: Any, text: str, kind: Any = None, **more: Any) -> Any:
-    """Return a field that is an option too, with its help and its parser."""
+    """Return a dataclass field with the help and parser of its option."""
     return field(default=default, metadata={"help": text, "kind": kind, **more})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; every figure has a default that works."""
+    """How to train; every value has a sensible default."""
 
-    epochs: int = knob(0, "passes over the training set (5; with a time budget, as many as it allows)", number(int, 1))
-    batch_size: int = knob(128, "images a step, over all processes", number(int, 2))
-    lr: float | None = knob(None, "peak learning rate (the model's own)", number(float, 0, above=True))
-    seed: int = knob(0, "decides the first weights, the order of images and the split", number(int, 0, 2**62))
+    epochs: int = knob(0, "epochs (5; with a time budget, as many as fit)", number(int, 1))
+    batch_size: int = knob(128, "images per step, over all processes", number(int, 2))
+    lr: float | None = knob(None, "peak learning rate (default depends on the model)", number(float, 0, above=True))
+    seed: int = knob(0, "random seed for weights, image order and split", number(int, 0, 2**62))
     optimizer: str = knob(
-        "adamw", "adamw, muon for convolutions, or sgd with Nesterov momentum", choices=("adamw", "muon", "sgd")
+        "adamw", "adamw, muon (for convolutions), or sgd with Nesterov momentum", choices=("adamw", "muon", "sgd")
     )
-    weight_decay: float = knob(0.01, "decay of the weights, not of norms and biases", number(float, 0))
-    schedule: str = knob("one-cycle", "how the rate goes", choices=("one-cycle", "cosine", "constant"))
-    warm_up: float = knob(0.25, "share of the steps in which the rate climbs", number(float, 0, 0.9))
-    time_budget_s: float = knob(0.0, "end after so long, as 10m or 90s, with the rate annealed by then", duration)
-    label_smoothing: float = knob(0.1, "share of the target spread over all classes", number(float, 0, 0.9))
-    flip: bool = knob(False, "mirror half of the images")
-    crop: int = knob(0, "shift images by up to so many pixels", number(int, 0))
-    zoom: float = knob(0.0, "cut out a square of at least 1 minus this share of the side", number(float, 0, 0.9))
-    erase: float = knob(0.0, "grey out a rectangle of up to this share of the area", number(float, 0, 0.9))
-    mixup: float = knob(0.0, "alpha of mixup (https://arxiv.org/abs/1710.09412)", number(float, 0))
-    cutmix: float = knob(0.0, "alpha of CutMix (https://arxiv.org/abs/1905.04899)", number(float, 0))
-    progressive: float = knob(0.0, "start with images of this share of the side, end whole", number(float, 0, 1))
+    weight_decay: float = knob(0.01, "weight decay, not applied to norms and biases", number(float, 0))
+    schedule: str = knob("one-cycle", "learning rate schedule", choices=("one-cycle", "cosine", "constant"))
+    warm_up: float = knob(0.25, "fraction of the steps for warm-up", number(float, 0, 0.9))
+    time_budget_s: float = knob(0.0, "stop after this time (10m, 90s), with the schedule fitted to it", duration)
+    label_smoothing: float = knob(0.1, "label smoothing", number(float, 0, 0.9))
+    flip: bool = knob(False, "randomly flip images horizontally")
+    crop: int = knob(0, "randomly shift images by up to this many pixels", number(int, 0))
+    zoom: float = knob(
+        0.0, "randomly crop a square with a side of at least 1 minus this fraction", number(float, 0, 0.9)
+    )
+    erase: float = knob(0.0, "randomly erase a rectangle of up to this fraction of the area", number(float, 0, 0.9))
+    mixup: float = knob(0.0, "mixup alpha (https://arxiv.org/abs/1710.09412)", number(float, 0))
+    cutmix: float = knob(0.0, "CutMix alpha (https://arxiv.org/abs/1905.04899)", number(float, 0))
+    progressive: float = knob(
+        0.0, "progressive resizing: start at this fraction of the image size", number(float, 0, 1)
+    )
     ema: float = knob(
-        0.0, "evaluate a moving average of the weights with this decay, such as 0.99", number(float, 0, 0.99999)
+        0.0, "use an exponential moving average of the weights with this decay (e.g. 0.99)", number(float, 0, 0.99999)
     )
-    accumulate: int = knob(1, "micro-batches that a step is cut into, to need less memory", number(int, 1))
-    clip: float = knob(0.0, "longest gradient; longer ones are cut to it", number(float, 0))
-    early_stop: int = knob(0, "end after so many epochs without gain on images held out for it", number(int, 0))
-    tta: bool = knob(False, "predict the mean over each image and its mirror image")
+    accumulate: int = knob(1, "gradient accumulation: micro-batches per step, to use less memory", number(int, 1))
+    clip: float = knob(0.0, "clip gradients to this norm", number(float, 0))
+    early_stop: int = knob(0, "stop after this many epochs without improvement on a validation split", number(int, 0))
+    tta: bool = knob(False, "test-time augmentation: average over each image and its mirror image")
     precision: str = knob(
-        "auto", "auto is timed at the start", choices=("auto", "float32", "bfloat16", "float16"), metavar="TYPE"
+        "auto", "auto measures which is fastest", choices=("auto", "float32", "bfloat16", "float16"), metavar="TYPE"
     )
-    layout: str = knob("auto", "auto is timed at the start", choices=("auto", "channels_last", "contiguous"))
-    compile: bool = knob(False, "let torch.compile make kernels of the network")
+    layout: str = knob("auto", "auto measures which is fastest", choices=("auto", "channels_last", "contiguous"))
+    compile: bool = knob(False, "use torch.compile")
 
     @property
     def peak_lr(self) -> float:
-        """Return the peak learning rate. Raises TrainingError if there is none: nothing would be learned."""
+        """Return the peak learning rate; raises TrainingError if it is not set."""
         if not self.lr or not self.lr > 0:
-            raise TrainingError("the recipe has no learning rate: set lr; default_lr() names one for each model")
+            raise TrainingError("the recipe has no learning rate: set lr, for example to default_lr() of the model")
         return self.lr
 
     @property
     def most_epochs(self) -> int:
-        """Return how many epochs there are at most; a time budget may end them earlier."""
+        """Return the maximum number of epochs; a time budget may end training earlier."""
         return self.epochs or (10_000 if self.time_budget_s else 5)
 
 
 def add_options(parser: argparse.ArgumentParser, value: T) -> None:
-    """Add an option for each knob of a dataclass, with the figures of `value` as defaults."""
+    """Add an option for each field of a dataclass, with the values of `value` as defaults."""
     for each in fields(value):  # type: ignore[arg-type]
         if "help" in each.metadata:
             add_option(parser, each, getattr(value, each.name))
 
 
 def add_option(parser: argparse.ArgumentParser, each: "Field[Any]", default: Any) -> None:
-    """Add the option of one knob."""
+    """Add the option of one field."""
     name = option(each.name)
     text, kind = each.metadata["help"], each.metadata["kind"]
     if isinstance(default, bool):
@@ -100,15 +104,15 @@ def add_option(parser: argparse.ArgumentParser, each: "Field[Any]", default: Any
 
 
 def option(name: str) -> str:
-    """Return the option of the knob of this name."""
+    """Return the option name of a field."""
     return f"--{name.removesuffix('_s').replace('_', '-')}"
 
 
 def pick(cls: type[T], values: dict[str, Any]) -> T:
-    """Return a dataclass from those of `values` that are its fields."""
+    """Build a dataclass from those `values` that are its fields."""
     return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})  # type: ignore[arg-type]
 
 
 def default_lr(model: str, pretrained: bool) -> float:
-    """Return the peak rate for AdamW that works for a model of this name."""
+    """Return the peak learning rate that works for this model with AdamW."""
     return PRETRAINED_LR if pretrained else LR.get(model, PRETRAINED_LR)

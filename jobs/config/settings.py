@@ -1,4 +1,4 @@
-"""The command line of a training program as frozen values. No torch."""
+"""The command line of a training program as frozen dataclasses. No torch."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ QUICK_IMAGES = 6_000
 
 @dataclass(frozen=True)
 class Settings:
-    """All the options of a run."""
+    """All options of a run."""
 
     out: Path
     model: str = "small"
@@ -38,7 +38,7 @@ def parse(
     recipe: Recipe | None = None,
     own: argparse.ArgumentParser | None = None,
 ) -> tuple[Settings, argparse.Namespace]:
-    """Return the settings of a command line, and all its values, those of `own` options included.
+    """Parse a command line; return the settings and all values, including `own` options.
 
     User errors print one line and exit with status 2.
     """
@@ -46,30 +46,30 @@ def parse(
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
     add_options(parser, DataConfig())
-    known = f"{', '.join((*CLOSED_FORM, *SMALL))}, or a classifier of torchvision"
+    known = f"{', '.join((*CLOSED_FORM, *SMALL))}, or a torchvision classifier"
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
-    add("--pretrained", action="store_true", help="start from published weights")
-    add("--weights", type=Path, metavar="FILE", help="start from the weights of a .safetensors or .pth file")
-    add("--out", type=Path, metavar="DIR", default=default_out(), help="what it writes goes there (%(default)s)")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto takes a GPU where there is one")
-    add("--resume", default="", metavar="auto|DIR", help="go on from the newest checkpoint in --out, or from this one")
+    add("--pretrained", action="store_true", help="start from pretrained weights")
+    add("--weights", type=Path, metavar="FILE", help="start from weights in a .safetensors or .pth file")
+    add("--out", type=Path, metavar="DIR", default=default_out(), help="output folder (%(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device; auto uses a GPU if available")
+    add("--resume", default="", metavar="auto|DIR", help="resume from the latest checkpoint in --out, or from this one")
     add(
         "--save-every",
         dest="save_every_s",
         type=duration,
         default=60.0,
         metavar="TIME",
-        help="between checkpoints (60s)",
+        help="time between checkpoints (60s)",
     )
-    add("--quick", action="store_true", help=f"one epoch on {QUICK_IMAGES:,} images, to see that it runs")
-    add("--lr-find", action="store_true", help="try rates instead of training; draws lr-find.png")
-    add("--tensorboard", action="store_true", help="write TensorBoard's files too")
-    add("--wandb", action="store_true", help="log to Weights & Biases too; WANDB_MODE=offline keeps it here")
+    add("--quick", action="store_true", help=f"smoke test: one epoch on {QUICK_IMAGES:,} images")
+    add("--lr-find", action="store_true", help="find a learning rate instead of training; writes lr-find.png")
+    add("--tensorboard", action="store_true", help="log to TensorBoard")
+    add("--wandb", action="store_true", help="log to Weights & Biases (WANDB_MODE=offline: locally only)")
     add_options(parser, recipe or Recipe())
     parsed = parser.parse_args(argv)
     values = vars(parsed)
     if values["mixup"] and values["cutmix"]:
-        parser.error("--mixup and --cutmix: one of them")
+        parser.error("--mixup and --cutmix cannot be combined")
     settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
     if settings.quick:
         settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
@@ -77,7 +77,7 @@ def parse(
 
 
 def complete(settings: Settings) -> Settings:
-    """Return settings with the model's own learning rate where none was asked for."""
+    """Return settings with the model's default learning rate if none was given."""
     if settings.recipe.lr is not None:
         return settings
     lr = default_lr(settings.model, settings.pretrained or settings.weights is not None)

@@ -1,6 +1,6 @@
-"""Images and labels, from wherever they lie to the device: uint8, in memory where they fit.
+"""Load images and labels from any source to the device: uint8, in memory if they fit.
 
-A set in memory feeds a network two orders of magnitude faster than decoding image by image.
+Data in memory feeds a network two orders of magnitude faster than decoding image by image.
 """
 
 from .dataset import Dataset, Split

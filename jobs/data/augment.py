@@ -1,7 +1,7 @@
-"""Other views of the same images, made in batch on the device.
+"""Data augmentation, in batches on the device.
 
-Every draw is a function of seed and step alone, and is made for the whole batch: a resumed run sees what one that never
-stopped saw, and each of several processes takes its rows of what one alone would have drawn.
+Random numbers depend only on seed and step, and are drawn for the whole batch: a resumed run is identical to an
+uninterrupted one, and each of several processes uses its rows of what a single one would have drawn.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from ..config.recipe import Recipe
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers for the rows of one process, from the generator of one step."""
+    """Random numbers for the rows of one process, from one step's generator."""
 
     generator: torch.Generator
     batch: int
     rows: slice
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return numbers in [0, 1) for each of the rows."""
+        """Return numbers in [0, 1) for each row."""
         return torch.rand(self.batch, *shape, generator=self.generator)[self.rows]
 
     def beta(self, alpha: float) -> float:
-        """Return one number for the whole batch, of the beta distribution with both parameters `alpha`."""
+        """Return one number for the whole batch, beta-distributed with both parameters `alpha`."""
         seed = int(torch.randint(2**62, (), generator=self.generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -41,7 +41,7 @@ def draws(seed: int, step: int, batch: int, rank: int = 0, world: int = 1) -> Dr
 
 
 def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
-    """Return images (N, C, H, W) shifted, mirrored, zoomed and erased as the recipe says, uint8 or float."""
+    """Shift, flip, zoom and erase images (N, C, H, W) as the recipe says; uint8 or float."""
     if recipe.flip or recipe.crop:
         images = shift(images, recipe.crop, recipe.flip, draw)
     if recipe.zoom:
@@ -52,7 +52,7 @@ def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
 
 
 def shift(images: Tensor, pixels: int, flip: bool, draw: Draws) -> Tensor:
-    """Return images moved by up to `pixels` each way, reflected at the border, half of them flipped."""
+    """Shift images by up to `pixels` each way, reflecting the border, and flip half of them."""
     height, width = images.shape[2:]
     offsets = (draw.uniform(2) * (2 * pixels + 1)).long() - pixels
     mirrored = draw.uniform(1) < 0.5
@@ -62,18 +62,18 @@ def shift(images: Tensor, pixels: int, flip: bool, draw: Draws) -> Tensor:
         columns = torch.where(mirrored, columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     each = torch.arange(len(images), device=images.device)
-    # Indexing puts the channels last, which is the layout the convolutions like.
+    # Indexing puts the channels last, the layout that convolutions prefer.
     return images[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def reflect(index: Tensor, length: int) -> Tensor:
-    """Return indices with those outside of 0 to `length` reflected at the border."""
+    """Reflect indices outside of 0 to `length` at the border."""
     index = index.abs()
     return ((length - 1) - (length - 1 - index).abs()).clamp(0)
 
 
 def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
-    """Return a random square of each image, its side at least 1 - `share` of the whole, resized: float."""
+    """Crop a random square with a side of at least 1 - `share` of the whole; return resized floats."""
     sides = 1 - share * draw.uniform()
     places = (draw.uniform(2) * 2 - 1) * (1 - sides)[:, None]
     zero = torch.zeros_like(sides)
@@ -83,7 +83,7 @@ def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
 
 
 def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
-    """Return images with a rectangle of up to `share` of their area in middle grey."""
+    """Grey out a rectangle of up to `share` of each image's area."""
     height, width = images.shape[2:]
     area, shape, places = share * draw.uniform(), (draw.uniform() - 0.5).exp2(), draw.uniform(2)
     box = torch.stack([(area.sqrt() * shape).clamp(max=1), (area.sqrt() / shape).clamp(max=1)], 1)
@@ -96,7 +96,7 @@ def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
-    """Return images mixed with each other, by mixup or CutMix, and the shares of each class (N, classes)."""
+    """Mix images by mixup or CutMix; return them with the share of each class (N, classes)."""
     targets = one_hot(labels, classes).float()
     share = draw.beta(recipe.cutmix or recipe.mixup)
     height, width = images.shape[2:]
@@ -114,7 +114,7 @@ def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draw
 
 
 def shrink(images: Tensor, progress: float, start: float) -> Tensor:
-    """Return images whose side grows from the share `start` to 1 in the first two thirds of training."""
+    """Resize images: from the fraction `start` to full size over the first two thirds of training."""
     whole = images.shape[-1]
     side = min(whole, max(8, round(whole * (start + (1 - start) * progress * 1.5) / 4) * 4))
     if side >= whole:

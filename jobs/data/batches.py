@@ -17,8 +17,7 @@ WORKERS = 2
 def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images, uint8 (N, C, H, W), and labels (N,) in this order; the last batch may be smaller.
 
-    An image that turns out to be broken is named and replaced by a grey one. Raises DataError instead if the files are
-    strict.
+    A corrupt image is reported and replaced by a grey one. Raises DataError instead if the files are strict.
     """
     if not len(order):
         return
@@ -45,7 +44,7 @@ def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) 
 
 
 class Decoded(Dataset[Tensor | str]):
-    """Files as torch's DataLoader wants them: for one that is broken, the reason."""
+    """Files as a torch data set; a broken file yields the reason instead."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -59,7 +58,7 @@ class Decoded(Dataset[Tensor | str]):
 
 
 def join(images: list[Tensor | str]) -> tuple[Tensor, list[str]]:
-    """Return a batch and what is broken in it; a grey image stands where a broken one would."""
+    """Collate a batch and the reasons for broken images, which are replaced by grey ones."""
     whole = [image for image in images if isinstance(image, Tensor)]
     blank = torch.full_like(whole[0], 128) if whole else torch.full((3, 8, 8), 128, dtype=torch.uint8)
     broken = [image for image in images if isinstance(image, str)]

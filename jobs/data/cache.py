@@ -1,6 +1,6 @@
-"""Decoded images, kept on disk under the hash of the files they came from.
+"""Cache decoded images on disk by the hash of their files.
 
-As git does, a file whose name, size and times are as before is not read again to know its hash.
+Like git, it does not read a file again to hash it if its name, size and times are unchanged.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ MOST_BYTES = 20_000_000_000
 def cached(
     folder: Path, files: Sequence[Path], options: str, make: Callable[[], tuple[Tensor, list[int]]]
 ) -> tuple[Tensor, list[int]]:
-    """Return the images and indices in `files` that `make` returns, from the cache `folder` if there.
+    """Return what `make` returns for `files`, images and indices, from the cache if possible.
 
-    `options` names what else decides the result, such as the size of the images. What does not fit on the disk is not kept.
+    `options` identifies what else affects the result, such as the image size. If the disk is full, nothing is cached.
     """
     seen = digest([json.dumps([options, *(describe(path) for path in files)]).encode()])
     note = folder / "decoded" / f"{seen}.json"
@@ -47,7 +47,7 @@ def cached(
 
 
 def keep(path: Path, images: Tensor, whole: list[int]) -> None:
-    """Write a file under its name only when it is complete; where there is no room, say so and go on."""
+    """Write a file atomically; if there is no space, say so and continue."""
     tensors = {"images": images, "whole": Tensor(whole).long()}
     part = None
     try:
@@ -57,13 +57,13 @@ def keep(path: Path, images: Tensor, whole: list[int]) -> None:
         save_file(tensors, part)
         Path(part).replace(path)
     except (OSError, SafetensorError) as error:
-        say(f"decoded images are not kept for next time: {error}")
+        say(f"could not cache the decoded images: {error}")
         if part:
             Path(part).unlink(missing_ok=True)
 
 
 def describe(path: Path) -> list[str | int]:
-    """Return what tells that a file is the same without reading it."""
+    """Return what identifies a file's content without reading it."""
     status = path.stat()
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]  # noqa: PTH100  need not follow links
 

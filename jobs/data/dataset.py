@@ -1,4 +1,4 @@
-"""A data set and its splits, as frozen values."""
+"""A data set and its splits, as frozen dataclasses."""
 
 from dataclasses import dataclass, replace
 
@@ -14,11 +14,11 @@ class Split:
     """Images and their labels, in the same order."""
 
     images: Tensor | Files
-    """uint8 (N, C, H, W) in memory, or the files of what does not fit there."""
+    """uint8 (N, C, H, W) in memory, or files if they do not fit."""
     labels: Tensor
     """int64 (N,); empty if unknown."""
     names: tuple[str, ...] = ()
-    """The file of each image, where there are files."""
+    """The file of each image, if there are files."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,13 +36,13 @@ class Split:
         return 0 if isinstance(self.images, Files) else self.images.nbytes
 
     def take(self, indices: Tensor) -> "Split":
-        """Return the split of these indices alone."""
+        """Return the subset with these indices."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
         names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
         return Split(images, self.labels[indices] if len(self.labels) else self.labels, names)
 
     def to(self, device: torch.device) -> "Split":
-        """Return the split with what is in memory moved to the device."""
+        """Return the split with in-memory data moved to the device."""
         images = self.images if isinstance(self.images, Files) else self.images.to(device)
         return replace(self, images=images, labels=self.labels.to(device))
 
@@ -61,7 +61,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What to train on, and what to test on."""
+    """Training and test split."""
 
     name: str
     classes: tuple[str, ...]
@@ -69,9 +69,9 @@ class Dataset:
     test: Split
 
     def check(self) -> "Dataset":
-        """Return it; raises DataError if nothing can be learned from it."""
+        """Return the data set; raises DataError if it cannot be learned from."""
         if len(self.classes) < 2:
-            raise DataError(f"{self.name}: there is one class alone ({', '.join(self.classes)}), nothing to tell apart")
+            raise DataError(f"{self.name}: only one class ({', '.join(self.classes)}); at least two are needed")
         if not len(self.train) or not len(self.test):
             raise DataError(f"{self.name}: no images to {'train on' if not len(self.train) else 'test with'}")
         return self
@@ -81,7 +81,7 @@ class Dataset:
         return replace(self, train=self.train.resize(size), test=self.test.resize(size))
 
     def shorten(self, images: int) -> "Dataset":
-        """Return it with at most so many images to train on, drawn by a fixed seed from all over it."""
+        """Return a data set with a random subset of at most `most` training images, by a fixed seed."""
         if len(self.train) <= images:
             return self
         drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:images]

@@ -1,4 +1,4 @@
-"""The idx files of MNIST and Fashion-MNIST (http://yann.lecun.com/exdb/mnist), plain or packed."""
+"""Read the idx files of MNIST and Fashion-MNIST (http://yann.lecun.com/exdb/mnist), plain or gzipped."""
 
 import gzip
 import zlib
@@ -31,53 +31,55 @@ UNSIGNED_BYTE = 0x08
 
 
 def missing(folder: Path) -> list[str]:
-    """Return those of the four idx files that `folder` has neither plain nor as .gz."""
+    """Return those of the four idx files that are missing from `folder`."""
     return [name for name in FILES if not any((folder / f"{name}{end}").is_file() for end in ("", ".gz"))]
 
 
 def read_idx(
     folder: Path, name: str = "Fashion-MNIST", classes: tuple[str, ...] = FASHION, cache: Path = FOLDER
 ) -> Dataset:
-    """Return the data set of the four idx files in `folder`; keep unpacked ones in `cache`.
+    """Load the four idx files in `folder`; unpack into `cache` if needed.
 
-    Raises DataError for what is missing or no idx file.
+    Raises DataError if a file is missing or invalid.
     """
     if absent := missing(folder):
-        raise DataError(f"{folder / absent[0]}: no such file, and no .gz of it; --data needs {', '.join(FILES)}")
+        raise DataError(f"{folder / absent[0]}: no such file (nor .gz); --data needs {', '.join(FILES)}")
     images, labels, test_images, test_labels = (read_array(folder, file, cache) for file in FILES)
     splits = []
     for pixels, targets in ((images, labels), (test_images, test_labels)):
         belong = pixels.dim() == 3 and targets.dim() == 1 and 0 < len(pixels) == len(targets)
         if not belong or int(targets.max()) >= len(classes):
-            raise DataError(f"{folder}: images and labels do not belong together")
+            raise DataError(f"{folder}: the numbers of images and labels differ")
         splits.append(Split(pixels.unsqueeze(1), targets.to(torch.int64)))
     return Dataset(name, classes, *splits)
 
 
 def read_array(folder: Path, name: str, cache: Path) -> Tensor:
-    """Return the array of one file, plain or packed."""
+    """Return the array in one file, plain or gzipped."""
     path, packed = folder / name, folder / f"{name}.gz"
     try:
         if path.is_file():
             return parse(path.read_bytes(), path)
         return cached(cache, [packed], "idx", lambda: (parse(unpack(packed), packed), []))[0]
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path if path.is_file() else packed}: cannot be read: {error}") from error
+        raise DataError(f"{path if path.is_file() else packed}: cannot read: {error}") from error
 
 
 def unpack(path: Path) -> bytes:
-    """Return what a .gz holds."""
+    """Decompress a .gz file."""
     with gzip.open(path) as packed:
         return packed.read()
 
 
 def parse(content: bytes, path: Path) -> Tensor:
-    """Return the array of an idx file: two zero bytes, type, number of dimensions, each size, the values."""
+    """Parse an idx file: two zero bytes, type, number of dimensions, sizes, values."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise DataError(f"{path}: not an idx file of bytes")
     head = 4 + 4 * content[3]
     shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4)]
     if len(content) < head or len(content) - head != prod(shape):
-        raise DataError(f"{path}: {len(content):,} bytes are not those of an array of {' x '.join(map(str, shape))}")
+        raise DataError(
+            f"{path}: truncated or corrupt: {len(content):,} bytes do not match {' x '.join(map(str, shape))}"
+        )
     values = np.frombuffer(content, np.uint8, offset=head).reshape(shape)
     return torch.from_numpy(values.copy())

@@ -1,4 +1,4 @@
-"""From a file to pixels: any mode of image, in parallel, what is broken named."""
+"""Decode image files of any mode, in parallel, reporting the broken ones."""
 
 import sys
 import time
@@ -20,30 +20,30 @@ from ..program import names_of, say
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 89_478_485
-"""What Pillow takes for a decompression bomb: a small file that would fill the memory."""
+"""Pillow's limit for decompression bombs: small files that would fill the memory."""
 
 Pixels = NDArray[np.uint8]
 
 
 class BrokenImageError(Exception):
-    """One file that cannot be read as an image; the message says why."""
+    """A file that cannot be read as an image; the message says why."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Images that stay files until they are needed, as square images of `size` pixels."""
+    """Images that are decoded on demand, as squares of `size` pixels."""
 
     paths: tuple[Path, ...]
     size: int
     channels: int
     strict: bool = False
-    """Whether a broken one ends the run where it is met."""
+    """Whether to fail on a broken image."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def take(self, indices: Sequence[int]) -> "Files":
-        """Return those of these indices."""
+        """Return the subset with these indices."""
         return replace(self, paths=tuple(self.paths[i] for i in indices))
 
     def read(self, index: int) -> Tensor:
@@ -55,7 +55,7 @@ class Files:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Return an image whose header alone has been read; raises BrokenImageError."""
+    """Open an image, reading only its header; raises BrokenImageError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -69,11 +69,11 @@ def open_image(path: Path) -> Image.Image:
 
 
 def read_image(path: Path, size: int) -> Pixels:
-    """Return the middle square of an image, resized: (size, size, 3). Raises BrokenImageError."""
+    """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
     image = open_image(path)
     try:
         with image:
-            image.draft("RGB", (2 * size, 2 * size))  # JPEG alone: decoded at a fraction of its size
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decode at a fraction of the size
             square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
@@ -81,7 +81,7 @@ def read_image(path: Path, size: int) -> Pixels:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any mode in RGB: 16 bits become 8, what is transparent becomes white."""
+    """Convert an image of any mode to RGB: 16 bits to 8, transparent to white."""
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.asarray(image, dtype=np.float64)
         top = 65535.0 if image.mode.startswith("I") else max(float(deep.max(initial=0)), 1.0)
@@ -94,7 +94,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def natural_size(paths: Sequence[Path]) -> int:
-    """Return the side that a sample of the files share, if it is small, else 128 pixels."""
+    """Return the common size of a sample of files if it is small, otherwise 128 pixels."""
     sizes = set()
     for path in paths[:: max(1, len(paths) // 100)]:
         try:
@@ -107,7 +107,7 @@ def natural_size(paths: Sequence[Path]) -> int:
 
 
 def is_grey(path: Path) -> bool:
-    """Return whether an image has no colours; what cannot be opened has none."""
+    """Return whether an image is greyscale; unreadable files count as grey."""
     try:
         with open_image(path) as image:
             return image.mode in GREY
@@ -116,9 +116,9 @@ def is_grey(path: Path) -> bool:
 
 
 def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
-    """Return the images, uint8 (N, C, size, size), C = 1 if all are grey, and the indices of those read.
+    """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
-    The broken ones are named and skipped; with `strict`, and where none is whole, raises DataError.
+    Broken images are reported and skipped. Raises DataError if all are broken or, with `strict`, if any is.
     """
     pixels = np.empty((len(paths), size, size, 3), np.uint8)
     broken: dict[int, str] = {}
@@ -135,26 +135,26 @@ def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor,
     complain(list(broken.values()), strict)
     whole = [index for index in range(len(paths)) if index not in broken]
     if not whole:
-        raise DataError(f"none of {len(paths):,} images can be read: {names_of(list(broken.values()), 1)}")
+        raise DataError(f"could not read any of {len(paths):,} images: {names_of(list(broken.values()), 1)}")
     kept = torch.from_numpy(pixels[whole] if broken else pixels)
     return kept[..., : 1 if grey else 3].permute(0, 3, 1, 2).contiguous(), whole
 
 
 def complain(broken: Sequence[str], strict: bool) -> None:
-    """Name the files that are skipped; raises DataError for them if `strict`."""
+    """Report skipped files; raises DataError instead if `strict`."""
     if broken and strict:
         raise DataError(f"{broken[0]} ({len(broken):,} broken in all; without --strict they are skipped)")
     for each in broken[:20]:
         say(f"skipped: {each}")
     if len(broken) > 20:
-        say(f"skipped: {len(broken) - 20:,} more")
+        say(f"skipped {len(broken) - 20:,} more")
 
 
 def in_parallel(work: Callable[[int], bool], count: int, what: str) -> list[bool]:
-    """Return what `work` returns for each index, saying every few seconds how far it is."""
+    """Return `work` of each index, in threads, printing progress every few seconds."""
     results: list[bool] = []
     told = time.monotonic()
-    # Pillow lets go of Python's lock while it decodes and scales, so that threads are enough.
+    # Pillow releases the GIL while decoding and scaling, so threads suffice.
     with ThreadPoolExecutor() as pool:
         for result in pool.map(work, range(count), chunksize=64):
             results.append(result)

@@ -1,4 +1,4 @@
-"""Which images there are and what they show: a folder with a folder for each class, or a CSV file."""
+"""List images and their classes: a folder with one subfolder per class, or a CSV file."""
 
 import csv
 import difflib
@@ -16,7 +16,7 @@ TEST = ("test", "val", "valid", "validation", "testing")
 
 @dataclass(frozen=True)
 class Listing:
-    """Files with what each shows; `groups` is empty where nothing is grouped."""
+    """Files with their classes; `groups` is empty if there are none."""
 
     name: str
     files: tuple[Path, ...]
@@ -25,13 +25,13 @@ class Listing:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, sorted: whole numbers by value, other words by letter."""
+        """The classes, sorted: integers by value, others alphabetically."""
         found = set(self.labels)
         return tuple(sorted(found, key=lambda word: (0, int(word), word) if word.isdecimal() else (1, 0, word)))
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the images below `folder`, in the order of their names; hidden ones do not count."""
+    """Return the images below `folder` sorted by name, without hidden ones."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -40,7 +40,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
-    """Return what is in a folder of class folders, and its test part if it has folders named so."""
+    """List a folder of class folders, and its test split if there is one."""
     inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
     train = next((inside[name] for name in TRAIN if name in inside), None)
     test = next((inside[name] for name in TEST if name in inside), None)
@@ -50,38 +50,38 @@ def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
 
 
 def list_classes(folder: Path) -> Listing:
-    """Return the images of each folder in `folder`, labelled by its name. Raises DataError."""
+    """List the images in each subfolder, labelled with its name. Raises DataError."""
     files: list[Path] = []
     labels: list[str] = []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         found = find_images(inside)
         if not found:
-            say(f"{inside}: no images, so there is no class '{inside.name}'")
+            say(f"{inside}: no images, skipping class '{inside.name}'")
         files += found
         labels += [inside.name] * len(found)
     if not files:
-        raise DataError(f"{folder}: no folders with images in them, and no idx files; --data needs FOLDER/CLASS/IMAGE")
+        raise DataError(f"{folder}: no class folders with images and no idx files; expected FOLDER/CLASS/IMAGE")
     return Listing(folder.name, tuple(files), tuple(labels))
 
 
 def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
-    """Return what a CSV file of images and labels lists. Raises DataError for a missing column or image.
+    """List the images and labels in a CSV file. Raises DataError for a missing column or image.
 
-    Without names the columns are the first two, as Kaggle's competitions have them. Files are relative to `images`, else
-    to the CSV file's folder, with or without their ending.
+    By default the columns are the first two, as in Kaggle's competitions. Files are relative to `images` or, by default,
+    to the CSV file's folder; extensions are optional.
     """
     with path.open(newline="", encoding="utf-8-sig") as text:
         reader = csv.DictReader(text)
         rows = list(reader)
         columns = list(reader.fieldnames or ())
     if len(columns) < 2 or not rows:
-        raise DataError(f"{path}: a CSV file needs a line of column names, two columns and a row")
+        raise DataError(f"{path}: the CSV file needs a header, two columns and at least one row")
     file = need_column(path, columns, file or columns[0])
     label = need_column(path, columns, label or next(name for name in columns if name != file))
     groups = tuple(row[need_column(path, columns, group)] or "" for row in rows) if group else ()
     kept = [at for at, row in enumerate(rows) if (row[label] or "").strip()]
     if len(kept) < len(rows):
-        say(f"{path}: {len(rows) - len(kept):,} rows have no {label} and are left out")
+        say(f"{path}: {len(rows) - len(kept):,} rows without {label} skipped")
     files = tuple(find_file(path, images or path.parent, rows[at][file] or "") for at in kept)
     twice = [str(found) for found, times in Counter(files).items() if times > 1]
     if twice:
@@ -91,7 +91,7 @@ def list_csv(path: Path, images: Path | None, label: str | None, file: str | Non
 
 
 def need_column(path: Path, columns: list[str], wanted: str) -> str:
-    """Return the name of a column; raises DataError that names the nearest one."""
+    """Return a column's name; raises DataError with a suggestion."""
     if wanted in columns:
         return wanted
     near = difflib.get_close_matches(wanted, columns, 1)
@@ -100,8 +100,8 @@ def need_column(path: Path, columns: list[str], wanted: str) -> str:
 
 
 def find_file(path: Path, folder: Path, name: str) -> Path:
-    """Return the image that a row names; raises DataError if there is none."""
+    """Return the image that a row names; raises DataError if it does not exist."""
     for ending in ("", *ENDINGS):
         if name and (found := folder / f"{name}{ending}").is_file():
             return found
-    raise DataError(f"{path}: there is no image '{name}' in {folder}; --images names another folder")
+    raise DataError(f"{path}: no image '{name}' in {folder}; set the folder with --images")

@@ -1,4 +1,4 @@
-"""Data sets by name: where torchvision puts them, and how they are read from there."""
+"""Named data sets: where torchvision stores them, and how to read them."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from .splits import split
 
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 
-# A program of its own, because torchvision sets no time limit and a thread cannot be stopped. It checks checksums.
+# A separate program, because torchvision has no timeout and a thread cannot be stopped. It verifies checksums.
 DOWNLOAD = """
 import socket, sys, torchvision
 socket.setdefaulttimeout(20)
@@ -27,7 +27,7 @@ getattr(torchvision.datasets, sys.argv[1])(sys.argv[2], *sys.argv[3:], download=
 
 @dataclass(frozen=True)
 class Name:
-    """One data set of torchvision: its class, what that is called with, where it lies, how it is read."""
+    """A torchvision data set: its class, arguments, location and reader."""
 
     torchvision: str
     folder: str
@@ -35,15 +35,15 @@ class Name:
     arguments: tuple[str, ...] = ()
 
     def is_here(self, cache: Path) -> bool:
-        """Return whether it was fetched before."""
+        """Return whether the data set was already downloaded."""
         return (cache / self.folder).is_dir()
 
 
 def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -> str:
-    """Download a data set into `cache` in at most `limit_s`; return why that failed, or an empty string."""
+    """Download a data set into `cache` within `limit_s`; return why that failed, or ""."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # Complete first, renamed last: nobody meets half a data set.
+        # Downloaded completely, then renamed, so that no partial data set is ever used.
         with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as root:
             command = [sys.executable, "-c", DOWNLOAD, torchvision_name, root, *arguments]
             subprocess.run(command, check=True, capture_output=True, timeout=limit_s)
@@ -51,17 +51,17 @@ def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -
                 if each.is_dir() and not (cache / each.name).exists():  # another process may have been faster
                     each.rename(cache / each.name)
     except subprocess.TimeoutExpired:
-        return f"no download within {limit_s:g} s"
+        return f"download timed out after {limit_s:g} s"
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()
-        return f"no download: {said.splitlines()[-1] if said else error}"
+        return f"download failed: {said.splitlines()[-1] if said else error}"
     except OSError as error:
-        return f"no download: {error}"
+        return f"download failed: {error}"
     return ""
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's 8x8 handwritten digits: 1,438 to train, 359 to test, always the same split."""
+    """Return scikit-learn's 8x8 digits with a fixed split: 1,438 for training, 359 for testing."""
     from sklearn.datasets import load_digits  # takes a second, and only these images need it
 
     bunch = load_digits()
@@ -72,7 +72,7 @@ def digits() -> Dataset:
 
 
 def read_cifar10(cache: Path) -> Dataset:
-    """Return CIFAR-10 from torchvision's folder."""
+    """Read CIFAR-10 from torchvision's folder."""
     from torchvision.datasets import CIFAR10  # takes a second, and only these images need it
 
     try:
@@ -86,7 +86,7 @@ def read_cifar10(cache: Path) -> Dataset:
 
 
 def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
-    """Return Oxford-IIIT pets by annotation: "Abyssinian_100 1 1 1" is name, breed, species, number.
+    """Read Oxford-IIIT Pet annotations: "Abyssinian_100 1 1 1" is name, breed, species, number.
 
     https://www.robots.ox.ac.uk/~vgg/data/pets
     """
@@ -101,7 +101,7 @@ def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
 
 
 def read_torchvision_idx(folder: str, name: str, classes: tuple[str, ...]) -> Callable[[Path], Dataset]:
-    """Return a reader of the idx files that torchvision keeps."""
+    """Return a reader of torchvision's idx files."""
     return lambda cache: read_idx(cache / folder / "raw", name, classes, cache)
 
 

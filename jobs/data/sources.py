@@ -1,4 +1,4 @@
-"""Find the data that was asked for: by name, in a folder, in a CSV file; fetch what can be fetched."""
+"""Find the requested data by name, folder or CSV file; download it if possible."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from .splits import split
 
 @dataclass(frozen=True)
 class Source:
-    """Where to look, and whether to fetch what is not there."""
+    """Where to look, and whether to download missing data."""
 
     installed: Path = INSTALLED
     cache: Path = field(default=FOLDER)
@@ -28,10 +28,10 @@ class Source:
 
 
 def load(config: DataConfig, source: Source | None = None) -> Dataset:
-    """Return the data set asked for; raises DataError.
+    """Load the requested data set; raises DataError.
 
-    `auto` is Fashion-MNIST if it can be had, else scikit-learn's digits. What was asked for by name or path is never
-    replaced by another.
+    `auto` is Fashion-MNIST if available, otherwise scikit-learn's digits. Data requested by name or path is never
+    substituted.
     """
     source = source or Source()
     path = Path(config.data).expanduser()
@@ -47,18 +47,18 @@ def load(config: DataConfig, source: Source | None = None) -> Dataset:
         listing = list_csv(path, config.images, config.label, config.file, config.group)
         data = from_listings(listing, None, config, source.cache)
     else:
-        raise DataError(f"{config.data}: no such folder or CSV file, and none of {', '.join(NAMED)}")
+        raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
     data.check()
     return data.resize(config.size) if config.size else data
 
 
 def load_any(source: Source) -> Dataset:
-    """Return Fashion-MNIST, installed, fetched before or fetched now, else the digits, and say so."""
+    """Load Fashion-MNIST, downloading it if necessary; fall back to the digits with a message."""
     raw = source.cache / "FashionMNIST" / "raw"  # torchvision's layout
     for found in (source.installed, raw):
         if not missing(found):
             return read_idx(found, cache=source.cache)
-    reason = fetch("FashionMNIST", source.cache, 60) if source.download else "download is off"
+    reason = fetch("FashionMNIST", source.cache, 60) if source.download else "downloads are disabled"
     if not reason:
         return read_idx(raw, cache=source.cache)
     say(f"Fashion-MNIST not found ({reason}): using scikit-learn's 1,797 handwritten digits instead")
@@ -66,41 +66,45 @@ def load_any(source: Source) -> Dataset:
 
 
 def load_named(config: DataConfig, source: Source) -> Dataset:
-    """Return the data set of a name, fetched if it is not here yet; raises DataError if it cannot be."""
+    """Load a named data set, downloading it if necessary; raises DataError."""
     if config.data == "digits":
         return digits()
     name = NAMES[config.data]
     if config.data == "fashion-mnist" and not missing(source.installed):
         return read_idx(source.installed, cache=source.cache)
     if not name.is_here(source.cache):
-        reason = fetch(name.torchvision, source.cache, 3600, *name.arguments) if source.download else "download is off"
+        reason = (
+            fetch(name.torchvision, source.cache, 3600, *name.arguments)
+            if source.download
+            else "downloads are disabled"
+        )
         if reason:
-            raise DataError(f"{config.data} is not in {source.cache}, and {reason}")
+            raise DataError(f"{config.data} not found in {source.cache}: {reason}")
     found = name.read(source.cache)
     return found if isinstance(found, Dataset) else from_listings(*found, config, source.cache)
 
 
 def from_listings(train: Listing, test: Listing | None, config: DataConfig, cache: Path) -> Dataset:
-    """Return the data set of one listing, split, or of two; broken images are named and left out."""
+    """Build a data set from one listing, which is split, or two; broken images are reported and skipped."""
     classes = train.classes
     if len(classes) < 2:
-        raise DataError(f"{train.name}: there is one class alone ({names_of(classes)}), nothing to tell apart")
+        raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
     if test and (strange := sorted(set(test.labels) - set(classes))):
-        raise DataError(f"{test.name}: classes that {train.name} has not: {names_of(strange)}")
+        raise DataError(f"{test.name}: classes not in {train.name}: {names_of(strange)}")
     files = [*train.files, *(test.files if test else ())]
     labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
     names, everything = tuple(map(str, files)), torch.arange(len(files))
     size = config.size or natural_size(files)
     pool = Split(Files(tuple(files), size, 3, config.strict), labels, names)
     if config.stream or not fits(len(files), size):
-        say(f"{len(files):,} images of {size} x {size} pixels are decoded while training")
+        say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
         pool = replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
     else:
         images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, config.strict))
         if len(whole) < len(files):
             everything = torch.tensor(whole)
-            say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are broken and left out")
+            say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are corrupt and were skipped")
             if config.strict:
                 read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
         pool = Split(images, labels[everything], tuple(names[at] for at in whole))
@@ -115,9 +119,9 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
 
 
 def fits(count: int, size: int) -> bool:
-    """Return whether so many images in colour take at most half of the memory that is free."""
+    """Return whether this many colour images fit in half of the free memory."""
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # macOS does not tell
+    except (ValueError, OSError):  # not available on macOS
         free = 8_000_000_000
     return count * 3 * size * size < free / 2

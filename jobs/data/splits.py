@@ -1,4 +1,4 @@
-"""Split images into training and test, by seed: each class in proportion, groups kept together."""
+"""Split images into training and test by seed: stratified by class, groups kept together."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,21 +11,21 @@ SEED = 20241
 
 
 def split(labels: Tensor, share: float, seed: int, groups: Sequence[Hashable] = ()) -> tuple[Tensor, Tensor]:
-    """Return the indices to train on and those held out, sorted: about `share` of each class is held out.
+    """Return sorted indices for training and test; about `share` of each class is held out.
 
-    A class of one image is trained on. With `groups` (the patient, the burst of photographs, one for each image) whole
-    groups are held out, so that no image is tested whose twin was trained on. Raises DataError if that is impossible.
+    A class with a single image is used for training. With `groups` (such as the patient, one per image) whole groups are
+    held out, so that test images have no near-duplicates in training. Raises DataError if that is impossible.
     """
     draw = torch.Generator().manual_seed(SEED + seed)
     held = hold_groups(labels, share, draw, groups) if groups else hold_images(labels, share, draw)
     if not held.any() or held.all():
         what = f"{len(set(groups)):,} groups" if groups else f"{len(labels):,} images"
-        raise DataError(f"{what} cannot be split into some to train on and {share:.0%} to test on")
+        raise DataError(f"{what} are too few for a test split of {share:.0%}")
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
 def hold_images(labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
-    """Return which images are held out, class by class."""
+    """Return the images held out, class by class."""
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
@@ -36,7 +36,7 @@ def hold_images(labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
 
 
 def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Sequence[Hashable]) -> Tensor:
-    """Return which images are held out, group by group: each goes where the classes lack most."""
+    """Return the images held out, group by group: each goes where its classes are most needed."""
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
@@ -55,7 +55,7 @@ def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Seq
 
 
 def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return `count` pairs of indices to train and to test on; each image is tested once."""
+    """Return `count` pairs of training and test indices; each image is tested once."""
     draw = torch.Generator().manual_seed(SEED + seed)
     fold = torch.empty(len(labels), dtype=torch.int64)
     start = 0

@@ -1,1 +1,1 @@
-"""Looking inside a model: pictures of what it sees, where it looks, what it gets wrong."""
+"""Interpretation of a model: what it has learned, where it looks, what it gets wrong."""

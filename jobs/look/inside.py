@@ -1,41 +1,50 @@
-"""What the layers see: learned filters, feature maps, and the places that a decision hangs on."""
+"""What the layers see: learned filters, feature maps, and the regions that a decision depends on."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..models import Classifier
 from ..models.classifier import find_maps
-from .plots import figure
+from .plots import colour, overlay
+from .report import Row, Tile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_FILTERS, MOST_LAYERS, MAPS = 64, 6, 8
+SPOTS = 8
+"""Occlusion covers this many positions along each side of an image."""
+COVERED = 0.25
+"""Side of the occluding patch, as a fraction of the image's."""
 
 
-def picture(image: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Return an image (C, H, W) as matplotlib shows it."""
-    shown: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = image.cpu().permute(1, 2, 0).numpy()
+def picture(image: Tensor) -> "NDArray[np.uint8]":
+    """Return an image (C, H, W) as pixels: (H, W) if grey, otherwise (H, W, 3)."""
+    shown: NDArray[np.uint8] = image.cpu().permute(1, 2, 0).numpy()
     return shown[..., 0] if shown.shape[2] == 1 else shown
 
 
-def draw_filters(model: Classifier, path: Path) -> None:
-    """Draw the filters of the first convolution; grey ones where they do not look at three colours."""
+def stretch(values: Tensor) -> Tensor:
+    """Scale values to uint8, from their lowest to their highest."""
+    return ((values - values.min()) / (values.max() - values.min()).clamp(min=1e-9) * 255).to(torch.uint8)
+
+
+def show_filters(model: Classifier) -> Row:
+    """Return the filters of the first convolution, in grey unless it sees three colours."""
     weights = find_maps(model)[0].weight.detach().float().cpu()[:MOST_FILTERS]
-    rows = -(-len(weights) // 8)
-    with figure(path, rows, min(8, len(weights)), (6.4, 0.8 * rows + 0.3)) as axes:
-        for at, axis in enumerate(np.ravel(axes)):
-            axis.axis("off")
-            if at < len(weights):
-                one = weights[at]
-                one = (one - one.min()) / (one.max() - one.min()).clamp(min=1e-9)
-                axis.imshow(picture(one) if len(one) == 3 else one.mean(dim=0).numpy(), cmap="gray")
+    shown = [one if len(one) == 3 else one.mean(dim=0, keepdim=True) for one in weights]
+    return Row("", tuple(Tile(picture(stretch(one))) for one in shown))
 
 
 @torch.no_grad()
-def draw_maps(model: Classifier, image: Tensor, path: Path) -> None:
-    """Draw the strongest channels of some convolutions, from first to last, for an image (C, H, W)."""
+def show_maps(model: Classifier, image: Tensor) -> list[Row]:
+    """Return the strongest channels of some convolutions, from first to last, for an image (C, H, W)."""
+    names = {module: name for name, module in model.named_modules()}
     layers = find_maps(model)
     chosen = [layers[at] for at in torch.linspace(0, len(layers) - 1, min(MOST_LAYERS, len(layers))).long().tolist()]
     seen: list[Tensor] = []
@@ -45,18 +54,17 @@ def draw_maps(model: Classifier, image: Tensor, path: Path) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    with figure(path, len(chosen), MAPS + 1, (7.2, 0.85 * len(chosen) + 0.2)) as axes:
-        for row, maps in zip(np.reshape(axes, (len(chosen), MAPS + 1)), seen, strict=True):
-            strongest = maps.amax(dim=(1, 2)).topk(min(MAPS, len(maps))).indices
-            for axis in row:
-                axis.axis("off")
-            row[0].imshow(picture(image), cmap="gray")
-            for axis, channel in zip(row[1:], strongest.tolist(), strict=False):
-                axis.imshow(maps[channel].relu().numpy(), cmap="viridis")
+    rows = [Row("Input image", (Tile(picture(image)),))]
+    for layer, maps in zip(chosen, seen, strict=True):
+        strongest = maps.amax(dim=(1, 2)).topk(min(MAPS, len(maps))).indices.tolist()
+        tiles = tuple(Tile(colour(stretch(maps[at].relu()).numpy(), "viridis", 0, 255)) for at in strongest)
+        height, width = maps.shape[1:]
+        rows.append(Row(f"{names[layer].removeprefix('net.')}: {len(maps)} channels, {height} x {width}", tiles))
+    return rows
 
 
 def grad_cam(model: Classifier, images: Tensor, classes: Tensor, layer: nn.Module | None = None) -> Tensor:
-    """Return where each image (N, C, H, W) speaks for its class (N,): (N, H, W) from 0 to 1.
+    """Return how much each region of the images (N, C, H, W) supports its class (N,): (N, H, W), 0 to 1.
 
     Grad-CAM (Selvaraju et al., arXiv:1610.02391): the last convolution's channels, weighted by the mean of their gradient.
     """
@@ -69,7 +77,7 @@ def grad_cam(model: Classifier, images: Tensor, classes: Tensor, layer: nn.Modul
     hook = (layer or find_maps(model)[-1]).register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            # A gradient is needed even where all weights are frozen.
+            # A gradient is needed even if all weights are frozen.
             logits = model(images.float().requires_grad_())
             (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), kept[0])
     finally:
@@ -81,33 +89,48 @@ def grad_cam(model: Classifier, images: Tensor, classes: Tensor, layer: nn.Modul
     return (heat - low) / (high - low).clamp(min=1e-9)
 
 
+def patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the regions that occlusion covers one after the other, in proportion to the image."""
+    tall, wide = (max(1, round(side * COVERED)) for side in (height, width))
+    for down in range(SPOTS):
+        for across in range(SPOTS):
+            top = round((down + 0.5) * height / SPOTS - tall / 2)
+            left = round((across + 0.5) * width / SPOTS - wide / 2)
+            yield slice(max(0, top), max(0, top) + tall), slice(max(0, left), max(0, left) + wide)
+
+
 @torch.no_grad()
-def occlusion(model: Classifier, image: Tensor, label: int, patches: int = 8) -> Tensor:
-    """Return how much the class's probability falls when a patch covers each spot of an image: (H, W)."""
+def occlusion(model: Classifier, image: Tensor, label: int) -> Tensor:
+    """Return how much the probability of a class drops when a patch covers each position: (H, W)."""
     height, width = image.shape[1:]
-    side = max(1, round(max(height, width) / patches * 1.5))
-    centres = [
-        (int((y + 0.5) * height / patches), int((x + 0.5) * width / patches))
-        for y in range(patches)
-        for x in range(patches)
-    ]
-    covered = image[None].repeat(len(centres) + 1, 1, 1, 1)
-    for at, (y, x) in enumerate(centres):
-        covered[at, :, max(0, y - side // 2) : y + side // 2 + 1, max(0, x - side // 2) : x + side // 2 + 1] = 128
+    regions = list(patches(height, width))
+    covered = image[None].repeat(len(regions) + 1, 1, 1, 1)
+    for at, (rows, columns) in enumerate(regions):
+        covered[at, :, rows, columns] = 128
     chances = torch.cat([model(some).float().softmax(dim=1)[:, label] for some in covered.split(32)])
-    fall = (chances[-1] - chances[:-1]).view(1, 1, patches, patches)
+    fall = (chances[-1] - chances[:-1]).view(1, 1, SPOTS, SPOTS)
     return interpolate(fall, size=(height, width), mode="bilinear")[0, 0].cpu()
 
 
-def draw_attention(model: Classifier, images: Tensor, titles: list[str], labels: Tensor, path: Path) -> None:
-    """Draw images, Grad-CAM over them, and occlusion: three rows."""
+def show_attention(model: Classifier, images: Tensor, titles: list[str], labels: Tensor) -> list[Row]:
+    """Return three rows: the images, Grad-CAM over them, and occlusion over them."""
     heat = grad_cam(model, images, labels).cpu()
-    with figure(path, 3, len(images), (1.3 * len(images), 4.3)) as axes:
-        for at, column in enumerate(np.reshape(axes, (3, len(images))).T):
-            for axis in column:
-                axis.axis("off")
-                axis.imshow(picture(images[at]), cmap="gray")
-            column[0].set_title(titles[at], fontsize=8)
-            column[1].imshow(heat[at].numpy(), cmap="inferno", alpha=0.55)
-            fall = occlusion(model, images[at], int(labels[at]))
-            column[2].imshow(fall.numpy(), cmap="coolwarm", alpha=0.55, vmin=-1, vmax=1)
+    plain = [picture(image) for image in images]
+    falls = [occlusion(model, image, int(label)) for image, label in zip(images, labels, strict=True)]
+    tops = [max(float(fall.abs().max()), 0.01) for fall in falls]
+    cams = [overlay(base, colour(each.numpy(), "inferno")) for base, each in zip(plain, heat, strict=True)]
+    covers = [
+        overlay(base, colour(fall.numpy(), "coolwarm", -top, top))
+        for base, fall, top in zip(plain, falls, tops, strict=True)
+    ]
+    return [
+        Row("Image", tuple(Tile(base, (title,)) for base, title in zip(plain, titles, strict=True))),
+        Row("Grad-CAM", tuple(Tile(cam, (title,)) for cam, title in zip(cams, titles, strict=True))),
+        Row(
+            "Occlusion",
+            tuple(
+                Tile(cover, (title, f"largest drop {max(float(fall.max()), 0.0):.0%}"))
+                for cover, title, fall in zip(covers, titles, falls, strict=True)
+            ),
+        ),
+    ]

@@ -1,9 +1,8 @@
-"""What a model gets wrong: the worst losses, confused classes, and the calibration of its confidence."""
+"""What a model gets wrong: the worst errors, confused classes, and the calibration of its confidence."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,33 +10,62 @@ from ..data import Split
 from ..data.images import Files
 from .inside import picture
 from .plots import BLUE, GREY, figure
+from .report import Tile
 
 BINS = 10
-MOST_CLASSES = 40
-"""A confusion matrix of more classes cannot be read."""
+MOST_ERRORS = 12
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two classes, and how often the one was taken for the other."""
+    """Two classes, and how often the first was predicted as the second."""
 
     truth: str
     said: str
     count: int
 
 
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is recognized; precision and recall are 0 where undefined."""
+
+    name: str
+    images: int
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall."""
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+
 def confusion_matrix(chances: Tensor, labels: Tensor) -> Tensor:
-    """Return counts, a row for each true class and a column for each one said."""
+    """Return counts, with a row for each true class and a column for each predicted class."""
     classes = chances.shape[1]
     return torch.bincount(labels * classes + chances.argmax(dim=1), minlength=classes**2).view(classes, classes)
 
 
 def most_confused(matrix: Tensor, classes: tuple[str, ...], most: int = 10) -> list[Confusion]:
-    """Return the pairs of classes that are confused most, the worst first."""
+    """Return the most frequently confused pairs of classes."""
     wrong = matrix.clone().fill_diagonal_(0).flatten()
     worst = wrong.argsort(descending=True, stable=True)[:most].tolist()
     size = len(classes)
     return [Confusion(classes[at // size], classes[at % size], int(wrong[at])) for at in worst if wrong[at]]
+
+
+def score_classes(matrix: Tensor, classes: tuple[str, ...]) -> list[ClassScore]:
+    """Return precision and recall of each class."""
+    right, true, said = matrix.diag(), matrix.sum(dim=1), matrix.sum(dim=0)
+    precision, recall = (right / count.clamp(min=1) for count in (said, true))
+    return [ClassScore(name, int(true[at]), float(precision[at]), float(recall[at])) for at, name in enumerate(classes)]
+
+
+def majority_baseline(train: Tensor, test: Tensor) -> tuple[int, float]:
+    """Return the most frequent training class, and the test accuracy of always predicting it."""
+    most = int(train.bincount().argmax())
+    return most, (test == most).float().mean().item()
 
 
 def calibration(chances: Tensor, labels: Tensor) -> tuple[list[float], list[float], list[int], float]:
@@ -54,28 +82,6 @@ def calibration(chances: Tensor, labels: Tensor) -> tuple[list[float], list[floa
     return mean[0].tolist(), mean[1].tolist(), counts.tolist(), error.item()
 
 
-def draw_confusion(matrix: Tensor, classes: tuple[str, ...], path: Path) -> None:
-    """Draw the matrix, each row in shares of its class."""
-    shares = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
-    side = max(4.0, 0.45 * len(classes) + 1.5)
-    with figure(path, size=(side, side)) as axis:
-        axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
-        axis.set_yticks(range(len(classes)), classes)
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("true")
-        for y, x in matrix.nonzero().tolist() if len(classes) <= 20 else ():
-            axis.text(
-                x,
-                y,
-                int(matrix[y, x]),
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if shares[y, x] > 0.5 else "black",
-            )
-
-
 def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
     """Draw accuracy over confidence; return the expected calibration error."""
     confidence, accuracy, counts, error = calibration(chances, labels)
@@ -87,25 +93,27 @@ def draw_calibration(chances: Tensor, labels: Tensor, path: Path) -> float:
         )
         axis.set_xlabel("confidence")
         axis.set_ylabel("accuracy")
-        axis.set_title(f"expected calibration error {error:.3f}")
         axis.legend()
     return error
 
 
-def draw_worst(split: Split, chances: Tensor, classes: tuple[str, ...], path: Path, most: int = 12) -> None:
-    """Draw the images with the highest loss: what it said, what is true, how sure it was of the truth."""
-    truth = chances.gather(1, split.labels.cpu()[:, None]).flatten()
-    worst = truth.argsort()[:most]
-    columns = min(3, len(worst))  # what is narrow can be read on a phone
-    rows = -(-len(worst) // 3)
-    with figure(path, rows, columns, (1.5 * columns, 1.85 * rows)) as axes:
-        for at, axis in enumerate(np.ravel(axes)):
-            axis.axis("off")
-            if at < len(worst):
-                index = int(worst[at])
-                axis.imshow(picture(read(split, index)), cmap="gray")
-                said, true = classes[int(chances[index].argmax())], classes[int(split.labels[index])]
-                axis.set_title(f"predicted {said}\nis {true} ({truth[index]:.0%})", fontsize=9)
+def show_worst(split: Split, chances: Tensor, classes: tuple[str, ...]) -> tuple[Tile, ...]:
+    """Return the misclassified images with the highest loss: predicted and true class, and the file."""
+    labels = split.labels.cpu()
+    wrong = (chances.argmax(dim=1) != labels).nonzero().flatten()
+    truth = chances.gather(1, labels[:, None]).flatten()
+    worst = wrong[truth[wrong].argsort(stable=True)][:MOST_ERRORS].tolist()
+    return tuple(
+        Tile(
+            picture(read(split, index)),
+            (
+                f"predicted {classes[int(chances[index].argmax())]} ({chances[index].max():.0%})",
+                f"true {classes[int(labels[index])]} ({truth[index]:.0%})",
+                Path(split.names[index]).name if split.names else f"test image {index}",
+            ),
+        )
+        for index in worst
+    )
 
 
 def read(split: Split, index: int) -> Tensor:

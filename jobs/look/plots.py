@@ -1,22 +1,28 @@
-"""Pictures: matplotlib is imported here alone, and draws into files."""
+"""Plots and coloured pictures; matplotlib is imported in this module only."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
 mpl.use("Agg")
 
+import numpy as np
 from matplotlib import pyplot as plt
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 INK, BLUE, ORANGE, GREY = "#222222", "#2a6fbb", "#d9822b", "#bbbbbb"
+OVERLAY = 0.55
+"""Opacity of a heat map over an image."""
 
 
 @contextmanager
 def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Any]:
-    """Yield the axes of a new picture, or its only axis; write it to `path` at the end."""
+    """Yield the axes of a new figure, or its only axis; write it to `path` at the end."""
     drawn, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
     try:
         yield axes
@@ -29,7 +35,7 @@ def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float
 def draw_curve(
     path: Path, x: Sequence[float], y: Sequence[float], labels: tuple[str, str], log: bool = False, mark: float = 0.0
 ) -> None:
-    """Draw one line; `mark` is a place on the x axis worth a look."""
+    """Draw one line; `mark` is a position to highlight on the x axis."""
     with figure(path) as axis:
         axis.plot(x, y, color=BLUE)
         if log:
@@ -39,3 +45,28 @@ def draw_curve(
         axis.set_xlabel(labels[0])
         axis.set_ylabel(labels[1])
         axis.grid(alpha=0.3)
+
+
+def draw_epochs(path: Path, epochs: Sequence[float], values: Sequence[float], label: str, colour: str) -> None:
+    """Draw one value per epoch."""
+    with figure(path, size=(4.6, 3.0)) as axis:
+        axis.plot(epochs, values, "o-", color=colour)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        axis.set_xlim(0.5, len(epochs) + 0.5)
+        axis.locator_params(axis="x", integer=True)
+        axis.grid(alpha=0.3)
+
+
+def colour(values: "NDArray[Any]", name: str, low: float = 0.0, high: float = 1.0) -> "NDArray[np.uint8]":
+    """Return values (H, W) as RGB pixels in a colour map of matplotlib."""
+    shares = (values - low) / max(high - low, 1e-9)
+    pixels: NDArray[np.uint8] = (mpl.colormaps[name](shares)[..., :3] * 255).astype(np.uint8)
+    return pixels
+
+
+def overlay(image: "NDArray[np.uint8]", heat: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+    """Blend coloured pixels into an image, grey (H, W) or RGB."""
+    base = image if image.ndim == 3 else image[..., None].repeat(3, axis=2)
+    mixed: NDArray[np.uint8] = (base * (1 - OVERLAY) + heat * OVERLAY).astype(np.uint8)
+    return mixed

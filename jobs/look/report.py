@@ -1,90 +1,193 @@
-"""One page that holds all of it: no file beside it, no JavaScript, readable on a phone."""
+"""The report as one HTML page: no external files, no JavaScript, for phones too, light and dark."""
 
 import base64
-import json
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1d232a; --paper: #ffffff; --line: #d8dde3; --dim: #5b6673 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7ebef; --paper: #14181d; --line: #343c46; --dim: #9aa6b2 } }
+:root { color-scheme: light dark; --ink: #1d232a; --paper: #ffffff; --line: #d8dde3; --dim: #5b6673; --fill: 42, 111, 187 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e7ebef; --paper: #14181d; --line: #343c46; --dim: #9aa6b2; --fill: 90, 155, 225 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin: 0.5rem 0 } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem }
-.big { font-size: 2.6rem; font-weight: 700; margin: 0 } .dim { color: var(--dim); margin: 0.2rem 0 }
-figure { margin: 0.5rem 0; overflow-x: auto } img { max-width: 100%; height: auto; background: #fff; border-radius: 6px }
-figcaption { color: var(--dim); font-size: 0.9rem }
-.scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 0.92rem }
+h1 { font-size: 1.5rem; margin: 0.5rem 0; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem }
+h3 { font-size: 0.92rem; margin: 0.8rem 0 0.3rem }
+.big { font-size: 2.6rem; font-weight: 700; margin: 0 } .dim { color: var(--dim); margin: 0.2rem 0; font-size: 0.9rem }
+.plots { display: grid; gap: 0.6rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)) }
+.plots img { width: 100%; max-width: 32rem; height: auto; background: #fff; border-radius: 6px; display: block }
+.tiles { display: grid; gap: 0.6rem; grid-template-columns: repeat(6, 1fr) }
+.tiles.small { gap: 0.3rem; grid-template-columns: repeat(8, 1fr) }
+@media (max-width: 40rem) { .tiles { grid-template-columns: repeat(3, 1fr) } }
+figure { margin: 0; min-width: 0 }
+.tiles img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated; border-radius: 4px; display: block }
+figcaption { font-size: 0.75rem; line-height: 1.35; overflow-wrap: anywhere; margin-top: 0.2rem }
+figcaption span { display: block } figcaption span:last-child:not(:first-child) { color: var(--dim) }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 0.92rem } .wide { width: 100% }
 td, th { text-align: left; padding: 0.3rem 0.6rem 0.3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere }
-th { font-weight: 600 }
+th { font-weight: 600 } th:first-child { min-width: 5rem } .whole { white-space: nowrap }
+@media (max-width: 40rem) { td, th { font-size: 0.85rem; padding-right: 0.4rem } }
+.matrix td, .matrix th { border: 0; padding: 0.15rem; font-size: 0.75rem; text-align: center; vertical-align: middle;
+  min-width: 1.7rem; white-space: nowrap }
+.matrix th { font-weight: 400 } .matrix th[scope=row] { text-align: right; padding-right: 0.4rem }
+.matrix thead th { vertical-align: bottom } .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg) }
 """
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what it is called and what it shows."""
+    """Plots under one heading."""
 
     title: str
     caption: str
-    path: Path
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture, grey (H, W) or RGB (H, W, 3), with the lines of its caption."""
+
+    pixels: "NDArray[np.uint8]"
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles with a label ("" for none)."""
+
+    label: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows of small pictures in a regular grid."""
+
+    title: str
+    caption: str
+    rows: Sequence[Row]
+    small: bool = False
+    """Eight to a row at any width, instead of six, or three on a phone."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its name and the heads of its columns; without heads the first column names the rows."""
+    """A table; without heads the first column labels the rows."""
 
     title: str
     rows: Sequence[Sequence[Any]]
     heads: Sequence[str] = ()
+    caption: str = ""
 
 
-def write_report(path: Path, title: str, accuracy: float, lead: str, parts: Sequence[Picture | Table]) -> None:
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix: a row for each true class, a column for each predicted one."""
+
+    title: str
+    caption: str
+    classes: tuple[str, ...]
+    counts: Sequence[Sequence[int]]
+
+
+Part = Picture | Gallery | Table | Matrix
+
+
+def write_report(path: Path, title: str, accuracy: float, lead: str, parts: Sequence[Part]) -> None:
     """Write the page."""
-    body = "\n".join(show_picture(part) if isinstance(part, Picture) else show_table(part) for part in parts)
+    body = "\n".join(map(show, parts))
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="big">{accuracy:.2%}</p>\n<p class="dim">{escape(lead)}</p>\n{body}\n'
+        f'<h1>{escape(title)}</h1>\n<p class="big">{accuracy:.1%}</p>\n<p class="dim">{escape(lead)}</p>\n{body}\n'
         "</body></html>\n",
         encoding="utf-8",
     )
 
 
-def show_picture(part: Picture) -> str:
-    """Return a picture as HTML, its bytes inside."""
-    content = base64.b64encode(part.path.read_bytes()).decode()
-    return (
-        f"<h2>{escape(part.title)}</h2><figure>"
-        f'<img alt="{escape(part.caption)}" src="data:image/png;base64,{content}">'
-        f"<figcaption>{escape(part.caption)}</figcaption></figure>"
+def show(part: Part) -> str:
+    """Return a part of the page as HTML."""
+    caption = f'<p class="dim">{escape(part.caption)}</p>' if part.caption else ""
+    match part:
+        case Picture():
+            body = show_plots(part)
+        case Gallery():
+            body = "".join(show_row(row, part.small) for row in part.rows)
+        case Matrix():
+            body = show_matrix(part)
+        case Table():
+            body = show_table(part)
+    return f"<section><h2>{escape(part.title)}</h2>{caption}{body}</section>"
+
+
+def embed(content: bytes) -> str:
+    """Return a PNG as the source of an image."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def show_plots(part: Picture) -> str:
+    """Return plots as HTML, with their bytes embedded."""
+    images = "".join(f'<img alt="{escape(path.stem)}" src="{embed(path.read_bytes())}">' for path in part.paths)
+    return f'<div class="plots">{images}</div>'
+
+
+def show_row(row: Row, small: bool) -> str:
+    """Return a labelled row of small pictures as HTML."""
+    label = f"<h3>{escape(row.label)}</h3>" if row.label else ""
+    return f'{label}<div class="tiles{" small" if small else ""}">{"".join(map(show_tile, row.tiles))}</div>'
+
+
+def show_tile(tile: Tile) -> str:
+    """Return a small picture as HTML, with its bytes embedded."""
+    content = io.BytesIO()
+    Image.fromarray(tile.pixels).save(content, "PNG")
+    lines = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
+    caption = f"<figcaption>{lines}</figcaption>" if lines else ""
+    return f'<figure><img alt="{escape(", ".join(tile.lines))}" src="{embed(content.getvalue())}">{caption}</figure>'
+
+
+def show_matrix(part: Matrix) -> str:
+    """Return a confusion matrix as an HTML table, shaded by the share of each true class."""
+    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in part.classes)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(show_count(count, sum(counts)) for count in counts)}</tr>'
+        for name, counts in zip(part.classes, part.counts, strict=True)
     )
+    table = f'<table class="matrix"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
+
+
+def show_count(count: int, total: int) -> str:
+    """Return a cell of a confusion matrix; zeros are left empty."""
+    share = count / total if total else 0.0
+    return f'<td style="background: rgba(var(--fill), {share * 0.6:.2f})">{count or ""}</td>'
 
 
 def show_table(part: Table) -> str:
     """Return a table as HTML."""
-    heads = "".join(f"<th>{escape(head)}</th>" for head in part.heads)
+    heads = "".join(f'<th class="whole">{escape(head)}</th>' for head in part.heads)
     first = "td" if part.heads else "th"
     rows = "".join(
-        f"<tr><{first}>{escape(str(row[0]))}</{first}>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row[1:])}</tr>"
-        for row in part.rows
+        f"<tr><{first}>{escape(str(row[0]))}</{first}>{''.join(map(show_cell, row[1:]))}</tr>" for row in part.rows
     )
     head = f"<tr>{heads}</tr>" if heads else ""
-    return f'<h2>{escape(part.title)}</h2><div class="scroll"><table>{head}{rows}</table></div>'
+    return f'<div class="scroll"><table class="wide">{head}{rows}</table></div>'
 
 
-def find_receipt(model: Path) -> Mapping[str, Any] | None:
-    """Return the receipt of the job that made a model, where the file came home with one."""
-    for folder in (model.parent, model.parent.parent, model.parent.parent.parent):
-        if (folder / "receipt.json").is_file():
-            try:
-                found = json.loads((folder / "receipt.json").read_text())
-            except ValueError:
-                return None
-            return found if isinstance(found, dict) else None
-    return None
+def show_cell(value: object) -> str:
+    """Return a cell of a table; short ones, such as numbers, are not wrapped."""
+    text = str(value)
+    kind = ' class="whole"' if len(text) < 10 else ""
+    return f"<td{kind}>{escape(text)}</td>"

@@ -1,4 +1,4 @@
-"""The sections of a report on a model: training curves, errors, layers, settings."""
+"""The sections of a report on a model: training curves, errors, metrics, layers."""
 
 import json
 from pathlib import Path
@@ -10,83 +10,96 @@ from ..data import Dataset
 from ..models import Classifier, count_parameters
 from ..models.classifier import find_maps
 from . import inside, mistakes
-from .plots import BLUE, ORANGE, figure
-from .report import Picture, Table, find_receipt
+from .plots import BLUE, ORANGE, draw_epochs
+from .report import Gallery, Matrix, Part, Picture, Row, Table
 
 SHOWN = 6
-"""Images that are looked at one by one."""
+"""Images shown with Grad-CAM and occlusion."""
+MOST_CLASSES = 40
+"""More are unreadable in a confusion matrix."""
 
 
-def show_curves(path: Path, out: Path) -> list[Picture]:
-    """Return the picture of loss and accuracy over epochs, if the run kept them."""
+def show_curves(path: Path, out: Path) -> list[Part]:
+    """Return plots of loss and accuracy over epochs, if the run logged them."""
     log = path.parent / "metrics.jsonl"
     epochs = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     if not epochs:
         return []
     numbers = [epoch["epoch"] for epoch in epochs]
-    with figure(out / "curves.png", 1, 2, (7.2, 3.0)) as (left, right):
-        left.plot(numbers, [epoch["train_loss"] for epoch in epochs], "o-", color=ORANGE)
-        left.set_ylabel("training loss")
-        right.plot(numbers, [epoch["accuracy"] for epoch in epochs], "o-", color=BLUE)
-        right.set_ylabel("accuracy")
-        for axis in (left, right):
-            axis.set_xlabel("epoch")
-            axis.set_xlim(0.5, len(epochs) + 0.5)
-            axis.locator_params(axis="x", integer=True)
-            axis.grid(alpha=0.3)
-    return [Picture("Training curves", "Loss and accuracy after each epoch.", out / "curves.png")]
+    loss, accuracy = out / "loss.png", out / "accuracy.png"
+    draw_epochs(loss, numbers, [epoch["train_loss"] for epoch in epochs], "training loss", ORANGE)
+    draw_epochs(accuracy, numbers, [epoch["accuracy"] for epoch in epochs], "accuracy", BLUE)
+    return [Picture("Training curves", "Loss and accuracy after each epoch.", (loss, accuracy))]
 
 
-def show_mistakes(data: Dataset, chances: Tensor, out: Path) -> list[Picture | Table]:
-    """Return confusion matrix, worst errors and calibration."""
+def show_mistakes(data: Dataset, chances: Tensor, out: Path) -> list[Part]:
+    """Return confusion matrix, metrics per class, worst errors and calibration."""
     matrix = mistakes.confusion_matrix(chances, data.test.labels)
-    parts: list[Picture | Table] = []
-    if len(data.classes) <= mistakes.MOST_CLASSES:
-        mistakes.draw_confusion(matrix, data.classes, out / "confusion.png")
-        parts.append(Picture("Confusion matrix", "A row for each true class.", out / "confusion.png"))
+    parts: list[Part] = []
+    if len(data.classes) <= MOST_CLASSES:
+        caption = "True classes in rows, predicted classes in columns; shaded by the share of each true class."
+        parts.append(Matrix("Confusion matrix", caption, data.classes, matrix.tolist()))
     pairs = [(pair.truth, pair.said, pair.count) for pair in mistakes.most_confused(matrix, data.classes)]
     if pairs:
         parts.append(Table("Most confused", pairs, ("true", "predicted", "images")))
-    mistakes.draw_worst(data.test, chances, data.classes, out / "worst.png")
-    caption = "The highest losses; in brackets, the probability of the true class."
-    parts.append(Picture("Worst errors", caption, out / "worst.png"))
-    mistakes.draw_calibration(chances, data.test.labels, out / "calibration.png")
-    caption = "On the dashed line, accuracy equals confidence."
-    return [*parts, Picture("Calibration", caption, out / "calibration.png")]
+    parts += [show_scores(matrix, data.classes), show_errors(data, chances)]
+    error = mistakes.draw_calibration(chances, data.test.labels, out / "calibration.png")
+    caption = f"Accuracy equals confidence on the dashed line. Expected calibration error: {error:.3f}."
+    return [*parts, Picture("Calibration", caption, (out / "calibration.png",))]
 
 
-def show_layers(model: Classifier, data: Dataset, out: Path) -> list[Picture]:
-    """Return Grad-CAM, filters and feature maps; nothing for a network without convolutions."""
+def show_scores(matrix: Tensor, classes: tuple[str, ...]) -> Table:
+    """Return precision, recall and F1 of each class, and their means."""
+    scores = mistakes.score_classes(matrix, classes)
+    shown = [
+        (each.name, f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", each.images) for each in scores
+    ]
+    means = [sum(values) / len(scores) for values in zip(*((s.precision, s.recall, s.f1) for s in scores), strict=True)]
+    mean = ("mean of classes", *(f"{value:.1%}" for value in means), sum(each.images for each in scores))
+    caption = ""
+    if len(classes) > MOST_CLASSES:
+        worst = sorted(range(len(scores)), key=lambda at: scores[at].f1)[:MOST_CLASSES]
+        shown = [shown[at] for at in worst]
+        caption = f"The {MOST_CLASSES} classes with the lowest F1, of {len(classes)}."
+    return Table("Metrics per class", [*shown, mean], ("class", "precision", "recall", "F1", "images"), caption)
+
+
+def show_errors(data: Dataset, chances: Tensor) -> Gallery:
+    """Return the misclassified images with the highest loss."""
+    tiles = mistakes.show_worst(data.test, chances, data.classes)
+    wrong = int((chances.argmax(dim=1) != data.test.labels).sum())
+    if not tiles:
+        return Gallery("Worst errors", "No test image is misclassified.", ())
+    count = f"{wrong:,} of {len(data.test):,} test images are misclassified"
+    caption = f"{count}; these have the highest loss. In brackets: the probability of each class."
+    return Gallery("Worst errors", caption, (Row("", tiles),))
+
+
+def show_layers(model: Classifier, data: Dataset) -> list[Part]:
+    """Return Grad-CAM, filters and feature maps; empty for a network without convolutions."""
     if not find_maps(model):
         return []
     # One image of each of some classes.
     firsts = [int((data.test.labels == at).nonzero()[0]) for at in data.test.labels.unique().tolist()[:SHOWN]]
     images = torch.stack([mistakes.read(data.test, at) for at in firsts])
     labels = data.test.labels[torch.tensor(firsts)].cpu()
-    inside.draw_filters(model, out / "filters.png")
-    inside.draw_maps(model, images[0], out / "maps.png")
-    inside.draw_attention(model, images, [data.classes[at] for at in labels.tolist()], labels, out / "attention.png")
-    caption = "The image, Grad-CAM of the last convolution, and how the probability falls where a patch is covered."
+    attention = inside.show_attention(model, images, [data.classes[at] for at in labels.tolist()], labels)
+    caption = (
+        "Grad-CAM: bright regions support the true class. Occlusion: covering red regions lowers its probability, "
+        "covering blue ones raises it."
+    )
     return [
-        Picture("Grad-CAM", caption, out / "attention.png"),
-        Picture("First-layer filters", "The weights of the first convolution.", out / "filters.png"),
-        Picture("Feature maps", "The strongest channels, from the first layer to the last.", out / "maps.png"),
+        Gallery("Grad-CAM", caption, attention),
+        Gallery("First-layer filters", "Weights of the first convolution.", (inside.show_filters(model),), small=True),
+        Gallery("Feature maps", "Strongest channels per layer.", inside.show_maps(model, images[0]), small=True),
     ]
 
 
-def show_tables(path: Path, model: Classifier) -> list[Table]:
-    """Return tables of the layers, the settings and, if there is one, the receipt of the job."""
+def show_network(model: Classifier) -> Table:
+    """Return the layers with their numbers of parameters."""
     layers = [
         (name, type(module).__name__, f"{sum(p.numel() for p in module.parameters(recurse=False)):,}")
         for name, module in model.net.named_modules()
         if list(module.parameters(recurse=False))
     ]
-    found = [Table(f"Network, {count_parameters(model):,} parameters", layers, ("layer", "kind", "parameters"))]
-    arguments = path.parent / "args.json"
-    if arguments.is_file():
-        kept = json.loads(arguments.read_text())
-        found.append(Table("Settings", [(n, v) for n, v in kept.items() if v not in (None, "", False, 0)]))
-    if receipt := find_receipt(path):
-        plain = [(n, v if isinstance(v, str | int | float) else json.dumps(v)[:300]) for n, v in receipt.items()]
-        found.append(Table("Receipt", plain))
-    return found
+    return Table("Network", layers, ("layer", "type", "parameters"), f"{count_parameters(model):,} parameters.")

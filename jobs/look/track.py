@@ -1,6 +1,6 @@
-"""Record the figures of a run: as JSON lines, and in TensorBoard and Weights & Biases if asked for.
+"""Log a run's metrics as JSON lines, and to TensorBoard and Weights & Biases on request.
 
-A tracker is a function that takes the figures of one epoch.
+A tracker is a function that takes the metrics of one epoch.
 """
 
 import json
@@ -15,12 +15,12 @@ Track = Callable[[Mapping[str, Any]], None]
 
 
 def ignore(figures: Mapping[str, Any]) -> None:
-    """Do nothing."""
+    """Log nothing."""
 
 
 @contextmanager
 def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: bool, first: bool) -> Iterator[Track]:
-    """Yield the function that records an epoch's figures. Raises TrainingError if a library is missing.
+    """Yield the function that logs an epoch's metrics. Raises TrainingError if a library is missing.
 
     Only the `first` of several processes writes.
     """
@@ -42,13 +42,13 @@ def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: b
 
 
 def lines(open_ones: ExitStack, path: Path) -> Track:
-    """Return the tracker that writes one JSON object a line."""
+    """Return a logger that writes one JSON object per line."""
     log = open_ones.enter_context(path.open("w"))
     return lambda figures: print(json.dumps(figures), file=log, flush=True)
 
 
 def board(open_ones: ExitStack, folder: Path) -> Track:
-    """Return the tracker that writes TensorBoard's files."""
+    """Return a logger for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -64,7 +64,7 @@ def board(open_ones: ExitStack, folder: Path) -> Track:
 
 
 def weights_and_biases(open_ones: ExitStack, folder: Path, facts: Mapping[str, Any]) -> Track:
-    """Return the tracker that logs to Weights & Biases; WANDB_MODE=offline keeps it on this machine."""
+    """Return a logger for Weights & Biases; WANDB_MODE=offline keeps logs on this machine."""
     try:
         import wandb
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Networks by name, each taking uint8 images as they are stored and giving a number for each class."""
+"""Networks by name: each takes uint8 images and returns one logit per class."""
 
 from .classifier import Classifier, count_parameters
 from .networks import build

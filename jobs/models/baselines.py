@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Majority(nn.Module):
-    """Always the class that has most images."""
+    """Always predicts the most frequent class."""
 
     counts: Tensor
 
@@ -13,18 +13,18 @@ class Majority(nn.Module):
         super().__init__()
         self.register_buffer("counts", torch.zeros(classes))
 
-    def partial_fit(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it looks at no image, that is the point
+    def partial_fit(self, images: Tensor, labels: Tensor) -> None:  # noqa: ARG002  it ignores the images on purpose
         """Count the labels."""
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the shares of the classes, as logits, whatever the images show."""
+        """Return the class frequencies as logits, whatever the images show."""
         shares = (self.counts + 1e-9) / (self.counts.sum() + 1e-9)
         return shares.log().expand(len(images), -1)
 
 
 class MeanImage(nn.Module):
-    """The class whose mean image is nearest, pixel by pixel: the baseline of fast.ai's book, chapter 4."""
+    """Predicts the class with the nearest mean image: the baseline of fast.ai's book, chapter 4."""
 
     sums: Tensor
     counts: Tensor
@@ -40,14 +40,14 @@ class MeanImage(nn.Module):
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return minus the mean squared distance to each class's mean image; infinite for a class never seen."""
+        """Return the negative mean squared distance to each class's mean image; -inf for unseen classes."""
         means = self.sums / self.counts.view(-1, 1, 1, 1).clamp(min=1)
         distances = torch.cdist(images.flatten(1), means.flatten(1)).square() / images[0].numel()
         return -distances.masked_fill(self.counts == 0, torch.inf)
 
 
 def linear(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return softmax regression: one weight for each pixel and class."""
+    """Return softmax regression: one weight per pixel and class."""
     return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
 
 

@@ -1,4 +1,4 @@
-"""A network together with how its images are normalised, so that whoever loads it need not know."""
+"""A network together with the normalization of its images."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class ClosedForm(Protocol):
-    """A network that is computed from images and labels at once instead of trained."""
+    """A network computed directly from images and labels instead of trained."""
 
     def partial_fit(self, images: Tensor, labels: Tensor) -> None:
-        """Add a batch of normalised images (N, C, H, W) and their labels, as scikit-learn's partial_fit does."""
+        """Add a batch of normalized images (N, C, H, W) and labels, like scikit-learn's partial_fit."""
 
 
 class Classifier(nn.Module):
-    """Normalise, then ask the network: images (N, C, H, W) of 0 to 255 to logits (N, classes).
+    """Normalize images (N, C, H, W) of 0 to 255, then apply the network: logits (N, classes).
 
-    `mean` and `std` hold one figure for each channel that the network wants; grey images become as many.
+    `mean` and `std` have one value per channel of the network; grey images are repeated to match.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return what the network sees of images of 0 to 255."""
+        """Return images of 0 to 255 as the network receives them."""
         return (images.float() - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
@@ -41,16 +41,16 @@ class Classifier(nn.Module):
 
 
 def find_head(model: Classifier) -> nn.Module:
-    """Return the layer that makes class numbers of features: the last linear one, or convolution."""
+    """Return the layer that turns features into logits: the last linear layer or convolution."""
     return next(m for m in reversed(list(model.net.modules())) if isinstance(m, nn.Linear | nn.Conv2d))
 
 
 def find_maps(model: Classifier) -> list[nn.Conv2d]:
-    """Return the convolutions, from the image on; none in a network that has no such."""
+    """Return the convolutions from first to last; empty if there are none."""
     found = [m for m in model.net.modules() if isinstance(m, nn.Conv2d)]
     return found[:-1] if found and found[-1] is find_head(model) else found
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers training adjusts."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

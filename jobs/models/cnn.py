@@ -1,4 +1,4 @@
-"""Convolutional networks of ours, for images of 8 x 8 pixels or more."""
+"""Our own convolutional networks, for images of 8 x 8 pixels or more."""
 
 from itertools import pairwise
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 WIDTHS = (32, 64, 128)
-"""Channels after each block of the small network; a block halves height and width."""
+"""Channels after each block of the small network; each block halves height and width."""
 
 
 class Mean(nn.Module):
-    """The mean over the remaining height and width: makes the weights independent of the image's size."""
+    """Global average pooling, which makes the weights independent of the image size."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, C) for (N, C, H, W)."""
@@ -18,7 +18,7 @@ class Mean(nn.Module):
 
 
 def lenet(channels: int, classes: int) -> nn.Module:
-    """Return LeNet-5 (LeCun et al. 1998) with ReLU, and with maxima for images of any size."""
+    """Return LeNet-5 (LeCun et al. 1998) with ReLU and max pooling, for any image size."""
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2),
         nn.ReLU(),
@@ -36,14 +36,14 @@ def lenet(channels: int, classes: int) -> nn.Module:
 
 
 def small(channels: int, classes: int) -> nn.Module:
-    """Return three convolution blocks, the mean, one linear layer."""
+    """Return three convolution blocks, global average pooling, and one linear layer."""
     return nn.Sequential(
         *(unit(i, o, pool=True) for i, o in pairwise((channels, *WIDTHS))), Mean(), nn.Linear(WIDTHS[-1], classes)
     )
 
 
 class Extremes(nn.Module):
-    """The maximum and the mean over what is left of the image: fastai's concatenated pooling."""
+    """Concatenated global maximum and average pooling, as in fastai."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, 2 C) for (N, C, H, W)."""
@@ -51,7 +51,7 @@ class Extremes(nn.Module):
 
 
 class Residual(nn.Module):
-    """Convolutions whose result is added to what went in."""
+    """Convolutions with a residual connection."""
 
     def __init__(self, width: int, convolutions: int = 2) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Residual(nn.Module):
 
 
 def resnet6(channels: int, classes: int) -> nn.Module:
-    """Return a thin relative of ResNet9 for machines without a GPU: pooled early, a twelfth of the work."""
+    """Return a smaller ResNet9 for CPUs: pools early, a twelfth of the work."""
     return nn.Sequential(
         unit(channels, 32, pool=True),
         unit(32, 64),
@@ -81,7 +81,7 @@ def resnet6(channels: int, classes: int) -> nn.Module:
 class ResNet9(nn.Module):
     """The network of the fast CIFAR-10 recipes: four levels, two of them residual, and a scaled head.
 
-    After David Page's "How to train your ResNet"; pooling before the norm as there.
+    After David Page's "How to train your ResNet", including pooling before the norm.
     """
 
     def __init__(self, channels: int, classes: int, width: int = 64, scale: float = 0.125) -> None:
@@ -105,8 +105,8 @@ class ResNet9(nn.Module):
 
 
 def unit(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
-    """Return convolution, maximum of 2 x 2 if `pool`, norm, ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]  # batch norm brings its own bias
+    """Return convolution, 2 x 2 max pooling if `pool`, norm, ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]  # batch norm has its own bias
     if pool:  # before the norm: a quarter of the pixels to normalise, 1.4 times the images a second
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

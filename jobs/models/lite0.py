@@ -18,11 +18,11 @@ STAGES = (
 )
 STEM, TOP = 32, 1280
 MEAN, STD = (127.0,) * 3, (128.0,) * 3
-"""What the published weights expect of pixels from 0 to 255."""
+"""The pixel normalization that the published weights expect, for 0 to 255."""
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow does: with a stride of 2, one pixel more below and to the right."""
+    """A convolution padded like TensorFlow: with stride 2, one more pixel at the bottom and right."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, outputs, ceil(H / stride), ceil(W / stride))."""
@@ -34,7 +34,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Widen, look around in each channel by itself, narrow; what went in is added where the shape allows."""
+    """Expand, depthwise convolution, project; residual where shapes match."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class Block(nn.Module):
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Return convolution, norm, ReLU6; the norm's figures are those the weights were trained with."""
+    """Return convolution, norm, ReLU6, with the norm's settings of the published weights."""
     kind = SameConv2d if stride > 1 else nn.Conv2d
     layer = kind(inputs, outputs, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups, bias=False)
     return [layer, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01), nn.ReLU6(inplace=True)]
 
 
 def lite0(classes: int) -> nn.Sequential:
-    """Return the network for images in three colours; 4.65 million parameters with 1,000 classes."""
+    """Return the network for colour images; 4.65 million parameters with 1,000 classes."""
     layers: list[nn.Module] = [nn.Sequential(*conv(3, STEM, 3, 2))]
     inputs = STEM
     for count, kernel, stride, expansion, outputs in STAGES:

@@ -1,4 +1,4 @@
-"""A trained model in one file: safetensors, with network, classes, data and accuracy in its metadata."""
+"""Model files: safetensors with network, classes, data and accuracy in the metadata."""
 
 import json
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ NAME = "model.safetensors"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of its weights."""
+    """The metadata of a model file."""
 
     model: str
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
-    """Channels, height and width of the images it was trained on."""
+    """Channels, height and width of the training images."""
     data: str
     accuracy: float
     seed: int = 0
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
-    """Write weights that any machine can load; `path` never holds half a file. Raises CheckpointError."""
+    """Write a portable model file atomically. Raises CheckpointError."""
     part = path.with_suffix(".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
@@ -38,38 +38,38 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+        raise CheckpointError(f"{path}: cannot write: {error}") from error
 
 
 def find_model(path: Path) -> Path:
-    """Return a model's file: `path` itself, or the one in a run's folder. Raises CheckpointError."""
+    """Return the model file: `path` itself, or the one in a run folder. Raises CheckpointError."""
     for found in (path, path / NAME, path / "outputs" / NAME):
         if found.is_file():
             return found
-    raise CheckpointError(f"{path}: no such file, and no folder with {NAME}")
+    raise CheckpointError(f"{path}: no model found; expected a model file or a folder with {NAME}")
 
 
 def load_model(path: Path) -> tuple[Classifier, Facts]:
-    """Return a model and its facts from a file or a run's folder. Raises CheckpointError for other files."""
+    """Load a model and its metadata from a file or run folder. Raises CheckpointError."""
     path = find_model(path)
     try:
         with safe_open(path, "pt") as kept:
             head = (kept.metadata() or {}).get("gpujob")
             weights = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is no dictionary
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+        raise CheckpointError(f"{path}: not a valid safetensors file: {error}") from error
     if head is None:
-        raise CheckpointError(f"{path}: weights of another program; --weights takes them for further training")
+        raise CheckpointError(f"{path}: not written by this program; train from these weights with --weights")
     facts = read_facts(json.loads(head))
     model = bare(facts.model, facts.shape, len(facts.classes))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights are not those of '{facts.model}': {error}") from error
+        raise CheckpointError(f"{path}: its weights do not fit '{facts.model}': {error}") from error
     return model.eval(), facts
 
 
 def read_facts(head: dict[str, Any]) -> Facts:
-    """Return the facts in a file's head."""
+    """Read the metadata from a file's header."""
     channels, height, width = head.pop("shape")
     return Facts(shape=(channels, height, width), classes=tuple(head.pop("classes")), **head)

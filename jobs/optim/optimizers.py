@@ -1,4 +1,4 @@
-"""Optimizers over groups of layers, and the moving average of the weights: torch's own, set up."""
+"""Configure torch's optimizers for groups of layers, and the moving average of weights."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from ..config.recipe import Recipe
 from .muon import Muon, is_matrix
 
 FUSED = ("cpu", "cuda")
-"""Devices on which one kernel updates all weights at once; elsewhere torch falls back to its slower loops."""
+"""Devices where one kernel updates all weights; elsewhere torch falls back to slower loops."""
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers that learn at one peak rate."""
+    """Layers that share a peak learning rate."""
 
     modules: Sequence[nn.Module]
     lr: float
@@ -29,7 +29,7 @@ class LayerGroup:
 
 
 def make_optimizers(groups: Sequence[LayerGroup], recipe: Recipe) -> tuple[Optimizer, ...]:
-    """Return the optimizers that together update all groups; norms and biases are not decayed."""
+    """Return optimizers for all groups; norms and biases are not decayed."""
     matrices, others = [], []
     for group in groups:
         layers = [layer for module in group.modules for layer in module.modules()]
@@ -49,12 +49,12 @@ def make_optimizers(groups: Sequence[LayerGroup], recipe: Recipe) -> tuple[Optim
 
 
 def parameter_set(weights: list[nn.Parameter], lr: float, decay: float) -> list[dict[str, Any]]:
-    """Return weights as a parameter group of torch, with their peak rate; nothing for no weights."""
+    """Return weights as a torch parameter group with their peak learning rate; empty without weights."""
     return [{"params": weights, "lr": lr, "peak": lr, "weight_decay": decay}] if weights else []
 
 
 def average_weights(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a moving average of weights and norms' statistics, which often scores better than they do."""
+    """Return a moving average of weights and norm statistics, which often scores better."""
     average = AveragedModel(model, multi_avg_fn=averaging(decay), use_buffers=True)
     average.requires_grad_(requires_grad=False)
     average.update_parameters(model)  # the first call copies: the average starts from the untrained weights
@@ -62,14 +62,14 @@ def average_weights(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Return the update of an exponential moving average that forgets its start faster than `decay` says."""
+    """Return an averaging function that forgets its start faster than `decay` alone would."""
 
     @torch.no_grad()
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
         if averages[0].is_floating_point():
             kept = min(decay, int(count) / (9 + int(count)))
             torch._foreach_lerp_(list(averages), list(weights), 1 - kept)
-        else:  # a norm's number of batches
+        else:  # a norm's batch counter
             torch._foreach_copy_(list(averages), list(weights))
 
     return update

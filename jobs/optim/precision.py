@@ -1,7 +1,7 @@
-"""Which number type and memory layout to train in: timed at the start on the machine's own batches.
+"""Choose number type and memory layout by timing them on the machine's own batches.
 
-On a CPU with bfloat16 instructions one network trains twice as fast in it and the next one slower; nobody can tell
-without trying.
+On a CPU with bfloat16 instructions one network trains twice as fast in it and another one slower; this can only be found
+out by trying.
 """
 
 import copy
@@ -22,29 +22,29 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Execution:
-    """How the arithmetic is done."""
+    """Number type and memory layout."""
 
     precision: str
     layout: str
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that convolutions and products are computed in."""
+        """The data type of convolutions and matrix products."""
         found: torch.dtype = getattr(torch, self.precision)
         return found
 
     @property
     def format(self) -> torch.memory_format:
-        """The order of an image's numbers in memory."""
+        """The memory format of images."""
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Return the context in which the network is asked."""
+        """Return the autocast context for the network."""
         return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
 def candidates(recipe: Recipe, device: torch.device) -> list[Execution]:
-    """Return what is worth a try: the recipe's own choice, else what the hardware can do."""
+    """Return the candidates: the recipe's own choice, otherwise what the hardware supports."""
     if recipe.precision != "auto":
         precisions = [recipe.precision]
     elif device.type == "cuda":
@@ -60,13 +60,13 @@ def candidates(recipe: Recipe, device: torch.device) -> list[Execution]:
 
 
 def has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16; elsewhere it is emulated, and slower than float32."""
+    """Return whether this CPU multiplies bfloat16 natively; emulation is slower than float32."""
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def choose(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Execution:
-    """Return the fastest way to train on such a batch, tried on a copy of the network; print it."""
+    """Time the candidates on a copy of the network with this batch; print and return the fastest."""
     device = images.device
     tries = candidates(recipe, device)
     if len(tries) == 1:
@@ -74,19 +74,19 @@ def choose(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> 
     took = dict.fromkeys(tries, float("inf"))
     ready = {each: copy.deepcopy(model).to(memory_format=each.format) for each in tries}
     with kept_random_numbers():
-        for turn in range(1 + ROUNDS):  # in turn, so that a busy moment does not decide; the first is a warm-up
+        for turn in range(1 + ROUNDS):  # in turn, so that a busy moment is not decisive; the first round is a warm-up
             for each in tries:
                 seconds = time_step(ready[each], images, labels, each)
                 if turn:
                     took[each] = min(took[each], seconds)
     best = min(tries, key=lambda each: took[each])
     rates = ", ".join(f"{e.precision} {e.layout} {len(images) / took[e]:,.0f}" for e in tries)
-    say(f"training in {best.precision}, {best.layout}; tried, images/s: {rates}")
+    say(f"precision {best.precision}, layout {best.layout} (images/s: {rates})")
     return best
 
 
 def time_step(model: nn.Module, images: Tensor, labels: Tensor, execution: Execution) -> float:
-    """Return the seconds of one step forward and back."""
+    """Return the seconds of one forward and backward pass."""
     began = time.perf_counter()
     model.zero_grad()
     with execution.autocast(images.device):
@@ -97,6 +97,6 @@ def time_step(model: nn.Module, images: Tensor, labels: Tensor, execution: Execu
 
 @contextmanager
 def kept_random_numbers() -> Iterator[None]:
-    """Leave torch's random numbers as they were."""
+    """Restore torch's random state afterwards."""
     with torch.random.fork_rng(devices=[]):
         yield

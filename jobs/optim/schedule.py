@@ -1,4 +1,4 @@
-"""How far the training is, and the learning rate and momentum that go with it."""
+"""Training progress, and the learning rate and momentum that follow from it."""
 
 import math
 import time
@@ -10,31 +10,31 @@ from torch.optim import Optimizer
 from ..config.recipe import Recipe
 
 START, END = 1 / 25, 1 / 250_000
-"""The one-cycle schedule's first and last rate, as shares of its peak: those of Smith and Topin, as torch has them."""
+"""First and last rate of one-cycle as fractions of the peak, as in Smith and Topin, and torch."""
 MOMENTUM = (0.85, 0.95)
-"""Momentum goes down as the rate goes up (https://arxiv.org/abs/1803.09820)."""
+"""Momentum falls as the rate rises (https://arxiv.org/abs/1803.09820)."""
 
 
 @dataclass
 class Clock:
-    """The seconds that a run has spent, over all of its resumptions."""
+    """The training time of a run across resumptions, in seconds."""
 
     spent_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def read(self) -> float:
-        """Return the seconds until now."""
+        """Return the seconds so far."""
         return self.spent_s + time.monotonic() - self.started
 
 
 def progress(recipe: Recipe, step: int, steps: int, spent_s: float) -> float:
-    """Return how far it is, from 0 to 1: by steps or by time, whichever ends first."""
+    """Return the progress from 0 to 1, by steps or time, whichever is further."""
     by_time = spent_s / recipe.time_budget_s if recipe.time_budget_s else 0.0
     return min(1.0, max(step / steps, by_time))
 
 
 def rate(recipe: Recipe, done: float) -> float:
-    """Return the learning rate as a share of its peak, `done` going from 0 to 1."""
+    """Return the learning rate as a fraction of its peak; `done` goes from 0 to 1."""
     if done < recipe.warm_up and recipe.schedule != "constant":
         return anneal(START, 1.0, done / recipe.warm_up)
     if recipe.schedule == "constant":
@@ -44,7 +44,7 @@ def rate(recipe: Recipe, done: float) -> float:
 
 
 def momentum(recipe: Recipe, done: float) -> float:
-    """Return the momentum: high, low where the rate peaks, high again; 0.9 in the other schedules."""
+    """Return the momentum: high, low at the peak rate, high again; 0.9 in other schedules."""
     low, high = MOMENTUM
     if recipe.schedule != "one-cycle":
         return 0.9
@@ -54,12 +54,12 @@ def momentum(recipe: Recipe, done: float) -> float:
 
 
 def anneal(start: float, end: float, share: float) -> float:
-    """Return the point of half a cosine wave from `start` to `end`."""
+    """Interpolate along half a cosine wave from `start` to `end`."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def set_rates(optimizers: Sequence[Optimizer], recipe: Recipe, done: float) -> None:
-    """Give each group of weights the rate of this moment, as a share of its own peak."""
+    """Set each group's current learning rate, as a fraction of its own peak."""
     factor, keep = rate(recipe, done), momentum(recipe, done)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = group["peak"] * factor

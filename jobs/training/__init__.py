@@ -1,1 +1,1 @@
-"""From settings to a trained model: the loop, its state, checkpoints, evaluation."""
+"""From settings to a trained model: the training loop, its state, checkpoints, evaluation."""

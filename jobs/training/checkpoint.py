@@ -1,10 +1,10 @@
-"""A run after some step, on disk: its weights, and everything else that resuming needs.
+"""Checkpoints on disk: the weights, and everything else needed to resume.
 
     checkpoints/step-00000120/
       weights.safetensors   the network's weights
       state.pt              optimizers, average, losses, history, clock; read with weights_only, so no code in it runs
 
-A folder gets its name once it is complete, and only then are the older ones removed: whatever kills the process, a
+A folder is renamed into place once it is complete, and only then are older ones removed: if the process is killed, a
 complete checkpoint remains.
 """
 
@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
 FORMAT = 2
-"""Of state.pt; 1, which did not say so, held one optimizer and an average without torch's own count."""
+"""Of state.pt. Version 1 was implicit, with one optimizer and an average without torch's own count."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Checkpoints:
         return found[-1] if found else None
 
     def clear(self) -> None:
-        """Remove what an earlier run left."""
+        """Remove the checkpoints of an earlier run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any]) -> Path:
-        """Write a checkpoint and remove the older ones; raises CheckpointError, the older ones then stand."""
+        """Write a checkpoint and remove older ones; raises CheckpointError, leaving the older ones."""
         path = self.folder / f"step-{step:08}"
         part = self.folder / f".part-{step:08}"
         if path.is_dir():
@@ -61,7 +61,7 @@ class Checkpoints:
         except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError for a full disk
             shutil.rmtree(part, ignore_errors=True)
             last = self.latest()
-            stands = f"; the last good one stands: {last}" if last else ""
+            stands = f"; the last good checkpoint is {last}" if last else ""
             raise CheckpointError(f"cannot save to {self.folder}: {first_line(error)}{stands}") from error
         for old in self.folder.glob("step-????????"):
             if old != path:
@@ -70,32 +70,32 @@ class Checkpoints:
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights and state of a checkpoint; raises CheckpointError that says what is wrong with it."""
+    """Load weights and state; raises CheckpointError if the checkpoint is invalid."""
     for name in (WEIGHTS, STATE):
         if not (path / name).is_file():
-            raise CheckpointError(f"{path}: no checkpoint, it has no {name}")
+            raise CheckpointError(f"{path}: not a checkpoint: {name} is missing")
     try:
         weights = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path / WEIGHTS}: broken: {first_line(error)}") from error
+        raise CheckpointError(f"{path / WEIGHTS}: corrupt: {first_line(error)}") from error
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle and zip raise what they like for a broken file
+    except Exception as error:  # unpickling and unzipping a corrupt file may raise anything
         raise CheckpointError(
-            f"{path / STATE}: refused, broken or not written by this program: {first_line(error)}"
+            f"{path / STATE}: refused: corrupt or not written by this program: {first_line(error)}"
         ) from error
     if not isinstance(state, dict) or "step" not in state:
-        raise CheckpointError(f"{path / STATE}: refused, not written by this program")
+        raise CheckpointError(f"{path / STATE}: refused: not written by this program")
     if (found := state.pop("format", 1)) != FORMAT:
         raise CheckpointError(
-            f"{path}: refused, its format is {found} and this version reads {FORMAT}: resume it with the version "
+            f"{path}: refused: format {found}, but this version reads {FORMAT}; resume with the version "
             "that wrote it, or train without --resume"
         )
     return weights, state
 
 
 def flush(path: Path) -> None:
-    """Flush a file or folder to the disk."""
+    """Flush a file or folder to disk."""
     with suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY)
         try:

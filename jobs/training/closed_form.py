@@ -1,4 +1,4 @@
-"""Models that are computed from the images at once: one pass over the training set, no steps."""
+"""Fit closed-form models: one pass over the training set, no steps."""
 
 import torch
 
@@ -14,7 +14,7 @@ BATCH = 1000
 
 @torch.no_grad()
 def fit_closed_form(model: Classifier, data: Dataset, context: DistributedContext) -> float:
-    """Compute the model from the training images; return its accuracy on the test images."""
+    """Compute the model from the training images; return its test accuracy."""
     model.to(context.device)
     net = model.net
     if not isinstance(net, ClosedForm):

@@ -1,4 +1,4 @@
-"""Where training runs: which device, and which of several processes under torchrun this one is."""
+"""The device to train on, and this process's role under torchrun."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ..errors import TrainingError
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """One process: its device, and its number among `world`."""
+    """One process: its device, and its rank in `world`."""
 
     device: torch.device
     rank: int = 0
@@ -22,11 +22,11 @@ class DistributedContext:
 
     @property
     def first(self) -> bool:
-        """Return whether this process is the one that prints and writes."""
+        """Whether this process prints and writes."""
         return self.rank == 0
 
     def has_room(self, size_bytes: int) -> bool:
-        """Return whether so many bytes fit in half of a GPU's free memory; always true without a GPU."""
+        """Return whether this many bytes fit in half of a GPU's free memory; always true without a GPU."""
         return self.device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(self.device)[0] / 2
 
     def total(self, values: Tensor) -> Tensor:
@@ -46,9 +46,9 @@ class DistributedContext:
 
 @contextmanager
 def distributed_context(wanted: str) -> Iterator[DistributedContext]:
-    """Yield this process's context on the device wanted: auto, cpu, cuda or mps. Raises TrainingError.
+    """Yield this process's context on the requested device. Raises TrainingError.
 
-    Under torchrun the processes find each other by the variables that it sets: nccl on CUDA, else gloo.
+    Under torchrun the processes find each other through its variables, with nccl on CUDA, otherwise gloo.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = find_device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
@@ -63,12 +63,12 @@ def distributed_context(wanted: str) -> Iterator[DistributedContext]:
 
 
 def find_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """Return the device. Raises TrainingError if it is not there."""
+    """Return the device. Raises TrainingError if it is unavailable."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         wanted = next(name for name, found in there.items() if found)
     if not there[wanted]:
-        raise TrainingError(f"--device {wanted}: no such device found, use --device cpu")
+        raise TrainingError(f"--device {wanted}: device not available; use --device cpu")
     if wanted == "cuda":
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
@@ -76,7 +76,7 @@ def find_device(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the images of all processes; torch has this for CUDA only."""
+    """Batch norm over all processes; torch has this for CUDA only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name is torch's
         """Return the normalised features."""
@@ -96,7 +96,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_norms(net: nn.Module) -> None:
-    """Replace each batch norm in `net` by one that looks at the images of all processes."""
+    """Replace each batch norm in `net` with one that spans all processes."""
     for name, child in net.named_children():
         if isinstance(child, nn.BatchNorm2d):
             shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)

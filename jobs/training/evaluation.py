@@ -1,4 +1,4 @@
-"""What a model predicts for images, and how often it is right."""
+"""Predict classes for images, and measure accuracy."""
 
 import math
 import statistics
@@ -19,8 +19,8 @@ BATCH = 500
 def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
     """Return the probabilities (N, classes), float32 on the CPU.
 
-    In float32 whatever the training used, so that weights loaded again score what was reported. With `tta`, the mean
-    over each image and its mirror image.
+    Always in float32, so that a loaded model reproduces the reported accuracy. With `tta`, averages over each image and
+    its mirror image.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
@@ -42,7 +42,7 @@ def evaluate(
     context: DistributedContext | None = None,
     batch_size: int = BATCH,
 ) -> float:
-    """Return the share of images classified correctly; each of several processes evaluates some of them."""
+    """Return the accuracy; each of several processes evaluates a share of the images."""
     rank, world, count = (context.rank, context.world, len(split)) if context else (0, 1, len(split))
     mine = split.take(torch.arange(rank, count, world)) if world > 1 else split
     right = torch.zeros(())
@@ -65,7 +65,7 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return mean and 95 % confidence interval of repeated measurements; a single one has none, nan."""
+    """Return mean and 95 % confidence interval of repeated measurements; nan for a single one."""
     from scipy.stats import t  # takes a second, and training does without it
 
     mean = statistics.fmean(values)

@@ -25,12 +25,12 @@ from .state import Plan, Run, begin
 from .stop import Stopped
 
 LOOK_EVERY = 50
-"""Steps between two checks of the losses; each check waits for the device."""
+"""Steps between checks of the losses; each check waits for the device."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One epoch: mean training loss, test accuracy (0 to 1), speed and seconds of training alone."""
+    """One epoch: mean training loss, test accuracy (0 to 1), speed and pure training time."""
 
     epoch: int
     train_loss: float
@@ -40,7 +40,7 @@ class Metrics:
 
 
 def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | None]]:
-    """Train `model` in place, yielding each epoch's metrics and the network to keep.
+    """Train `model` in place; yield each epoch's metrics and the network to keep.
 
     A resumed run first yields the metrics of its earlier epochs, without a network. Raises TrainingError,
     CheckpointError, Stopped.
@@ -49,10 +49,10 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
     model.to(context.device)
     train = plan.data.train
     if plan.batch < 2:
-        raise TrainingError(f"{len(train)} images are too few to train on")
+        raise TrainingError(f"not enough training images: {len(train)}")
     train = train.to(context.device) if context.has_room(train.size_bytes) else train
     run = prepare(model, train, plan)
-    if run.ended and not plan.is_over(run):  # it was resumed for more epochs
+    if run.ended and not plan.is_over(run):  # resumed with more epochs
         run.ended, run.step = False, len(run.history) * plan.steps
     network = wrap(run.model, plan)
     for entry in run.history:
@@ -76,7 +76,7 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
 
 
 def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
-    """Return a run at its start, or where the plan's checkpoint left it."""
+    """Return a new run, or one restored from the plan's checkpoint."""
     groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
     found = load_checkpoint(plan.resume) if plan.resume else None
     if found:
@@ -95,7 +95,7 @@ def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
 
 
 def wrap(model: Classifier, plan: Plan) -> nn.Module:
-    """Return the network as the loop calls it: compiled if asked for, gradients shared by all processes."""
+    """Wrap the network for training: compiled on request, gradients averaged over all processes."""
     network: nn.Module = torch.compile(model) if plan.recipe.compile else model  # type: ignore[assignment]
     if plan.context.world > 1:
         device = plan.context.device
@@ -104,7 +104,7 @@ def wrap(model: Classifier, plan: Plan) -> nn.Module:
 
 
 def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float:
-    """Train to the end of the epoch, or of the time budget; return the seconds that it took."""
+    """Train to the end of the epoch or of the time budget; return the duration in seconds."""
     context, store = plan.context, plan.store
     first = run.step - len(run.history) * plan.steps
     started = saved = time.monotonic()
@@ -123,7 +123,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
         asked_to_stop = int(context.agree(plan.stop.asked))
         due = store and time.monotonic() - saved > store.every_s
         if at % LOOK_EVERY == 0 or asked_to_stop or due:
-            mean_loss(run.losses[: at + 1], run.step - at - 1)  # a broken state is never saved
+            mean_loss(run.losses[: at + 1], run.step - at - 1)  # never save a diverged state
         if store and context.first and (asked_to_stop or due):
             saved = time.monotonic()
             run.save(store, plan.recipe, run.epoch_s + saved - started)
@@ -135,7 +135,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
 
 
 def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
-    """Return the images that this process has yet to train on in this epoch, by seed and epoch."""
+    """Return the images that this process still has to train on in this epoch, by seed and epoch."""
     epoch, context = len(run.history), plan.context
     draw = torch.Generator().manual_seed(plan.recipe.seed * 10_007 + epoch)
     order = torch.randperm(count, generator=draw)[: plan.steps * plan.batch]
@@ -144,7 +144,7 @@ def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
 
 
 def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float) -> tuple[Tensor, Tensor]:
-    """Return the augmented images and their targets: classes (N,), or shares of them (N, classes)."""
+    """Return augmented images and their targets: classes (N,) or class shares (N, classes)."""
     images, targets = change(images, plan.recipe, draw), labels
     if plan.recipe.mixup or plan.recipe.cutmix:
         images, targets = mix(images, labels, len(plan.data.classes), plan.recipe, draw)
@@ -154,7 +154,7 @@ def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done:
 
 
 def take_step(run: Run, network: nn.Module, images: Tensor, targets: Tensor, plan: Plan) -> Tensor:
-    """Adjust the weights to one batch; return its loss. Raises TrainingError if memory runs out."""
+    """Train on one batch; return its loss. Raises TrainingError if memory runs out."""
     recipe = plan.recipe
     for optimizer in run.optimizers:
         optimizer.zero_grad()
@@ -171,7 +171,7 @@ def take_step(run: Run, network: nn.Module, images: Tensor, targets: Tensor, pla
     except torch.cuda.OutOfMemoryError as error:
         half = max(2, recipe.batch_size // 2)
         raise TrainingError(
-            f"the device has no memory for {recipe.batch_size} images a step: try --batch-size {half} "
+            f"out of memory at {recipe.batch_size} images per step: try --batch-size {half} "
             f"or --accumulate {2 * recipe.accumulate}"
         ) from error
     update(run, recipe.clip)
@@ -179,7 +179,7 @@ def take_step(run: Run, network: nn.Module, images: Tensor, targets: Tensor, pla
 
 
 def update(run: Run, clip: float) -> None:
-    """Adjust the weights by their gradients, cut to the length `clip` unless that is 0."""
+    """Update the weights, with gradients clipped to `clip` unless it is 0."""
     if clip:
         for optimizer in run.optimizers:
             run.scaler.unscale_(optimizer)
@@ -192,7 +192,7 @@ def update(run: Run, clip: float) -> None:
 
 
 def train_mode(model: nn.Module) -> None:
-    """Put a network into training mode, except frozen norms, which keep their statistics."""
+    """Set training mode, except for frozen norms, which keep their statistics."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
@@ -202,7 +202,7 @@ def train_mode(model: nn.Module) -> None:
 
 
 def mean_loss(losses: Tensor, before: int) -> float:
-    """Return the mean loss. Raises TrainingError that names the first step whose loss is not finite."""
+    """Return the mean loss. Raises TrainingError naming the first step with a non-finite loss."""
     mean = losses.mean().item() if len(losses) else math.nan
     if len(losses) and not math.isfinite(mean):
         bad = int((~losses.isfinite()).nonzero()[0])

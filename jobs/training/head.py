@@ -1,6 +1,6 @@
-"""Train the last layer alone, on the features that a frozen body extracts from the images.
+"""Train only the last layer, on features that the frozen body extracts from the images.
 
-The body does not change, so each image goes through it once, not once an epoch.
+The body does not change, so each image passes through it once, not once per epoch.
 """
 
 import torch
@@ -19,7 +19,7 @@ from .distributed import DistributedContext
 STEPS = 300
 LR = 0.02
 WEIGHT_DECAY = 2.0
-"""High, as features outnumber images: 5 classes of 150 photographs gain two points over 0.05; from 1 to 8 it is all the same."""
+"""Large, because features outnumber images: 5 classes of 150 photos gain two points over 0.05; 1 to 8 are equal."""
 BATCH = 32
 
 
@@ -43,14 +43,17 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
         schedule.step()
     with torch.no_grad():
         head.weight.div_(shaped(scale, head))  # type: ignore[operator]
-    say(f"head trained on {len(features):,} frozen features of {features.shape[1]:,} numbers, loss {loss.item():.4f}")
+    say(
+        f"trained the last layer on {len(features):,} frozen feature vectors of length {features.shape[1]:,}, "
+        f"loss {loss.item():.4f}"
+    )
 
 
 @torch.no_grad()
 def extract_features(
     model: Classifier, split: Split, context: DistributedContext, mirror: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the last layer's input for each image (N, F), and the labels; `mirror` adds mirror images."""
+    """Return the last layer's input for each image (N, F) and the labels; `mirror` adds mirror images."""
     features: list[Tensor] = []
     labels: list[Tensor] = []
     hook = find_head(model).register_forward_pre_hook(lambda _, given: features.append(given[0].flatten(1).float()))
@@ -66,7 +69,7 @@ def extract_features(
 
 
 def ask(head: nn.Module, features: Tensor) -> Tensor:
-    """Return the logits of features (N, F), for a last layer that is a convolution too."""
+    """Return the logits of features (N, F), also for a last layer that is a convolution."""
     if isinstance(head, nn.Conv2d):
         features = features[..., None, None]
     logits: Tensor = head(features)
@@ -74,5 +77,5 @@ def ask(head: nn.Module, features: Tensor) -> Tensor:
 
 
 def shaped(scale: Tensor, head: nn.Module) -> Tensor:
-    """Return one figure a feature in the shape of the last layer's weights."""
+    """Reshape one number per feature to the last layer's weights."""
     return scale[..., None, None] if isinstance(head, nn.Conv2d) else scale

@@ -1,4 +1,4 @@
-"""Try learning rates from tiny to far too large; suggest one where the loss falls fast.
+"""Learning rate finder: try rates from tiny to far too large, suggest one where the loss falls fast.
 
 Leslie Smith, https://arxiv.org/abs/1506.01186.
 """
@@ -24,14 +24,14 @@ SMOOTHING = 0.9
 
 
 def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> float:
-    """Return the suggested peak rate and draw lr-find.png; the model is used up. Raises TrainingError."""
+    """Return the suggested peak rate and plot lr-find.png; the model is unusable afterwards."""
     from ..look.plots import draw_curve  # matplotlib, which training does not need, takes a second
 
     rates, losses = sweep(model, data, recipe)
     smooth = smoothen(losses)
     lowest = smooth.index(min(smooth))
     if lowest < 5:
-        raise TrainingError("the loss does not fall at any rate: are the labels right?")
+        raise TrainingError("the loss does not fall at any learning rate: are the labels correct?")
     # The steepest fall by decade of the rate, and well before the lowest point.
     slopes = [smooth[at + 1] - smooth[at - 1] for at in range(1, lowest)]
     steepest = rates[1 + slopes.index(min(slopes))]
@@ -42,7 +42,7 @@ def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> floa
 
 
 def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float], list[float]]:
-    """Return rates and losses, until the loss is four times its lowest."""
+    """Return rates and losses until the loss is four times its lowest."""
     device = model.mean.device
     optimizers = make_optimizers([LayerGroup([model], FIRST)], recipe)
     train, size = data.train.to(device), min(recipe.batch_size, len(data.train))
@@ -68,7 +68,7 @@ def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float]
 
 
 def smoothen(losses: list[float]) -> list[float]:
-    """Return a moving average, corrected for its start; what is no number ends it."""
+    """Return a bias-corrected moving average, ending at the first non-finite value."""
     smooth: list[float] = []
     average = 0.0
     for at, loss in enumerate(losses):

@@ -1,10 +1,13 @@
 """From settings to a trained model on disk: what training and fine-tuning share."""
 
 import json
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -30,25 +33,26 @@ from .state import Plan
 from .stop import Stop, Stopped, listening
 
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
-"""Which layers learn, each group at its own peak rate; the others are frozen."""
+"""Which layers are trained, each group at its own peak rate; the others are frozen."""
 
 Prepare = Callable[[Classifier, Dataset, DistributedContext, Recipe], None]
-"""What is done to a network before it is trained as a whole."""
+"""What to do with a network before training it as a whole."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: its settings, what they came to, and what may stop it."""
+    """One training run: its settings, what they resolved to, and its stop signal."""
 
     settings: Settings
     data: Dataset
     model: Classifier
     context: DistributedContext
     stop: Stop
+    began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """Where the run is saved as it goes on."""
+        """Where checkpoints are saved."""
         return Checkpoints(self.settings.out / "checkpoints", self.settings.save_every_s)
 
 
@@ -77,7 +81,7 @@ def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | No
 
 
 def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Training:
-    """Load the data and build the network, and print what they are."""
+    """Load the data and build the network; print a summary."""
     data = load(replace(settings.config, seed=settings.recipe.seed))
     if settings.quick:
         data = data.shorten(QUICK_IMAGES)
@@ -95,7 +99,7 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
 
 
 def train_by_steps(training: Training, choose_layers: ChooseLayers, prepare: Prepare | None) -> float:
-    """Train the chosen layers and write the network to keep; return its accuracy on the test images."""
+    """Train the chosen layers and write the network to keep; return its test accuracy."""
     recipe, context = training.settings.recipe, training.context
     groups = choose_layers(training.model)
     resume = find_resume(training) if groups else None
@@ -116,7 +120,7 @@ def train_by_steps(training: Training, choose_layers: ChooseLayers, prepare: Pre
 
 
 def fit_and_keep(training: Training, plan: Plan) -> tuple[Classifier, float]:
-    """Train as planned, write the network to keep after each epoch; return it and its accuracy.
+    """Train as planned, saving the network to keep after each epoch; return it and its accuracy.
 
     That is the last network or, with early stopping, the best.
     """
@@ -138,14 +142,14 @@ def fit_and_keep(training: Training, plan: Plan) -> tuple[Classifier, float]:
 
 
 def freeze_others(model: Classifier, groups: Sequence[LayerGroup]) -> None:
-    """Let the weights of these layers learn, and no others."""
+    """Freeze all weights except those of these layers."""
     learning = {id(p) for group in groups for p in group.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in learning)
 
 
 def describe(metrics: Metrics, recipe: Recipe) -> str:
-    """Return an epoch's line."""
+    """Return an epoch's log line."""
     of = f"/{recipe.most_epochs}" if not recipe.time_budget_s else ""
     images = "validation" if recipe.early_stop else "test"
     return (
@@ -155,15 +159,15 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
 
 
 def hold_out(data: Dataset, seed: int) -> Dataset:
-    """Return data tested on a tenth of the training images: the test images must not decide when to stop."""
+    """Hold out a tenth of the training images: the test images must not decide when to stop."""
     train, validation = split(data.train.labels.cpu(), 0.1, seed)
     return replace(data, train=data.train.take(train), test=data.train.take(validation))
 
 
 def find_resume(training: Training) -> Path | None:
-    """Return the checkpoint to continue from; without one, remove those of an earlier run.
+    """Return the checkpoint to resume from; without one, remove those of an earlier run.
 
-    Raises CheckpointError if the one asked for is not there.
+    Raises CheckpointError if the requested one does not exist.
     """
     resume = find_checkpoint(training.settings)
     if training.context.first:
@@ -175,7 +179,7 @@ def find_resume(training: Training) -> Path | None:
 
 
 def find_checkpoint(settings: Settings) -> Path | None:
-    """Return the checkpoint that --resume asks for, if any. Raises CheckpointError if it is not there."""
+    """Return the checkpoint that --resume names, if any. Raises CheckpointError."""
     if not settings.resume:
         return None
     path = settings.out if settings.resume == "auto" else Path(settings.resume)
@@ -186,19 +190,19 @@ def find_checkpoint(settings: Settings) -> Path | None:
     if found:
         say(f"resuming from {found}")
     elif settings.resume != "auto":
-        raise CheckpointError(f"--resume {path}: no checkpoint there")
+        raise CheckpointError(f"--resume {path}: no checkpoint found")
     return found
 
 
 def copy_best(resume: Path, out: Path) -> None:
-    """Copy the best model so far to `out` if the run moves there: early stopping may still keep it."""
-    best = resume.parent.parent / NAME  # beside the folder of checkpoints
+    """Copy the best model so far to `out` if the run moves there: early stopping may still need it."""
+    best = resume.parent.parent / NAME  # next to the folder of checkpoints
     if best.is_file() and not (out / NAME).exists():
         shutil.copyfile(best, out / NAME)
 
 
 def write_model(training: Training, model: Classifier, accuracy: float) -> None:
-    """Write the model; of several processes the first one does."""
+    """Write the model, from the first process only."""
     settings, data = training.settings, training.data
     facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
     if training.context.first:
@@ -206,7 +210,7 @@ def write_model(training: Training, model: Classifier, accuracy: float) -> None:
 
 
 def write_arguments(training: Training, accuracy: float) -> None:
-    """Write args.json: what the run was made from, and the accuracy it reached."""
+    """Write args.json: the run's settings and its accuracy."""
     settings = training.settings
     flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
     facts = {name: value for name, value in flat.items() if name not in ("config", "recipe")} | {
@@ -216,6 +220,10 @@ def write_arguments(training: Training, accuracy: float) -> None:
         "train_images": len(training.data.train),
         "epochs": settings.recipe.most_epochs,
         "test_accuracy": accuracy,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "commit": os.environ.get("GPUJOB_COMMIT", ""),
+        "started": training.began.isoformat(sep=" ", timespec="seconds"),
+        "seconds": round((datetime.now().astimezone() - training.began).total_seconds(), 1),
     }
     if training.context.first:
         (settings.out / "args.json").write_text(json.dumps(facts, indent=2, default=str) + "\n")

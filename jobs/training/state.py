@@ -1,4 +1,4 @@
-"""What stays the same while a network is trained, what changes, and how that is saved and restored."""
+"""The constant and the changing state of a training run, saved and restored."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,46 +22,46 @@ from .distributed import DistributedContext
 from .stop import Stop
 
 FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "compile"}
-"""Options that may change when a run is resumed. Another seed, say, would mix training images with those held out."""
+"""Options that may change on resume. Another seed, for example, would mix training and held-out images."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What stays the same from the first step to the last."""
+    """What stays constant during training."""
 
     data: Dataset
     recipe: Recipe
     context: DistributedContext
     groups: Sequence[LayerGroup] = ()
-    """The layers that learn; all weights at the recipe's rate if there are none."""
+    """The layers to train; if empty, all weights at the recipe's rate."""
     store: Checkpoints | None = None
     resume: Path | None = None
-    """The checkpoint to continue from."""
+    """The checkpoint to resume from."""
     stop: Stop = field(default_factory=Stop)
 
     @property
     def batch(self) -> int:
-        """Images a step, over all processes."""
+        """Images per step, over all processes."""
         return min(self.recipe.batch_size, len(self.data.train)) // self.context.world * self.context.world
 
     @property
     def steps(self) -> int:
-        """Steps an epoch; the incomplete batch at its end is left out."""
+        """Steps per epoch; an incomplete last batch is dropped."""
         return len(self.data.train) // self.batch
 
     def progress(self, run: "Run") -> float:
-        """Return how far the run is, from 0 to 1, the same in all processes."""
+        """Return the run's progress from 0 to 1, the same in all processes."""
         steps = self.steps * self.recipe.most_epochs
         return self.context.agree(progress(self.recipe, run.step, steps, run.clock.read()))
 
     def is_over(self, run: "Run") -> bool:
-        """Return whether a run has taken all its steps, used up its time or stopped improving."""
+        """Return whether a run has used its steps or time, or stopped improving."""
         return self.progress(run) >= 1 or is_stagnant(run.history, self.recipe.early_stop)
 
 
 @dataclass
 class Run:
-    """What changes from step to step, and what a checkpoint holds."""
+    """What changes during training, and what a checkpoint contains."""
 
     model: Classifier
     optimizers: tuple[Optimizer, ...]
@@ -69,17 +69,17 @@ class Run:
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
     losses: Tensor
-    """Of each step of this epoch."""
+    """For each step of this epoch."""
     step: int = 0
     clock: Clock = field(default_factory=Clock)
     epoch_s: float = 0.0
-    """Seconds spent in this epoch before it was resumed."""
+    """Seconds spent in this epoch before resuming."""
     history: list[dict[str, float]] = field(default_factory=list)
     ended: bool = False
 
     @property
     def result(self) -> Classifier:
-        """The network that is evaluated and kept: the average's if there is one."""
+        """The network to evaluate and keep: the moving average if there is one."""
         return self.average.module if self.average else self.model  # type: ignore[return-value]
 
     def save(self, store: Checkpoints, recipe: Recipe, epoch_s: float) -> None:
@@ -100,7 +100,7 @@ class Run:
         store.save(self.step, self.model.state_dict(), state)
 
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any], recipe: Recipe) -> None:
-        """Continue from a checkpoint. Raises CheckpointError if it is of another network or recipe."""
+        """Resume from a checkpoint. Raises CheckpointError if it does not fit the network or recipe."""
         try:
             self.model.load_state_dict(weights)
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -111,18 +111,18 @@ class Run:
             self.losses.copy_(state["losses"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"the checkpoint is of another network or recipe: {str(error).splitlines()[0]}"
+                f"the checkpoint does not fit the network or recipe: {str(error).splitlines()[0]}"
             ) from error
         for name, wanted in asdict(recipe).items():
             made = state["recipe"].get(name, wanted)
             if name not in FREE and made != wanted:
-                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, and this is {wanted}")
+                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, not {wanted}")
         self.step, self.history, self.ended = state["step"], state["history"], state["ended"]
         self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
 
 
 def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execution: Execution, steps: int) -> Run:
-    """Return a run at its start; an epoch has so many `steps`."""
+    """Return a new run; an epoch has this many `steps`."""
     device = model.mean.device
     return Run(
         model,
@@ -135,6 +135,6 @@ def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execu
 
 
 def is_stagnant(history: Sequence[dict[str, float]], epochs: int) -> bool:
-    """Return whether none of the last `epochs` epochs was better than the best before them."""
+    """Return whether none of the last `epochs` epochs improved on the best before them."""
     scores = [entry["accuracy"] for entry in history]
     return 0 < epochs < len(scores) and max(scores[-epochs:]) <= max(scores[:-epochs])

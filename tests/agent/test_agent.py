@@ -75,7 +75,7 @@ def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_writ
     process = node.start("submit")
     _, err = process.communicate(request(("true",), "t", files, **options), timeout=60)
     assert process.returncode == 1
-    assert b"leads out of the project" in err or b"lies behind a link" in err
+    assert b"outside the project" in err or b"is behind a link" in err
     assert not list(node.home.glob(".gpujob/jobs/*")), "nothing is begun"
     assert not (node.home / ".gpujob/x").exists()
 
@@ -85,7 +85,7 @@ def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
     process = node.start("submit")
     _, err = process.communicate(honest.splitlines()[0] + b"\n" + in_blocks(b"fooled"), timeout=60)
     assert process.returncode == 1
-    assert b"was changed while it was being sent" in err
+    assert b"changed during the upload" in err
     number = node.submit("cat", "a", token="again", files={"a": b"honest"})  # it is asked for once more
     node.wait(number)
     assert node.ask("logs", str(number), "0") == b"honest"
@@ -98,7 +98,7 @@ def test_content_that_the_disk_lost_is_told_and_sent_again(node):
     pack.write_bytes(pack.read_bytes().replace(b"lost", b"los\0"))
     process = node.start("submit")
     _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=60)
-    assert (process.returncode, b"run it again" in err) == (1, True)
+    assert (process.returncode, b"rerun the command" in err) == (1, True)
     answer = node.ask("submit", stdin=request(("cat", "a", "b"), "three", files, sent=[b"lost"]))
     number = json.loads(answer.splitlines()[-1])["job"]
     node.wait(number)
@@ -111,7 +111,7 @@ def test_a_project_that_is_cut_short_starts_no_job(node, keep):
     process = node.start("submit")
     _, err = process.communicate(whole[: int(len(whole) * keep)], timeout=60)
     assert process.returncode == 1
-    assert b"did not arrive whole" in err
+    assert b"is incomplete" in err
     assert json.loads(node.ask("jobs")) == []
     assert [p.name for p in (node.home / ".gpujob/jobs").glob("incoming-*")] == []
 
@@ -119,7 +119,7 @@ def test_a_project_that_is_cut_short_starts_no_job(node, keep):
 def test_a_project_with_a_file_too_few_starts_no_job(node):
     process = node.start("submit")
     _, err = process.communicate(request(("true",), "t", {"a": b"1", "b": b"2"}, sent=[b"1"]), timeout=60)
-    assert (process.returncode, b"did not arrive whole" in err) == (1, True)
+    assert (process.returncode, b"is incomplete" in err) == (1, True)
 
 
 def test_a_job_that_ignores_sigterm_is_killed_all_the_same(node):
@@ -188,12 +188,12 @@ def test_a_follower_that_hangs_up_leaves_no_process(node):
 
 def test_an_unknown_job_and_an_offset_beyond_the_log_are_told_in_one_line(node):
     unknown = node.start("logs", "7", "0")
-    assert unknown.communicate(timeout=60)[1] == b"there is no job 7\n"
+    assert unknown.communicate(timeout=60)[1] == b"no job 7\n"
     assert unknown.returncode == 3
     number = node.submit("true")
     node.wait(number)
     beyond = node.start("logs", str(number), "1")
-    assert b"has 0 bytes, fewer than 1" in beyond.communicate(timeout=60)[1]
+    assert b"has only 0 bytes, offset 1 is past its end" in beyond.communicate(timeout=60)[1]
     assert beyond.returncode == 1
 
 

@@ -219,7 +219,7 @@ def test_the_log_says_what_is_installed_and_how_long_it_took_and_that_it_is_reus
     assert lines[-1].startswith("gpujob: dependencies installed in ")
     assert node.prepare() == first
     assert node.log.read_text().splitlines()[len(lines) :] == [
-        "gpujob: dependencies from requirements.txt are there already"
+        "gpujob: dependencies from requirements.txt are already installed"
     ]
 
 
@@ -293,7 +293,7 @@ def test_a_requirement_of_the_project_itself_stands_for_its_dependencies(node):
     node.write(requirements__txt="torch\n-e .  # ours\n")
     python, first = node.prepare()
     assert installed(python) == ["small-2.0"]
-    assert "-e .  # ours: the project itself is not installed" in node.log.read_text()
+    assert "-e .  # ours: only the project's dependencies are installed" in node.log.read_text()
     assert sorted(path.name for path in node.project.iterdir()) == ["pyproject.toml", "requirements.txt"]
     node.write(pyproject__toml='[project]\nname = "mine"\nversion = "1"\ndependencies = ["small==1.0"]\n')
     python, second = node.prepare()
@@ -376,7 +376,7 @@ def test_two_jobs_that_ask_at_once_build_once_and_the_second_says_that_it_waits(
     assert finish(first) == finish(second)
     assert "installing" in (node.home / "first").read_text()
     assert "installing" not in (node.home / "second").read_text()
-    assert "there already" in (node.home / "second").read_text()
+    assert "already installed" in (node.home / "second").read_text()
     assert len(node.environments()) == 1
 
 
@@ -412,7 +412,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(node):
     python, refusal = node.prepare()
     assert (python, refusal) == (
         "",
-        "uv could not install the dependencies from requirements.txt; the lines above say why; "
+        "uv could not install the dependencies from requirements.txt; see the lines above; "
         "fix the file, or run with --no-deps",
     )
     assert "nowhere" in node.log.read_text()
@@ -442,7 +442,7 @@ def test_a_folder_of_the_project_is_refused(node):
         file.write('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
     node.write(requirements__txt="-e ./inner\n")
     _, refusal = node.prepare()
-    assert refusal.startswith("requirements.txt asks for a folder of the project (inner)"), node.log.read_text()
+    assert refusal.startswith("requirements.txt depends on a folder of the project (inner)"), node.log.read_text()
     assert node.environments() == []
 
 
@@ -458,7 +458,7 @@ def test_an_environment_yml_without_conda_is_refused(node):
     node.write(environment__yml="dependencies: [python]\n")
     assert node.prepare() == (
         "",
-        "environment.yml needs conda, mamba or micromamba, and the machine has none; "
+        "environment.yml needs conda, mamba or micromamba, and none is installed on the machine; "
         "list the dependencies in requirements.txt instead, or run with --no-deps",
     )
     assert node.environments() == []
@@ -502,7 +502,7 @@ def test_uv_is_installed_once_where_there_is_none(node):
 def test_no_uv_and_none_to_be_had_is_refused(node):
     node.write(requirements__txt="small\n")
     _, refusal = bare_node(node, node.base).prepare()
-    assert refusal.endswith("install uv there, or run with --no-deps")
+    assert refusal.endswith("install uv on the machine, or run with --no-deps")
     assert "no module venv" in node.log.read_text()
     assert not (node.home / ".gpujob" / "uv").exists()
     assert node.environments() == []

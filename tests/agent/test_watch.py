@@ -78,9 +78,9 @@ def test_a_job_that_stands_still_is_ended_only_on_demand_and_without_py_spy_it_w
     (node.home / ".gpujob/py-spy.lock").mkdir()  # in the way of its installation
     number = submit_stuck(node, str(bare / "python"), kill_stalled=True)
     record = node.wait(number)
-    assert (record["state"], record["reason"]) == ("failed", "it stood still for 1 s")
+    assert (record["state"], record["reason"]) == ("failed", "stalled for 1 s")
     log = node.ask("logs", str(number), "0").decode()
-    assert "there is no py-spy here" in log
+    assert "py-spy is not available" in log
     assert "in wait_for_a_batch" in log
 
 

@@ -21,7 +21,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
         assert "no cluster 'other' on the local cloud. There are: project (running, " in refused.err
         assert "next: gpujob down project\n" in refused.err
     assert other.type("run", "--", "true").code == 0
-    assert "there is no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
+    assert "no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
     wrong = other.type("ssh", "nowhere")
     assert (wrong.code, "gpujob up" in wrong.err) == (1, False)
     assert "no cluster 'nowhere'; there are: project\n  next: gpujob ls" in wrong.err

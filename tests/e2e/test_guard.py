@@ -69,7 +69,7 @@ def test_jobs_are_told_before_the_lease_ends(laptop):
     )  # 29 s, of which the last tenth is the warning
     run = laptop.type("run", "train.py")
     assert "told to finish" in run.out, run.said
-    assert "the lease ends soon" in run.out
+    assert "the lease, and with it the machine, ends soon" in run.out
     assert run.code == 0
     check_gone(laptop)
 
@@ -81,7 +81,7 @@ def test_jobs_are_told_before_the_spot_market_takes_the_machine(laptop):
     assert run.stdout.readline() == b"training\n"
     assert laptop.type("local", "fault", "interrupt=25").code == 0
     said = run.communicate(timeout=60)[0].decode()
-    assert "AWS takes this spot machine back at 20" in said
+    assert "AWS reclaims this spot machine at 20" in said
     assert "told to finish" in said
     assert run.returncode == 0
     assert (laptop.project / "runs/project-1/files/model.bin").read_text() == "weights"

@@ -85,7 +85,7 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
 
     assert jobs(cooked) == []
     again = cooked.type("run", "--", "sh", "-c", LOOK).out
-    assert again.startswith(f"gpujob: dependencies from requirements.txt are there already\n{key}\n"), again
+    assert again.startswith(f"gpujob: dependencies from requirements.txt are already installed\n{key}\n"), again
     assert json.loads(cooked.type("ls", "--json").out)[0]["lease_until"] == lease
     assert cooked.type("down", "pan").code == 0
 

@@ -53,7 +53,7 @@ def test_what_a_project_depends_on_is_installed_once_and_on_top_of_what_is_there
     first, second = project.type("run", "use.py"), project.type("run", "use.py")
     assert (first.code, second.code) == (0, 0), first.said
     assert "dependencies installed in" in first.out
-    assert "dependencies from requirements.txt are there already" in second.out
+    assert "dependencies from requirements.txt are already installed" in second.out
     assert first.out.endswith("42\n")
     jobs = json.loads(project.type("jobs", "--json").out)[-2:]
     assert jobs[0]["dependencies"] == jobs[1]["dependencies"] != ""

@@ -36,7 +36,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     assert f"gpujob fetch --cluster shared {detached}" in refused.err
     refused = remove(project, "--force", str(downloaded), str(running))
     assert (refused.code, f"gpujob cancel --cluster shared {running}" in refused.err) == (1, True)
-    assert "there is no job 999" in remove(project, "999").err
+    assert "no job 999" in remove(project, "999").err
     assert remove(project).code == 2
     assert remove(project, "--done", "1").code == 2
     assert folder.exists(), "nothing was removed so far"
@@ -48,7 +48,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     assert not list(folder.parent.glob("*leaving*"))
     assert downloaded not in numbers(project)
     assert {detached, running} <= set(numbers(project))
-    assert f"there is no job {downloaded}" in project.type("logs", str(downloaded)).err
+    assert f"no job {downloaded}" in project.type("logs", str(downloaded)).err
     assert project.type("receipt", str(downloaded)).code == 0
 
     project.type("cancel", "--cluster", "shared", str(running))
@@ -56,7 +56,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     assert forced.code == 0, forced.said
     assert job_number(project.type("run", "--detach", "--", "true").err) == running + 1
     again = remove(project, str(running))
-    assert (again.code, f"there is no job {running}" in again.err) == (1, True)
+    assert (again.code, f"no job {running}" in again.err) == (1, True)
     wait_for(lambda: project.type("wait").code == 0, "end of the last job")
 
 

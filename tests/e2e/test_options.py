@@ -77,7 +77,7 @@ def test_a_stalled_job_is_shown_as_such_and_ended_on_demand(project):
     assert run.code in (143, 134), (
         run.said
     )  # by SIGTERM; aborted where no py-spy could be had, so that it writes its stacks
-    assert "it stood still for 1 s" in run.err
+    assert "stalled for 1 s" in run.err
     assert re.search(r'stuck\.py(:3|", line 3)', run.out), run.out
 
 

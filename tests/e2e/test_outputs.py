@@ -108,7 +108,7 @@ def test_a_temporary_file_is_named_and_does_not_keep_a_cluster_running(up):
 def test_a_path_that_cannot_be_asked_for_starts_no_job(up):
     up.write("a.py", "")
     run = up.type("run", "--output", "~/.ssh/id_rsa", "a.py")
-    assert (run.code, "never downloaded" in run.err) == (1, True), run.said
+    assert (run.code, "private to the machine" in run.err) == (1, True), run.said
     assert json.loads(up.type("jobs", "--json").out) == []
     assert up.type("run", "--output", "~/nothing", "a.py").err.count("is not there") == 1
 

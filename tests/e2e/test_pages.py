@@ -221,4 +221,4 @@ def test_curves_are_seen_while_a_job_runs_and_tensorboard_ends_with_who_looks(pr
     assert not listens(page.port)
     wait_for(lambda: not processes(project, "tensorboard"), "end of TensorBoard")
     unknown = project.type("tensorboard", "999")
-    assert (unknown.code, "there is no job 999" in unknown.err) == (1, True)
+    assert (unknown.code, "no job 999" in unknown.err) == (1, True)

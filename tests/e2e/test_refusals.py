@@ -131,7 +131,7 @@ def test_an_unknown_cluster_tells_which_exist(project):
 
 @pytest.mark.parametrize("command", [["logs"], ["fetch"], ["cancel", "--cluster", "shared"]])
 def test_an_unknown_job(project, command):
-    refuses(project.type(*command, "99999"), 1, "there is no job 99999", "gpujob jobs")
+    refuses(project.type(*command, "99999"), 1, "no job 99999", "gpujob jobs")
 
 
 def test_a_script_that_is_not_there(project):

@@ -56,7 +56,7 @@ def test_the_baselines_say_what_they_are_meant_to(tmp_path, digits):
 def test_an_unknown_network_names_the_nearest():
     with pytest.raises(TrainingError, match="did you mean resnet"):
         build("resnet-18", noise(3, 32))
-    with pytest.raises(TrainingError, match="nobody publishes"):
+    with pytest.raises(TrainingError, match="no pretrained weights"):
         build("lenet", noise(3, 32), pretrained=True)
 
 
@@ -137,7 +137,7 @@ def fine_tuning(trained: Path, few_files: Path) -> list[str]:
 def test_fine_tuning_goes_through_both_steps(tmp_path, fine_tuning, capsys):
     accuracy = finetune.main([*fine_tuning, "--epochs", "1", "--out", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "head trained on 320 frozen features of 128 numbers" in said
+    assert "trained the last layer on 320 frozen feature vectors of length 128" in said
     assert float(said.split("test accuracy ")[-1].split()[0]) == round(accuracy, 4)
     assert accuracy > 0.93  # 0.98
 

@@ -155,7 +155,7 @@ def test_out_of_memory_says_which_batch_size_to_try(few):
 
 def test_too_few_images_are_refused(few):
     one = replace(few, train=few.train.take(torch.arange(1)))
-    with pytest.raises(TrainingError, match="1 images are too few"):
+    with pytest.raises(TrainingError, match="not enough training images: 1"):
         next(iter(fit(build("linear", few), Plan(one, Recipe(lr=0.01, **FIXED), CONTEXT))))
 
 

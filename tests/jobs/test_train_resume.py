@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what a disk without room does to a writer
     try:
-        with pytest.raises(CheckpointError, match=f"last good one stands: {good}"):
+        with pytest.raises(CheckpointError, match=f"last good checkpoint is {good}"):
             store.save(2, {"w": torch.ones(1_000_000)}, {"step": 2, "o": torch.ones(1_000_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -128,22 +128,22 @@ def test_a_broken_or_foreign_checkpoint_is_refused_and_nothing_in_it_runs(tmp_pa
     path = store.save(5, {"w": torch.ones(10)}, {"step": 5})
     content = (path / "weights.safetensors").read_bytes()
     (path / "weights.safetensors").write_bytes(content[:-3])
-    with pytest.raises(CheckpointError, match="broken"):
+    with pytest.raises(CheckpointError, match="corrupt"):
         load_checkpoint(path)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, few_files):
     run(settings(tmp_path / "out", "lenet", few_files, epochs=1))
     resumed = replace(settings(tmp_path / "out", "lenet", few_files), resume="auto")
-    with pytest.raises(CheckpointError, match="another network"):
+    with pytest.raises(CheckpointError, match="does not fit the network"):
         run(replace(resumed, model="linear"))
-    with pytest.raises(CheckpointError, match="no checkpoint there"):
+    with pytest.raises(CheckpointError, match="no checkpoint found"):
         run(replace(resumed, resume=str(tmp_path / "nowhere")))
     for changed, message in (
-        ({"seed": 1}, "made with --seed 0, and this is 1"),
-        ({"optimizer": "sgd"}, "made with --optimizer adamw, and this is sgd"),
-        ({"optimizer": "muon"}, "another network or recipe"),
-        ({"ema": 0.9}, "another network or recipe"),
+        ({"seed": 1}, "made with --seed 0, not 1"),
+        ({"optimizer": "sgd"}, "made with --optimizer adamw, not sgd"),
+        ({"optimizer": "muon"}, "does not fit the network or recipe"),
+        ({"ema": 0.9}, "does not fit the network or recipe"),
     ):
         with pytest.raises(CheckpointError, match=message):
             run(replace(resumed, recipe=replace(resumed.recipe, **changed)))
@@ -157,7 +157,7 @@ def test_a_checkpoint_in_the_format_of_an_older_version_is_refused_by_name(tmp_p
     [state["optimizer"]] = state.pop("optimizers")
     del state["format"]
     torch.save(state, latest / "state.pt")
-    with pytest.raises(CheckpointError, match=f"{latest}: refused, its format is 1 and this version reads 2"):
+    with pytest.raises(CheckpointError, match=f"{latest}: refused: format 1, but this version reads 2"):
         run(replace(settings(tmp_path, data=few_files), resume="auto"))
 
 

@@ -29,8 +29,8 @@ def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_p
     report = interpret.main([str(trained), "--out", str(tmp_path)])  # on the data that it was trained on
     text = report.read_text()
     drawn = {path.stem for path in tmp_path.glob("*.png")}
-    assert drawn == {"curves", "confusion", "worst", "calibration", "attention", "filters", "maps"}
-    assert text.count("data:image/png;base64,") == len(drawn)
+    assert drawn == {"loss", "accuracy", "calibration"}
+    assert text.count("data:image/png;base64,") > len(drawn)
     assert not re.search(r"<script|(?:src|href)=\"(?!data:)", text)
     assert "width=device-width" in text
     assert "<h2>Receipt</h2>" in text
@@ -104,8 +104,8 @@ def test_a_sample_that_does_not_fit_is_refused(trained, photos, tmp_path):
     for text, reason in (
         ("id,label\nis 2/99,0\n", "no image 'is 2/99'"),
         ("id,0,1,cat\nis 2/3,0,0,0\n", "differ: 2, 3"),
-        ("id,label\nis 2/3,0\nis 2/3,0\n", "twice"),
-        ("id\nis 2/3\n", "column names"),
+        ("id,label\nis 2/3,0\nis 2/3,0\n", "duplicate"),
+        ("id\nis 2/3\n", "header"),
     ):
         sample.write_text(text)
         with pytest.raises(DataError, match=reason):
@@ -168,5 +168,5 @@ def test_no_line_tells_exclusive_or_apart_and_one_hidden_layer_does():
 
 def test_the_programs_end_in_one_line_where_there_is_no_model(tmp_path):
     for main, words in ((predict.main, [tmp_path, __file__]), (export.main, [tmp_path]), (interpret.main, [tmp_path])):
-        with pytest.raises(SystemExit, match=r"^jobs\.\w+: error: [^\n]*no such file[^\n]*$"):
+        with pytest.raises(SystemExit, match=r"^jobs\.\w+: error: [^\n]*no model found[^\n]*$"):
             main(list(map(str, words)))

@@ -51,14 +51,14 @@ def test_every_word_can_be_said_and_every_other_is_refused_with_what_would_fit()
     assert {parse(text).word for text in EXAMPLES} == set(VOCABULARY)
     assert [str(parse(text)) for text in EXAMPLES] == EXAMPLES
     for text in ("nonsense", "boot", "boot=soon", "mute=1", "throttle=101", "kill=1:2:during", ""):
-        with pytest.raises(ValueError, match=r"fault|fit|takes no value"):
+        with pytest.raises(ValueError, match=r"fault|invalid value|takes no value"):
             parse(text)
 
 
 def test_faults_hold_until_they_are_cleared_and_the_latest_of_a_kind_counts(world):
     assert control.add_faults(world.cloud, "quota=1", "denied=ec2:A", "denied=ec2:B") != []
     assert control.add_faults(world.cloud, "quota=2") == ["denied=ec2:A", "denied=ec2:B", "quota=2"]
-    with pytest.raises(UsageError, match="'x' is no fault"):
+    with pytest.raises(UsageError, match="no fault 'x'"):
         control.add_faults(world.cloud, "x")
     control.clear_faults(world.cloud)
     assert control.list_faults(world.cloud) == []
@@ -320,5 +320,5 @@ def test_an_account_has_only_the_regions_that_are_enabled(world):
     assert {one["RegionName"] for one in world.ec2.describe_regions()["Regions"]} == {"us-east-1", "eu-west-1"}
     assert client(world.cloud, "ec2", "eu-west-1").describe_instances()["Reservations"] == []
     for service, ask in (("ec2", "describe_instances"), ("sts", "get_caller_identity")):
-        with pytest.raises(ClientError, match="AuthFailure|InvalidClientTokenId"):
+        with pytest.raises(ClientError, match=r"AuthFailure|InvalidClientTokenId"):
             getattr(client(world.cloud, service, "eu-west-2"), ask)()

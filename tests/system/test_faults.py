@@ -88,11 +88,11 @@ def test_a_mirror_that_goes_down_in_the_middle_fails_its_task_and_a_rerun_comple
     words = ("--tags", "base,firewall", "--set", 'base_packages=["logrotate", "bc"]')
     with serve(tmp_path / "first", bare.machine.here):
         process = follow(bare, *words)
-        read_until(process, "base: Ensure the packages of fastsetup")
+        read_until(process, "base: Install base packages")
     failed = finish(process)
     assert failed.code == 1
     assert re.search(
-        "'(base: Ensure that something keeps the clock right|firewall: Ensure ufw)' failed on node", failed.err
+        "'(base: Install a time synchronization service|firewall: Install ufw)' failed on node", failed.err
     )
     assert "Connection refused" in failed.err or "Unable to connect" in failed.err or "Failed to fetch" in failed.err
     with serve(tmp_path / "second", bare.machine.here):
@@ -106,7 +106,7 @@ def test_a_full_disk_is_a_clear_failure_and_a_rerun_completes(site):
     failed = site.set_up(*words)
     site.machine.inside("umount /var/cache/apt/archives")
     assert failed.code == 1
-    assert "'base: Ensure the packages of fastsetup' failed on node" in failed.err
+    assert "'base: Install base packages' failed on node" in failed.err
     assert re.search("enough free space|No space left", failed.err)
     assert site.set_up(*words).code == 0
 
@@ -115,7 +115,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_task_is_told_and_a_rerun_co
     words = ("--tags", "base", *SMALL)
     site.machine.inside(HOLD.format(seconds=600))
     process = follow(site, *words)
-    read_until(process, "Learn where the login user is at home")
+    read_until(process, "Look up the login user's home")
     waits = "pgrep --full '[h]olds a lock of apt' || true"  # words of wait_for_apt.py
     wait_for(lambda: site.machine.inside(waits).stdout, "task that waits", 120)
     site.machine.inside("systemctl stop ssh && pkill -KILL -u ubuntu sshd; systemctl stop holder")

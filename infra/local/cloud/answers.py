@@ -1,4 +1,4 @@
-"""Answers in the shapes that AWS gives them, so that boto3 reads them as it would AWS's."""
+"""Build answers in AWS's formats, so that boto3 parses them like AWS's."""
 
 import json
 import uuid
@@ -8,13 +8,13 @@ from xml.sax.saxutils import escape
 
 EC2_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
-# What a list or a dict turns into: every list element becomes one <item>.
+# What lists and dicts are serialized from: every list element becomes one <item>.
 Tree = str | int | float | bool | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer."""
+    """A complete HTTP answer."""
 
     status: int
     content_type: str
@@ -22,12 +22,12 @@ class Answer:
 
 
 def json_answer(content: dict[str, Any]) -> Answer:
-    """Answer as the JSON services do."""
+    """Answer like the JSON services."""
     return Answer(200, "application/x-amz-json-1.1", json.dumps(content).encode())
 
 
 def ec2_answer(action: str, content: dict[str, Tree]) -> Answer:
-    """Answer as EC2 does."""
+    """Answer like EC2."""
     inner = _xml({"requestId": str(uuid.uuid4()), **content})
     return Answer(200, "text/xml", f'<{action}Response xmlns="{EC2_NAMESPACE}">{inner}</{action}Response>'.encode())
 
@@ -38,7 +38,7 @@ def text_answer(text: str, status: int = 200) -> Answer:
 
 
 def error(service: str, code: str, message: str, status: int = 400) -> Answer:
-    """Refuse in the shape that the service's clients turn into a ClientError with this code."""
+    """Return an error in the format that the service's clients turn into a ClientError with this code."""
     name, words = escape(code), escape(message)
     if service == "ec2":
         fault = f"<Errors><Error><Code>{name}</Code><Message>{words}</Message></Error></Errors>"

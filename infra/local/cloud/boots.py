@@ -1,4 +1,4 @@
-"""How instances come up, and what may befall them on the way: slow, unseen, silent, interrupted, or dead before they boot."""
+"""How instances boot, and what can go wrong: slow, invisible, silent, interrupted or failing boots."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ PENDING, RUNNING = ("pending", 0), ("running", 16)
 
 @dataclass
 class Birth:
-    """When an instance was launched or started, when it runs, and what awaits it; times are monotonic seconds."""
+    """When an instance was launched or started, when it runs, and its faults, in monotonic seconds."""
 
     at_s: float
     boot_s: float
@@ -23,22 +23,22 @@ class Birth:
 
 @dataclass
 class Boots:
-    """What is known of each instance's boot."""
+    """The boot state of each instance."""
 
     faults: Faults
     _births: dict[str, Birth] = field(default_factory=dict)
     _interruptions: dict[str, float] = field(default_factory=dict)
-    """Epoch time at which each spot instance that got notice ends."""
+    """Epoch time at which each spot instance with a notice ends."""
 
     def begin(self, instance: Any) -> None:
-        """Take note of an instance that was launched or started just now; hold the cloud's lock."""
+        """Register an instance that was just launched or started; the caller holds the cloud's lock."""
         boot_s = self.faults.number("boot") or 0.0
         self._births[instance.id] = Birth(time.monotonic(), boot_s, self.faults.number("dies"))
         if boot_s:
             moto_state.set_state(instance, *PENDING)
 
     def advance(self, instance: Any) -> bool:
-        """Bring an instance to where it should be by now; return whether its host may run."""
+        """Advance an instance to its current state; return whether its host may run."""
         birth = self._births.setdefault(instance.id, Birth(time.monotonic(), 0.0, None))
         age_s = time.monotonic() - birth.at_s
         if birth.dies_s is not None and age_s >= birth.dies_s:
@@ -52,19 +52,19 @@ class Boots:
         return instance.state == "running" and age_s >= birth.boot_s
 
     def unseen(self) -> frozenset[str]:
-        """Return the instances whose existence EC2 still denies."""
+        """Return the instances that EC2 does not report yet."""
         wait_s = self.faults.number("invisible") or 0.0
         now = time.monotonic()
         return frozenset(one for one, birth in list(self._births.items()) if now - birth.at_s < wait_s)
 
     def speaks(self, instance_id: str) -> bool:
-        """Tell whether the console output of an instance is there yet."""
+        """Return whether an instance has console output yet."""
         wait_s = self.faults.number("console") or 0.0
         birth = self._births.get(instance_id)
         return not wait_s or bool(birth and birth.runs_s and time.monotonic() - birth.runs_s >= wait_s)
 
     def interruption(self, instance_id: str) -> str | None:
-        """Return when a spot instance that got notice ends, as the metadata service writes it; None without notice."""
+        """Return when an interrupted spot instance ends, in the metadata format; None without a notice."""
         ends = self._interruptions.get(instance_id)
         return None if ends is None else datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -1,6 +1,6 @@
-"""What the local cloud can be told to get wrong, for tests and for demonstration.
+"""Faults that can be injected into the local cloud, for tests and demonstrations.
 
-A fault is a word with a value, `boot=5`; it holds from the moment it is set until it is cleared or the cloud ends.
+A fault is a name with a value, such as `boot=5`; it stays active until it is cleared or the cloud stops.
 """
 
 import re
@@ -17,44 +17,48 @@ class Word:
     """A kind of fault."""
 
     form: str
-    """How its value is written."""
+    """The format of its value."""
     pattern: str
     meaning: str
     many: bool = False
-    """Whether several can hold at once; otherwise the latest replaces the one before."""
+    """Whether several can be active; otherwise the latest replaces the previous one."""
 
 
 VOCABULARY = {
-    "no-capacity": Word("TYPE[@ZONE]", r"[\w.*?-]+(@[\w*?-]+)?", "no such machine is free there; * is any", True),
-    "quota": Word("VCPUS", r"\d+", "every EC2 quota of the account"),
-    "partial": Word("COUNT", r"\d+", "a fleet gets at most this many machines"),
-    "throttle": Word("PERCENT[:SEED]", PERCENT, "so many calls of a hundred are throttled"),
-    "errors": Word("PERCENT[:SEED]", PERCENT, "so many calls of a hundred end with AWS's internal error"),
-    "latency": Word("MS", NUMBER, "every call takes so many milliseconds longer"),
+    "no-capacity": Word(
+        "TYPE[@ZONE]", r"[\w.*?-]+(@[\w*?-]+)?", "no capacity for this type (in this zone); * matches any", True
+    ),
+    "quota": Word("VCPUS", r"\d+", "set every EC2 quota of the account to this"),
+    "partial": Word("COUNT", r"\d+", "a fleet launches at most this many machines"),
+    "throttle": Word("PERCENT[:SEED]", PERCENT, "throttle this percentage of calls"),
+    "errors": Word("PERCENT[:SEED]", PERCENT, "fail this percentage of calls with an internal error"),
+    "latency": Word("MS", NUMBER, "delay every call by this many milliseconds"),
     "expired-after": Word(
-        "CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this one"
+        "CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this action"
     ),
-    "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials may not do this", True),
+    "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials lack this permission", True),
     "closed": Word(
-        "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "an organisation's policy denies every call in this region", True
+        "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "a service control policy denies every call in this region", True
     ),
-    "enabled": Word("REGION", r"[a-z]{2}(-[a-z]+)+-\d", "the account has only the regions that are named so", True),
-    "sessions": Word("", "", "the caller is a role whose session has another name at each command"),
-    "kill": Word("PID:CALL:before|after", KILL, "a process is killed at its 7th call, or at CreateTags.2", True),
-    "boot": Word("SECONDS", NUMBER, "a machine is pending for half of this, then silent for the other half"),
-    "dies": Word("SECONDS", NUMBER, "a machine is terminated this long into its boot"),
-    "invisible": Word("SECONDS", NUMBER, "EC2 denies for this long that a new instance exists"),
-    "console": Word("SECONDS", NUMBER, "the console output is empty for this long after the machine runs"),
-    "mute": Word("", "", "the SSH servers of new machines accept, and never say a word"),
-    "drop": Word("BYTES", r"\d+", "each connection to a new machine breaks after this many bytes"),
-    "foreign": Word("COUNT", r"\d+", "so many instances of somebody else are listed before ours in each region"),
-    "interrupt": Word("SECONDS", NUMBER, "spot machines get notice, and end after this long; AWS gives 120"),
+    "enabled": Word(
+        "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "only regions named like this are enabled for the account", True
+    ),
+    "sessions": Word("", "", "the caller is a role with a new session name for each command"),
+    "kill": Word("PID:CALL:before|after", KILL, "kill a process at a call: 7 (its 7th), or CreateTags.2", True),
+    "boot": Word("SECONDS", NUMBER, "boot time: pending for the first half, unreachable for the second"),
+    "dies": Word("SECONDS", NUMBER, "a machine is terminated this long after its launch"),
+    "invisible": Word("SECONDS", NUMBER, "new instances are not found for this long"),
+    "console": Word("SECONDS", NUMBER, "console output is empty for this long after the start"),
+    "mute": Word("", "", "SSH servers of new machines accept connections but never respond"),
+    "drop": Word("BYTES", r"\d+", "connections to new machines break after this many bytes"),
+    "foreign": Word("COUNT", r"\d+", "list this many of other people's instances first in each region"),
+    "interrupt": Word("SECONDS", NUMBER, "interrupt spot machines with this much notice; AWS gives 120"),
 }
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault that holds."""
+    """One active fault."""
 
     word: str
     value: str
@@ -64,49 +68,51 @@ class Fault:
 
 
 def parse(text: str) -> Fault:
-    """Read a fault; raises ValueError, with what would fit, for what is none."""
+    """Parse a fault; raises ValueError, with what is valid, if there is no such fault."""
     name, _, value = text.partition("=")
     word = VOCABULARY.get(name)
     if word is None:
-        raise ValueError(f"'{name}' is no fault; there are: {', '.join(VOCABULARY)}")
+        raise ValueError(f"no fault '{name}'; available: {', '.join(VOCABULARY)}")
     if not re.fullmatch(word.pattern, value):
-        raise ValueError(f"'{text}' does not fit: {name}={word.form}" if word.form else f"'{name}' takes no value")
+        raise ValueError(
+            f"invalid value in '{text}'; expected {name}={word.form}" if word.form else f"'{name}' takes no value"
+        )
     return Fault(name, value)
 
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults that hold."""
+    """The active faults."""
 
     _held: list[Fault] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, fault: Fault) -> None:
-        """Let a fault hold."""
+        """Inject a fault."""
         with self._lock:
             kept = [one for one in self._held if VOCABULARY[one.word].many or one.word != fault.word]
             self._held[:] = [*kept, fault]
 
     def clear(self) -> None:
-        """Let none hold."""
+        """Clear all faults."""
         with self._lock:
             self._held.clear()
 
     def listing(self) -> list[str]:
-        """List those that hold, as they are written."""
+        """List the active faults as they are written."""
         with self._lock:
             return [str(fault) for fault in self._held]
 
     def values(self, word: str) -> list[str]:
-        """List the values that hold for a word."""
+        """List the active values of a kind of fault."""
         with self._lock:
             return [fault.value for fault in self._held if fault.word == word]
 
     def value(self, word: str) -> str | None:
-        """Return the value that holds for a word; None where none does."""
+        """Return the active value of a kind of fault; None if inactive."""
         return next(iter(self.values(word)), None)
 
     def number(self, word: str) -> float | None:
-        """Return the number that holds for a word; None where none does."""
+        """Return the active number of a kind of fault; None if inactive."""
         value = self.value(word)
         return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Moto's own state, seen and changed in process; the one place that knows how moto keeps it."""
+"""Read and change moto's state in process; the only module that knows moto's internals."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 
 from infra.ec2.tags import ENDPOINT_TAG
 
-# Moto is not made for many threads at once: whoever changes its state, or answers from it, holds this.
+# moto is not thread-safe: hold this lock to change its state or to answer from it.
 LOCK = threading.RLock()
 
 
@@ -29,12 +29,12 @@ AmiBackend._load_amis = _load_images  # type: ignore[assignment, method-assign]
 
 
 def backend(region: str) -> Any:
-    """Return moto's EC2 of a region."""
+    """Return moto's EC2 backend of a region."""
     return ec2_backends[DEFAULT_ACCOUNT_ID][region]
 
 
 def instances() -> Iterator[Any]:
-    """Yield every instance of every region that was ever asked for."""
+    """Yield every instance of every region used so far."""
     for account in list(ec2_backends.values()):
         for regional in list(account.values()):
             for reservation in list(regional.reservations.values()):
@@ -42,7 +42,7 @@ def instances() -> Iterator[Any]:
 
 
 def find_instance(region: str, instance_id: str) -> Any | None:
-    """Find an instance of a region; None when there is none."""
+    """Find an instance in a region, or None."""
     return next((one for one in backend(region).all_instances() if one.id == instance_id), None)
 
 
@@ -52,13 +52,13 @@ def living(region: str) -> list[Any]:
 
 
 def find_template(region: str, template_id: str | None, name: str | None) -> Any | None:
-    """Find a launch template of a region by its id, else by its name; None when there is none."""
+    """Find a launch template in a region by id, otherwise by name; None if not found."""
     ec2 = backend(region)
     return ec2.launch_templates.get(template_id or ec2.launch_template_name_to_ids.get(name, ""))
 
 
 def zone_of(region: str, subnet_id: str) -> str:
-    """Return the zone that a subnet lies in; "" for an unknown subnet."""
+    """Return a subnet's zone; "" for an unknown subnet."""
     return next(
         (str(zones[subnet_id].availability_zone) for zones in backend(region).subnets.values() if subnet_id in zones),
         "",
@@ -66,41 +66,41 @@ def zone_of(region: str, subnet_id: str) -> str:
 
 
 def default_subnet(region: str, zone: str) -> str:
-    """Return the default subnet of a zone; "" where there is none."""
+    """Return the default subnet of a zone, or ""."""
     found = backend(region).subnets.get(zone, {}).values()
     return next((str(subnet.id) for subnet in found if subnet.default_for_az in (True, "true")), "")
 
 
 def vcpus_of(instance_type: str) -> int:
-    """Return the vCPUs of an instance type; 0 when moto does not know it."""
+    """Return the vCPUs of an instance type; 0 if moto does not know it."""
     return int(type_info(instance_type).get("VCpuInfo", {}).get("DefaultVCpus", 0))
 
 
 def tags(region: str, resource_id: str) -> dict[str, str]:
-    """Return the tags of anything in a region by its id; none for what does not exist."""
+    """Return the tags of a resource by id; empty if it does not exist."""
     return dict(backend(region).tags.get(resource_id, {}))
 
 
 def key_pair_id(region: str, name: str) -> str:
-    """Return the id of a key pair; "" where there is none of that name."""
+    """Return the id of a key pair by name, or ""."""
     pair = backend(region).key_pairs.get(name)
     return str(pair.id) if pair else ""
 
 
 def set_state(instance: Any, name: str, code: int) -> None:
-    """Bring an instance into a state that moto's own calls do not lead to, such as pending."""
+    """Put an instance into a state that moto's own calls never produce, such as pending."""
     with LOCK:
         instance._state.name, instance._state.code = name, code
 
 
 def relaunch(instances: Iterable[Any]) -> None:
-    """Count the time of instances that were started again from now on, as EC2 does and moto does not."""
+    """Update the launch time of restarted instances, as EC2 does and moto does not."""
     for instance in instances:
         instance.launch_time = utcnow()
 
 
 def end(instance: Any, code: str, message: str) -> None:
-    """Terminate an instance for a reason of the cloud's own."""
+    """Terminate an instance for an internal reason of the cloud."""
     with LOCK:
         if instance.state in ("pending", "running", "stopped"):
             instance.terminate()
@@ -111,7 +111,7 @@ def end(instance: Any, code: str, message: str) -> None:
 
 @contextmanager
 def hidden(region: str, ids: frozenset[str]) -> Iterator[None]:
-    """Keep instances out of moto's sight, and the lock held, so that it answers as if they did not exist yet."""
+    """Hide instances from moto while holding the lock, as if they did not exist yet."""
     ec2 = backend(region)
     with LOCK:
         before = dict(ec2.reservations)
@@ -126,7 +126,7 @@ def hidden(region: str, ids: frozenset[str]) -> Iterator[None]:
 
 
 def finish_launch(region: str, instance_id: str, interface_tags: dict[str, str]) -> None:
-    """Do what moto leaves out of a launch: tags on the network interfaces, whose groups are the instance's own."""
+    """Complete a launch with what moto omits: tags and security groups of network interfaces."""
     instance = find_instance(region, instance_id)
     if instance is None:
         return
@@ -137,7 +137,7 @@ def finish_launch(region: str, instance_id: str, interface_tags: dict[str, str])
 
 
 def enter_fleet(region: str, fleet_id: str, ids: tuple[str, ...], template_id: str, version: int) -> None:
-    """Enter instances into a fleet's books, with the tags that AWS itself puts on them."""
+    """Register instances with a fleet, with the tags that AWS adds."""
     ec2, tags = backend(region), {"aws:ec2:fleet-id": fleet_id, "aws:ec2launchtemplate:id": template_id}
     with LOCK:
         fleet = ec2.fleets[fleet_id]
@@ -150,13 +150,13 @@ def enter_fleet(region: str, fleet_id: str, ids: tuple[str, ...], template_id: s
 
 
 def public_key(instance: Any) -> str:
-    """Return the public key of an instance's key pair, nothing when it has none."""
+    """Return the public key of an instance's key pair, or ""."""
     pair = instance.ec2_backend.key_pairs.get(instance.key_name)
     return pair.public_key.strip() if pair else ""
 
 
 def set_endpoint(instance: Any, endpoint: str | None) -> None:
-    """Tell by a tag where an instance's SSH server listens, or that it listens no more."""
+    """Record in a tag where an instance's SSH server listens, or that it stopped listening."""
     with LOCK:
         if endpoint:
             instance.ec2_backend.create_tags([instance.id], {ENDPOINT_TAG: endpoint})
@@ -165,7 +165,7 @@ def set_endpoint(instance: Any, endpoint: str | None) -> None:
 
 
 def shut_down(instance: Any) -> None:
-    """Do what AWS does when a machine powers itself off: terminate it, or stop it."""
+    """Handle a machine that powers itself off as AWS does: terminate or stop it."""
     with LOCK:
         if instance.state != "running":
             return
@@ -175,28 +175,28 @@ def shut_down(instance: Any) -> None:
             instance.stop()
         reason = "Client.InstanceInitiatedShutdown"
         instance.state_reason.code, instance.state_reason.message = reason, f"{reason}: Instance initiated shutdown"
-        # EC2 gives no time for it: https://github.com/cloud-custodian/cloud-custodian/issues/6924
+        # EC2 omits the time: https://github.com/cloud-custodian/cloud-custodian/issues/6924
         instance._reason = "User initiated"
         instance.off_at = utcnow()
 
 
 def console_time(instance: Any) -> datetime:
-    """Return when an instance wrote to its console last: now, or as it ended."""
+    """Return the time of an instance's last console output: now, or when it ended."""
     return getattr(instance, "off_at", None) or utcnow()
 
 
 def remove_leftovers(instance: Any) -> None:
-    """Delete what AWS deletes with a terminated instance and moto leaves behind: its own network interfaces."""
+    """Delete a terminated instance's own network interfaces, which moto leaves behind."""
     with LOCK:
         for interface in list(instance.nics.values()):
             made_for_it = interface.device_index == 0 and interface.description == "Primary network interface"
             if made_for_it and interface.id in instance.ec2_backend.enis:
-                with suppress(Exception):  # the instance is gone, whatever its interface says
+                with suppress(Exception):  # the instance is gone, whatever the state of its interface
                     interface.delete()
 
 
 def image_id(region: str, name: str) -> str:
-    """Return an Ubuntu image for x86_64 that moto knows in a region, under the name that its publisher gives it today."""
+    """Return an x86_64 Ubuntu image that moto has in a region, renamed to the current release."""
     with LOCK:
         images = backend(region).amis.values()
         named = next((image for image in images if image.name == name), None)
@@ -208,22 +208,22 @@ def image_id(region: str, name: str) -> str:
 
 
 class OwnImage(Ami):
-    """An image made of an instance; moto gives each a disk of 15 GiB that is not on EBS."""
+    """An image of an instance; moto gives each a 15 GiB disk that is not on EBS."""
 
     @property
     def block_device_mappings(self) -> list[dict[str, Any]]:
-        """Its disk."""
+        """The image's disk."""
         ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.ebs_snapshot.volume.size, "VolumeType": "gp3"}
         return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True}}]
 
 
 def find_image(region: str, image_id: str) -> Any | None:
-    """Find an image of a region; None when there is none."""
+    """Find an image in a region, or None."""
     return backend(region).amis.get(image_id)
 
 
 def owner_of(region: str, image_id: str) -> str:
-    """Return an image's owner as IAM's condition key `ec2:Owner` has it: `amazon`, or the number of an account."""
+    """Return an image's owner as in IAM's condition key `ec2:Owner`: `amazon` or an account number."""
     image = find_image(region, image_id)
     if image is None:
         return ""
@@ -233,23 +233,23 @@ def owner_of(region: str, image_id: str) -> str:
 
 
 def has_image_named(region: str, name: str) -> bool:
-    """Tell whether the account has an image of a name in a region."""
+    """Return whether the account has an image of this name in a region."""
     return any(image.name == name and is_own(image) for image in list(backend(region).amis.values()))
 
 
 def has_own_images() -> bool:
-    """Tell whether anything of an image that was made here is left, in any region."""
+    """Return whether an image created here, or its snapshot, is left in any region."""
     regions = [regional for account in list(ec2_backends.values()) for regional in list(account.values())]
     return any(is_own(image) for ec2 in regions for image in list(ec2.amis.values()))
 
 
 def is_own(image: Any) -> bool:
-    """Tell whether an image was made here."""
+    """Return whether an image was created here."""
     return isinstance(image, OwnImage)
 
 
 def finish_image(instance: Any, image_id: str, snapshot_tags: dict[str, str]) -> None:
-    """Do what moto leaves out of an image: its disk is the instance's, its snapshot has tags, and it takes a while."""
+    """Complete a new image with what moto omits: its disk, snapshot tags and creation time."""
     ec2 = instance.ec2_backend
     with LOCK:
         image = ec2.amis[image_id]
@@ -262,14 +262,14 @@ def finish_image(instance: Any, image_id: str, snapshot_tags: dict[str, str]) ->
 
 
 def set_image_state(region: str, image_id: str, state: str) -> None:
-    """Say how far an image is, if it is there still."""
+    """Set an image's state, if it still exists."""
     image = find_image(region, image_id)
     if image is not None:
         image.state = state
 
 
 def is_plain(image: Any) -> bool:
-    """Tell whether an image boots from EBS on x86_64."""
+    """Return whether an image boots from EBS on x86_64."""
     return bool(image.architecture == "x86_64" and image.root_device_type == "ebs")
 
 
@@ -280,7 +280,7 @@ def zones_with(region: str, instance_type: str) -> list[str]:
 
 
 def offerings(region: str, kind: str) -> list[tuple[str, str]]:
-    """List the instance types of a region with the places that offer each: zones, their ids, or the region itself."""
+    """Map a region's instance types to where they are offered: zones, zone ids, or the region."""
     offers = INSTANCE_TYPE_OFFERINGS.get(kind, {}).get(region, [])
     return sorted((offer["InstanceType"], offer["Location"]) for offer in offers)
 
@@ -293,5 +293,5 @@ def regions_with(instance_type: str) -> list[str]:
 
 
 def type_info(instance_type: str) -> dict[str, Any]:
-    """Return what moto knows of an instance type, nothing when it does not know it."""
+    """Return moto's description of an instance type; empty if unknown."""
     return dict(INSTANCE_TYPES.get(instance_type, {}))

@@ -1,4 +1,4 @@
-"""A request to the local cloud, read once: which service, region, action, and with which parameters."""
+"""Parse a request to the local cloud: service, region, action and parameters."""
 
 import io
 import json
@@ -14,24 +14,24 @@ _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([\w-]+)/([\w.-]+)/aws4_r
 
 @dataclass(frozen=True)
 class Request:
-    """What one signed request asks for."""
+    """The content of one signed request."""
 
     access_key: str
     region: str
     service: str
     action: str
     params: dict[str, str] = field(default_factory=dict)
-    """Of services that speak the query protocol, such as EC2."""
+    """For services with the query protocol, such as EC2."""
     body: dict[str, Any] = field(default_factory=dict)
-    """Of services that speak JSON, such as SSM."""
+    """For JSON services, such as SSM."""
 
     def values(self, prefix: str) -> list[str]:
-        """List a numbered parameter's values, `Prefix.1`, `Prefix.2` and so on."""
+        """List the values of a numbered parameter: `Prefix.1`, `Prefix.2` and so on."""
         pattern = re.compile(re.escape(prefix) + r"\.\d+$")
         return [value for name, value in self.params.items() if pattern.match(name)]
 
     def filters(self) -> dict[str, list[str]]:
-        """Map the name of each EC2 filter to its values."""
+        """Map each EC2 filter's name to its values."""
         numbers = [name.split(".")[1] for name in self.params if re.fullmatch(r"Filter\.\d+\.Name", name)]
         return {self.params[f"Filter.{n}.Name"]: self.values(f"Filter.{n}.Value") for n in numbers}
 
@@ -40,7 +40,7 @@ class Request:
         return replace(self, params={one: value for one, value in self.params.items() if one != name})
 
     def tags_for(self, kind: str) -> dict[str, str]:
-        """Map the names of the tags that a request puts on what it creates of a kind, such as `volume`, to their values."""
+        """Return the tags that a request puts on the resources of a kind, such as `volume`."""
         return {
             tag["Key"]: tag.get("Value", "")
             for one in items(self.tree().get("TagSpecification"))
@@ -49,7 +49,7 @@ class Request:
         }
 
     def tree(self) -> dict[str, Any]:
-        """Return the parameters with `A.1.B` as a B in a 1 in an A."""
+        """Return the parameters as a tree: `A.1.B` is B in 1 in A."""
         root: dict[str, Any] = {}
         for name, value in self.params.items():
             *above, last = name.split(".")
@@ -61,12 +61,12 @@ class Request:
 
 
 def items(node: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return what is numbered in a part of a request's tree, in order."""
+    """Return the numbered elements of a part of a request's tree, in order."""
     return [value for _, value in sorted((node or {}).items(), key=lambda item: int(item[0]))]
 
 
 def read(environ: Environ) -> Request | None:
-    """Read a WSGI request; None when it carries no credential. The body can still be read by others."""
+    """Parse a WSGI request, leaving its body readable; None without credentials."""
     found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     if not found:
         return None
@@ -89,7 +89,7 @@ def read_body(environ: Environ) -> bytes:
 
 
 def with_body(environ: Environ, body: bytes) -> Environ:
-    """Copy a request with another body."""
+    """Copy a request with a different body."""
     return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
 

@@ -1,4 +1,4 @@
-"""Client tokens: one token, one effect, however often and from however many threads it is asked for.
+"""Client tokens: each takes effect once, however often and from however many threads it is used.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
 """
@@ -19,7 +19,7 @@ MISMATCH = "Arguments on this idempotent request are inconsistent with arguments
 
 @dataclass(frozen=True)
 class Tokens:
-    """What was answered under which token; a refusal does not use a token up."""
+    """The answer for each token; a failed request does not use its token up."""
 
     _done: dict[Key, tuple[dict[str, str], Answer]] = field(default_factory=dict)
     _locks: dict[Key, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
@@ -28,7 +28,7 @@ class Tokens:
     def once(
         self, request: Request, work: Callable[[], Answer], again: Callable[[Answer], Answer] = lambda first: first
     ) -> Answer:
-        """Do the work, or tell by `again`, from the first answer, what this token brought before; plain work without a token."""
+        """Do the work once per token, later answer with `again`; without a token, always do it."""
         token = request.params.get("ClientToken", "")
         if not token:
             return work()

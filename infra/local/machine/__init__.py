@@ -1,1 +1,1 @@
-"""One machine of the local cloud: an SSH server, a home, system commands and a lease. Knows nothing of the cloud."""
+"""One machine of the local cloud: SSH server, home folder, system commands and lease."""

@@ -1,7 +1,7 @@
-"""One machine of the local cloud: a process with an SSH server, a home, a lease, and everything that runs in it.
+"""A machine of the local cloud: a process with an SSH server, a home folder, and a lease.
 
-It speaks to the cloud in JSON lines on standard output (`ready`, `off`, `reboot`), and ends when its
-standard input does, so that a cloud that dies, however hard, takes its machines along.
+It reports to the cloud in JSON lines on standard output (`ready`, `off`, `reboot`), and exits when its
+standard input closes, so that machines end with the cloud however that ends.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 @dataclass
 class Power:
-    """When the machine goes off, and whether it comes back."""
+    """When the machine powers off, and whether it reboots."""
 
     lease_s: float | None
     """Epoch time of the lease's end."""
@@ -42,7 +42,7 @@ class Power:
     report: str | None = None
 
     def obey(self, line: str, folder: Path) -> None:
-        """Do what a line from one of the machine's own commands says."""
+        """Handle a line from one of the machine's own commands."""
         word, _, number = line.partition(" ")
         if word == "cancel":
             self.due_s = None
@@ -53,7 +53,7 @@ class Power:
             (folder / LEASE).write_text(number)
 
     def check(self) -> None:
-        """Go off when the time has come."""
+        """Power off when it is time."""
         now = time.time()
         if self.lease_s is not None and now >= self.lease_s:
             self.end("off")
@@ -61,14 +61,14 @@ class Power:
             self.end(self.kind)
 
     def end(self, report: str | None) -> None:
-        """End the machine; None when the cloud itself wants it."""
+        """End the machine; `kind` is None when the cloud requested it."""
         if not self.ended.is_set():
             self.report = report
             self.ended.set()
 
 
 def main(config_file: Path) -> None:
-    """Be the machine that a config file describes."""
+    """Run the machine that a config file describes."""
     config = json.loads(config_file.read_text())
     folder = config_file.parent
     reaper.become_subreaper()
@@ -115,7 +115,7 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
 
 
 async def _listen_badly(port: int, config: dict[str, Any]) -> int:
-    """Put a bad line before the SSH server if there is to be one; return the port to be reached."""
+    """Put a faulty relay in front of the SSH server if one is configured; return the port to use."""
     drop = config.get("drop_bytes")
     if not config.get("mute") and drop is None:
         return port
@@ -123,7 +123,7 @@ async def _listen_badly(port: int, config: dict[str, Any]) -> int:
 
 
 def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Build the environment of commands from nothing, so that nothing of the cloud's own leaks in."""
+    """Build a clean environment for commands, without anything from the cloud's own."""
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {
         "HOME": str(folder / "home"),
@@ -138,7 +138,7 @@ def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def _write_profile(home: Path, path: str) -> None:
-    # A login shell reads /etc/profile, which may set PATH anew and so bring the real machine's shutdown back.
+    # A login shell reads /etc/profile, which may reset PATH and so expose the real machine's shutdown.
     profile = home / ".profile"
     if not profile.exists():
         profile.write_text(f"PATH={quote(path)}\nexport PATH\n")
@@ -148,10 +148,10 @@ def _lease(config: dict[str, Any], folder: Path) -> float | None:
     moved = folder / LEASE
     told, end = folder / "told", userdata.lease_end_s(config["user_data"])
     if moved.exists() and told.exists() and told.read_text() == str(end):
-        return float(moved.read_text())  # booted again: what was agreed since holds
+        return float(moved.read_text())  # rebooted: an extended lease is kept
     told.write_text(str(end))
     if end is not None:
-        moved.write_text(str(int(end)))  # where gpujob-lease reads it
+        moved.write_text(str(int(end)))  # read by gpujob-lease
     return end
 
 
@@ -166,7 +166,7 @@ def _host_key(folder: Path) -> asyncssh.SSHKey:
 def _open_pipe(path: Path) -> int:
     if not path.exists():
         os.mkfifo(path, 0o600)
-    # Opened for writing too: otherwise every writer that closes would look like the end.
+    # Opened for writing too: otherwise each writer that closes would look like end of file.
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""A bad line to a host: it never says a word, or breaks after so many bytes."""
+"""A faulty connection to a host: it never responds, or breaks after a number of bytes."""
 
 import asyncio
 from contextlib import suppress
@@ -9,12 +9,12 @@ CHUNK = 16 * 1024
 
 @dataclass(frozen=True)
 class Relay:
-    """What befalls each connection on its way to the host's own port."""
+    """The fault applied to each connection to the host's own port."""
 
     port: int
     mute: bool
     drop_bytes: int | None
-    """After how many bytes, of both ways together, the connection breaks."""
+    """Bytes, in both directions together, after which the connection breaks."""
 
     async def listen(self) -> int:
         """Listen on a free loopback port; return it."""

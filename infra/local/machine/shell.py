@@ -1,4 +1,4 @@
-"""Commands on a host: started as sshd starts them, with pipes or with a terminal."""
+"""Commands on a host, started like sshd starts them, with pipes or a terminal."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ Size = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Running:
-    """A started command, and this side's ends of its three streams."""
+    """A started command, and our ends of its three streams."""
 
     process: subprocess.Popen[bytes]
     exit: "asyncio.Future[int]"
     stdin: io.FileIO
     stdout: io.FileIO
     stderr: io.FileIO | None
-    """None with a terminal, where both come out of one."""
+    """None with a terminal, where both share one stream."""
 
     def close(self) -> None:
-        """Close this side's ends; the command sees end of file, EPIPE or SIGHUP, and decides for itself."""
+        """Close our ends; the command gets end of file, EPIPE or SIGHUP, and decides what to do."""
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 streams.close(stream)
@@ -38,14 +38,14 @@ class Running:
 
 @dataclass
 class Shell:
-    """Where commands start: their home, their clean environment, and which of them run."""
+    """Where commands start: home folder, clean environment, and the running processes."""
 
     home: Path
     environment: dict[str, str]
     pids: set[int] = field(default_factory=set)
 
     def start(self, command: str | None, extra: dict[str, str], terminal: tuple[str, Size] | None) -> Running:
-        """Start a command, or a login shell when there is none."""
+        """Start a command, or a login shell if there is none."""
         program = shutil.which("bash") or "/bin/sh"
         words = [program, "-c", command] if command is not None else [program, "-l"]
         environment = {**self.environment, **extra}
@@ -109,7 +109,7 @@ class Shell:
 
         def wait() -> None:
             code = process.wait()
-            with contextlib.suppress(RuntimeError):  # the machine is going off, and nobody asks any more
+            with contextlib.suppress(RuntimeError):  # the machine is powering off
                 loop.call_soon_threadsafe(finish, code)
 
         threading.Thread(target=wait, daemon=True).start()
@@ -117,11 +117,11 @@ class Shell:
 
 
 def resize(terminal: int, size: Size) -> None:
-    """Tell a terminal how large its window is."""
+    """Set a terminal's window size."""
     columns, rows, width, height = size
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))
 
 
 def _take_terminal() -> None:
-    # Without a controlling terminal Ctrl-C would be a mere byte.
+    # Without a controlling terminal, Ctrl-C would be an ordinary byte.
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,7 +1,7 @@
-"""The few system commands that a host has of its own, so that nothing in it can reach the real machine's.
+"""Replacements for a few system commands, so that nothing on a host can reach the real machine's.
 
 Power-off, reboot and the lease go to the host through a named pipe, one line each: `off DELAY_S`,
-`reboot DELAY_S`, `cancel`, `lease EPOCH_S`. A pipe, because a Unix socket's path may not be long.
+`reboot DELAY_S`, `cancel`, `lease EPOCH_S`. A pipe, because the path of a Unix socket must be short.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ $# -eq 0 ]; then [ -n "$shell" ] && exec "${SHELL:-/bin/sh}"; echo "sudo: no command given" >&2; exit 1; fi
-# A shim wins over the real thing even when that is named by its whole path.
+# Shims take precedence even over full paths.
 name=${1##*/}
 if [ -x "$BIN/$name" ] && [ "$name" != sudo ]; then shift; exec "$BIN/$name" "$@"; fi
 exec "$@"
@@ -35,16 +35,16 @@ while [ $# -gt 0 ]; do
     -r|--reboot) kind=reboot ;;
     -h|-P|-H|--poweroff|--halt|--no-wall) ;;
     -t) shift ;;
-    -*) echo "shutdown: a host of the local cloud does not know $1" >&2; exit 1 ;;
+    -*) echo "shutdown: the local cloud does not support $1" >&2; exit 1 ;;
     *) [ -z "$when" ] && when=$1 ;;
   esac
   shift
 done
 case "${when:=+1}" in
   now) delay=0 ;;
-  +|+*[!0-9]*) echo "shutdown: cannot read the time $when" >&2; exit 1 ;;
+  +|+*[!0-9]*) echo "shutdown: invalid time $when" >&2; exit 1 ;;
   +*) delay=$(expr "${when#+}" '*' 60) ;;
-  *) echo "shutdown: a host of the local cloud knows now and +MINUTES, not $when" >&2; exit 1 ;;
+  *) echo "shutdown: the local cloud supports now and +MINUTES, not $when" >&2; exit 1 ;;
 esac
 echo "$kind $delay" > "$PIPE"
 """
@@ -56,7 +56,7 @@ for word in "$@"; do
     reboot|kexec|soft-reboot) echo "reboot 0" > "$PIPE"; exit 0 ;;
   esac
 done
-echo "systemctl: a host of the local cloud has no systemd" >&2
+echo "systemctl: the local cloud has no systemd" >&2
 exit 1
 """
 
@@ -64,7 +64,7 @@ INIT = """
 case "$1" in
   0) echo "off 0" > "$PIPE" ;;
   6) echo "reboot 0" > "$PIPE" ;;
-  *) echo "init: a host of the local cloud has no runlevels" >&2; exit 1 ;;
+  *) echo "init: the local cloud has no runlevels" >&2; exit 1 ;;
 esac
 """
 
@@ -74,12 +74,12 @@ until=$(date -u -d "${1% UTC} UTC" +%s) || exit 1
 echo "lease $until" > "$PIPE"
 """
 
-# After it was cleaned a machine boots as if for the first time, and makes itself a new host key.
+# After a cleaning, the machine boots as if for the first time and generates a new host key.
 CLOUD_INIT = """
 case "$1" in
   status) echo "status: done" ;;
   clean) rm -f "$BIN/../ssh_host_ed25519_key" ;;
-  *) echo "cloud-init: a host of the local cloud knows status and clean alone" >&2; exit 1 ;;
+  *) echo "cloud-init: the local cloud supports only status and clean" >&2; exit 1 ;;
 esac
 """
 
@@ -101,7 +101,7 @@ SCRIPTS = {
 
 
 def write(folder: Path, pipe: Path) -> None:
-    """Write the commands into a folder; each speaks to the host through the pipe."""
+    """Write the commands to a folder; they signal the host through the pipe."""
     folder.mkdir(exist_ok=True)
     head = f"#!/bin/sh\nBIN={quote(str(folder))} PIPE={quote(str(pipe))}\n"
     for name, body in SCRIPTS.items():

@@ -20,21 +20,21 @@ Process = asyncssh.SSHServerProcess[bytes]
 
 
 class Door(asyncssh.SSHServer):
-    """Who may come in: the one user with the one key; forwarding outwards only."""
+    """Access control: one user with one key, and local forwarding only."""
 
     def __init__(self, authorized: asyncssh.SSHKey | None) -> None:
         self._authorized = authorized
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002
-        """Let nobody in without proof."""
+        """Require authentication."""
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Ask for a key, the only proof there is."""
+        """Accept only public key authentication."""
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Accept the instance's key pair alone."""
+        """Accept only the instance's key pair."""
         return username == USER and self._authorized is not None and key == self._authorized
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:  # noqa: ARG002
@@ -74,8 +74,8 @@ async def listen(shell: Shell, host_key: asyncssh.SSHKey, authorized_key: str) -
 
 
 async def run(process: Process, shell: Shell) -> None:
-    """Run what a session asks for, until it has ended or the client has gone."""
-    if process.subsystem:  # SFTP never comes this way, and there is no other
+    """Run what a session requests until it ends or the client disconnects."""
+    if process.subsystem:  # SFTP is handled elsewhere, and there is no other
         process.exit(127)
         return
     kind = process.term_type
@@ -108,7 +108,7 @@ async def _carry(process: Process, running: Running) -> None:
     except (BrokenPipeError, ConnectionError, asyncssh.Error):
         return
     finally:
-        # Each by itself: a gather that failed once leaves the others running, on descriptors that are closed next.
+        # Awaited one by one: a failed gather leaves the others running, on descriptors that are closed next.
         await _cancel(feeding, *draining)
     if code < 0:
         process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
@@ -123,7 +123,7 @@ async def _drain(stream: io.FileIO, writer: "asyncssh.SSHWriter[bytes]") -> None
 
 
 async def _finish_terminal(stream: io.FileIO, draining: "asyncio.Future[Any]", process: Process) -> None:
-    # A background child may hold the terminal for ever; sshd ends the session with the command, and so does this.
+    # A background child may hold the terminal open; sshd ends the session with the command, and so does this.
     await asyncio.wait({draining}, timeout=0.05)
     await _cancel(draining)
     while data := streams.read_now(stream):
@@ -132,7 +132,7 @@ async def _finish_terminal(stream: io.FileIO, draining: "asyncio.Future[Any]", p
 
 
 async def _feed(process: Process, running: Running) -> None:
-    """Carry the client's input, window changes and signals to the command."""
+    """Forward the client's input, window changes and signals to the command."""
     listening = True
     while True:
         try:
@@ -150,7 +150,7 @@ async def _feed(process: Process, running: Running) -> None:
         if listening:
             try:
                 await streams.send(running.stdin, data)
-            except OSError:  # the command reads no more; what still comes is dropped, as by sshd
+            except OSError:  # the command no longer reads; remaining input is dropped, as by sshd
                 listening = False
     if running.stderr is not None:
         streams.close(running.stdin)

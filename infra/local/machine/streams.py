@@ -1,4 +1,4 @@
-"""Bytes through pipes and terminals under asyncio, read only as fast as the other side takes them."""
+"""Bytes through pipes and terminals under asyncio, with backpressure."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ CHUNK = 256 * 1024
 
 
 async def chunks(stream: io.FileIO) -> AsyncIterator[bytes]:
-    """Yield what comes out of a non-blocking stream, until its end."""
+    """Yield the output of a non-blocking stream until its end."""
     while True:
         data = read_now(stream)
         if data is None:
@@ -22,15 +22,15 @@ async def chunks(stream: io.FileIO) -> AsyncIterator[bytes]:
 
 
 def read_now(stream: io.FileIO) -> bytes | None:
-    """Read what is there: None when nothing is there yet, no bytes at the end."""
+    """Read what is available: None if nothing yet, empty at the end."""
     try:
         return stream.read(CHUNK)
-    except OSError:  # EIO is how a terminal says that nobody holds its other end any more
+    except OSError:  # EIO means that the other end of the terminal is closed
         return b""
 
 
 async def send(stream: io.FileIO, data: bytes) -> None:
-    """Write everything to a non-blocking stream; OSError when nobody reads it any more."""
+    """Write everything to a non-blocking stream; OSError when it has no reader."""
     view = memoryview(data)
     while view:
         written: int | None = stream.write(view)
@@ -41,11 +41,11 @@ async def send(stream: io.FileIO, data: bytes) -> None:
 
 
 def close(stream: io.FileIO) -> None:
-    """Close a stream, once or again."""
+    """Close a stream; repeated calls are harmless."""
     if stream.closed:
         return
     loop = asyncio.get_running_loop()
-    # A descriptor that is closed while the loop still watches it would make the loop deaf to the next of its number.
+    # Closing a descriptor that the loop still watches would hide the next one with its number.
     loop.remove_reader(stream.fileno())
     loop.remove_writer(stream.fileno())
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The one service of its user data that a machine of the local cloud runs, started again whenever it ends, as systemd would."""
+"""The systemd service in a machine's user data, restarted whenever it exits."""
 
 import re
 import subprocess
@@ -14,14 +14,14 @@ _GUARD = re.compile(r"ExecStart=/bin/sh -c '([^'\n]* guard [\d.]+ [\d.]+)'")
 
 @dataclass
 class Unit:
-    """The service, and its process if it runs."""
+    """The service, and its process while it runs."""
 
     command: str
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
 
     def keep(self, shell: Shell, port: int) -> None:
-        """Start the service unless it runs; `port` is that of the machine's SSH server, which tells it who is connected."""
+        """Start the service unless it is running; `port` is the SSH server's, to detect connected users."""
         if self.process is not None and self.process.poll() is None:
             return
         if self.process is not None:
@@ -42,7 +42,7 @@ class Unit:
 
 
 def read_unit(user_data: str) -> Unit:
-    """Find the service in the user data; one without a command never starts."""
-    # The unit is a string in JSON within cloud-config.
+    """Find the service in the user data; without a command it never starts."""
+    # The unit is a JSON string inside cloud-config.
     found = _GUARD.search(userdata.decode(user_data).replace("\\n", "\n"))
     return Unit(f"test -e ~/.gpujob/agent.pyz && {found[1]}" if found else "")

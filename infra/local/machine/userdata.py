@@ -1,4 +1,4 @@
-"""What a machine of the local cloud takes from its user data: the end of its lease."""
+"""Read the end of a machine's lease from its user data."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ def lease_end_s(user_data: str) -> float | None:
 
 
 def decode(user_data: str) -> str:
-    """Read user data that may be in base64, once or twice, and compressed."""
+    """Decode user data, which may be compressed and encoded in base64 once or twice."""
     content = user_data.encode()
     for _ in range(2):
         try:

@@ -1,6 +1,6 @@
-"""What tools make again where they need it: it is neither uploaded nor downloaded. One list for the client and the agent.
+"""List the files that tools recreate on demand, which are neither uploaded nor downloaded.
 
-A name with a slash in it is looked for at the end of a path, any other in its last part alone.
+Client and agent share this list. A pattern with a slash matches the end of a path, any other only its last part.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ CACHES = (
     ".cache/uv",
     "core.[0-9]*",
 )
-# What a job downloads for itself. A project may well hold such a folder on purpose, and then it is uploaded.
+# Datasets that a job downloads. A project that contains such a folder on purpose still has it uploaded.
 DATASETS = (
     *("MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw", "EMNIST/raw"),
     *("cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar-100-python", "cifar-100-python.tar.gz"),
 )
-# What makes a folder a virtual environment (https://docs.python.org/3/library/venv.html), or one of conda's.
+# Files that mark a folder as a virtual environment (https://docs.python.org/3/library/venv.html) or a conda environment.
 ENVIRONMENTS = ("pyvenv.cfg", "conda-meta/history")
 
 
 def is_cache(name: str, patterns: Sequence[str] = CACHES) -> bool:
-    """Tell whether a path, by its end, is a cache; what lies inside of one is for the caller to leave out."""
+    """Return whether a path is a cache by its name; the caller skips everything inside."""
     short, long = compile_all(tuple(patterns))
     return bool(short.match(name.rpartition("/")[2]) or long.match(name))
 
@@ -53,25 +53,25 @@ def with_parents(name: str) -> Iterator[str]:
 
 
 def lies_in_cache(name: str) -> bool:
-    """Tell whether a path is a cache, or lies in one."""
+    """Return whether a path is a cache or inside one."""
     return any(is_cache(above) for above in with_parents(name))
 
 
 @lru_cache(maxsize=None)
 def compile_all(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return one expression for names, and one for the ends of paths: a project has thousands of either."""
+    """Compile patterns into one expression for names and one for path suffixes, for speed."""
     short = [fnmatch.translate(pattern) for pattern in patterns if "/" not in pattern]
     long = [f"(?:.*/)?{fnmatch.translate(pattern)}" for pattern in patterns if "/" in pattern]
     return re.compile("|".join(short) or "(?!)"), re.compile("|".join(long) or "(?!)")
 
 
 def is_environment(folder: str) -> bool:
-    """Tell whether a folder is an environment of Python's, whatever its name."""
+    """Return whether a folder is a Python environment, whatever its name."""
     return any(os.path.exists(f"{folder}/{name}") for name in ENVIRONMENTS)  # noqa: PTH110  called for every folder
 
 
 def is_excluded(name: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a path, a folder above it, or a part of it is of one of these patterns."""
+    """Return whether a path, one of its parents or one of its parts matches a pattern."""
     parts = name.split("/")
     for pattern in (each.strip("/") for each in patterns):
         whole = ["/".join(parts[: at + 1]) for at in range(len(parts))] if "/" in pattern else parts

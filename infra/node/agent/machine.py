@@ -1,4 +1,4 @@
-"""What the node is: its interpreter, its driver, its GPUs."""
+"""What the node has: its interpreter, driver and GPUs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from .records import HOME
 
-# Where AWS's Deep Learning AMIs keep the Python that has PyTorch, as their release notes say, the older ones by conda; then where
-# people's own condas do: https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
+# Where AWS's Deep Learning AMIs keep the Python that has PyTorch (older ones use conda), then the usual conda folders:
+# https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
 IMAGE_PYTHONS = (
-    "/opt/gpujob/python/bin/python",  # where ansible/roles/python puts one, if the image's own has no torch
+    "/opt/gpujob/python/bin/python",  # installed by ansible/roles/python if the image's own Python has no torch
     "/opt/pytorch/bin/python",
     "/opt/conda/envs/pytorch/bin/python",
     *(f"~/{conda}/envs/pytorch/bin/python" for conda in ("miniforge3", "miniconda3", "anaconda3", ".conda")),
@@ -26,13 +26,13 @@ PROOF = "import torch; a = torch.ones(64, 64, device='cuda'); assert (a @ a).sum
 
 
 def base_python() -> str:
-    """Return the interpreter that `python` means for a job: the image's own if it has one, else python3."""
+    """Return the interpreter for `python` in a job: the image's own if it has one, else python3."""
     own = [path for path in map(os.path.expanduser, IMAGE_PYTHONS) if os.access(path, os.X_OK)]
     return own[0] if own else shutil.which("python3") or sys.executable
 
 
 def read_driver() -> str:
-    """Return the version of the NVIDIA driver as its module tells it; "" where there is none."""
+    """Return the NVIDIA driver's version as its module reports it; "" without one."""
     with contextlib.suppress(OSError):
         found = re.search(r"\s(\d+\.\d[\d.]*)\s", Path("/proc/driver/nvidia/version").read_text())
         return found[1] if found else ""
@@ -40,7 +40,7 @@ def read_driver() -> str:
 
 
 def probe() -> dict[str, Any]:
-    """Return the interpreter, the driver, the GPUs, and whether one has multiplied two matrices (None: there is none)."""
+    """Return interpreter, driver, GPUs, and whether one can multiply matrices (None without a GPU)."""
     python, gpus, driver, multiplied = base_python(), [], "", None
     if shutil.which("nvidia-smi"):
         lines = subprocess.run(QUERY, stdout=subprocess.PIPE, check=False).stdout.decode().splitlines()
@@ -52,6 +52,6 @@ def probe() -> dict[str, Any]:
 
 
 def find_space() -> dict[str, int]:
-    """Return how large the disk of the jobs is, and how much of it the user may still fill."""
+    """Return the size of the jobs' disk and the free space available to the user."""
     disk = os.statvfs(HOME if HOME.exists() else HOME.parent)
     return {"disk_bytes": disk.f_blocks * disk.f_frsize, "disk_free_bytes": disk.f_bavail * disk.f_frsize}

@@ -1,4 +1,4 @@
-"""Processes of a job, found and ended whatever session or group they moved to."""
+"""Find and end a job's processes, whatever session or group they moved to."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def adopt_orphans() -> None:
-    """Make every orphan among this process's descendants its child, so that none can slip away."""
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone has it
+    """Become the parent of orphaned descendants, so that none can escape."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def unblock_signals() -> None:
-    """Give a new program the signals that a supervisor blocks for itself: builds wait for SIGCHLD."""
+    """Unblock the signals that a supervisor blocks, in a new program: builds wait for SIGCHLD."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
 def reap(ended: dict[int, int]) -> None:
-    """Collect every child that has ended, adopted orphans too; `ended` gets the exit code by process id."""
+    """Reap every child that has ended, adopted ones included; `ended` gets exit codes by process id."""
     with contextlib.suppress(ChildProcessError):
         pid, status = os.waitpid(-1, os.WNOHANG)
         while pid:
@@ -37,7 +37,7 @@ def reap(ended: dict[int, int]) -> None:
 
 
 def descendants(ancestor: int | None = None) -> list[int]:
-    """Return the process id of every living descendant of a process, by default of this one."""
+    """Return the ids of a process's living descendants, by default of this one."""
     parents = {}
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
@@ -53,7 +53,7 @@ def descendants(ancestor: int | None = None) -> list[int]:
 
 
 def family(leader: int) -> list[int]:
-    """Return the living processes of the session that one leads, and their descendants."""
+    """Return the living processes of a session, and their descendants."""
     found = set()
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ def family(leader: int) -> list[int]:
 
 
 def is_child(pid: int) -> bool:
-    """Tell whether a process, alive or not yet reaped, is a child of this one."""
+    """Return whether a process, alive or a zombie, is a child of this one."""
     try:
         return int(read_stat(pid)[1]) == os.getpid()
     except OSError:
@@ -74,9 +74,9 @@ def is_child(pid: int) -> bool:
 def end_descendants(
     ended: dict[int, int], first: int = signal.SIGTERM, find: Callable[[], list[int]] = descendants
 ) -> None:
-    """End all descendants and whatever they start meanwhile: `first`, a grace period, SIGKILL until none is left.
+    """End all descendants and what they start: `first`, a grace period, then SIGKILL until none is left.
 
-    Those that belong to root, as after `sudo`, are ended by root where that needs no password; else they are left after a while.
+    Processes owned by root, as after `sudo`, are ended with passwordless sudo, or given up on after a while.
     """
     start = time.monotonic()
     living = find()
@@ -92,7 +92,7 @@ def end_descendants(
 
 
 def tell(pid: int, number: int) -> None:
-    """Send a signal to a process, if it still exists."""
+    """Send a signal to a process if it still exists."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

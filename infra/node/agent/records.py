@@ -1,4 +1,4 @@
-"""The records of jobs: plain files in each job's folder."""
+"""Job records: plain files in each job's folder."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 WORK = HOME / "work"
-REMOVED = JOBS / "removed.json"  # the highest number of a job that was removed, so that no other gets it
-MOST_JOBS = 10**9  # of one machine; the client takes no number that is much higher
+REMOVED = JOBS / "removed.json"  # the highest number of a removed job, so that it is not reused
+MOST_JOBS = 10**9  # per machine; the client rejects numbers much higher
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
-NOTEBOOK = ["gpujob", "notebook"]  # the command of a job that is one; see `notebook`
+NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
 
 
 class AgentError(Exception):
-    """Something to tell the client in one line."""
+    """An error reported to the client in one line."""
 
     exit_code = 1
 
 
 class UnknownJobError(AgentError):
-    """There is no job of this number."""
+    """No job has this number."""
 
     exit_code = 3
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Return what a JSON file holds, or `default` where there is no file or nothing in it."""
+    """Read a JSON file; return `default` if it is missing or empty."""
     with contextlib.suppress(FileNotFoundError):
         text = path.read_text(encoding="utf-8").strip()
         if text:
@@ -42,7 +42,7 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file whole: after a crash it holds the old value or the new one."""
+    """Replace a JSON file atomically: a crash leaves the old or the new content."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(value, file)
@@ -52,12 +52,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def reserve(path: Path) -> None:
-    """Take the room that `write_reserved` will need, while there is some."""
+    """Reserve the disk space that `write_reserved` will need."""
     path.write_bytes(b" " * RESERVED_BYTES)
 
 
 def write_reserved(path: Path, value: Any) -> None:
-    """Write JSON over the blanks of a reserved file in one stroke, for which no disk is too full."""
+    """Overwrite a reserved file with JSON in one write, which works on a full disk too."""
     line = json.dumps(value).encode()[:RESERVED_BYTES].ljust(RESERVED_BYTES)
     with path.open("r+b", buffering=0) as file:
         file.write(line)
@@ -65,32 +65,32 @@ def write_reserved(path: Path, value: Any) -> None:
 
 
 def read_runner(folder: Path) -> tuple[Any, Any]:
-    """Return who runs a job and who is its command, each by number, start and boot; None for what is not on record."""
+    """Return a job's runner and main process, each by number, start and boot; None if not recorded."""
     record = read_json(runner_file(folder), {})
     return record.get("runner", record.get("keeper")), record.get("main")
 
 
 def write_runner(folder: Path, runner: Any, main: Any = None) -> None:
-    """Record who runs a job and who is its command."""
+    """Record a job's runner and main process."""
     write_reserved(runner_file(folder), {"runner": runner, "main": main})
 
 
 def runner_file(folder: Path) -> Path:
-    """Return the record of a job's runner, which an earlier agent, whose jobs may live on, called its keeper."""
+    """Return the path of the runner record; earlier agents, whose jobs may still run, named it keeper."""
     earlier = folder / "keeper.json"
     return earlier if earlier.exists() else folder / "runner.json"
 
 
 def folder_of(number: str | int) -> Path:
-    """Return a job's folder; raises UnknownJobError if there is no such job."""
+    """Return a job's folder; raises UnknownJobError."""
     folder = JOBS / str(number)
     if not str(number).isdigit() or not folder.is_dir():
-        raise UnknownJobError(f"there is no job {number}")
+        raise UnknownJobError(f"no job {number}")
     return folder
 
 
 def parent_of(folder: Path) -> Path:
-    """Return the folder around a job's working tree: a job that writes to `../x` reaches it and no record of ours."""
+    """Return the folder around a job's working tree, so that writing to `../x` reaches no records."""
     return WORK / folder.name
 
 
@@ -107,13 +107,13 @@ def numbers() -> list[int]:
 
 
 def next_number(after: int) -> int:
-    """Return the number of the next job, above all that there are or were; the caller holds the lock of all jobs."""
+    """Return the next job number, above all past and present; the caller holds the lock of all jobs."""
     removed: int = read_json(REMOVED, 0)
     return max([*numbers(), removed, after]) + 1
 
 
 def take_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file until it is closed, here and in every child; None if another holds it."""
+    """Lock a file until the descriptor is closed in this process and every child; None if already locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,8 +124,8 @@ def take_lock(path: Path) -> int | None:
 
 
 def is_supervised(folder: Path) -> bool:
-    """Tell whether the job's supervisor or runner lives: they hold the lock, and the kernel drops it with the last of them."""
-    # Opened, never made: the folder may be on its way out.
+    """Return whether the job's supervisor or runner is alive: they hold the lock until they end."""
+    # Opened without creating it: the folder may be being removed.
     with contextlib.suppress(FileNotFoundError), (folder / "lock").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -135,9 +135,9 @@ def is_supervised(folder: Path) -> bool:
 
 
 def record_of(number: str | int) -> dict[str, Any]:
-    """Return all that is known of a job."""
+    """Return everything known about a job."""
     folder = folder_of(number)
-    supervised = is_supervised(folder)  # looked at first: the supervisor writes the end before it lets go of the lock
+    supervised = is_supervised(folder)  # checked first: the supervisor writes the end before it releases the lock
     job = read_json(folder / "job.json")
     state = {**read_json(folder / "state.json", {}), **read_json(folder / "end.json", {})}
     log = folder / "log"
@@ -165,7 +165,7 @@ def record_of(number: str | int) -> dict[str, Any]:
 
 
 def list_records(*asked: str) -> list[dict[str, Any]]:
-    """Return all that is known of these jobs, or of every job; raises UnknownJobError for one that was asked for."""
+    """Return the records of these jobs, or all; raises UnknownJobError for a requested one."""
     if asked:
         return [record_of(number) for number in asked]
     found = []
@@ -176,7 +176,7 @@ def list_records(*asked: str) -> list[dict[str, Any]]:
 
 
 def state_name(state: dict[str, Any], supervised: bool) -> str:
-    """Return the one word for how a job stands; nobody saw an interrupted one end."""
+    """Return a job's state; "interrupted" if no process recorded its end."""
     if "ended_at" not in state:
         if not supervised:
             return "interrupted"
@@ -187,7 +187,7 @@ def state_name(state: dict[str, Any], supervised: bool) -> str:
 
 
 def seconds_of(state: dict[str, Any], supervised: bool) -> float | None:
-    """Return how long a job ran, or has run, in seconds by the clock that never jumps; None if nobody knows."""
+    """Return a job's duration so far on the monotonic clock; None if unknown."""
     if "started_s" not in state:
         return None
     return state.get("seconds", time.monotonic() - state["started_s"] if supervised else None)

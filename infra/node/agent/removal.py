@@ -1,4 +1,4 @@
-"""Removing jobs that are over, with their files; their numbers are never given again."""
+"""Remove finished jobs with their files; their numbers are not reused."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import trees
 from .records import HOME, JOBS, REMOVED, WORK, AgentError, folder_of, is_supervised, read_json, write_reserved
 
 BYTE_CODE = HOME / "pycache"
-LEAVING = "leaving-"  # what has this before its name is no job any more
+LEAVING = "leaving-"  # the prefix of a folder that is no longer a job
 
 
 def remove(*words: str) -> dict[str, int]:
-    """Remove jobs and all that they have here; return how much room that made.
+    """Remove jobs and their files; return the disk space freed.
 
-    Raises AgentError, and removes none, if one of them runs, or is not downloaded and this is not forced.
+    Raises AgentError and removes none if one is running, or not downloaded and this is not forced.
     """
     force, numbers = "--force" in words, [word for word in dict.fromkeys(words) if word != "--force"]
     JOBS.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -30,21 +30,21 @@ def remove(*words: str) -> dict[str, int]:
         write_reserved(REMOVED, max([read_json(REMOVED, 0), *map(int, numbers)]))
         for number in numbers:
             take_away(number)
-    # Everything that is leaving, also what an interrupted call has left.
+    # Also what an interrupted call has left behind.
     return {"freed_bytes": sum(remove_tree(path) for path in JOBS.glob(f"{LEAVING}*"))}
 
 
 def check_removable(number: str, force: bool) -> None:
-    """Raise AgentError unless a job is over, and downloaded if need be."""
+    """Raise AgentError unless a job is over, and downloaded unless forced."""
     folder = folder_of(number)
     if is_supervised(folder):
-        raise AgentError(f"job {number} is not over")
+        raise AgentError(f"job {number} is still running")
     if not force and not (folder / "fetched").exists():
-        raise AgentError(f"job {number} is not downloaded")
+        raise AgentError(f"job {number} is not downloaded yet")
 
 
 def take_away(number: str) -> None:
-    """Move all that a job has where nobody looks for a job, in one stroke: from then on there is none."""
+    """Rename a job's folders out of sight atomically: from then on the job does not exist."""
     for parent in (JOBS, WORK):
         folder = parent / number
         byte_code = BYTE_CODE / folder.relative_to("/")
@@ -54,12 +54,12 @@ def take_away(number: str) -> None:
 
 
 def remove_tree(folder: Path) -> int:
-    """Remove a folder whatever its modes and owners; return how many bytes of the disk it took.
+    """Remove a folder whatever its modes and owners; return the disk space freed.
 
-    Raises AgentError if something stays.
+    Raises AgentError if something is left.
     """
     size_bytes = 0
-    with contextlib.suppress(FileNotFoundError):  # another call removes it, too
+    with contextlib.suppress(FileNotFoundError):  # another call is removing it too
         trees.open_up(folder)
         for parent, folders, files in trees.walk(folder):
             for name in files:
@@ -68,8 +68,8 @@ def remove_tree(folder: Path) -> int:
             for name in folders:
                 trees.open_up(Path(parent, name))
     trees.remove(folder)
-    if folder.exists():  # a job that used sudo left files of root's
+    if folder.exists():  # a job that used sudo left files owned by root
         subprocess.run(["sudo", "-n", "rm", "-rf", "--", str(folder)], capture_output=True, check=False)
     if folder.exists():
-        raise AgentError(f"not all of {folder} could be removed")
+        raise AgentError(f"could not remove all of {folder}")
     return size_bytes

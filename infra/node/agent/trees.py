@@ -1,6 +1,6 @@
-"""Folders however deep: jobs nest them by mistake, and what calls itself for each level ends at a thousand.
+"""Handle folders of any depth: recursive functions fail at about a thousand levels.
 
-Python's own functions do so: https://docs.python.org/3.12/whatsnew/3.12.html (os.walk), and rmtree and makedirs up to now.
+os.walk is recursive before Python 3.12 (https://docs.python.org/3.12/whatsnew/3.12.html), rmtree and makedirs still are.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Callable, Iterator
 def walk(
     top: str | os.PathLike[str], complain: Callable[[OSError], object] | None = None
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each folder at `top` and below with the names in it, as os.walk does from the top down; no link is followed.
+    """Yield each folder at `top` and below, with its entries, like os.walk; links are not followed.
 
-    `complain` gets the error of each folder that cannot be looked into.
+    `complain` gets the error of each folder that cannot be read.
     """
     waiting = [os.fspath(top)]
     while waiting:
@@ -40,7 +40,7 @@ def walk(
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder, or a link to one."""
+    """Return whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -48,14 +48,14 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def make(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there."""
+    """Create a folder and its missing parents."""
     missing = itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents))
     for path in reversed([*missing]):
         path.mkdir(exist_ok=True)
 
 
 def open_up(folder: Path) -> None:
-    """Give the owner all rights to a folder, unless it is a link, somebody else's, or has a path longer than the kernel takes."""
+    """Give the owner all rights to a folder, unless it is a link, not owned, or its path is too long."""
     with contextlib.suppress(OSError):
         info = folder.lstat()
         if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid():
@@ -63,7 +63,7 @@ def open_up(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder with all that lies in it, whatever its modes, as far as its owner may."""
+    """Remove a folder and everything in it, whatever its modes, as far as permitted."""
     open_up(folder)
     for parent, folders, _ in () if folder.is_symlink() else walk(folder):
         for name in folders:

@@ -1,4 +1,4 @@
-"""What processes and the machine use: processor time, memory, GPUs."""
+"""Measure what processes and the machine use: CPU time, memory, GPUs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ GPU_QUERY = [
     "--query-gpu=index,name,utilization.gpu,memory.used,memory.total",
     "--format=csv,noheader,nounits",
 ]
-PATIENCE_S = 20  # a driver in trouble lets nvidia-smi hang
+PATIENCE_S = 20  # nvidia-smi hangs when the driver has a problem
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the processor time that these processes have used so far, in seconds."""
+    """Return the CPU seconds that these processes have used."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -29,7 +29,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def gpu_use() -> list[dict[str, Any]]:
-    """Return what each GPU is doing, in percent and bytes; nothing where there is none, or where it does not tell."""
+    """Return what each GPU is doing, in percent and bytes; empty without GPUs or data."""
     if not shutil.which(GPU_QUERY[0]):
         return []
     try:
@@ -38,7 +38,7 @@ def gpu_use() -> list[dict[str, Any]]:
         return []
     found = []
     for cells in (line.split(", ") for line in text.splitlines()):
-        with contextlib.suppress(ValueError):  # "[N/A]" of a card that cannot say
+        with contextlib.suppress(ValueError):  # "[N/A]" from a card that does not report it
             index, name, percent, used, total = cells
             found.append(
                 {

@@ -1,1 +1,1 @@
-"""Who asks, and whether they may."""
+"""Callers, policies and permissions."""

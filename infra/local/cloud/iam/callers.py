@@ -1,4 +1,4 @@
-"""Who asks the local cloud, and under which policy; by default one user who may do all, as moto has it."""
+"""The local cloud's caller and its policy; by default moto's user, who may do anything."""
 
 import itertools
 import time
@@ -19,29 +19,29 @@ SPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 @dataclass(frozen=True)
 class Caller:
-    """A user, or a session of a role."""
+    """A user or a role session."""
 
     arn: str
     user_id: str
     policy: dict[str, Any] | None = None
-    """What it may do; None for everything."""
+    """What the caller is allowed to do; None for everything."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a policy's conditions can name."""
+        """The variables that a policy's conditions can use."""
         return {"aws:userid": self.user_id, "aws:PrincipalAccount": ACCOUNT}
 
 
 @dataclass
 class Callers:
-    """The caller of every call from now on."""
+    """The caller of all following calls."""
 
     faults: Faults
     caller: Caller | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(int(time.time())))
 
     def find_denied(self, request: Request) -> str | None:
-        """Return the action that the caller's policy does not allow; None if it may do all that a call needs."""
+        """Return the first action of a call that the caller's policy does not allow; None if all are."""
         if self.caller is None or self.caller.policy is None:
             return None
         needs = permissions.needs_of(request)
@@ -50,9 +50,9 @@ class Callers:
         return denied[0].action if denied else None
 
     def get_caller_identity(self) -> Answer | None:
-        """Answer STS's GetCallerIdentity; None where moto's own user is the caller."""
+        """Answer STS's GetCallerIdentity; None for moto's default user."""
         caller = self.caller
-        if self.faults.value("sessions") is not None:  # as botocore names the session of a role without a name for it
+        if self.faults.value("sessions") is not None:  # botocore's default name for a role session
             session = f"botocore-session-{next(self._numbers)}"
             caller = Caller(f"{ROLE}/{session}", f"AROALOCAL:{session}")
         if caller is None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a call before it reaches the cloud: slow, throttled, broken, expired, denied, or its caller killed."""
+"""Faults that happen before a call reaches the cloud: latency, throttling, expiry, denial, kills."""
 
 import os
 import random
@@ -20,7 +20,7 @@ from infra.local.cloud.request import Environ, Request
 
 @dataclass(frozen=True)
 class Calls:
-    """Counts calls and lets the faults that hold befall them."""
+    """Count calls and apply the active faults to them."""
 
     faults: Faults
     callers: Callers
@@ -29,13 +29,13 @@ class Calls:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def clear(self) -> None:
-        """Count and throw anew."""
+        """Reset the counters and the random numbers."""
         with self._lock:
             self._counts.clear()
             self._dice.clear()
 
     def count(self, environ: Environ, action: str) -> set[str]:
-        """Count a call for each process that is to be killed, if it is the caller; return the faults whose call this is."""
+        """Count a call for each process to be killed, if it is the caller; return the faults due now."""
         due = set()
         for fault in self.faults.values("kill"):
             pid, call, _ = fault.split(":")
@@ -45,7 +45,7 @@ class Calls:
         return due
 
     def kill(self, due: set[str], when: str) -> bool:
-        """Kill the caller if its time has come; return whether it had."""
+        """Kill the caller if a kill is due; return whether it was."""
         pids = [int(fault.split(":")[0]) for fault in due if fault.endswith(f":{when}")]
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -53,7 +53,7 @@ class Calls:
         return bool(pids)
 
     def refuse(self, request: Request) -> Answer | None:
-        """Wait as long as a call takes, then answer it if it fails; None when it may go on."""
+        """Delay a call, then return its error if a fault fails it; None to continue."""
         time.sleep((self.faults.number("latency") or 0) / 1000)
         if self._has_expired(request.action):
             return _expired(request.service)
@@ -104,7 +104,7 @@ def _expired(service: str) -> Answer:
 
 
 def _is_caller(pid: int, environ: Environ) -> bool:
-    """Tell whether a process holds the other end of a request's connection."""
+    """Return whether a process holds the other end of a request's connection."""
     port = int(environ.get("REMOTE_PORT", 0))
     with suppress(psutil.Error):
         return any(one.laddr.port == port for one in psutil.Process(pid).net_connections("tcp") if one.laddr)

@@ -1,4 +1,4 @@
-"""Which permissions a call needs, on what; and how AWS refuses a call that lacks one.
+"""Which permissions a call needs on which resources, and how AWS refuses a call without them.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 """
@@ -16,7 +16,7 @@ from infra.local.cloud.request import Request, items
 
 CALLER = "arn:aws:iam::123456789012:user/gpujob"
 
-# The prefix of IAM's actions where it is not the name that requests are signed for.
+# IAM's action prefix where it differs from the service name that requests are signed for.
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
     "i": "instance",
@@ -40,12 +40,12 @@ CREATED = {
     "CreateImage": ("image", "snapshot"),
     "RunInstances": ("instance", "volume", "network-interface"),
 }
-"""What is created by an action that takes tags for it; a spot request is added where one is made."""
+"""What is created by each action that accepts tags; spot requests are added where one is made."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """One permission that a call needs on one resource, with what conditions can ask about."""
+    """One permission that a call needs on one resource, with the facts for conditions."""
 
     action: str
     resource: str
@@ -53,7 +53,7 @@ class Need:
     resource_tags: dict[str, str]
     create_action: str = ""
     owner: str = ""
-    """Of an image: `amazon`, or an account's number."""
+    """Of an image: `amazon` or an account number."""
 
 
 def actions_of(request: Request) -> list[str]:
@@ -62,7 +62,7 @@ def actions_of(request: Request) -> list[str]:
 
 
 def needs_of(request: Request) -> list[Need]:
-    """List what a call needs, resource by resource; a fleet needs what launching from its template does."""
+    """List what a call needs per resource; a fleet needs what launching from its template needs."""
     name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
     if request.service != "ec2":
         return [Need(name, _other_resource(request), {}, {})]
@@ -78,7 +78,7 @@ def _other_resource(request: Request) -> str:
 
 
 def _named(request: Request, action: str) -> list[Need]:
-    """List the needs on what exists already and is named by its id, or is a key pair and named by its name."""
+    """List the needs on existing resources, which are named by id, or by name for key pairs."""
     if request.action.startswith("Describe") or request.action == "CreateLaunchTemplate":
         return []
     found = {v for name, v in request.params.items() if not name.startswith("Tag") and ID.fullmatch(v)}
@@ -123,7 +123,7 @@ def _arn(request: Request, path: str) -> str:
 
 
 def refusal(request: Request, action: str) -> tuple[str, str]:
-    """Return EC2's code and words for a call that lacks a permission, what exactly was missing encoded among them."""
+    """Return EC2's error code and message for a missing permission, including the encoded details."""
     need = next((need for need in needs_of(request) if need.action == action), Need(action, "*", {}, {}))
     context = {"principal": {"arn": CALLER}, "action": action, "resource": need.resource, "conditions": {"items": []}}
     facts = {"allowed": False, "explicitDeny": False, "matchedStatements": {"items": []}, "context": context}
@@ -144,7 +144,7 @@ def deny(request: Request, action: str) -> Answer:
 
 
 def deny_region(request: Request) -> Answer:
-    """Refuse a call in a region that an organisation has closed by a service control policy."""
+    """Refuse a call in a region that a service control policy has closed."""
     name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
     words = f"User: {CALLER} is not authorized to perform: {name} with an explicit deny in a service control policy"
     if request.service == "ec2":
@@ -165,7 +165,7 @@ def deny_disabled_region(request: Request) -> Answer:
 
 
 def decode_authorization_message(request: Request) -> Answer:
-    """Answer STS's DecodeAuthorizationMessage for what `refusal` encoded."""
+    """Answer STS's DecodeAuthorizationMessage for a message encoded by `refusal`."""
     message = request.params.get("EncodedMessage", "")
     try:
         decoded = zlib.decompress(base64.urlsafe_b64decode(message + "=" * (-len(message) % 4))).decode()

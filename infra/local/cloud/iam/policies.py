@@ -1,4 +1,4 @@
-"""What an IAM policy allows, as far as ours need: allow statements with tags, owners and who is calling in their conditions.
+"""Evaluate IAM policies: allow statements with conditions on tags, owners and callers.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
@@ -15,7 +15,7 @@ OPERATORS: Mapping[str, Callable[[str, str], bool]] = {"StringEquals": str.__eq_
 
 
 def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str]) -> bool:
-    """Tell whether a policy allows what a call needs; `caller` has the variables that conditions may name."""
+    """Return whether a policy allows what a call needs; `caller` has the variables for conditions."""
     return any(
         need.action in as_list(one["Action"])
         and any(fnmatchcase(need.resource, pattern) for pattern in as_list(one["Resource"]))
@@ -25,9 +25,9 @@ def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str])
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mapping[str, str]) -> bool:
-    """Tell whether a condition holds, as IAM reads it: a key that the request lacks matches nothing.
+    """Return whether a condition holds; as in IAM, a key that the request lacks matches nothing.
 
-    Raises KeyError for an operator that is not known here, so that none is taken to hold.
+    Raises KeyError for an unsupported operator, so that none is silently accepted.
     """
     facts = {f"aws:RequestTag/{key}": value for key, value in need.request_tags.items()}
     facts |= {f"aws:ResourceTag/{key}": value for key, value in need.resource_tags.items()}
@@ -43,7 +43,7 @@ def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mappin
 
 
 def fill(pattern: str, caller: Mapping[str, str]) -> str | None:
-    """Return a pattern with its variables filled in; None if the caller lacks one, which then matches nothing."""
+    """Return a pattern with its variables filled in; None, which matches nothing, if one is missing."""
     names = VARIABLE.findall(pattern)
     if any(name not in caller for name in names):
         return None
@@ -51,5 +51,5 @@ def fill(pattern: str, caller: Mapping[str, str]) -> str | None:
 
 
 def as_list(words: str | list[str]) -> list[str]:
-    """Return what a policy has as one word or as a list of them."""
+    """Return a policy element as a list, whether it is one string or several."""
     return [words] if isinstance(words, str) else words

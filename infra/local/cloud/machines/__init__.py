@@ -1,1 +1,1 @@
-"""Instances: launching them, what they boot, what they report, and the host behind each."""
+"""Instances: launching, images, console output and metadata, and the host behind each."""

@@ -1,6 +1,6 @@
-"""How many machines a pool has for the account: whether the zone offers the type, and what the quota leaves.
+"""How many machines a pool can launch: whether the zone offers the type, and what the quota allows.
 
-The codes and words are those that EC2 and its fleets answer with:
+The codes and messages are those of EC2 and its fleets:
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
@@ -27,12 +27,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the local cloud has to give."""
+    """The local cloud's capacity."""
 
     faults: Faults
 
     def find_room(self, pool: Pool, wanted: int) -> tuple[int, Refusal | None]:
-        """Return how many of the wanted machines the pool has, and why not all of them."""
+        """Return how many of the wanted machines the pool can launch, and why not all of them."""
         offering = moto_state.zones_with(pool.region, pool.instance_type)
         if pool.zone and offering and pool.zone not in offering:
             return 0, not_offered(pool, offering)
@@ -42,7 +42,7 @@ class Capacity:
         return (wanted, None) if room is None or room >= wanted else (room, self._over_quota(pool))
 
     def most(self) -> int | None:
-        """Return how many machines a fleet gets at most; None where nothing bounds it."""
+        """Return the maximum size of a fleet; None if unlimited."""
         most = self.faults.number("partial")
         return None if most is None else int(most)
 
@@ -80,7 +80,7 @@ class Capacity:
 
 
 def no_capacity(pool: Pool) -> Refusal:
-    """Refuse what nobody has free."""
+    """Refuse for lack of capacity."""
     if pool.spot:
         return "InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request."
     where = f" in the Availability Zone you requested ({pool.zone})" if pool.zone else ""
@@ -91,7 +91,7 @@ def no_capacity(pool: Pool) -> Refusal:
 
 
 def not_offered(pool: Pool, offering: list[str]) -> Refusal:
-    """Refuse a type in a zone that does not have it."""
+    """Refuse an instance type that the zone does not offer."""
     return "Unsupported", (
         f"Your requested instance type ({pool.instance_type}) is not supported in your requested Availability Zone"
         f" ({pool.zone}). Please retry your request by not specifying an Availability Zone or choosing"

@@ -1,4 +1,4 @@
-"""The console output of a machine, with its host key in the block that cloud-init prints."""
+"""The console output of a machine, with its host key in cloud-init's format."""
 
 import base64
 
@@ -15,7 +15,7 @@ BOOT = """\
 
 
 def get_console_output(request: Request, host_key: str | None) -> Answer | None:
-    """Answer GetConsoleOutput, without output until the host is up; None for an unknown instance."""
+    """Answer GetConsoleOutput, empty until the host is up; None for an unknown instance."""
     instance_id = request.params.get("InstanceId", "")
     instance = moto_state.find_instance(request.region, instance_id)
     if instance is None:

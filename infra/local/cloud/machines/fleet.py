@@ -1,6 +1,6 @@
-"""CreateFleet of type instant as AWS answers it: what could be launched, and why the rest could not.
+"""CreateFleet of type instant as AWS answers it: what was launched, and why the rest was not.
 
-Each launch goes through RunInstances with the launch template's own words, so that nothing of them is lost.
+Each launch goes through RunInstances with the launch template's own parameters, so that none is lost.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
 """
 
@@ -27,7 +27,7 @@ _FLEET = re.compile(rb"<fleetId>(fleet-[0-9a-f-]+)</fleetId>")
 
 @dataclass(frozen=True)
 class Choice:
-    """A launch template with one override: a pool to launch from, and the words to do it with."""
+    """A launch template with one override: a pool, and the parameters for launching from it."""
 
     template: Template
     override: dict[str, str]
@@ -36,18 +36,18 @@ class Choice:
 
     @property
     def weight(self) -> float:
-        """How many units of capacity one machine counts for."""
+        """Units of capacity that one machine counts for."""
         return float(self.override.get("WeightedCapacity", 1))
 
     @property
     def price_usd(self) -> float:
-        """What an hour costs; infinite for a type without a price."""
+        """Price per hour; infinite for a type without a price."""
         name, region, zone = self.pool.instance_type, self.pool.region, self.pool.zone
         known = prices.spot_usd(name, zone or f"{region}a") if self.pool.spot else prices.on_demand_usd(name, region)
         return math.inf if known is None else known
 
     def show(self, **facts: Tree) -> dict[str, Tree]:
-        """Return an entry of the answer's instances or errors."""
+        """Return an entry for the answer's instances or errors."""
         overrides: Tree = {name[0].lower() + name[1:]: self.override[name] for name in SHOWN if name in self.override}
         template: Tree = {"launchTemplateId": self.template.template_id, "version": str(self.template.version)}
         both: Tree = {"launchTemplateSpecification": template, "overrides": overrides}
@@ -56,19 +56,19 @@ class Choice:
 
 @dataclass
 class Fleet:
-    """A fleet in the making: where it launches from, and what has become of it so far."""
+    """A fleet being launched: where from, and the results so far."""
 
     id: str
     request: Request
     moto: Moto
     capacity: Capacity
     count: int = 0
-    """How many machines it has."""
+    """Number of machines."""
     instances: list[dict[str, Tree]] = field(default_factory=list)
     errors: list[dict[str, Tree]] = field(default_factory=list)
 
     def fill(self, choices: list[Choice], target: float) -> None:
-        """Launch from the choices in their order until the target is met or all have been tried."""
+        """Launch from the choices in order until the target is met or all were tried."""
         left = target
         for choice in choices:
             if left > 0:
@@ -100,7 +100,7 @@ class Fleet:
 
 
 def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: Capacity) -> Answer:
-    """Launch an instant fleet; fleets of other types are moto's."""
+    """Launch an instant fleet; other types are left to moto."""
     asked = request.tree()
     if asked.get("Type") != "instant":
         return moto(request)
@@ -130,14 +130,14 @@ def _no_template(asked: dict[str, str]) -> Answer:
 
 
 def _enter(request: Request, moto: Moto) -> Answer:
-    """Let moto enter a fleet without machines into its books, which checks the request and answers a DryRun."""
+    """Let moto register an empty fleet, which validates the request and answers a DryRun."""
     kept = ("Action", "Version", "Type", "DryRun", "TagSpecification")
     params = {name: value for name, value in request.params.items() if name.partition(".")[0] in kept}
     return moto(replace(request, params=params | {"TargetCapacitySpecification.TotalTargetCapacity": "0"}))
 
 
 def _targets(asked: dict[str, str]) -> dict[bool, int]:
-    """Return the capacity to reach on the spot market (True) and on demand (False)."""
+    """Return the target capacity on the spot market (True) and on demand (False)."""
     spot, on_demand = int(asked.get("SpotTargetCapacity", 0)), int(asked.get("OnDemandTargetCapacity", 0))
     rest = int(asked["TotalTargetCapacity"]) - spot - on_demand
     if asked.get("DefaultTargetCapacityType") == "spot":
@@ -169,9 +169,9 @@ def _choose(request: Request, template: Template, override: dict[str, str], spot
 
 
 def _pick(choices: list[Choice], options: dict[str, str], target: float, fleet: Fleet) -> list[Choice]:
-    """Return the choices in the order in which they are tried; of those that must stay together, one group.
+    """Return the choices in the order to try; if they must stay together, those of one group.
 
-    Where a fleet must stay within one type or zone, AWS launches nothing unless that group can give the minimum.
+    If a fleet must stay within one type or zone, AWS launches nothing unless that group has the minimum capacity.
     """
     by_priority = options.get("AllocationStrategy") in BY_PRIORITY
     ordered = sorted(

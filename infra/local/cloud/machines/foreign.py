@@ -1,4 +1,4 @@
-"""Instances of others, who fill pages of EC2: with a filter that none of them fits, pages that are empty and not the last."""
+"""Other people's instances, which fill result pages: with a filter, pages are empty but not the last."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ TOKEN = "others-"  # noqa: S105  where the next page begins
 
 
 def page_of_others(request: Request, count: int) -> Answer | None:
-    """Answer DescribeInstances with the next page of other people's instances; None when they have all been passed."""
+    """Answer DescribeInstances with the next page of other people's instances; None after the last."""
     token = request.params.get("NextToken", TOKEN + "0")
     start = int(token.removeprefix(TOKEN)) if token.startswith(TOKEN) else count
     if start >= count or request.values("InstanceId"):
@@ -23,7 +23,7 @@ def page_of_others(request: Request, count: int) -> Answer | None:
 
 
 def after_others(request: Request) -> Request:
-    """Return the request that goes on where other people's instances end."""
+    """Return the request that continues after the other people's instances."""
     passed = request.params.get("NextToken", "").startswith(TOKEN)
     return request.without("NextToken") if passed else request
 

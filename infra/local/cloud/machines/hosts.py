@@ -1,4 +1,4 @@
-"""The hosts of the local cloud: one for each running instance, made and ended as the instances come and go."""
+"""The hosts of the local cloud: one per running instance, started and ended with it."""
 
 import contextlib
 import json
@@ -23,31 +23,31 @@ GRACE_S = 5.0
 
 @dataclass
 class Host:
-    """A machine's process, and what is known of it."""
+    """A machine's process and its state."""
 
     instance: Any
     process: subprocess.Popen[bytes]
     ending_since_s: float | None = None
     report: str | None = None
-    """Why it ended, in its own word: off or reboot."""
+    """How it ended: off or reboot."""
     dead: bool = False
-    """It crashed: the instance runs on, unreachable, until someone ends it."""
+    """It crashed: the instance stays running but unreachable until it is terminated."""
 
 
 @dataclass(frozen=True)
 class _Event:
     host: Host
     content: dict[str, Any] | None
-    """None when the process has gone."""
+    """None once the process has exited."""
 
 
 class Hosts:
-    """Keep one host for each running instance; everything happens in one thread of its own."""
+    """Keep one host for each running instance, in a single thread."""
 
     def __init__(self, folder: Path, lock: int, boots: Boots) -> None:
         self.boots = boots
         self.url = ""
-        """Where the cloud answers."""
+        """The cloud's address."""
         self._folder = folder / record.HOSTS
         self._lock = lock
         self._hosts: dict[str, Host] = {}
@@ -60,16 +60,16 @@ class Hosts:
         self.seen = False
         """Whether there has ever been an instance."""
         self.alive = False
-        """Whether an instance, or a host, is left."""
+        """Whether an instance or a host is left."""
         self.failed = False
 
     def open(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End every host and everything in them, and remove their folders."""
+        """End all hosts and everything in them, and delete their folders."""
         self._closing.set()
         self._thread.join()
         trees.remove(self._folder)
@@ -79,7 +79,7 @@ class Hosts:
         return self._host_keys.get(instance_id)
 
     def settle(self, instance_ids: list[str]) -> None:
-        """Wait until instances that were stopped have no host any more, so that a start finds a clean slate."""
+        """Wait until stopped instances have no host left, so that a start begins cleanly."""
         deadline = time.monotonic() + 2 * GRACE_S
         found = [self._hosts.get(one) for one in instance_ids]
         for host in filter(None, found):
@@ -89,7 +89,7 @@ class Hosts:
                 time.sleep(0.01)
 
     def image(self, instance_id: str, image_id: str) -> None:
-        """Keep what an instance's host has in its home for those that boot an image; the host reboots for it, as on AWS."""
+        """Save the home folder of an instance's host for an image; the host reboots for it, as on AWS."""
         self._imaging[instance_id] = image_id
 
     def _run(self) -> None:
@@ -152,7 +152,7 @@ class Hosts:
     def _listen(self, host: Host) -> None:
         assert host.process.stdout is not None  # noqa: S101
         for line in host.process.stdout:
-            with contextlib.suppress(ValueError):  # a host that is killed may leave half a line
+            with contextlib.suppress(ValueError):  # a killed host may leave half a line
                 self._events.put(_Event(host, json.loads(line)))
         host.process.wait()
         self._events.put(_Event(host, None))
@@ -175,7 +175,7 @@ class Hosts:
         if host.report == "off":
             moto_state.shut_down(host.instance)
         elif host.report is None and host.ending_since_s is None:
-            host.dead = True  # it stays in the books, so that no other takes its place
+            host.dead = True  # it stays registered, so that it is not replaced
             return
         del self._hosts[host.instance.id]
 
@@ -212,7 +212,7 @@ def spawn(config: Path, lock: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
-        pass_fds=(lock,),  # whoever can take the cloud's lock knows that every host has ended
+        pass_fds=(lock,),  # the cloud's lock is free once all hosts have exited
     )
 
 

@@ -1,4 +1,4 @@
-"""The public parameters that name AWS's Deep Learning images and Ubuntu's own, answered with an image that moto knows."""
+"""The public parameters that name AWS's Deep Learning and Ubuntu images, mapped to moto's images."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def get_parameter(request: Request) -> Answer | None:
 
 
 def get_parameters(request: Request, moto: Callable[[Request], Answer]) -> Answer | None:
-    """Answer GetParameters for the images' names, and let moto answer for the rest of them."""
+    """Answer GetParameters for the images' names, leaving other names to moto."""
     names = [str(name) for name in request.body.get("Names", [])]
     ours = [name for name in names if name.startswith(_PREFIX)]
     if not ours:

@@ -1,4 +1,4 @@
-"""CreateImage: what is on an image is the home of the host that it was made of; the rest of a host is this laptop's own."""
+"""CreateImage: an image contains only its host's home, as the rest belongs to this computer."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ _ID = re.compile(rb"<imageId>(ami-[0-9a-f]+)</imageId>")
 def create_image(
     request: Request, moto: Callable[[Request], Answer], take: Callable[[str, str], None]
 ) -> Answer | None:
-    """Make an image of an instance, which reboots for it as `take` is told both; None for an instance that is none."""
+    """Create an image of an instance, rebooting it through `take`; None for an unknown instance."""
     instance = moto_state.find_instance(request.region, request.params.get("InstanceId", ""))
     name = request.params.get("Name", "")
     if instance is None:
@@ -37,7 +37,7 @@ def create_image(
 
 
 def without_snapshots(request: Request) -> Request:
-    """Return a request without the tags for snapshots, at which moto gives up."""
+    """Return a request without its tags for snapshots, which moto rejects."""
     numbers = [
         name.split(".")[1]
         for name, value in request.params.items()
@@ -48,21 +48,21 @@ def without_snapshots(request: Request) -> Request:
 
 
 def keep_home(instance: Any, hosts: Path, image_id: str) -> None:
-    """Keep the home of a host that is off, and let the image be booted."""
+    """Save the home of a host that is off, and make the image available."""
     region = instance.ec2_backend.region_name
     kept = instance.state == "running" and copy(hosts / instance.id / HOME, hosts / image_id)
     moto_state.set_image_state(region, image_id, "available" if kept else "failed")
 
 
 def lay_out_home(image: Path, host: Path) -> None:
-    """Give a host that boots for the first time the home that its image has, if that was made here."""
+    """Give a host that boots for the first time the home from its image, if it was created here."""
     if (image / HOME).exists() and not (host / HOME).exists():
         copy(image / HOME, host)
-        (host / HOME / ".profile").unlink(missing_ok=True)  # it has the old host's commands in it
+        (host / HOME / ".profile").unlink(missing_ok=True)  # contains the old host's commands
 
 
 def copy(source: Path, target: Path) -> bool:
-    """Copy a folder into another; return whether that could be done."""
+    """Copy a folder into another; return whether that worked."""
     target.mkdir(mode=0o700, exist_ok=True)
     words = ["cp", "--archive", "--reflink=auto", str(source), str(target)]
     return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0

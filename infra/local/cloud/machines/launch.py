@@ -1,4 +1,4 @@
-"""RunInstances within the account's capacity and quota, with every tag in its place, and once for each client token."""
+"""RunInstances within capacity and quota, with all tags, and once per client token."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
 def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capacity) -> Answer:
-    """Launch as many instances as were asked for, or none; with a token known already, tell of those launched then."""
+    """Launch all requested instances or none; for a known token, return those launched before."""
 
     def work() -> Answer:
         wanted = int(request.params.get("MinCount") or 1)
@@ -29,7 +29,7 @@ def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capaci
 
 
 def launch(request: Request, moto: Moto) -> Answer:
-    """Launch, whatever room there is."""
+    """Launch without checking capacity."""
     with moto_state.LOCK:
         answer = moto(request)
         for instance_id in instance_ids(answer):
@@ -38,7 +38,7 @@ def launch(request: Request, moto: Moto) -> Answer:
 
 
 def pool_of(request: Request) -> Pool:
-    """Return where a RunInstances request draws from; without a zone AWS finds one, and so the zone is empty."""
+    """Return the pool of a RunInstances request; without a zone AWS chooses one, so the zone is empty."""
     subnet = request.params.get("NetworkInterface.1.SubnetId") or request.params.get("SubnetId", "")
     zone = moto_state.zone_of(request.region, subnet) or request.params.get("Placement.AvailabilityZone", "")
     spot = request.params.get("InstanceMarketOptions.MarketType") == "spot"
@@ -46,12 +46,12 @@ def pool_of(request: Request) -> Pool:
 
 
 def instance_ids(answer: Answer) -> tuple[str, ...]:
-    """Return the ids of the instances that an answer to RunInstances tells of."""
+    """Return the instance ids in an answer to RunInstances."""
     return tuple(found.decode() for found in _ID.findall(answer.body))
 
 
 def _describe(ids: tuple[str, ...], request: Request, moto: Moto) -> Answer:
-    """Turn what DescribeInstances says of the launched instances into RunInstances' answer."""
+    """Turn a DescribeInstances answer about the launched instances into RunInstances' answer."""
     numbered = {f"InstanceId.{n}": one for n, one in enumerate(ids, 1)}
     params = {"Action": "DescribeInstances", "Version": request.params.get("Version", "2016-11-15"), **numbered}
     answer = moto(replace(request, action="DescribeInstances", params=params))

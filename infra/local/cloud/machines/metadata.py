@@ -1,6 +1,6 @@
-"""The instance metadata service, version 2, for hosts: who they are, and whether the spot market wants them back.
+"""The instance metadata service (version 2) for hosts: identity and spot interruption notices.
 
-On AWS it answers at 169.254.169.254; a host finds it by `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+On AWS it is at 169.254.169.254; hosts find it through `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 """
 
@@ -20,13 +20,13 @@ PREFIX = "/gpujob/metadata/"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What each instance may know of itself."""
+    """The metadata available to each instance."""
 
     boots: Boots
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def answer(self, environ: Environ) -> Answer:
-        """Answer a request for `PREFIX`INSTANCE/latest/...; version 1, which needs no token, is switched off."""
+        """Answer a request for `PREFIX`INSTANCE/latest/...; version 1, which needs no token, is disabled."""
         instance_id, _, path = str(environ["PATH_INFO"]).removeprefix(PREFIX).partition("/")
         instance = next((one for one in moto_state.instances() if one.id == instance_id), None)
         if instance is None:

@@ -1,4 +1,4 @@
-"""Launch templates as they were asked for, so that a fleet launches with every word of them; moto's fleets forget some."""
+"""Store launch templates completely, so that fleets launch with every parameter; moto loses some."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _VERSION = re.compile(rb"<versionNumber>(\d+)</versionNumber>")
 
 @dataclass(frozen=True)
 class Template:
-    """One version of a launch template; its data are words that RunInstances takes as they are."""
+    """One version of a launch template, whose data are parameters of RunInstances."""
 
     template_id: str
     version: int
@@ -26,16 +26,16 @@ class Template:
 
 @dataclass(frozen=True)
 class Templates:
-    """The data of each version of each template, by region."""
+    """The data of each template version, by region."""
 
     _data: dict[tuple[str, str, int], dict[str, str]] = field(default_factory=dict)
 
     def create(self, request: Request, moto: Callable[[Request], Answer], tokens: Tokens) -> Answer:
-        """Answer CreateLaunchTemplate and CreateLaunchTemplateVersion, once for each client token."""
+        """Answer CreateLaunchTemplate and CreateLaunchTemplateVersion, once per client token."""
         return tokens.once(request, lambda: self._create(request, moto))
 
     def find(self, region: str, asked: dict[str, str]) -> Template | None:
-        """Return what a LaunchTemplateSpecification names; None where there is none."""
+        """Return the template that a LaunchTemplateSpecification names; None if it does not exist."""
         known = moto_state.find_template(region, asked.get("LaunchTemplateId"), asked.get("LaunchTemplateName"))
         if known is None:
             return None

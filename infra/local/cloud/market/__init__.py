@@ -1,1 +1,1 @@
-"""What can be launched, where, and at which price."""
+"""What can be launched, where, and at what price."""

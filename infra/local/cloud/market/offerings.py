@@ -1,4 +1,4 @@
-"""Which zone or region offers which instance type, with the wildcards that moto does not know."""
+"""Which zone or region offers which instance type, with wildcards, which moto does not support."""
 
 import re
 from collections.abc import Iterable
@@ -32,5 +32,5 @@ def describe_instance_type_offerings(request: Request) -> Answer:
 
 
 def compile_patterns(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Return one expression for patterns in which * and ? stand for any text and any letter."""
+    """Compile patterns with * and ? into one expression."""
     return re.compile("|".join(map(translate, patterns)))

@@ -1,6 +1,6 @@
-"""Prices for rehearsal: on-demand Linux in USD per hour, close to the public list of 2025 and 2026.
+"""Prices for dry runs: on-demand Linux in USD per hour, close to the public list of 2025 and 2026.
 
-They let a rehearsal show believable money. They are never AWS's word, and nothing may show them as such.
+They make a dry run plausible. They are not AWS's prices, and nothing may present them as such.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ ON_DEMAND_USD = {
     "m5.large": 0.096,
     "c5.xlarge": 0.17,
 }
-"""Of us-east-1."""
+"""In us-east-1."""
 
 REGION_FACTORS = {
     "us-east-1": 1.0,
@@ -102,20 +102,20 @@ REGION_FACTORS = {
 OTHER_REGIONS_FACTOR = 1.25
 
 GP3_GIB_MONTH_USD = 0.08
-"""Of us-east-1."""
+"""In us-east-1."""
 
 PAGE = 100
 FORMAT = "aws_v1"
 
 
 def on_demand_usd(instance_type: str, region: str) -> float | None:
-    """Return the price of an hour on demand; None for a type that is not in the list."""
+    """Return the on-demand price per hour; None for an unlisted type."""
     price = ON_DEMAND_USD.get(instance_type)
     return None if price is None else round(price * REGION_FACTORS.get(region, OTHER_REGIONS_FACTOR), 7)
 
 
 def spot_usd(instance_type: str, zone: str) -> float | None:
-    """Return the price of an hour on the spot market: a quarter to three fifths of on demand, by zone."""
+    """Return the spot price per hour: a quarter to three fifths of on-demand, varying by zone."""
     price = on_demand_usd(instance_type, zone[:-1])
     if price is None:
         return None
@@ -124,7 +124,7 @@ def spot_usd(instance_type: str, zone: str) -> float | None:
 
 
 def get_products(request: Request) -> Answer:
-    """Answer Pricing's GetProducts for Linux on shared machines, and for gp3 disks."""
+    """Answer Pricing's GetProducts for Linux with shared tenancy, and for gp3 disks."""
     wanted = {one["Field"]: one["Value"] for one in request.body.get("Filters", [])}
     if wanted.get("productFamily") == "Storage":
         products = _disks(wanted)
@@ -198,7 +198,7 @@ def _product(attributes: dict[str, str]) -> dict[str, Any]:
 
 
 def _entry(family: str, attributes: dict[str, str], name: str, price: float, unit: str, words: str) -> dict[str, Any]:
-    """Return an entry of the price list with one on-demand price."""
+    """Return a price list entry with one on-demand price."""
     sku = hashlib.sha256(name.encode()).hexdigest()[:16].upper()
     offer, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"
     dimension = {

@@ -1,4 +1,4 @@
-"""The account's EC2 quotas in vCPUs, as Service Quotas tells them."""
+"""The account's EC2 quotas in vCPUs, in Service Quotas' format."""
 
 import re
 
@@ -21,14 +21,14 @@ FAMILIES = {
     "p": ("L-417A185B", "L-7212CCBC"),
     **dict.fromkeys(("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"), ("L-1216C47A", "L-34B43A08")),
 }
-"""The quota of each family on demand, and on the spot market.
+"""The quotas of each instance family, on demand and spot.
 
 https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html
 """
 
 
 def code_of(instance_type: str, spot: bool) -> str | None:
-    """Return the code of the quota that an instance type counts against; None when none is known."""
+    """Return the code of the quota that applies to an instance type; None if unknown."""
     if spot and instance_type.startswith("p5"):
         return "L-C4BD4855"
     family = re.match("[a-z]*", instance_type)
@@ -37,7 +37,7 @@ def code_of(instance_type: str, spot: bool) -> str | None:
 
 
 def limit_of(code: str, faults: Faults) -> float:
-    """Return how many vCPUs a quota allows."""
+    """Return a quota in vCPUs."""
     told = faults.number("quota")
     return QUOTAS[code][1] if told is None else told
 

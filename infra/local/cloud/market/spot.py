@@ -1,4 +1,4 @@
-"""Spot prices by type and zone, as EC2's DescribeSpotPriceHistory tells them."""
+"""Spot prices by type and zone, in the format of DescribeSpotPriceHistory."""
 
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,13 +11,13 @@ from infra.local.cloud.request import Request
 LINUX = "Linux/UNIX"
 PAGE = 1000
 SINCE = datetime.now(UTC).replace(microsecond=0)
-"""Prices stay as they are for the life of the process."""
+"""Prices do not change while the process runs."""
 
 Row = dict[str, str]
 
 
 def describe_spot_price_history(request: Request) -> Answer:
-    """Answer with the present price of each type in each zone."""
+    """Answer with the current price of each type in each zone."""
     filters = request.filters()
     types = request.values("InstanceType") or filters.get("instance-type") or sorted(prices.ON_DEMAND_USD)
     products = request.values("ProductDescription") or filters.get("product-description") or [LINUX]

@@ -1,1 +1,1 @@
-"""The process that answers: its entrance, the actions that moto lacks, its controls and its record of calls."""
+"""The server process: its gateway, the actions that moto lacks, its controls and its record of calls."""

@@ -1,4 +1,4 @@
-"""The local cloud's own questions, which AWS has not: its faults, and the calls that were made."""
+"""Requests to the local cloud beyond AWS's: its faults and its record of calls."""
 
 import http.client
 import json
@@ -16,37 +16,37 @@ TIMEOUT_S = 60.0
 
 
 def list_faults(cloud: LocalCloud) -> list[str]:
-    """List the faults that hold."""
+    """List the active faults."""
     return list(_ask(cloud, "GET", FAULTS))
 
 
 def add_faults(cloud: LocalCloud, *faults: str) -> list[str]:
-    """Let faults hold, and list all that do; raises UsageError for what is none."""
+    """Inject faults and list the active ones; raises UsageError for an invalid one."""
     return list(_ask(cloud, "POST", FAULTS, list(faults)))
 
 
 def clear_faults(cloud: LocalCloud) -> None:
-    """Let no fault hold."""
+    """Clear all faults."""
     _ask(cloud, "DELETE", FAULTS)
 
 
 def read_trail(cloud: LocalCloud) -> list[dict[str, Any]]:
-    """List the calls that were made, with the permissions that each needed."""
+    """List the recorded calls with the permissions that each needed."""
     return list(_ask(cloud, "GET", TRAIL))
 
 
 def clear_trail(cloud: LocalCloud) -> None:
-    """Forget the calls that were made."""
+    """Clear the recorded calls."""
     _ask(cloud, "DELETE", TRAIL)
 
 
 def set_caller(cloud: LocalCloud, arn: str, user_id: str, policy: dict[str, Any] | None = None) -> None:
-    """Let every call from now on be somebody's, who may do what a policy allows."""
+    """Set the caller of all following calls, and the policy that applies to it."""
     _ask(cloud, "POST", CALLER, {"arn": arn, "user_id": user_id, "policy": policy})
 
 
 def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> Any:
-    # http.client, because urllib and requests would ask a proxy from the environment.
+    # http.client, because urllib and requests would use a proxy from the environment.
     address = urlsplit(cloud.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
     try:
@@ -54,9 +54,9 @@ def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> A
         answer = connection.getresponse()
         body = json.loads(answer.read())
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise CloudError(f"the local cloud does not answer: {error}", "gpujob local stop") from error
+        raise CloudError(f"the local cloud does not respond: {error}", "gpujob local stop") from error
     finally:
         connection.close()
     if answer.status != 200:
-        raise UsageError(str(body), "gpujob local faults lists what there is")
+        raise UsageError(str(body), "gpujob local faults")
     return body

@@ -1,4 +1,4 @@
-"""The door of the local cloud: who may ask, what is answered here, and what goes on to moto."""
+"""The entrance of the local cloud: check credentials, answer locally, or pass requests on to moto."""
 
 import hmac
 import json
@@ -53,14 +53,14 @@ class Gateway:
                 self._last_s = time.monotonic()
 
     def close_if_idle(self, timeout_s: float) -> bool:
-        """Close the door when nobody came for so long; whoever comes after that is sent away."""
+        """Close after this long without a request; later requests are rejected."""
         with self._lock:
             idle_s = time.monotonic() - self._last_s
             self._closed = self._closed or (not self._active and idle_s >= timeout_s)
             return self._closed
 
     def close(self) -> None:
-        """Close the door now."""
+        """Close now."""
         with self._lock:
             self._closed = True
 
@@ -97,7 +97,7 @@ class Gateway:
         return sent
 
     def _control(self, path: str, environ: Environ) -> Answer:
-        """Answer the questions that AWS has not: what goes wrong on demand, and what was asked."""
+        """Answer requests beyond AWS's: faults and the record of calls."""
         if not hmac.compare_digest(environ.get("HTTP_X_GPUJOB_KEY", ""), self._access_key):
             return Answer(403, "application/json", b'"another key"')
         faults, trail = self._handlers.faults, self._handlers.trail
@@ -124,7 +124,7 @@ class Gateway:
     def _ask_moto(self, environ: Environ, asked: Request) -> Answer:
         content = json.dumps(asked.body) if asked.body else urlencode(asked.params)
         changed = request.with_body(environ, content.encode())
-        with moto_state.LOCK:  # what only reads needs it too: moto's serializers share what they change
+        with moto_state.LOCK:  # reading needs the lock too: moto's serializers share mutable state
             body, status, headers = run_wsgi_app(self._moto, changed, buffered=True)
         return Answer(int(status.split()[0]), headers.get("Content-Type", "text/xml"), b"".join(body))
 

@@ -1,4 +1,4 @@
-"""What moto lacks, by service and action; whatever is not in the table goes to moto unchanged."""
+"""The actions that moto lacks, by service; anything else is passed on unchanged."""
 
 import base64
 import threading
@@ -23,18 +23,18 @@ from infra.local.cloud.server.trail import Trail
 from infra.local.cloud.tokens import Tokens
 
 Moto = Callable[[Request], Answer]
-"""Hands a request, perhaps a changed one, to moto."""
+"""Passes a request, possibly modified, to moto."""
 
 TypesQuestion = tuple[str, frozenset[tuple[str, str]]]
 
-# The catalogue never changes while the process lives, and writing it out takes moto seconds.
+# The catalogue never changes while the process runs, and serializing it takes moto seconds.
 TYPES: dict[TypesQuestion, Answer] = {}
 TYPES_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """The answers that moto does not give, and the one that it gives too slowly."""
+    """The answers that moto lacks, and the one that it gives too slowly."""
 
     hosts: Hosts
     faults: Faults
@@ -44,12 +44,12 @@ class Handlers:
 
     @cached_property
     def callers(self) -> Callers:
-        """Who asks."""
+        """The caller."""
         return Callers(self.faults)
 
     @cached_property
     def metadata(self) -> Metadata:
-        """The metadata service of the hosts."""
+        """The metadata service for hosts."""
         return Metadata(self.hosts.boots)
 
     @cached_property
@@ -57,12 +57,12 @@ class Handlers:
         return Capacity(self.faults)
 
     def sight(self, request: Request) -> AbstractContextManager[None]:
-        """Return what keeps from moto, while it answers a request for instances, those that are not to be seen yet."""
+        """Hide instances that are not visible yet from moto while it answers."""
         unseen = self.hosts.boots.unseen() if request.action.startswith("Describe") else frozenset()
         return moto_state.hidden(request.region, unseen) if unseen else nullcontext()
 
     def answer(self, request: Request, moto: Moto) -> Answer | None:
-        """Answer a request; None when it is moto's to answer."""
+        """Answer a request; None to pass it on to moto."""
         self.trail.record(request)
         if request.service == "ec2":
             return self._refuse(request) or self._answer_ec2(request, moto)
@@ -96,7 +96,7 @@ class Handlers:
             case "CreateLaunchTemplate" | "CreateLaunchTemplateVersion":
                 return self._templates.create(request, moto, self._tokens)
             case "ModifyInstanceAttribute" if "UserData.Value" in request.params:
-                # Moto takes a blob's base64 off and then asks for base64.
+                # moto decodes a blob's base64 and then expects base64.
                 value = base64.b64encode(request.params["UserData.Value"].encode()).decode()
                 return moto(replace(request, params={**request.params, "UserData.Value": value}))
             case "CreateFleet":
@@ -117,7 +117,7 @@ class Handlers:
         return None
 
     def _refuse(self, request: Request) -> Answer | None:
-        """Answer a rehearsed call, and one that names what is not to be seen yet."""
+        """Answer a DryRun call, and one about an instance that is not visible yet."""
         if request.params.get("DryRun") == "true":
             return error("ec2", "DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         names = {value for name, value in request.params.items() if name.startswith(("InstanceId", "ResourceId"))}
@@ -128,7 +128,7 @@ class Handlers:
         return None
 
     def _launching(self, moto: Moto) -> Moto:
-        """Return moto as a fleet sees it, whose own launches need the caller's permission."""
+        """Wrap moto for a fleet, whose launches need the caller's permissions too."""
         boot = self._booting(moto)
 
         def hand(request: Request) -> Answer:
@@ -142,7 +142,7 @@ class Handlers:
         return hand
 
     def _booting(self, moto: Moto) -> Moto:
-        """Return moto as a launch sees it: what it launches boots as slowly as it is told to."""
+        """Wrap moto for a launch, so that the instances boot with the injected delay."""
 
         def hand(request: Request) -> Answer:
             with moto_state.LOCK:

@@ -1,4 +1,4 @@
-"""The local cloud's own process: moto, the answers that it lacks, and a host for each running instance."""
+"""The local cloud's process: moto, the actions that it lacks, and a host per running instance."""
 
 import fcntl
 import logging
@@ -22,20 +22,20 @@ from infra.local.record import LocalCloud
 from infra.node.agent import trees
 
 IDLE_AFTER_LAST_S = 3.0
-"""Without a request, once the last instance has gone."""
+"""Without a request, after the last instance has ended."""
 IDLE_BEFORE_FIRST_S = 120.0
 POLL_S = 0.1
 
 
 class _Quiet(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Keep the log for what goes wrong."""
+        """Log errors only."""
 
 
 def main(folder: Path) -> None:
-    """Be the local cloud of a folder until nobody needs it any more."""
+    """Run the local cloud of a folder until it is no longer needed."""
     lock = os.open(folder / record.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # one before may still be ending
+    fcntl.flock(lock, fcntl.LOCK_EX)  # a previous one may still be shutting down
     os.ftruncate(lock, 0)
     trees.remove(folder / record.HOSTS)
     reaper.become_subreaper()

@@ -1,4 +1,4 @@
-"""What was asked of the local cloud, call by call, with its parameters and permissions; as CloudTrail would tell."""
+"""Record the calls to the local cloud with parameters and permissions, like CloudTrail."""
 
 import time
 from collections import deque
@@ -13,12 +13,12 @@ MOST = 20_000
 
 @dataclass(frozen=True)
 class Trail:
-    """The calls of this process's life, the latest last."""
+    """The calls since the process started, oldest first."""
 
     _events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MOST))
 
     def record(self, request: Request, *, inner: bool = False) -> None:
-        """Take note of a call, before it changes anything; `inner` is what EC2 does itself on behalf of a caller."""
+        """Record a call before it takes effect; `inner` marks calls that EC2 makes on the caller's behalf."""
         needs = [asdict(need) for need in permissions.needs_of(request)]
         facts = {"at_s": time.time(), "service": request.service, "action": request.action, "region": request.region}
         words = request.params or request.body
@@ -29,5 +29,5 @@ class Trail:
         return list(self._events)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Clear the record."""
         self._events.clear()

@@ -1,6 +1,6 @@
-"""What a project depends on, and the environment that has it: made once, then shared by all jobs that ask for the same.
+"""Install a project's dependencies into an environment, once for all jobs that need the same.
 
-The project itself is never installed: a job imports it from its own working folder, and every job has another one.
+The project itself is never installed: each job imports it from its own working folder.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ DYNAMIC = re.compile(r"^\s*dynamic\s*=\s*\[[^\]]*[\"']dependencies[\"']", re.MUL
 
 
 class Prepared(NamedTuple):
-    """The interpreter a job must use, and the key of its environment: "" where there was nothing to install."""
+    """The interpreter for a job, and the key of its environment ("" if there was nothing to install)."""
 
     python: str
     key: str
 
 
 def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
-    """Return the interpreter that has the project's dependencies, once they are installed; raises DependenciesError."""
+    """Install the project's dependencies if needed and return their interpreter.
+
+    Raises DependenciesError.
+    """
     manifest = find_manifest(project)
     if not manifest:
         return Prepared(base_python, "")
@@ -49,14 +52,14 @@ def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
         if build_once(folder, log, lambda lock: build(project, manifest, base, folder, log, lock)):
             say(log, f"dependencies installed in {time.monotonic() - started:.1f} s")
         else:
-            say(log, f"dependencies from {name} are there already")
+            say(log, f"dependencies from {name} are already installed")
     except OSError as error:
         raise DependenciesError(f"the dependencies from {name} could not be installed: {error}") from error
     return Prepared(str(folder / "bin" / "python"), key)
 
 
 def choose_folder(key: str, log: BinaryIO) -> Path:
-    """Return the folder of an environment, built or not; one that a job has changed since is removed, unless jobs run with it."""
+    """Return the folder for an environment; delete one that a job has modified, unless it is in use."""
     names = itertools.chain([key], (f"{key}-{count}" for count in itertools.count(2)))
     for folder in (ENVIRONMENTS / name for name in names):
         if not is_spoiled(folder):
@@ -69,14 +72,14 @@ def choose_folder(key: str, log: BinaryIO) -> Path:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Return whether a job that is not over has this environment."""
+    """Return whether an unfinished job uses this environment."""
     jobs = (JOBS / str(number) for number in numbers())
     found = (job for job in jobs if read_json(job / "state.json", {}).get("python", "").startswith(f"{folder}/"))
     return any(map(is_supervised, found))
 
 
 def sift() -> None:
-    """Remove everything among the environments that is not one as it was built; no job may run."""
+    """Remove environments that are incomplete or were modified; no job may be running."""
     for path in ENVIRONMENTS.iterdir() if ENVIRONMENTS.is_dir() else ():
         if path.is_symlink() or not path.is_dir():
             path.unlink()
@@ -85,7 +88,7 @@ def sift() -> None:
 
 
 def find_manifest(project: Path) -> list[Path]:
-    """Return the files that say what the project depends on: of several kinds the first in this order."""
+    """Return the files that declare the project's dependencies; the first kind found wins."""
     lock, settings = project / "uv.lock", project / "pyproject.toml"
     if lock.is_file() and settings.is_file():
         return [lock, settings]
@@ -98,7 +101,10 @@ def find_manifest(project: Path) -> list[Path]:
 
 
 def lists_dependencies(settings: Path) -> bool:
-    """Tell whether the [project] table of a pyproject.toml names any dependency (Python 3.8 cannot read TOML)."""
+    """Return whether the [project] table of a pyproject.toml lists dependencies.
+
+    A regular expression, because Python 3.8 cannot parse TOML.
+    """
     table = PROJECT_TABLE.search(settings.read_text(encoding="utf-8", errors="replace"))
     if table and DYNAMIC.search(table[1]):
         raise DependenciesError(
@@ -109,7 +115,7 @@ def lists_dependencies(settings: Path) -> bool:
 
 
 def key_of(project: Path, manifest: list[Path], base: Base) -> str:
-    """Return what tells environments apart: the files' bytes, the base interpreter, and what that has installed."""
+    """Hash what identifies an environment: the manifest files, the base interpreter and its packages."""
     digest = hashlib.sha256()
     for path in with_included(manifest):
         name, content = os.path.relpath(path, project), path.read_bytes()
@@ -120,9 +126,9 @@ def key_of(project: Path, manifest: list[Path], base: Base) -> str:
 
 
 def with_included(manifest: list[Path]) -> list[Path]:
-    """Return the files, and after them those that requirements name: -r, -c, local wheels, the project's own settings."""
+    """Return the manifest and the files it refers to: -r, -c, local wheels, the project's pyproject.toml."""
     found = list(manifest)
-    for path in found:  # grows as it goes
+    for path in found:  # extended during the loop
         if path.suffix in (".txt", ".in"):
             text = path.read_text(encoding="utf-8", errors="replace")
             named = [name for option, name in INCLUDED.findall(text) if option or name.endswith(ARCHIVES)]

@@ -1,12 +1,12 @@
-"""An environment on top of a base interpreter: what the base has stays the base's, the rest is installed by uv.
+"""Build an environment on top of a base interpreter, whose packages are reused; uv installs the rest.
 
-uv sees of an environment only its own packages: what lies below, the image's torch above all, it would download again. So
-a fresh environment gets a stand-in for each package of the base (its name, version and requirements, no code) before uv
-installs: whatever satisfies a requirement stays where it is, anything else is replaced by a package of the environment's own.
-Then the stand-ins go. Python finds the base's packages after the environment's, by a .pth file: in an environment made from an
-environment, as AWS's images have one, "system site packages" would be those of the interpreter below both.
+uv only sees an environment's own packages and would download the base's again, the image's torch above all. So a new
+environment gets a stand-in for each package of the base (name, version and requirements, no code) before uv installs:
+what satisfies a requirement stays, anything else is replaced by a package in the environment. Then the stand-ins are
+removed. Python finds the base's packages after the environment's through a .pth file: for a base that is an environment
+itself, as in AWS's images, "system site packages" would be those of the interpreter below both.
 
-Jobs share it and install nothing into it: each has an environment of its own on top (`overlay`).
+Jobs share the environment and install nothing into it: each has its own on top (`overlay`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .uv import DependenciesError, find_uv, say, stream
 
 CONDAS = ("micromamba", "mamba", "conda")
 STAND_IN = "gpujob"
-# Torch finds its companions beside itself: where it is installed anew, so are they.
+# torch looks for these packages next to itself, so they are installed wherever torch is.
 COMPANIONS = ("nvidia_*", "triton-*", "pytorch_triton-*")
 ITSELF = re.compile(
     r"^[ \t]*(?:(?:-e|--editable)[ \t=]+)?(?:file:)?\./?(?:\[([\w, .-]*)\])?[ \t]*(?:#.*)?\r?$", re.MULTILINE
@@ -43,7 +43,7 @@ print(json.dumps([sys.prefix, sys.version, sites, sys.path[1:]]))
 
 
 class Base(NamedTuple):
-    """What the base interpreter is, the folders its packages are in, and all folders it imports from."""
+    """The base interpreter: version, folders of its packages, and everything on its import path."""
 
     python: str
     prefix: str
@@ -53,7 +53,7 @@ class Base(NamedTuple):
 
 
 def look_at(base_python: str) -> Base:
-    """Ask the base interpreter what it is."""
+    """Query the base interpreter."""
     answer = subprocess.run([base_python, "-E", "-c", LOOK], stdout=subprocess.PIPE, check=False)
     if answer.returncode:
         raise DependenciesError(f"the interpreter {base_python} does not run")
@@ -62,7 +62,7 @@ def look_at(base_python: str) -> Base:
 
 
 def build(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> None:
-    """Make the environment; raises DependenciesError."""
+    """Build the environment; raises DependenciesError."""
     name = manifest[0].name
     say(log, f"installing dependencies from {name} ...")
     if manifest[0].suffix in (".yml", ".yaml"):
@@ -71,28 +71,28 @@ def build(project: Path, manifest: list[Path], base: Base, folder: Path, log: Bi
         program, code = "uv", run_uv(project, manifest, base, folder, log, lock)
     if code:
         raise DependenciesError(
-            f"{program} could not install the dependencies from {name}; the lines above say why; "
+            f"{program} could not install the dependencies from {name}; see the lines above; "
             "fix the file, or run with --no-deps"
         )
 
 
 def run_conda(file: Path, folder: Path, log: BinaryIO, lock: int) -> int:
-    """Make the environment that an environment.yml describes, which has its own interpreter; return the exit code."""
+    """Create the conda environment of an environment.yml; return the exit code."""
     conda = next(filter(None, map(shutil.which, CONDAS)), None)
     if conda is None:
         raise DependenciesError(
-            f"{file.name} needs conda, mamba or micromamba, and the machine has none; "
+            f"{file.name} needs conda, mamba or micromamba, and none is installed on the machine; "
             "list the dependencies in requirements.txt instead, or run with --no-deps"
         )
     make = [conda, "create", "--yes"] if Path(conda).name == "micromamba" else [conda, "env", "create"]
     code = stream([*make, "--prefix", str(folder), "--file", str(file)], log, lock, file.parent)
     if code == 0 and not os.access(folder / "bin" / "python", os.X_OK):
-        raise DependenciesError(f"{file.name} asks for no python; add it to its dependencies")
+        raise DependenciesError(f"{file.name} does not list python; add it to its dependencies")
     return code
 
 
 def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> int:
-    """Make an environment on top of the base and install what the manifest asks for; return uv's exit code."""
+    """Create an environment on top of the base, install the manifest; return uv's exit code."""
     uv = find_uv(base.python, log)
     code = stream([*uv, "venv", "--quiet", "--python", base.python, str(folder)], log, lock, folder.parent)
     if code:
@@ -105,7 +105,7 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
         export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header"]
         code = stream([*export, "--python", base.python, "--output-file", source[1]], log, lock, project)
     install = [*uv, "pip", "install", "--python", str(python), *source]
-    # What the base and uv's cache have is enough as often as not, and needs neither an index nor a network.
+    # The base and uv's cache are often enough, so try without an index or network first.
     code = code or (install_offline(install, log, lock, project, given) and stream(install, log, lock, project, given))
     if code == 0 and replaced_torch(site):
         code = stream(install, log, lock, project, given)
@@ -117,7 +117,7 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
 
 
 def install_offline(install: list[str], log: BinaryIO, lock: int, project: Path, given: bytes) -> int:
-    """Try to do without a network; return uv's exit code, and keep to itself why not: it will be tried with one."""
+    """Try to install offline; return uv's exit code. Errors are not logged, as a retry follows."""
     said = io.BytesIO()
     code = stream([*install, "--offline"], said, lock, project, given)
     log.write(b"" if code else said.getvalue())
@@ -125,7 +125,7 @@ def install_offline(install: list[str], log: BinaryIO, lock: int, project: Path,
 
 
 def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[list[str], bytes]:
-    """Return the options that tell uv what to install, and what to give it on its standard input."""
+    """Return uv's options that select what to install, and its standard input."""
     if file.name == "uv.lock":
         return ["-r", str(folder / "locked.txt")], b""
     text = file.read_text(encoding="utf-8", errors="surrogateescape")
@@ -134,7 +134,7 @@ def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[l
         return ["-r", file.name], b""
     say(
         log,
-        f"{itself[0].strip()}: the project itself is not installed, its dependencies are; it is imported from its folder",
+        f"{itself[0].strip()}: only the project's dependencies are installed; the project is imported from its folder",
     )
     extras = [word for name in (itself[1] or "").split(",") if name.strip() for word in ("--extra", name.strip())]
     settings = ["-r", "pyproject.toml", *extras] if (project / "pyproject.toml").is_file() else []
@@ -142,7 +142,7 @@ def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[l
 
 
 def add_stand_ins(site: Path, path: list[str]) -> None:
-    """Let uv take the base's packages for installed; one whose version uv could not read is left out."""
+    """Make uv treat the base's packages as installed; skip those with versions that uv cannot parse."""
     packages: dict[str, metadata.Distribution] = {}
     for package in metadata.distributions(path=path):
         about = package.metadata
@@ -165,12 +165,12 @@ def add_stand_ins(site: Path, path: list[str]) -> None:
 
 
 def stand_ins(site: Path, pattern: str = "*") -> list[Path]:
-    """Return the stand-ins that uv has left in place."""
+    """Return the stand-ins that uv did not replace."""
     return [path.parent for path in site.glob(f"{pattern}.dist-info/INSTALLER") if path.read_text() == STAND_IN]
 
 
 def replaced_torch(site: Path) -> bool:
-    """Tell whether torch was installed though companions of it were not; their stand-ins are gone then."""
+    """Return whether torch was installed without its companions, after removing their stand-ins."""
     companions = [path for pattern in COMPANIONS for path in stand_ins(site, pattern)]
     if stand_ins(site, "torch-*") or not list(site.glob("torch-*.dist-info")):
         return False
@@ -180,11 +180,11 @@ def replaced_torch(site: Path) -> bool:
 
 
 def refuse_own_folders(site: Path, name: str) -> None:
-    """Raise DependenciesError if a folder was installed: it is one of this job's, and others would get its code."""
+    """Raise DependenciesError if a project folder was installed: other jobs would import this job's code."""
     for path in site.glob("*.dist-info/direct_url.json"):
         origin = json.loads(path.read_text(encoding="utf-8"))
         if "dir_info" in origin:
             raise DependenciesError(
-                f"{name} asks for a folder of the project ({Path(origin['url']).name}), which other jobs may have changed; "
+                f"{name} depends on a folder of the project ({Path(origin['url']).name}), which other jobs may have changed; "
                 "import it from there (PYTHONPATH) or ship it as a wheel"
             )

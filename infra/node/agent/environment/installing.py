@@ -1,4 +1,4 @@
-"""Programs in Python that a node may lack: the interpreter's own, or one installed by uv into a folder of ours, once."""
+"""Find or install Python programs that a node may lack, such as JupyterLab and TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import BinaryIO, NamedTuple
 from ..records import HOME, AgentError
 from .uv import build_once, find_uv, say, stream
 
-# Where `gpujob setup` lays them.
+# Where `gpujob setup` installs them.
 LAID = Path("/opt/gpujob")
-# Not what it has from an environment below: a program finds the files beside its code by the interpreter that runs it.
+# Packages inherited from another environment do not count: a program looks for its data below its own interpreter's prefix.
 LOOK = """
 import sys, importlib.util as u
 prefix = sys.prefix if sys.prefix != sys.base_prefix else ""
@@ -21,14 +21,14 @@ print("%d.%d" % sys.version_info[:2], all(spec and (spec.origin or "").startswit
 
 
 class Program(NamedTuple):
-    """An interpreter that can run it by `-m`, and the folder of its packages; "" where it is the one that was asked."""
+    """An interpreter that runs the program with `-m`, and its package folder ("" if it is the job's)."""
 
     python: str
     site: str
 
 
 class Wanted(NamedTuple):
-    """A program: the folder it lies in, the modules it is made of, and what to install to have them."""
+    """A program: its folder, its modules, and the requirements that provide them."""
 
     folder: str
     modules: list[str]
@@ -36,10 +36,9 @@ class Wanted(NamedTuple):
 
 
 def find_program(wanted: Wanted, pythons: list[str], log: BinaryIO) -> Program:
-    """Return what runs a program: one of these interpreters, what `gpujob setup` laid, or what is installed here, once.
+    """Find an interpreter for a program: one of `pythons`, that of `gpujob setup`, or our own.
 
-    The last two are for the version that the interpreters have: kernels are lent their packages. Raises AgentError if it
-    cannot be had.
+    The last two must have the Python version of `pythons`, because kernels borrow their packages. Raises AgentError.
     """
     version = ""
     for python in pythons:
@@ -57,7 +56,7 @@ def find_program(wanted: Wanted, pythons: list[str], log: BinaryIO) -> Program:
 
 
 def look(python: str, modules: list[str]) -> tuple[str, bool]:
-    """Return an interpreter's version, "" for one that does not run, and whether it has all of these modules."""
+    """Return an interpreter's version ("" if it does not run) and whether it has all these modules."""
     try:
         answer = subprocess.run([python, "-c", LOOK, *modules], stdout=subprocess.PIPE, check=False)
     except OSError:
@@ -67,12 +66,12 @@ def look(python: str, modules: list[str]) -> tuple[str, bool]:
 
 
 def install(wanted: Wanted, python: str, folder: Path, log: BinaryIO, lock: int) -> None:
-    """Install a program into a folder of ours; raises AgentError if it cannot be had."""
+    """Install a program into its folder below ~/.gpujob; raises AgentError on failure."""
     uv, name = find_uv(python, log), wanted.requirements[0]
-    say(log, f"installing {name}, which this machine has not ...")
+    say(log, f"installing {name}, which is not on this machine ...")
     commands = (
         [*uv, "venv", "--quiet", "--python", python, str(folder)],
         [*uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *wanted.requirements],
     )
     if any(stream(command, log, lock, HOME) for command in commands):
-        raise AgentError(f"{name} is not on the machine, and uv could not install it, as the lines above say")
+        raise AgentError(f"{name} is not installed on the machine, and uv could not install it; see the lines above")

@@ -1,7 +1,7 @@
-"""A job's own environment: an empty one on top of what the job runs with, so that whatever it installs is its own.
+"""Give each job its own empty environment on top of its interpreter's, for what it installs.
 
-Made by hand in a few milliseconds, where venv and ensurepip take seconds: a pyvenv.cfg, links to the interpreter, a .pth file
-that leads on to the packages below, and the commands below with a first line that names this environment's interpreter.
+Created by hand in milliseconds, where venv and ensurepip take seconds: a pyvenv.cfg, links to the interpreter, a .pth
+file that adds the packages below, and copies of the scripts below with a shebang for this environment's interpreter.
 https://docs.python.org/3/library/site.html, https://peps.python.org/pep-0405/
 """
 
@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from .uv import DependenciesError
 
-ENVIRONMENT = "environment"  # in a job's folder
-USER = "user"  # in the environment: what other interpreters take for the folder of the user's own packages
-# The interpreter behind a link or an environment, and pip: its own, or the wheel that every CPython has for its environments.
+ENVIRONMENT = "environment"  # name of the folder in a job's folder
+USER = "user"  # subfolder that other interpreters use as their user site (PYTHONUSERBASE)
+# Find the interpreter behind a link or an environment, and pip: its own, or the wheel that CPython bundles for ensurepip.
 LOOK = """
 import glob, importlib.util, json, os, site, sys, sysconfig
 inner = sys.prefix != sys.base_prefix
@@ -32,10 +32,10 @@ scripts = [os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
 print(json.dumps([real, "%d.%d" % sys.version_info[:2], sites, scripts]))
 """
 SCRIPT_BYTES = 4096
-# As pip writes it; the second where the path is long or has a space in it.
+# Shebang lines as pip writes them; the second form is for long paths and paths with spaces.
 FIRST_LINE = re.compile(rb"#![^\n]*python[^\n]*\n|#!/bin/sh\n'''exec' [^\n]*python[^\n]*\n' '''\n")
 LONGEST = 120
-# uv would find the interpreter below by itself, and install there.
+# Without this, uv would find the interpreter below and install there.
 UV = """#!/bin/sh
 for word; do [ "$word" != --system ] || export UV_PYTHON="${{UV_PYTHON:-{python}}}"; done
 exec "{uv}" "$@"
@@ -44,7 +44,7 @@ PIP = b"import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
 
 
 class Below(NamedTuple):
-    """What an environment lies on: the real interpreter, its version, and the folders of its packages and commands."""
+    """The environment below: the real interpreter, its version, and its package and script folders."""
 
     real: str
     version: str
@@ -53,9 +53,9 @@ class Below(NamedTuple):
 
 
 def make_environment(folder: Path, python: str, base_python: str) -> str:
-    """Make an empty environment on top of an interpreter's, which may itself be one on top of the base's.
+    """Create an empty environment on top of an interpreter's own.
 
-    Returns its own interpreter; raises DependenciesError for an interpreter that does not run.
+    That one may itself be on top of the base's. Returns the new interpreter; raises DependenciesError.
     """
     below = look_below(python)
     scripts = below.scripts + ([] if python == base_python else look_below(base_python).scripts)
@@ -79,7 +79,7 @@ def make_environment(folder: Path, python: str, base_python: str) -> str:
 
 
 def look_below(python: str) -> Below:
-    """Ask an interpreter what it is."""
+    """Query an interpreter."""
     try:
         answer = subprocess.run([python, "-E", "-c", LOOK], stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -88,12 +88,12 @@ def look_below(python: str) -> Below:
 
 
 def lead_to(path: str) -> str:
-    """Return the line of a .pth file that adds a folder of packages, with its own .pth files, or a wheel."""
+    """Return the .pth line that adds a package folder (with its own .pth files) or a wheel."""
     return f"{path}\n" if path.endswith(".whl") else f"import site; site.addsitedir({path!r})\n"
 
 
 def add_user_sites(user: Path) -> None:
-    """Let programs of other interpreters, run by the job, still find what the user installed for them (pip install --user)."""
+    """Let other interpreters started by the job still find packages of `pip install --user`."""
     for site in Path.home().glob(".local/lib/python*/site-packages"):
         own = user / "lib" / site.parent.name / "site-packages"
         own.mkdir(parents=True)
@@ -101,7 +101,7 @@ def add_user_sites(user: Path) -> None:
 
 
 def add_scripts(programs: Path, scripts: Path, line: bytes) -> None:
-    """Let commands in Python, torchrun and pip above all, run in this environment instead of the one they were installed in."""
+    """Make Python commands (torchrun, pip) run in this environment instead of where they were installed."""
     found = {"pip": PIP, "pip3": PIP}
     with contextlib.suppress(OSError):
         for entry in os.scandir(scripts):
@@ -119,7 +119,7 @@ def add_scripts(programs: Path, scripts: Path, line: bytes) -> None:
 
 
 def add_uv(programs: Path, scripts: list[str]) -> None:
-    """Let `uv pip --system` mean this environment, too."""
+    """Make `uv pip --system` install into this environment."""
     uv = shutil.which("uv", path=os.pathsep.join([*scripts, os.environ.get("PATH", os.defpath)]))
     if uv:
         (programs / "uv").write_text(UV.format(python=programs / "python", uv=uv))
@@ -127,19 +127,19 @@ def add_uv(programs: Path, scripts: list[str]) -> None:
 
 
 def first_line(python: str) -> bytes:
-    """Return the first line of a script that this interpreter runs; the kernel takes no space in it, and not any length."""
+    """Return a script's first lines for this interpreter; kernels limit shebangs in length and spaces."""
     if " " in python or len(python) > LONGEST:
         return f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n".encode()
     return f"#!{python}\n".encode()
 
 
 def variables(own: str) -> dict[str, str]:
-    """Return what keeps installers inside the environment of this interpreter, and away from what is below it."""
+    """Return variables that keep installers inside the environment of this interpreter."""
     folder = Path(own).parent.parent
     return {
         "VIRTUAL_ENV": str(folder),
         "PYTHONUSERBASE": str(folder / USER),
         "PIP_USER": "0",
-        "UV_LINK_MODE": "copy",  # not hard links: to write into one environment would be to write into all
-        "PIP_REQUIRE_VIRTUALENV": "1",  # refuses the pip of another interpreter, called by its path
+        "UV_LINK_MODE": "copy",  # not hard links: writing to one environment would write to all
+        "PIP_REQUIRE_VIRTUALENV": "1",  # refuses another interpreter's pip, called by its path
     }

@@ -1,4 +1,4 @@
-"""Masking: what a job prints goes into its log without the values that are secret."""
+"""Mask secret values in a job's output before it reaches the log."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from typing import Iterator
 from urllib.parse import quote, quote_plus
 
 MASKED = b"***"
-# A shorter value is in any text by chance: masked, it would take the log apart and tell what it is by where it is missing.
+# Shorter values occur by chance: masking them would garble the log and reveal the value by its gaps.
 LEAST_CHARACTERS = 4
-LINE_CHARACTERS = 8  # of a secret of several lines, as a key is, each line of at least so many is masked by itself, too
-ENCODED_CHARACTERS = 8  # of a value in base64, which begins and ends within its neighbours' letters
+LINE_CHARACTERS = 8  # lines of a multi-line secret (such as a key) of at least this length are masked individually
+ENCODED_CHARACTERS = 8  # of a base64 value, whose first and last letters depend on its neighbours
 CHUNK_BYTES = 1 << 16
 
 
 def maskable(secrets: list[str]) -> list[str]:
-    """Return the secrets that are long enough to be masked."""
+    """Return the secrets that are long enough to mask."""
     return [secret for secret in secrets if len(secret) >= LEAST_CHARACTERS]
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """Yield how a value may be printed: as it is, quoted as Python, JSON, shells, URLs and HTML do, in hex and in base64."""
+    """Yield the forms in which a value may be printed: plain, quoted, hex and base64.
+
+    Quoting as in Python, JSON, shells, URLs and HTML.
+    """
     raw = secret.encode("utf-8", "surrogateescape")
     yield from (raw, raw.strip(), repr(raw)[2:-1].encode(), raw.hex().encode(), raw.hex().upper().encode())
     texts = (repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
@@ -35,17 +38,17 @@ def forms(secret: str) -> Iterator[bytes]:
         yield text.encode("utf-8", "surrogateescape")
     for text in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         yield text.encode()
-    for before in range(3):  # it may stand anywhere in what was encoded, as behind "user:"
+    for before in range(3):  # the value may start at any offset of the encoded text, for example after "user:"
         encoded = base64.b64encode(b"\0" * before + raw)[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
         if len(encoded) >= ENCODED_CHARACTERS:
             yield from (encoded, encoded.translate(bytes.maketrans(b"+/", b"-_")))
 
 
 class Mask:
-    """Takes what is printed piece by piece and gives it back without the secrets, also where one lies across two pieces."""
+    """Filter a stream piece by piece, also where a secret spans two pieces."""
 
     def __init__(self, secrets: list[str]) -> None:
-        """Hide each of these that is long enough, in all its forms."""
+        """Mask each of these values that is long enough, in all its forms."""
         hidden = maskable(secrets)
         values = {form for secret in hidden for form in forms(secret) if len(form) >= LEAST_CHARACTERS}
         lines = (line for secret in hidden for line in secret.splitlines() if len(line) >= LINE_CHARACTERS)
@@ -55,7 +58,7 @@ class Mask:
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what is safe to show; an end that may be the beginning of a secret is held back until more has come."""
+        """Return what is safe to print; hold back an end that may be the start of a secret."""
         text = self.held + data
         cut = min((begin_of(value, text) for value in self.values), default=len(text))
         for found in self.pattern.finditer(text):
@@ -65,13 +68,13 @@ class Mask:
         return self.pattern.sub(MASKED, text[:cut])
 
     def flush(self) -> bytes:
-        """Return what was held back: nothing more will come."""
+        """Return what was held back, at the end of the stream."""
         text, self.held = self.held, b""
         return self.pattern.sub(MASKED, text)
 
 
 def begin_of(value: bytes, text: bytes) -> int:
-    """Return where at the end of a text the first part of a value may stand; its length if nowhere."""
+    """Return where at the end of a text a prefix of a value starts; its length if nowhere."""
     at = text.find(value[:1], max(len(text) - len(value) + 1, 0))
     while at >= 0 and not value.startswith(text[at:]):
         at = text.find(value[:1], at + 1)
@@ -79,7 +82,7 @@ def begin_of(value: bytes, text: bytes) -> int:
 
 
 def pour(source: int, log: Path, mask: Mask) -> None:
-    """Append all that comes from a pipe to the log, masked; a log that cannot be written must not stop the job."""
+    """Copy a pipe to the log, masked; a failure to write must not stop the job."""
     with log.open("ab", buffering=0) as file:
         while True:
             data = os.read(source, CHUNK_BYTES)

@@ -1,7 +1,7 @@
 """The queue: jobs start in the order of their numbers, each when enough GPUs are free.
 
-There is no scheduler that could die: each job's supervisor waits for itself. A supervisor holds its job's `queued` lock until
-the job starts, so waiting for all earlier ones of these locks is waiting in the queue; the kernel drops a dead one's.
+There is no scheduler that could crash: each job's supervisor waits for itself. It holds its job's `queued` lock until the
+job starts, so queueing means waiting for the locks of all earlier jobs; the kernel releases those of dead processes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ POLL_S = 0.05
 
 
 def wait_in_queue(number: int, wanted: int, slots: int) -> list[int]:
-    """Return the GPUs that a job gets, once every earlier job has left the queue and `wanted` of `slots` are free.
+    """Wait for all earlier jobs to leave the queue and for enough free GPUs; return the GPUs.
 
-    A notebook waits for nobody: a person does for it.
+    A notebook does not queue, because a person is waiting for it.
     """
     if is_notebook(number):
         return []
@@ -27,7 +27,7 @@ def wait_in_queue(number: int, wanted: int, slots: int) -> list[int]:
             with contextlib.suppress(FileNotFoundError), (JOBS / str(earlier) / "queued").open("rb") as queued:
                 fcntl.flock(queued, fcntl.LOCK_SH)
     while True:
-        # Only the head of the queue gets here, so what is free now is not taken by another meanwhile.
+        # Only the head of the queue gets here, so free GPUs cannot be taken by another job.
         free = sorted(set(range(slots)) - used_gpus(number))
         if len(free) >= wanted:
             return free[:wanted]
@@ -35,24 +35,24 @@ def wait_in_queue(number: int, wanted: int, slots: int) -> list[int]:
 
 
 def used_gpus(number: int) -> set[int]:
-    """Return the GPUs of the earlier jobs that still run."""
+    """Return the GPUs in use by earlier jobs."""
     return {gpu for earlier in numbers() if earlier < number for gpu in held_gpus(earlier)}
 
 
 def held_gpus(number: int) -> list[int]:
-    """Return the GPUs that a job has now: none unless it runs."""
-    folder = JOBS / str(number)  # which may be gone by now: a job that is over can be removed
+    """Return the GPUs a job uses now: none unless it is running."""
+    folder = JOBS / str(number)  # may be gone: finished jobs can be removed
     gpus: list[int] = read_json(folder / "state.json", {}).get("gpus")
     return gpus if gpus and is_supervised(folder) else []
 
 
 def count_ahead(number: int) -> int:
-    """Return how many earlier jobs are not over yet; a notebook stands in nobody's way, nor anybody in its."""
+    """Return how many earlier jobs are unfinished; notebooks neither block nor wait."""
     if is_notebook(number):
         return 0
     return sum(is_supervised(JOBS / str(each)) for each in numbers() if each < number and not is_notebook(each))
 
 
 def is_notebook(number: int) -> bool:
-    """Tell whether a job is a notebook."""
+    """Return whether a job is a notebook."""
     return bool(read_json(JOBS / str(number) / "job.json", {}).get("command") == NOTEBOOK)

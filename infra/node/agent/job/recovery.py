@@ -1,4 +1,4 @@
-"""Recovery: a job whose supervisor was killed gets another one from the next call that asks for it."""
+"""Recovery: the next call for a job whose supervisor was killed starts a new one."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner,
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
-    """Return all that is known of these jobs, or of every job; one that lost its supervisor gets another first."""
+    """Return the records of these jobs, or of all; lost supervisors are replaced first."""
     for number in asked or map(str, numbers()):
         recover(JOBS / number)
     return list_records(*asked)
 
 
 def recover(folder: Path) -> None:
-    """Start a supervisor for a job that has none any more, if its runner or its own process is still alive."""
+    """Start a supervisor for a job without one, if its runner or its main process is alive."""
     if read_json(folder / "end.json") or not any(map(lives, read_runner(folder))):
         return
-    import subprocess  # rarely needed, and half as much again to the start of every call
+    import subprocess  # rarely needed, and it adds half to the start-up time of every call
 
     watched = take_lock(folder / "watched")
     if watched is None:
         return
-    # Held by the runner as long as there is one; else it tells from now on that the job runs.
+    # Held by the runner while there is one; afterwards it shows that the job is running.
     lock = take_lock(folder / "lock")
     held = [descriptor for descriptor in (watched, lock) if descriptor is not None]
     with (HOME / "agent.log").open("ab") as complaints:

@@ -1,4 +1,4 @@
-"""The respawned supervisor of a job, whose first one was killed."""
+"""Watch a job as the replacement of a killed supervisor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .watch import Watch, stalled_text
 
 
 def watch(number: str) -> None:
-    """Watch a job that another process runs; if that is killed too, take its place."""
+    """Watch a job that another process runs; replace that process if it is killed too."""
     folder = folder_of(number)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     watching = Watch(folder, read_json(folder / "job.json"), secrets=None)
@@ -32,9 +32,9 @@ def watch(number: str) -> None:
 
 
 def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
-    """Stay with a job that has lost its runner until its own process has ended, and end what that leaves.
+    """Take over a job whose runner was killed until its main process ends; then end what is left.
 
-    It is no child of this process, so nobody can tell its exit code: the job counts as interrupted unless it is ended from here.
+    The process is not a child of this one, so its exit code is unknown: the job counts as interrupted unless ended from here.
     """
     take_lock(folder / "lock")
     write_runner(folder, identify(os.getpid()), main)

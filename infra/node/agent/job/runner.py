@@ -1,7 +1,7 @@
-"""The runner: the parent of a job's command. It starts it, waits for it, records how it ended, and leaves none of its processes.
+"""Run a job's command: start it, wait for it, record how it ended, and end all of its processes.
 
-It is a process of its own, forked by the supervisor, so that a job outlives either of the two: without its supervisor the
-runner goes on alone; without its runner the job's processes fall to the supervisor, which finishes it.
+The runner is its own process, forked by the supervisor, so that a job survives the loss of either: without a supervisor
+the runner continues; without a runner the job's processes become children of the supervisor, which finishes the job.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .mask import Mask, pour
 
 CANCEL = signal.SIGTERM
 STALLED, STALLED_UNSEEN = signal.SIGUSR1, signal.SIGUSR2
-# How the job's processes are ended on each. Python, told to (PYTHONFAULTHANDLER), writes its stacks when it is aborted: the last
-# means to see where it stands if there was no other.
+# The signal for each way of ending a job. With PYTHONFAULTHANDLER, Python prints its stacks on SIGABRT: the last resort
+# when py-spy could not read them.
 ENDED_BY = {CANCEL: signal.SIGTERM, STALLED: signal.SIGTERM, STALLED_UNSEEN: signal.SIGABRT}
 SIGNALS = {signal.SIGCHLD, *ENDED_BY}
 
 
 class Ending(NamedTuple):
-    """How a job ended: its exit code, whether somebody cancelled it, and what ended it if it was neither."""
+    """How a job ended: its exit code, whether it was cancelled, and any other reason."""
 
     exit_code: int
     cancelled: bool = False
@@ -46,24 +46,22 @@ class Task(NamedTuple):
     variables: dict[str, str]
     workdir: Path
     started_s: float
-    """When it started, by the clock that never jumps."""
+    """Start time on the monotonic clock."""
     time_limit_s: float | None
     stalled: str
-    """What is recorded if it is ended because it stands still."""
+    """Reason to record if the job is ended because it stalled."""
     secrets: list[str]
     pipe: tuple[int, int] | None
-    """The way of what it prints through the mask; None if there is nothing to mask, and it writes into its log itself."""
+    """The pipe through the mask; None if there is nothing to mask and the job writes to the log directly."""
 
 
 def run(task: Task) -> None:
-    """Start the job's command and stay with it until its end is on record; the caller has blocked `SIGNALS`."""
-    os.setsid()  # what is sent to the supervisor's group is not meant for the job
+    """Start the job's command and wait until its end is recorded; the caller has blocked `SIGNALS`."""
+    os.setsid()  # signals for the supervisor's group must not reach the job
     adopt_orphans()
     write_runner(task.folder, identify(os.getpid()))
     try:
-        process = start(
-            task
-        )  # kept until the end: Python reaps the child of one that is dropped, and its exit code is lost
+        process = start(task)  # kept until the end: Python reaps a dropped child, losing its exit code
     except OSError as error:
         text = f"gpujob: cannot run {task.command[0]}: {error.strerror}\n"
         with contextlib.suppress(OSError), (task.folder / "log").open("ab") as log:
@@ -74,12 +72,12 @@ def run(task: Task) -> None:
     if task.pipe:
         os.close(task.pipe[1])
     finish(task, process.pid)
-    # Nobody else uses it, and what a job installs may be large.
+    # No other job uses it, and what a job installs may be large.
     trees.remove(task.folder / ENVIRONMENT)
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:
-    """Start the command in a session of its own."""
+    """Start the command in its own session."""
     with contextlib.ExitStack() as opened:
         out: Any = task.pipe[1] if task.pipe else opened.enter_context((task.folder / "log").open("ab"))
         return subprocess.Popen(
@@ -95,7 +93,7 @@ def start(task: Task) -> subprocess.Popen[bytes]:
 
 
 def finish(task: Task, pid: int) -> None:
-    """Wait for the job's process, record how it ended, end whatever it left, and let all it printed arrive in its log."""
+    """Wait for the job, record its end, end its remaining processes, and drain its output into the log."""
     pouring = None
     if task.pipe:
         arguments = task.pipe[0], task.folder / "log", Mask(task.secrets)
@@ -103,7 +101,7 @@ def finish(task: Task, pid: int) -> None:
         pouring.start()
     ending = wait(task, pid)
     if ending:
-        # Before the stragglers are ended, which may take a while and must not cost the record.
+        # Recorded before ending stragglers, which may take a while.
         record_end(task.folder, task.started_s, ending)
     end_descendants({})
     if pouring:
@@ -111,16 +109,16 @@ def finish(task: Task, pid: int) -> None:
 
 
 def wait(task: Task, pid: int) -> Ending | None:
-    """Wait until the job's process has ended, by itself, by a signal to this process, or by its time limit.
+    """Wait until the job ends by itself, by a signal to this process, or by its time limit.
 
-    None if it is not a child of this process, so that nobody can tell how it ended.
+    Returns None if it is not a child of this process, so that its exit code is unknown.
     """
     ended: dict[int, int] = {}
     cancelled, reason = False, ""
     limit_s = task.time_limit_s
     while pid not in ended:
         left_s = max(task.started_s + limit_s - time.monotonic(), 0) if limit_s else 1e6
-        # The signals are blocked, so that one which comes between the look and the wait is not lost.
+        # Signals are blocked, so one that arrives between the check and the wait is not lost.
         caught = signal.sigtimedwait(SIGNALS, left_s)
         number = caught.si_signo if caught else CANCEL
         if number != signal.SIGCHLD:
@@ -135,6 +133,6 @@ def wait(task: Task, pid: int) -> Ending | None:
 
 
 def record_end(folder: Path, started_s: float | None, ending: Ending) -> None:
-    """Record how a job ended, and how long it took by the clock that never jumps; one that never started took no time."""
+    """Record how a job ended and its duration on the monotonic clock; 0 if it never started."""
     seconds = None if started_s is None else time.monotonic() - started_s
     write_reserved(folder / "end.json", {"ended_at": time.time(), "seconds": seconds, **ending._asdict()})

@@ -1,4 +1,4 @@
-"""The supervisor: one process beside each job, which queues it, prepares it, forks its runner, and watches it."""
+"""Supervise one job: queue it, prepare it, fork its runner, and watch it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from .watch import Watch, stalled_text
 
 
 class CancelledError(Exception):
-    """Somebody cancelled the job before its command began."""
+    """The job was cancelled before its command started."""
 
 
 def supervise(number: str, queued: str) -> None:
-    """Queue and prepare the job, have a process of its own run it, and watch it; the values of its secrets come on stdin."""
+    """Queue, prepare, run and watch the job; secret values arrive on stdin."""
     folder = folder_of(number)
     job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
     adopt_orphans()
@@ -50,7 +50,7 @@ def supervise(number: str, queued: str) -> None:
     state: dict[str, Any] = {"supervisor": identify(os.getpid())}
     watching = take_lock(folder / "watched")
     try:
-        # Written before anything else, so that a cancel that comes this early finds whom to tell.
+        # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         with cancellable():
             state["gpus"] = wait_in_queue(int(number), count_gpus(job), job["slots"])
@@ -66,7 +66,7 @@ def supervise(number: str, queued: str) -> None:
         task = make_task(folder, job, state, own, secrets)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
-    except (DependenciesError, OSError) as error:  # a full disk, most of all
+    except (DependenciesError, OSError) as error:  # usually a full disk
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
@@ -91,14 +91,14 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
 
 
 def words_of(command: list[str], python: str) -> list[str]:
-    """Return the words that start a job: `python` is the job's own, and a notebook is the agent's to start."""
+    """Return the command that starts a job; a notebook is started by the agent itself."""
     if command == NOTEBOOK:
         return [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve()), "notebook"]
     return [python if command[0] == "python" else command[0], *command[1:]]
 
 
 def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
-    """Fork the runner and watch the job until it has ended; take the runner's place if that is killed."""
+    """Fork the runner and watch the job until it ends; replace the runner if it is killed."""
     runner = os.fork()
     if runner == 0:
         release(watching)
@@ -110,13 +110,13 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
         finally:
             os._exit(1)
     if task.pipe:
-        os.close(task.pipe[1])  # the reader stays open here, too: without any, the job would die of its next line
+        os.close(task.pipe[1])  # the read end stays open here too: without a reader, the job would die of SIGPIPE
     ended: dict[int, int] = {}
     while runner not in ended:
         caught = signal.sigtimedwait(SIGNALS, watch.tick_s)
         if caught is None:
             watch.look_if_due(descendants, runner)
-        elif caught.si_signo != signal.SIGCHLD:  # meant for the runner, sent before there was one
+        elif caught.si_signo != signal.SIGCHLD:  # meant for the runner, but sent before it existed
             tell(runner, caught.si_signo)
         reap(ended)
     if ended[runner]:
@@ -124,7 +124,7 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
 
 
 def stand_in(task: Task, watching: int | None) -> None:
-    """Finish the job in place of its runner, which was killed; the next request for the job respawns a supervisor."""
+    """Finish the job of a killed runner; the next request for the job starts a supervisor."""
     _, main = read_runner(task.folder)
     if main and not read_json(task.folder / "end.json"):
         write_runner(task.folder, identify(os.getpid()), main)
@@ -134,7 +134,7 @@ def stand_in(task: Task, watching: int | None) -> None:
 
 
 def release(descriptor: int | None) -> None:
-    """Close a descriptor that holds a lock, if there is one."""
+    """Close a lock descriptor, if there is one."""
     if descriptor is not None:
         os.close(descriptor)
 
@@ -146,7 +146,7 @@ def count_gpus(job: dict[str, Any]) -> int:
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
-    """Let a cancel (SIGTERM) break off what is done within, by CancelledError."""
+    """Let a cancel (SIGTERM) interrupt this block with CancelledError."""
 
     def give_up(*_: Any) -> None:
         raise CancelledError
@@ -160,7 +160,7 @@ def cancellable() -> Iterator[None]:
 
 
 def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Path) -> dict[str, str]:
-    """Return the job's environment: the login's, the person's, and ours."""
+    """Return the job's environment: the login's, the user's, and ours."""
     outputs = work_of(folder) / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
@@ -171,18 +171,19 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
         **overlay.variables(own),
         "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",  # a crash, or an abort of what stands still, leaves its stacks in the log
+        "PYTHONFAULTHANDLER": "1",  # on a crash or an abort, print Python's stacks into the log
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **job["env"],
         "GPUJOB_JOB": folder.name,
+        "GPUJOB_COMMIT": str(job.get("source", {}).get("commit", "")),
         "GPUJOB_OUTPUTS": str(outputs),
         "GPUJOB_PYTHON": own,
     }
 
 
 def cancel(number: str) -> dict[str, Any]:
-    """End the job if it runs; return its record once it is over."""
+    """End a running job; return its record once it is over."""
     folder = folder_of(number)
     deadline = time.monotonic() + 3 * GRACE_S
     told: list[Any] = []

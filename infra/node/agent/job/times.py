@@ -1,4 +1,4 @@
-"""When a job printed what: how long its log was at which time, a line for each second in which it grew."""
+"""Record how long a job's log was at which time, one line per second in which it grew."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ TICK_S = 1.0
 
 
 class Times:
-    """Keeps the book for one job."""
+    """The time record of one job."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin at the log's first byte."""
+        """Start at the log's first byte."""
         self.folder, self.size_bytes = folder, -1
 
     def note(self) -> None:
-        """Write down how long the log is, if it has grown; a full disk does no harm but to the book."""
+        """Record the log's length if it has grown; a full disk only costs this record."""
         with contextlib.suppress(OSError):
             size_bytes = (self.folder / "log").stat().st_size
             if size_bytes != self.size_bytes:
@@ -29,7 +29,7 @@ class Times:
 
 
 def find_since(number: str, ago_s: str) -> dict[str, int]:
-    """Return an offset behind which lies all that was printed in the last so many seconds, and little more."""
+    """Return an offset just before everything printed in the last `seconds`."""
     since, offset = time.time() - float(ago_s), 0
     book = folder_of(number) / "times"
     for line in book.read_text().splitlines() if book.exists() else []:

@@ -1,4 +1,4 @@
-"""The hang watch: a job that neither prints nor computes for a while is shown where it stands, and marked."""
+"""The hang watch: mark a job that neither prints nor computes, and log its stack traces."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .runner import STALLED, STALLED_UNSEEN
 from .stacks import write_stacks
 from .times import TICK_S, Times
 
-# Shares of one processor and of a GPU below which nothing happens: threads that wake to look at a queue use about a hundredth.
+# CPU and GPU use below which a job counts as idle: threads polling a queue use about 1 %.
 IDLE_CPU, IDLE_GPU_PERCENT = 0.02, 2
 LONGEST_INTERVAL_S, LOOKS = 30.0, 20
 
 
 def stalled_text(job: dict[str, Any]) -> str:
-    """Return what is recorded of a job that was ended because it stood still."""
-    return f"it stood still for {job['hang_after_s']:g} s"
+    """Return the recorded reason for a job that was killed because it stalled."""
+    return f"stalled for {job['hang_after_s']:g} s"
 
 
 class Watch:
-    """What a job was doing when it was last looked at."""
+    """The activity of a job at the last check."""
 
     def __init__(self, folder: Path, job: dict[str, Any], secrets: list[str] | None) -> None:
-        """Begin to watch a job, whose secrets nobody may know any more (None)."""
+        """Start watching a job; `secrets` is None if they are no longer known."""
         self.folder, self.job, self.secrets = folder, job, secrets
         self.tick_s = min(job["hang_after_s"] / LOOKS, TICK_S)
         self.interval_s = min(job["hang_after_s"] / LOOKS, LONGEST_INTERVAL_S)
@@ -39,13 +39,13 @@ class Watch:
         self.times = Times(folder)
 
     def look_if_due(self, find: Callable[[int], list[int]], runner: int) -> None:
-        """Note how long its log is, and look at the job if the last look is long enough ago; `find` tells its processes."""
+        """Record the log's length and check the job if it is due; `find` returns its processes."""
         self.times.note()
         if time.monotonic() - self.looked_s >= self.interval_s:
             self.look(find(runner), runner)
 
     def look(self, pids: list[int], runner: int) -> None:
-        """Look at the job, which has these processes; mark it if it stands still, and no more once it moves again."""
+        """Check the job's processes; mark it as stalled, or unmark it once it is active again."""
         if self.moves(sorted(pids)):
             self.moved_s = self.looked_s
             if self.stalled:
@@ -58,7 +58,7 @@ class Watch:
                 tell(runner, STALLED if seen else STALLED_UNSEEN)
 
     def moves(self, pids: list[int]) -> bool:
-        """Tell whether anything has happened since the last look."""
+        """Return whether anything has happened since the last check."""
         now, cpu_s, log_bytes = time.monotonic(), cpu_seconds(pids), self.log_size()
         used = (cpu_s - self.cpu_s) / max(now - self.looked_s, 1e-3)
         moved = log_bytes != self.log_bytes or pids != self.pids or used > IDLE_CPU or self.uses_gpu()
@@ -66,7 +66,7 @@ class Watch:
         return moved
 
     def uses_gpu(self) -> bool:
-        """Tell whether one of the job's GPUs computes."""
+        """Return whether one of the job's GPUs is computing."""
         own = read_json(self.folder / "state.json", {}).get("gpus", [])
         return any(gpu["index"] in own and gpu["percent"] > IDLE_GPU_PERCENT for gpu in gpu_use())
 
@@ -77,7 +77,7 @@ class Watch:
         return 0
 
     def mark(self, stalled_at: float | None) -> None:
-        """Record since when the job stands still, or that it does not."""
+        """Record since when the job is stalled, or that it is not."""
         self.stalled = stalled_at is not None
         with contextlib.suppress(OSError):  # a full disk
             write_json(

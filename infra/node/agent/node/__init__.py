@@ -1,1 +1,1 @@
-"""The machine as a whole: what it does, how long it lives, and what ends it. Nothing about one job."""
+"""The machine as a whole: measurements, the lease, and idle shutdown. Nothing about single jobs."""

@@ -1,7 +1,7 @@
-"""The guard: tells jobs that the machine is about to end, ends it with its lease, and ends one that nothing uses.
+"""The guard: warn jobs before the machine ends, end it with its lease, and end an idle machine.
 
-It runs beside the jobs from the first boot on, started again by the machine whenever it ends. Whatever becomes of it, the lease
-holds: the machine's own timer powers it off. It ends the machine by the same `shutdown` that a person would type.
+systemd starts it at boot and restarts it whenever it exits. Even without it the lease holds: a timer of the machine powers
+it off. The guard itself ends the machine with `shutdown`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ GPU_USERS = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
 
 
 def guard(idle_s: str, warning_s: str) -> None:
-    """Look every few seconds until the machine ends; 0 for `idle_s` means that it may be idle for ever."""
+    """Check every few seconds until the machine ends; `idle_s` 0 disables the idle shutdown."""
     idle, warning = float(idle_s), float(warning_s)
-    # Small limits, which a rehearsal has, are looked at more often.
+    # Short limits, as in a dry run, are checked more often.
     period = min([PERIOD_S, *(limit / 5 for limit in (idle, warning) if limit)])
     warned: set[int] = set()
     busy_at = time.monotonic()
@@ -42,12 +42,12 @@ def guard(idle_s: str, warning_s: str) -> None:
         if is_busy() or (idle and leftovers.work()):
             busy_at = time.monotonic()
         elif idle and time.monotonic() - busy_at >= idle:
-            power_off(f"nothing has used this machine for {idle:g} s")
+            power_off(f"idle for {idle:g} s")
         time.sleep(period)
 
 
 def lease_end() -> float:
-    """Return when the lease ends, in seconds since the epoch, as the machine itself tells; infinity if it does not."""
+    """Return the lease's end, in seconds since the epoch, as set on the machine; infinity if unknown."""
     with contextlib.suppress(OSError, ValueError):
         return float(subprocess.run(["sudo", "-n", "gpujob-lease"], stdout=subprocess.PIPE, check=False).stdout)
     return float("inf")
@@ -56,34 +56,34 @@ def lease_end() -> float:
 def ending(left_s: float, warning_s: float) -> str:
     """Return why the machine is about to end; "" if it is not."""
     if left_s <= warning_s:
-        return "the lease ends soon and the machine with it"
+        return "the lease, and with it the machine, ends soon"
     notice = read_notice()
-    return f"AWS takes this spot machine back at {notice}" if notice else ""
+    return f"AWS reclaims this spot machine at {notice}" if notice else ""
 
 
 def power_off(reason: str) -> None:
-    """End the machine."""
+    """Power the machine off."""
     with contextlib.suppress(OSError):
         subprocess.call(["sudo", "-n", "shutdown", "-h", "now", reason], stdout=subprocess.DEVNULL)
 
 
 def running_jobs() -> list[int]:
-    """Return the numbers of the jobs that run or wait."""
+    """Return the numbers of running and queued jobs."""
     return [number for number in numbers() if is_supervised(JOBS / str(number))]
 
 
 def warn(jobs: set[int], reason: str) -> set[int]:
-    """Tell every process of these jobs to finish (SIGTERM), and their logs why; return the jobs that were told."""
+    """Send SIGTERM to every process of these jobs and log why; return the jobs notified."""
     for number in jobs:
         with contextlib.suppress(OSError), (folder_of(number) / "log").open("ab") as log:
-            log.write(f"\ngpujob: {reason}; the job is told to finish (SIGTERM)\n".encode())
+            log.write(f"\ngpujob: {reason}; sending SIGTERM to the job\n".encode())
         for pid in processes_of(number):
             tell(pid, signal.SIGTERM)
     return jobs
 
 
 def processes_of(number: int) -> list[int]:
-    """Return the processes of a job, whoever their parents are: each has the job's folder in its environment."""
+    """Return a job's processes, whatever their parents, by the job's folder in their environment."""
     mark = os.fsencode(f"GPUJOB_OUTPUTS={WORK / str(number)}/")
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
@@ -94,13 +94,13 @@ def processes_of(number: int) -> list[int]:
 
 
 def is_busy() -> bool:
-    """Tell whether anything speaks against ending this machine: a job, outputs that are not home, a connection, a GPU in use."""
+    """Return whether the machine is in use: a job, outputs not yet downloaded, a connection, a busy GPU."""
     unfetched = any(not (JOBS / str(number) / "fetched").exists() for number in numbers())
     return unfetched or bool(running_jobs()) or is_connected() or is_computing()
 
 
 def is_connected() -> bool:
-    """Tell whether anybody is connected by SSH: a login, a forwarded port, a job that is followed."""
+    """Return whether anyone is connected by SSH: a login, a forwarded port, a followed job."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -111,7 +111,7 @@ def is_connected() -> bool:
 
 
 def is_computing() -> bool:
-    """Tell whether a process uses a GPU that no job of ours started, such as one that was left behind in tmux."""
+    """Return whether a process outside of any job uses a GPU, for example one left in tmux."""
     if not shutil.which(GPU_USERS[0]):
         return False
     return bool(subprocess.run(GPU_USERS, stdout=subprocess.PIPE, check=False).stdout.strip())

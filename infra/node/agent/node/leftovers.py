@@ -1,4 +1,4 @@
-"""Work on the machine that is no job of ours, with nobody connected: a download or a preparation of data left in tmux."""
+"""Detect work outside of jobs with nobody connected, such as a download left running in tmux."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LONGEST_INTERVAL_S = 60.0
 
 
 class Leftovers:
-    """The login user's processes, and what they had used of the processors when they were looked at last."""
+    """The login user's processes, and the CPU time they had used at the last check."""
 
     def __init__(self, idle_s: float, ancestor: int | None = None) -> None:
-        """Begin to look at the descendants of one process, by default the one that started us: on a machine of AWS, init."""
+        """Watch the descendants of one process, by default our parent: init on an AWS machine."""
         self.ancestor = ancestor or os.getppid()
         self.interval_s = min(idle_s / 5, LONGEST_INTERVAL_S)
         self.looked_s, self.used = time.monotonic(), self.measure()
         self.busy = False
 
     def work(self) -> bool:
-        """Tell whether they have computed since the last look but one; they are looked at no more often than need be."""
+        """Return whether they have computed recently; checks are rate-limited."""
         elapsed = time.monotonic() - self.looked_s
         if elapsed >= self.interval_s:
             before, self.used = self.used, self.measure()
@@ -36,7 +36,7 @@ class Leftovers:
         return self.busy
 
     def measure(self) -> dict[int, float]:
-        """Return what each of the processes, with the children that it waited for, has used so far, in seconds."""
+        """Return the CPU seconds used by each process and its reaped children."""
         found = {}
         for pid in {*descendants(self.ancestor)} - {os.getpid(), *descendants()}:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""One look at the whole node for `top`: what it uses, and what each of its jobs does."""
+"""Collect the data for `top`: what the node uses, and what each job does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAIL_BYTES = 4096
 
 
 def look(count: str) -> dict[str, Any]:
-    """Return what the node uses and every job that is not over, with the latest `count` of the others."""
+    """Return the node's usage, every unfinished job, and the latest `count` finished ones."""
     jobs = list_jobs()
     over = [job["number"] for job in jobs if job["state"] not in ("queued", "running", "stalled")]
     shown = [job for job in jobs if job["number"] not in over or job["number"] in over[-int(count) :]]
@@ -49,26 +49,26 @@ def look(count: str) -> dict[str, Any]:
 
 
 def family_of(number: int) -> list[int]:
-    """Return the processes of a job that runs."""
+    """Return the processes of a running job."""
     runner, _ = read_runner(folder_of(number))
     return descendants(runner[0]) if lives(runner) else []
 
 
 def node_seconds() -> float:
-    """Return the processor time that all of the node has used since its start, in seconds (proc(5): user nice system ...)."""
+    """Return the node's CPU seconds since boot (proc(5): user nice system ...)."""
     fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]))
     return (sum(fields[:3]) + sum(fields[5:8])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_use() -> dict[str, int]:
-    """Return how much memory the node has, and how much of it cannot be had."""
+    """Return the node's memory, total and used."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     sizes = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines if len(words) > 1}
     return {"memory_bytes": sizes["MemTotal"], "memory_used_bytes": sizes["MemTotal"] - sizes["MemAvailable"]}
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how much memory a process holds; 0 if it has ended."""
+    """Return a process's resident memory; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -76,7 +76,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something, as far as it fits; of a progress bar its latest state."""
+    """Return the last non-empty line of a log, cut to fit; for a progress bar, its latest state."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))

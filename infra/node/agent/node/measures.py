@@ -1,6 +1,6 @@
-"""What can be measured on a node within half a minute: driver, GPUs, torch, a matrix product, disks, the lease, the guard.
+"""Measure a node within half a minute: driver, GPUs, torch, a matrix product, disks, lease, guard.
 
-Nothing is judged here; what could not be measured is told in words.
+This module does not rate the results; a failed measurement is reported as text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUERY = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,n
 SCRATCH = Path("/scratch")
 DISK_BYTES, DISK_S, BLOCK_BYTES = 1 << 30, 2.5, 1 << 23
 TORCH_S = 180
-# The type that a GPU's tensor cores know: bfloat16 from Ampere on, half before. Events on the GPU time the products alone.
+# The tensor cores' data type: bfloat16 from Ampere on, half before. GPU events time the products only.
 TORCH = """
 import json, sys, torch
 gpus = []
@@ -53,7 +53,7 @@ print(json.dumps({"version": torch.__version__, "seen": torch.cuda.device_count(
 
 
 def measure() -> dict[str, Any]:
-    """Return all that was measured."""
+    """Return all measurements."""
     gpus, smi = list_gpus()
     busy = next(filter(held_gpus, numbers()), 0)
     until = lease_end()
@@ -73,7 +73,7 @@ def measure() -> dict[str, Any]:
 
 
 def list_gpus() -> tuple[list[dict[str, Any]], str]:
-    """Return each GPU's name and memory, and what nvidia-smi complained of: "absent" where there is none, "" if of nothing."""
+    """Return each GPU's name and memory, and nvidia-smi's error: "absent" without it, "" if all is well."""
     if not shutil.which(QUERY[0]):
         return [], "absent"
     try:
@@ -81,18 +81,18 @@ def list_gpus() -> tuple[list[dict[str, Any]], str]:
             QUERY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=PATIENCE_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [], f"nvidia-smi does not answer: {error}"
+        return [], f"nvidia-smi does not respond: {error}"
     text, gpus = answer.stdout.decode("utf-8", "replace"), []
     for line in text.splitlines():
         name, _, memory = line.rpartition(", ")
         if name and memory.isdigit():
             gpus.append({"name": name, "memory_bytes": int(memory) << 20})
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return gpus, "" if gpus and not answer.returncode else "; ".join(lines) or f"it ended with {answer.returncode}"
+    return gpus, "" if gpus and not answer.returncode else "; ".join(lines) or f"exit code {answer.returncode}"
 
 
 def ask_torch(python: str, measuring: bool) -> dict[str, Any]:
-    """Return torch's version, how many GPUs it sees, and how fast each multiplies; or why not, as "error"."""
+    """Return torch's version, the GPUs it sees and their speed, or an "error"."""
     found = {"python": python, "version": "", "seen": 0, "products": [], "error": ""}
     words = [python, "-c", TORCH, "measure" if measuring else "look"]
     try:
@@ -101,22 +101,22 @@ def ask_torch(python: str, measuring: bool) -> dict[str, Any]:
         return {**found, "error": str(error)[:300]}
     if answer.returncode or not answer.stdout.strip():
         lines = answer.stderr.decode("utf-8", "replace").strip().splitlines()
-        return {**found, "error": (lines or [f"it ended with {answer.returncode}"])[-1][:300]}
+        return {**found, "error": (lines or [f"exit code {answer.returncode}"])[-1][:300]}
     return {**found, **json.loads(answer.stdout.decode().splitlines()[-1])}
 
 
 def measure_disk(name: str, folder: Path) -> dict[str, Any]:
-    """Return how fast a disk writes and reads, in bytes a second, and how much is free; bounded, and nothing stays."""
+    """Measure a disk's write and read speed and its free space; bounded, and leaves nothing behind."""
     found = {"name": name, "free_bytes": 0, "written_bytes_s": 0.0, "read_bytes_s": 0.0, "error": ""}
     try:
         found["free_bytes"] = free = shutil.disk_usage(str(folder)).free
         path = folder / f".gpujob-verify-{os.getpid()}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            path.unlink()  # at once: whatever happens now, the kernel takes it back
+            path.unlink()  # immediately, so that the kernel frees it whatever happens
             written, took = write_for_a_while(descriptor, min(DISK_BYTES, free // 10))
             found["written_bytes_s"] = written / took
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # else memory would be measured
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # otherwise memory would be measured
             os.lseek(descriptor, 0, os.SEEK_SET)
             start, count = time.monotonic(), 0
             while time.monotonic() - start < DISK_S:
@@ -133,18 +133,18 @@ def measure_disk(name: str, folder: Path) -> dict[str, Any]:
 
 
 def write_for_a_while(descriptor: int, most_bytes: int) -> tuple[int, float]:
-    """Write what no disk can compress, until it is there; return how much that was, and how long it took."""
+    """Write incompressible data until it is on disk; return how much, and how long it took."""
     block, written, start = os.urandom(BLOCK_BYTES), 0, time.monotonic()
     while written + BLOCK_BYTES <= most_bytes and time.monotonic() - start < DISK_S:
         written += os.write(descriptor, block)
         os.fdatasync(descriptor)
     if not written:
-        raise OSError("too little is free")
+        raise OSError("not enough free space")
     return written, time.monotonic() - start
 
 
 def command_lines() -> Iterator[list[str]]:
-    """Yield the words that each process was started with."""
+    """Yield each process's command line as a list."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             yield Path("/proc", pid, "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0").split("\0")

@@ -1,1 +1,1 @@
-"""What jobs wrote, where it lies, and sending it to the client. Nothing is started or removed here."""
+"""What jobs wrote, where it is, and sending it to the client. Starts and removes nothing."""

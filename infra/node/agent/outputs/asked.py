@@ -1,7 +1,7 @@
-"""Paths that are asked for though they lie outside of a job's working tree: what they mean here, and which are refused.
+"""Resolve requested paths outside a job's working tree, and refuse private ones.
 
-What lies there gets a name that tells where it is: parent/... beside the working tree, home/... in the user's home, root/...
-anywhere else. A link is followed where the path that was asked for leads over one, never below it.
+Their names start with the root they are below: parent/... (next to the working tree), home/... (the user's home) or root/...
+(anywhere else). Links are followed within the requested path, never below it.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ from typing import Iterable, NamedTuple
 
 from ..records import AgentError, parent_of, read_json, work_of, write_json
 
-MOST = 1000  # of the paths that one pattern may stand for
+MOST = 1000  # paths that one pattern may match
 SOMEWHERE = Path("/nowhere/at/all/in/a/folder/that/lies/deep")
 WILD = "*?["
-# The kernel's own; and what opens a door somewhere, which nobody wants to have downloaded with the rest of a home.
+# Kernel file systems, and credentials, which must not be downloaded along with a home folder.
 CLOSED = ("/proc", "/sys", "/dev")
 PRIVATE = (".ssh", ".gnupg", ".aws", ".kaggle", ".netrc", ".git-credentials", ".gpujob")
 
 
 class Found(NamedTuple):
-    """A path that may be downloaded, and the folder that names are relative to."""
+    """A path that may be downloaded, and the root folder that its name is relative to."""
 
     root: Path
     base: str
-    """What tells that folder: "parent", "home", "root", or "" for the working tree."""
+    """Which root: "parent", "home", "root", or "" for the working tree."""
     path: Path
 
     @property
     def name(self) -> str:
-        """Its name below the root."""
+        """The path relative to its root."""
         return os.path.relpath(self.path, self.root)
 
     def name_of(self, path: Path) -> str:
-        """Return the name of a path below the root, behind what tells the root."""
+        """Return the name of a path below the root, prefixed with the root's kind."""
         name = os.path.relpath(path, self.root)
         return f"{self.base}/{name}" if self.base else name
 
 
 def check_asked(paths: Iterable[str]) -> None:
-    """Raise AgentError for a path that cannot be asked for, whatever lies there."""
+    """Raise AgentError for a path that must not be requested, whether or not it exists."""
     for path in paths:
         if not path.strip("/") or "\0" in path or (path.startswith("~") and path[1:2] not in ("", "/")):
-            raise AgentError(f"not a path that can be downloaded: {path!r}")
+            raise AgentError(f"cannot download {path!r}: invalid path")
         if not is_open(Path(os.path.normpath(expand(path, SOMEWHERE)))):
-            raise AgentError(f"{path!r} is never downloaded: it is private to the machine")
+            raise AgentError(f"cannot download {path!r}: it is private to the machine")
 
 
 def asked_of(folder: Path, more: Iterable[str] = ()) -> list[str]:
-    """Return the paths that were asked for with a job and later, `more` of them now; a job is not home before those are."""
+    """Return the paths requested so far; remember the new ones in `more`, which must be fetched too."""
     before = [*read_json(folder / "job.json", {}).get("outputs", []), *read_json(folder / "asked.json", [])]
     new = [path for path in more if path not in before]
     if new:
@@ -64,12 +64,12 @@ def asked_of(folder: Path, more: Iterable[str] = ()) -> list[str]:
 
 
 def find_asked(folder: Path, paths: Iterable[str]) -> tuple[list[Found], list[str]]:
-    """Return what there is of the paths that were asked for, and those of which there is nothing."""
+    """Return the requested paths that exist, and those that match nothing."""
     found: list[Found] = []
     missing = []
     for path in paths:
         whole = str(expand(path, workdir_of(folder)))
-        # A name may hold what is a pattern elsewhere: `ckpt[1].pt`.
+        # A name may contain pattern characters: `ckpt[1].pt`.
         patterns = itertools.islice(glob.iglob(whole), MOST) if set(path) & set(WILD) else ()  # noqa: PTH207
         names = dict.fromkeys((whole, *patterns))
         real = [Path(os.path.realpath(name)) for name in names if os.path.lexists(name)]
@@ -81,17 +81,17 @@ def find_asked(folder: Path, paths: Iterable[str]) -> tuple[list[Found], list[st
 
 
 def expand(path: str, workdir: Path) -> Path:
-    """Return a path as an absolute one: `~` is the home, any other begins where the job ran."""
+    """Return an absolute path: `~` is the home folder, others are relative to the job's working folder."""
     return Path.home() / path[2:] if path == "~" or path.startswith("~/") else workdir / path
 
 
 def workdir_of(folder: Path) -> Path:
-    """Return where a job ran."""
+    """Return the folder a job ran in."""
     return work_of(folder) / str(read_json(folder / "job.json", {}).get("workdir", "."))
 
 
 def is_open(path: Path, own: Path = SOMEWHERE) -> bool:
-    """Tell whether a path may be downloaded; `own` is the one folder of the agent's that may."""
+    """Return whether a path may be downloaded; `own` is the one agent folder that may."""
     text = str(path)
     if is_below(text, os.path.realpath(own)):
         return True
@@ -105,25 +105,25 @@ def closed_paths() -> list[str]:
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Tell whether a path is a folder, or lies in it."""
+    """Return whether a path is a folder or inside it."""
     return path == folder or path.startswith(f"{folder}/")
 
 
 def place(path: Path, folder: Path) -> Found:
-    """Return which root a path lies below: the innermost."""
+    """Return the innermost root that contains a path."""
     return next(
         Found(root, base, path) for base, root in roots_of(folder) if is_below(str(path), str(root).rstrip("/"))
     )
 
 
 def roots_of(folder: Path) -> list[tuple[str, Path]]:
-    """Return the folders that names are relative to, the innermost first, each behind what tells it."""
+    """Return the root folders, innermost first, each with its kind."""
     roots = [("", work_of(folder)), ("parent", parent_of(folder)), ("home", Path.home()), ("root", Path("/"))]
     return [(base, Path(os.path.realpath(root))) for base, root in roots]
 
 
 def show(path: str, folder: Path) -> str:
-    """Return a path as a person would ask for it."""
+    """Return a path as a user would write it."""
     parent, home = (os.path.realpath(each) for each in (parent_of(folder), Path.home()))
     if is_below(path, parent):
         below = os.path.relpath(path, os.path.realpath(workdir_of(folder)))

@@ -1,4 +1,4 @@
-"""What a job created or changed, told by comparison with what was sent; and what lies elsewhere and was asked for."""
+"""Find what a job created or changed compared with its upload, and requested paths elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Leave = Callable[[str, str, bool], bool]
 
 
 def list_outputs(number: str, *options: str) -> dict[str, Any]:
-    """Return a job's record, every regular file and link that it created or changed, and what of it is not downloaded.
+    """Return a job's record, the files and links it created or changed, and what is not downloaded.
 
-    With `--settled` those alone that are whole, though the job runs. `--output=PATH` asks for a path outside of the working tree,
-    or for a cache inside, from now on.
+    With `--settled`, files still being written are skipped. `--output=PATH` requests a path outside the working tree, or a
+    cache inside it, from now on.
     """
     folder, settled = folder_of(number), "--settled" in options
     asked = asked_of(folder, [option.partition("=")[2] for option in options if option.startswith("--output=")])
-    job = record_of(number)  # only now: a job of which more is asked for is no longer downloaded
+    job = record_of(number)  # only now: a job with newly requested paths no longer counts as downloaded
     found, missing = find_asked(folder, asked)
     look = Look(folder, settled)
     sent, work = read_json(folder / "manifest.json"), work_of(folder)
@@ -37,7 +37,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     )
     look.look_below(Found(work, "", work), sent, sieve.leaves_out)
     if not work.is_dir():
-        look.unreadable.append(".")  # the job has removed it, which is not the same as having written nothing
+        look.unreadable.append(".")  # the job has deleted its folder, which differs from having written nothing
     for each in found:
         if each.base:
             look.look_below(each, {}, leave_closed(each, work))
@@ -57,40 +57,40 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
 
 
 def name_groups(groups: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """Return groups of files of the working tree by their paths as a person would ask for them."""
+    """Group files of the working tree by path, as a user would request them."""
     tree = os.path.realpath(work_of(folder))
     return [{**group, "path": show(f"{tree}/{group['path']}", folder)} for group in groups]
 
 
 def stamps_of(sent: dict[str, Any]) -> dict[str, Any]:
-    """Return what each file that was sent is told by while nobody has written to it."""
+    """Return the stamp of each uploaded file, which stays the same until it is written to."""
     return {name: about.get("stamp") for name, about in sent.items()}
 
 
 def leave_closed(found: Found, work: Path) -> Leave:
-    """Return what leaves out what is private below a path, the working tree, and caches unless one of them was asked for."""
+    """Return a filter for private files, the working tree, and caches that were not requested."""
     closed = {*closed_paths(), os.path.realpath(work)}
     sieve = Sieve((), [found.name] if lies_in_cache(found.name) else [], ())
     return lambda name, path, is_folder: path in closed or sieve.leaves_out(name, path, is_folder)
 
 
 class Look:
-    """One look at what a job has written; no file is read that is as an earlier look found it."""
+    """One scan of what a job has written; files unchanged since the last scan are not read again."""
 
     def __init__(self, folder: Path, settled: bool) -> None:
-        """Begin to look at a job's files; with `settled` at those alone that are whole."""
+        """Start a scan of a job's files; with `settled`, skip files still being written."""
         self.over = not is_supervised(folder)
         self.unsettled = find_unsettled(folder) if settled else None
         self.hashes = Hashes(folder / "hashes.json")
         self.entries: dict[tuple[bool, str], dict[str, Any]] = {}
-        """What was found, by whether it lies outside of the working tree, and by name."""
+        """Results, by whether the file is outside the working tree, and by name."""
         self.first: dict[tuple[bool, int, int], str] = {}
-        """The name under which a file with several (hard links) was met first, by device and inode."""
+        """The first name seen for each file with several hard links, by device and inode."""
         self.unreadable: list[str] = []
         self.unsettled_names: list[str] = []
 
     def look_below(self, found: Found, sent: dict[str, Any], leave: Leave) -> None:
-        """Describe each file at a path and below that is not as it was `sent`."""
+        """Describe each file at a path and below that differs from what was `sent`."""
 
         def complain(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
@@ -104,7 +104,7 @@ class Look:
                     self.unsettled_names.append(name)
                     continue
                 entry = self.describe(path, found, sent.get(name, {}))
-            except FileNotFoundError:  # a job that still runs may remove it
+            except FileNotFoundError:  # a running job may delete it
                 continue
             except OSError:
                 self.unreadable.append(name)
@@ -113,7 +113,7 @@ class Look:
                 self.entries[outside, name] = {"path": name, "outside": outside, **entry}
 
     def describe(self, path: Path, found: Found, sent: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what an output is; None if it is as it was sent, or neither a file nor a link."""
+        """Describe an output; None if unchanged, or neither a file nor a link."""
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
             return describe_link(path, found.root, sent)
@@ -131,17 +131,17 @@ class Look:
 
 
 def describe_link(path: Path, root: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a symbolic link is; None if it is as it was sent."""
+    """Describe a symbolic link; None if unchanged."""
     link = os.readlink(path)
     if sent.get("link") == link:
         return None
-    if link.startswith(f"{root}/"):  # it leads to the job's own files, wherever they come to lie
+    if link.startswith(f"{root}/"):  # a link to the job's own files, wherever they will be
         link = os.path.relpath(link, path.parent)
     return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777, "same_as": ""}
 
 
 def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None) -> Iterator[Path]:
-    """Yield every file and link below a folder, but for what is to be left out; no link is followed."""
+    """Yield files and links below a folder that are not left out; links are not followed."""
     for parent, folders, files in trees.walk(found.path, complain):
         above = os.path.relpath(parent, found.root)
         prefix = "" if above == "." else f"{above}/"
@@ -150,7 +150,7 @@ def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: L
             files = [name for name in files if not leave(f"{prefix}{name}", f"{parent}/{name}", False)]
         for name in folders:
             path = Path(parent, name)
-            if os.path.islink(path):  # noqa: PTH114  Path's own fails for a path that is longer than the kernel takes
+            if os.path.islink(path):  # noqa: PTH114  Path's own fails for paths longer than the kernel's limit
                 yield path
             elif over:
                 open_up(path, stat.S_IRWXU)
@@ -158,7 +158,7 @@ def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: L
 
 
 def open_up(path: Path, mode: int) -> None:
-    """Give the owner these rights to what a job that is over left without them."""
+    """Give the owner missing rights on what a finished job left."""
     with contextlib.suppress(OSError):
         before = stat.S_IMODE(path.stat().st_mode)
         if before & mode != mode:
@@ -166,5 +166,5 @@ def open_up(path: Path, mode: int) -> None:
 
 
 def mark_fetched(number: str) -> None:
-    """Record that every output has arrived and was verified."""
+    """Record that every output was downloaded and verified."""
     (folder_of(number) / "fetched").touch()

@@ -1,4 +1,4 @@
-"""The SHA-256 of a job's files, remembered between one look and the next."""
+"""Hash a job's files with SHA-256, remembering results between scans."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any, Tuple
 
 from ..records import CHUNK_BYTES, read_json, write_json
 
-SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
+SETTLED_NS = 2_000_000_000  # a file written more recently may be written again within one clock tick
 
 
 Key = Tuple[bool, str]
-"""What tells a file: whether it lies outside of the working tree, and its name."""
+"""What identifies a file: whether it is outside the working tree, and its name."""
 
 
 class Hashes:
-    """What files held when they were read last; a file whose stamp is as it was then is not read again."""
+    """Hashes from the last scan; a file with an unchanged stamp is not read again."""
 
     def __init__(self, record: Path) -> None:
-        """Begin with what an earlier look recorded."""
+        """Start from what an earlier scan recorded."""
         self.record = record
         self.known: dict[str, Any] = read_json(record, {})
         self.found: dict[str, Any] = {}
         self.read: dict[Key, str] = {}
 
     def hash_of(self, key: Key, path: Path, info: os.stat_result, first: Key) -> str:
-        """Return the SHA-256 of a file; `first` is another name of it that was asked for before, if it has several."""
+        """Return a file's SHA-256; `first` is another name (hard link) of it that was hashed before."""
         name, stamp = ("//" if key[0] else "") + key[1], stamp_of(info)
         known = self.known.get(name)
         sha256: str = self.read.get(first) or (known[1] if known and known[0] == stamp else read_hash(path))
@@ -39,14 +39,14 @@ class Hashes:
         return sha256
 
     def save(self) -> None:
-        """Record what was found for a later look."""
+        """Save the hashes for a later scan."""
         if self.found != self.known:
-            with contextlib.suppress(OSError):  # a full disk: it is only a help
+            with contextlib.suppress(OSError):  # a full disk: this is only a cache
                 write_json(self.record, self.found)
 
 
 def read_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return a file's SHA-256."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
@@ -55,5 +55,5 @@ def read_hash(path: Path) -> str:
 
 
 def stamp_of(info: os.stat_result) -> list[int]:
-    """Return what changes whenever a file is written; a program cannot set the change time back."""
+    """Return what changes with every write; programs cannot set the change time back."""
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]

@@ -1,4 +1,4 @@
-"""What jobs wrote outside of their working trees, told by when it was written: no record says which process wrote a file."""
+"""Find what jobs wrote outside their working trees, by time: no record says who wrote a file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .asked import asked_of, closed_paths, find_asked, show
 from .places import Place, is_local, is_tool, list_others, list_places
 from .settled import find_unsettled
 
-LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two for each place
+LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two per place
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
-TELLING = 5  # characters of a name that tell a file
-EARLY_S = 0.1  # files are dated by a clock that may be a tick behind
-NESTED = {".cache": 2, ".local": 3}  # how many parts of a path tell what a file belongs to; else the first alone
+TELLING = 5  # characters that a name needs to identify a file
+EARLY_S = 0.1  # file timestamps may lag by one clock tick
+NESTED = {".cache": 2, ".local": 3}  # how many path parts identify what a file belongs to; by default the first
 
 
 class Span(NamedTuple):
-    """When a job ran, and the inodes that its processes may still write."""
+    """When a job ran, and the inodes its processes may still write."""
 
     job: int
     start: float
@@ -36,15 +36,15 @@ class Span(NamedTuple):
 
 
 def list_left() -> dict[str, Any]:
-    """Return what all jobs of this machine left outside of their working trees."""
+    """Return what all jobs of this machine left outside their working trees."""
     left, complete = find_left(numbers())
     return {"left": left, "complete": complete}
 
 
 def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
-    """Return what these jobs wrote outside of their working trees and nobody asked for, and whether there was time for all.
+    """Return what these jobs wrote outside their working trees unrequested, and whether all was scanned.
 
-    Files are grouped as a person would ask for them; a group that several jobs may have written has all of their numbers.
+    Files are grouped as a user would request them; a group that several jobs may have written lists all of them.
     """
     spans = [span for span in map(span_of, numbers()) if span]
     places = list(list_places(jobs))
@@ -63,16 +63,16 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
                 group["size_bytes"] += info.st_size
                 group["jobs"] |= owners
                 group["temporary"] = place.temporary
-    told = [tell(root, group) for (root, _), group in groups.items()]
-    told.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
-    return told[:MOST_SHOWN], walk.complete and len(told) <= MOST_SHOWN
+    groups_found = [describe(root, group) for (root, _), group in groups.items()]
+    groups_found.sort(key=lambda entry: (entry["minor"], -entry["size_bytes"]))
+    return groups_found[:MOST_SHOWN], walk.complete and len(groups_found) <= MOST_SHOWN
 
 
 class Walk:
-    """A walk through the places that jobs write to; it leaves each in time, however much lies there."""
+    """A scan of the places jobs write to, with a time limit for each, however much is there."""
 
     def __init__(self, jobs: list[int], places: list[Place]) -> None:
-        """Begin a walk that leaves out what was asked for, and so is downloaded."""
+        """Start a scan that skips what was requested, as that is downloaded."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
         self.others = {
@@ -85,13 +85,13 @@ class Walk:
         self.complete = True
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield each regular file of a place that holds anything, by its name below it; no link is followed."""
+        """Yield each non-empty regular file of a place, by relative name; links are not followed."""
         waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
         while waiting:
             if looks > MOST_LOOKS or time.monotonic() > deadline:
                 self.complete = False
                 return
-            above = waiting.popleft()  # what lies deep comes last: it is missed first if there is no time
+            above = waiting.popleft()  # breadth first: when time runs out, only deep files are missed
             for entry in read_folder(f"{place.root}/{above}"):
                 looks += 1
                 name, path = f"{above}{entry.name}", f"{place.root}/{above}{entry.name}"
@@ -107,18 +107,18 @@ class Walk:
 
 
 class Namer:
-    """Tells whether a job names a file: in its command, in what it printed, or in its code.
+    """Check whether a job mentions a file: in its command, its output, or its code.
 
-    On the local cloud the temporary folder is the laptop's, where everybody writes at all times.
+    Needed on the local cloud, where the temporary folder is the laptop's and other programs write to it.
     """
 
     def __init__(self, job: int) -> None:
-        """Begin without having read anything."""
+        """Start without having read anything."""
         self.folder = folder_of(job)
         self.text: bytes | None = None
 
     def names(self, root: str, name: str) -> bool:
-        """Tell whether the job names it: by its path, or by its name as a part of some path or as a quoted word."""
+        """Return whether the job mentions the file, by path or by name as a path part or quoted string."""
         if self.text is None:
             job = read_json(self.folder / "job.json")
             code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
@@ -132,7 +132,7 @@ class Namer:
 
 
 def read_text(path: Path) -> bytes:
-    """Return the beginning of a file; nothing where there is none, or where it is no text."""
+    """Return the start of a file; empty if it is missing or binary."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         text = file.read(MOST_TEXT_BYTES)
         return b"" if b"\0" in text else text
@@ -140,7 +140,7 @@ def read_text(path: Path) -> bytes:
 
 
 def read_folder(path: str) -> list[os.DirEntry[str]]:
-    """Return what is in a folder; nothing where it cannot be looked into."""
+    """Return the entries of a folder; none if it cannot be read."""
     try:
         with os.scandir(path) as entries:
             return list(entries)
@@ -149,7 +149,7 @@ def read_folder(path: str) -> list[os.DirEntry[str]]:
 
 
 def read_info(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return what a file is; None if it is gone."""
+    """Return a file's status; None if it is gone."""
     try:
         return entry.stat(follow_symlinks=False)
     except OSError:
@@ -157,7 +157,7 @@ def read_info(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def span_of(job: int) -> Span | None:
-    """Return when a job ran; None if it never began."""
+    """Return when a job ran; None if it never started."""
     folder = folder_of(job)
     start, end = (
         read_json(folder / name, {}).get(key) for name, key in (("state.json", "started_at"), ("end.json", "ended_at"))
@@ -171,33 +171,33 @@ def span_of(job: int) -> Span | None:
 
 
 def owners_of(info: os.stat_result, spans: list[Span]) -> set[int]:
-    """Return the jobs that may have written a file: what is told by its times, and by who holds it open."""
+    """Return the jobs that may have written a file, by its times and by who has it open."""
     holders = {span.job for span in spans if info.st_ino in span.writing}
     within = holders or {span.job for span in spans if span.start <= info.st_ctime <= span.end}
-    # As a job is ended, its processes have a while to write what they must.
+    # When a job is ended, its processes have a grace period to save files.
     ending = [span.job for span in spans if span.end < info.st_ctime <= span.end + 2 * GRACE_S]
     return within or set(ending[-1:])
 
 
 def is_unwanted(path: str, job: int) -> bool:
-    """Tell whether a job's owner has excluded a path."""
+    """Return whether the job's owner excluded a path."""
     excluded = read_json(folder_of(job) / "job.json").get("exclude", [])
     return bool(excluded) and is_excluded(show(path, folder_of(job)), excluded)
 
 
 def top_of(name: str) -> str:
-    """Return the part of a path below a place that tells what a file belongs to."""
+    """Return the leading part of a relative path that identifies what a file belongs to."""
     parts = name.split("/")
     return "/".join(parts[: NESTED.get(parts[0], 1)])
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a path below a place is one that tools hide what they remember in; caches hold more than that."""
+    """Return whether a path is in a tool's hidden state folder; caches hold more than that."""
     return name.startswith(".") and top_of(name).count("/") == 0
 
 
-def tell(root: str, group: dict[str, Any]) -> dict[str, Any]:
-    """Return a group as the client is told of it: by the one file, or the innermost folder around all of them."""
+def describe(root: str, group: dict[str, Any]) -> dict[str, Any]:
+    """Describe a group to the client by its only file or the innermost common folder."""
     jobs, paths = sorted(group["jobs"]), [f"{root}/{name}" for name in group["names"]]
     return {
         "path": show(os.path.commonpath(paths), folder_of(jobs[0])),

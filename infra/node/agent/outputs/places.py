@@ -1,4 +1,4 @@
-"""Where jobs write beside their working trees, and what lies there that tools and shells keep for themselves."""
+"""Where jobs write outside their working trees, and what tools and shells keep there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..caches import CACHES, DATASETS, is_cache, is_environment
 from ..records import folder_of, parent_of, read_json
 from .asked import is_below
 
-# Where machines keep data beside the home: the playbook's own disks, and what people and images mount.
+# Common data folders outside the home: the playbook's scratch disk, and usual mount points.
 DATA = ("/scratch", "/data", "/mnt", "/workspace", "/opt/dlami/nvme")
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108  looked into, never written to
 HOME_TOOLS = (
@@ -44,7 +44,7 @@ HOME_TOOLS = (
         "miniconda3",
         "miniforge3",
         ".cache/conda",
-        ".cache/gpujob",  # images that jobs.train has decoded
+        ".cache/gpujob",  # images decoded by jobs.train
         ".cache/fontconfig",
         ".cache/kagglehub",
         ".cache/matplotlib",
@@ -74,16 +74,16 @@ class Place(NamedTuple):
 
     root: str
     job: int = 0
-    """The one job that writes there; 0 if any may."""
+    """The only job that writes there; 0 for any."""
     temporary: bool = False
     shared: bool = False
-    """Whether other users write there, too: then only the user's own files count."""
+    """Whether other users write there too, so that only the user's own files count."""
     tools: tuple[str, ...] = ()
-    """What in it belongs to tools, by patterns of paths below it."""
+    """Patterns of relative paths that belong to tools."""
 
 
 def list_places(jobs: list[int]) -> Iterator[Place]:
-    """Yield each folder that these jobs may have written to, none of them twice."""
+    """Yield each folder these jobs may have written to, without duplicates."""
     home = os.path.realpath(Path.home())
     for job in jobs:
         yield Place(os.path.realpath(parent_of(folder_of(job))), job)
@@ -98,20 +98,20 @@ def list_places(jobs: list[int]) -> Iterator[Place]:
 
 
 def list_others(jobs: list[int]) -> set[str]:
-    """Return the folders that hold no job's files though they lie in such a place."""
+    """Return folders inside these places that contain no job's files."""
     home = Path(os.path.realpath(Path.home()))
-    # The local cloud's machines share its disk with the laptop: with its home and its projects, which may lie below /tmp.
+    # Local cloud machines share the disk with the laptop, whose home and projects may be below /tmp.
     projects = [str(read_json(folder_of(job) / "job.json")["source"].get("project", "")) for job in jobs]
     return {*map(str, (home, *home.parents)), *(map(os.path.realpath, projects) if is_local() else ())} - {"/"}
 
 
 def is_local() -> bool:
-    """Tell whether this is a machine of the local cloud."""
+    """Return whether this is a machine of the local cloud."""
     return "GPUJOB_LOCAL_HOST" in os.environ
 
 
 def is_tool(place: Place, name: str, path: str, is_folder: bool) -> bool:
-    """Tell whether a path in a place is a tool's own: its `name` is as it is called below the place."""
+    """Return whether a path belongs to a tool; `name` is relative to the place."""
     depth = name.count("/")
     own = compile_tools(place.tools, depth)
     return bool(own.match(name)) or is_cache(name, (*CACHES, *DATASETS)) or (is_folder and is_environment(path))
@@ -119,5 +119,5 @@ def is_tool(place: Place, name: str, path: str, is_folder: bool) -> bool:
 
 @lru_cache(maxsize=None)
 def compile_tools(tools: tuple[str, ...], depth: int) -> re.Pattern[str]:
-    """Return one expression for the patterns of so many slashes: `*` stands for no slash."""
+    """Compile the patterns with `depth` slashes into one expression: `*` must not match a slash."""
     return re.compile("|".join(fnmatch.translate(tool) for tool in tools if tool.count("/") == depth) or "(?!)")

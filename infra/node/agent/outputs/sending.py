@@ -1,4 +1,4 @@
-"""Sending outputs to the client, each from an offset on; no link is followed, whatever a job has made of a path meanwhile."""
+"""Send outputs to the client from given offsets; links are never followed, even if swapped in."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .asked import roots_of
 
 
 def send_outputs(number: str) -> None:
-    """Write files as a JSON list of path, offset, and whether it lies outside on stdin asks; what is gone is left out."""
+    """Write the files that stdin lists as JSON (path, offset, outside); skip those that are gone."""
     roots, out = dict(roots_of(folder_of(number))), sys.stdout.buffer
     for path, offset, outside in json.load(sys.stdin):
         base, _, name = path.partition("/") if outside else ("", "", path)
         if base not in roots or bool(base) != outside:
-            raise AgentError(f"not the name of an output: {path!r}")
+            raise AgentError(f"invalid output name {path!r}")
         with contextlib.suppress(FileNotFoundError), open_below(roots[base], name) as content:
             size_bytes = max(os.fstat(content.fileno()).st_size - offset, 0)
             out.write(json.dumps({"path": path, "outside": outside, "size_bytes": size_bytes}).encode() + b"\n")
@@ -29,17 +29,17 @@ def send_outputs(number: str) -> None:
 
 
 def open_below(root: Path, name: str) -> BinaryIO:
-    """Open a regular file below a folder, one part of its name after the other.
+    """Open a regular file below a folder, one path component at a time.
 
-    Raises FileNotFoundError where a part is a link, or the end no file; AgentError for a name that leads elsewhere.
+    Raises FileNotFoundError if a component is a link or the last one is not a file; AgentError for a name that escapes.
     """
     parts = name.split("/")
     if ".." in parts or "" in parts:
-        raise AgentError(f"not the name of an output: {name!r}")
+        raise AgentError(f"invalid output name {name!r}")
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts[:-1]:
         at = open_part(part, os.O_DIRECTORY, at)
-    file = os.fdopen(open_part(parts[-1], os.O_NONBLOCK, at), "rb", buffering=0)  # a FIFO would wait for ever
+    file = os.fdopen(open_part(parts[-1], os.O_NONBLOCK, at), "rb", buffering=0)  # opening a FIFO would block forever
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise FileNotFoundError(name)
@@ -47,7 +47,10 @@ def open_below(root: Path, name: str) -> BinaryIO:
 
 
 def open_part(name: str, kind: int, folder: int) -> int:
-    """Open one part of a path in an open folder, which is closed; raises FileNotFoundError if it is a link, or cannot be had."""
+    """Open one component in an open folder, which is closed.
+
+    Raises FileNotFoundError for a link, or if it cannot be opened.
+    """
     try:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=folder)
     except OSError as error:  # ELOOP for a link, ENXIO for a socket
@@ -57,7 +60,7 @@ def open_part(name: str, kind: int, folder: int) -> int:
 
 
 def copy(content: Any, out: BinaryIO, size_bytes: int) -> None:
-    """Copy so many bytes; zeros for those that have gone since, which the client will see by the hash."""
+    """Copy this many bytes; missing ones are zeros, which the client detects by the hash."""
     while size_bytes:
         chunk = content.read(min(CHUNK_BYTES, size_bytes)) or bytes(min(CHUNK_BYTES, size_bytes))
         out.write(chunk)

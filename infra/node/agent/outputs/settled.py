@@ -1,4 +1,4 @@
-"""Which outputs of a job that runs are whole: nobody holds them open to write, and nobody has written them just now."""
+"""Decide which outputs of a running job are complete: not open for writing, not written recently."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..identities import lives
 from ..processes import descendants
 from ..records import read_runner
 
-STILL_NS = 1_000_000_000  # a file that is written bit by bit, opened anew each time, rests between
+STILL_NS = 1_000_000_000  # a file written bit by bit, reopened each time, pauses in between
 
 
 def find_unsettled(folder: Path) -> set[int]:
-    """Return the inodes of the files that the job's processes may still write, through a descriptor or a shared mapping."""
+    """Return inodes that the job's processes may still write, through a descriptor or shared mapping."""
     runner, _ = read_runner(folder)
     found: set[int] = set()
     for pid in descendants(runner[0]) if lives(runner) else ():
@@ -34,12 +34,12 @@ def find_unsettled(folder: Path) -> set[int]:
 
 
 def may_write(pid: int, descriptor: str) -> bool:
-    """Tell whether a process has opened a file to write (proc(5): fdinfo has the flags of open(2) in octal)."""
+    """Return whether a process has opened a file for writing (fdinfo shows open(2)'s flags in octal)."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().splitlines())
     return int(fields["flags"], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def is_settled(path: Path, unsettled: set[int]) -> bool:
-    """Tell whether a file is whole; a program can set the time of its writing, but not that of its change."""
+    """Return whether a file is complete; by change time, as programs can set the modification time."""
     info = path.lstat()
     return info.st_ino not in unsettled and abs(time.time_ns() - info.st_ctime_ns) > STILL_NS

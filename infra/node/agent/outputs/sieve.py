@@ -1,4 +1,4 @@
-"""What of a job's files is not downloaded unless it is asked for: caches, of which count is kept, and what was excluded."""
+"""Leave out files that are not downloaded unless requested: caches and excluded paths."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .hashing import stamp_of
 
 
 class Sieve:
-    """Tells which paths below a folder are left out; what the project itself holds, and what was asked for, never is."""
+    """A filter for the paths below a folder; uploaded and requested files always pass."""
 
     def __init__(self, sent: Iterable[str], asked: Iterable[str], excluded: Iterable[str]) -> None:
-        """Begin with the names that were `sent`, the paths that were `asked` for and the patterns that were `excluded`."""
+        """Filter by the names that were `sent`, the paths `asked` for and the `excluded` patterns."""
         self.asked = tuple(asked)
         self.kept = {above for name in (*sent, *self.asked) for above in with_parents(name)}
         self.excluded = tuple(excluded)
         self.held: dict[str, str] = {}
-        """Each cache that was met: its path by its name."""
+        """Each cache found: path by name."""
         self.dropped: dict[str, str] = {}
-        """The same of what was excluded."""
+        """The same for excluded paths."""
 
     def leaves_out(self, name: str, path: str, is_folder: bool) -> bool:
-        """Tell whether a file or a folder is left out, with all that lies in it."""
+        """Return whether a file, or a folder with everything in it, is left out."""
         if self.excluded and is_excluded(name, self.excluded):
             self.dropped[name] = path
             return True
@@ -41,20 +41,20 @@ class Sieve:
         return [weigh(name, path, {}) for name, path in self.held.items()]
 
     def weigh_dropped(self, stamps: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return what was excluded, but for files that have the `stamps` with which they were sent."""
+        """Return what was excluded, except files unchanged since the upload (`stamps`)."""
         found = [weigh(name, path, stamps) for name, path in self.dropped.items()]
         return [each for each in found if each["files"]]
 
 
 def weigh(name: str, path: str, stamps: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how many files, and bytes, there are at a path and below."""
+    """Count the files and bytes at a path and below."""
     found = [(f"{name}{inner}", info) for inner, info in files_below(path)]
     sizes = [info.st_size for file, info in found if stamps.get(file) != stamp_of(info)]
     return {"path": name, "files": len(sizes), "size_bytes": sum(sizes)}
 
 
 def files_below(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield what a file, or each file below a folder, is, with what its name has beyond the path."""
+    """Yield the status of a file, or of each file below a folder, with the rest of its path."""
     is_folder = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
     for parent, _, files in trees.walk(path) if is_folder else [(path, [], [""])]:
         for name in files:

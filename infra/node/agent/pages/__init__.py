@@ -1,1 +1,1 @@
-"""What a node serves on its loopback: JupyterLab and TensorBoard."""
+"""What a node serves on its loopback interface: JupyterLab and TensorBoard."""

@@ -1,8 +1,8 @@
-"""The notebook: JupyterLab run as a job, so that its folder, its log, its end and its way home are those of every job.
+"""Run JupyterLab as a job, so that its folder, log, end and downloads work like any job's.
 
-It stands outside the line: it takes no GPU for itself, sees all of them, and waits for nobody. It listens on the node's loopback
-alone, on a free port, and asks for a token that is kept in a file which only the user may read: JupyterLab is told the file's
-name, so that the token is in no process's arguments or environment and in no log. A node has one notebook at a time.
+It bypasses the queue: it reserves no GPU and sees all of them. It listens on a free port of the loopback interface only, and
+requires a token from a file that only the user can read: JupyterLab gets the file's name, so the token is in no process's
+arguments or environment and in no log. A node has one notebook at a time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ..records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_js
 TOKEN = HOME / "notebook.token"
 JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
 CHECKPOINTS = ".ipynb_checkpoints"
-# A project's own interpreter need not have what a kernel is made of: then it is lent the installed one's.
+# A project's interpreter may lack ipykernel: then it borrows the packages of the installed one.
 KERNEL = "import sys; sys.path.append({site!r}); from ipykernel.kernelapp import launch_new_instance as go; go()"
 
 
 def serve() -> NoReturn:
-    """Become JupyterLab on the project of the job that this process is; raises AgentError if it cannot be had."""
+    """Replace this process with JupyterLab on its job's project; raises AgentError if unavailable."""
     folder, python = folder_of(os.environ["GPUJOB_JOB"]), os.environ["GPUJOB_PYTHON"]
     work, runtime = work_of(folder), folder / "jupyter"
     runtime.mkdir(mode=0o700, exist_ok=True)
-    # Not by the job's own environment, which has neither: what `%pip` puts there is for kernels.
+    # Not with the job's own environment, which has neither: what `%pip` installs there is for kernels.
     below = [record_of(folder.name)["python"], read_json(folder / "job.json")["python"]]
     found = find_program(JUPYTERLAB, list(dict.fromkeys(below)), sys.stdout.buffer)
     write_kernel(runtime, python, found)
@@ -53,7 +53,7 @@ def serve() -> NoReturn:
 
 
 def write_kernel(runtime: Path, python: str, found: Program) -> None:
-    """Let notebooks run with the job's interpreter, whichever runs JupyterLab itself."""
+    """Make kernels run with the job's interpreter, whichever runs JupyterLab itself."""
     kernel = runtime / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True, exist_ok=True)
     start = ["-c", KERNEL.format(site=found.site)] if found.site else ["-m", "ipykernel_launcher"]
@@ -62,7 +62,7 @@ def write_kernel(runtime: Path, python: str, found: Program) -> None:
 
 
 def keep_token() -> None:
-    """See that there is a token: made anew where the file is not the user's own, is open to others, or holds no token."""
+    """Ensure that there is a token; replace one that is not the user's, not private, or invalid."""
     with contextlib.suppress(OSError):
         descriptor = os.open(TOKEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -80,7 +80,7 @@ def keep_token() -> None:
 
 
 def find_page() -> dict[str, Any]:
-    """Return the job that is the notebook now (0: none is), its port once it listens, its token, and what it printed last."""
+    """Return the current notebook's job (0: none), port once it listens, token, and last line."""
     number = find_notebook()
     if number is None:
         return {"job": 0, "port": 0, "token": "", "said": ""}
@@ -93,19 +93,19 @@ def find_page() -> dict[str, Any]:
 
 
 def find_notebook() -> int | None:
-    """Return the job that is the notebook now, or None."""
+    """Return the job that is the current notebook, or None."""
     return next((number for number in notebooks() if is_supervised(folder_of(number))), None)
 
 
 def notebooks() -> list[int]:
-    """Return the jobs that are or were notebooks, the latest first."""
+    """Return the jobs that are or were notebooks, latest first."""
     return [n for n in reversed(numbers()) if read_json(folder_of(n) / "job.json", {}).get("command") == NOTEBOOK]
 
 
 def carry_over(staging: Path, project: Path, source: dict[str, Any]) -> None:
-    """Lay what the last notebook of the same project wrote into the folder of the next, so that it goes on there.
+    """Copy what the last notebook of the same project wrote into the next one's folder.
 
-    A file that was changed in the project meanwhile stays as it is there; the notebook's goes beside it.
+    A file that was changed in the project meanwhile is kept; the notebook's version is saved next to it.
     """
     for number in notebooks():
         folder = folder_of(number)

@@ -1,4 +1,4 @@
-"""TensorBoard on what jobs write, for as long as somebody looks: it keeps nothing, so it ends with the call that started it."""
+"""Run TensorBoard on what jobs write, for the duration of one call."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..environment.installing import Wanted, find_program
 from ..machine import base_python
 from ..records import WORK, AgentError, folder_of, work_of
 
-# The versions for old interpreters import pkg_resources, which later setuptools have no more.
+# Versions for old interpreters import pkg_resources, which later setuptools lack.
 TENSORBOARD = Wanted("tensorboard", ["tensorboard"], ["tensorboard", "setuptools<81"])
 LISTENS = re.compile(rb"http://[^/]*:(\d+)/")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(number: str = "") -> None:
-    """Run TensorBoard on a job's working folder, or on all of them, until standard input ends; write its port once it listens.
+    """Run TensorBoard on a job's working folder, or all, until stdin ends; write its port.
 
-    Raises AgentError if it cannot be had or ends by itself.
+    Raises AgentError if it is unavailable or exits by itself.
     """
     folder = work_of(folder_of(number)) if number else WORK
     WORK.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -43,16 +43,16 @@ def serve(number: str = "") -> None:
     finally:
         process.terminate()
     if said is not None:
-        raise AgentError(f"TensorBoard ended: {said}")
+        raise AgentError(f"TensorBoard exited: {said}")
 
 
 def end_with_parent() -> None:
-    """Let this process end when its parent does, however that ends."""
+    """End this process when its parent ends, however that happens."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def watch(errors: BinaryIO) -> str | None:
-    """Write the port once it is known; return when standard input ends, or what TensorBoard said last if that ends first."""
+    """Write the port once known; return when stdin ends, or TensorBoard's last line if it exits first."""
     told, last = False, b""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)

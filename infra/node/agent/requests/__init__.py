@@ -1,1 +1,1 @@
-"""What the client asks for over SSH: the commands, and taking in a job. Nothing else of the agent imports it."""
+"""What the client requests over SSH: the commands, and accepting a job."""

@@ -10,26 +10,26 @@
                                         "disk_free_bytes", "gpus": [...],
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
-    since NUMBER SECONDS            -> {"offset": behind which lies all that was printed in so many seconds}
+    since NUMBER SECONDS            -> {"offset": where the output of the last SECONDS begins}
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER [--settled] [--output=PATH ...]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
                                         "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
                                         "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...], "excluded",
                                         "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
-                                    with --settled without what is still being written; see `outputs`, `asked`, `outside`
+                                    --settled leaves out what is still being written; see `outputs`, `asked`, `outside`
     left                            -> {"left": as above, of all jobs, "complete"}
-    send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that is still there a line of
-                                    JSON, {"path", "outside", "size_bytes"}, and so many bytes of it from that offset on
+    send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that still exists a line of
+                                    JSON, {"path", "outside", "size_bytes"}, and that many bytes from the offset on
     fetched NUMBER                  every output has arrived and was verified
-    remove NUMBER... [--force]      remove jobs that are over, unless forced only downloaded ones -> {"freed_bytes"}
-    sift                            remove the environments that are not what was installed
+    remove NUMBER... [--force]      remove finished jobs, only downloaded ones unless forced -> {"freed_bytes"}
+    sift                            remove environments that were modified
     space                           -> {"disk_bytes", "disk_free_bytes"}
-    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 while there is none, port 0 until
-                                    it listens
+    page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
+                                    listens
     notebook                        started by a job's supervisor: becomes JupyterLab
-    tensorboard [NUMBER]            a line for each thing to tell, then {"port"} once TensorBoard listens, on one job's folder
-                                    or on all; it ends with standard input
+    tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
+                                    with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
@@ -46,7 +46,7 @@ from importlib import import_module
 
 from ..records import AgentError
 
-# Module and function of each; imported when asked for, since the agent starts anew for every call.
+# Module and function of each, imported on demand because the agent starts for every call.
 COMMANDS = {
     "submit": ("requests.submission", "submit"),
     "supervise": ("job.supervisor", "supervise"),
@@ -74,7 +74,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that the arguments name and write its answer, as JSON unless it is a stream of bytes."""
+    """Run the command given as arguments and write its answer, as JSON unless it is a stream."""
     try:
         module, function = COMMANDS[sys.argv[1]]
         answer = getattr(import_module(f"..{module}", __package__), function)(*sys.argv[2:])
@@ -84,8 +84,8 @@ def main() -> None:
     except AgentError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the client hung up, and Python would complain once more as it flushes
+    except BrokenPipeError:  # the client hung up; without this, flushing would raise again
         os._exit(1)
-    except OSError as error:  # a full disk, most of all
+    except OSError as error:  # usually a full disk
         sys.stderr.write(f"{error}\n")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Taking in a job: build its snapshot, give it a number, start its supervisor."""
+"""Accept a job: build its snapshot, number it, start its supervisor."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ KEPT = (
 
 
 def submit() -> dict[str, int]:
-    """Take in a job: its request on the first line of stdin, then, once told which, the files that are not here yet.
+    """Accept a job: its request as one line on stdin, then the files that the answer lists as missing.
 
-    The same token twice gives the same job, not two; so does a second notebook while there is one.
+    Submitting a token twice returns the same job; so does a second notebook while one is running.
     """
     stdin = sys.stdin.buffer
     asked = read_request(stdin.readline())
     check_paths(asked)
     check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
-        from ..pages.notebook import carry_over, find_notebook  # rarely needed, and the agent starts anew for every job
+        from ..pages.notebook import carry_over, find_notebook  # rarely needed, and the agent starts for every job
     sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
     store = Store()
     missing = store.find_missing(sizes)
@@ -61,7 +61,7 @@ def submit() -> dict[str, int]:
     staging, around = make_staging()
     project = around / "project"
     if not REMOVED.exists():
-        reserve(REMOVED)  # jobs are removed when the disk is full, most of all
+        reserve(REMOVED)  # jobs are removed mostly when the disk is full
     try:
         for name in (".", *asked["folders"]):
             trees.make(project / name)
@@ -74,7 +74,7 @@ def submit() -> dict[str, int]:
             staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
         )
         for record in ("end.json", "runner.json"):
-            reserve(staging / record)  # what is accepted can always say how it ended
+            reserve(staging / record)  # an accepted job can always record its end
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             number = find_token(asked["token"])
@@ -91,7 +91,7 @@ def submit() -> dict[str, int]:
 
 
 def make_staging() -> tuple[Path, Path]:
-    """Return two new folders, for a job's records and around its working tree, until it has a number."""
+    """Return two new folders, for a job's records and its working tree, until it is numbered."""
     name = f"incoming-{os.getpid()}-{time.time_ns()}"
     for folder in (JOBS, WORK):
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -100,7 +100,7 @@ def make_staging() -> tuple[Path, Path]:
 
 
 def take_place(around: Path, place: Path) -> None:
-    """Move a working tree to its number; what lies there has no records, so no job owns it."""
+    """Move a working tree to its number; what is there has no records, so it belongs to no job."""
     if place.is_symlink() or place.is_file():
         place.unlink()
     elif place.exists():
@@ -109,21 +109,21 @@ def take_place(around: Path, place: Path) -> None:
 
 
 def read_request(line: bytes) -> dict[str, Any]:
-    """Return what is asked for; raises AgentError for a line that is no request."""
+    """Parse a request; raises AgentError if it is invalid."""
     try:
         asked = json.loads(zlib.decompress(base64.b64decode(line)))
     except (ValueError, zlib.error) as error:
-        raise AgentError(f"the request did not arrive whole: {error}") from error
+        raise AgentError(f"the request is incomplete: {error}") from error
     left_out = sorted({*KEPT, "files", "folders", "after", "python", "secrets"} - set(asked))
     if left_out:
         raise AgentError(f"the request has no {left_out[0]}")
     if asked["after"] >= MOST_JOBS:
-        raise AgentError("the request asks for a number that no job has")
+        raise AgentError("the request has an invalid job number")
     return dict(asked)
 
 
 def find_token(token: str) -> int | None:
-    """Return the job that was submitted with this token, or None."""
+    """Return the job submitted with this token, or None."""
     for number in reversed(numbers()):
         if read_json(JOBS / str(number) / "job.json", {}).get("token") == token:
             return number
@@ -131,7 +131,7 @@ def find_token(token: str) -> int | None:
 
 
 def start(staging: Path, number: int, secrets: dict[str, str]) -> None:
-    """Give the unpacked job its number and its supervisor, which holds the lock from the first moment on.
+    """Assign the unpacked job its number and start its supervisor, which inherits the job's lock.
 
     The values of secrets go to the supervisor's standard input and nowhere else.
     """
@@ -155,9 +155,9 @@ def start(staging: Path, number: int, secrets: dict[str, str]) -> None:
 
 
 def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Iterable[str]) -> dict[str, Any]:
-    """Lay out the snapshot below `folder`; return the manifest: what each file is before the job touches it.
+    """Write the snapshot to `folder`; return the manifest of its files before the job touches them.
 
-    What is still `arriving` is laid out as it comes, while the link brings the next; then what the store had before.
+    Contents still `arriving` are written as they come, then those already in the store.
     """
     manifest: dict[str, Any] = {}
     waiting: dict[str, list[dict[str, Any]]] = {}
@@ -172,7 +172,7 @@ def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Ite
 
 
 def lay_out(store: Store, file: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Make one file or link of a snapshot; return what the manifest says of it."""
+    """Create one file or link of a snapshot; return its manifest entry."""
     if file["link"] is not None:
         trees.make(path.parent)
         path.symlink_to(file["link"])

@@ -1,1 +1,1 @@
-"""The code as it was uploaded: contents in a store, each job its own copy. Nothing of what a job writes."""
+"""The uploaded code: a store of contents, and each job's own copy. Nothing that a job writes."""

@@ -1,4 +1,4 @@
-"""Bytes as the client sends them: blocks, each as it is or deflated, whichever the link makes quicker.
+"""Read the blocks that the client sends, each raw or deflated, whichever is faster on the link.
 
 A block is five bytes, its kind and its length (big-endian), and what it holds.
 """
@@ -17,14 +17,14 @@ MOST_BYTES = 1 << 26
 
 
 class Blocks:
-    """What comes in blocks, read as one."""
+    """A stream of blocks, read as continuous bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self.rest = memoryview(b"")
 
     def read(self, size_bytes: int) -> Iterator[memoryview]:
-        """Yield the next bytes, so many in all; raises AgentError if fewer come."""
+        """Yield the next `size_bytes` bytes in pieces; raises AgentError if the stream ends early."""
         while size_bytes:
             if not self.rest:
                 self.rest = memoryview(self.read_block())
@@ -33,13 +33,13 @@ class Blocks:
             yield piece
 
     def read_block(self) -> bytes:
-        """Return what the next block holds."""
+        """Return the content of the next block."""
         head = self.stream.read(HEAD.size)
         kind, length = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0)
         content = self.stream.read(length) if 0 < length <= MOST_BYTES else b""
         if not content or len(content) != length:
-            raise AgentError("the code did not arrive whole")
+            raise AgentError("the upload is incomplete")
         try:
             return zlib.decompress(content) if kind == DEFLATED else content
         except zlib.error as error:
-            raise AgentError(f"the code did not arrive whole: {error}") from error
+            raise AgentError(f"the upload is corrupted: {error}") from error

@@ -1,8 +1,8 @@
-"""The store: every content that ever came, once, under its SHA-256; jobs get copies that are their own.
+"""The store: every uploaded content once, by its SHA-256; jobs get copies of their own.
 
-Contents lie in packs, one for each time that something came, one content behind the other: to write them so takes a fraction
-of the time that a file for each would. The index has a line for each content: SHA-256, pack, offset, size. A line is written when
-its content is there, and one with the pack "-" takes it back.
+Each upload appends its contents to one pack file, which takes a fraction of the time of one file per content. The index
+has a line for each content: SHA-256, pack, offset, size. A line is written once its content is stored; a line with the
+pack "-" deletes it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .blocks import Blocks
 FOLDER = HOME / "store"
 INDEX = FOLDER / "index"
 GONE = "-"
-# Blocks are shared whole: what is worth sharing begins at one. Smaller contents are packed close.
+# Blocks are shared whole, so contents worth sharing start at a block boundary; smaller ones are packed tightly.
 BLOCK_BYTES = 4096
 SHARED_BYTES = 4 * BLOCK_BYTES
-FICLONERANGE = 0x4020940D  # linux/fs.h: share a range of another file's blocks until one of the two is written
+FICLONERANGE = 0x4020940D  # linux/fs.h: share blocks of another file, copy on write
 RANGE = struct.Struct("qQQQ")
 
 
 class Place(NamedTuple):
-    """Where a content lies."""
+    """Where a content is stored."""
 
     pack: str
     offset: int
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 class Store:
-    """The store as it was when it was opened, and what came since by way of this process."""
+    """The store as of opening, and what this process added since."""
 
     def __init__(self) -> None:
         FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -48,16 +48,16 @@ class Store:
         self.sharing = True
 
     def find_missing(self, hashes: Iterable[str]) -> list[str]:
-        """Return those of the hashes whose content is not here, each once; raises AgentError for what is no hash."""
+        """Return the hashes whose content is missing, without duplicates; raises AgentError for invalid ones."""
         for sha256 in hashes:
             if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-                raise AgentError(f"no SHA-256: {sha256[:80]!r}")
+                raise AgentError(f"invalid SHA-256: {sha256[:80]!r}")
         return [sha256 for sha256 in dict.fromkeys(hashes) if sha256 not in self.index]
 
     def take_in(self, stream: BinaryIO, sizes: dict[str, int]) -> Iterator[str]:
-        """Keep the contents that come in blocks, in this order, and yield the hash of each once it is here.
+        """Store contents that arrive as blocks in this order; yield each hash once stored.
 
-        Raises AgentError for one that does not come whole; those before it stay.
+        Raises AgentError for one that is incomplete; those before it are kept.
         """
         if not sizes:
             return
@@ -73,43 +73,43 @@ class Store:
                 lines.append(f"{sha256} {name} {place.offset} {size_bytes}\n")
                 yield sha256
         finally:
-            os.ftruncate(self.packs[name], end)  # what came in part takes no room: the disk may be full because of it
+            os.ftruncate(self.packs[name], end)  # partial content must not take space: a full disk may be the reason
             add_to_index(lines)
 
     def keep(self, blocks: Blocks, place: Place, sha256: str) -> None:
-        """Write one content into its pack; raises AgentError unless it has that hash."""
+        """Write one content to its pack; raises AgentError if the hash does not match."""
         descriptor, digest = self.packs[place.pack], hashlib.sha256()
         os.lseek(descriptor, place.offset, os.SEEK_SET)
         for chunk in blocks.read(place.size_bytes):
             digest.update(chunk)
             write_all(descriptor, chunk)
         if digest.hexdigest() != sha256:
-            raise AgentError("a file was changed while it was being sent; run it again")
+            raise AgentError("a file changed during the upload; rerun the command")
 
     def lay_out(self, sha256: str, path: str, mode: int, mtime_ns: int) -> os.stat_result:
-        """Make a file with this content; it shares the store's blocks where the file system can do that.
+        """Create a file with this content, sharing the store's blocks where the file system supports it.
 
-        Never a hard link: a job that writes into one of its files must not change another job's.
-        Raises AgentError, and forgets the content, if the disk has not kept what came.
+        Never a hard link: a job that writes to its files must not change another job's. If the stored content is
+        damaged, forgets it and raises AgentError.
         """
-        # Plain system calls: a project may have many small files, and Python's own add as many again to each.
+        # Plain system calls: with many small files, pathlib would double the time.
         target = create(path, mode)
         try:
             place = self.index[sha256]
             if not self.share(place, target) and not self.copy(place, target, sha256):
                 add_to_index([f"{sha256} {GONE} 0 0\n"])
                 raise AgentError(
-                    "the machine's disk has not kept what came earlier; run it again, and it is sent again"
+                    "the machine's disk lost a file of an earlier upload; rerun the command to upload it again"
                 )
             os.utime(target, ns=(mtime_ns, mtime_ns))
-            if stat.S_IMODE(os.fstat(target).st_mode) != mode:  # the umask took some of it
+            if stat.S_IMODE(os.fstat(target).st_mode) != mode:  # the umask removed some of it
                 os.fchmod(target, mode)
             return os.fstat(target)
         finally:
             os.close(target)
 
     def copy(self, place: Place, target: int, sha256: str) -> bool:
-        """Write a content into a new file; return whether it is what came."""
+        """Copy a content to a new file; return whether its hash matches."""
         source, digest = self.open_pack(place.pack), hashlib.sha256()
         offset, end = place.offset, place.offset + place.size_bytes
         while offset < end:
@@ -122,13 +122,13 @@ class Store:
         return digest.hexdigest() == sha256
 
     def share(self, place: Place, target: int) -> bool:
-        """Let a new file share a content's blocks; return whether it does: few file systems can."""
+        """Share a content's blocks with a new file; return whether the file system did."""
         if not self.sharing or place.size_bytes < SHARED_BYTES:
             return False
         source = self.open_pack(place.pack)
         length = align(place.size_bytes)
         if os.fstat(source).st_size < place.offset + length:
-            os.ftruncate(source, place.offset + length)  # it is the pack's last: the block is filled up
+            os.ftruncate(source, place.offset + length)  # the last one in the pack: pad the block
         try:
             fcntl.ioctl(target, FICLONERANGE, RANGE.pack(source, place.offset, length, 0))
         except OSError:
@@ -145,7 +145,7 @@ class Store:
 
 
 def read_index() -> dict[str, Place]:
-    """Return where each content lies; a line that was cut short is none."""
+    """Return where each content is; incomplete lines are ignored."""
     index = {}
     for line in INDEX.read_text().splitlines() if INDEX.exists() else []:
         words = line.split()
@@ -157,19 +157,19 @@ def read_index() -> dict[str, Place]:
 
 
 def add_to_index(lines: list[str]) -> None:
-    """Add lines in one stroke; a line that a crash has cut short before them is ended first."""
+    """Append lines in one write, after ending a line that a crash may have cut short."""
     with INDEX.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(("\n" + "".join(lines)).encode())
 
 
 def align(offset: int) -> int:
-    """Return where the next block begins, at `offset` or behind it."""
+    """Round up to the next block boundary."""
     return -(-offset // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def create(path: str, mode: int) -> int:
-    """Return the descriptor of a new file, whose folder is made if need be."""
+    """Create a new file, and its folder if needed; return the descriptor."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         return os.open(path, flags, mode)
@@ -179,7 +179,7 @@ def create(path: str, mode: int) -> int:
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
-    """Write all of it: the system may take less at once."""
+    """Write everything: the system may accept less at once."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
