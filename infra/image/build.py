@@ -74,7 +74,7 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     """Clean the node and have EC2 make an image of it; a node of which none was made gets its keys back."""
     node, owner = cluster.node, account.identity
     tags = own_images.make_tags(name, owner, cluster.name, node)
-    own_images.create(account, name, node, tags, rehearse=True)
+    own_images.create(account, name, node, tags, dry_run=True)
     begun = make_bake(cluster)
     with explain_closed(name, node), reach(cluster) as connection:
         report(f"removing jobs, keys, histories and settings from {node.instance_id}")

@@ -1,4 +1,4 @@
-"""Giving back: end a cluster's instances, remove what belongs to it alone, and read AWS again until nothing is left."""
+"""Terminate a cluster's instances and delete its resources, until AWS shows nothing of it."""
 
 from collections.abc import Callable, Collection
 
@@ -8,7 +8,7 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.instances import GONE, find_instances, terminate
-from infra.ec2.machines.resources import list_things
+from infra.ec2.machines.resources import list_resources
 from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.errors import CloudError
 
@@ -18,12 +18,12 @@ TERMINATION_S = 600
 def remove_cluster(
     account: Account, name: str, report: Callable[[str], None], tokens: Collection[str] | None = None
 ) -> bool:
-    """Remove everything of ours that bears the cluster's tag; return whether there was anything. Parts may be missing already.
+    """Delete all of a cluster's resources; return whether there were any. Some may be missing already.
 
-    With `tokens` only what the calls with these tokens made: another `up` of the name may be at work.
+    With `tokens`, only what the launches with these tokens created: another `up` with the name may be running.
 
-    The order is the one that works: instances, then what they hold on to (https://github.com/nchammas/flintrock/issues/113).
-    Raises CloudError, with what is left, if AWS still shows something at the end.
+    The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError, with
+    what is left, if AWS still shows something at the end.
     """
 
     def is_meant(token: str) -> bool:
@@ -42,7 +42,7 @@ def remove_cluster(
             wait_until(lambda: are_gone(account, name, living), TERMINATION_S)
         wait_until(lambda: not remove_remains(account, name, is_meant), 120)
     except KeyboardInterrupt as error:
-        error.add_note(f"some of '{name}' may be left; gpujob down {name} goes on")
+        error.add_note(f"resources of '{name}' may be left; rerun: gpujob down {name}")
         raise
     left = find_remains(account, name, is_meant)
     if left:
@@ -52,7 +52,7 @@ def remove_cluster(
 
 
 def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool:
-    """Tell whether these instances of a cluster are terminated."""
+    """Return whether these instances of a cluster are terminated."""
     states = {one["InstanceId"]: one["State"]["Name"] for one in find_instances(account, name)}
     return all(states.get(one, GONE) == GONE for one in instance_ids)
 
@@ -60,15 +60,15 @@ def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool
 def find_remains(
     account: Account, name: str, is_meant: Callable[[str], bool] = lambda _: True
 ) -> list[tuple[str, str]]:
-    """Return kind and name of whatever still bears the cluster's tag; an instance counts until it is terminated.
+    """Return kind and name of a cluster's remaining resources; an instance counts until it is terminated.
 
-    `is_meant` tells by its token whether a thing counts.
+    `is_meant` decides by its token whether a resource counts.
     """
-    return [(thing.kind, thing.key) for thing in list_things(account, name) if is_meant(thing.token)]
+    return [(resource.kind, resource.key) for resource in list_resources(account, name) if is_meant(resource.token)]
 
 
 def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """Delete what is left once the instances have gone; return what would not go yet because something still uses it."""
+    """Delete what is left after the instances; return what is still in use and cannot be deleted yet."""
     ec2 = account.ec2
     removers: dict[str, Callable[[str], object]] = {
         "volume": lambda key: ec2.delete_volume(VolumeId=key),
@@ -79,7 +79,7 @@ def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool])
     }
     remains = find_remains(account, name, is_meant)
     for kind, key in remains:
-        # The key pair goes last: while it is there, nobody else can take the name.
+        # The key pair is deleted last: while it exists, nobody else can use the name.
         last = kind == "key pair" and any(other != "key pair" for other, _ in remains)
         if kind in removers and not last:
             with aws_errors():
@@ -92,7 +92,7 @@ def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool])
 
 
 def is_passing(error: ClientError) -> bool:
-    """Tell whether a refusal to delete means "still in use" or "gone already", both of which mend themselves."""
+    """Return whether a refusal to delete means "in use" or "not found", both of which resolve themselves."""
     code = code_of(error)
     # An interface that is still attached: https://github.com/gruntwork-io/cloud-nuke/issues/431
     in_use = "in use" in str(error.response.get("Error", {}).get("Message", ""))
