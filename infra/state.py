@@ -11,7 +11,7 @@ from infra.errors import GpujobError
 
 
 def state_folder() -> Path:
-    """Return the state folder, created if needed, private to this user; raises GpujobError if another user owns it."""
+    """Return the private state folder, created if needed; raises GpujobError if another user owns it."""
     folder = user_state_path("gpujob")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # It holds private keys: the owner of the folder, or of a link in its place, could read or replace them.

@@ -137,7 +137,7 @@ def remove(name: str, within: int) -> None:
 
 @contextmanager
 def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
-    """Turn a failure to write locally, such as a full disk, into ProjectError: it is no dropped connection."""
+    """Turn a failure to write locally, such as a full disk, into ProjectError."""
     try:
         yield
     except OSError as error:

@@ -32,7 +32,7 @@ def install_command(extra: str) -> str:
 
 
 def find_installer(prefix: Path) -> list[str]:
-    """Return the start of the command that installs into an environment, which may be managed by uv or pipx."""
+    """Return the start of the command that installs into an environment, possibly managed by uv or pipx."""
     if (prefix / "uv-receipt.toml").is_file():
         return ["uv", "tool", "install", "--force"]
     if (prefix / "pipx_metadata.json").is_file():

@@ -45,7 +45,7 @@ def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R], dict[T, GpujobError]]:
-    """Call `function` on all items in parallel; return the results, and the error of each item that failed.
+    """Call `function` on all items in parallel; return the results, and the errors by item.
 
     Raises the first of these errors if all items failed.
     """
@@ -79,7 +79,7 @@ def call_parallel(
 
 
 def call_parallel(*functions: Callable[[], object]) -> tuple[object, ...]:
-    """Call all functions in parallel; return their results, or raise the first exception as soon as it happens."""
+    """Call all functions in parallel; return their results, or raise the first exception at once."""
     return tuple(map_parallel(lambda function: function(), functions))
 
 

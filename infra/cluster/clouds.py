@@ -57,8 +57,8 @@ def open_all(
 ) -> list[Account]:
     """Return every account and region in which clusters may exist, on AWS and the local cloud.
 
-    On AWS in `region`, by default the one that boto3 finds, and in `regions`, or with `everywhere` in every region that is enabled
-    for the account. With `dry_run` only on the local cloud. Raises UsageError for an unknown region.
+    On AWS in `region`, by default the one that boto3 finds, and in `regions`, or with `everywhere` in every enabled region of the
+    account. With `dry_run` only on the local cloud. Raises UsageError for an unknown region.
     """
     if region:
         check_region(make_plain_session("none", region))
@@ -98,7 +98,7 @@ def used_only_local() -> bool:
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> Account:
-    """Return the account to launch in, in the first of these regions; raises UsageError for an unknown one."""
+    """Return the account to launch in, in the first of these regions; raises UsageError if one is unknown."""
     first = regions[0] if regions else None
     account = start_local(first) if dry_run else open_aws(first)
     for region in regions[1:]:

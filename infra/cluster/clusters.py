@@ -35,8 +35,8 @@ def list_clusters(
 ) -> tuple[Cluster, ...]:
     """Return all clusters found by tags, and recorded ones that have ended, whose cost is recorded.
 
-    With `everywhere`, in all enabled regions of the account, asked in parallel. `skip` is called for each region that fails, unless
-    all of them do; without `skip` that is an error.
+    With `everywhere`, in all enabled regions of the account, in parallel. `skip` is called for each region that fails, unless all
+    of them do; without `skip` that is an error.
     """
     remembered = {(c.cloud, c.region, c.name): c for c in known_clusters.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
@@ -50,7 +50,7 @@ def list_clusters(
 
 
 def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None) -> list[str]:
-    """Return the names of the caller's clusters: known on this computer, or tagged with the caller's identity.
+    """Return the names of the caller's clusters: known on this computer, or with the caller's tag.
 
     `skip` is called for each region that fails; without it that is an error.
     """
@@ -95,7 +95,7 @@ def owns(account: Account, cluster: Cluster) -> bool:
 
 
 def refresh(cluster: Cluster) -> Cluster | None:
-    """Open a cluster's port to this computer's new address; return the updated cluster, or None if nothing changed.
+    """Open a cluster's port to this computer's new address; return the updated cluster, None if unchanged.
 
     The machine itself may also have a new address after a restart.
     """
@@ -134,7 +134,7 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
 
 
 def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
-    """Record an ended cluster's cost; return when and why it ended. Without an account, its cloud ended too."""
+    """Record an ended cluster's cost; return when and why it ended (without an account, with its cloud)."""
     if account is not None:
         ending = endings.explain(account, cluster.name, cluster, list(instances.find_instances(account, cluster.name)))
     elif is_over(cluster, time.time()):
@@ -143,9 +143,7 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, ending.at)
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
-    return GoneError(
-        ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}"
-    )
+    return GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
@@ -175,7 +173,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
 
 
 def find_elsewhere(account: Account, name: str) -> list[Account]:
-    """Return the account of another region with a recorded cluster of this name, if resources of it are left.
+    """Return the account of another region with resources of a recorded cluster of this name, if any.
 
     Raises UsageError if it is on the other cloud: a dry run removes nothing on AWS.
     """
@@ -189,7 +187,7 @@ def find_elsewhere(account: Account, name: str) -> list[Account]:
 
 
 def open_known(cluster: Cluster) -> Account:
-    """Return a recorded cluster's account; raises CredentialsError if the credentials are for another one."""
+    """Return a recorded cluster's account; raises CredentialsError for other credentials."""
     account = open_cloud(cluster.cloud, cluster.region)
     if account.cloud == "aws" and not owns(account, cluster):
         raise CredentialsError(
@@ -200,13 +198,13 @@ def open_known(cluster: Cluster) -> Account:
 
 
 def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
-    """Terminate this cluster in these accounts, and delete its records; return whether there was anything.
+    """Terminate this cluster in these accounts, and delete its records; return whether it existed.
 
     Raises GpujobError, after removing everything else, for machines with its tag that gpujob did not launch.
     """
-    living, known = find_living(name, accounts), known_clusters.recall(name)
-    costs.record_end(living)
-    if known and not living:
+    existing, known = find_living(name, accounts), known_clusters.recall(name)
+    costs.record_end(existing)
+    if known and not existing:
         costs.record_missed(known)
     found = [remove_cluster(account, name, report) for account in accounts]
     known_here = known_clusters.forget(name)
@@ -216,7 +214,7 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
 
 
 def refuse_foreign(account: Account, name: str) -> None:
-    """Raise GpujobError for machines with a cluster's tag that `up` did not launch and `down` does not terminate."""
+    """Raise GpujobError for machines with a cluster's tag that `up` did not launch."""
     found = [instance["InstanceId"] for instance in instances.find_foreign(account, name)]
     if found:
         ids = " ".join(found)

@@ -63,7 +63,7 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
 
 @contextmanager
 def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
-    """Connect in the background; yield a function that returns the connection or raises what `reach` would.
+    """Connect in the background; yield a function that returns the connection, or raises like `reach`.
 
     If the caller fails before it calls that, the connection is not awaited.
     """

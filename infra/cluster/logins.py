@@ -15,14 +15,12 @@ PROBE_S = 3
 
 
 def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
-    """Return a cluster and one of its nodes with current addresses; raises UsageError for an unknown node.
+    """Return a cluster and one of its nodes with their current address; raises UsageError for no such node.
 
     If it does not respond, check with the cloud whether its or this computer's address changed; raises NodeError if not.
     """
     if rank >= len(cluster.nodes):
-        raise UsageError(
-            f"'{cluster.name}' has no node {rank}: numbers start at 0", f"--node {len(cluster.nodes) - 1}"
-        )
+        raise UsageError(f"'{cluster.name}' has no node {rank}: numbers start at 0", f"--node {len(cluster.nodes) - 1}")
     if builds.find_closed(cluster, rank):
         with reach(cluster, rank):  # explains an unfinished bake, where ssh would warn about changed host keys
             pass
@@ -72,7 +70,7 @@ def is_included(path: Path) -> bool:
 
 
 def include(path: Path) -> None:
-    """Include gpujob's ssh_config at the top of the user's: below a `Host` line it would apply to that host only."""
+    """Include gpujob's ssh_config at the top of the user's: below a `Host` line it would not be global."""
     file = config_file()
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     before = "".join(line for line in text.splitlines(keepends=True) if line.strip() != include_line(path))

@@ -97,9 +97,7 @@ def aws_errors() -> Iterator[None]:
     except ParamValidationError as error:
         raise ParameterError(" ".join(str(error).split()), "change or omit that option") from error
     except (EndpointConnectionError, HTTPClientError) as error:
-        raise CloudError(
-            f"cannot reach AWS: {error}", "check the network and the region, then rerun"
-        ) from error
+        raise CloudError(f"cannot reach AWS: {error}", "check the network and the region, then rerun") from error
     except ResponseParserError as error:  # its message is the whole page
         raise CloudError("AWS sent an invalid response", TRY_AGAIN) from error
     except BotoCoreError as error:

@@ -1,4 +1,4 @@
-"""Run git so that it starts no program that a project's configuration names; the only place that starts git.
+"""Run git so that it starts no program named by a project's configuration; the only module that does.
 
 A project may be untrusted. Its configuration and those of the repositories inside it may name file system monitors, hooks,
 filters and diff programs, and git would run them: https://git-scm.com/docs/git#_security
@@ -29,7 +29,7 @@ ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": 
 
 
 def find_program() -> str | None:
-    """Return the path of git, or None; relative entries of PATH, which may lead into the project, are skipped."""
+    """Return the path of git, or None; relative entries of PATH, possibly in the project, are skipped."""
     places = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, places)) or os.devnull)
 
@@ -59,7 +59,7 @@ def git(
 
 @contextmanager
 def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes = b"") -> Iterator[tuple[str, ...]]:
-    """Yield the options that make git work on a folder with an empty temporary repository instead of the folder's own.
+    """Yield the options that make git use an empty temporary repository instead of a folder's own.
 
     It can borrow the `objects` of another, at the commit `head`, and ignores what matches the patterns `ignored`.
     """
@@ -76,7 +76,7 @@ def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes
 
 
 def make_config(sha256: bool) -> str:
-    """Return the configuration of an empty repository, with what `git init` would detect about the file system."""
+    """Return the configuration of an empty repository, with the file system's settings as by `git init`."""
     lines = ["[core]", f"repositoryformatversion = {int(sha256)}", "bare = false"]
     if sys.platform == "darwin":
         lines += ["ignorecase = true", "precomposeunicode = true"]
@@ -86,7 +86,7 @@ def make_config(sha256: bool) -> str:
 
 
 def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
-    """Return the files and folders that a .gitignore with these patterns would ignore; they need not exist."""
+    """Return the files and folders, existing or not, that a .gitignore with these patterns would ignore."""
     with (
         empty_repository(ignored=patterns) as options,
         tempfile.TemporaryDirectory(prefix="gpujob-", ignore_cleanup_errors=True) as place,

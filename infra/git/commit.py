@@ -1,4 +1,4 @@
-"""Read a commit without its repository's configuration: in an empty repository that borrows the objects."""
+"""Read a commit without its repository's configuration, in an empty one that borrows the objects."""
 
 import os
 import re
@@ -70,7 +70,7 @@ class Commit:
         return {path: value for path, value in answers if value not in ("unspecified", "unset", "set", "")}
 
     def names_filters(self, paths: Sequence[str]) -> bool:
-        """Return whether an attributes file that applies to any of the paths names a filter; few projects have one."""
+        """Return whether an attributes file that applies to any of the paths names a filter."""
         folders = {parent for path in paths for parent in PurePosixPath(path).parents}
         return any(b"filter" in read_if_any(self.top / folder / ".gitattributes") for folder in folders)
 
@@ -122,7 +122,7 @@ def holds_crlf(path: Path) -> bool:
 
 
 def read_pointer(content: bytes) -> str:
-    """Return the SHA-256 in a Git LFS pointer, which replaces a large file in a commit; "" for anything else."""
+    """Return the SHA-256 in a Git LFS pointer, which stands for a large file; "" for anything else."""
     found = re.match(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n", content)
     return found[1].decode() if found else ""
 

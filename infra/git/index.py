@@ -1,4 +1,4 @@
-"""Write a git index without git, which would need three processes and create objects for all changed files.
+"""Write a git index without git, which would need three processes and store all changed files.
 
 The format: https://git-scm.com/docs/index-format
 """
@@ -47,7 +47,7 @@ def format_entry(name: bytes, changed: bool, entry: Entry) -> bytes:
 
 
 def find_replaced(committed: Iterable[str], changed: set[str]) -> set[str]:
-    """Return a commit's paths that are now folders of changed files, or were in folders that are now files."""
+    """Return a commit's paths that are now folders of changed files, or whose folders are now files."""
     folders = {parent for path in changed for parent in parents_of(path)}
     return {path for path in committed if path in folders or not changed.isdisjoint(parents_of(path))}
 

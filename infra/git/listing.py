@@ -48,7 +48,7 @@ def list_folder(folder: Path, skip: Skip) -> Listing:
 
 
 def list_repository(repository: Repository, skip: Skip) -> Listing:
-    """Return what git would commit of a repository and those inside it, by their own rules, less folders that `skip` excludes.
+    """Return what git would commit of a repository and those inside it, without folders that `skip` excludes.
 
     Raises ProjectError for what cannot be read: otherwise files could be missing, or ignored ones included.
     """
@@ -87,7 +87,7 @@ def list_inside(folder: Path, skip: Skip) -> Listing:
 
 
 def list_without_git(root: Path) -> Listing:
-    """Return what git would commit if a folder were a repository, by our own reading of its .gitignore files.
+    """Return what git would commit if a folder were a repository, by our reading of its .gitignore files.
 
     Raises ProjectError for an inner repository, or what cannot be read.
     """

@@ -46,7 +46,7 @@ class Pattern:
 
 
 def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
-    """Return the files and folders that a .gitignore with these patterns would ignore; they need not exist."""
+    """Return the files and folders, existing or not, that a .gitignore with these patterns would ignore."""
     if not patterns.strip():
         return set()
     if command.find_program():
@@ -120,8 +120,8 @@ def translate(text: bytes) -> bytes:
 
 def translate_stars(text: bytes, start: int, end: int) -> tuple[bytes, int]:
     """Return what the asterisks from `start` to `end` match, and where the text continues."""
-    alone = (start == 0 or text[start - 1 : start] == b"/") and text[end : end + 1] in (b"", b"/")
-    if end - start == 1 or not (alone or text[end : end + 2] == b"\\/"):
+    is_whole = (start == 0 or text[start - 1 : start] == b"/") and text[end : end + 1] in (b"", b"/")
+    if end - start == 1 or not (is_whole or text[end : end + 2] == b"\\/"):
         return b"[^/]*", end
     if text[end : end + 1] == b"/":
         return b"(?:.*/)?", end + 1
@@ -129,7 +129,7 @@ def translate_stars(text: bytes, start: int, end: int) -> tuple[bytes, int]:
 
 
 def translate_bracket(text: bytes, at: int) -> tuple[bytes, int]:
-    """Return what a bracket expression matches, and where the text continues; unclosed, it matches nothing."""
+    """Return what a bracket expression matches (nothing if unclosed), and where the text continues."""
     negated = text[at : at + 1] in (b"!", b"^")
     at += negated
     chosen: set[int] = set()

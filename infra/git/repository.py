@@ -1,4 +1,4 @@
-"""Find a repository by its files, as git does, without starting git: every command looks for its project.
+"""Find a repository by its files, as git does but without starting it, which every command needs.
 
 The files: https://git-scm.com/docs/gitrepository-layout
 """

@@ -13,7 +13,7 @@ Skip = Callable[[Path], bool]
 
 
 def walk(root: Path, skip: Skip, rules: Rules = ()) -> Iterator[tuple[str, list[os.DirEntry[str]], Rules]]:
-    """Yield each folder that is not ignored, with its entries and the rules that apply; "" is `root` itself.
+    """Yield each folder that is not ignored, "" for `root`, with its entries and the rules that apply.
 
     Clear the entries to skip its subfolders, as with os.walk. Raises ProjectError for what cannot be read.
     """

@@ -98,7 +98,9 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
             wait_until(lambda: instances.find_clusters(account, name), patience_s)
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
-        error.add_note(f"removing it failed: {failure.what}; its machines end with the lease; end them now: gpujob down {name}")
+        error.add_note(
+            f"cleaning up failed: {failure.what}; its machines end with the lease; end them now: gpujob down {name}"
+        )
         return
     if isinstance(error, KeyboardInterrupt):
         error.add_note("everything it launched was removed" if taken else "nothing was launched")
@@ -163,7 +165,7 @@ def launch_on(
 
 
 def wait_for_addresses(account: Account, planned: Plan, launched: list[str], report: Report) -> Cluster:
-    """Return the cluster once its nodes run and have addresses; raises CloudError if one ends or on timeout."""
+    """Return the cluster once its nodes run and have addresses; raises CloudError if that fails."""
     name = planned.name
     report(
         "waiting for the machine to start" if len(launched) == 1 else f"waiting for {len(launched)} machines to start"

@@ -119,7 +119,9 @@ def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
             raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "omit --zone or change --region")
     for region in regions:
         if zones and not any(zone.startswith(region) for zone in zones):
-            raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "omit --zone or change --region")
+            raise UsageError(
+                f"region {region} has none of the zones {', '.join(zones)}", "omit --zone or change --region"
+            )
 
 
 def choose_setup(account: Account, request: LaunchRequest, image: Image, variables: Mapping[str, Any]) -> Setup | None:
@@ -152,7 +154,8 @@ def look_in(account: Account, request: LaunchRequest) -> Choice:
     )
     if request.disk_gib < image.least_gib:
         raise UsageError(
-            f"the image requires a disk of at least {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
+            f"the image requires a disk of at least {image.least_gib} GiB",
+            change=Change("--disk", str(image.least_gib)),
         )
     reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
     if not reachable:
@@ -167,7 +170,7 @@ def look_in(account: Account, request: LaunchRequest) -> Choice:
 
 
 def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:
-    """Return the offers within the quotas; raises QuotaError, with the command to raise one, if there are none."""
+    """Return the offers within the quotas; raises QuotaError, with the command to raise one, if none is."""
     left = {(quota.market, quota.family): quota for quota in limits}
     fitting, refused = [], []
     for offer in found:

@@ -30,7 +30,7 @@ STOP_LOSES = ("/scratch/", "/opt/dlami/nvme/")  # instance stores; other disks k
 
 
 def find(cluster: Cluster) -> tuple[Account, Cluster]:
-    """Return a known cluster from its current tags, with its account; raises GoneError if it no longer exists."""
+    """Return a known cluster by its current tags, and its account; raises GoneError if it has ended."""
     try:
         account = open_known(cluster)
     except CloudError as error:
@@ -44,7 +44,7 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
 
 
 def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
-    """Move the end of the lease to a later time, in the tags and on every node; return the updated cluster.
+    """Move the end of the lease, in the tags and on every node; return the updated cluster.
 
     The tags first: a tag with a later end than the machine's costs nothing. Raises NodeError if a node does not confirm.
     """
@@ -103,7 +103,7 @@ def check_quiet(cluster: Cluster) -> None:
 
 
 def stop(account: Account, cluster: Cluster, report: Report) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines, which cannot be stopped."""
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines."""
     if any(node.market == "spot" for node in cluster.nodes):
         raise CloudError(
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
@@ -144,8 +144,8 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
 def arm_again(cluster: Cluster, rank: int = 0) -> None:
     """Log in to a started node, which verifies its host key, and check that its lease is armed."""
     with connect(cluster, rank, patience_s=BOOT_S) as connection:
-        told = read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout)
-    if told < int(cluster.lease_until):
+        armed_until = read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout)
+    if armed_until < int(cluster.lease_until):
         arm(cluster, rank, cluster.lease_until)
 
 

@@ -80,9 +80,7 @@ def prepare_node(cluster: Cluster, rank: int, boot_s: float, report: Report) -> 
         if not cluster.is_local and cluster.gpu is not None:
             report("testing the GPU with a matrix product")
             if not machine["multiplied"]:
-                raise NodeError(
-                    f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "rerun"
-                )
+                raise NodeError(f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "rerun")
 
 
 def add_console(account: Account, name: str, error: BaseException) -> None:

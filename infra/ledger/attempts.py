@@ -1,4 +1,4 @@
-"""Unfinished launches, recorded before their first call so that rerunning `up` after a crash resumes them."""
+"""Unfinished launches, recorded before their first call so that `up` can resume them after a crash."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Unfinished bakes, recorded before their node is touched so that rerunning `bake` after a crash resumes them."""
+"""Unfinished bakes, recorded before touching the node so that `bake` can resume them after a crash."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -39,5 +39,5 @@ def unknown(name: str, known: list[str], *, named: bool) -> NotFoundError:
     near = difflib.get_close_matches(name, known, 3) if named else []
     others = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}" if known else ""
     launch = f"gpujob up {name}, or without AWS: gpujob up {name} --dry-run"
-    hint = "gpujob ls" if named else f"choose one with --cluster, or: {launch}" if known else launch
+    hint = "gpujob ls" if named else f"name one of them, or launch one: {launch}" if known else launch
     return NotFoundError(f"no cluster '{name}'{others}", hint)

@@ -42,7 +42,7 @@ def record_end(clusters: Iterable[Cluster]) -> None:
 
 
 def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
-    """Record the cost of a cluster that ended by itself, unless recorded: the first to notice is closest to its end.
+    """Record the cost of a cluster that ended by itself, unless that was done closer to its end.
 
     Without the time at which it ended, its lease's end or the current time counts, whichever is earlier.
     """
@@ -58,13 +58,13 @@ def note_file(cluster: Cluster) -> Path:
     return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
 
 
-def add_up(living: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
-    """Return the costs of all known clusters by day and cluster, latest first; `runs` holds the jobs' receipts.
+def add_up(existing: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
+    """Return the costs of all known clusters by day, latest first; `runs` has the jobs' receipts.
 
     Downloads count on the days when their jobs ran.
     """
     now = time.time()
-    known = [cluster for cluster in living if cluster.node.state not in (GONE, UNKNOWN)]
+    known = [cluster for cluster in existing if cluster.node.state not in (GONE, UNKNOWN)]
     spans = read_ended() | {note_file(cluster).name: span_of(cluster, now) for cluster in known}
     totals: dict[tuple[str, str, str], list[float]] = {}
     missed = set()

@@ -87,12 +87,15 @@ def refuse_strangers(account: Account, name: str, left: Iterable[Resource]) -> N
     other = next((thing for thing in left if not account.identity.is_owner(thing.owner)), None)
     if other:
         raise UsageError(
-            f"the name '{name}' is taken in {account.region}: {other.kind} {other.key} belongs to {other.owner or 'an unknown owner'}",
+            f"the name '{name}' is in use in {account.region}:"
+            f" {other.kind} {other.key} belongs to {other.owner or 'an unknown owner'}",
             "choose another name",
         )
 
 
-def check_over(name: str, known: Cluster | None, machines: "Sequence[InstanceTypeDef]", left: Iterable[Resource]) -> None:
+def check_over(
+    name: str, known: Cluster | None, machines: "Sequence[InstanceTypeDef]", left: Iterable[Resource]
+) -> None:
     """Raise UsageError if an `up` may still be running with a key pair of this name.
 
     None is if this computer has seen the complete cluster, or that `up` crashed on this computer, or the key pair is old.

@@ -27,7 +27,7 @@ def format_gpu(gpu: Gpu | None) -> str:
 
 
 def parse_gpu(text: str) -> Gpu | None:
-    """Return the GPUs that `format_gpu` wrote; None for "none" and for invalid text: anyone can edit a tag."""
+    """Return the GPUs that `format_gpu` wrote; None for "none" and invalid text, as in an edited tag."""
     found = GPU.fullmatch(text)
     return Gpu(found[1], int(found[2] or 1)) if found and text != NO_GPU else None
 

@@ -50,9 +50,13 @@ def read_settings(root: Path) -> Settings:
             raise UsageError(f"{FILE}: '{name}' is outside a table", 'write [up], and below it: gpu = "A10G"')
     variables = tables.get(SETUP, {}).pop(VARIABLES, {})
     if not isinstance(variables, dict):
-        raise UsageError(f"{FILE}: [setup] variables is not a table", 'write [setup.variables], and below it: name = "value"')
+        raise UsageError(
+            f"{FILE}: [setup] variables is not a table", 'write [setup.variables], and below it: name = "value"'
+        )
     fetch = tables.get(FETCH, {})
-    fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the others are options of fetch
+    fetched = {
+        name: fetch.pop(name) for name in ("also", "exclude") if name in fetch
+    }  # the others are options of fetch
     include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
     for pattern in (*include, *exclude):
         check_pattern(root, pattern)

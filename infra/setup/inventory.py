@@ -82,9 +82,7 @@ def write_data(value: Any) -> str:
             return "{" + ", ".join(f"{write_text(str(key))}: {write_data(each)}" for key, each in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(write_data, value)) + "]"
-        case (
-            str() | datetime() | date() | time()
-        ):  # TOML has dates, which the playbook treats as text
+        case str() | datetime() | date() | time():  # TOML has dates, which the playbook treats as text
             return write_text(str(value))
         case None | bool() | int():
             return json.dumps(value)

@@ -46,8 +46,8 @@ class Setup:
 
 def find_program() -> str | None:
     """Return the path of ansible-playbook, preferably of this installation; None if there is none."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    return str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    sibling = Path(sys.executable).with_name("ansible-playbook")
+    return str(sibling) if sibling.exists() else shutil.which("ansible-playbook")
 
 
 def check_installed() -> str:

@@ -29,7 +29,7 @@ class ChangedError(ProjectError):
 
 
 def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[[int], None]) -> None:
-    """Write the contents of files to `stream` one after another; `report` gets the size of each block sent.
+    """Write the contents of files to `stream` in order; `report` gets the size of each block sent.
 
     Raises ChangedError for a file that has changed since it was listed.
     """
@@ -60,7 +60,7 @@ def receive(
     wanted: Mapping[Output, int],
     take: Callable[[Output, Iterator[bytes]], None],
 ) -> None:
-    """Download the last bytes of each of these outputs, as many as given; `take` gets them as they arrive.
+    """Download the given number of last bytes of each output; `take` gets them as they arrive.
 
     `sender` is the command that reads a JSON list of paths, offsets and whether each is outside the job's working folder, and
     sends those files from their offsets, each after a line with its path and length. What the node sends is not trusted: a file

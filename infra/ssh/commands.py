@@ -1,4 +1,4 @@
-"""Run commands on a node: to the end, streamed, or interactively; every response is bounded in size and time."""
+"""Run commands on a node: to the end, streamed, or interactively; with limits on size and time."""
 
 import io
 import logging
@@ -76,7 +76,7 @@ class Stdin(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node accepts, at most a packet; return how much. Raises DroppedError if it accepts nothing."""
+        """Send as much as the node accepts, at most a packet; raises DroppedError if it accepts nothing."""
         self.channel.settimeout(STALL_S)
         try:
             return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
@@ -148,7 +148,7 @@ def execute(connection: Connection, argv: Sequence[str], converse: Conversation 
 
 
 def stream(connection: Connection, argv: Sequence[str]) -> Iterator[bytes]:
-    """Yield a command's output as it arrives; its standard input stays open until the caller stops reading.
+    """Yield a command's output as it arrives; its input stays open until the caller stops reading.
 
     Raises NodeError if it fails, DroppedError if the connection breaks first.
     """

@@ -71,9 +71,7 @@ def ssh_errors(node: str) -> Iterator[None]:
     except paramiko.AuthenticationException as error:
         raise NodeError(f"{node} rejects this cluster's SSH key", "see who owns the cluster: gpujob ls") from error
     except (paramiko.SSHException, EOFError, TimeoutError, OSError) as error:
-        why = (
-            one_line(str(error)) or type(error).__name__
-        )  # Paramiko quotes what a server sends before the login
+        why = one_line(str(error)) or type(error).__name__  # Paramiko quotes what a server sends before the login
         raise DroppedError(f"cannot connect to {node}: {why}", "gpujob ls") from error
 
 
@@ -94,8 +92,10 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
     node, key, known_hosts = cluster.nodes[rank], state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     for file in (key, known_hosts):
         if not file.exists():
-            what = f"{node.instance_id} cannot be reached without {file}, which is lost"
-            raise NodeError(what, "gpujob ls tells what it is; gpujob down NAME --force gives it back")
+            raise NodeError(
+                f"cannot log in to {node.instance_id}: {file} is missing",
+                f"terminate it without downloading: gpujob down {cluster.name} --force",
+            )
     login = fabric.Connection(
         host=node.instance_id,  # the host key is pinned by this name; the socket below has the address
         user=USER,

@@ -24,7 +24,7 @@ class Forward:
     """A listening port; connections are closed before the first `lead` and while the node is unreachable."""
 
     def __init__(self, port: int, others: int = 0) -> None:
-        """Listen on a port, or on the first free one of the `others` after it; raises UsageError if all are in use."""
+        """Listen on a port, or on the first free one of the `others` after it; raises UsageError if none is."""
         self._transport: paramiko.Transport | None = None
         self._there = 0
         self._listener = listen(range(port, min(port + others + 1, 65536)))

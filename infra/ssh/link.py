@@ -15,15 +15,15 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True)
 class Link:
-    """What was measured."""
+    """The measured speed of a connection."""
 
-    there_bytes_s: float
-    back_bytes_s: float
+    up_bytes_s: float
+    down_bytes_s: float
     round_trip_s: float
 
 
 def measure_link(connection: Connection) -> Link:
-    """Measure for two seconds or 64 MB each way, without writing to disk; raises NodeError if the node stalls."""
+    """Measure for two seconds or 64 MB each way, without disks; raises NodeError if the node stalls."""
     with (
         ssh_errors(connection.node.instance_id),
         limit_time(connection.transport, PATIENCE_S, "did not measure its network"),

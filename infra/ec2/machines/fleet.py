@@ -145,13 +145,13 @@ def find_places(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[tup
 
 
 def launch(account: Account, name: str, request: dict[str, Any], nodes: int, token: str) -> list[str]:
-    """Launch the nodes; return the ids of their instances, or of those launched before with the same token.
+    """Launch the nodes, unless launched before with the same token; return the ids of their instances.
 
     Raises CapacityError if AWS has too few, or the error of the most informative refusal.
     """
-    living = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
-    if len(living) >= nodes:
-        return living
+    existing = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
+    if len(existing) >= nodes:
+        return existing
     # A new resource may not be visible everywhere yet: https://github.com/boto/boto3/issues/620
     answer = wait_until(lambda: ask(account, request), SETTLING_S, retry_on=NotFoundError)
     assert answer is not None  # noqa: S101  ask returns or raises

@@ -34,7 +34,7 @@ class Image:
 
 
 def find_image(account: Account, wanted: str = "dlami") -> Image:
-    """Find an image: the newest Deep Learning AMI ("dlami"), plain Ubuntu ("ubuntu"), or one by id or name.
+    """Find an image: the newest Deep Learning AMI ("dlami"), Ubuntu ("ubuntu"), or one by id or name.
 
     `bake` reserves the first two names. Raises NotFoundError if there is none, or if a name matches several.
     """
@@ -44,7 +44,9 @@ def find_image(account: Account, wanted: str = "dlami") -> Image:
     if wanted.startswith("ami-"):
         return describe(account, wanted)
     if set(wanted) & set("*?\\"):
-        raise NotFoundError(f"'{wanted}' could match several images", "use --image dlami, ubuntu, ami-... or a full name")
+        raise NotFoundError(
+            f"'{wanted}' could match several images", "use --image dlami, ubuntu, ami-... or a full name"
+        )
     return find_baked(account, wanted) or find_named(account, wanted)
 
 
@@ -84,7 +86,7 @@ def find_published(account: Account, names: tuple[str, ...], wanted: str) -> str
 
 
 def describe(account: Account, image_id: str) -> Image:
-    """Look up an image in EC2; raises NotFoundError if the account cannot see it or a node cannot boot it."""
+    """Look up an image in EC2; raises NotFoundError if it is not visible or a node cannot boot it."""
     with aws_errors():
         images = account.ec2.describe_images(ImageIds=[image_id])["Images"]
     if not images:

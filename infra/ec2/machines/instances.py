@@ -70,7 +70,7 @@ def find_instances(account: Account, name: str = "*") -> "Iterator[InstanceTypeD
 
 
 def find_foreign(account: Account, name: str) -> "list[InstanceTypeDef]":
-    """Return instances with a cluster's tag that no `up` launched, and which gpujob therefore never touches."""
+    """Return instances with a cluster's tag that no `up` launched; gpujob never touches them."""
     return [one for one in find_tagged(account, name) if not is_ours(one) and one["State"]["Name"] != GONE]
 
 
@@ -157,8 +157,8 @@ def read_console(account: Account, instance_id: str) -> str:
 def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
     """Return when an instance ended; None if EC2 does not say.
 
-    EC2 has no time for a machine that powered itself off (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but the
-    last console output is from its shutdown.
+    EC2 has no time for a machine that powered itself off (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
+    the last console output is from its shutdown.
     """
     found = MOMENT.search(instance.get("StateTransitionReason", ""))
     if found:

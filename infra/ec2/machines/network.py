@@ -52,7 +52,9 @@ def find_caller_address(account: Account) -> str:
     """
     url = urlsplit(account.checkip_url)
     if url.scheme != "https" and url.hostname != LOOPBACK:
-        raise UsageError(f"{account.checkip_url} is not https, so the response could be forged", "unset GPUJOB_CHECKIP_URL")
+        raise UsageError(
+            f"{account.checkip_url} is not https, so the response could be forged", "unset GPUJOB_CHECKIP_URL"
+        )
     proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
     try:
         with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
@@ -82,7 +84,7 @@ def read_address(answer: bytes, host: str) -> str:
 
 
 def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
-    """Return the default VPC's id and its default subnets by zone; raises NotFoundError if there are none."""
+    """Return the default VPC's id and default subnets by zone; raises NotFoundError if there are none."""
     fix = f"aws ec2 create-default-vpc --region {account.region}"
     with aws_errors():
         vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -98,7 +100,7 @@ def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
 
 
 def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
-    """Create the cluster's closed security group, or find the one of this interrupted `up`; return its id."""
+    """Create the cluster's security group, still closed, or find that of this interrupted `up`; return its id."""
     name = resource_name(cluster)
     with aws_errors():
         try:
@@ -187,7 +189,7 @@ def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
 
 
 def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
-    """Import the cluster's public key into EC2, which also reserves the name: only one of two callers succeeds.
+    """Import the cluster's public key into EC2, which also reserves the name.
 
     Raises UsageError if the name is taken, unless by this `up` before it was interrupted.
     """

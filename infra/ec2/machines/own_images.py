@@ -155,7 +155,8 @@ def create(account: Account, name: str, node: Node, tags: Mapping[str, str], *, 
 def taken(account: Account, name: str) -> UsageError:
     """Return the error for a name that is already in use."""
     return UsageError(
-        f"image '{name}' already exists in {account.region}", f"choose another name, or delete it: gpujob images rm {name}"
+        f"image '{name}' already exists in {account.region}",
+        f"choose another name, or delete it: gpujob images rm {name}",
     )
 
 

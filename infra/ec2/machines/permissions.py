@@ -17,7 +17,7 @@ NAME = "gpujob-check"
 
 
 def find_denied(account: Account) -> list[str]:
-    """Return the actions that EC2 would deny; those it cannot check without the resource count as allowed."""
+    """Return the actions that EC2 would deny; those it cannot check count as allowed."""
     calls = make_calls(account)
     return [action for action, denied in zip(calls, map_parallel(is_denied, calls.values()), strict=True) if denied]
 

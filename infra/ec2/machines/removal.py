@@ -29,17 +29,17 @@ def remove_cluster(
     def is_meant(token: str) -> bool:
         return tokens is None or token in tokens
 
-    living = [
+    existing = [
         instance["InstanceId"]
         for instance in find_instances(account, name)
         if instance["State"]["Name"] != GONE and is_meant(read_tags(instance).get(LAUNCH_TAG, ""))
     ]
-    found = bool(living or find_remains(account, name, is_meant))
+    found = bool(existing or find_remains(account, name, is_meant))
     try:
-        if living:
-            report(f"terminating {', '.join(living)}")
-            terminate(account, living)
-            wait_until(lambda: are_gone(account, name, living), TERMINATION_S)
+        if existing:
+            report(f"terminating {', '.join(existing)}")
+            terminate(account, existing)
+            wait_until(lambda: are_terminated(account, name, existing), TERMINATION_S)
         wait_until(lambda: not remove_remains(account, name, is_meant), 120)
     except KeyboardInterrupt as error:
         error.add_note(f"resources of '{name}' may be left; rerun: gpujob down {name}")
@@ -51,7 +51,7 @@ def remove_cluster(
     return found
 
 
-def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool:
+def are_terminated(account: Account, name: str, instance_ids: Collection[str]) -> bool:
     """Return whether these instances of a cluster are terminated."""
     states = {one["InstanceId"]: one["State"]["Name"] for one in find_instances(account, name)}
     return all(states.get(one, GONE) == GONE for one in instance_ids)

@@ -58,7 +58,7 @@ LISTINGS = (
 
 
 def list_resources(account: Account, name: str = "*") -> list[Resource]:
-    """Return the region's gpujob resources with a cluster's tag; an instance counts until it is terminated.
+    """Return gpujob's resources with a cluster's tag; an instance counts until it is terminated.
 
     A tag alone is not enough: instances must have our key pair, and named resources a name that we would give. What foreign
     instances use is excluded, too.
@@ -75,8 +75,8 @@ def list_resources(account: Account, name: str = "*") -> list[Resource]:
     with aws_errors():
         machines, *listed = map_parallel(lambda one: one(), looks)
     foreign = {machine["InstanceId"] for machine in machines if not is_ours(machine)}
-    ours = [machine for machine in machines if is_ours(machine)]
-    found = [make_resource("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in ours]
+    launched = [machine for machine in machines if is_ours(machine)]
+    found = [make_resource("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in launched]
     found += [thing for things in listed for thing in things if not foreign & set(thing.users)]
     return [thing for thing in found if thing.cluster]
 

@@ -15,7 +15,7 @@ GP3_GIB_MONTH_USD = 0.152
 
 
 def find_on_demand(account: Account, instance_types: Sequence[str] = ()) -> dict[str, float]:
-    """Return on-demand Linux prices in USD per hour by instance type: all types with GPUs, or those named.
+    """Return on-demand Linux prices in USD per hour by type, of all types with GPUs or those named.
 
     Types without a price are left out.
     """

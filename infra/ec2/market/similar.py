@@ -50,7 +50,7 @@ def memory_gb(offer: Offer) -> int:
 
 
 def list_similar(offers: Sequence[Offer], gpu: Gpu, markets: Sequence[Market]) -> list[Similar]:
-    """Return alternatives to a GPU, closest first: as many with at least its memory, or similarly spelled.
+    """Return alternatives to a GPU, closest first: as many with at least its memory, or a similar name.
 
     For an unknown name that resembles none, the cheapest come first.
     """
@@ -80,9 +80,9 @@ def summarize(offers: Sequence[Offer], markets: Sequence[Market]) -> list[Simila
 
 def ask_memory(offers: Sequence[Offer], name: str) -> int:
     """Return the memory in GB of a GPU by its name, such as V100 or A100-80GB; 0 if unknown."""
-    told = WITH_MEMORY.fullmatch(plain(name))
-    if told and (told[1].strip("-_ ") in SOLD_GB or any(o.gpu and plain(o.gpu.name) == told[1] for o in offers)):
-        return int(told[2])
+    named = WITH_MEMORY.fullmatch(plain(name))
+    if named and (named[1].strip("-_ ") in SOLD_GB or any(o.gpu and plain(o.gpu.name) == named[1] for o in offers)):
+        return int(named[2])
     offered = [memory_gb(o) for o in offers if o.gpu and plain(o.gpu.name) == plain(name)]
     return SOLD_GB.get(plain(name), 0) or min(offered, default=0)
 
