@@ -82,7 +82,7 @@ def make_fields(kind: Any, value: Any) -> Any:
     """Return a dataclass instance from exactly its fields; raises ValueError."""
     known = {field.name: field for field in fields(kind)}
     if not isinstance(value, dict) or set(value) - set(known):
-        raise ValueError(f"{shorten(value)} is not a {kind.__name__}")
+        raise ValueError(f"{shorten(value)} is not {kind.__name__}")
     left_out = [name for name, field in known.items() if name not in value and field.default is MISSING]
     if left_out:
         raise ValueError(f"{kind.__name__} without {left_out[0]}")

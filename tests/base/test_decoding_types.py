@@ -76,7 +76,7 @@ def test_whole_letters_and_bytes_that_are_not_utf_8_are(letter):
         ({"many": [1, "b"]}, "'b' is not int"),
         ({"many": None}, "None is not tuple"),
         ({"state": "lost"}, "'lost' is not"),
-        ({"more": 1}, "is no Answer"),
+        ({"more": 1}, "is not Answer"),
     ],
 )
 def test_what_is_wrong_is_told(part, said):
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_told(part, said):
 
 def test_an_answer_needs_what_has_no_default_and_is_an_object():
     assert "Answer without count" in wrong(Answer, {})
-    assert "is no Answer" in wrong(Answer, [1])
+    assert "is not Answer" in wrong(Answer, [1])
 
 
 def test_what_is_said_of_a_long_answer_stays_short():

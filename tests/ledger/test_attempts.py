@@ -37,7 +37,7 @@ def test_the_same_command_resumes_it(interrupted):
 
 
 def test_another_command_is_refused():
-    with pytest.raises(UsageError, match="with other options, was interrupted"):
+    with pytest.raises(UsageError, match="with other options was interrupted"):
         find_attempt(ACCOUNT, "demo", LaunchRequest(gpu=Gpu("T4")))
 
 
