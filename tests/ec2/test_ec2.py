@@ -21,7 +21,7 @@ from infra.ec2.denials import decode_denial
 from infra.ec2.errors import aws_errors, classify
 from infra.ec2.machines.instances import find_clusters, find_end
 from infra.ec2.machines.lease import make_lease
-from infra.ec2.machines.network import find_addresses, update_address, make_rule, open_group, tag_specification
+from infra.ec2.machines.network import find_addresses, make_rule, open_group, tag_specification, update_address
 from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.prices import read_prices
