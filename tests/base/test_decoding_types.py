@@ -69,8 +69,8 @@ def test_whole_letters_and_bytes_that_are_not_utf_8_are(letter):
     [
         ({"count": None}, "None is not int"),
         ({"note": 1}, "1 is not str"),
-        ({"pair": ["a"]}, "has not 2 parts"),
-        ({"pair": ["a", 1, 2]}, "has not 2 parts"),
+        ({"pair": ["a"]}, "does not have 2 parts"),
+        ({"pair": ["a", 1, 2]}, "does not have 2 parts"),
         ({"pair": [1, 1]}, "1 is not str"),
         ({"pair": "ab"}, "'ab' is not tuple"),
         ({"many": [1, "b"]}, "'b' is not int"),
