@@ -91,7 +91,7 @@ def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[O
 
 def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     """Delete all resources of an orphan in its region."""
-    report(f"removing '{orphan.cluster}' from {orphan.account.region}")
+    report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
     costs.record_end(instances.find_clusters(orphan.account, orphan.cluster))
     remove_cluster(orphan.account, orphan.cluster, report)
     known = known_clusters.recall(orphan.cluster)

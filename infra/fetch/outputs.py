@@ -141,18 +141,18 @@ def fetch_once(
             if not wanted.settled:
                 fetch_log(connection, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
-            home = job.over and whole and not wanted.settled
+            complete = job.over and whole and not wanted.settled
             # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
-            fetched = home or (known.fetched and not wanted.all)
+            fetched = complete or (known.fetched and not wanted.all)
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
-        if home:
+        if complete:
             clear_parts(results.parts)
-    if home and not job.fetched:
+    if complete and not job.fetched:
         client.mark_fetched(connection, number)
     here = find_runs(cluster, number) is not None
     return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)

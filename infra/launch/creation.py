@@ -99,7 +99,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(
-            f"cleaning up failed: {failure.what}; its machines end with the lease; end them now: gpujob down {name}"
+            f"cleaning up failed: {failure.what}; its machines end with the lease; terminate them now: gpujob down {name}"
         )
         return
     if isinstance(error, KeyboardInterrupt):

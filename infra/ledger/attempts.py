@@ -73,7 +73,7 @@ def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt
         whose = "with other options" if found.request else "by another version of gpujob"
         raise UsageError(
             f"an earlier gpujob up of '{name}' {whose} was interrupted in {found.region}",
-            f"gpujob down {name}, then rerun",
+            f"remove what it left: gpujob down {name}; then rerun",
         )
     return found
 

@@ -87,7 +87,7 @@ def receive(
 def read_header(line: bytes) -> tuple[str, int]:
     """Return the path and length in a file's header line; raises NodeError for an invalid one."""
     if not line.endswith(b"\n") and len(line) < HEADER_BYTES:
-        raise DroppedError("the outputs did not arrive whole", "gpujob fetch")
+        raise DroppedError("the download was interrupted", "gpujob fetch")
     try:
         header = json.loads(line)
         path, size_bytes = str(header["path"]), int(header["size_bytes"])
@@ -104,6 +104,6 @@ def read_exactly(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
         # One read of what has arrived, not several until the buffer is full.
         chunk = stream.read1(min(size_bytes, CHUNK_BYTES))  # type: ignore[attr-defined]
         if not chunk:
-            raise DroppedError("the outputs did not arrive whole", "gpujob fetch")
+            raise DroppedError("the download was interrupted", "gpujob fetch")
         size_bytes -= len(chunk)
         yield chunk

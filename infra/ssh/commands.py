@@ -108,7 +108,7 @@ class Stdout(io.RawIOBase):
         try:
             data = self.channel.recv(len(view))
         except TimeoutError as error:
-            raise NodeError(f"the node did not answer within {ANSWER_S:g} s", "gpujob jobs") from error
+            raise NodeError(f"no response from the node within {ANSWER_S:g} s", "gpujob jobs") from error
         if self.left_s is not None:
             self.left_s = max(self.left_s - (time.monotonic() - began), 0.001)
         view[: len(data)] = data
@@ -139,7 +139,7 @@ def execute(connection: Connection, argv: Sequence[str], converse: Conversation 
                 if not connection.login.is_connected:
                     raise
         channel.shutdown_write()
-        with limit_time(channel, ANSWER_S, "did not answer"):
+        with limit_time(channel, ANSWER_S, "did not respond"):
             rest = stdout.read(ANSWER_BYTES + 1)
             if len(rest) > ANSWER_BYTES:
                 raise NodeError(f"the node sent more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")

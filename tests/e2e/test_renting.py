@@ -49,7 +49,7 @@ def test_spot_first_tries_both_markets_and_where_neither_has_a_machine_nothing_s
     refused = laptop.type("up", "--dry-run", "--spot-first")
     assert refused.code == 1
     assert "trying on-demand" in refused.err
-    assert "no machine of this type available in us-east-1" in refused.err
+    assert "no machine of this type is available in us-east-1" in refused.err
     assert remains(laptop) == []
 
 

@@ -189,7 +189,7 @@ def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found
     if telling:
         return telling
     said = f": {errors[0].what}" if errors else ""
-    had = f"only {found} of {nodes} machines" if found else "no machine of this type"
+    had = f"only {found} of {nodes} machines are" if found else "no machine of this type is"
     return CapacityError(
         f"{had} available in {account.region}{said}", "try --spot-first, another --gpu, or several --region options"
     )
