@@ -25,7 +25,7 @@ def find(name: str | None, folder: Path) -> Cluster:
     asked = asked if name is None else check_name(name, "gpujob ls")
     if state.attempt_file(asked).exists():
         raise NotFoundError(
-            f"the launch of '{asked}' has not finished: its gpujob up is still running, or was interrupted",
+            f"the launch of '{asked}' is not finished: its gpujob up is still running, or was interrupted",
             f"rerun the same gpujob up {asked} to resume it, or terminate it: gpujob down {asked}",
         )
     found = known_clusters.recall(asked)
@@ -37,7 +37,7 @@ def find(name: str | None, folder: Path) -> Cluster:
 def unknown(name: str, known: list[str], *, named: bool) -> NotFoundError:
     """Return the error for an unknown cluster, with suggestions among the known ones."""
     near = difflib.get_close_matches(name, known, 3) if named else []
-    others = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}" if known else ""
+    others = f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}" if known else ""
     launch = f"gpujob up {name}, or without AWS: gpujob up {name} --dry-run"
     hint = "gpujob ls" if named else f"name one of them, or launch one: {launch}" if known else launch
     return NotFoundError(f"no cluster '{name}'{others}", hint)
