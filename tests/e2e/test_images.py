@@ -150,7 +150,7 @@ def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
 
 def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     process = cooked.start("bake", "pan", "--as", "cake")
-    while b"to boot again" not in (line := process.stderr.readline()):
+    while b"to reboot" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1].decode()

@@ -32,7 +32,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     running = job_number(project.type("run", "--detach", "--", "sleep", "600").err)
 
     refused = remove(project, str(downloaded), str(detached))
-    assert (refused.code, f"job {detached} is not downloaded" in refused.err) == (1, True)
+    assert (refused.code, f"job {detached} has outputs that are not downloaded" in refused.err) == (1, True)
     assert f"gpujob fetch --cluster shared {detached}" in refused.err
     refused = remove(project, "--force", str(downloaded), str(running))
     assert (refused.code, f"gpujob cancel --cluster shared {running}" in refused.err) == (1, True)

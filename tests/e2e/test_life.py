@@ -121,7 +121,7 @@ def test_a_name_in_use_in_another_region_is_taken(laptop):
     assert laptop.type("up", "--dry-run", "--region", "us-west-2").code == 0
     again = laptop.type("up", "--dry-run", "--region", "us-east-1")
     assert again.code == 2
-    assert "already, in us-west-2" in again.err
+    assert "already exists in us-west-2" in again.err
     assert laptop.type("run", "--", "true").code == 0
     assert laptop.type("down").code == 0
 
@@ -203,7 +203,7 @@ def test_an_interrupted_up_leaves_nothing(laptop, step, stop):
     said += process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert b"Traceback" not in said
-    assert b"all that it had rented is given back" in said or b"nothing was rented" in said
+    assert b"everything it launched was removed" in said or b"nothing was launched" in said
     assert remains(laptop) == []
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
 
@@ -216,7 +216,7 @@ def test_an_interrupted_down_says_how_it_goes_on(laptop):
         assert line
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert (process.returncode, b"gpujob down project goes on" in said) == (130, True), said
+    assert (process.returncode, b"rerun: gpujob down project" in said) == (130, True), said
     assert laptop.type("down").code == 0
     assert remains(laptop) == []
 
