@@ -16,7 +16,7 @@ from infra.ec2.market.quotas import Quota
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
-from infra.ledger.endings import Ended, find_ended, has_died
+from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
 from infra.model import LaunchRequest, Lease, Market, Offer
 from infra.names import check_name
@@ -91,7 +91,7 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
             check_installed()
     owner = account.identity.arn  # first: its error for invalid credentials is the clearest
     earlier = find_attempt(account, name, request)
-    if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
+    if earlier and has_ended(account.in_region(earlier.region), name, earlier.token):
         earlier = None  # its token would only return the ended machine
     regions = [earlier.region] if earlier else request.regions
     accounts = [account.in_region(region) for region in regions] or [account]

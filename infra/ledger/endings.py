@@ -59,13 +59,13 @@ def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
     left = [thing for thing in list_resources(account, name) if thing.kind != "instance" and thing.token != token]
     if not left and (known is None or read_attempt(name)):
         return None
-    refuse_strangers(account, name, left)
+    refuse_other_owner(account, name, left)
     check_over(name, known, machines, left)
     ending = explain(account, name, known, machines)
     return Ended(account, name, ending, frozenset(thing.token for thing in left))
 
 
-def has_died(account: Account, name: str, token: str) -> bool:
+def has_ended(account: Account, name: str, token: str) -> bool:
     """Return whether the machines launched with this token have ended; False while there are none."""
     states = [one["State"]["Name"] for one in instances.find_instances(account, name) if not is_other(one, token)]
     return bool(states) and all(state in ENDING for state in states)
@@ -82,7 +82,7 @@ def is_other(instance: "InstanceTypeDef", token: str) -> bool:
     return not token or read_tags(instance).get(LAUNCH_TAG) != token
 
 
-def refuse_strangers(account: Account, name: str, left: Iterable[Resource]) -> None:
+def refuse_other_owner(account: Account, name: str, left: Iterable[Resource]) -> None:
     """Raise UsageError if any of these resources is not the caller's."""
     other = next((thing for thing in left if not account.identity.is_owner(thing.owner)), None)
     if other:
