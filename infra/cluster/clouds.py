@@ -98,7 +98,7 @@ def used_only_local() -> bool:
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> Account:
-    """Return the account to launch in, in the first of these regions; raises UsageError if one is unknown."""
+    """Return the account in the first of these regions; raises UsageError if one of them is unknown."""
     first = regions[0] if regions else None
     account = start_local(first) if dry_run else open_aws(first)
     for region in regions[1:]:

@@ -95,7 +95,7 @@ def owns(account: Account, cluster: Cluster) -> bool:
 
 
 def refresh(cluster: Cluster) -> Cluster | None:
-    """Open a cluster's port to this computer's new address; return the updated cluster, None if unchanged.
+    """Open a cluster's port to this computer's new address; return the cluster, None if unchanged.
 
     The machine itself may also have a new address after a restart.
     """

@@ -15,7 +15,7 @@ PROBE_S = 3
 
 
 def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
-    """Return a cluster and one of its nodes with their current address; raises UsageError for no such node.
+    """Return a cluster and a node of it, with current addresses; raises UsageError for an unknown one.
 
     If it does not respond, check with the cloud whether its or this computer's address changed; raises NodeError if not.
     """

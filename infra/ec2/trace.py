@@ -1,4 +1,4 @@
-"""Log each call to AWS with service, operation, region, result, request id and duration; no parameters."""
+"""Log each call to AWS: service, operation, region, result, request id, duration; no parameters."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Limit downloads during a job: changing files less often the larger they are, huge ones only on request."""
+"""Limit downloads during a job: large changing files less often, huge ones only on request."""
 
 import re
 import time

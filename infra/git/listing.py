@@ -48,7 +48,7 @@ def list_folder(folder: Path, skip: Skip) -> Listing:
 
 
 def list_repository(repository: Repository, skip: Skip) -> Listing:
-    """Return what git would commit of a repository and those inside it, without folders that `skip` excludes.
+    """Return what git would commit of a repository and those inside it, except where `skip` returns True.
 
     Raises ProjectError for what cannot be read: otherwise files could be missing, or ignored ones included.
     """

@@ -81,7 +81,7 @@ class Rules:
         return not self.is_environment(str(folder)) and not self.is_results(str(folder))
 
     def is_made(self, name: str) -> bool:
-        """Return whether a path (a folder's with a slash) is in a cache, an environment or downloaded results."""
+        """Return whether a path (a folder's with a slash) is in a cache, an environment or results."""
         parts = name.split("/")
         if any(part in MADE for part in parts) or lies_in_cache(name.rstrip("/")) or self.is_results(name):
             return True

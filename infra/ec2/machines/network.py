@@ -100,7 +100,7 @@ def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
 
 
 def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
-    """Create the cluster's security group, still closed, or find that of this interrupted `up`; return its id."""
+    """Create the cluster's closed security group, or find that of the interrupted `up`; return its id."""
     name = resource_name(cluster)
     with aws_errors():
         try:

@@ -163,7 +163,7 @@ def refuse_memory(found: Sequence[Offer], request: LaunchRequest, region: str) -
 
 
 def match_gpu(offers: Sequence[Offer], request: LaunchRequest, gpu: Gpu, region: str) -> list[Offer]:
-    """Return the offers with exactly this GPU (count 0: any number); raises NotFoundError with similar ones."""
+    """Return the offers with this GPU (count 0: any number); raises NotFoundError with similar ones."""
     found = [offer for offer in offers if is_gpu(offer, gpu)]
     if found:
         return found
