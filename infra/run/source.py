@@ -103,7 +103,7 @@ def read_source(project: Project) -> Source:
 
 
 def describe(file: File, reason: str) -> dict[str, str | int]:
-    """Return the record of a file that is not in the patch; without a secret's hash, which helps guessing."""
+    """Return the record of a file not in the patch, without a secret's hash, which would help guessing."""
     known = {} if reason == PRIVATE else {"sha256": file.sha256} if file.link is None else {"link": file.link}
     return {"path": file.path, **known, "size_bytes": file.size_bytes, "reason": reason}
 
