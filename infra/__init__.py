@@ -1,1 +1,1 @@
-"""Machines: rent them, reach them, use them, give them back. Knows no screen."""
+"""Machines: launch, connect, use and terminate them; without any terminal output."""

@@ -1,22 +1,22 @@
-"""What can go wrong, as a person can act on it.
+"""Errors the user can act on.
 
-GpujobError               one line of what happened, one of what to type next; exit 1 (any other exception is a bug; exit 3)
-├── UsageError            the words typed do not fit; exit 2
-├── CloudError            AWS or the local cloud said no
-│   ├── CredentialsError  no credentials, or AWS does not accept them
-│   ├── PermissionsError  the credentials may not do this
+GpujobError               one line of what happened, one of what to run next; exit 1 (any other exception is a bug; exit 3)
+├── UsageError            invalid command line or settings; exit 2
+├── CloudError            AWS or the local cloud refused the call
+│   ├── CredentialsError  no credentials, or AWS rejects them
+│   ├── PermissionsError  the credentials do not allow this
 │   ├── QuotaError        the account's quota is too small
-│   ├── CapacityError     no machine of this kind is free
-│   ├── ThrottledError    too many calls; AWS asks to slow down
-│   ├── ParameterError    AWS does not take what was asked for
-│   └── SubscriptionError something must be accepted or switched on in the account first
-├── NotFoundError         no cluster, job or file of this name
-├── NodeError             the node could not be reached, or gave an invalid answer
-│   ├── StoppedError      the node is switched off
-│   └── HostKeyError      the node showed another host key than the one pinned
-├── SetupError            the playbook did not get to its end on every node
-├── ProjectError          the project folder cannot be carried
-└── LossError             going on would lose a job or its outputs
+│   ├── CapacityError     no capacity for this instance type
+│   ├── ThrottledError    too many calls; AWS throttles them
+│   ├── ParameterError    AWS rejects a parameter
+│   └── SubscriptionError the account must accept terms or enable something first
+├── NotFoundError         no such cluster, job or file
+├── NodeError             the node is unreachable or sent an invalid response
+│   ├── StoppedError      the node is stopped
+│   └── HostKeyError      the node's host key is not the pinned one
+├── SetupError            the playbook failed on a node
+├── ProjectError          the project folder cannot be uploaded or written
+└── LossError             continuing would lose a job or its outputs
 """
 
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Change:
-    """One word of the typed command that, if changed, would let it succeed."""
+    """A change to one argument that would let the command succeed."""
 
     word: str
-    """An option, or an argument as it was typed."""
+    """An option, or an argument as typed."""
     value: str = ""
-    """The option's value, or the word to type instead; an option that takes none has none."""
+    """The option's new value, or the argument's replacement; empty for a flag."""
     instead: tuple[str, ...] = ()
-    """Options without a value that it replaces."""
+    """Flags that it replaces."""
 
 
 class GpujobError(Exception):
-    """Something the person can act on: what happened, and what to type next."""
+    """An error the user can act on: what happened, and what to run next."""
 
     exit_code = 1
 
@@ -47,21 +47,21 @@ class GpujobError(Exception):
 
 
 class UsageError(GpujobError):
-    """The words typed do not fit."""
+    """The command line or a setting is invalid."""
 
     exit_code = 2
 
 
 class CloudError(GpujobError):
-    """AWS or the local cloud said no."""
+    """AWS or the local cloud refused the call."""
 
 
 class CredentialsError(CloudError):
-    """No credentials, or AWS does not accept them."""
+    """There are no credentials, or AWS rejects them."""
 
 
 class PermissionsError(CloudError):
-    """The credentials may not do this; `encoded` is AWS's own explanation, if it gave one, which STS can decode."""
+    """The credentials do not allow this; `encoded` is AWS's explanation, if any, which STS can decode."""
 
     encoded = ""
 
@@ -71,48 +71,48 @@ class QuotaError(CloudError):
 
 
 class CapacityError(CloudError):
-    """No machine of this kind is free."""
+    """AWS has no capacity for this instance type."""
 
 
 class ThrottledError(CloudError):
-    """Too many calls; AWS asks to slow down."""
+    """AWS throttles the calls."""
 
 
 class ParameterError(CloudError):
-    """AWS does not take what was asked for."""
+    """AWS rejects a parameter."""
 
 
 class SubscriptionError(CloudError):
-    """Something must be accepted or switched on in the account first."""
+    """The account must accept terms or enable something first."""
 
 
 class NotFoundError(GpujobError):
-    """No cluster, job or file of this name."""
+    """There is no such cluster, job or file."""
 
 
 class NodeError(GpujobError):
-    """The node could not be reached, or gave an invalid answer."""
+    """The node is unreachable or sent an invalid response."""
 
 
 class GoneError(NodeError):
-    """The node is no more."""
+    """The node no longer exists."""
 
 
 class StoppedError(NodeError):
-    """The node is switched off, and can be switched on again."""
+    """The node is stopped and can be started."""
 
 
 class HostKeyError(NodeError):
-    """The node showed another host key than the one pinned."""
+    """The node's host key is not the pinned one."""
 
 
 class SetupError(GpujobError):
-    """The playbook did not get to its end on every node; what it did stays done."""
+    """The playbook failed on a node; completed tasks stay done."""
 
 
 class ProjectError(GpujobError):
-    """The project folder cannot be carried."""
+    """The project folder cannot be uploaded or written."""
 
 
 class LossError(GpujobError):
-    """Going on would lose a job or its outputs."""
+    """Continuing would lose a job or its outputs."""

@@ -1,4 +1,4 @@
-"""Names of clusters and images: which are valid, and which a folder gives."""
+"""Names of clusters and images."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,15 @@ NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def name_for(folder: Path) -> str:
-    """Return the cluster name that a folder's name gives: lower-case letters, digits and hyphens."""
+    """Return a valid cluster name derived from a folder's name."""
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40].strip("-") or "gpujob"
 
 
 def check_name(name: str, hint: str = "") -> str:
-    """Return a cluster's name if it is one; raises UsageError with this hint, else with a name to rent under."""
+    """Return a cluster name if it is valid; raises UsageError with the hint, or with a valid name to use."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' is no name for a cluster: lower-case letters, digits and hyphens, 40 at most",
+            f"invalid cluster name '{name}': use lower-case letters, digits and hyphens, at most 40",
             hint,
             None if hint else Change(name, name_for(Path(name))),
         )
@@ -25,10 +25,10 @@ def check_name(name: str, hint: str = "") -> str:
 
 
 def check_image_name(name: str) -> str:
-    """Return the name of an image that may be made; raises UsageError."""
+    """Return an image name if it is valid for a new image; raises UsageError."""
     if name in ("dlami", "ubuntu") or name.startswith("ami-") or not NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' is no name for an image: lower-case letters, digits and hyphens, 40 at most; not dlami, ubuntu or ami-...",
+            f"invalid image name '{name}': use lower-case letters, digits and hyphens, at most 40; not dlami, ubuntu or ami-...",
             f"--as my-{name_for(Path(name.removeprefix('ami-')))}"[:45],
         )
     return name

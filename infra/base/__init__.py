@@ -1,1 +1,1 @@
-"""What any program needs and no library brings: locks, waiting, parallel calls, safe text, safe folders. Knows no cluster."""
+"""Foundations without knowledge of clusters: locks, waiting, parallel calls, safe text, safe folders."""

@@ -1,7 +1,9 @@
-"""Decoding: what a node answers, checked against the type it must have. A node is not trusted: a job on it may be anything.
+"""Decode a node's responses, checked against the expected types.
 
-A type may be narrowed: `Annotated[int, range(65536)]` is a number in that range, `Annotated[str, re.compile("[a-f0-9]*")]` a
-text that matches as a whole.
+A node is not trusted: a job on it can be anything.
+
+A type can be narrowed: `Annotated[int, range(65536)]` is a number in that range, `Annotated[str, re.compile("[a-f0-9]*")]` a
+string that matches completely.
 """
 
 import json
@@ -16,19 +18,19 @@ from infra.base.text import one_line
 from infra.errors import NodeError
 
 T = TypeVar("T")
-MOST = 1 << 62  # of any count or size, and seconds that a calendar still knows
+MOST = 1 << 62  # the most that a count or size may be, and for times still a valid date
 MOST_SECONDS = 1e11
-# https://peps.python.org/pep-0383/: \udc80 to \udcff stand for the bytes of a name that is not UTF-8; no other can be written.
+# https://peps.python.org/pep-0383/: \udc80 to \udcff represent the bytes of a name that is not UTF-8; no others can be encoded.
 HALF_A_LETTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-# Of one answer: JSON as Python holds it takes up to fifty times its bytes, where it is all brackets.
+# Of one response: parsed JSON takes up to fifty times its size in memory if it is all brackets.
 MOST_PARTS = 2_000_000
 HINT = "gpujob jobs"
 
 
 def parse(answer: bytes, hint: str = HINT) -> Any:
-    """Return what JSON from a node holds; raises NodeError for what is none, or has too many parts."""
+    """Return the parsed JSON of a node; raises NodeError if it is invalid or has too many parts."""
     if sum(map(answer.count, (b",", b"[", b"{"))) > MOST_PARTS:
-        raise NodeError("the agent's answer has too many parts", hint)
+        raise NodeError("the agent's response is too large", hint)
     try:
         return json.loads(answer)
     except (ValueError, RecursionError) as error:
@@ -36,7 +38,7 @@ def parse(answer: bytes, hint: str = HINT) -> Any:
 
 
 def decode(kind: type[T], value: Any) -> T:
-    """Return a value of this type made of what JSON holds; raises NodeError if it is none."""
+    """Return parsed JSON as a value of this type; raises NodeError if it does not fit."""
     try:
         made: T = make(kind, value)
         return made
@@ -45,12 +47,12 @@ def decode(kind: type[T], value: Any) -> T:
 
 
 def invalid(said: str | bytes, hint: str = HINT) -> NodeError:
-    """Return the error for an answer that is none."""
+    """Return the error for an invalid response."""
     return NodeError(f"invalid response from the agent: {one_line(said, 300)}", hint)
 
 
 def make(kind: Any, value: Any) -> Any:
-    """Return a value of this type; raises ValueError."""
+    """Return parsed JSON as a value of this type; raises ValueError."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return narrow(make(arguments[0], value), arguments[1:])
@@ -60,7 +62,7 @@ def make(kind: Any, value: Any) -> Any:
         return None if value is None and NoneType in arguments else make(arguments[0], value)
     if origin is tuple and isinstance(value, list):
         if arguments[-1] is not ... and len(value) != len(arguments):
-            raise ValueError(f"{shorten(value)} has not {len(arguments)} parts")
+            raise ValueError(f"{shorten(value)} does not have {len(arguments)} parts")
         kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
         return tuple(make(each, part) for each, part in zip(kinds, value, strict=True))
     if fits(kind, value):
@@ -69,7 +71,7 @@ def make(kind: Any, value: Any) -> Any:
 
 
 def narrow(value: Any, limits: tuple[Any, ...]) -> Any:
-    """Return a value that is within all of these limits; raises ValueError."""
+    """Return a value if it is within all of these limits; raises ValueError."""
     for limit in limits:
         if not (limit.fullmatch(value) if isinstance(limit, re.Pattern) else value in limit):
             raise ValueError(f"{shorten(value)} is not within {shorten(limit)}")
@@ -77,10 +79,10 @@ def narrow(value: Any, limits: tuple[Any, ...]) -> Any:
 
 
 def make_fields(kind: Any, value: Any) -> Any:
-    """Return a value of a dataclass, every field of which is there and nothing else; raises ValueError."""
+    """Return a dataclass instance from exactly its fields; raises ValueError."""
     known = {field.name: field for field in fields(kind)}
     if not isinstance(value, dict) or set(value) - set(known):
-        raise ValueError(f"{shorten(value)} is no {kind.__name__}")
+        raise ValueError(f"{shorten(value)} is not {kind.__name__}")
     left_out = [name for name, field in known.items() if name not in value and field.default is MISSING]
     if left_out:
         raise ValueError(f"{kind.__name__} without {left_out[0]}")
@@ -89,9 +91,9 @@ def make_fields(kind: Any, value: Any) -> Any:
 
 
 def fits(kind: Any, value: Any) -> bool:
-    """Tell whether a plain value is of a plain type, and of a size that the rest of the program can bear."""
+    """Return whether a plain value is of a plain type and of a reasonable size."""
     if kind is float:
-        # No NaN is below anything, and an int of any length compares.
+        # This rejects NaN, which compares false, and works for an int of any length.
         return type(value) in (int, float) and 0 <= value < MOST_SECONDS
     if kind is int:
         return type(value) is int and 0 <= value < MOST

@@ -1,7 +1,7 @@
-"""Folders opened one inside the other, by descriptor and never through a symbolic link.
+"""Access to nested folders by descriptor, never through a symbolic link.
 
-What lies in a results folder was named by a job, and a project from elsewhere may bring links: a path that is looked up anew for
-each call can lead elsewhere the next time. A descriptor cannot.
+The names in a results folder come from a job, and a foreign project may contain links: a path that is resolved again for each
+call can lead to another place the next time. A descriptor cannot.
 """
 
 import errno
@@ -20,13 +20,13 @@ FOLDER = "folder"
 OTHER = "other"
 PLAIN_BYTES = 16 << 20
 WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK, to open a pipe that somebody put there would wait for a writer.
+# Without O_NONBLOCK, opening a named pipe would wait for a writer.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def open_folder(name: str | Path, within: int | None = None) -> Iterator[int]:
-    """Yield the descriptor of a folder; raises OSError for a link and all else."""
+    """Yield the descriptor of a folder; raises OSError for a link or anything else."""
     folder = os.open(name, WAY, dir_fd=within)
     try:
         yield folder
@@ -35,21 +35,24 @@ def open_folder(name: str | Path, within: int | None = None) -> Iterator[int]:
 
 
 class Descent:
-    """A way down from an open folder, of which only the last is held open: a job nests more of them than a process may open."""
+    """A path down from an open folder, with only the deepest folder open.
+
+    A job can nest more folders than a process may open.
+    """
 
     def __init__(self, top: int) -> None:
         self.folder = os.dup(top)
 
     def __enter__(self) -> Self:
-        """Begin at the top."""
+        """Start at the top."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the folder that it led to."""
+        """Close the current folder."""
         os.close(self.folder)
 
     def enter(self, name: str) -> None:
-        """Go on into a folder; raises OSError for a link, for all else, and for a name that leads up or elsewhere."""
+        """Descend into a folder; raises OSError for anything else, and for a name that is a path."""
         if name == ".." or "/" in name:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
         inner = os.open(name, WAY, dir_fd=self.folder)
@@ -58,7 +61,7 @@ class Descent:
 
 
 def make_folder(name: str, within: int) -> None:
-    """Make a folder unless something of that name is there."""
+    """Create a folder unless something of that name exists."""
     try:
         os.mkdir(name, dir_fd=within)
     except FileExistsError:
@@ -66,7 +69,7 @@ def make_folder(name: str, within: int) -> None:
 
 
 def look_at(name: str, within: int) -> str | None:
-    """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing is there."""
+    """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing exists."""
     try:
         mode = os.stat(name, dir_fd=within, follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
@@ -84,7 +87,7 @@ def look_at(name: str, within: int) -> str | None:
 
 
 def size_of(name: str, within: int) -> int:
-    """Return the size of a regular file; 0 where there is none."""
+    """Return the size of a regular file; 0 if there is none."""
     try:
         info = os.stat(name, dir_fd=within, follow_symlinks=False)
     except FileNotFoundError:
@@ -93,7 +96,7 @@ def size_of(name: str, within: int) -> int:
 
 
 def read_file(name: str, within: int) -> bytes | None:
-    """Return what a regular file holds; None where there is none."""
+    """Return the content of a regular file; None if there is none."""
     try:
         with os.fdopen(os.open(name, READ, dir_fd=within), "rb") as file:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
@@ -104,7 +107,7 @@ def read_file(name: str, within: int) -> bytes | None:
 
 
 def read_plain(path: Path, most_bytes: int = PLAIN_BYTES) -> bytes:
-    """Return what a file that came with a project holds; raises OSError for no regular file, and for one too large."""
+    """Return the content of a project's file; raises OSError if it is not a regular file or too large."""
     with os.fdopen(os.open(path, READ & ~os.O_NOFOLLOW), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -115,7 +118,7 @@ def read_plain(path: Path, most_bytes: int = PLAIN_BYTES) -> bytes:
 
 
 def write_file(name: str, within: int, content: bytes) -> None:
-    """Write a file whole or not at all, over whatever file or link bears its name."""
+    """Write a file atomically, replacing any file or link of that name."""
     part = f".{name}.part"
     remove(part, within)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -125,7 +128,7 @@ def write_file(name: str, within: int, content: bytes) -> None:
 
 
 def remove(name: str, within: int) -> None:
-    """Remove a file or a link, if it is there."""
+    """Remove a file or link if it exists."""
     try:
         os.unlink(name, dir_fd=within)
     except FileNotFoundError:
@@ -134,9 +137,9 @@ def remove(name: str, within: int) -> None:
 
 @contextmanager
 def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
-    """Tell a disk that is full here, or a path that cannot be, from a connection that broke."""
+    """Turn a failure to write locally, such as a full disk, into ProjectError."""
     try:
         yield
     except OSError as error:
-        fix = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix that"
-        raise ProjectError(f"{place} cannot be written: {error.strerror}", f"{fix}, {then}") from error
+        fix = "free some disk space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix it"
+        raise ProjectError(f"cannot write {place}: {error.strerror}", f"{fix}, {then}") from error

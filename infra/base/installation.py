@@ -1,4 +1,4 @@
-"""How this copy of gpujob was installed, and so the command that adds to it what is missing."""
+"""How this copy of gpujob was installed, and the command that adds an extra to it."""
 
 import json
 import shlex
@@ -6,14 +6,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# The name on the package index. It is not "gpujob": that package is another project's, and has nothing to do with this one.
+# The name on PyPI; "gpujob" there is an unrelated project.
 DISTRIBUTION = "ec2-gpujob"
 FOLDER = Path(__file__).resolve().parents[2]
 
 
 def find_version() -> str:
-    """Return the version of the installed package; "unknown" where a checkout runs that was never installed."""
-    from importlib.metadata import PackageNotFoundError, version  # takes longer than all the rest of a start
+    """Return the version of the installed package; "unknown" for a checkout that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slower than the rest of the start
 
     try:
         return version(DISTRIBUTION)
@@ -22,17 +22,17 @@ def find_version() -> str:
 
 
 def is_checkout(folder: Path) -> bool:
-    """Tell whether this code runs from the repository, as an editable installation does."""
+    """Return whether this code runs from the repository, as an editable installation does."""
     return (folder / "pyproject.toml").is_file()
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs this very copy with an extra, in the way in which it was installed."""
+    """Return the command that reinstalls this copy with an extra, the way it was installed."""
     return shlex.join([*find_installer(Path(sys.prefix)), *find_source(extra, FOLDER)])
 
 
 def find_installer(prefix: Path) -> list[str]:
-    """Return the beginning of the command that installs into an environment, which may be kept for this program alone."""
+    """Return the start of the command that installs into an environment, possibly managed by uv or pipx."""
     if (prefix / "uv-receipt.toml").is_file():
         return ["uv", "tool", "install", "--force"]
     if (prefix / "pipx_metadata.json").is_file():
@@ -43,7 +43,7 @@ def find_installer(prefix: Path) -> list[str]:
 
 
 def find_source(extra: str, folder: Path) -> list[str]:
-    """Return what to install: the checkout, the folder, file or repository that it came from, else its name on the index.
+    """Return what to install: the checkout, folder, file or repository it came from, or its name on PyPI.
 
     https://packaging.python.org/en/latest/specifications/direct-url/
     """
@@ -60,7 +60,7 @@ def find_source(extra: str, folder: Path) -> list[str]:
 
 
 def read_metadata(file: str) -> str:
-    """Return a file of the installed package's metadata; "" where there is none."""
+    """Return a file of the installed package's metadata; "" if there is none."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

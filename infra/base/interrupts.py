@@ -1,4 +1,4 @@
-"""Signals that mean "stop": told as KeyboardInterrupt, and held off while something must be finished."""
+"""Signals that mean "stop": raised as KeyboardInterrupt, and ignored during clean-up."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def interrupt_on_stop() -> None:
-    """Make a closed terminal and a polite kill mean what Ctrl-C means, so that both clean up."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that both clean up."""
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for SIGHUP to be ignored
             signal.signal(number, interrupt)
@@ -23,7 +23,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  th
 
 @contextmanager
 def hold_interrupts() -> Iterator[None]:
-    """Ignore the signals that mean "stop" within: a second Ctrl-C must not break off the clean-up after the first."""
+    """Ignore stop signals meanwhile: a second Ctrl-C must not abort the clean-up after the first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Locks that the kernel drops with their holder."""
+"""Locks that the kernel releases when their process ends."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder against every other process that asks for it in this way, waiting for one that has it."""
+    """Lock a folder, waiting for any other process that has locked it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -20,7 +20,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def try_lock(file: Path) -> Iterator[bool]:
-    """Yield whether this process could take the lock that a file stands for; it is let go of at the end."""
+    """Try to lock a file; yield whether it worked, and release it at the end."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:

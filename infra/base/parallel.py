@@ -1,4 +1,4 @@
-"""Many calls at once, for calls that wait for something far away."""
+"""Parallel calls, for calls that wait for the network."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ E = TypeVar("E")
 
 
 def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return what `function` makes of each item, all at once, in the order of the items.
+    """Call `function` on all items in parallel; return the results in order.
 
-    The first exception is raised as soon as it happens, and so is Ctrl-C: nothing here waits for the calls that are left,
-    which an executor would do for minutes.
+    The first exception is raised as soon as it happens, as is Ctrl-C, without waiting for the remaining calls. An executor
+    would wait for them, for minutes.
     """
     asked = list(items)
     if len(asked) < 2:
@@ -45,9 +45,9 @@ def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R], dict[T, GpujobError]]:
-    """Return what `function` makes of the items that it can be asked about, and for each other item why it cannot.
+    """Call `function` on all items in parallel; return the results, and the errors by item.
 
-    Raises the first of these errors if there is nothing else: then nobody knows anything.
+    Raises the first of these errors if all items failed.
     """
 
     def attempt(item: T) -> R | GpujobError:
@@ -79,12 +79,12 @@ def call_parallel(
 
 
 def call_parallel(*functions: Callable[[], object]) -> tuple[object, ...]:
-    """Return what each function returns, all called at once; the first exception is raised as soon as it happens."""
+    """Call all functions in parallel; return their results, or raise the first exception at once."""
     return tuple(map_parallel(lambda function: function(), functions))
 
 
 def start(function: Callable[[], R]) -> Callable[[], R]:
-    """Call a function in the background; return what waits for it and returns or raises what it did."""
+    """Call a function in the background; return a function that waits for its result or exception."""
     done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
 
     def call() -> None:

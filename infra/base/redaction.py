@@ -1,4 +1,4 @@
-"""What must not stand in a log or a report: the values of secrets, masked wherever they turn up."""
+"""Redaction of secrets in logs and reports."""
 
 import os
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MASK = "***"
-SHORT = 6  # a value of fewer characters is masked only where it stands as a word of its own
+SHORT = 6  # a shorter value is masked only as a whole word
 SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|credential|auth|cookie|signature", re.IGNORECASE)
-# What says itself that it is a secret: AWS's key ids, private keys, tokens of well-known services, and name=value.
+# Recognizable secrets: AWS's key ids, private keys, tokens of well-known services, passwords in URLs.
 SECRETS = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -18,7 +18,7 @@ SECRETS = re.compile(
     r"|(?P<scheme>\w://)[^\s/@]+:[^\s/@]+@",
     re.DOTALL,
 )
-# Bounded on all sides: what is masked may come from a node, which could make a pattern that looks back take hours.
+# Every repetition is bounded: the text may come from a node, which could make a backtracking pattern take hours.
 NAMED = re.compile(
     r"(?<![\w-])(?P<name>(?=[\w-]{0,80}?(?:token|secret|passw|authorization|signature|access[_-]?key))"
     r"[\w-]{1,100}[\"']?\s{0,3}[=:]\s{0,3})(?:bearer |basic )?[^\s,;&]+",
@@ -29,7 +29,7 @@ _lock = threading.Lock()
 
 
 def hide(values: Iterable[str]) -> None:
-    """Mask these values from now on, in whatever way they are quoted, and each line of those that have several."""
+    """Mask these values from now on, quoted or not, and each line of a multi-line value."""
     with _lock:
         for value in values:
             for part in {value, *value.splitlines()}:
@@ -37,13 +37,13 @@ def hide(values: Iterable[str]) -> None:
 
 
 def hide_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Mask the values of those variables whose names say that they are secrets, and the name of a profile."""
+    """Mask the values of variables with secret-sounding names, and the name of a profile."""
     hide(value for name, value in environment.items() if SECRET_NAME.search(name) and not Path(value).is_absolute())
     hide(value for name, value in environment.items() if name.endswith("_PROFILE") and value != "default")
 
 
 def redact(text: str) -> str:
-    """Return a text without the values that were hidden, and without what looks like a secret."""
+    """Return the text with hidden values, and whatever looks like a secret, masked."""
     with _lock:
         values = sorted(_hidden, key=len, reverse=True)
     for value in values:

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with back-off and a deadline."""
+"""Wait for a condition, with back-off and a deadline."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,9 +11,9 @@ T = TypeVar("T")
 def wait_until(
     probe: Callable[[], T | None], deadline_s: float, *, retry_on: type[Exception] | tuple[type[Exception], ...] = ()
 ) -> T | None:
-    """Return the first true answer of `probe`, or None when `deadline_s` seconds have passed.
+    """Call `probe` until its result is true and return that; return None after `deadline_s` seconds.
 
-    An exception of a class in `retry_on` counts as "not yet"; the last one is raised if the deadline finds it.
+    An exception of a class in `retry_on` counts as "not yet"; it is raised if the last call before the deadline raised it.
     """
     again = retry_if_result(lambda answer: not answer) | retry_if_exception_type(retry_on)
     try:

@@ -1,1 +1,1 @@
-"""Whether things are as they should be: the account, a cluster, and a report for whoever looks into a bug."""
+"""Checks of the account and of clusters, and a report for bugs."""

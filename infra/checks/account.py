@@ -1,4 +1,4 @@
-"""Whether this account can rent: each thing that must be so, with the fix where it is not."""
+"""Check whether the account can launch, with a fix for each failed check."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from infra.ec2.market import quotas
 from infra.errors import GpujobError
 from infra.model import Market
 
-# A signature that is further off than this is refused: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+# AWS rejects a signature whose time is off by more: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 SKEW_S = 300
 FAMILIES: tuple[tuple[Market, str], ...] = (("on-demand", "G and VT"), ("on-demand", "P"), ("spot", "G and VT"))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be so."""
+    """The result of one check."""
 
     what: str
     ok: bool
@@ -29,7 +29,7 @@ class Check:
 
 
 def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
-    """Yield every check, in order; without an account the first is the last."""
+    """Yield every check in order; without an account, only the first."""
     try:
         account = open_account()
         identity = account.identity
@@ -41,7 +41,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
         lambda: [check_clock(account)],
         lambda: [attempt("region and default VPC", lambda: describe_network(account))],
         lambda: [attempt("image", lambda: images.find_image(account).name)],
-        lambda: [attempt("address of this laptop", lambda: network.find_caller_address(account))],
+        lambda: [attempt("address of this computer", lambda: network.find_caller_address(account))],
         lambda: check_quotas(account),
         lambda: [check_permissions(account)],
     ]
@@ -50,7 +50,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
 
 
 def attempt(what: str, look: Callable[[], str]) -> Check:
-    """Return the check that passes if `look` returns."""
+    """Return a check that passes if `look` returns."""
     try:
         return Check(what, True, look())
     except GpujobError as error:
@@ -58,18 +58,18 @@ def attempt(what: str, look: Callable[[], str]) -> Check:
 
 
 def fail(what: str, error: GpujobError) -> Check:
-    """Return the check that fails for an error, which is told to look elsewhere where its hint is this very check."""
+    """Return a failed check, replacing the error's hint if that is `gpujob check` itself."""
     return Check(what, False, error.what, TRY_AGAIN if error.hint == "gpujob check" else error.hint)
 
 
 def describe_network(account: Account) -> str:
-    """Return region, VPC and zones in one line."""
+    """Return region, VPC and zones on one line."""
     vpc, subnets = network.find_subnets(account)
     return f"{account.region}, {vpc}, zones {', '.join(sorted(subnets))}"
 
 
 def check_clock(account: Account) -> Check:
-    """Return whether this laptop's clock is near AWS's: AWS refuses what was signed at another time."""
+    """Check that the local clock is close to AWS's, which rejects requests signed at another time."""
     with aws_errors():
         headers = account.sts.get_caller_identity()["ResponseMetadata"]["HTTPHeaders"]
     off_s = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
@@ -78,7 +78,7 @@ def check_clock(account: Account) -> Check:
 
 
 def check_quotas(account: Account) -> list[Check]:
-    """Return for each family of machines whether any may run; the quota of a new account is often 0."""
+    """Check that each instance family has quota left; a new account's is often 0."""
     try:
         used = quotas.count_used(account, FAMILIES)
         found = map_parallel(lambda key: quotas.find_quota(account, *key, used[key]), FAMILIES)
@@ -88,14 +88,14 @@ def check_quotas(account: Account) -> list[Check]:
 
 
 def check_quota(account: Account, quota: quotas.Quota) -> Check:
-    """Return whether a machine of a family may run."""
+    """Check that an instance family has quota left."""
     detail = f"{quota.left_vcpus} of {quota.vcpus} vCPUs left"
     fix = "" if quota.left_vcpus else quotas.increase_command(account.region, quota.code, quota.used_vcpus + 8)
     return Check(f"quota of {quota.market} {quota.family} machines", quota.left_vcpus > 0, detail, fix)
 
 
 def check_permissions(account: Account) -> Check:
-    """Return whether EC2 would let the caller do what `up` and `down` do."""
+    """Check the permissions needed by `up` and `down`."""
     try:
         denied = permissions.find_denied(account)
     except GpujobError as error:
@@ -105,6 +105,6 @@ def check_permissions(account: Account) -> Check:
             "permissions",
             False,
             f"not allowed: {', '.join(denied)}",
-            "ask for them: gpujob policy prints what is needed",
+            "send your AWS administrator the output of: gpujob policy",
         )
-    return Check("permissions", True, "EC2 would allow what up and down do")
+    return Check("permissions", True, "sufficient for up and down")

@@ -1,8 +1,8 @@
-"""What GPUs can do at most, as NVIDIA publishes it: dense products of bfloat16 (half before Ampere) on tensor cores, in TFLOP/s.
+"""Published peak performance of GPUs in TFLOP/s: dense bfloat16 (half before Ampere) on tensor cores.
 
 Sources: the data sheets of T4 (65), V100 SXM2 (125), A100 (312), L4 (242 with sparsity), L40S (733 with sparsity, 362 without),
-H100 and H200 SXM (1979 with sparsity), B200 (HGX B200: 36 PFLOP/s with sparsity for eight), and of the A10G, AWS's own,
-https://www.baseten.co/blog/nvidia-a10-vs-a10g-for-ml-model-inference/ (70). Where sparsity was counted, half of it.
+H100 and H200 SXM (1979 with sparsity), B200 (HGX B200: 36 PFLOP/s with sparsity for eight), and of the A10G, which only AWS has,
+https://www.baseten.co/blog/nvidia-a10-vs-a10g-for-ml-model-inference/ (70). Figures with sparsity are halved.
 https://www.nvidia.com/en-us/data-center/h100/ and its siblings; https://docs.nvidia.com/dgx/dgxb200-user-guide/
 """
 
@@ -20,14 +20,14 @@ PEAK_TFLOPS = {
     "H200": 989.0,
     "B200": 2250.0,
 }
-# Of the peak; a healthy T4 or L4, held to 70 W, may reach no more than a third of it for long.
+# Of the peak; a healthy T4 or L4, limited to 70 W, sustains only about a third of it.
 PLAUSIBLE = 0.25
 
 
 def peak_tflops(name: str) -> float | None:
-    """Return the peak of a GPU by the name that its driver gives it; None for one that is not known, or a part of one."""
+    """Return a GPU's peak by the driver's name for it; None for an unknown or partial GPU."""
     words = re.split(r"[\s_-]+", name)
-    # A share by vGPU profile, as in "NVIDIA L4-3Q", or a slice.
+    # A part by vGPU profile, as in "NVIDIA L4-3Q", or a slice.
     if any(re.fullmatch(r"\d+[QCAB]|MIG", word) for word in words):
         return None
     return next((PEAK_TFLOPS[word] for word in words if word in PEAK_TFLOPS), None)

@@ -1,4 +1,4 @@
-"""A file to attach to a bug report: what runs where, how it was set up, what went wrong; no secrets, no values of settings."""
+"""A file to attach to a bug report: versions, checks, clusters and the latest log, without secrets."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ LOG_LINES = 200
 
 
 def write_report(root: Path, checks: Sequence[Check], clusters: Sequence[Cluster], log: Path | None) -> Path:
-    """Write the report on this laptop and the project in `root`, readable by its owner alone; return its path."""
+    """Write a private report on this computer and the project in `root`; return its path."""
     lines = [*list_versions(), *list_settings(root), *list_checks(checks), *list_clusters(clusters), *read_log(log)]
     path = logs_folder() / f"report-{time.strftime('%Y-%m-%dT%H-%M-%S')}.txt"
     write_private(path, "\n".join(map(clean, lines)) + "\n")
@@ -50,12 +50,12 @@ def write_report(root: Path, checks: Sequence[Check], clusters: Sequence[Cluster
 
 
 def clean(line: str) -> str:
-    """Return a line without secrets, the home folder's name and whole account ids, in printable characters."""
+    """Return a printable line without secrets, the home folder's name and full account ids."""
     return ACCOUNT.sub(r"********\1", printable(redact(line)).replace(str(Path.home()), "~"))
 
 
 def list_versions() -> Iterator[str]:
-    """Yield what runs here and how it was installed."""
+    """Yield the installed versions and how gpujob was installed."""
     yield f"gpujob {find_version()} ({DISTRIBUTION}), Python {platform.python_version()}, {platform.platform()}"
     yield f"installed by: {shlex.join([*find_installer(Path(sys.prefix)), *find_source('...', FOLDER)])}"
     for name in LIBRARIES:
@@ -66,7 +66,7 @@ def list_versions() -> Iterator[str]:
 
 
 def list_settings(root: Path) -> Iterator[str]:
-    """Yield the names of what is set, in the project's file and in variables; their values are nobody's business."""
+    """Yield the names, not the values, of settings in the project's file and in variables."""
     try:
         settings = read_settings(root)
     except GpujobError as error:
@@ -79,13 +79,13 @@ def list_settings(root: Path) -> Iterator[str]:
 
 
 def list_checks(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield what `gpujob check` found."""
+    """Yield the results of `gpujob check`."""
     for check in checks:
         yield f"check {check.what}: {'ok' if check.ok else f'failed: {check.detail}'}"
 
 
 def list_clusters(clusters: Sequence[Cluster]) -> Iterator[str]:
-    """Yield how each cluster stands, by number."""
+    """Yield the state of each cluster, by number."""
     for number, cluster in enumerate(clusters, 1):
         nodes = ", ".join(f"{node.instance_type} {node.market} {node.state}" for node in cluster.nodes)
         left_h = (cluster.lease_until - time.time()) / 3600
@@ -93,7 +93,7 @@ def list_clusters(clusters: Sequence[Cluster]) -> Iterator[str]:
 
 
 def read_log(log: Path | None) -> Iterator[str]:
-    """Yield the end of the latest log."""
+    """Yield the last lines of the latest log."""
     if log is None:
         yield "no log"
         return

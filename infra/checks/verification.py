@@ -1,4 +1,4 @@
-"""Whether a cluster works: what is measured on each node, judged, as one table."""
+"""Verify that a cluster works: measure each node and judge the results."""
 
 import threading
 import time
@@ -16,17 +16,17 @@ from infra.node.packing import pack_agent
 from infra.ssh.link import Link, measure_link
 
 Verdict = Literal["ok", "failed", "not measured"]
-SKEW_S = 60.0  # tokens and certificates begin to fail at some minutes
+SKEW_S = 60.0  # tokens and certificates fail from a few minutes on
 LEASE_S = 120.0
 FREE_BYTES = 2_000_000_000
-MISMATCH = "the driver was changed under the running system: gpujob stop {0}, then gpujob start {0}"
+MISMATCH = "the driver was replaced while in use; restart: gpujob stop {0}, then gpujob start {0}"
 Judged = tuple[str, Verdict, str]
 _link_in_use = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at on one node, and what was found."""
+    """The result of one check on one node."""
 
     node: str
     check: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
-    """Measure every node at once and return what was found; raises NodeError for one that cannot be reached."""
+    """Measure all nodes in parallel and return the results; raises NodeError for an unreachable one."""
     report("measuring driver, GPUs, torch, disks and network")
     return tuple(
         row for rows in map_parallel(lambda rank: verify_node(cluster, rank), range(len(cluster.nodes))) for row in rows
@@ -45,7 +45,7 @@ def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
 def verify_node(cluster: Cluster, rank: int) -> list[Row]:
     """Measure one node."""
     with reach(cluster, rank) as connection:
-        with _link_in_use:  # of this laptop's one way to the network
+        with _link_in_use:  # so that nodes do not compete for this computer's network
             link = measure_link(connection)
         measures = measure(connection)
         skew_s = measures.now - time.time() + link.round_trip_s / 2
@@ -56,10 +56,10 @@ def verify_node(cluster: Cluster, rank: int) -> list[Row]:
 
 
 def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
-    """Return how driver, GPUs, torch and the product stand; where no GPU was rented, or is pretended, that there is none."""
+    """Judge driver, GPUs, torch and matrix product; not measured without a GPU or with a simulated one."""
     pretended = cluster.is_local and measures.smi == "absent"
     if pretended or (cluster.gpu is None and not measures.gpus):
-        none = "no GPU here: this is the local cloud" if pretended else "no GPU was rented"
+        none = "no GPU on the local cloud" if pretended else "no GPU was requested"
         torch = measures.torch
         seen: Judged = ("torch", "not measured", torch.error) if torch.error else ("torch", "ok", torch.version)
         blank: list[Judged] = [(check, "not measured", none) for check in ("driver", "nvidia-smi", "matrix product")]
@@ -69,18 +69,18 @@ def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
 
 
 def judge_smi(measures: Measures, cluster: Cluster) -> Judged:
-    """Return whether nvidia-smi lists the GPUs that were rented."""
+    """Judge whether nvidia-smi lists the requested GPUs."""
     if "version mismatch" in measures.smi:
         return "nvidia-smi", "failed", f"{measures.smi}: {MISMATCH.format(cluster.name)}"
     if measures.smi:
         return "nvidia-smi", "failed", measures.smi
     listed = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.1f} GiB)" for gpu in measures.gpus)
     missing = cluster.gpu is not None and len(measures.gpus) != cluster.gpu_count
-    return ("nvidia-smi", "failed", f"{listed}; rented: {cluster.gpu}") if missing else ("nvidia-smi", "ok", listed)
+    return ("nvidia-smi", "failed", f"{listed}; expected: {cluster.gpu}") if missing else ("nvidia-smi", "ok", listed)
 
 
 def judge_torch(measures: Measures) -> Judged:
-    """Return whether torch, as jobs have it, sees every GPU."""
+    """Judge whether the jobs' torch sees every GPU."""
     torch = measures.torch
     if torch.error:
         return "torch", "failed", f"{torch.python}: {torch.error}"
@@ -89,39 +89,39 @@ def judge_torch(measures: Measures) -> Judged:
 
 
 def judge_product(measures: Measures) -> Judged:
-    """Return whether every GPU multiplies as fast as one of its name should."""
+    """Judge whether every GPU multiplies matrices at its expected speed."""
     check = "matrix product"
     if measures.busy:
-        return check, "not measured", f"job {measures.busy} has GPUs"
+        return check, "not measured", f"job {measures.busy} is using GPUs"
     if not measures.torch.products:
-        return check, "failed", "no GPU could be tried"
-    told, slow = [], False
+        return check, "failed", "no GPU could be tested"
+    results, slow = [], False
     for gpu, product in zip(measures.gpus, measures.torch.products, strict=False):
         peak = peak_tflops(gpu.name)
-        of = f" of {peak:g}" if peak else " (what it should reach is not known)"
-        told.append(f"{product.tflops:.0f}{of} TFLOP/s in {product.kind}")
+        of = f" of {peak:g}" if peak else " (expected speed unknown)"
+        results.append(f"{product.tflops:.0f}{of} TFLOP/s in {product.kind}")
         slow = slow or (peak is not None and product.tflops < PLAUSIBLE * peak)
-    return check, "failed" if slow else "ok", ", ".join(told) + (": too slow" if slow else "")
+    return check, "failed" if slow else "ok", ", ".join(results) + (": too slow" if slow else "")
 
 
 def judge_machine(measures: Measures, cluster: Cluster, skew_s: float) -> list[Judged]:
-    """Return how lease, guard, clock and disks stand."""
+    """Judge lease, guard, clock and disks."""
     until = measures.lease_until
     armed = until is not None and abs(until - cluster.lease_until) <= LEASE_S
     left_h = 0.0 if until is None else (until - measures.now) / 3600
-    lease = "no timer answers" if until is None else f"the machine ends in {left_h:.1f} h"
+    lease = "no timer is armed" if until is None else f"the machine ends in {left_h:.1f} h"
     if until is not None and not armed:
-        lease += f", by its tag in {(cluster.lease_until - measures.now) / 3600:.1f} h"
+        lease += f", but its tag says {(cluster.lease_until - measures.now) / 3600:.1f} h"
     return [
         ("lease", "ok" if armed else "failed", lease),
-        ("guard", "ok", "runs") if measures.guarded else ("guard", "failed", "does not run"),
+        ("guard", "ok", "running") if measures.guarded else ("guard", "failed", "not running"),
         ("clock", "ok" if abs(skew_s) <= SKEW_S else "failed", f"{skew_s:+.1f} s"),
         *((f"disk, {disk.name}", *judge_disk(disk)) for disk in measures.disks),
     ]
 
 
 def judge_disk(disk: Disk) -> tuple[Verdict, str]:
-    """Return whether a disk can be written and has room, and how fast it is."""
+    """Judge whether a disk is writable and has space; include its speed."""
     if disk.error:
         return "failed", disk.error
     speed = f"writes {disk.written_bytes_s / 1e6:.0f} MB/s, reads {disk.read_bytes_s / 1e6:.0f} MB/s"
@@ -130,9 +130,9 @@ def judge_disk(disk: Disk) -> tuple[Verdict, str]:
 
 
 def tell_link(link: Link) -> Judged:
-    """Return how fast the way to the node is; no speed of it is wrong."""
+    """Return the speed of the connection, which is always ok."""
     found = (
-        f"{link.there_bytes_s / 1e6:.1f} MB/s there, {link.back_bytes_s / 1e6:.1f} MB/s back,"
-        f" {link.round_trip_s * 1e3:.1f} ms both ways"
+        f"{link.up_bytes_s / 1e6:.1f} MB/s up, {link.down_bytes_s / 1e6:.1f} MB/s down,"
+        f" {link.round_trip_s * 1e3:.1f} ms round trip"
     )
     return "network", "ok", found

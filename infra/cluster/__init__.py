@@ -1,1 +1,1 @@
-"""Clusters that exist: on which cloud, found, reached, listed, terminated. Launching is in launch."""
+"""Existing clusters: find, connect, list, terminate. Launching is in launch."""

@@ -1,4 +1,4 @@
-"""Which cloud: AWS as boto3 finds it, or the local cloud. The rest of the code is the same for both."""
+"""Choose the cloud: AWS as configured for boto3, or the local cloud. Other code is the same for both."""
 
 from infra.ec2.account import (
     Account,
@@ -18,7 +18,7 @@ from infra.state import list_attempts, local_cloud_folder, state_folder
 
 
 def start_local(region: str | None = None) -> Account:
-    """Return the local cloud's account; the cloud is started if it does not run. Raises CloudError if it cannot."""
+    """Return the local cloud's account, starting the cloud if needed; raises CloudError if that fails."""
     from infra.local import process
 
     cloud = process.start(local_cloud_folder())
@@ -26,7 +26,7 @@ def start_local(region: str | None = None) -> Account:
 
 
 def find_local(region: str | None = None) -> Account | None:
-    """Return the local cloud's account if it runs, else None."""
+    """Return the local cloud's account if it is running, or None."""
     if not local_cloud_folder().exists():
         return None
     from infra.local import process
@@ -36,14 +36,14 @@ def find_local(region: str | None = None) -> Account | None:
 
 
 def stop_local() -> bool:
-    """End the local cloud with every host and process in it; return whether it ran."""
+    """Stop the local cloud with all its hosts and processes; return whether it was running."""
     from infra.local import process
 
     return process.stop(local_cloud_folder())
 
 
 def open_cloud(cloud: CloudName, region: str | None) -> Account:
-    """Return the account that a recorded cluster lives in; raises CloudError if its local cloud is gone."""
+    """Return the account of a recorded cluster; raises CloudError if its local cloud has stopped."""
     if cloud == "aws":
         return open_aws(region)
     account = find_local(region)
@@ -55,10 +55,10 @@ def open_cloud(cloud: CloudName, region: str | None) -> Account:
 def open_all(
     dry_run: bool, regions: set[tuple[CloudName, str]], region: str | None = None, *, everywhere: bool = False
 ) -> list[Account]:
-    """Return every account in which clusters may be, each region of AWS and of the local cloud on its own.
+    """Return every account and region in which clusters may exist, on AWS and the local cloud.
 
-    That is `region`, else the one that boto3 finds, and those in `regions`; with `everywhere` every region that is switched on
-    for the account. With `dry_run` the local cloud alone. Raises UsageError for a region that does not exist.
+    On AWS in `region`, by default the one that boto3 finds, and in `regions`, or with `everywhere` in every enabled region of the
+    account. With `dry_run` only on the local cloud. Raises UsageError for an unknown region.
     """
     if region:
         check_region(make_plain_session("none", region))
@@ -75,13 +75,13 @@ def open_all(
 
 
 def spread(account: Account, regions: set[str], everywhere: bool) -> list[Account]:
-    """Return the account in these regions, or in all that are switched on for it."""
+    """Return the account in these regions, or in all that are enabled for it."""
     names = regions | set(list_regions(account)) if everywhere else regions
     return [account.in_region(name) for name in sorted(names)]
 
 
 def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudError | None:
-    """Return what keeps `open_all` from asking AWS, no credentials or no region; None if it asks."""
+    """Return why `open_all` does not ask AWS, no credentials or no region; None if it does."""
     if not has_credentials():
         return CredentialsError("no credentials found")
     known = not all(cluster.is_local for cluster in recall_all())
@@ -89,7 +89,7 @@ def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudErr
 
 
 def used_only_local() -> bool:
-    """Tell whether this laptop has used the local cloud and, as far as its records tell, never AWS."""
+    """Return whether this computer has used the local cloud but, according to its records, never AWS."""
     names = {*(folder.name for folder in (state_folder() / "clusters").glob("*")), *list_attempts()}
     known = [recall(name) or read_attempt(name) for name in names]
     traces = [*(state_folder() / "costs").glob("aws-*"), *(state_folder() / "cache").glob("aws-*")]
@@ -98,7 +98,7 @@ def used_only_local() -> bool:
 
 
 def open_account(dry_run: bool, regions: tuple[str, ...]) -> Account:
-    """Return the account to launch in, in the first of these regions; raises UsageError if one of them is unknown."""
+    """Return the account in the first of these regions; raises UsageError if one of them is unknown."""
     first = regions[0] if regions else None
     account = start_local(first) if dry_run else open_aws(first)
     for region in regions[1:]:

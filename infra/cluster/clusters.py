@@ -1,4 +1,4 @@
-"""Clusters: list, find, reach, give back."""
+"""Clusters: list, find, terminate."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -33,10 +33,10 @@ Skip = Callable[[Account, GpujobError], None]
 def list_clusters(
     dry_run: bool, region: str | None = None, *, everywhere: bool = False, skip: Skip | None = None
 ) -> tuple[Cluster, ...]:
-    """Return every cluster that tags tell of, and those remembered that are gone, whose cost is noted.
+    """Return all clusters found by tags, and recorded ones that have ended, whose cost is recorded.
 
-    With `everywhere` in all regions that are switched on for the account, all asked at once. `skip` is told of each region
-    that cannot be asked, unless that is all of them; without it that is an error.
+    With `everywhere`, in all enabled regions of the account, in parallel. `skip` is called for each region that fails, unless all
+    of them do; without `skip` that is an error.
     """
     remembered = {(c.cloud, c.region, c.name): c for c in known_clusters.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
@@ -50,9 +50,9 @@ def list_clusters(
 
 
 def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None) -> list[str]:
-    """Return the names of the clusters that the caller launched: known on this laptop, or bearing the caller's own identity.
+    """Return the names of the caller's clusters: known on this computer, or with the caller's tag.
 
-    `skip` is told of each region that cannot be asked; without it that is an error.
+    `skip` is called for each region that fails; without it that is an error.
     """
     own = {cluster.name for cluster in known_clusters.recall_all() if cluster.is_local or not dry_run}
     for account in open_all(dry_run, set(), region):
@@ -66,7 +66,7 @@ def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None)
 
 
 def ask_each(accounts: Sequence[Account], skip: Skip | None) -> tuple[list[Cluster], Collection[Account]]:
-    """Return the clusters of every region that can be asked, and the regions that cannot."""
+    """Return the clusters of all regions that respond, and the regions that failed."""
     if skip is None:
         return [c for found in map_parallel(instances.find_clusters, accounts) for c in found], ()
     listed, refused = try_parallel(instances.find_clusters, accounts)
@@ -81,7 +81,7 @@ def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
 
 
 def mark_missing(cluster: Cluster, aws: Account | None, *, asked: bool = True) -> Cluster:
-    """Return a remembered cluster that its cloud does not show: ended, of another account, or not `asked` for."""
+    """Return a recorded cluster that its cloud does not list, marked as ended or unknown."""
     gone = asked and (cluster.is_local or aws is None or owns(aws, cluster))
     if gone:
         costs.record_missed(cluster)
@@ -90,18 +90,18 @@ def mark_missing(cluster: Cluster, aws: Account | None, *, asked: bool = True) -
 
 
 def owns(account: Account, cluster: Cluster) -> bool:
-    """Tell whether a cluster on AWS was rented in this account."""
+    """Return whether a cluster on AWS belongs to this account."""
     return f":{account.identity.account_id}:" in cluster.owner
 
 
-def heal(cluster: Cluster) -> Cluster | None:
-    """Return the cluster as it can be reached now, its port opened to this laptop's new address; None if nothing changed.
+def refresh(cluster: Cluster) -> Cluster | None:
+    """Open a cluster's port to this computer's new address; return the cluster, None if unchanged.
 
-    The machine may have another address too, since it was started again.
+    The machine itself may also have a new address after a restart.
     """
     account = open_known(cluster)
     found = instances.find_clusters(account, cluster.name)
-    opened = bool(found) and not cluster.is_local and network.heal_address(account, cluster.name)
+    opened = bool(found) and not cluster.is_local and network.update_address(account, cluster.name)
     if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
         return None
     known_clusters.remember(found[0])
@@ -109,18 +109,18 @@ def heal(cluster: Cluster) -> Cluster | None:
 
 
 def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
-    """Return a cluster that did not answer as it can be reached now; raises the explanation if that changes nothing."""
+    """Return an unreachable cluster with its new address; raises an explanation if nothing has changed."""
     try:
-        healed = heal(cluster)
+        updated = refresh(cluster)
     except CloudError:
-        healed = None  # the explanation says it, too
-    if healed is None:
+        updated = None  # the explanation includes it
+    if updated is None:
         raise explain_silence(cluster, silence) from silence
-    return healed
+    return updated
 
 
 def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
-    """Return why a node cannot be reached, as far as its cloud can tell."""
+    """Return why a node is unreachable, according to its cloud."""
     try:
         account = open_known(cluster)
         found = instances.find_clusters(account, cluster.name)
@@ -134,50 +134,48 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
 
 
 def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
-    """Return the error that says when and why a cluster ended, and note its cost; without an account its cloud is gone too."""
+    """Record an ended cluster's cost; return when and why it ended (without an account, with its cloud)."""
     if account is not None:
         ending = endings.explain(account, cluster.name, cluster, list(instances.find_instances(account, cluster.name)))
     elif is_over(cluster, time.time()):
         ending = endings.lease_end(cluster.name, cluster.lease_until)
     else:
-        ending = Ending(f"'{cluster.name}' is gone: the local cloud that it was in has ended", None)
+        ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, ending.at)
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
-    return GoneError(
-        ending.what, f"launch a new one: {launch}; or only remove what is left: gpujob down {cluster.name}"
-    )
+    return GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:
-    """Return the accounts where anything bears this cluster's tag: the one it is remembered in, else all that can be asked.
+    """Return the accounts that may have resources of this cluster: the recorded one, or all available.
 
-    Raises UsageError if a dry run meets a cluster on AWS, and CredentialsError if nobody can tell where it was, or is.
+    Raises UsageError for a cluster on AWS in a dry run, and CredentialsError if its location is unknown.
     """
     known, begun = known_clusters.recall(check_name(name, "gpujob ls")), read_attempt(name)
     lost = known is None and begun is None and state.cluster_folder(name).exists()
     if known is None:
         accounts = open_all(dry_run, {(begun.cloud, begun.region)} if begun else set(), region, everywhere=lost)
     elif known.is_local and find_local() is None:
-        accounts = []  # the local cloud has ended, and its machines with it
+        accounts = []  # the local cloud has stopped, and its machines with it
     elif not known.is_local and dry_run:
         raise UsageError(
-            f"'{name}' is a cluster on AWS, and this is a dry run", "leave out --dry-run and GPUJOB_DRY_RUN"
+            f"'{name}' is a cluster on AWS, but this is a dry run", "omit --dry-run and unset GPUJOB_DRY_RUN"
         )
     else:
         accounts = [open_known(known)]
     found = [account for account in accounts if find_remains(account, name) or instances.find_foreign(account, name)]
     if lost and not found and all(account.cloud == "local" for account in accounts):
         raise CredentialsError(
-            f"nobody knows whether '{name}' lives: what this laptop wrote down of it cannot be read, and AWS was not asked",
+            f"cannot tell whether '{name}' is running: its record on this computer cannot be read, and AWS was not asked",
             f"log in to AWS, then: gpujob down {name}; if it was a dry run: rm -r '{state.cluster_folder(name)}'",
         )
     return found
 
 
 def find_elsewhere(account: Account, name: str) -> list[Account]:
-    """Return the account of another region in which a cluster of this name is remembered, if anything of it is left there.
+    """Return the account of another region with resources of a recorded cluster of this name, if any.
 
-    Raises UsageError if that is on the other cloud: a dry run removes nothing on AWS.
+    Raises UsageError if it is on the other cloud: a dry run removes nothing on AWS.
     """
     known = known_clusters.recall(check_name(name))
     if known is None or (known.cloud, known.region) == (account.cloud, account.region):
@@ -189,24 +187,24 @@ def find_elsewhere(account: Account, name: str) -> list[Account]:
 
 
 def open_known(cluster: Cluster) -> Account:
-    """Return the account that a remembered cluster lives in; raises CredentialsError if the credentials are of another."""
+    """Return a recorded cluster's account; raises CredentialsError for other credentials."""
     account = open_cloud(cluster.cloud, cluster.region)
     if account.cloud == "aws" and not owns(account, cluster):
         raise CredentialsError(
-            f"'{cluster.name}' was rented by {cluster.owner}; these credentials are of account {account.identity.account_id}",
-            "choose the right one: AWS_PROFILE=..., then type it again",
+            f"'{cluster.name}' belongs to {cluster.owner}; the current credentials are for account {account.identity.account_id}",
+            "set AWS_PROFILE to a profile of the owner's account, then rerun",
         )
     return account
 
 
 def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
-    """Remove all of this cluster in these accounts, and forget it; return whether there was anything.
+    """Terminate this cluster in these accounts, and delete its records; return whether it existed.
 
-    Raises GpujobError, once all the rest is removed, for machines that bear its tag and are not ours.
+    Raises GpujobError, after removing everything else, for machines with its tag that gpujob did not launch.
     """
-    living, known = find_living(name, accounts), known_clusters.recall(name)
-    costs.record_end(living)
-    if known and not living:
+    existing, known = find_living(name, accounts), known_clusters.recall(name)
+    costs.record_end(existing)
+    if known and not existing:
         costs.record_missed(known)
     found = [remove_cluster(account, name, report) for account in accounts]
     known_here = known_clusters.forget(name)
@@ -216,11 +214,11 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
 
 
 def refuse_foreign(account: Account, name: str) -> None:
-    """Raise GpujobError for machines that bear a cluster's tag though `up` did not launch them: they are not ours to end."""
+    """Raise GpujobError for machines with a cluster's tag that `up` did not launch."""
     found = [instance["InstanceId"] for instance in instances.find_foreign(account, name)]
     if found:
         ids = " ".join(found)
         raise GpujobError(
-            f"{ids} in {account.region} has the tags of '{name}', but gpujob did not launch it: left running",
-            f"if it is yours: aws ec2 terminate-instances --region {account.region} --instance-ids {ids}",
+            f"{ids} in {account.region} has the tags of '{name}', but gpujob did not launch it; it was not terminated",
+            f"if it is yours, terminate it: aws ec2 terminate-instances --region {account.region} --instance-ids {ids}",
         )

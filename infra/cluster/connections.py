@@ -1,4 +1,4 @@
-"""Connections to the nodes of a cluster: opened, kept through drops, explained when they cannot be had."""
+"""Connections to a cluster's nodes: open, re-open when dropped, explain failures."""
 
 import threading
 import time
@@ -14,15 +14,15 @@ from infra.ssh.connection import Connection, DroppedError, connect
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
-ROUND_S = 10  # after which the cloud is asked whether the machine is still there
+ROUND_S = 10  # then the cloud is asked whether the machine still exists
 T = TypeVar("T")
 
 
 @contextmanager
 def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator[Connection]:
-    """Yield a connection to a node, by default the one that jobs run on.
+    """Connect to a node, by default the one that jobs run on, and yield the connection.
 
-    If it cannot be had, the error tells why as far as the cloud knows.
+    If that fails, the error says why according to the cloud.
     """
     with ExitStack() as connections:
         try:
@@ -32,12 +32,12 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
             if image is None:
                 raise
             raise NodeError(
-                f"the image '{image}' is being made of '{cluster.name}', which boots with new host keys",
-                f"resume, which pins them: gpujob bake {cluster.name} --as {image}",
+                f"image '{image}' is being created from '{cluster.name}', which reboots with new host keys",
+                f"resume, which pins the new keys: gpujob bake {cluster.name} --as {image}",
             ) from error
         try:
             yield connection
-        except NotFoundError as error:  # no such job: here are those that this cluster has
+        except NotFoundError as error:  # no such job: list those of this cluster
             error.hint = f"gpujob jobs --cluster {cluster.name}"
             raise
         except DroppedError as error:
@@ -48,12 +48,12 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
 
 @contextmanager
 def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[Connection]:
-    """Yield a connection to a node, at the address that its cloud gives it now if the known one does not answer."""
+    """Connect to a node, at its current address in the cloud if the known one does not respond."""
     with ExitStack() as connections:
         try:
             connection = connections.enter_context(connect(cluster, rank, patience_s=patience_s))
         except DroppedError as error:
-            # Imported here: it brings boto3, which takes a third of a second and is rarely needed.
+            # Imported late: it imports boto3, which takes a third of a second and is rarely needed.
             from infra.cluster.clusters import find_again
 
             again = find_again(cluster, error)
@@ -63,9 +63,9 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
 
 @contextmanager
 def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
-    """Yield what returns a connection to the node, made while the caller does something else; it raises what `reach` would.
+    """Connect in the background; yield a function that returns the connection, or raises like `reach`.
 
-    If the caller fails before it asks, nobody waits for the connection.
+    If the caller fails before it calls that, the connection is not awaited.
     """
     attempt: Future[Connection] = Future()
     done = threading.Event()
@@ -76,7 +76,7 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
                 attempt.set_result(connection)
                 done.wait()
         except BaseException as error:
-            if attempt.done():  # it broke as it was closed
+            if attempt.done():  # it broke while it was closed
                 return
             attempt.set_exception(error)
 
@@ -91,24 +91,24 @@ def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
 
 
 def persist(connection: Connection, act: Callable[[Connection], T], warn: Callable[[str], None], meanwhile: str) -> T:
-    """Return what `act` returns, called again with a new connection whenever one drops, and say what may hold `meanwhile`.
+    """Return the result of `act`, called again with a new connection after each drop, which is reported.
 
-    Raises NodeError once no connection could be had for `RECONNECT_S`.
+    `meanwhile` says what happens on the node until then. Raises NodeError if reconnecting fails for `RECONNECT_S`.
     """
     with ExitStack() as connections:
         while True:
             try:
                 return act(connection)
             except DroppedError as error:
-                warn(f"{error.what}; {meanwhile}; connecting again")
+                warn(f"{error.what}; {meanwhile}; reconnecting")
                 connection = connections.enter_context(reconnect(connection))
 
 
 @contextmanager
 def reconnect(broken: Connection) -> Iterator[Connection]:
-    """Yield a new connection to the same node, tried for `RECONNECT_S`.
+    """Reconnect to the same node, retrying for `RECONNECT_S`; yield the new connection.
 
-    Raises GoneError as soon as the cloud says that the machine is no more.
+    Raises GoneError as soon as the cloud says that the machine no longer exists.
     """
     deadline = time.monotonic() + RECONNECT_S
     with ExitStack() as connections:

@@ -1,4 +1,4 @@
-"""What an interrupted life left behind in any region, and what it costs as long as nobody takes it away."""
+"""Orphaned resources in all regions, and their cost."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,24 +9,24 @@ from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
 from infra.ec2.machines.removal import remove_cluster
-from infra.ec2.machines.resources import Thing, list_things
+from infra.ec2.machines.resources import Resource, list_resources
 from infra.errors import GpujobError
 from infra.ledger import costs, known_clusters
 from infra.model import Cluster
 
-# An `up` that is at work has a key pair and no machine yet; a machine whose lease is over may take a while to go.
+# A running `up` has a key pair but no machine yet; a machine takes a while to end after its lease.
 GRACE_S = 900
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """What bears the tag of a cluster that has no machine any more, or one whose lease is over."""
+    """The resources of a cluster that has no machine any more, or whose lease has ended."""
 
     account: Account
     cluster: str
     owner: str
     what: tuple[str, ...]
-    """Kind and id of each thing."""
+    """Kind and id of each resource."""
     month_usd: float
     why: str
 
@@ -34,9 +34,9 @@ class Orphan:
 def find_orphans(
     accounts: Iterable[Account], *, everyone: bool = False
 ) -> tuple[list[Orphan], dict[Account, GpujobError]]:
-    """Return the caller's orphans in these accounts' regions, dearest first; with `everyone` other people's too.
+    """Return the caller's orphans in these accounts, most expensive first; with `everyone`, all users'.
 
-    Return also the regions that could not be asked, and why: an organisation may close some of those that are switched on.
+    Also return the regions that failed, and why: an organisation may block some of the enabled ones.
     """
     found, refused = try_parallel(find_in, accounts)
     own = [one for orphans in found for one in orphans if everyone or one.account.identity.is_owner(one.owner)]
@@ -45,8 +45,8 @@ def find_orphans(
 
 def find_in(account: Account) -> list[Orphan]:
     """Return the orphans of one region."""
-    things: dict[str, list[Thing]] = {}
-    for thing in list_things(account):
+    things: dict[str, list[Resource]] = {}
+    for thing in list_resources(account):
         things.setdefault(thing.cluster, []).append(thing)
     clusters = {cluster.name: cluster for cluster in instances.find_clusters(account)}
     now = time.time()
@@ -65,21 +65,21 @@ def find_in(account: Account) -> list[Orphan]:
 
 
 def compute_month_usd(cluster: Cluster | None) -> float:
-    """Return what a cluster's machines cost a month beside their disks."""
+    """Return the cost per month of a cluster's machines without their disks."""
     return 0.0 if cluster is None else (hourly_usd(cluster) - cluster.disk_usd) * HOURS_A_MONTH
 
 
 def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
-    """Return why what bears a cluster's tag is an orphan; "" if it is none."""
+    """Return why a cluster's resources are orphaned; "" if they are not."""
     if cluster is None:
         return "no machine uses it" if now - made_at > GRACE_S else ""
     running = any(node.state in ("pending", "running") for node in cluster.nodes)
-    # 0 is a lease that cannot be read, which is no proof that it is over.
+    # 0 is an unreadable lease, which does not prove that it has ended.
     return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""
 
 
 def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[Orphan, GpujobError]:
-    """Take away each of these orphans that can be; return the others, and why they could not."""
+    """Delete these orphans; return those that failed, and why."""
     refused = {}
     for orphan in found:
         try:
@@ -90,8 +90,8 @@ def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[O
 
 
 def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
-    """Take away all that bears the orphan's tag in its region."""
-    report(f"removing '{orphan.cluster}' from {orphan.account.region}")
+    """Delete all resources of an orphan in its region."""
+    report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
     costs.record_end(instances.find_clusters(orphan.account, orphan.cluster))
     remove_cluster(orphan.account, orphan.cluster, report)
     known = known_clusters.recall(orphan.cluster)

@@ -1,4 +1,4 @@
-"""Whether a cluster may be ended: not while a job runs, unless that is forced."""
+"""Refuse to end a cluster while a job is running, unless forced."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from infra.node import client
 
 
 def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
-    """Raise LossError, which says how to `force` it, else how to end the job, if one of these jobs is not over."""
+    """Raise LossError if one of these jobs has not ended; the hint says how to `force` it or end the job."""
     running = next((job for job in jobs if not job.over), None)
     if running is None:
         return

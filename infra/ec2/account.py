@@ -1,4 +1,4 @@
-"""One account in one region, on AWS or on the local cloud: the two differ by endpoint alone."""
+"""An account in a region, on AWS or the local cloud, which differ only by endpoint."""
 
 import difflib
 import os
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
-CLIENTS = threading.Lock()  # boto3 makes no two clients at once
+CLIENTS = threading.Lock()  # boto3 cannot create two clients at once
 CHECKIP_URL = "https://checkip.amazonaws.com"
-# Throttling and server errors are tried again with a growing, jittered pause:
+# Throttled calls and server errors are retried with exponential back-off and jitter:
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 SETTINGS = Config(
     retries={"mode": "standard", "max_attempts": 10},
@@ -38,14 +38,14 @@ SETTINGS = Config(
 )
 
 
-# Who assumes a role without giving the session a name gets one with the time in it, so a new ARN at each command: botocore's
-# credentials.py, and the same in other SDKs and in aws-vault.
+# Without an explicit session name, an assumed role's session name contains the time, so that each command has a new ARN: see
+# botocore's credentials.py; other SDKs and aws-vault do the same.
 GENERATED_SESSION = re.compile(r"(botocore-session-|aws-go-sdk-|aws-sdk-[a-z]+-(session-)?)?\d{9,}")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is calling: the account's number, the caller's ARN, and the id that IAM's variable `aws:userid` holds."""
+    """The caller: account number, ARN, and the id in IAM's variable `aws:userid`."""
 
     account_id: str
     arn: str
@@ -53,23 +53,23 @@ class Identity:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that say whose something is: as people read it, and as a policy can compare it."""
+        """The tags that name the owner of a resource: one to read, one to compare in a policy."""
         return {OWNER_TAG: self.arn, OWNER_ID_TAG: self.user_id}
 
     def is_owner(self, arn: str) -> bool:
-        """Tell whether an ARN is the caller's: of a role's sessions those without a name of their own are all the same."""
+        """Return whether an ARN is the caller's, ignoring generated session names."""
         return strip_session(arn) == strip_session(self.arn)
 
 
 def strip_session(arn: str) -> str:
-    """Return the ARN of an assumed role without the name of its session, if that was generated; any other ARN as it is."""
+    """Return an assumed role's ARN without a generated session name; any other ARN unchanged."""
     role, _, session = arn.rpartition("/")
     return role if ":assumed-role/" in role and GENERATED_SESSION.fullmatch(session) else arn
 
 
 @dataclass(frozen=True)
 class Account:
-    """The clients of one account in one region, each made when first asked for."""
+    """The clients of an account in a region, each created on first use."""
 
     cloud: CloudName
     session: boto3.Session
@@ -88,14 +88,14 @@ class Account:
 
     @cached_property
     def identity(self) -> "Identity":
-        """Who is calling; raises CredentialsError if AWS does not accept the credentials."""
+        """The caller's identity; raises CredentialsError if AWS rejects the credentials."""
         with aws_errors():
             answer = self.sts.get_caller_identity()
         return Identity(answer["Account"], answer["Arn"], answer["UserId"])
 
     @property
     def settings(self) -> Config:
-        """How its clients behave; the local cloud is on this machine, whatever proxy leads to the world."""
+        """The clients' configuration; the local cloud is never behind a proxy."""
         return SETTINGS if self.cloud == "aws" else SETTINGS.merge(Config(proxies={}))
 
     @cached_property
@@ -106,13 +106,13 @@ class Account:
 
     @cached_property
     def ssm(self) -> "SSMClient":
-        """The client of Systems Manager, which knows the images."""
+        """The client of Systems Manager, which publishes image ids."""
         with CLIENTS:
             return self.session.client("ssm", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def sts(self) -> "STSClient":
-        """The client of STS, which knows who is calling."""
+        """The client of STS, which identifies the caller."""
         with CLIENTS:
             return self.session.client("sts", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
@@ -126,7 +126,7 @@ class Account:
 
     @cached_property
     def pricing(self) -> "PricingClient":
-        """The client of the price list, which answers in a few regions only and speaks for all."""
+        """The client of the price list, which is served in a few regions for all of them."""
         with CLIENTS:
             return self.session.client("pricing", "us-east-1", endpoint_url=self.endpoint_url, config=self.settings)
 
@@ -134,26 +134,26 @@ class Account:
 def open_aws(region: str | None = None) -> Account:
     """Return the account that boto3 finds: environment, profile, SSO, instance role.
 
-    Raises CredentialsError where there are none and UsageError where the region is unknown or missing.
+    Raises CredentialsError without credentials, and UsageError for an unknown or missing region.
     """
     with aws_errors():
         session = trace_calls(boto3.Session(region_name=region))
         if session.get_credentials() is None:
             raise CredentialsError("no AWS credentials found", LOG_IN)
     check_region(session)
-    # Some networks keep their people from asking just anybody.
+    # Some networks block the default service.
     return Account("aws", session, checkip_url=os.environ.get("GPUJOB_CHECKIP_URL", CHECKIP_URL))
 
 
 def open_local(url: str, access_key: str, region: str | None = None) -> Account:
-    """Return the account of the local cloud that answers at `url`."""
+    """Return the account of the local cloud at `url`."""
     session = make_plain_session(access_key, region or "us-east-1")
     check_region(session)
     return Account("local", session, url, f"{url}/gpujob/checkip")
 
 
 def make_plain_session(access_key: str, region: str) -> boto3.Session:
-    """Return a session with nothing of the person's own AWS settings: a rehearsal must not fail for a broken one."""
+    """Return a session without the user's AWS settings: a dry run must not fail because of them."""
     nothing = dict.fromkeys(("profile", "region"), (None, None, None, None))
     settings = botocore.session.Session(session_vars={**nothing, "config_file": (None, None, os.devnull, None)})
     return trace_calls(
@@ -167,29 +167,29 @@ def make_plain_session(access_key: str, region: str) -> boto3.Session:
 
 
 def list_regions(account: Account) -> list[str]:
-    """Return the regions that are switched on for the account."""
+    """Return the regions that are enabled for the account."""
     with aws_errors():
         return sorted(region["RegionName"] for region in account.ec2.describe_regions()["Regions"])
 
 
 def has_credentials() -> bool:
-    """Tell whether boto3 finds any AWS credentials, without asking whether AWS accepts them."""
+    """Return whether boto3 finds AWS credentials, without checking that AWS accepts them."""
     with aws_errors():
         return boto3.Session().get_credentials() is not None
 
 
 def default_region() -> str | None:
-    """Return the region that boto3 finds, in a variable or a profile; None where none is set."""
+    """Return the region that boto3 finds in a variable or a profile; None if none is set."""
     with aws_errors():
         return boto3.Session().region_name
 
 
 def check_region(session: boto3.Session, region: str | None = None) -> None:
-    """Raise UsageError unless the region, else the session's own, is one that boto3 knows."""
+    """Raise UsageError unless boto3 knows the region, by default the session's."""
     known = [r for p in session.get_available_partitions() for r in session.get_available_regions("ec2", p)]
     region = region or session.region_name
     if not region:
-        raise UsageError("no AWS region is set", "give --region us-east-1, or: aws configure set region us-east-1")
+        raise UsageError("no AWS region is set", "use --region us-east-1, or: aws configure set region us-east-1")
     if region not in known:
         near = ", ".join(difflib.get_close_matches(region, known, 3, 0.5)) or ", ".join(known[:6]) + ", ..."
-        raise UsageError(f"no region '{region}' (boto3 {boto3.__version__} knows: {near})", "give another --region")
+        raise UsageError(f"unknown region '{region}' (boto3 {boto3.__version__} knows {near})", "use another --region")

@@ -1,4 +1,4 @@
-"""Answers of AWS that keep for a while, so that nobody waits for them twice."""
+"""A cache of responses from AWS that rarely change."""
 
 import json
 import time
@@ -10,9 +10,9 @@ from infra.ec2.account import Account
 
 
 def cached(account: Account, name: str, seconds: float, fetch: Callable[[], Any], *, refresh: bool = False) -> Any:
-    """Return what `fetch` returns, or what it returned less than `seconds` ago for this account and region.
+    """Return the result of `fetch`, cached for `seconds` by account and region.
 
-    Kept by account, because each has its own names for the zones: https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html
+    By account, because each has its own names for the zones: https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html
     """
     path = state.cache_file(f"{account.cloud}-{account.identity.account_id}-{account.region}-{name}.json")
     try:

@@ -1,4 +1,4 @@
-"""A denial of IAM, told in full where the caller may know it."""
+"""Details of an IAM denial, if the caller may decode them."""
 
 import json
 
@@ -9,7 +9,7 @@ from infra.errors import PermissionsError
 
 
 def decode_denial(account: Account, error: PermissionsError) -> PermissionsError:
-    """Add what AWS's encoded explanation says, if the caller may decode it.
+    """Return the error with AWS's encoded explanation decoded, if the caller may do that.
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html
     """
@@ -20,10 +20,10 @@ def decode_denial(account: Account, error: PermissionsError) -> PermissionsError
         context = json.loads(text)["context"]
         action, resource = context["action"], context["resource"]
     except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
-        error.add_note("(sts:DecodeAuthorizationMessage would tell more, and is not allowed either)")
+        error.add_note("(details need sts:DecodeAuthorizationMessage, which is not allowed either)")
         return error
     explicit = " by an explicit deny" if json.loads(text).get("explicitDeny") else ""
     return PermissionsError(
-        f"the credentials may not do {action} on {resource}{explicit}",
-        f"ask whoever manages the account to allow {action}",
+        f"the credentials do not allow {action} on {resource}{explicit}",
+        f"ask your AWS administrator to allow {action}",
     )

@@ -1,4 +1,4 @@
-"""The least that IAM must allow: look at what there is, create what bears our tag, change and delete what bears it already.
+"""The minimal IAM policy: describe everything, create tagged resources, change and delete only those.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 """
@@ -9,7 +9,7 @@ from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, OWNER_ID_TAG
 
 Statement = dict[str, Any]
 
-# None of these can be limited to some resources.
+# None of these can be limited to specific resources.
 LOOK = (
     "ec2:DescribeImages",
     "ec2:DescribeInstanceTypeOfferings",
@@ -49,22 +49,22 @@ CHANGE = (
     "ec2:TerminateInstances",
 )
 UNBAKE = ("ec2:DeleteSnapshot", "ec2:DeregisterImage")
-# The roles that EC2 makes once for each account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+# The roles that EC2 creates once per account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
-# AWS leaves the account's number out of these.
+# The ARNs of these have no account number.
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
 # Amazon's Deep Learning images, Canonical's Ubuntu (https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/),
-# and the account's own.
+# and the account's own images.
 KNOWN_OWNERS = ["amazon", "099720109477", "${aws:PrincipalAccount}"]
-# What GetCallerIdentity calls UserId: it stays when a user is renamed, and no other user or role ever has it again.
+# UserId in GetCallerIdentity: it survives renaming, and is never reused for another user or role.
 CALLER = "${aws:userid}"
 
 
 def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
-    """Return the policy as IAM takes it.
+    """Return the policy in IAM's format.
 
-    With `owner_only` whoever has it changes only what they launched themselves, and boots images of known owners alone.
+    With `owner_only`, a user can change only what they launched, and boot only images of known owners.
     """
     created = ("instance", "network-interface", "spot-instances-request", "volume")
     ours = ("key-pair", "launch-template", "security-group")
@@ -77,26 +77,26 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
-            allow("Look", LOOK, "*"),
+            allow("Describe", LOOK, "*"),
             allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
             allow("LaunchImages", LAUNCH, "arn:aws:ec2:*::image/*", known),
             allow("LaunchInAnySubnet", LAUNCH, arns("subnet")),
-            allow("LaunchWithOurs", LAUNCH, arns(*ours), resource),
-            allow("LaunchWhatBearsOurTag", LAUNCH, arns("fleet", *created), request),
-            allow("CreateWhatBearsOurTag", CREATE, arns(*ours), request),
+            allow("LaunchWithTagged", LAUNCH, arns(*ours), resource),
+            allow("LaunchTagged", LAUNCH, arns("fleet", *created), request),
+            allow("CreateTagged", CREATE, arns(*ours), request),
             allow("CreateGroupsInAnyNetwork", ("ec2:CreateSecurityGroup",), arns("vpc")),
             allow(
-                "TagWhatIsBeingCreated",
+                "TagOnCreation",
                 ("ec2:CreateTags",),
                 [*arns("fleet", *created, *ours), *IMAGES],
                 {"StringEquals": creation},
             ),
-            allow("ImageOurMachines", IMAGE, arns("instance"), resource),
-            allow("MakeImagesThatBearOurTag", IMAGE, IMAGES, image_request),
-            allow("RemoveImagesThatBearOurTag", UNBAKE, IMAGES, image_resource),
-            allow("ChangeWhatBearsOurTag", CHANGE, arns("instance", "network-interface", "volume", *ours), resource),
+            allow("ImageTaggedMachines", IMAGE, arns("instance"), resource),
+            allow("CreateTaggedImages", IMAGE, IMAGES, image_request),
+            allow("DeleteTaggedImages", UNBAKE, IMAGES, image_resource),
+            allow("ChangeTagged", CHANGE, arns("instance", "network-interface", "volume", *ours), resource),
             allow(
-                "LetEc2MakeItsOwnRoles",
+                "CreateServiceLinkedRoles",
                 ("iam:CreateServiceLinkedRole",),
                 "arn:aws:iam::*:role/aws-service-role/*",
                 {"StringEquals": {"iam:AWSServiceName": list(SERVICE_ROLES)}},
@@ -106,7 +106,7 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
 
 
 def tagged(where: str, tag: str, owner_only: bool) -> dict[str, Any]:
-    """Return the condition for what bears our tag, or is to bear it, and with `owner_only` the caller's own."""
+    """Return the condition that a resource has or gets our tag, and with `owner_only`, the caller's."""
     owned = {"StringEquals": {f"aws:{where}Tag/{OWNER_ID_TAG}": CALLER}} if owner_only else {}
     return {"StringLike": {f"aws:{where}Tag/{tag}": "?*"}, **owned}
 
@@ -114,11 +114,11 @@ def tagged(where: str, tag: str, owner_only: bool) -> dict[str, Any]:
 def allow(
     sid: str, actions: tuple[str, ...], resource: str | list[str], condition: dict[str, Any] | None = None
 ) -> Statement:
-    """Return one statement."""
+    """Return a policy statement."""
     statement = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}
     return statement | ({"Condition": condition} if condition else {})
 
 
 def arns(*kinds: str) -> list[str]:
-    """Return the names of everything of these kinds, in any region, of the account that the policy is attached in."""
+    """Return the ARNs of all resources of these kinds, in any region of the policy's account."""
     return [f"arn:aws:ec2:*:*:{kind}/*" for kind in kinds]

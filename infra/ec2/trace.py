@@ -1,4 +1,4 @@
-"""Each call to AWS in the log: service, operation, region, result, request id, duration. Never its parameters."""
+"""Log each call to AWS: service, operation, region, result, request id, duration; no parameters."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ BEGAN = "gpujob_began"
 
 
 def trace_calls(session: boto3.Session) -> boto3.Session:
-    """Return a session whose clients log their calls; those made before do not.
+    """Make a session's future clients log their calls; return the session.
 
     https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
     """
@@ -22,12 +22,12 @@ def trace_calls(session: boto3.Session) -> boto3.Session:
 
 
 def note_start(context: dict[str, Any], **_: Any) -> None:
-    """Note when a call begins."""
+    """Record when a call starts."""
     context[BEGAN] = time.monotonic()
 
 
 def log_answer(model: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """Log a call that AWS answered."""
+    """Log a call with a response."""
     facts = parsed.get("ResponseMetadata", {})
     error = parsed.get("Error", {}).get("Code")
     retries = facts.get("RetryAttempts", 0)
@@ -37,12 +37,12 @@ def log_answer(model: Any, parsed: dict[str, Any], context: dict[str, Any], **_:
 
 
 def log_failure(exception: BaseException, context: dict[str, Any], model: Any = None, **_: Any) -> None:
-    """Log a call that nobody answered."""
+    """Log a call without a response."""
     log.info("%s: %s, %.3f s", describe(model, context), type(exception).__name__, lasted_s(context))
 
 
 def describe(model: Any, context: dict[str, Any]) -> str:
-    """Return which operation of which service was called where."""
+    """Return the service, operation and region of a call."""
     what = f"{model.service_model.service_name} {model.name}" if model else "a call"
     return f"{what} in {context.get('client_region', 'no region')}"
 

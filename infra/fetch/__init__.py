@@ -1,1 +1,1 @@
-"""From a node to a job's folder on this laptop: now, while the job runs, or before the machine ends."""
+"""Downloading outputs: on request, while the job runs, or before the machine is terminated."""

@@ -1,4 +1,4 @@
-"""Downloading outputs while a job runs, so that a node that dies costs at most what it wrote since the last time."""
+"""Download outputs while a job runs, so that little is lost if the node dies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from infra.ssh.connection import Connection
 
 @dataclass(frozen=True)
 class Terms:
-    """How often, and how much of it in all while nobody was asked."""
+    """How often to download, and how much in total without asking."""
 
     every_s: float
     most_bytes: float = UNASKED_BYTES
@@ -24,24 +24,24 @@ class Terms:
 def fetch_meanwhile(
     connection: Connection, number: int, runs: Path, terms: Terms, warn: Callable[[str], None]
 ) -> Iterator[None]:
-    """Download, every so many seconds, what a job has written and is whole, while the caller follows its log.
+    """Download a job's complete files at intervals while the caller follows its log.
 
-    It takes the same connection, in a thread of its own, and another one only when that breaks. What fails is told once and tried
-    again the next time. When the caller is done, so is this, once what is on its way has come; a caller that fails does not wait.
+    This uses the same connection in another thread, and opens a new one only if that breaks. A failure is reported once and
+    retried the next time. When the caller finishes, the current download is completed; when it fails, it is not.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
 
     def go_on() -> None:
-        told = ""
+        reported = ""
         while not done.wait(terms.every_s):
             try:
                 wanted = Wanted(settled=True, choose=pace.choose)
                 pace.forget(fetch(connection, number, runs, lambda _: None, wanted).removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)
-                if what != told and not done.is_set():
-                    told = what
-                    warn(f"outputs are not being downloaded meanwhile: {told}")
+                if what != reported and not done.is_set():
+                    reported = what
+                    warn(f"cannot download outputs while the job runs: {reported}")
 
     thread = threading.Thread(target=go_on, name="fetch-meanwhile", daemon=True)
     thread.start()

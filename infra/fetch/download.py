@@ -1,4 +1,4 @@
-"""Downloading: which outputs are not here yet, and each of them to its place; a file with several names comes once."""
+"""Download missing outputs to their places; a file with several hard links is downloaded once."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,17 +17,17 @@ from infra.ssh.connection import Connection
 
 @dataclass(frozen=True)
 class Download:
-    """One download of a job's outputs."""
+    """A download of a job's outputs."""
 
     connection: Connection
     job: Job
     trust: bool
-    """Whether what came while the job was running counts as here without being read again."""
+    """Whether files downloaded while the job was running count as present without being read again."""
     report: Callable[[int], None]
 
     @property
     def interim(self) -> bool:
-        """Whether what comes may still change, so that a later version replaces it."""
+        """Whether the files may still change, so that later versions replace them."""
         return not self.job.over
 
 
@@ -37,9 +37,9 @@ def fill(
     outputs: Sequence[Output],
     choose: Callable[[Sequence[Output]], Sequence[Output]],
 ) -> tuple[list[str], list[Output]]:
-    """Download those of these outputs that are not here and that `choose` returns, each to its own shelf.
+    """Download the missing outputs that `choose` returns, each to its shelf.
 
-    Return the paths of those that were still being written, and those that were not chosen.
+    Return the paths of those that were still being written, and the outputs that were not chosen.
     """
     own = {shelf: [output for output in outputs if output.outside == shelf.outside] for shelf in shelves}
     missing = {shelf: list_missing(run, shelf, own[shelf]) for shelf in shelves}
@@ -53,7 +53,7 @@ def fill(
 
 
 def list_missing(run: Download, shelf: Shelf, outputs: Iterable[Output]) -> list[Output]:
-    """Return those outputs that are not here; the others are confirmed."""
+    """Return the missing outputs; confirm the others."""
     missing = []
     for output in filter(shelf.admit, outputs):
         if shelf.holds(output, trust=run.trust):
@@ -64,7 +64,7 @@ def list_missing(run: Download, shelf: Shelf, outputs: Iterable[Output]) -> list
 
 
 def download(run: Download, shelf: Shelf, outputs: Sequence[Output], missing: Sequence[Output]) -> list[str]:
-    """Download these of a shelf's outputs that are `missing`; return the paths of those that were still being written."""
+    """Download a shelf's `missing` outputs; return the paths of those that were still being written."""
     firsts = find_firsts(outputs)
     files = [output for output in missing if output.link is None]
     names = [output for output in files if firsts[output] is not output]
@@ -78,13 +78,13 @@ def download(run: Download, shelf: Shelf, outputs: Sequence[Output], missing: Se
 
 
 def find_firsts(outputs: Iterable[Output]) -> dict[Output, Output]:
-    """Return for each output the first that is the same file, as the node says and the hashes agree."""
+    """Return for each output the first that is the same file, according to the node and the hashes."""
     firsts: dict[tuple[str, str, int, bool], Output] = {}
     return {output: firsts.setdefault(output.file, output) for output in outputs}
 
 
 def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Output]:
-    """Download the content of these files; return those that came whole."""
+    """Download the contents of these files; return those that are complete."""
     results = shelf.results
     left = {output: count_left(output, results.parts) for output in outputs}
     check_room(left, results.parts, results.path)
@@ -102,7 +102,7 @@ def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Outpu
 
 
 def link(run: Download, shelf: Shelf, output: Output, first: Output) -> bool:
-    """Give a file that is here another name; return whether that could be done."""
+    """Hard-link a downloaded file; return whether that worked."""
     part = name_part(output)
     with suppress(OSError), shelf.opened(first) as (folder, name):
         remove(part, shelf.results.parts)
@@ -113,7 +113,7 @@ def link(run: Download, shelf: Shelf, output: Output, first: Output) -> bool:
 
 
 def save_link(output: Output, target: str, shelf: Shelf, *, interim: bool) -> None:
-    """Make a symbolic link as the job made it."""
+    """Create the job's symbolic link."""
     results, part = shelf.results, name_part(output)
     with local_errors(results.path / output.place):
         remove(part, results.parts)
@@ -125,13 +125,13 @@ def save_link(output: Output, target: str, shelf: Shelf, *, interim: bool) -> No
             shelf.save(output, part, interim=interim)
 
 
-def remove_gone(shelf: Shelf, job: Job, told: Outputs) -> list[str]:
-    """Remove what came while the job was running and is not on the node any more, unless it was changed here.
+def remove_gone(shelf: Shelf, job: Job, listing: Outputs) -> list[str]:
+    """Remove interim files that the job has deleted, unless the local copy was modified.
 
-    Return the paths that were removed. Nothing is, if the node cannot tell all that is there, or broke off in the midst.
+    Return the removed paths. Nothing is removed if the node's listing is incomplete.
     """
-    if told.unreadable or job.state == "interrupted":
+    if listing.unreadable or job.state == "interrupted":
         return []
-    there = {output.path for output in told.outputs if output.outside == shelf.outside} | set(told.unsettled)
+    there = {output.path for output in listing.outputs if output.outside == shelf.outside} | set(listing.unsettled)
     gone = [place for place in sorted(shelf.interim) if shelf.path_of(place) not in there]
     return [path for path in map(shelf.discard, gone) if path]

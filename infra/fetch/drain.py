@@ -1,4 +1,4 @@
-"""What must be downloaded before a machine ends."""
+"""Download everything before a machine is terminated."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,50 +23,50 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms a machine may lose what it holds."""
+    """The conditions for terminating a machine with files on it."""
 
     force: str = ""
-    """How to end it anyway, in words."""
+    """A hint how to end it anyway."""
     choose: Choose = take_all
     keeps_home: bool = False
-    """Whether what lies in the user's home stays."""
+    """Whether files in the user's home are kept."""
 
 
 def drain(
     name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
 ) -> Iterator[Fetched | AllLeft]:
-    """Download what jobs of this cluster wrote, each to its own project, else to `runs`; then yield what they left elsewhere.
+    """Download all jobs' outputs to their projects, or to `runs`; also yield what they left elsewhere.
 
-    Raises LossError while a job runs, when the machine lives but cannot be asked, and if more than is `minor` was left elsewhere.
-    There is nothing to do for a machine that is gone already.
+    Raises LossError while a job is running, if the machine exists but is unreachable, and if more than `minor` files were left
+    elsewhere. Does nothing for a machine that no longer exists.
     """
     cluster = known_clusters.recall(name)
-    if cluster is None and not state.attempt_file(name).exists():  # an `up` that was broken off has run no job
+    if cluster is None and not state.attempt_file(name).exists():  # an interrupted `up` has run no job
         cluster = next(iter(find_living(name, accounts)), None)
         if cluster and not state.key_file(name).exists():
             raise LossError(
-                f"'{name}' was not rented from this laptop, so what its jobs wrote cannot be fetched",
-                f"gpujob down there; {terms.force}",
+                f"'{name}' was launched from another computer, so its outputs cannot be downloaded to this one",
+                f"run gpujob down {name} on that computer; {terms.force}",
             )
     if cluster is not None:
         yield from fetch_all(cluster, runs, report, terms)
 
 
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
-    """Download what jobs of a cluster that is known here wrote, and yield what they left elsewhere."""
+    """Download the outputs of all jobs of a known cluster, and yield what they left elsewhere."""
     force = terms.force
-    report(f"asking '{cluster.name}' what is not downloaded yet")
+    report(f"checking '{cluster.name}' for outputs to download")
     try:
         with reach(cluster) as connection:
             jobs = client.list_jobs(connection)
             check_quiet(cluster, jobs, force)
             for job in jobs:
                 if not job.fetched:
-                    report(f"downloading what job {job.number} wrote")
+                    report(f"downloading the outputs of job {job.number}")
                     own = find_runs(cluster, job.number) or runs
-                    home = fetch(connection, job.number, own, lambda _: None, Wanted(choose=terms.choose))
-                    yield home
-                    check_fetched(home, terms)
+                    fetched = fetch(connection, job.number, own, lambda _: None, Wanted(choose=terms.choose))
+                    yield fetched
+                    check_fetched(fetched, terms)
             yield from check_left(connection, terms)
     except GoneError:
         return
@@ -74,34 +74,35 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Ite
         hint = force or error.hint
         if isinstance(error, StoppedError):
             hint = f"{error.hint}, then gpujob down {cluster.name}; {force}"
-        raise LossError(f"what '{cluster.name}' holds could not be fetched: {error.what}", hint) from error
+        raise LossError(f"cannot download the outputs on '{cluster.name}': {error.what}", hint) from error
 
 
-def check_fetched(home: Fetched, terms: Terms) -> None:
-    """Raise LossError unless all that a job wrote was downloaded."""
-    if home.receipt.job.fetched:
+def check_fetched(fetched: Fetched, terms: Terms) -> None:
+    """Raise LossError unless all outputs of a job were downloaded."""
+    job = fetched.receipt.job
+    if job.fetched:
         return
-    fetch = f"gpujob fetch --cluster {home.receipt.cluster} {home.receipt.job.number}"
-    if home.postponed:
-        what, again = "was downloaded: it is too much to go unasked", f"{fetch} --yes"
+    fetch = f"gpujob fetch --cluster {fetched.receipt.cluster} {job.number}"
+    if fetched.postponed:
+        what, again = "were downloaded: the rest is too large to download without confirmation", f"{fetch} --yes"
     else:
         what, again = "could be downloaded", fetch
     hint = f"{again}; {terms.force}" if terms.force else again
-    raise LossError(f"not all that job {home.receipt.job.number} wrote {what}", hint)
+    raise LossError(f"not all outputs of job {job.number} {what}", hint)
 
 
 def check_left(connection: Connection, terms: Terms) -> Iterator[AllLeft]:
-    """Yield what jobs left outside of their working folders, if anything; raises LossError if it is more than is minor."""
-    told = client.list_left(connection)
-    lost = tuple(each for each in told.left if not (terms.keeps_home and each.path.startswith("~")))
+    """Yield what jobs left outside their working folders; raises LossError if any of it is not minor."""
+    listing = client.list_left(connection)
+    lost = tuple(each for each in listing.left if not (terms.keeps_home and each.path.startswith("~")))
     if lost:
-        yield AllLeft(lost, told.complete)
+        yield AllLeft(lost, listing.complete)
     missed = [each for each in lost if not each.minor]
     if missed:
         cluster = connection.cluster
         names = ", ".join(map(repr, (each.path for each in missed[:NAMED]))) + ", ..." * (len(missed) > NAMED)
-        own = [each for each in missed if each.jobs[:1] == missed[0].jobs[:1]]  # one fetch is of one job
+        own = [each for each in missed if each.jobs[:1] == missed[0].jobs[:1]]  # a fetch is for one job
         options = output_options(own) if missed[0].jobs else ""
         asked = f"gpujob fetch --cluster {cluster.name} {missed[0].jobs[0]} {options}" if options else ""
         hint = "; ".join(filter(None, [asked, terms.force]))
-        raise LossError(f"not downloaded, outside of the jobs' working folders on {cluster.name}: {names}", hint)
+        raise LossError(f"not downloaded, outside the jobs' working folders on '{cluster.name}': {names}", hint)

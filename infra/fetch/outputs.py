@@ -1,4 +1,4 @@
-"""Fetching: a job's outputs to their places on this laptop, each verified; its log; and the receipt."""
+"""Fetch a job: its outputs, each verified, its log and its receipt."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,40 +22,40 @@ from infra.run.origins import find_runs
 from infra.ssh.connection import Connection, DroppedError
 
 SHOWN = 5
-PATIENCE = 5  # connections in a row that bring nothing
+PATIENCE = 5  # consecutive connections without progress
 
 
 Choose = Callable[[Sequence[Output]], Sequence[Output]]
 
 
 def take_all(missing: Sequence[Output]) -> Sequence[Output]:
-    """Choose all."""
+    """Choose all of them."""
     return missing
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a fetch is to download."""
+    """What to download."""
 
     pattern: str = "*"
     settled: bool = False
-    """Only files that are whole, though the job runs, and not its log, which whoever follows the job has."""
+    """Only complete files of a running job, without its log, which the caller is following."""
     overwrite: bool = False
-    """Whether what was verified or changed here may be replaced."""
+    """Whether verified or locally modified files may be replaced."""
     asked: tuple[str, ...] = ()
-    """Paths on the node outside of the job's working tree, or of caches in it, that count as its outputs from now on."""
+    """Further paths on the node that count as outputs from now on: outside the working tree, or caches in it."""
     exclude: tuple[str, ...] = ()
-    """Patterns of what is not downloaded this time."""
+    """Patterns of outputs not to download this time."""
     choose: Choose = take_all
-    """Returns which of the files that are missing here come now; the job is not done with until all have."""
+    """Returns which of the missing files to download now; the job counts as fetched only when it has all."""
 
     @property
     def all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether nothing is excluded."""
         return self.pattern == "*" and not (self.settled or self.exclude)
 
     def takes(self, output: Output) -> bool:
-        """Tell whether an output is wanted."""
+        """Return whether an output is wanted."""
         return fnmatchcase(output.path, self.pattern) and not is_excluded(output.path, self.exclude)
 
 
@@ -64,20 +64,20 @@ EVERYTHING = Wanted()
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch downloaded."""
+    """The result of a fetch."""
 
     folder: Path
     receipt: Receipt
     told: Outputs
-    """What the node said of the job's outputs."""
+    """The node's listing of the job's outputs."""
     changing: tuple[str, ...]
-    """Outputs that were still being written, so that what arrived was not what had been announced."""
+    """Outputs that were still being written, so that the downloaded content did not match its hash."""
     postponed: tuple[Output, ...]
     """Outputs that were not chosen."""
     removed: tuple[str, ...]
-    """Outputs that had come while the job was running, and were removed here since they are no more."""
+    """Interim files that were removed locally because the job has deleted them."""
     submitted_here: bool
-    """Whether this laptop knows which project the job came from."""
+    """Whether the job's project is known on this computer."""
 
 
 def fetch(
@@ -87,9 +87,9 @@ def fetch(
     report: Callable[[int], None],
     wanted: Wanted = EVERYTHING,
 ) -> Fetched:
-    """Download a job's outputs, going on over a new connection from the byte at which an old one broke.
+    """Download a job's outputs, resuming over a new connection where an old one broke.
 
-    Raises DroppedError when several connections in a row brought nothing.
+    Raises DroppedError after several consecutive connections without progress.
     """
     came = vain = 0
 
@@ -116,9 +116,9 @@ def fetch_once(
     report: Callable[[int], None],
     wanted: Wanted,
 ) -> Fetched:
-    """Download the outputs of a job that are wanted and not here, its log and its receipt.
+    """Download a job's wanted, missing outputs, its log and its receipt.
 
-    Once all outputs of a job that is over have come and were verified, the node is told so.
+    Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     cluster = connection.cluster
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
@@ -130,7 +130,7 @@ def fetch_once(
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
             outside = opened.enter_context(open_outside(results))
             shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True))
-        known = results.receipt.job  # what is known of the job, until all that follows has gone well
+        known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
         try:
             run = Download(connection, job, wanted.settled, traffic.count)
@@ -141,38 +141,38 @@ def fetch_once(
             if not wanted.settled:
                 fetch_log(connection, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
-            home = job.over and whole and not wanted.settled
-            # What was fetched is told by what is here: a node may say anything, and more may have been asked for since.
-            fetched = home or (known.fetched and not wanted.all)
+            complete = job.over and whole and not wanted.settled
+            # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
+            fetched = complete or (known.fetched and not wanted.all)
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
-        if home:
+        if complete:
             clear_parts(results.parts)
-    if home and not job.fetched:
+    if complete and not job.fetched:
         client.mark_fetched(connection, number)
     here = find_runs(cluster, number) is not None
     return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
 
 
 class Traffic:
-    """What counts the bytes that have crossed the network for a job's results."""
+    """A counter of the bytes downloaded for a job's results."""
 
     def __init__(self, report: Callable[[int], None], total_bytes: int) -> None:
         self.report = report
         self.total_bytes = total_bytes
 
     def count(self, size_bytes: int) -> None:
-        """Count some more."""
+        """Add bytes."""
         self.total_bytes += size_bytes
         self.report(size_bytes)
 
 
 def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
-    """Return a receipt of what is here now, without interim files that the job has removed."""
+    """Return a receipt of the local files, without interim files that the job has deleted."""
     there = {output.path for output in found if output.outside == shelf.outside}
     gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
     earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
@@ -186,7 +186,7 @@ def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Want
 
 
 def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundError:
-    """Return that nothing a job wrote is of a pattern, and what there is."""
+    """Return the error that no output matches a pattern, with the outputs that exist."""
     names = ", ".join(repr(output.path) for output in found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
     return NotFoundError(
         f"no output of job {number} matches '{pattern}'; it wrote {names or 'nothing'}", f"gpujob fetch {number}"
@@ -196,7 +196,7 @@ def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundErro
 def fetch_log(
     connection: Connection, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted
 ) -> None:
-    """Download a job's log as it is now, resuming where an earlier call or `run` broke off."""
+    """Download a job's current log, resuming where an earlier call or `run` stopped."""
     if results.receipt.job.over and size_of(LOG, results.top) and not wanted.overwrite:
         return
     with local_errors(results.path / LOG), open_log(results.top) as log:

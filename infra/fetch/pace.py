@@ -1,4 +1,4 @@
-"""How much is downloaded at a time: large files that keep changing are downloaded less often, and very much not unasked."""
+"""Limit downloads during a job: large changing files less often, huge ones only on request."""
 
 import re
 import time
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Sequence
 from infra.model import Output
 
 UNASKED_BYTES = 1_000_000_000
-RATE = 2e9 / 3600  # bytes a second, of any one file that keeps changing: at AWS's price less than 0.20 USD an hour
+RATE = 2e9 / 3600  # bytes per second for any one changing file: less than 0.20 USD an hour at AWS's price
 DIGITS = re.compile(r"\d+")
 
 
 class Pace:
-    """What of a running job's outputs is due: a file that changed again waits as long as its size takes at `RATE`.
+    """Which of a running job's outputs are due: a changed file waits as long as its size takes at `RATE`.
 
-    Files that differ by a number alone, as checkpoints do of which a script keeps the latest few, count as one.
+    Files whose names differ only by a number, such as checkpoints of which only the latest few are kept, count as one.
     """
 
     def __init__(self, most_bytes: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with everything due; at most `most_bytes` are kept of all files together."""
+        """Start with everything due; keep at most `most_bytes` of all files together."""
         self.most_bytes = most_bytes
         self.clock = clock
         self.due: dict[str, float] = {}
         self.sizes: dict[str, int] = {}
 
     def choose(self, missing: Sequence[Output]) -> list[Output]:
-        """Return which of these outputs to download now, and note that they are."""
+        """Return which of these outputs to download now, and record that."""
         now = self.clock()
         due = [output for output in missing if now >= self.due.get(series_of(output), now)]
         chosen = fit(due, self.most_bytes - sum(self.sizes.values()) + sum(self.sizes.get(o.path, 0) for o in due))
@@ -38,18 +38,18 @@ class Pace:
         return chosen
 
     def forget(self, paths: Iterable[str]) -> None:
-        """Take note that files are gone, and take no room any more."""
+        """Forget deleted files, which no longer need space."""
         for path in paths:
             self.sizes.pop(path, None)
 
 
 def series_of(output: Output) -> str:
-    """Return what a file has in common with those that differ from it by numbers alone."""
+    """Return the name that a file shares with those that differ only by numbers."""
     return DIGITS.sub("#", output.path)
 
 
 def fit(outputs: Iterable[Output], room_bytes: float) -> list[Output]:
-    """Return as many of these outputs as there is room for, the smallest first."""
+    """Return as many of these outputs as fit, smallest first."""
     chosen, files = [], set()
     for output in sorted(outputs, key=lambda output: output.size_bytes):
         room_bytes -= 0 if output.file in files else output.size_bytes
@@ -61,5 +61,5 @@ def fit(outputs: Iterable[Output], room_bytes: float) -> list[Output]:
 
 
 def total_bytes(outputs: Iterable[Output]) -> int:
-    """Return how much these outputs are, each file counted once, whatever number of names it has among them."""
+    """Return the total size of these outputs, counting hard-linked files once."""
     return sum({output.file: output.size_bytes for output in outputs}.values())

@@ -1,1 +1,1 @@
-"""Git, started here only, so that a project's configuration runs nothing; and what of its files is read without it."""
+"""Git, started so that a project's configuration runs nothing; and its files, where read directly."""

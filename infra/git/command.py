@@ -1,6 +1,6 @@
-"""git: started nowhere else, and so that it runs no program that a project's own configuration names.
+"""Run git so that it starts no program named by a project's configuration; the only module that does.
 
-A project can be anybody's. Its configuration and those of the repositories inside it may name file system monitors, hooks,
+A project may be untrusted. Its configuration and those of the repositories inside it may name file system monitors, hooks,
 filters and diff programs, and git would run them: https://git-scm.com/docs/git#_security
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.node.agent import trees
 
-# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which it does for us only in
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which we have it do only in
 # an empty repository (infra/git/commit.py), where the project's configuration is not read at all.
 SAFE = (
     *("--no-optional-locks", "--no-pager"),
@@ -24,12 +24,12 @@ SAFE = (
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "safe.bareRepository=explicit"),
 )
-# No transport: a partial clone would fetch what it lacks, by whatever program its configuration names.
+# No transport: a partial clone would fetch missing objects, by whatever program its configuration names.
 ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 
 def find_program() -> str | None:
-    """Return the path of git, or None; a relative entry of PATH, which may lead into the project, is passed over."""
+    """Return the path of git, or None; relative entries of PATH, possibly in the project, are skipped."""
     places = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, places)) or os.devnull)
 
@@ -37,14 +37,14 @@ def find_program() -> str | None:
 def git(
     folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, in English; raises ProjectError where git is not installed."""
+    """Run git in a folder, in English; raises ProjectError if git is not installed."""
     program = find_program()
     if program is None:
         raise ProjectError(
-            "git is not installed; it is needed to tell which files of this repository to upload",
+            "git is not installed; it is needed to list the files of this repository",
             "install git, then rerun",
         )
-    # A hook or an alias may have set GIT_DIR for its own repository; ours is the folder's own, and none above it.
+    # A hook or an alias may have set GIT_DIR for its own repository; only the folder's own counts, and none above it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     here = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
     return subprocess.run(
@@ -59,9 +59,9 @@ def git(
 
 @contextmanager
 def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes = b"") -> Iterator[tuple[str, ...]]:
-    """Yield the options that let git work on a folder with an empty repository of ours in place of the folder's own.
+    """Yield the options that make git use an empty temporary repository instead of a folder's own.
 
-    It can borrow the `objects` of another, at the commit `head`, and has patterns of what is `ignored`.
+    It can borrow the `objects` of another, at the commit `head`, and ignores what matches the patterns `ignored`.
     """
     with tempfile.TemporaryDirectory(prefix="gpujob-") as place:
         folder = Path(place)
@@ -76,7 +76,7 @@ def empty_repository(head: str = "", objects: Path | None = None, ignored: bytes
 
 
 def make_config(sha256: bool) -> str:
-    """Return the configuration of an empty repository, with what `git init` would find out about the file system."""
+    """Return the configuration of an empty repository, with the file system's settings as by `git init`."""
     lines = ["[core]", f"repositoryformatversion = {int(sha256)}", "bare = false"]
     if sys.platform == "darwin":
         lines += ["ignorecase = true", "precomposeunicode = true"]
@@ -86,7 +86,7 @@ def make_config(sha256: bool) -> str:
 
 
 def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
-    """Return which of these files and folders a .gitignore with these patterns would ignore; none of them need exist."""
+    """Return the files and folders, existing or not, that a .gitignore with these patterns would ignore."""
     with (
         empty_repository(ignored=patterns) as options,
         tempfile.TemporaryDirectory(prefix="gpujob-", ignore_cleanup_errors=True) as place,
@@ -100,8 +100,8 @@ def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) ->
 
 
 def check_ignored(folder: Path, options: tuple[str, ...], names: Iterable[str]) -> set[str]:
-    """Return those of the names in a folder that its .gitignore files, tracked or not, would ignore."""
-    # Without "./" a name that begins with a colon would be read as one of git's own expressions.
+    """Return the names in a folder that its .gitignore files would ignore, tracked or not."""
+    # Without "./" a name that begins with a colon would be parsed as one of git's expressions.
     listing = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)
     if not listing:
         return set()
@@ -112,12 +112,12 @@ def check_ignored(folder: Path, options: tuple[str, ...], names: Iterable[str]) 
 
 
 def names_in(listing: bytes) -> list[str]:
-    """Return the names that git lists, separated by zeros."""
+    """Return the NUL-separated names that git lists."""
     return [os.fsdecode(name) for name in listing.split(b"\0") if name]
 
 
 def refusal(folder: Path, answer: subprocess.CompletedProcess[bytes]) -> ProjectError:
-    """Return the error that git's own words make."""
+    """Return the error for what git printed."""
     said = answer.stderr.decode(errors="replace").strip()[:300]
     return ProjectError(
         f"git cannot read {str(folder)!r}: {said}", "fix the repository, or add that folder to .gitignore"

@@ -1,4 +1,4 @@
-"""A commit, read without the configuration of its repository: by git in an empty repository that borrows the objects."""
+"""Read a commit without its repository's configuration, in an empty one that borrows the objects."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from infra.git.index import Entry, format_index
 from infra.git.repository import Repository, read_if_any
 
 LINK, EXECUTABLE = "120000", "100755"
-# How lines end in the files and in the commits, a matter of each person's settings: all that is taken over from them.
+# Line endings in files and commits, which depend on the user's settings: the only settings that are honoured.
 LINE_ENDS = {"core.autocrlf": ("true", "false", "input"), "core.eol": ("lf", "crlf", "native")}
 
 
@@ -28,12 +28,12 @@ class Commit:
 
     @property
     def folder(self) -> Path:
-        """The empty repository that it is read through."""
+        """The empty repository through which it is read."""
         return Path(self.options[0].partition("=")[2])
 
     def ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        """Return what git says of the commit; raises ProjectError if it refuses, as where objects are missing."""
-        # The empty repository for a home: no configuration of the person's either, which may name filters, too.
+        """Return git's output; raises ProjectError if it fails, for example for missing objects."""
+        # The empty repository as HOME: the user's configuration is not read either, which may name filters, too.
         home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
         quiet = {**home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
         answer = git(self.top, *self.options, *arguments, stdin=stdin, environment=quiet)
@@ -42,7 +42,7 @@ class Commit:
         return answer.stdout
 
     def list_entries(self) -> dict[str, Entry]:
-        """Return what the commit holds, by path; a file that a partial clone lacks counts as endless."""
+        """Return the commit's entries by path; a file missing from a partial clone has infinite size."""
         entries = {}
         for line in names_in(self.ask("ls-tree", "-r", "-z", "--long", "--full-tree", self.name)):
             about, _, path = line.partition("\t")
@@ -51,7 +51,7 @@ class Commit:
         return entries
 
     def read_objects(self, names: Collection[str]) -> dict[str, bytes]:
-        """Return what files of the commit hold, by the names of their objects; those that are missing are left out."""
+        """Return the contents of files by object name; missing objects are left out."""
         answer = self.ask("cat-file", "--batch", stdin=as_lines(names)) if names else b""
         contents = {}
         while answer:
@@ -62,7 +62,7 @@ class Commit:
         return contents
 
     def find_filtered(self, paths: Sequence[str]) -> dict[str, str]:
-        """Return those of the paths whose content a program changes on its way into a commit, with the filter's name."""
+        """Return the paths whose content a filter changes for the commit, with the filter's name."""
         if not self.names_filters(paths):
             return {}
         words = names_in_order(self.ask("check-attr", "-z", "--stdin", "filter", stdin=as_zeros(paths)))
@@ -70,14 +70,14 @@ class Commit:
         return {path: value for path, value in answers if value not in ("unspecified", "unset", "set", "")}
 
     def names_filters(self, paths: Sequence[str]) -> bool:
-        """Tell whether any file of attributes that holds for one of the paths names a filter: few projects have one."""
+        """Return whether an attributes file that applies to any of the paths names a filter."""
         folders = {parent for path in paths for parent in PurePosixPath(path).parents}
         return any(b"filter" in read_if_any(self.top / folder / ".gitattributes") for folder in folders)
 
     def make_patch(
         self, committed: Mapping[str, Entry], changed: Collection[str], deleted: Collection[str], prefix: str
     ) -> bytes:
-        """Return how these files differ from the commit as they are now, as a patch that `git apply` takes.
+        """Return the changes of these files since the commit, as a patch for `git apply`.
 
         It is the same under any configuration. The paths in it begin with `prefix`.
         """
@@ -90,9 +90,9 @@ class Commit:
         )
 
     def read_line_ends(self, changed: Collection[str]) -> list[str]:
-        """Return, as options, what the person's settings and the repository's say of the ends of lines.
+        """Return the user's and the repository's settings of line endings, as options.
 
-        They matter only to a file that has ends of two bytes: `crlf_to_git` in https://github.com/git/git/blob/master/convert.c.
+        They matter only for files with CRLF: `crlf_to_git` in https://github.com/git/git/blob/master/convert.c.
         """
         if not any(holds_crlf(self.top / path) for path in changed):
             return []
@@ -104,7 +104,7 @@ class Commit:
 
 @contextmanager
 def open_commit(repository: Repository) -> Iterator[Commit | None]:
-    """Yield the commit that a repository is at; None where it has none yet."""
+    """Yield the commit that a repository is at; None if it has none yet."""
     name = repository.read_head()
     if not name:
         yield None
@@ -114,7 +114,7 @@ def open_commit(repository: Repository) -> Iterator[Commit | None]:
 
 
 def holds_crlf(path: Path) -> bool:
-    """Tell whether a line of a file ends in two bytes."""
+    """Return whether a file contains CRLF."""
     try:
         return not path.is_symlink() and b"\r\n" in read_plain(path)
     except OSError:
@@ -122,21 +122,21 @@ def holds_crlf(path: Path) -> bool:
 
 
 def read_pointer(content: bytes) -> str:
-    """Return the SHA-256 that a pointer of Git LFS names, which a commit holds in place of a large file; "" for what is none."""
+    """Return the SHA-256 in a Git LFS pointer, which stands for a large file; "" for anything else."""
     found = re.match(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n", content)
     return found[1].decode() if found else ""
 
 
 def as_zeros(names: Sequence[str]) -> bytes:
-    """Return names as git reads them with -z."""
+    """Return names NUL-separated, as git reads them with -z."""
     return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 def as_lines(objects: Collection[str]) -> bytes:
-    """Return the names of objects, one on a line."""
+    """Return the names of objects, one per line."""
     return "".join(f"{name}\n" for name in objects).encode()
 
 
 def names_in_order(listing: bytes) -> list[str]:
-    """Return what git lists, separated by zeros, empty words included."""
+    """Return NUL-separated fields, including empty ones."""
     return [os.fsdecode(word) for word in listing.split(b"\0")[:-1]]

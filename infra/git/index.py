@@ -1,4 +1,4 @@
-"""An index, written without git, which would need three processes and make objects of all files that changed.
+"""Write a git index without git, which would need three processes and store all changed files.
 
 The format: https://git-scm.com/docs/index-format
 """
@@ -26,7 +26,7 @@ class Entry:
 
 
 def format_index(committed: Mapping[str, Entry], changed: Collection[str], deleted: Collection[str]) -> bytes:
-    """Return the index of a commit in which git reads the changed files anew, and no others."""
+    """Return the index of a commit that makes git read only the changed files."""
     hexadecimal = max((len(entry.object) for entry in committed.values()), default=40)
     algorithm = hashlib.sha256 if hexadecimal == 64 else hashlib.sha1
     kept = committed.keys() - set(deleted) - find_replaced(committed, set(changed))
@@ -38,7 +38,7 @@ def format_index(committed: Mapping[str, Entry], changed: Collection[str], delet
 
 
 def format_entry(name: bytes, changed: bool, entry: Entry) -> bytes:
-    """Return one entry, whose times are those of no file."""
+    """Return one entry, with times that match no file."""
     numbers = [0] * 10
     numbers[MODE_AT] = int(entry.mode, 8)
     flags = min(len(name), LONGEST_NAME) | (0 if changed else ASSUME_UNCHANGED)
@@ -47,11 +47,11 @@ def format_entry(name: bytes, changed: bool, entry: Entry) -> bytes:
 
 
 def find_replaced(committed: Iterable[str], changed: set[str]) -> set[str]:
-    """Return the paths of a commit that became folders of changed files, or lay in folders that became files."""
+    """Return a commit's paths that are now folders of changed files, or whose folders are now files."""
     folders = {parent for path in changed for parent in parents_of(path)}
     return {path for path in committed if path in folders or not changed.isdisjoint(parents_of(path))}
 
 
 def parents_of(path: str) -> list[str]:
-    """Return the folders that a path lies in, as far as the path names them."""
+    """Return the parent folders that a path names."""
     return [path[:at] for at, letter in enumerate(path) if letter == "/"]

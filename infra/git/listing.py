@@ -1,4 +1,4 @@
-"""Which files of a folder git would commit, in a repository and outside of one."""
+"""List the files of a folder that git would commit, in a repository or outside one."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from infra.git.command import check_ignored, empty_repository, git, names_in, re
 from infra.git.repository import Repository, open_repository
 from infra.git.walk import Skip, decide, find_empty, is_git, walk
 
-# With -t a letter before each entry, "?" for one that is not tracked, and with --stage the mode of each that is.
+# With -t a letter precedes each entry, "?" for an untracked one; with --stage, tracked entries have their mode.
 LIST = ("ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard")
-# What git could not look into it leaves out, or does not take for ignored, with a mere warning.
+# What git cannot read, it leaves out or does not treat as ignored, with only a warning.
 UNREADABLE = re.compile(
     rb"^warning: ((?:could not open directory|unable to access|ignoring excessively) .*)$", re.MULTILINE
 )
@@ -22,19 +22,19 @@ SUBMODULE = "160000"
 
 @dataclass(frozen=True)
 class Listing:
-    """What git would commit of a folder and of the repositories inside it; every path is relative to the folder."""
+    """What git would commit of a folder and the repositories inside it; paths are relative to the folder."""
 
     files: dict[str, bool] = field(default_factory=dict)
-    """Each file and link, with whether git tracks it."""
+    """Files and links, with whether git tracks each."""
     folders: set[str] = field(default_factory=set)
-    """Folders without anything in them."""
+    """Empty folders."""
     repositories: set[str] = field(default_factory=set)
     """The top folder of each repository, "" for the folder itself."""
     absent: set[str] = field(default_factory=set)
     """Submodules that are not checked out; "" for the folder itself."""
 
     def add(self, folder: str, inner: "Listing") -> None:
-        """Add what a repository inside holds."""
+        """Add the listing of an inner repository."""
         self.files.update((f"{folder}/{name}", tracked) for name, tracked in inner.files.items())
         self.folders.update(f"{folder}/{name}" for name in inner.folders)
         self.repositories.update(f"{folder}/{name}".rstrip("/") for name in inner.repositories)
@@ -42,15 +42,15 @@ class Listing:
 
 
 def list_folder(folder: Path, skip: Skip) -> Listing:
-    """Return what git would commit of a folder that is no repository, were it one; see `list_repository`."""
+    """Return what git would commit if a folder were a repository; see `list_repository`."""
     with empty_repository() as options:
         return list_by_git(folder, options, skip)
 
 
 def list_repository(repository: Repository, skip: Skip) -> Listing:
-    """Return what git would commit of a repository, and of those inside by their own rules, except where `skip` says to.
+    """Return what git would commit of a repository and those inside it, except where `skip` returns True.
 
-    Raises ProjectError for what cannot be read: a file may be missing then, or not known to be ignored.
+    Raises ProjectError for what cannot be read: otherwise files could be missing, or ignored ones included.
     """
     listing = list_by_git(repository.top, OWN, skip, repository.excluded)
     listing.repositories.add("")
@@ -58,38 +58,38 @@ def list_repository(repository: Repository, skip: Skip) -> Listing:
 
 
 def list_by_git(folder: Path, options: tuple[str, ...], skip: Skip, excluded: bytes = b"") -> Listing:
-    """Return what git would commit of a folder, by the repository that the options name and its own patterns."""
+    """Return what git would commit of a folder, with the repository given by the options."""
     listing, inside = Listing(), set()
     for entry in ask(folder, *options, *LIST):
         tag, _, rest = entry.partition(" ")
         mode, name = ("", rest) if tag == "?" else (rest[: len(SUBMODULE)], rest.partition("\t")[2])
         if not is_inside(name.removesuffix("/")):
             raise ProjectError(
-                f"the git index of {str(folder)!r} lists {name!r}, outside of it", "clone the repository anew"
+                f"the git index of {str(folder)!r} lists {name!r}, which is outside it", "clone the repository again"
             )
-        if mode == SUBMODULE or name.endswith("/"):  # a repository inside
+        if mode == SUBMODULE or name.endswith("/"):  # an inner repository
             inside.add(name.removesuffix("/"))
         else:
             listing.files[name] = tag != "?"
     for name in inside:
         if not skip(folder / name):
             listing.add(name, list_inside(folder / name, skip))
-    # A process only where there are such folders; the patterns of the person's own settings git alone knows.
+    # Starts git only if there are such folders; only git knows the patterns in the user's settings.
     empty = find_empty(folder, skip, excluded) - inside
     listing.folders.update(empty - check_ignored(folder, options, sorted(empty)))
     return listing
 
 
 def list_inside(folder: Path, skip: Skip) -> Listing:
-    """Return what git would commit of a repository inside another, which need not be checked out."""
+    """Return what git would commit of an inner repository, which need not be checked out."""
     repository = None if folder.is_symlink() else open_repository(folder)
     return list_repository(repository, skip) if repository else Listing(absent={""})
 
 
 def list_without_git(root: Path) -> Listing:
-    """Return what git would commit of a folder that is no repository, by our own reading of its .gitignore files.
+    """Return what git would commit if a folder were a repository, by our reading of its .gitignore files.
 
-    Raises ProjectError for a repository inside, or what cannot be read.
+    Raises ProjectError for an inner repository, or what cannot be read.
     """
     listing = Listing()
     for folder, entries, rules in walk(root, lambda _: False):
@@ -107,17 +107,17 @@ def list_without_git(root: Path) -> Listing:
 
 
 def ask(folder: Path, *arguments: str) -> list[str]:
-    """Return the names that git lists; raises ProjectError where it refuses, or could not read all of the folder."""
+    """Return the names that git lists; raises ProjectError if it fails or cannot read all of the folder."""
     answer = git(folder, *arguments)
     if answer.returncode:
         raise refusal(folder, answer)
     if warning := UNREADABLE.search(answer.stderr):
         said = warning[1].decode(errors="replace")
-        raise ProjectError(f"{str(folder)!r} cannot be read: {said}", "fix that, or add it to .gitignore")
+        raise ProjectError(f"cannot read {str(folder)!r}: {said}", "fix it, or add it to .gitignore")
     return names_in(answer.stdout)
 
 
 def is_inside(name: str) -> bool:
-    """Tell whether a relative path stays inside the folder it starts from, and out of git's own folders."""
+    """Return whether a relative path stays inside its folder and outside .git."""
     parts = name.split("/")
     return "\0" not in name and not any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)

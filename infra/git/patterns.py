@@ -1,7 +1,7 @@
-"""The patterns of .gitignore, for files that .gitignore itself says nothing of, and where git is not installed.
+"""Match .gitignore patterns where git is not installed, and for gpujob's own ignore rules.
 
-git is asked wherever it is. Without it a pattern is read as git reads it, byte by byte: dir.c and wildmatch.c in
-https://github.com/git/git. A property test holds the two against each other.
+git does the matching if it is installed. Otherwise patterns are read byte by byte, as in dir.c and wildmatch.c of
+https://github.com/git/git. A property test compares the two.
 """
 
 import os
@@ -15,7 +15,7 @@ from infra.git import command
 
 BOM = b"\xef\xbb\xbf"
 NEVER = b"(?!)"
-# On a Mac file names differ in more than their letters' case, and so `git init` decides there.
+# On a Mac, file names are equal in more ways than case, and `git init` decides accordingly.
 FLAGS = re.DOTALL | (re.IGNORECASE if sys.platform == "darwin" else re.NOFLAG)
 ALL = range(256)
 CLASSES = {
@@ -42,11 +42,11 @@ class Pattern:
     negated: bool
     folders_only: bool
     by_name: bool
-    """It is matched against the last part of a path, at any depth."""
+    """Whether it is matched against the last part of a path, at any depth."""
 
 
 def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) -> set[str]:
-    """Return which of these files and folders a .gitignore with these patterns would ignore; none of them need exist."""
+    """Return the files and folders, existing or not, that a .gitignore with these patterns would ignore."""
     if not patterns.strip():
         return set()
     if command.find_program():
@@ -58,14 +58,17 @@ def match(patterns: bytes, files: Iterable[str], folders: Iterable[str] = ()) ->
 
 
 def lies_ignored(path: str, is_folder: bool, patterns: tuple[Pattern, ...]) -> bool:
-    """Tell whether a path or a folder above it is ignored."""
+    """Return whether a path or a folder above it is ignored."""
     parts = path.split("/")
     above = ("/".join(parts[:count]) for count in range(1, len(parts)))
     return any(is_ignored(folder, True, patterns) for folder in above) or bool(is_ignored(path, is_folder, patterns))
 
 
 def is_ignored(path: str, is_folder: bool, patterns: tuple[Pattern, ...]) -> bool | None:
-    """Tell whether a path whose folders are not ignored is; None if no pattern is about it. The last one that is decides."""
+    """Return whether a path is ignored, given that its folders are not; None if no pattern matches.
+
+    The last matching pattern decides.
+    """
     whole = os.fsencode(path)
     name = whole.rpartition(b"/")[2]
     for pattern in reversed(patterns):
@@ -81,17 +84,17 @@ def parse(content: bytes) -> tuple[Pattern, ...]:
 
 
 def trim(line: bytes) -> bytes:
-    """Return a line without the spaces at its end, except one that a backslash quotes."""
+    """Return a line without trailing spaces, except one escaped by a backslash."""
     return re.fullmatch(rb"((?: *(?:\\.?+|[^ \\]))*?) *", line, re.DOTALL)[1]  # type: ignore[index]  # it matches any line
 
 
 def parse_line(line: bytes) -> Pattern:
-    """Return the pattern that a line holds."""
+    """Return the pattern in a line."""
     negated = line.startswith(b"!")
     text = line.removeprefix(b"!")
     folders_only = text.endswith(b"/")
     text = text.removesuffix(b"/")
-    # Up to its first special character git compares a pattern as it is, and takes only the rest for a pattern.
+    # git compares a pattern literally up to its first special character; only the rest is a pattern.
     literal = re.match(rb"[^*?[\\]*", text)[0]  # type: ignore[index]  # it matches any line
     translated = re.escape(literal.removeprefix(b"/")) + translate(text[len(literal) :])
     return Pattern(re.compile(translated, FLAGS), negated, folders_only, by_name=b"/" not in text)
@@ -103,7 +106,7 @@ def translate(text: bytes) -> bytes:
     while at < len(text):
         byte = text[at : at + 1]
         if byte == b"*":
-            end = at + len(re.match(rb"\**", text[at:])[0])  # type: ignore[index]  # one is there
+            end = at + len(re.match(rb"\**", text[at:])[0])  # type: ignore[index]  # there is at least one
             piece, at = translate_stars(text, at, end)
         elif byte == b"[":
             piece, at = translate_bracket(text, at + 1)
@@ -116,9 +119,9 @@ def translate(text: bytes) -> bytes:
 
 
 def translate_stars(text: bytes, start: int, end: int) -> tuple[bytes, int]:
-    """Return what the asterisks from `start` to `end` match, and where the text goes on."""
-    alone = (start == 0 or text[start - 1 : start] == b"/") and text[end : end + 1] in (b"", b"/")
-    if end - start == 1 or not (alone or text[end : end + 2] == b"\\/"):
+    """Return what the asterisks from `start` to `end` match, and where the text continues."""
+    is_whole = (start == 0 or text[start - 1 : start] == b"/") and text[end : end + 1] in (b"", b"/")
+    if end - start == 1 or not (is_whole or text[end : end + 2] == b"\\/"):
         return b"[^/]*", end
     if text[end : end + 1] == b"/":
         return b"(?:.*/)?", end + 1
@@ -126,7 +129,7 @@ def translate_stars(text: bytes, start: int, end: int) -> tuple[bytes, int]:
 
 
 def translate_bracket(text: bytes, at: int) -> tuple[bytes, int]:
-    """Return what a set in brackets matches, and where the text goes on; one that is never closed matches nothing."""
+    """Return what a bracket expression matches (nothing if unclosed), and where the text continues."""
     negated = text[at : at + 1] in (b"!", b"^")
     at += negated
     chosen: set[int] = set()

@@ -1,4 +1,4 @@
-"""A repository, found in its own files as git finds one, since every command asks where its project begins.
+"""Find a repository by its files, as git does but without starting it, which every command needs.
 
 The files: https://git-scm.com/docs/gitrepository-layout
 """
@@ -22,9 +22,9 @@ class Repository:
     top: Path
     """The folder that holds its files."""
     private: Path
-    """Git's own folder, `.git` or where a file of that name leads."""
+    """The git folder: `.git`, or the one that a file of that name points to."""
     common: Path
-    """The folder of objects and branches, which the worktrees of one repository share."""
+    """The folder of objects and branches, shared by the worktrees of one repository."""
 
     @property
     def objects(self) -> Path:
@@ -33,7 +33,7 @@ class Repository:
 
     @property
     def excluded(self) -> bytes:
-        """The patterns that it ignores beside those of its .gitignore files."""
+        """The patterns that it ignores in addition to its .gitignore files."""
         return read_if_any(self.common / "info" / "exclude")
 
     def read_head(self) -> str:
@@ -45,27 +45,27 @@ class Repository:
         return name if COMMIT.fullmatch(name) else self.ask_head()
 
     def find_packed(self, branch: str) -> str:
-        """Return the commit of a branch that has no file of its own; "" if there is none."""
+        """Return the commit of a packed branch; "" if there is none."""
         ending = b" " + os.fsencode(branch)
         lines = read_if_any(self.common / "packed-refs").splitlines()
         return next((os.fsdecode(line.removesuffix(ending)) for line in lines if line.endswith(ending)), "")
 
     def ask_head(self) -> str:
-        """Return what git says of the commit, which may keep branches in another format; "" if there is none."""
+        """Ask git for the commit, for other formats of branches; return "" if there is none."""
         answer = git(self.top, "--work-tree=.", "rev-parse", "--verify", "--quiet", "HEAD")
         name = os.fsdecode(answer.stdout).strip()
         return name if answer.returncode == 0 and COMMIT.fullmatch(name) else ""
 
 
 def find_repository(folder: Path) -> Repository | None:
-    """Return the repository around a folder; None where there is none."""
+    """Return the repository around a folder; None if there is none."""
     return next(filter(None, map(open_repository, (folder, *folder.parents))), None)
 
 
 def open_repository(top: Path) -> Repository | None:
-    """Return the repository that a folder is the top of; None if it is not one.
+    """Return the repository whose top is this folder; None if there is none.
 
-    Only its own .git decides: git would go on to look in the folders above, and believe the configuration as to where the top is.
+    Only its own .git counts: git would also search the folders above, and trust the configuration about where the top is.
     """
     private = top / ".git"
     if private.is_file():
@@ -78,20 +78,23 @@ def open_repository(top: Path) -> Repository | None:
 
 
 def is_git_folder(private: Path, common: Path) -> bool:
-    """Tell whether git would take a folder for its own: `is_git_directory` in https://github.com/git/git/blob/master/setup.c."""
+    """Return whether git would accept a folder as a git folder.
+
+    See `is_git_directory` in https://github.com/git/git/blob/master/setup.c.
+    """
     head = private / "HEAD"
     said = f"ref: {head.readlink()}" if head.is_symlink() else read_line(head)
     return HEAD.match(said) is not None and all(os.access(common / name, os.X_OK) for name in ("objects", "refs"))
 
 
 def read_line(path: Path) -> str:
-    """Return the one line that a file of git's holds; "" if it cannot be read."""
+    """Return the only line of a file of git's; "" if it cannot be read."""
     return os.fsdecode(read_if_any(path)).rstrip("\r\n")
 
 
 def read_if_any(path: Path) -> bytes:
-    """Return what a file holds; nothing if it cannot be read."""
+    """Return the content of a file; empty if it cannot be read."""
     try:
         return read_plain(path)
-    except (OSError, ValueError):  # a path with a zero in it
+    except (OSError, ValueError):  # a path with a NUL in it
         return b""

@@ -1,4 +1,4 @@
-"""The folders of a project by the rules of its .gitignore files, as far as those can be read without git."""
+"""Walk the folders of a project that its .gitignore files do not ignore, without git."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,14 +8,14 @@ from infra.errors import ProjectError
 from infra.git.patterns import Pattern, is_ignored, parse
 
 Rules = tuple[tuple[str, tuple[Pattern, ...]], ...]
-"""The .gitignore files that hold in a folder, innermost first: the folder each lies in, and its patterns."""
+"""The .gitignore files that apply to a folder, innermost first: the folder of each, and its patterns."""
 Skip = Callable[[Path], bool]
 
 
 def walk(root: Path, skip: Skip, rules: Rules = ()) -> Iterator[tuple[str, list[os.DirEntry[str]], Rules]]:
-    """Yield each folder that is not ignored, with its entries and the rules that hold in it; "" is `root` itself.
+    """Yield each folder that is not ignored, "" for `root`, with its entries and the rules that apply.
 
-    To clear the entries keeps it from going on below, as with os.walk. Raises ProjectError for what cannot be read.
+    Clear the entries to skip its subfolders, as with os.walk. Raises ProjectError for what cannot be read.
     """
     waiting: list[tuple[str, Rules]] = [("", rules)]
     while waiting:
@@ -33,9 +33,9 @@ def walk(root: Path, skip: Skip, rules: Rules = ()) -> Iterator[tuple[str, list[
 
 
 def find_empty(root: Path, skip: Skip, excluded: bytes = b"") -> set[str]:
-    """Return the folders without anything in them, but for those that .gitignore files or `excluded` ignore.
+    """Return the empty folders, except those ignored by .gitignore files or `excluded`.
 
-    Repositories inside are not looked into, nor is what cannot be: git itself says whether that is an error.
+    Inner repositories and unreadable folders are skipped: git itself decides whether those are errors.
     """
 
     def skip_shut(folder: Path) -> bool:
@@ -51,12 +51,12 @@ def find_empty(root: Path, skip: Skip, excluded: bytes = b"") -> set[str]:
 
 
 def is_git(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is git's own folder."""
+    """Return whether an entry is a git folder."""
     return entry.name.lower() == ".git"
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]] | None:
-    """Return what is in a folder; None if it was removed meanwhile. Raises ProjectError if it cannot be read."""
+    """Return a folder's entries; None if it was just removed. Raises ProjectError if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -64,29 +64,29 @@ def scan(folder: Path) -> list[os.DirEntry[str]] | None:
         return None
     except OSError as error:
         raise ProjectError(
-            f"{str(folder)!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore"
+            f"cannot read {str(folder)!r}: {error.strerror}", "fix it, or add it to .gitignore"
         ) from error
 
 
 def add_rules(rules: Rules, folder: str, entries: list[os.DirEntry[str]]) -> Rules:
-    """Return the rules that hold in a folder with these entries."""
+    """Return the rules that apply to a folder with these entries."""
     own = next((entry for entry in entries if entry.name == ".gitignore" and not entry.is_dir()), None)
     if own is None:
         return rules
-    if own.is_symlink():  # git reads none, and warns
+    if own.is_symlink():  # git ignores it, and warns
         raise ProjectError(
-            f"{own.path!r} is a symbolic link, which git does not follow", "replace it by a regular file"
+            f"{own.path!r} is a symbolic link, which git does not follow", "replace it with a regular file"
         )
     try:
         return ((folder, parse(Path(own.path).read_bytes())), *rules)
-    except FileNotFoundError:  # it was removed meanwhile
+    except FileNotFoundError:  # it was just removed
         return rules
     except OSError as error:
-        raise ProjectError(f"{own.path!r} cannot be read: {error.strerror}", "fix that, then rerun") from error
+        raise ProjectError(f"cannot read {own.path!r}: {error.strerror}", "fix it, then rerun") from error
 
 
 def decide(path: str, is_folder: bool, rules: Rules) -> bool:
-    """Tell whether a path is ignored: by the innermost file that has a pattern for it. The folders above it are not."""
+    """Return whether a path, whose folders are not ignored, is ignored by the innermost matching file."""
     for folder, patterns in rules:
         inner = path[len(folder) + 1 :] if folder else path
         ignored = is_ignored(inner, is_folder, patterns)

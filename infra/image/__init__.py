@@ -1,1 +1,1 @@
-"""Building an image of a cluster's first node, clean of whose it was."""
+"""Building an image of a cluster's first node, without personal data."""

@@ -1,7 +1,7 @@
-"""Baking: an image of a cluster's first node, clean of whose it was.
+"""Bake an image of a cluster's first node, without personal data.
 
-To clean a node is to remove the keys by which one logs in. EC2 reboots it to make the image, and that boot, a first one again,
-brings back the cluster's key and makes new host keys, which are read from the console and pinned.
+Cleaning a node removes the keys for logging in. EC2 reboots it to create the image, and that boot, again a first one, restores
+the cluster's key and generates new host keys, which are read from the console and pinned.
 """
 
 import time
@@ -30,16 +30,16 @@ from infra.ssh.connection import connect
 Report = Callable[[str], None]
 REBOOT_S = 2 * BOOT_S
 IMAGE_S = 3600.0
-CLOSED = "a machine that was cleaned takes no login until it has booted, or for a quarter of an hour"
+CLOSED = "a cleaned machine accepts no logins for 15 minutes, or until it has rebooted"
 
 
 def find_image(account: Account, name: str) -> Baked | None:
-    """Return the image of a name in a region, whoever made it; None where there is none."""
+    """Return the image of a name in a region, whoever created it; None if there is none."""
     return next((image for image in own_images.list_baked(account, name) if image.image_id), None)
 
 
 def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
-    """Return the bake that was broken off once its image was asked for; None for a new one.
+    """Return the interrupted bake whose image was already requested; None for a new one.
 
     Raises UsageError if the name is taken.
     """
@@ -53,9 +53,10 @@ def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
 
 
 def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked:
-    """Make an image of a cluster's first node, on which no job runs and all is home; return it once it can be booted.
+    """Create an image of a cluster's first node; return it once it is available.
 
-    After a crash the same call goes on with what it finds. Raises UsageError for a name that is taken; then nothing was touched.
+    No job may be running, and all outputs must be downloaded. After a crash, the same call resumes. Raises UsageError, before any
+    change, for a name in use.
     """
     begun = find_begun(account, cluster, name)
     if begun is None:
@@ -64,23 +65,23 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
         wait_for_return(account, cluster, begun, report)
         image = wait_for_image(account, name, report)
     except (KeyboardInterrupt, GpujobError) as error:
-        error.add_note(f"EC2 goes on making the image; gpujob bake {cluster.name} --as {name} takes it up")
+        error.add_note(f"EC2 is still creating the image; resume: gpujob bake {cluster.name} --as {name}")
         raise
     bake_file(name).unlink(missing_ok=True)
     return image
 
 
 def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
-    """Clean the node and have EC2 make an image of it; a node of which none was made gets its keys back."""
+    """Clean the node and have EC2 create an image of it; if that fails, restore the node's keys."""
     node, owner = cluster.node, account.identity
     tags = own_images.make_tags(name, owner, cluster.name, node)
-    own_images.create(account, name, node, tags, rehearse=True)
+    own_images.create(account, name, node, tags, dry_run=True)
     begun = make_bake(cluster)
     with explain_closed(name, node), reach(cluster) as connection:
         report(f"removing jobs, keys, histories and settings from {node.instance_id}")
         write_bake(name, begun)
         clean(connection)
-        report("asking EC2 for the image")
+        report("creating the image")
         with hold_interrupts():
             try:
                 own_images.create(account, name, node, tags)
@@ -93,7 +94,7 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
 
 @contextmanager
 def explain_closed(name: str, node: Node) -> Iterator[None]:
-    """Say within why a node takes no login, if an earlier bake was broken off before it asked for the image."""
+    """Explain a failed login with an earlier bake that was interrupted before it requested the image."""
     earlier = read_bake(name)
     try:
         yield
@@ -104,7 +105,7 @@ def explain_closed(name: str, node: Node) -> Iterator[None]:
 
 
 def is_made(account: Account, cluster: Cluster, name: str, error: GpujobError) -> bool:
-    """Tell whether EC2 makes the image all the same, of which only the answer was lost; raises the error if nobody can tell."""
+    """Return whether EC2 creates the image though its response was lost; raises the error if unknown."""
     if isinstance(error, CredentialsError | PermissionsError):
         return False
     try:
@@ -116,17 +117,17 @@ def is_made(account: Account, cluster: Cluster, name: str, error: GpujobError) -
 
 
 def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Report) -> None:
-    """Pin the host keys that the node made at its boot, log in, and see that its lease is armed; raises NodeError."""
-    report(f"waiting for {begun.instance_id} to boot again")
+    """Pin the rebooted node's new host keys, log in, and check that its lease is armed; raises NodeError."""
+    report(f"waiting for {begun.instance_id} to reboot")
     pins = keys.read_pins(state.known_hosts_file(cluster.name))
     if pins.get(begun.instance_id) == begun.host_keys:
         found = wait_until(lambda: new_host_keys(account, begun), REBOOT_S)
         if not found:
-            raise NodeError(f"{begun.instance_id} wrote no new host key to its console within {REBOOT_S:g} s")
+            raise NodeError(f"no new host key on the console of {begun.instance_id} within {REBOOT_S:g} s")
         keys.pin(state.known_hosts_file(cluster.name), {**pins, begun.instance_id: found})
     found_again = wait_until(lambda: find_running(account, cluster), REBOOT_S)
     if found_again is None:
-        raise NodeError(f"{begun.instance_id} does not run within {REBOOT_S:g} s", f"gpujob start {cluster.name}")
+        raise NodeError(f"{begun.instance_id} is not running after {REBOOT_S:g} s", f"gpujob start {cluster.name}")
     known_clusters.remember(found_again)
     with connect(found_again, patience_s=REBOOT_S) as connection:
         execute(connection, FINISHED)
@@ -135,45 +136,45 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
 
 
 def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:
-    """Return the host keys on the node's console once they are others than before."""
+    """Return the host keys on the node's console once they have changed."""
     found = keys.read_host_keys(instances.read_console(account, begun.instance_id))
     return found if found and not set(found) & set(begun.host_keys) else None
 
 
 def find_running(account: Account, cluster: Cluster) -> Cluster | None:
-    """Return the cluster once its first node runs and has an address."""
+    """Return the cluster once its first node is running and has an address."""
     found = instances.find_clusters(account, cluster.name)
     return found[0] if found and found[0].node.state == "running" and found[0].node.host else None
 
 
 def wait_for_image(account: Account, name: str, report: Report) -> Baked:
-    """Return the image once it can be booted; raises CloudError if it cannot be made or is not within an hour."""
-    deadline, told = time.monotonic() + IMAGE_S, ""
+    """Return the image once it is available; raises CloudError if it fails or takes more than an hour."""
+    deadline, reported = time.monotonic() + IMAGE_S, ""
     while time.monotonic() < deadline:
         image = wait_until(lambda: find_image(account, name), 60)
         if image is None or image.state in ("failed", "error", "invalid"):
-            raise CloudError(f"EC2 could not make the image '{name}'", f"gpujob images rm {name}, then type it again")
+            raise CloudError(f"EC2 could not create the image '{name}'", f"gpujob images rm {name}, then rerun")
         if image.state == "available":
             return image
-        line = f"waiting for the image {image.image_id}: {image.percent} %"
-        if line != told:
+        line = f"waiting for the image {image.image_id}: {image.percent}%"
+        if line != reported:
             report(line)
-            told = line
+            reported = line
         time.sleep(2)
-    raise CloudError(f"the image '{name}' is not there after {IMAGE_S / 60:g} minutes", "gpujob images")
+    raise CloudError(f"the image '{name}' is not available after {IMAGE_S / 60:g} minutes", "gpujob images")
 
 
 def remove(account: Account, name: str, report: Report) -> float:
-    """Take the caller's image of a name away with its snapshots, and what is left of it; return what it cost a month, in USD.
+    """Delete the caller's image of a name with its snapshots; return what it cost per month, in USD.
 
-    Raises UsageError if it is another's.
+    Raises UsageError if it belongs to another user.
     """
     found = own_images.list_baked(account, name)
     own = [image for image in found if account.identity.is_owner(image.owner)]
     if found and not own:
-        raise UsageError(f"'{name}' was made by {found[0].owner}, who alone may remove it")
+        raise UsageError(f"image '{name}' belongs to {found[0].owner}; only they can delete it")
     for image in own:
-        report(f"removing {image.image_id or 'the snapshots'} of '{name}' from {account.region}")
+        report(f"deleting {image.image_id or 'the snapshots'} of '{name}' from {account.region}")
         own_images.remove(account, image)
     left = wait_until(
         lambda: not any(account.identity.is_owner(one.owner) for one in own_images.list_baked(account, name)), 60

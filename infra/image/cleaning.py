@@ -1,7 +1,7 @@
-"""What must not be on an image: whose machine it was, what ran there, every key, and what a job may have left to be run later.
+"""Clean a node for an image: personal data, jobs, keys, and whatever a job left to run later.
 
-The home of the user is cleaned by the user, the system by root. On the local cloud a machine shares its system with this laptop,
-and its home alone is cleaned.
+The user's home is cleaned as that user, the system as root. On the local cloud a machine shares its system with this computer,
+and only its home is cleaned.
 """
 
 from infra.base.text import last_line
@@ -12,15 +12,15 @@ from infra.ssh.connection import Connection
 
 NOT_HOME, NO_CLOUD_INIT = 9, 8
 
-# Of ours stay the environments that jobs use, as far as they are what was installed (the agent has looked). Of the person's own
-# go histories, what lets its owner in somewhere, and whatever is run by itself at a login, at a boot or by another program: a job
-# can have written it. $1 is "aws" or "local", where the system, and so /etc/skel, is the laptop's own.
+# Of gpujob's files, only the jobs' environments are kept, if unchanged since their installation (the agent has checked). Of the
+# user's files, histories, credentials, and whatever is run automatically at a login, at boot or by other programs are deleted: a
+# job can have written it. $1 is "aws" or "local", where the system, and so /etc/skel, is this computer's.
 HOME = """\
 [ -n "$HOME" ] && cd "$HOME" || exit 1
 for job in .gpujob/jobs/[0-9]*; do
   if [ -d "$job" ] && [ ! -e "$job/fetched" ]; then echo "${job##*/}" >&2; exit 9; fi
 done
-[ ! -d .gpujob/jobs ] || mv .gpujob/jobs ".gpujob/jobs.$$"  # at once: nobody is to meet half a job
+[ ! -d .gpujob/jobs ] || mv .gpujob/jobs ".gpujob/jobs.$$"  # atomically: nothing must see a partly deleted job
 for one in .gpujob/* .gpujob/.[!.]*; do
   case ${one##*/} in environments) ;; *) chmod -R u+rwX "$one" 2> /dev/null; rm -rf "$one" ;; esac
 done
@@ -40,11 +40,11 @@ rm -rf .bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zs
 [ "$1" = local ] || cp -R /etc/skel/. .
 """
 
-# What the machine needs until it boots anew is kept in memory, where no image sees it, and is given back by `undo`: by this
-# laptop if no image was made, else by the machine itself after a quarter of an hour without a reboot.
-# The lease and its guard are switched off for whoever boots the image without us, and not stopped: user data, which is read at
-# every boot, switches them on again, and finds the end that was agreed last.
-# machine-id becomes empty rather than "uninitialized", for which systemd would set every service to its preset anew.
+# What the machine needs until it reboots is kept in memory, outside any image, and is restored by `undo`: by this computer if no
+# image was created, or by the machine itself after 15 minutes without a reboot.
+# The lease and its guard are disabled, for machines that boot the image without gpujob, but not stopped: user data, which is read
+# at every boot, enables them again, and finds the latest end.
+# machine-id becomes empty rather than "uninitialized", for which systemd would reset every service to its preset.
 SYSTEM = """\
 set -eu
 command -v cloud-init > /dev/null || exit 8
@@ -61,7 +61,7 @@ END
 systemctl -q stop gpujob-bake.timer 2> /dev/null || true
 systemd-run --quiet --collect --unit gpujob-bake --on-active=15min sh $keep/undo
 systemctl -q disable gpujob-lease.timer gpujob-guard.service 2> /dev/null || true
-rm -rf /home/*/.gpujob/jobs* /home/*/.gpujob/work /home/*/.gpujob/store /home/*/.gpujob/pycache  # what sudo made there
+rm -rf /home/*/.gpujob/jobs* /home/*/.gpujob/work /home/*/.gpujob/store /home/*/.gpujob/pycache  # created with sudo
 rm -rf /var/spool/cron/crontabs/* /var/spool/cron/atjobs/* /var/lib/systemd/linger/* /etc/ld.so.preload
 find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' -exec rm -rf {} +
 rm -rf /root/.bash_history /root/.python_history /root/.ansible /root/.aws /var/lib/systemd/random-seed
@@ -73,14 +73,14 @@ find /var/log -type f ! -path '/var/log/journal/*' -exec truncate -s 0 {} +
 rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
 sync
 """
-REHEARSAL = "cloud-init clean --logs --seed"
+LOCAL_SYSTEM = "cloud-init clean --logs --seed"
 UNDO = ["sudo", "sh", "-c", "! test -e /run/gpujob-bake/undo || sh /run/gpujob-bake/undo"]
 
 
 def clean(connection: Connection) -> None:
-    """Clean the node that a connection leads to; nobody can log in there again until it has booted anew, or `undo`.
+    """Clean a connection's node, which then accepts no logins until it reboots, or until `undo`.
 
-    Raises LossError, with no job touched, if a job's outputs are not home, and NodeError if it cannot be done.
+    Raises LossError, before touching any job, if a job's outputs are not downloaded, and NodeError on failure.
     """
     cluster = connection.cluster
     client.remove_changed_environments(connection)
@@ -88,23 +88,24 @@ def clean(connection: Connection) -> None:
     if cleaned.exit_code == NOT_HOME:
         number = read(cleaned)
         raise LossError(
-            f"job {number} of '{cluster.name}' is not home", f"gpujob fetch --cluster {cluster.name} {number}"
+            f"job {number} of '{cluster.name}' has outputs that are not downloaded",
+            f"gpujob fetch --cluster {cluster.name} {number}",
         )
     if cleaned.exit_code == 0:
-        cleaned = execute(connection, ["sudo", "sh", "-c", REHEARSAL if cluster.is_local else SYSTEM])
+        cleaned = execute(connection, ["sudo", "sh", "-c", LOCAL_SYSTEM if cluster.is_local else SYSTEM])
     if cleaned.exit_code == NO_CLOUD_INIT:
-        raise NodeError("the machine has no cloud-init, and nobody could log in to what boots the image")
+        raise NodeError("the machine has no cloud-init, so machines booted from its image would accept no logins")
     if cleaned.exit_code:
         undo(connection)
-        raise NodeError(f"the machine could not be cleaned: {read(cleaned)}", f"gpujob ssh {cluster.name}")
+        raise NodeError(f"cannot clean the machine: {read(cleaned)}", f"check the machine: gpujob ssh {cluster.name}")
 
 
 def undo(connection: Connection) -> None:
-    """Give a node that was cleaned its keys back: no image was made of it."""
+    """Restore the keys of a cleaned node of which no image was created."""
     if not connection.cluster.is_local:
         execute(connection, UNDO)
 
 
 def read(answer: Answer) -> str:
-    """Return what a script said went wrong."""
+    """Return a script's error message."""
     return last_line(answer.stderr)

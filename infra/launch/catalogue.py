@@ -1,4 +1,4 @@
-"""What can be rented, as a table: one row for each machine, with both markets side by side."""
+"""Available machines as a table: one row per instance type and region, with both markets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FAMILIES: tuple[tuple[Market, str], ...] = (("on-demand", "G and VT"), ("on-dema
 
 @dataclass(frozen=True)
 class Row:
-    """A machine in a region, and what it costs on each market; None where it cannot be had there."""
+    """A machine in a region and its price in each market, None if unavailable."""
 
     instance_type: str
     region: str
@@ -29,7 +29,7 @@ class Row:
     spot_usd: float | None
     """In the cheapest zone."""
     left_vcpus: int | None
-    """How many vCPUs the account's on-demand quota leaves; None where there is no quota that we know."""
+    """Unused vCPUs of the account's on-demand quota; None if the quota is unknown."""
 
 
 def list_rows(
@@ -43,10 +43,10 @@ def list_rows(
 ) -> list[Row]:
     """Return the GPU machines of these regions, cheapest first.
 
-    Raises NotFoundError, with what exists, where no region has the GPU that is asked for.
+    Raises NotFoundError, with alternatives, if no region has the requested GPU.
     """
     accounts = [account.in_region(region) for region in regions] or [account]
-    assert account.identity  # noqa: S101  known before the regions ask for it at once
+    assert account.identity  # noqa: S101  cached before the regions use it in parallel
     found = map_parallel(lambda one: list_region(one, gpu, gpu_memory_gb, refresh), accounts)
     errors = [result for result in found if isinstance(result, NotFoundError)]
     if len(errors) == len(found):
@@ -56,12 +56,12 @@ def list_rows(
 
 
 def cheapest(row: Row) -> float:
-    """Return the lower of a machine's prices."""
+    """Return the lowest price of a machine."""
     return min(price for price in (row.on_demand_usd, row.spot_usd) if price is not None)
 
 
 def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh: bool) -> list[Row] | NotFoundError:
-    """Return one region's machines, or that none fits."""
+    """Return a region's machines, or the error that none matches."""
     all_offers, used, limits = call_parallel(
         lambda: offers.list_offers(account, refresh=refresh),
         lambda: quotas.count_used(account, FAMILIES),
@@ -80,10 +80,10 @@ def list_region(account: Account, gpu: Gpu | None, gpu_memory_gb: float, refresh
 
 
 def make_row(markets: Sequence[Offer], left: dict[str, int]) -> Row:
-    """Return the row of one machine, from its offers on one or both markets."""
+    """Return the row of a machine from its offers in one or both markets."""
     prices = {offer.market: offer.price_usd for offer in markets}
     one = markets[0]
-    assert one.gpu is not None  # noqa: S101  the list is one of GPU machines
+    assert one.gpu is not None  # noqa: S101  all listed machines have GPUs
     return Row(
         one.instance_type,
         one.region,

@@ -1,4 +1,4 @@
-"""Renting: a cluster comes up whole, or nothing of it stays."""
+"""Launch a cluster completely, or leave nothing behind."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,9 +32,9 @@ PLAIN_REFUSALS = (CapacityError, ParameterError, PermissionsError, QuotaError)
 
 
 def create(planned: Plan, report: Report) -> Cluster:
-    """Rent what was planned, in the first region that has it, and return it once a job could run there.
+    """Launch a plan in the first region with capacity, and return the cluster once it is ready for jobs.
 
-    On any failure, Ctrl-C too, all of it is gone again. After a crash the same plan goes on with what the crash left.
+    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes the launch.
     """
     with hold_name(planned.name):
         clear_ended(planned, report)
@@ -50,7 +50,7 @@ def create(planned: Plan, report: Report) -> Cluster:
 
 
 def clear_ended(planned: Plan, report: Report) -> None:
-    """Remove what clusters of this name left that ended by themselves, if it still is so."""
+    """Remove the orphaned resources of ended clusters of this name, after checking again."""
     token = planned.attempt.token if planned.attempt else ""
     for ended in planned.ended:
         again = find_ended(ended.account, planned.name, token)
@@ -59,10 +59,10 @@ def clear_ended(planned: Plan, report: Report) -> None:
 
 
 def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> Cluster:
-    """Rent in one region; all or nothing."""
+    """Launch in one region; all or nothing."""
     account, name = choice.account, planned.name
     try:
-        launched = rent(choice, planned, attempt, report)
+        launched = create_resources(choice, planned, attempt, report)
         cluster = wait_for_addresses(account, planned, launched, report)
         known_clusters.remember(cluster)
         prepare(account, cluster, planned.boot_s, planned.setup, report)
@@ -77,7 +77,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
 
 
 def forget_predecessor(account: Account, name: str) -> None:
-    """Forget what is remembered under a name that is ours now: it is of a cluster that is no more, or of what a crash left."""
+    """Delete the previous records of a name that now belongs to this launch."""
     known = known_clusters.recall(name)
     if known and not instances.find_clusters(account, name):
         costs.record_missed(known)
@@ -85,42 +85,44 @@ def forget_predecessor(account: Account, name: str) -> None:
 
 
 def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
-    """Remove what a failed `create` left, also what shows up only after the call for it was broken off.
+    """Remove what a failed `create` left, including resources that become visible only later.
 
-    The key pair is made first and removed last: unless it, or a machine, bears our token, nothing of this name is ours.
+    The key pair is created first and removed last: unless it or a machine has our token, nothing of this name is ours.
     """
-    # AWS shows what it has just made a little late; after a plain refusal there is nothing to wait for.
+    # New resources become visible with a delay; after a plain refusal there are none to wait for.
     patience_s = 0 if isinstance(error, PLAIN_REFUSALS) else 5
     try:
         taken = wait_until(lambda: is_ours(account, name, token), patience_s)
         if taken:
-            report("giving back what this call created")
+            report("removing what this launch created")
             wait_until(lambda: instances.find_clusters(account, name), patience_s)
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
-        error.add_note(f"and giving it back failed: {failure.what}; it ends with its lease; type: gpujob down {name}")
+        error.add_note(
+            f"cleaning up failed: {failure.what}; its machines end with the lease; terminate them now: gpujob down {name}"
+        )
         return
     if isinstance(error, KeyboardInterrupt):
-        error.add_note("all that it had rented is given back" if taken else "nothing was rented")
-    # Where the name was somebody else's, so is what is remembered of it here: the key of a cluster that may live.
+        error.add_note("everything it launched was removed" if taken else "nothing was launched")
+    # If the name belongs to another launch, so does its record: it has the key of a cluster that may exist.
     begun = read_attempt(name)
     if begun and begun.token == token:
         (known_clusters.forget if taken else known_clusters.forget_attempt)(name)
 
 
 def is_ours(account: Account, name: str, token: str) -> bool:
-    """Tell whether what bears this cluster's name was made by the call with this token."""
+    """Return whether the resources of this name were created by the launch with this token."""
     tags = [read_tags(instance) for instance in instances.find_instances(account, name)]
     return network.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
 
 
-def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
-    """Create key pair, security group, launch template and instances, each tagged by the call that creates it.
+def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
+    """Create key pair, security group, launch template and instances, each tagged on creation.
 
     Return the ids of the instances.
     """
     account, name, token = choice.account, planned.name, attempt.token
-    report(f"renting {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
+    report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     check_free(account, name, token)
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token}
@@ -138,7 +140,7 @@ def rent(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> lis
 def launch(
     choice: Choice, planned: Plan, attempt: Attempt, group: str, tags: dict[str, str], report: Report
 ) -> list[str]:
-    """Rent the nodes on the first market that has them; return the ids of the instances."""
+    """Launch the nodes in the first market with capacity; return the ids of the instances."""
     markets = [market for market in planned.request.markets if choice.of_market(market)]
     for market in markets:
         try:
@@ -153,7 +155,7 @@ def launch(
 def launch_on(
     choice: Choice, planned: Plan, attempt: Attempt, market: Market, group: str, tags: dict[str, str]
 ) -> list[str]:
-    """Rent the nodes on one market; return the ids of the instances."""
+    """Launch the nodes in one market; return the ids of the instances."""
     account, name, request = choice.account, planned.name, planned.request
     places = fleet.find_places(choice.of_market(market), choice.subnets)
     data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
@@ -163,18 +165,18 @@ def launch_on(
 
 
 def wait_for_addresses(account: Account, planned: Plan, launched: list[str], report: Report) -> Cluster:
-    """Return the cluster once its nodes run and have addresses; raises CloudError if one ends first or it takes too long."""
+    """Return the cluster once its nodes run and have addresses; raises CloudError if that fails."""
     name = planned.name
     report(
         "waiting for the machine to start" if len(launched) == 1 else f"waiting for {len(launched)} machines to start"
     )
-    hint = "gpujob up again, or another --gpu or --region"
+    hint = "rerun, or try another --gpu or --region"
 
     def look() -> Cluster | None:
         found = instances.find_launched(account, name, launched)
         ended = instances.find_end(found)
         if ended:
-            raise CloudError(f"a machine ended while it started: {ended}", hint)
+            raise CloudError(f"a machine ended while starting: {ended}", hint)
         clusters = instances.group_clusters(account, found)
         ready = [node for cluster in clusters for node in cluster.nodes if node.state == "running" and node.host]
         return replace(clusters[0], nodes=tuple(ready)) if len(ready) == len(launched) else None
@@ -186,7 +188,7 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
 
 
 def tag_nodes(account: Account, planned: Plan, cluster: Cluster) -> Cluster:
-    """Tag each node with its rank and what it costs, now that its type, zone and market are known; return the cluster so."""
+    """Tag each node with its rank and its price, now known; return the updated cluster."""
     prices = {
         (offer.instance_type, offer.market, zone): price
         for choice in planned.choices

@@ -1,4 +1,4 @@
-"""What `up` would rent, worked out before anything is spent."""
+"""The plan of `up`, made before anything is billed."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from infra.ec2.market.quotas import Quota
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
-from infra.ledger.endings import Ended, find_ended, has_died
+from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
 from infra.model import LaunchRequest, Lease, Market, Offer
 from infra.names import check_name
 from infra.setup.playbook import Setup, check_installed, check_words, find_program
 
-# What `up` runs of the playbook by itself. A Deep Learning image has driver and Python, and one that was baked all that its
-# machine had; what a disk of the machine itself held, no image holds.
+# The parts of the playbook that `up` runs by default. A Deep Learning image has the driver and Python, and a baked image all that
+# its machine had; no image contains what was on an instance store.
 ROLES: Mapping[images.Kind, tuple[str, ...]] = {
     "ubuntu": (),
     "dlami": ("ssh", "updates", "scratch"),
@@ -33,66 +33,66 @@ ROLES: Mapping[images.Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What can be had in one region: the offers, cheapest first, and what a node there needs."""
+    """The offers of one region, cheapest first, and what a node there needs."""
 
     account: Account
     offers: tuple[Offer, ...]
     image: Image
     vpc: str
     subnets: Mapping[str, str]
-    """The default subnet by zone."""
+    """Default subnets by zone."""
     quotas: tuple[Quota, ...]
     gib_month_usd: float
 
     def of_market(self, market: Market) -> list[Offer]:
-        """Return the offers on one market."""
+        """Return the offers of one market."""
         return [offer for offer in self.offers if offer.market == market]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `up` is about to rent."""
+    """What `up` is about to launch."""
 
     name: str
     owner: str
     request: LaunchRequest
     choices: tuple[Choice, ...]
-    """By region, in the order in which they are tried."""
+    """By region, in the order to try."""
     address: str
-    """The network of one that may reach the nodes."""
+    """The address, as a network of one, that may reach the nodes."""
     lease: Lease
     attempt: Attempt | None = None
-    """The same `up`, broken off before: this one goes on with it."""
+    """The interrupted `up` that this one resumes."""
     ended: tuple[Ended, ...] = ()
-    """Clusters of this name that ended by themselves; what they left is removed first."""
+    """Ended clusters of this name, whose orphaned resources are removed first."""
     boot_s: float = BOOT_S
-    """How long a machine may take to start, and then to answer."""
+    """Time limit for a machine to start, and then to become reachable."""
     usd_per_gb: float = USD_PER_GB
-    """What downloads cost beside the machine."""
+    """Price of downloads."""
     setup: Setup | None = None
-    """What of the playbook is run before the cluster is ready."""
+    """The parts of the playbook to run before the cluster is ready."""
 
     @property
     def first(self) -> Choice:
-        """What is tried first."""
+        """The choice to try first."""
         return self.choices[0]
 
 
 def make_plan(account: Account, name: str, request: LaunchRequest, variables: Mapping[str, Any] | None = None) -> Plan:
-    """Return what would be rented, and at what price; nothing billable is called. `variables` are the playbook's.
+    """Return the plan with prices, without creating anything; `variables` are the playbook's.
 
-    Of several regions those that cannot serve are left out. Raises NotFoundError for an unknown GPU, type, zone or image,
-    QuotaError where AWS would refuse, UsageError for money that buys no time, and where a plain image cannot be set up.
+    Unsuitable regions are left out if others remain. Raises NotFoundError for an unknown GPU, type, zone or image, QuotaError if
+    AWS would refuse, and UsageError for too little money, or a plain image that cannot be set up.
     """
     check_name(name)
     if request.setup and account.cloud == "aws":
         check_words(Setup(variables=variables or {}))
         if request.image == "ubuntu":
             check_installed()
-    owner = account.identity.arn  # first: the credentials' own error is clearer than what each other call makes of them
+    owner = account.identity.arn  # first: its error for invalid credentials is the clearest
     earlier = find_attempt(account, name, request)
-    if earlier and has_died(account.in_region(earlier.region), name, earlier.token):
-        earlier = None  # its token would bring nothing but the machine that is no more
+    if earlier and has_ended(account.in_region(earlier.region), name, earlier.token):
+        earlier = None  # its token would only return the ended machine
     regions = [earlier.region] if earlier else request.regions
     accounts = [account.in_region(region) for region in regions] or [account]
     check_zones([one.region for one in accounts], request.zones)
@@ -113,24 +113,26 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
 
 
 def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
-    """Raise UsageError for a zone in none of the regions, and for a region with none of the zones."""
+    """Raise UsageError for a zone in none of the regions, or a region with none of the zones."""
     for zone in zones:
         if not zone.startswith(tuple(regions)):
-            raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "leave out --zone or change --region")
+            raise UsageError(f"zone {zone} is not in {' or '.join(regions)}", "omit --zone or change --region")
     for region in regions:
         if zones and not any(zone.startswith(region) for zone in zones):
-            raise UsageError(f"region {region} has none of the zones {', '.join(zones)}", "leave out one or the other")
+            raise UsageError(
+                f"region {region} has none of the zones {', '.join(zones)}", "omit --zone or change --region"
+            )
 
 
 def choose_setup(account: Account, request: LaunchRequest, image: Image, variables: Mapping[str, Any]) -> Setup | None:
-    """Return what of the playbook a machine with this image needs; None for nothing, and where there is no Ansible here."""
+    """Return the parts of the playbook that this image needs; None for none, or without Ansible."""
     if account.cloud == "local" or not request.setup or image.kind not in ROLES or find_program() is None:
         return None
     return Setup(ROLES[image.kind], variables=variables)
 
 
 def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
-    """Return what one region has, or why it cannot serve; what stops every region is raised."""
+    """Return a region's choice, or why it is unsuitable; raise errors that affect all regions."""
     try:
         return look_in(account, request)
     except (NotFoundError, QuotaError) as error:
@@ -142,7 +144,7 @@ def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
 
 
 def look_in(account: Account, request: LaunchRequest) -> Choice:
-    """Return what one region has."""
+    """Return the choice of one region."""
     found, image, (vpc, subnets), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
@@ -152,7 +154,8 @@ def look_in(account: Account, request: LaunchRequest) -> Choice:
     )
     if request.disk_gib < image.least_gib:
         raise UsageError(
-            f"the image needs a disk of {image.least_gib} GiB", change=Change("--disk", str(image.least_gib))
+            f"the image requires a disk of at least {image.least_gib} GiB",
+            change=Change("--disk", str(image.least_gib)),
         )
     reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
     if not reachable:
@@ -167,7 +170,7 @@ def look_in(account: Account, request: LaunchRequest) -> Choice:
 
 
 def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:
-    """Return the offers that the quotas leave room for; raises QuotaError, with the line that asks for more, if none is."""
+    """Return the offers within the quotas; raises QuotaError, with the command to raise one, if none is."""
     left = {(quota.market, quota.family): quota for quota in limits}
     fitting, refused = [], []
     for offer in found:

@@ -1,4 +1,4 @@
-"""From a machine that runs to a node that a job can run on."""
+"""Prepare a running machine for jobs."""
 
 from collections.abc import Callable
 
@@ -20,17 +20,17 @@ from infra.ssh.connection import connect
 
 BOOT_S = 300.0
 CONSOLE_LINES = 8
-SLOW = "gpujob up again, with another --gpu or a longer --boot-timeout"
+SLOW = "rerun with another --gpu or a longer --boot-timeout"
 FINISHED = ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"]
 Report = Callable[[str], None]
 
 
 def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | None, report: Report) -> None:
-    """Pin the host keys, log in, set up, put the agent there, and see the GPUs work, on every node at once.
+    """Pin host keys, log in, set up, install the agent and check the GPUs, on all nodes in parallel.
 
-    Raises NodeError for one that is not so far after `boot_s`, SetupError where the playbook fails.
+    Raises NodeError for a node that is not ready after `boot_s`, SetupError if the playbook fails.
     """
-    report("waiting for its host key on the console")
+    report("waiting for the host key on the console")
     found = map_parallel(lambda node: find_host_keys(account, node, boot_s), cluster.nodes)
     pins = {node.instance_id: keys for node, keys in zip(cluster.nodes, found, strict=True)}
     keys.pin(state.known_hosts_file(cluster.name), pins)
@@ -42,14 +42,14 @@ def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | No
 
 
 def wait_for_boot(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
-    """Log in to a node and wait until its first boot has finished: it may still be installing things."""
+    """Log in to a node and wait for its first boot to finish, which may still be installing packages."""
     with connect(cluster, rank, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
         execute(connection, FINISHED)
 
 
 def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
-    """Run the playbook, and report each task as it begins."""
+    """Run the playbook, and report each task as it starts."""
 
     def tell(event: Event) -> None:
         if event.status == "started":
@@ -58,35 +58,33 @@ def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
     try:
         run(cluster, setup, tell)
     except SetupError as error:
-        error.hint = f"gpujob up {cluster.name} again; --no-setup keeps the machine as its image is"
+        error.hint = "rerun; or skip the setup with --no-setup"
         raise
 
 
 def find_host_keys(account: Account, node: Node, boot_s: float = BOOT_S) -> tuple[str, ...]:
-    """Return the host keys that a node wrote to its console; raises NodeError if it does not in time."""
+    """Return the host keys on a node's console; raises NodeError on timeout."""
     found = wait_until(lambda: keys.read_host_keys(instances.read_console(account, node.instance_id)), boot_s)
     if not found:
-        raise NodeError(f"{node.instance_id} wrote no host key to its console within {boot_s:g} s", SLOW)
+        raise NodeError(f"no host key on the console of {node.instance_id} within {boot_s:g} s", SLOW)
     return found
 
 
 def prepare_node(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
-    """Make one node ready."""
+    """Prepare one node."""
     with connect(cluster, rank, patience_s=boot_s) as connection:
         report("waiting for its first boot to finish")
         execute(connection, FINISHED)
         install_agent(connection)
         machine = client.probe(connection)
         if not cluster.is_local and cluster.gpu is not None:
-            report("waiting for its GPU to multiply two matrices")
+            report("testing the GPU with a matrix product")
             if not machine["multiplied"]:
-                raise NodeError(
-                    f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "gpujob up again"
-                )
+                raise NodeError(f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "rerun")
 
 
 def add_console(account: Account, name: str, error: BaseException) -> None:
-    """Add the last lines of each machine's console to an error: they say more than that nobody answered."""
+    """Add the last lines of each machine's console to an error."""
     try:
         for cluster in instances.find_clusters(account, name):
             for node in cluster.nodes:
@@ -94,9 +92,9 @@ def add_console(account: Account, name: str, error: BaseException) -> None:
                     line for line in instances.read_console(account, node.instance_id).splitlines() if line.strip()
                 ]
                 error.add_note(
-                    f"the console of {node.instance_id} ends:"
+                    f"end of the console of {node.instance_id}:"
                     if lines
-                    else f"{node.instance_id} wrote nothing to its console"
+                    else f"the console of {node.instance_id} is empty"
                 )
                 for line in lines[-CONSOLE_LINES:]:
                     error.add_note(f"  {one_line(line, 160)}")

@@ -1,1 +1,1 @@
-"""What this laptop wrote down: launches and image builds under way, what was spent, what ended. Starts nothing."""
+"""Local records: unfinished launches and image builds, costs, ended clusters. Launches nothing."""

@@ -1,4 +1,4 @@
-"""An `up` that is not through yet: written down before its first call, so that the same words take it up after a crash."""
+"""Unfinished launches, recorded before their first call so that `up` can resume them after a crash."""
 
 import json
 import time
@@ -21,12 +21,12 @@ from infra.ssh import keys
 
 @dataclass(frozen=True)
 class Attempt:
-    """One `up` in one region: what all its calls have in common."""
+    """One `up` in one region: what all its calls share."""
 
     token: str
-    """The client token of all its calls: AWS makes nothing twice for it."""
+    """The client token of all its calls, with which AWS creates nothing twice."""
     request: LaunchRequest | None
-    """What it was asked for; None where another version of this program wrote that down, and it cannot be read."""
+    """Its requirements; None if another version of gpujob recorded them in an unknown format."""
     cloud: CloudName
     region: str
     lease: Lease
@@ -35,7 +35,7 @@ class Attempt:
 
 
 def read_attempt(name: str) -> Attempt | None:
-    """Return the `up` of this name that was broken off on this laptop, or None."""
+    """Return the interrupted `up` of this name on this computer, or None."""
     try:
         fields = json.loads(state.attempt_file(name).read_text(encoding="utf-8"))
         return Attempt(**{**fields, "request": read_request(fields["request"]), "lease": Lease(**fields["lease"])})
@@ -44,7 +44,7 @@ def read_attempt(name: str) -> Attempt | None:
 
 
 def read_request(written: Any) -> LaunchRequest | None:
-    """Return a request as it was written down, with defaults for options that are newer; None if it cannot be read."""
+    """Return a recorded request, with defaults for newer options; None if it cannot be read."""
     try:
         request: LaunchRequest = make(LaunchRequest, written)
     except ValueError:
@@ -53,50 +53,50 @@ def read_request(written: Any) -> LaunchRequest | None:
 
 
 def write_attempt(name: str, attempt: Attempt) -> None:
-    """Write down an `up` that begins."""
+    """Record an `up` that starts."""
     state.write_private(state.attempt_file(name), json.dumps(asdict(attempt)))
 
 
 def begin(account: Account, request: LaunchRequest, lease: Lease) -> Attempt:
-    """Return a new attempt at renting in one region."""
+    """Return a new attempt to launch in one region."""
     private_key, public_key = keys.make_key()
     token = uuid.uuid4().hex[:24]
     return Attempt(token, request, account.cloud, account.region, lease, private_key, public_key)
 
 
 def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt | None:
-    """Return the interrupted `up` that the same command resumes; raises UsageError if its options were others, or are unknown."""
+    """Return the interrupted `up` to resume; raises UsageError if its options differ or are unknown."""
     found = read_attempt(name)
     if found is None or (found.cloud, found.lease.until < time.time()) != (account.cloud, False):
         return None
     if found.request != request:
         whose = "with other options" if found.request else "by another version of gpujob"
         raise UsageError(
-            f"an earlier gpujob up of '{name}', {whose}, was interrupted in {found.region}",
-            f"gpujob down {name}, then rerun",
+            f"an earlier gpujob up of '{name}' {whose} was interrupted in {found.region}",
+            f"remove what it left: gpujob down {name}; then rerun",
         )
     return found
 
 
 @contextmanager
 def hold_name(name: str) -> Iterator[None]:
-    """Keep every other `up` of this name on this laptop out; raises UsageError if one is at work."""
+    """Lock the name against any other `up` on this computer; raises UsageError if one is running."""
     with try_lock(state.attempt_file(name).with_suffix(".lock")) as held:
         if not held:
-            raise UsageError(f"another gpujob up of '{name}' is at work", "wait, or another name")
+            raise UsageError(f"another gpujob up of '{name}' is running", "wait for it, or choose another name")
         yield
 
 
 def check_free(account: Account, name: str, token: str = "") -> None:
-    """Raise UsageError if a cluster of this name lives here that this `up` did not begin."""
+    """Raise UsageError if another launch's cluster of this name exists in the account's region."""
     for instance in instances.find_instances(account, name):
         if instance["State"]["Name"] != instances.GONE and read_tags(instance).get(LAUNCH_TAG) != token:
             raise taken(name, account.region)
 
 
 def taken(name: str, region: str) -> UsageError:
-    """Return the error for a name that a cluster has."""
+    """Return the error for a cluster name that is in use."""
     return UsageError(
-        f"there is a cluster '{name}' already, in {region}",
-        f"gpujob run --cluster {name} train.py, or: gpujob down {name}, or another name",
+        f"cluster '{name}' already exists in {region}",
+        f"choose another name, or terminate it: gpujob down {name}",
     )

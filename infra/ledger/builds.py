@@ -1,4 +1,4 @@
-"""A bake that is not through yet: written down before its node is touched, so that the same words take it up after a crash."""
+"""Unfinished bakes, recorded before touching the node so that `bake` can resume them after a crash."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,31 +11,31 @@ from infra.ssh import keys
 
 @dataclass(frozen=True)
 class Bake:
-    """A bake that is not through yet, so that the same words go on with it."""
+    """An unfinished bake."""
 
     instance_id: str
     host_keys: tuple[str, ...]
-    """What the node showed before it was cleaned."""
+    """The node's host keys before it was cleaned."""
 
 
 def make_bake(cluster: Cluster, rank: int = 0) -> Bake:
-    """Return the bake of a node as it stands."""
+    """Return a new bake of a node."""
     node = cluster.nodes[rank].instance_id
     return Bake(node, keys.read_pins(state.known_hosts_file(cluster.name)).get(node, ()))
 
 
 def bake_file(name: str) -> Path:
-    """Return where a bake that is not through is written down."""
+    """Return the file that records an unfinished bake."""
     return state.state_folder() / "bakes" / f"{name}.json"
 
 
 def write_bake(name: str, bake: Bake) -> None:
-    """Write down a bake that begins."""
+    """Record a bake that starts."""
     state.write_private(bake_file(name), json.dumps(asdict(bake)))
 
 
 def read_bake(name: str) -> Bake | None:
-    """Return the bake of this name that was broken off on this laptop, or None."""
+    """Return the interrupted bake of this name on this computer, or None."""
     try:
         facts = json.loads(bake_file(name).read_text(encoding="utf-8"))
         return Bake(facts["instance_id"], tuple(facts["host_keys"]))
@@ -44,7 +44,7 @@ def read_bake(name: str) -> Bake | None:
 
 
 def find_closed(cluster: Cluster, rank: int) -> str | None:
-    """Return the image whose bake has begun and has not pinned this node's new host keys yet, or None."""
+    """Return the image whose unfinished bake has not yet pinned this node's new host keys, or None."""
     asked = make_bake(cluster, rank)
     names = sorted(file.stem for file in bake_file("any").parent.glob("*.json"))
     return next((name for name in names if read_bake(name) == asked), None)

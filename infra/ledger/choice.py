@@ -1,4 +1,4 @@
-"""Which cluster a command means. Asks no cloud, so that `run` starts at once."""
+"""Choose the cluster of a command, without asking any cloud, so that `run` starts at once."""
 
 import difflib
 from pathlib import Path
@@ -11,14 +11,14 @@ from infra.names import check_name, name_for
 
 
 def list_known() -> list[str]:
-    """Return the names of the clusters that this laptop knows, also of those whose `up` is not through."""
+    """Return the names of the clusters known on this computer, including those of unfinished launches."""
     return sorted({*(cluster.name for cluster in known_clusters.recall_all()), *state.list_attempts()})
 
 
 def find(name: str | None, folder: Path) -> Cluster:
-    """Return the cluster to work on, as remembered: the one named, else the folder's own, else the only one there is.
+    """Return the recorded cluster to work on: the named one, the folder's, or the only one.
 
-    Raises NotFoundError with what exists.
+    Raises NotFoundError with the existing ones.
     """
     known, own = list_known(), name_for(folder)
     asked = known[0] if len(known) == 1 and own not in known else own
@@ -26,7 +26,7 @@ def find(name: str | None, folder: Path) -> Cluster:
     if state.attempt_file(asked).exists():
         raise NotFoundError(
             f"the launch of '{asked}' is not finished: its gpujob up is still running, or was interrupted",
-            f"rerun the same gpujob up {asked} to resume it; or: gpujob down {asked}",
+            f"rerun the same gpujob up {asked} to resume it, or terminate it: gpujob down {asked}",
         )
     found = known_clusters.recall(asked)
     if found is None:
@@ -35,9 +35,9 @@ def find(name: str | None, folder: Path) -> Cluster:
 
 
 def unknown(name: str, known: list[str], *, named: bool) -> NotFoundError:
-    """Return the error for a cluster that this computer does not know, with those of these that may have been meant."""
+    """Return the error for an unknown cluster, with suggestions among the known ones."""
     near = difflib.get_close_matches(name, known, 3) if named else []
     others = f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}" if known else ""
     launch = f"gpujob up {name}, or without AWS: gpujob up {name} --dry-run"
-    hint = "gpujob ls" if named else f"name one of them, or: {launch}" if known else launch
-    return NotFoundError(f"this computer knows no cluster '{name}'{others}", hint)
+    hint = "gpujob ls" if named else f"name one of them, or launch one: {launch}" if known else launch
+    return NotFoundError(f"no cluster '{name}'{others}", hint)

@@ -1,4 +1,4 @@
-"""What was spent: on machines by their tags while they live and by a note once they are given back, on jobs by their receipts."""
+"""Costs: of clusters from their tags, or from a record once terminated; of jobs from their receipts."""
 
 import json
 import time
@@ -15,12 +15,12 @@ from infra.ledger.traffic import USD_PER_GB, transfer_usd
 from infra.model import GONE, UNKNOWN, Cluster
 from infra.results.receipts import read_receipt
 
-LONGEST_S = 366 * 86400.0  # no lease is as long
+LONGEST_S = 366 * 86400.0  # longer than any lease
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one cluster cost on one day of this laptop's calendar."""
+    """The cost of a cluster on one local day."""
 
     day: str
     cluster: str
@@ -28,23 +28,23 @@ class Cost:
     hours: float
     usd: float
     jobs_usd: float
-    """The part of it in which jobs ran, by their receipts."""
+    """The part during which jobs ran, from their receipts."""
     transfer_usd: float
-    """What the downloads of jobs' outputs cost beside that, by their receipts."""
+    """The additional cost of downloading jobs' outputs, from their receipts."""
     missed: bool
-    """Whether nobody saw it end: then it is counted until its lease's end, or until it was missed if that was earlier."""
+    """Whether its end is unknown: then it is counted until its lease's end, or until it was found missing."""
 
 
 def record_end(clusters: Iterable[Cluster]) -> None:
-    """Note what clusters cost that are about to be given back: AWS forgets their tags within the hour."""
+    """Record the cost of clusters about to be terminated: AWS deletes their tags within the hour."""
     for cluster in clusters:
         state.write_private(note_file(cluster), json.dumps(span_of(cluster, time.time())))
 
 
 def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
-    """Note what a cluster cost that ended by itself, unless that was noted: whoever misses it first is nearest to its end.
+    """Record the cost of a cluster that ended by itself, unless that was done closer to its end.
 
-    Without the time at which it ended, its lease's end counts, or now if that is earlier.
+    Without the time at which it ended, its lease's end or the current time counts, whichever is earlier.
     """
     now = time.time()
     if not note_file(cluster).exists():
@@ -54,17 +54,17 @@ def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
 
 
 def note_file(cluster: Cluster) -> Path:
-    """Return where it is noted what a cluster cost."""
+    """Return the file that records a cluster's cost."""
     return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
 
 
-def add_up(living: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
-    """Return what every cluster that is known here cost, by day and cluster, latest first; `runs` holds receipts of jobs.
+def add_up(existing: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
+    """Return the costs of all known clusters by day, latest first; `runs` has the jobs' receipts.
 
-    Downloads are counted on the days on which their jobs ran.
+    Downloads count on the days when their jobs ran.
     """
     now = time.time()
-    known = [cluster for cluster in living if cluster.node.state not in (GONE, UNKNOWN)]
+    known = [cluster for cluster in existing if cluster.node.state not in (GONE, UNKNOWN)]
     spans = read_ended() | {note_file(cluster).name: span_of(cluster, now) for cluster in known}
     totals: dict[tuple[str, str, str], list[float]] = {}
     missed = set()
@@ -86,7 +86,7 @@ def add_up(living: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB
 
 
 def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
-    """Return what a cluster has cost until a time, as a note of it holds it."""
+    """Return a cluster's cost until a time, as recorded in its file."""
     return {
         "cluster": cluster.name,
         "cloud": cluster.cloud,
@@ -97,14 +97,14 @@ def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
 
 
 def read_ended() -> dict[str, dict[str, Any]]:
-    """Return the notes of clusters that are no more, by their files' names."""
+    """Return the records of ended clusters by file name."""
     found = ((path.name, read(path)) for path in sorted((state.state_folder() / "costs").glob("*.json")))
     needed = {"cluster", "cloud", "launched_at", "ended_at", "usd"}
     return {name: note for name, note in found if note and needed <= note.keys()}
 
 
 def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the receipts of jobs that tell what they cost; those that nobody here wrote may say anything else."""
+    """Yield the jobs' receipts with a valid cost; foreign receipts may contain anything."""
     for path in sorted(runs.glob("*/receipt.json")):
         receipt = read_receipt(path.parent)
         if receipt and is_counted(receipt):
@@ -112,7 +112,7 @@ def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def is_counted(receipt: Mapping[str, Any]) -> bool:
-    """Tell whether a receipt says, in numbers that can be, from when to when its job ran and what that cost."""
+    """Return whether a receipt has a valid start, end and cost of its job."""
     job = receipt["job"]
     numbers = receipt.get("usd"), job.get("started_at"), job.get("ended_at")
     names = receipt.get("cluster"), receipt.get("cloud")
@@ -123,13 +123,13 @@ def is_counted(receipt: Mapping[str, Any]) -> bool:
 
 
 def downloaded_bytes(receipt: Mapping[str, Any]) -> int:
-    """Return how much was downloaded of a job, by its receipt; 0 by one of an earlier version."""
+    """Return a job's downloaded bytes from its receipt; 0 for one of an earlier version."""
     found = receipt.get("downloaded_bytes", 0)
     return found if type(found) is int and 0 <= found < MOST else 0
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return what a JSON file holds; None for one that cannot be read."""
+    """Return the content of a JSON file; None if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,7 +138,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def split(start: float, end: float) -> Iterator[tuple[str, float]]:
-    """Yield each day between two times, with its share of the time between them."""
+    """Yield the days between two times, each with its share of that time."""
     moment = start
     while True:
         here = datetime.fromtimestamp(moment, UTC).astimezone()

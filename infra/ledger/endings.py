@@ -1,4 +1,4 @@
-"""Clusters that ended without `down`: when and why, as far as anybody can tell, and what they left behind."""
+"""Clusters that ended without `down`: when and why, if known, and their orphaned resources."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.machines.removal import remove_cluster
-from infra.ec2.machines.resources import Thing, list_things
+from infra.ec2.machines.resources import Resource, list_resources
 from infra.ec2.tags import IDLE_TAG, LAUNCH_TAG, LEASE_TAG, parse_time, read_number, read_tags
 from infra.errors import UsageError
 from infra.ledger import costs, known_clusters
@@ -19,9 +19,9 @@ from infra.model import Cluster
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
 
-# An `up` that is at work has a key pair and no machine yet; EC2 may not show what it has just made.
+# A running `up` has a key pair but no machine yet; EC2 may not show new resources at once.
 GRACE_S = 900
-LATE_S = 90.0  # how long before its lease's end a machine may be told that it is over
+LATE_S = 90.0  # how long before its lease's end a machine may power off because of it
 ENDING = (instances.GONE, "shutting-down")
 
 
@@ -30,72 +30,75 @@ class Ending:
     """When and why a cluster ended."""
 
     what: str
-    """One sentence."""
+    """A sentence."""
     at: float | None
-    """None where nobody can tell."""
+    """None if unknown."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A cluster that is no more, of which a record or some things are left that are in the way of another of its name."""
+    """An ended cluster whose record or orphaned resources block its name."""
 
     account: Account
     name: str
     ending: Ending
     tokens: frozenset[str]
-    """Of the calls that made what is left."""
+    """Of the launches that created what is left."""
 
 
 def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
-    """Return the cluster of this name that ended here and is in the way of a new one; None if the name is free.
+    """Return the ended cluster that blocks this name in the region; None if the name is free.
 
-    `token` is that of an `up` that was broken off and goes on, whose own things are not in the way. Raises UsageError if
-    a cluster of this name lives, if what is left is somebody else's, and if another `up` may be at work.
+    `token` is that of a resumed `up`, whose own resources do not block it. Raises UsageError if a cluster of this name exists,
+    if the resources belong to someone else, or if another `up` may be running.
     """
     machines = list(instances.find_instances(account, name))
     if any(is_other(one, token) and one["State"]["Name"] not in ENDING for one in machines):
         raise taken(name, account.region)
     known = recall_in(account, name)
-    left = [thing for thing in list_things(account, name) if thing.kind != "instance" and thing.token != token]
+    left = [thing for thing in list_resources(account, name) if thing.kind != "instance" and thing.token != token]
     if not left and (known is None or read_attempt(name)):
         return None
-    refuse_strangers(account, name, left)
+    refuse_other_owner(account, name, left)
     check_over(name, known, machines, left)
     ending = explain(account, name, known, machines)
     return Ended(account, name, ending, frozenset(thing.token for thing in left))
 
 
-def has_died(account: Account, name: str, token: str) -> bool:
-    """Tell whether the machines that the call with this token launched have ended; False while there are none."""
+def has_ended(account: Account, name: str, token: str) -> bool:
+    """Return whether the machines launched with this token have ended; False while there are none."""
     states = [one["State"]["Name"] for one in instances.find_instances(account, name) if not is_other(one, token)]
     return bool(states) and all(state in ENDING for state in states)
 
 
 def recall_in(account: Account, name: str) -> Cluster | None:
-    """Return what is remembered of a cluster, if it was in this account's region."""
+    """Return a cluster's local record, if it was in this account's region."""
     known = known_clusters.recall(name)
     return known if known and (known.cloud, known.region) == (account.cloud, account.region) else None
 
 
 def is_other(instance: "InstanceTypeDef", token: str) -> bool:
-    """Tell whether another call than the one with this token launched an instance."""
+    """Return whether an instance was launched with another token."""
     return not token or read_tags(instance).get(LAUNCH_TAG) != token
 
 
-def refuse_strangers(account: Account, name: str, left: Iterable[Thing]) -> None:
-    """Raise UsageError if any of these things is not the caller's."""
+def refuse_other_owner(account: Account, name: str, left: Iterable[Resource]) -> None:
+    """Raise UsageError if any of these resources is not the caller's."""
     other = next((thing for thing in left if not account.identity.is_owner(thing.owner)), None)
     if other:
         raise UsageError(
-            f"the name '{name}' is taken in {account.region}: {other.kind} {other.key} is of {other.owner or 'nobody we know'}",
+            f"the name '{name}' is in use in {account.region}:"
+            f" {other.kind} {other.key} belongs to {other.owner or 'an unknown owner'}",
             "choose another name",
         )
 
 
-def check_over(name: str, known: Cluster | None, machines: "Sequence[InstanceTypeDef]", left: Iterable[Thing]) -> None:
-    """Raise UsageError if an `up` may still be at work with a key pair of this name.
+def check_over(
+    name: str, known: Cluster | None, machines: "Sequence[InstanceTypeDef]", left: Iterable[Resource]
+) -> None:
+    """Raise UsageError if an `up` may still be running with a key pair of this name.
 
-    It is not if this laptop saw the cluster whole, or began that very `up` and lost it, or if the key pair is old.
+    None is if this computer has seen the complete cluster, or that `up` crashed on this computer, or the key pair is old.
     """
     begun = read_attempt(name)
     if known and not known.is_local and not machines and time.time() - known.launched_at < GRACE_S:
@@ -107,13 +110,13 @@ def check_over(name: str, known: Cluster | None, machines: "Sequence[InstanceTyp
         age_s = time.time() - key.made_at if key.made_at else 0.0
         if age_s < GRACE_S:
             raise UsageError(
-                f"another gpujob up of '{name}' began {age_s / 60:.0f} min ago, and may be at work",
-                f"wait for it, choose another name, or, if it was broken off: gpujob down {name}",
+                f"another gpujob up of '{name}' started {age_s / 60:.0f} min ago and may still be running",
+                f"wait for it, choose another name, or, if it was interrupted: gpujob down {name}",
             )
 
 
 def explain(account: Account, name: str, known: Cluster | None, machines: "Iterable[InstanceTypeDef]") -> Ending:
-    """Return when and why a cluster ended, by what EC2 still shows of its machines, and by what is remembered of it."""
+    """Return when and why a cluster ended, from EC2's view of its machines and its local record."""
     found = [one for one in machines if one["State"]["Name"] in ENDING]
     own = {node.instance_id for node in known.nodes} if known else set()
     last = max(found, key=lambda one: (one["InstanceId"] in own, one["LaunchTime"]), default=None)
@@ -122,7 +125,7 @@ def explain(account: Account, name: str, known: Cluster | None, machines: "Itera
     at = instances.read_end_time(account, last) if last else None
     if last is None:
         is_over = 0 < lease_until <= time.time()
-        return lease_end(name, lease_until) if is_over else Ending(f"'{name}' is gone: EC2 no longer shows it", None)
+        return lease_end(name, lease_until) if is_over else Ending(f"'{name}' no longer exists in EC2", None)
     code = last.get("StateReason", {}).get("Code", "")
     if code == "Client.InstanceInitiatedShutdown":
         if 0 < lease_until <= (at or time.time()) + LATE_S:
@@ -135,7 +138,7 @@ def explain(account: Account, name: str, known: Cluster | None, machines: "Itera
 
 
 def lease_end(name: str, until: float) -> Ending:
-    """Return the ending of a cluster whose lease was over."""
+    """Return the ending of a cluster whose lease had ended."""
     return Ending(f"'{name}' ended itself{clock(until)} (end of its lease)", until)
 
 
@@ -146,12 +149,12 @@ def reason(instance: "InstanceTypeDef") -> str:
     if code.startswith("Server.SpotInstance"):
         return "AWS reclaimed the spot machine"
     if code == "Client.UserInitiatedShutdown":
-        return "terminated from outside, as in the EC2 console"
+        return "terminated outside gpujob, for example in the EC2 console"
     return " ".join(message.split())[:160] or "EC2 does not say why"
 
 
 def clock(at: float | None) -> str:
-    """Return a time of day in this laptop's zone as the end of a phrase, with its date if it was not today."""
+    """Return a local time of day, with the date if not today, to append to a phrase."""
     if at is None:
         return ""
     moment, now = datetime.fromtimestamp(at, UTC).astimezone(), datetime.now(UTC).astimezone()
@@ -160,9 +163,9 @@ def clock(at: float | None) -> str:
 
 
 def clear(ended: Ended, report: Callable[[str], None]) -> None:
-    """Remove what an ended cluster left, note what it cost, and forget it; nothing that another call made is touched."""
+    """Remove an ended cluster's orphaned resources, record its cost, and forget it."""
     if ended.tokens:
-        report(f"removing what '{ended.name}' left in {ended.account.region}")
+        report(f"removing orphaned resources of '{ended.name}' in {ended.account.region}")
         remove_cluster(ended.account, ended.name, report, ended.tokens)
     known = recall_in(ended.account, ended.name)
     if known:

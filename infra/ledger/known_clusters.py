@@ -1,7 +1,7 @@
-"""Clusters that this laptop knows: a copy of what their tags say, kept beside their keys; and plain ssh told of them.
+"""Local records of clusters: a copy of their tags, stored with their keys, and an ssh configuration.
 
-The truth about a cluster is its tags; all of this can be lost and `ls` and `down` still work. Reaching a node cannot: the
-private key is nowhere else.
+A cluster's tags are authoritative: without these records, `ls` and `down` still work. Connecting to a node does not: the private
+key is stored nowhere else.
 """
 
 import json
@@ -15,14 +15,14 @@ from infra.state import attempt_file, cluster_folder, ssh_config_file, state_fol
 
 
 def remember(cluster: Cluster) -> None:
-    """Keep what is known of a cluster."""
+    """Record a cluster."""
     write_private(cluster_folder(cluster.name) / "cluster.json", json.dumps(cluster.to_dict(), indent=2))
     if ssh_config_file().exists():
         write_ssh_config()
 
 
 def recall(name: str) -> Cluster | None:
-    """Return what is remembered of a cluster, or None."""
+    """Return a cluster's record, or None."""
     try:
         return Cluster.from_dict(json.loads((cluster_folder(name) / "cluster.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
@@ -30,7 +30,7 @@ def recall(name: str) -> Cluster | None:
 
 
 def recall_all() -> Iterator[Cluster]:
-    """Yield every cluster remembered, by name."""
+    """Yield all recorded clusters by name."""
     for folder in sorted((state_folder() / "clusters").glob("*/cluster.json")):
         cluster = recall(folder.parent.name)
         if cluster is not None:
@@ -38,7 +38,7 @@ def recall_all() -> Iterator[Cluster]:
 
 
 def forget(name: str) -> bool:
-    """Drop all that is remembered of a cluster, its key included; return whether there was anything."""
+    """Delete all records of a cluster, including its key; return whether there were any."""
     known = cluster_folder(name).exists() or attempt_file(name).exists()
     forget_cluster(name)
     forget_attempt(name)
@@ -46,7 +46,7 @@ def forget(name: str) -> bool:
 
 
 def forget_cluster(name: str) -> None:
-    """Drop what is remembered of a cluster, its key included, but not of an `up` that is not through."""
+    """Delete a cluster's record and key, but not the record of an unfinished `up`."""
     shutil.rmtree(cluster_folder(name), ignore_errors=True)
     shutil.rmtree(submissions_folder(name), ignore_errors=True)
     if ssh_config_file().exists():
@@ -54,11 +54,11 @@ def forget_cluster(name: str) -> None:
 
 
 def forget_attempt(name: str) -> None:
-    """Drop what is remembered of an `up` that is not through."""
+    """Delete the record of an unfinished `up`."""
     attempt_file(name).unlink(missing_ok=True)
 
 
 def write_ssh_config() -> Path:
-    """Write every cluster that is remembered as an ssh_config of our own; return its path."""
+    """Write gpujob's ssh_config with all recorded clusters; return its path."""
     write_private(ssh_config_file(), make_config(recall_all()))
     return ssh_config_file()

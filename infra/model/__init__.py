@@ -1,4 +1,4 @@
-"""The values that pass between the parts; all frozen, a change returns a new one. Times are seconds since the epoch."""
+"""Values passed between the parts, all frozen; times are seconds since the epoch."""
 
 from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
 from infra.model.job import HANG_AFTER_S, ExitCode, FileName, Job, JobState, Output, Request, Sha256

@@ -8,7 +8,7 @@ from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
 
 CloudName = Literal["aws", "local"]
 GONE = "gone"
-UNKNOWN = "unknown"  # of another account than the one that was asked
+UNKNOWN = "unknown"  # in an account other than the current one
 
 
 @dataclass(frozen=True)
@@ -17,20 +17,20 @@ class Node:
 
     instance_id: str
     state: str
-    """EC2's own word: pending, running, shutting-down, terminated, stopping, stopped; or `GONE`, `UNKNOWN`."""
+    """As EC2 names it: pending, running, shutting-down, terminated, stopping, stopped; or `GONE`, `UNKNOWN`."""
     host: str
     port: int
     instance_type: str
     zone: str
     market: Market = "on-demand"
     price_usd: float = 0.0
-    """USD per hour of this machine."""
+    """USD per hour for this machine."""
     image_id: str = ""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One or more nodes under one name, as their tags tell."""
+    """One or more nodes with one name, as described by their tags."""
 
     name: str
     cloud: CloudName
@@ -38,16 +38,16 @@ class Cluster:
     nodes: tuple[Node, ...]
     gpu: Gpu | None
     price_usd: float
-    """USD per hour of the whole cluster."""
+    """USD per hour for the whole cluster."""
     lease_until: float
     launched_at: float
     owner: str
     disk_usd: float = 0.0
-    """USD per hour of all its disks, which are billed as long as they exist, stopped or not."""
+    """USD per hour for all its disks, billed as long as they exist, stopped or not."""
     spent_usd: float = 0.0
-    """What it had cost when it was started last."""
+    """Its total cost at its most recent start."""
     idle_stop_s: float = 0.0
-    """After how long without a job or a login it ends; 0 for never."""
+    """Terminate it after this long without a job or login; 0 for never."""
 
     @property
     def is_local(self) -> bool:
@@ -56,7 +56,7 @@ class Cluster:
 
     @property
     def gpu_count(self) -> int:
-        """How many GPUs its node has; 1 where there is none, so that jobs without a GPU wait for one another, too."""
+        """Number of GPUs of its node; 1 without a GPU, so that jobs queue there too."""
         return self.gpu.count if self.gpu else 1
 
     @property
@@ -65,11 +65,11 @@ class Cluster:
         return self.nodes[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return it as JSON-compatible values."""
         return {**asdict(self), "gpu": format_gpu(self.gpu)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what `to_dict` returned."""
+        """Create it from what `to_dict` returned."""
         nodes = tuple(Node(**node) for node in data["nodes"])
         return cls(**{**data, "nodes": nodes, "gpu": parse_gpu(data["gpu"])})

@@ -1,4 +1,4 @@
-"""What can be launched, and what was asked for."""
+"""Launch requests, offers and leases."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ GPU = re.compile(r"([A-Za-z0-9][A-Za-z0-9 ._-]{0,39})(?::([1-9][0-9]?))?")
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU by AWS's own name for it, and how many of them one machine has."""
+    """A GPU model by AWS's name, and how many of them a machine has."""
 
     name: str
     count: int = 1
@@ -22,23 +22,23 @@ class Gpu:
 
 
 def format_gpu(gpu: Gpu | None) -> str:
-    """Return a machine's GPUs as tags and files hold them: NAME, NAME:COUNT, or "none"."""
+    """Return a machine's GPUs as written to tags and files: NAME, NAME:COUNT, or "none"."""
     return NO_GPU if gpu is None else str(gpu)
 
 
 def parse_gpu(text: str) -> Gpu | None:
-    """Return the GPUs that `format_gpu` wrote; None for "none", and for what it would not write: anybody can write a tag."""
+    """Return the GPUs that `format_gpu` wrote; None for "none" and invalid text, as in an edited tag."""
     found = GPU.fullmatch(text)
     return Gpu(found[1], int(found[2] or 1)) if found and text != NO_GPU else None
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What `up` was asked for."""
+    """The requirements given to `up`."""
 
     gpu: Gpu | None = None
     gpu_memory_gb: float = 0
-    """What one GPU must have at least, as it is sold: GB, of which an A10G has 24 where EC2 tells 22.35 GiB."""
+    """Minimum memory of one GPU as marketed, in GB: 24 for an A10G, for which EC2 reports 22.35 GiB."""
     instance_types: tuple[str, ...] = ()
     markets: tuple[Market, ...] = ("on-demand",)
     """In the order in which they are tried."""
@@ -52,21 +52,21 @@ class LaunchRequest:
     max_cost_usd: float | None = None
     idle_stop_s: float = 0
     setup: bool = True
-    """Whether `up` runs what of the playbook its image needs."""
+    """Whether `up` runs the parts of the playbook that its image needs."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """An instance type on one market in one region, with its price."""
+    """An instance type in one market and region, with its price."""
 
     instance_type: str
     region: str
     market: Market
     prices: Mapping[str, float]
-    """USD per hour of one machine, by zone; never empty."""
+    """USD per hour for one machine, by zone; never empty."""
     gpu: Gpu | None
     gpu_memory_gib: float
-    """Of all its GPUs together."""
+    """Total of all its GPUs."""
     vcpus: int
     memory_gib: float
     nvme_gb: float
@@ -74,23 +74,23 @@ class Offer:
 
     @property
     def price_usd(self) -> float:
-        """USD per hour of one machine in the cheapest zone."""
+        """USD per hour for one machine in the cheapest zone."""
         return min(self.prices.values())
 
     @property
     def highest_usd(self) -> float:
-        """USD per hour of one machine in the dearest zone."""
+        """USD per hour for one machine in the most expensive zone."""
         return max(self.prices.values())
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Until when a cluster may live, and the most it can cost until then."""
+    """When a cluster ends, and the most it can cost by then."""
 
     until: float
     most_usd: float
-    """What all nodes with their disks and addresses cost until then."""
+    """Cost of all nodes with their disks and addresses by then."""
     idle_stop_s: float = 0
-    """How long nothing may happen there before it ends; 0 for no such limit."""
+    """Terminate it after this long idle; 0 for never."""
     warning_s: float = 0
-    """How long before the end jobs are told to finish."""
+    """How long before the end jobs are notified."""

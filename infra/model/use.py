@@ -1,4 +1,4 @@
-"""What a node and its jobs use now."""
+"""Current resource use of a node and its jobs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from infra.model.job import Job
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What one GPU of a node is doing."""
+    """Current use of one GPU of a node."""
 
     index: int
     name: str
@@ -18,7 +18,7 @@ class GpuUse:
 
 @dataclass(frozen=True)
 class JobUse:
-    """What a job uses now, and the last line it printed (from the node: not trusted)."""
+    """Current use of a job, and the last line it printed (from the node, not trusted)."""
 
     job: Job
     cpu_used: float
@@ -29,10 +29,10 @@ class JobUse:
 
 @dataclass(frozen=True)
 class NodeUse:
-    """What a node uses now."""
+    """Current use of a node."""
 
     now: float
-    """What its clock shows."""
+    """The time on its clock."""
     cpus: int
     cpu_used: float
     """In processors."""

@@ -1,1 +1,1 @@
-"""The agent that runs on a node, and its client that runs here."""
+"""The agent that runs on a node, and its local client."""

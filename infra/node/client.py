@@ -1,4 +1,4 @@
-"""The client of the agent: every command of the agent as a function on an open connection."""
+"""The agent's client: each of its commands as a function on an open connection."""
 
 import base64
 import errno
@@ -21,24 +21,24 @@ from infra.ssh.commands import Conversation, execute, stream
 from infra.ssh.connection import Connection
 
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
-CLOCKS_AGREE_S = 5.0  # an answer may take as long as that
+CLOCKS_AGREE_S = 5.0  # a response may take this long
 NOTEBOOK = ("gpujob", "notebook")
-LINE_BYTES = 1 << 16  # of a line that a program on the node prints
-ASKED_BYTES = 64 << 20  # of the hashes that it lacks: a million files
+LINE_BYTES = 1 << 16  # of a line printed by a program on the node
+ASKED_BYTES = 64 << 20  # of the missing hashes: a million files
 Port = Annotated[int, range(65536)]
 Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
 
 
 @dataclass(frozen=True)
 class MissingReply:
-    """What the agent answers to a submission first: the hashes of what it lacks."""
+    """The agent's first reply to a submission: the hashes of missing files."""
 
     missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Space:
-    """How large the disk of a node is, and how much of it is free."""
+    """The size and free space of a node's disk."""
 
     disk_bytes: int
     disk_free_bytes: int
@@ -46,7 +46,7 @@ class Space:
 
 @dataclass(frozen=True)
 class SubmitReply(Space):
-    """What it answers then: the job's number, how many are ahead of it, and the space left on the disk."""
+    """Its second reply: the job's number, how many jobs are ahead of it, and the disk space."""
 
     job: int
     ahead: int
@@ -54,14 +54,14 @@ class SubmitReply(Space):
 
 @dataclass(frozen=True)
 class Tail:
-    """Where the last lines of a log begin."""
+    """The offset of the last lines of a log."""
 
     offset: int
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a node is, and whether its GPU has multiplied two matrices; None where there is none."""
+    """A description of a node, and whether its GPU has multiplied two matrices; None without a GPU."""
 
     python: str
     driver: str
@@ -71,13 +71,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class NotebookReply:
-    """The notebook of a node: its job, 0 where none runs; the port it listens on, 0 until it does; its token."""
+    """A node's notebook: its job, or 0; its port, 0 until it listens; its token."""
 
     job: int
     port: Port
     token: Token = field(repr=False)
     said: str
-    """The last line it printed (from the node: not trusted)."""
+    """The last line it printed (from the node, not trusted)."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class TensorBoardReply:
 
 @dataclass(frozen=True)
 class Freed:
-    """How much room a removal made."""
+    """The space freed by a removal."""
 
     freed_bytes: int
 
 
 def call(connection: Connection, *arguments: str, converse: Conversation | None = None) -> Any:
-    """Return the agent's answer to one command; the agent is installed first unless the node has this version, unchanged."""
+    """Return the agent's response to a command, after installing the agent if it is missing or changed."""
     answer = execute(connection, agent_argv(*arguments), converse)
     if answer.exit_code == CHANGED:
         install_agent(connection)
@@ -104,7 +104,7 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
         raise NotFoundError(last_line(answer.stderr), "gpujob jobs")
     if answer.exit_code:
         said = last_line(answer.stderr) or f"exit code {answer.exit_code}"
-        hint = "gpujob jobs rm --done frees disk space" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
+        hint = "free disk space: gpujob jobs rm --done" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
         raise NodeError(f"the agent failed: {said}", hint)
     return parse(answer.stdout) if answer.stdout else None
 
@@ -112,16 +112,16 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
 def submit(
     connection: Connection, request: Mapping[str, Any], pack: Callable[[BinaryIO, Sequence[str]], None]
 ) -> SubmitReply:
-    """Submit a job; return its number, and what else there is to say of it.
+    """Submit a job; return the agent's reply.
 
-    `pack` is called with a stream to write to and the hashes of those files that the node lacks.
+    `pack` is called with a stream to write to and the hashes of the files missing on the node.
     """
     line = base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
 
     def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
         write(stdin, line)
         asked = stdout.readline(ASKED_BYTES)
-        if asked:  # else it has ended, and says why on stderr
+        if asked:  # otherwise it has ended, and stderr says why
             pack(stdin, read_missing(asked))
             stdin.flush()
 
@@ -129,79 +129,81 @@ def submit(
 
 
 def read_missing(line: bytes) -> tuple[str, ...]:
-    """Return the hashes that the agent asks for; raises NodeError for an answer that is none."""
+    """Return the hashes that the agent requests; raises NodeError for an invalid response."""
     return decode(MissingReply, parse(line)).missing
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:
-    """Return every job of the node, in order."""
+    """Return all jobs of the node, in order."""
     return tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs"))))
 
 
 def find_job(connection: Connection, number: int | None = None) -> Job:
-    """Return one job, or the latest; raises NotFoundError."""
+    """Return a job, by default the latest; raises NotFoundError."""
     if number is not None:
         jobs = tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs", str(number)))))
     else:
         jobs = list_jobs(connection)
     if not jobs:
-        raise NotFoundError("there is no job yet", "gpujob run train.py")
+        raise NotFoundError("no jobs yet", "run one: gpujob run SCRIPT")
     return jobs[-1]
 
 
 def cancel(connection: Connection, number: int) -> Job:
-    """End a job and every process of it; return it as it is then."""
+    """End a job and all its processes; return the ended job."""
     return in_our_time(decode(JobReply, call(connection, "cancel", str(number))))
 
 
 def read_log(connection: Connection, number: int, offset: int, follow: bool) -> Iterator[bytes]:
-    """Yield the log's bytes from `offset` on; with `follow` until the job is over."""
+    """Yield the log from `offset`; with `follow` until the job ends."""
     arguments = ["logs", str(number), str(offset), *(["--follow"] if follow else [])]
     return stream(connection, agent_argv(*arguments))
 
 
 def find_tail(connection: Connection, number: int, lines: int) -> int:
-    """Return the offset at which the log's last `lines` lines begin."""
+    """Return the offset of the log's last `lines` lines."""
     return decode(Tail, call(connection, "tail", str(number), str(lines))).offset
 
 
 def find_since(connection: Connection, number: int, ago_s: float) -> int:
-    """Return an offset behind which lies all that the job printed in the last so many seconds."""
+    """Return an offset before everything that the job printed in the last `ago_s` seconds."""
     return decode(Tail, call(connection, "since", str(number), f"{ago_s:.0f}")).offset
 
 
 def list_outputs(
     connection: Connection, number: int, settled: bool = False, asked: Sequence[str] = ()
 ) -> tuple[Job, Outputs]:
-    """Return a job and what it created or changed, with what lies elsewhere and was `asked` for; no name is trusted.
+    """Return a job and its outputs, including the `asked` paths elsewhere; no name is trusted.
 
-    With `settled` only what is whole, though the job runs.
+    With `settled`, only complete files of a running job.
     """
     words = [*(["--settled"] if settled else []), *(f"--output={path}" for path in asked)]
-    told = decode(Outputs, call(connection, "outputs", str(number), *words))
-    if told.job.number != number:  # its outputs would be taken for those of another job
-        raise NodeError(f"the agent was asked for job {number} and answered with job {told.job.number}", "gpujob jobs")
-    return in_our_time(told.job), told
+    reply = decode(Outputs, call(connection, "outputs", str(number), *words))
+    if reply.job.number != number:  # its outputs would be saved as those of another job
+        raise NodeError(
+            f"invalid response from the agent: job {reply.job.number} instead of job {number}", "gpujob jobs"
+        )
+    return in_our_time(reply.job), reply
 
 
 def list_left(connection: Connection) -> AllLeft:
-    """Return what the jobs of a node left outside of their working trees."""
+    """Return what the jobs of a node left outside their working trees."""
     return decode(AllLeft, call(connection, "left"))
 
 
 def look(connection: Connection, over: int) -> NodeUse:
-    """Return what the node and its jobs do now: all that are not over, and the latest `over` of the others."""
+    """Return the current use of the node by its unfinished jobs and the latest `over` ended ones."""
     use = decode(NodeUse, call(connection, "look", str(over)))
     return replace(use, jobs=tuple(replace(each, job=shift(each.job, use.now)) for each in use.jobs))
 
 
 def find_page(connection: Connection) -> NotebookReply:
-    """Return the notebook that the node has now."""
+    """Return the node's current notebook."""
     return decode(NotebookReply, call(connection, "page"))
 
 
 def serve_board(connection: Connection, number: int | None) -> Iterator[str | int]:
-    """Run TensorBoard on a job's folder, or on all, for as long as the caller goes on; yield what it says, then its port."""
+    """Run TensorBoard on one or all jobs while the caller iterates; yield its messages, then its port."""
     rest = b""
     for chunk in stream(connection, agent_argv("tensorboard", *([] if number is None else [str(number)]))):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -212,42 +214,42 @@ def serve_board(connection: Connection, number: int | None) -> Iterator[str | in
 
 
 def mark_fetched(connection: Connection, number: int) -> None:
-    """Tell the agent that every output is home."""
+    """Mark a job's outputs as downloaded on the node."""
     call(connection, "fetched", str(number))
 
 
 def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> int:
-    """Remove jobs that are over, and unless it is forced downloaded, from the node; return how many bytes that freed."""
+    """Remove ended jobs, which must be downloaded unless forced, from the node; return the freed bytes."""
     words = [*map(str, numbers), *(["--force"] if force else [])]
     return decode(Freed, call(connection, "remove", *words)).freed_bytes
 
 
 def remove_changed_environments(connection: Connection) -> None:
-    """Remove from the node the installed dependencies that are not, or no longer, what was installed."""
+    """Remove environments from the node that are incomplete or were modified."""
     call(connection, "sift")
 
 
 def find_space(connection: Connection) -> Space:
-    """Return how large the node's disk is and how much of it is free."""
+    """Return the size and free space of the node's disk."""
     return decode(Space, call(connection, "space"))
 
 
 def probe(connection: Connection) -> dict[str, Any]:
-    """Return what the node is: python, driver, gpus, multiplied."""
+    """Return a description of the node: python, driver, gpus, multiplied."""
     return vars(decode(Probe, call(connection, "probe")))
 
 
-def in_our_time(told: JobReply) -> Job:
-    """Return the job that the agent tells of."""
-    fields = {name: value for name, value in vars(told).items() if name != "now"}
-    return shift(Job(**fields), told.now)
+def in_our_time(reply: JobReply) -> Job:
+    """Return the job in a reply, with its times by the local clock."""
+    fields = {name: value for name, value in vars(reply).items() if name != "now"}
+    return shift(Job(**fields), reply.now)
 
 
 def shift(job: Job, now: float) -> Job:
-    """Return a job with its times by this laptop's clock, when it is `now` on the node: that one may be an hour off."""
+    """Return a job with its times by the local clock, given the node's time, which may be wrong."""
     ahead_s = now - time.time()
     if abs(ahead_s) <= CLOCKS_AGREE_S:
         return job
     times = {name: getattr(job, name) for name in TIMES}
-    # A calendar knows no time long before 1970, and a node may say that it is the year 5000 there.
+    # Times long before 1970 are not valid dates, and a node may claim that it is the year 5000.
     return replace(job, **{name: max(at - ahead_s, 0.0) for name, at in times.items() if at is not None})

@@ -1,4 +1,4 @@
-"""What the agent measures on a node, as values."""
+"""The agent's measurements of a node."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from infra.ssh.connection import Connection
 
 @dataclass(frozen=True)
 class ListedGpu:
-    """A GPU as nvidia-smi lists it."""
+    """A GPU as listed by nvidia-smi."""
 
     name: str
     memory_bytes: int
@@ -17,7 +17,7 @@ class ListedGpu:
 
 @dataclass(frozen=True)
 class Product:
-    """How fast a GPU multiplied two matrices of this type."""
+    """A GPU's speed of multiplying two matrices of this type."""
 
     kind: str
     tflops: float
@@ -25,7 +25,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Torch:
-    """What the interpreter that jobs get has of torch; `error` says why nothing is known."""
+    """Torch in the jobs' interpreter; `error` says why it is unknown."""
 
     python: str
     version: str
@@ -36,7 +36,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Disk:
-    """How a disk did; `error` says why it did not."""
+    """A disk's speed and space; `error` says why they are unknown."""
 
     name: str
     free_bytes: int
@@ -47,24 +47,24 @@ class Disk:
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured."""
+    """All measurements of a node."""
 
     driver: str
-    """Its version as its kernel module tells it; "" where that is not loaded."""
+    """The version of its kernel module; "" if that is not loaded."""
     smi: str
-    """What nvidia-smi complained of: "absent" where there is none, "" if of nothing."""
+    """The error of nvidia-smi: "absent" if it is not installed, "" for none."""
     gpus: tuple[ListedGpu, ...]
     busy: int
-    """A job that has GPUs now, so that none was tried; 0 for none."""
+    """A job that is using GPUs, so that none was tested; 0 for none."""
     torch: Torch
     disks: tuple[Disk, ...]
     lease_until: float | None
-    """When the machine ends itself, by its own clock; None if it does not say."""
+    """When the machine ends itself, by its own clock; None if unknown."""
     guarded: bool
     now: float
-    """What its clock shows."""
+    """The time on its clock."""
 
 
 def measure(connection: Connection) -> Measures:
-    """Return what the node measures of itself, which takes half a minute."""
+    """Measure the node, which takes half a minute."""
     return decode(Measures, call(connection, "measure"))

@@ -1,4 +1,4 @@
-"""The agent on its way: packed as one file, put on the node, and started only as it was packed."""
+"""Pack the agent as one file, install it on the node, and start it only if unchanged."""
 
 import io
 import zipfile
@@ -17,8 +17,8 @@ FOLDER = ".gpujob"
 START = "from agent.requests.commands import main\nmain()\n"
 CHANGED = 4
 
-# Jobs have the agent's user, and may overwrite it by accident or not. So the file is read and compared before any of it runs, as
-# is what the machine's own service starts, by the link agent.pyz: whichever version that is, it must be what its name says.
+# Jobs run as the agent's user, and may overwrite it, by accident or not. So the file's hash is checked before any of it runs, as
+# is that of the version that the machine's service starts through the link agent.pyz, against its name.
 BOOT = f"""
 import hashlib, os, sys
 path, known = sys.argv[1:3]
@@ -38,7 +38,7 @@ sys.argv = [path, *sys.argv[3:]]
 sys.path.insert(0, path)
 {START}"""
 
-# A job may have made a folder where a file belongs.
+# A job may have created a folder in place of a file.
 INSTALL = """
 mkdir -p -m 700 "$1" && cat > "$2.$$" && chmod 400 "$2.$$" || exit
 for name in "$2" "$1/agent.pyz"; do [ ! -d "$name" ] || [ -L "$name" ] || rm -rf "$name"; done
@@ -48,10 +48,10 @@ mv -f "$2.$$" "$2" && ln -sfn "${2##*/}" "$1/agent.pyz"
 
 @cache
 def pack_agent() -> tuple[str, bytes]:
-    """Return the agent as one file that Python runs, and its path on the node, which tells versions apart."""
+    """Return the agent's path on the node, which identifies its version, and the packed agent."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        # ZipInfo without a time, so that the same code always makes the same bytes.
+        # ZipInfo without a time, so that the same code always gives the same bytes.
         archive.writestr(zipfile.ZipInfo("__main__.py"), START)
         for source in sorted(AGENT.rglob("*.py")):
             archive.writestr(zipfile.ZipInfo(f"agent/{source.relative_to(AGENT).as_posix()}"), source.read_bytes())
@@ -59,13 +59,13 @@ def pack_agent() -> tuple[str, bytes]:
 
 
 def install_agent(connection: Connection) -> None:
-    """Put the agent on the node, whole or not at all."""
+    """Install the agent on the node atomically."""
     path, content = pack_agent()
-    # By the short name the machine itself finds it: the unit in its user data cannot know the version.
+    # The machine itself starts it by the short name: the unit in its user data cannot know the version.
     words = ["sh", "-c", INSTALL, "sh", FOLDER, path]
     answer = execute(connection, words, lambda stdin, _: write(stdin, content))
     if answer.exit_code:
-        raise NodeError(f"the agent could not be put on the node: {last_line(answer.stderr)}")
+        raise NodeError(f"cannot install the agent on the node: {last_line(answer.stderr)}")
 
 
 def write(stdin: BinaryIO, content: bytes) -> None:
@@ -75,7 +75,7 @@ def write(stdin: BinaryIO, content: bytes) -> None:
 
 
 def agent_argv(*arguments: str) -> list[str]:
-    """Return the command line that runs the agent on the node, or exits with `CHANGED` where it is not as it was packed."""
+    """Return the command that runs the agent on the node, or exits with `CHANGED` if it has changed."""
     path, content = pack_agent()
-    # Without the site's packages, which it does not use and which cost it a quarter of its start.
+    # Without site-packages, which it does not use and which would take a quarter of its start.
     return ["python3", "-I", "-S", "-c", BOOT, path, sha256(content).hexdigest(), *arguments]

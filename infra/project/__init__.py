@@ -1,1 +1,1 @@
-"""The user's code: which folder it is, which files of it are uploaded, and its gpujob.toml. Knows no node."""
+"""The user's code: its folder, the files to upload, and its gpujob.toml; without knowledge of nodes."""

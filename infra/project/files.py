@@ -1,4 +1,4 @@
-"""The project: which folder it is, and which of its files are uploaded."""
+"""The project: its folder, and the files to upload."""
 
 import hashlib
 import os
@@ -15,17 +15,17 @@ from infra.project.hashes import Hashes
 from infra.project.rules import RUNS, Rules
 from infra.project.settings import read_settings
 
-SENSITIVE, LINK, SUBMODULE = "may hold secrets", "leads out of the project", "submodule not checked out"
+SENSITIVE, LINK, SUBMODULE = "may contain secrets", "points outside the project", "submodule not checked out"
 ADVICE = {
-    SENSITIVE: "to upload one, name it in [sync] include in gpujob.toml",
-    LINK: "to upload what it leads to, replace the link by a copy",
+    SENSITIVE: "to upload it, add it to [sync] include in gpujob.toml",
+    LINK: "to upload its target, replace the link with a copy",
     SUBMODULE: "git submodule update --init",
 }
 
 
 @dataclass(frozen=True)
 class File:
-    """A file or symbolic link that is uploaded; the path is relative to the project's root."""
+    """A file or symbolic link to upload; the path is relative to the project's root."""
 
     path: str
     sha256: str
@@ -38,30 +38,30 @@ class File:
 
 @dataclass(frozen=True)
 class Withheld:
-    """What is not uploaded though git would commit it, and why."""
+    """A path that is not uploaded though git would commit it, and why."""
 
     path: str
     reason: str
 
     @property
     def advice(self) -> str:
-        """What to do to upload it."""
+        """How to have it uploaded."""
         return ADVICE[self.reason]
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder of code and what is to be uploaded of it."""
+    """A folder of code and its files to upload."""
 
     root: Path
     workdir: str
-    """Where in the project the person stands: "." or a subfolder."""
+    """The current folder relative to the project: "." or a subfolder."""
     files: tuple[File, ...]
     folders: tuple[str, ...]
-    """Folders without anything in them."""
+    """Empty folders."""
     withheld: tuple[Withheld, ...]
     outputs: tuple[str, ...]
-    """Paths on the node that are downloaded though they lie outside of its working tree, or in a cache."""
+    """Further paths on the node to download: outside the working tree, or in a cache."""
     unwanted: tuple[str, ...]
     """Patterns of outputs that are not downloaded."""
     repositories: tuple[str, ...]
@@ -69,34 +69,34 @@ class Project:
 
     @property
     def size_bytes(self) -> int:
-        """How much all of it is."""
+        """Total size of the files to upload."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def snapshot(self) -> str:
-        """The SHA-256 that tells this code from any other: paths, contents, modes and links."""
+        """SHA-256 that identifies the code: paths, contents, modes and links."""
         lines = sorted(repr((file.path, file.sha256, file.mode, file.link)) for file in self.files) + list(self.folders)
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def runs(self) -> Path:
-        """Where outputs are downloaded to."""
+        """The folder that outputs are downloaded to."""
         return self.root / RUNS
 
 
 def find_root(here: Path) -> Path:
-    """Return the top of the git repository around `here`, or `here` where there is none."""
+    """Return the top of the git repository around `here`, or `here` if there is none."""
     repository = find_repository(here)
     return repository.top if repository else here
 
 
 def read_project(here: Path) -> Project:
-    """Return the project that `here` belongs to: the git repository around it, or else `here` itself."""
+    """Return the project that contains `here`: the git repository around it, or `here` itself."""
     repository = find_repository(here)
     root = repository.top if repository else here
     if Path.home().resolve().is_relative_to(root):
         raise ProjectError(
-            f"{root} is not a project folder: all of it would be uploaded", "cd to the folder of your code"
+            f"{root} is not a project folder: all of it would be uploaded", "cd to the folder with your code"
         )
     settings = read_settings(root)
     rules = Rules(root, settings)
@@ -121,7 +121,7 @@ def read_project(here: Path) -> Project:
 
 
 def list_project(root: Path, repository: Repository | None, rules: Rules) -> Listing:
-    """Return what git would commit of a project; by our own reading of its rules where git is neither needed nor installed."""
+    """Return what git would commit; without git installed, by our own reading of .gitignore."""
 
     def skip(folder: Path) -> bool:
         return rules.is_results(folder.relative_to(root).as_posix())
@@ -132,14 +132,14 @@ def list_project(root: Path, repository: Repository | None, rules: Rules) -> Lis
 
 
 def check_inside(names: Iterable[str]) -> None:
-    """Raise ProjectError for a path that leads out of the project, however it came to be listed."""
+    """Raise ProjectError for a path outside the project."""
     for name in names:
         if not is_inside(name):
-            raise ProjectError(f"{name!r} leads out of the project", "look at include in gpujob.toml")
+            raise ProjectError(f"{name!r} is outside the project", "check [sync] include in gpujob.toml")
 
 
 def drop_behind_links(root: Path, names: Iterable[str]) -> Iterator[str]:
-    """Yield the names except those in a folder that is a link by now: git sees nothing there."""
+    """Yield the names except those in a folder that is now a link, where git sees nothing."""
     real = os.path.realpath(root)
     behind: dict[str, bool] = {"": False}
     for name in names:
@@ -151,10 +151,11 @@ def drop_behind_links(root: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
-    """Return what a file is and holds; None for what is not uploaded.
+    """Return a file to upload; None for what is not uploaded.
 
-    That is what is no longer there, what is neither file nor link, and a link that leads outside: on the node it would
-    dangle, and to follow it would upload a file that nobody put into the project. Raises ProjectError if the file cannot be read.
+    Not uploaded: what was deleted, what is neither file nor link, and a link that points outside. On the node such a link
+    would dangle, and following it would upload a file that is not part of the project. Raises ProjectError if the file
+    cannot be read.
     """
     path = root / name
     try:
@@ -165,14 +166,14 @@ def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
         if not stat.S_ISREG(info.st_mode):
             return None
         return File(name, hashes.hash_of(name, info), info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
-    except (FileNotFoundError, NotADirectoryError):  # for git it is deleted
+    except (FileNotFoundError, NotADirectoryError):  # git sees a deleted file
         return None
     except OSError as error:
-        raise ProjectError(f"{name!r} cannot be read: {error.strerror}", "fix that, or add it to .gitignore") from error
+        raise ProjectError(f"cannot read {name!r}: {error.strerror}", "fix it, or add it to .gitignore") from error
 
 
 def leads_inside(root: Path, path: Path, link: str) -> bool:
-    """Tell whether what a symbolic link points to lies in the project, also once the project lies elsewhere."""
+    """Return whether a symbolic link's target is in the project, also after the project is moved."""
     target = Path(os.path.normpath(path.parent / link))
     return (
         not link.startswith("/") and target.is_relative_to(root) and Path(os.path.realpath(target)).is_relative_to(root)

@@ -1,4 +1,4 @@
-"""The hashes of a project's files, remembered so that a file that was not touched is not read again."""
+"""Cached hashes of a project's files, so that unchanged files are not read again."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 CHUNK_BYTES = 1 << 20
-SETTLED_NS = 2_000_000_000  # a file that was written more lately may be written again within one tick of its clock
+SETTLED_NS = 2_000_000_000  # a more recent file may be written again within one tick of the clock
 
 
 def read_beginning(path: Path | str, size_bytes: int) -> Iterator[bytes]:
-    """Yield the first bytes of a file, fewer if it is shorter; what a log has gained since its size was taken is left out.
+    """Yield at most the first `size_bytes` of a file, without what was appended since.
 
-    Raises OSError for a link: it has taken the file's place since.
+    Raises OSError if a link has replaced the file.
     """
     # Plain system calls: a project may have thousands of small files.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,9 +29,9 @@ def read_beginning(path: Path | str, size_bytes: int) -> Iterator[bytes]:
 
 
 class Hashes:
-    """The hash of files by path, each good for as long as the file's size, times and inode stay.
+    """Hashes of files by path, each valid while the file's size, times and inode are unchanged.
 
-    It is the SHA-256, or, by the algorithm of a git repository, the name that git has for the content.
+    SHA-256, or with `git`, the name of a repository's algorithm, git's object name of the content.
     """
 
     def __init__(self, root: Path, git: str = "") -> None:
@@ -43,7 +43,7 @@ class Hashes:
         self.used: dict[str, list[object]] = {}
 
     def read(self) -> dict[str, list[object]]:
-        """Return what an earlier run remembered; nothing if it is lost or damaged."""
+        """Return the cache of earlier runs; empty if it is missing or damaged."""
         try:
             known = json.loads(self.place.read_text())
         except (OSError, ValueError):
@@ -51,7 +51,7 @@ class Hashes:
         return known if isinstance(known, dict) else {}
 
     def hash_of(self, name: str, info: os.stat_result) -> str:
-        """Return the hash of what a file holds up to the size that `info` tells; raises OSError if it cannot be read."""
+        """Return the hash of a file's content up to the size in `info`; raises OSError if it cannot be read."""
         stamp = [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
         known = self.known.get(name)
         if known and known[:4] == stamp:
@@ -68,7 +68,7 @@ class Hashes:
         return found
 
     def save(self) -> None:
-        """Remember what was asked for; it is only a help, so that a full disk does no harm."""
+        """Write the cache; a failure, such as a full disk, is ignored."""
         if self.used == self.known:
             return
         part = self.place.with_name(f"{self.place.name}.{os.getpid()}")

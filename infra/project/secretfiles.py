@@ -1,13 +1,16 @@
-"""Files that often hold keys, passwords or tokens, which anyone with access to the node, or to a copy of its disk, could read."""
+"""Files that often contain keys, passwords or tokens.
+
+Anyone with access to the node, or to a copy of its disk, could read them.
+"""
 
 import re
 
-# In any folder and any letter case; a name of several parts is that file in that folder.
+# In any folder and in any case; a name with several parts is that file in that folder.
 SECRETS = (
-    # keys and certificates with keys
+    # private keys, and certificates with private keys
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdbx"),
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "id_xmss*"),
-    # variables
+    # environment variables
     *(".env", ".env.*", "*.env", ".envrc", ".envrc.*", "secrets.toml", "secrets.yaml", "secrets.yml", "secrets.json"),
     # whole folders
     *(".aws", ".azure", ".ssh", ".gnupg", ".gcloud", ".config/gcloud", ".kaggle", ".password-store"),
@@ -29,7 +32,7 @@ SECRETS = (
     *(".gem/credentials", ".git-credentials", "gh/hosts.yml", ".htpasswd", ".pgpass", ".my.cnf", ".mylogin.cnf"),
     *("kaggle.json", "huggingface/token", ".huggingface/token", ".streamlit/secrets.toml"),
 )
-# What looks the same and is there to be read: the public half of a key, and what a project shows to be filled in.
+# Look-alikes that are not secret: public keys, and templates to be filled in.
 HARMLESS = (
     "id_*.pub",
     "*.env.example",
@@ -42,14 +45,14 @@ HARMLESS = (
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a path is, or lies in, what often holds secrets."""
+    """Return whether a path is, or is in, something that often contains secrets."""
     lowered = f"/{name.lower()}/"
     found = SECRET.search(lowered)
     return found is not None and not (found.end() == len(lowered) and HARMLESS_NAME.search(lowered))
 
 
 def compile_any(patterns: tuple[str, ...], end: str) -> re.Pattern[str]:
-    """Return one expression for all of these patterns, each of which stands for whole parts of a path."""
+    """Return one expression for all of these patterns, each of which matches whole parts of a path."""
     inner = (re.escape(pattern).replace(r"\*", "[^/]*") for pattern in patterns)
     return re.compile(f"/(?:{'|'.join(inner)}){end}", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""The project's own settings, gpujob.toml: what is uploaded, how machines are set up, and defaults of the commands' options."""
+"""The project's settings, gpujob.toml: what is uploaded, setup variables, and defaults of options."""
 
 import json
 import tomllib
@@ -17,42 +17,46 @@ SETUP, VARIABLES = "setup", "variables"
 
 @dataclass(frozen=True)
 class Settings:
-    """What gpujob.toml says."""
+    """The content of gpujob.toml."""
 
     include: tuple[str, ...] = ()
-    """Patterns of files that are uploaded though git ignores them."""
+    """Patterns of files to upload though git ignores them."""
     exclude: tuple[str, ...] = ()
-    """Patterns of files that are not, though git would commit them."""
+    """Patterns of files not to upload though git would commit them."""
     commands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of options, by command: a table [up] with gpu = "A10G"."""
     outputs: tuple[str, ...] = ()
-    """Paths on the node that are downloaded though they lie outside of the working tree, or in a cache."""
+    """Further paths on the node to download: outside the working tree, or in a cache."""
     unwanted: tuple[str, ...] = ()
-    """Patterns of outputs that are not downloaded."""
+    """Patterns of outputs not to download."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
 
 
 def read_settings(root: Path) -> Settings:
-    """Return a project's settings; raises UsageError for a file that is no TOML or says what nobody knows."""
+    """Return a project's settings; raises UsageError for invalid TOML or unknown settings."""
     try:
         tables = tomllib.loads(read_plain(root / FILE).decode())
-        json.dumps(tables, default=str)  # an integer of 5,000 digits can be read, and not be written
+        json.dumps(tables, default=str)  # an integer of 5,000 digits can be read but not written
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{root / FILE} cannot be read: {error}", "fix it, then rerun") from error
+        raise UsageError(f"cannot read {root / FILE}: {error}", "fix it, then rerun") from error
     sync = tables.pop(SYNC, {})
     if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:
-        raise UsageError(f"{FILE}: [sync] knows include and exclude", 'exclude = ["notebooks/"]')
+        raise UsageError(f"{FILE}: [sync] accepts only include and exclude", 'exclude = ["notebooks/"]')
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise UsageError(f"{FILE}: '{name}' stands outside of a table", '[up], then below it: gpu = "A10G"')
+            raise UsageError(f"{FILE}: '{name}' is outside a table", 'write [up], and below it: gpu = "A10G"')
     variables = tables.get(SETUP, {}).pop(VARIABLES, {})
     if not isinstance(variables, dict):
-        raise UsageError(f"{FILE}: [setup] variables is no table", '[setup.variables], then below it: name = "value"')
+        raise UsageError(
+            f"{FILE}: [setup] variables is not a table", 'write [setup.variables], and below it: name = "value"'
+        )
     fetch = tables.get(FETCH, {})
-    fetched = {name: fetch.pop(name) for name in ("also", "exclude") if name in fetch}  # the rest are options of fetch
+    fetched = {
+        name: fetch.pop(name) for name in ("also", "exclude") if name in fetch
+    }  # the others are options of fetch
     include, exclude = (read_patterns(sync, SYNC, name) for name in ("include", "exclude"))
     for pattern in (*include, *exclude):
         check_pattern(root, pattern)
@@ -67,7 +71,7 @@ def read_settings(root: Path) -> Settings:
 
 
 def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str, ...]:
-    """Return a list of patterns of a table with this title."""
+    """Return a table's list of patterns."""
     patterns = table.get(name, [])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise UsageError(f"{FILE}: [{title}] {name} is not a list of patterns", f'{name} = ["data/labels.csv"]')
@@ -75,16 +79,16 @@ def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str,
 
 
 def check_pattern(root: Path, pattern: str) -> None:
-    """Raise UsageError for a pattern that leads out of the project, or is more than one.
+    """Raise UsageError for a pattern outside the project or of several lines.
 
-    As in .gitignore a slash at its start stands for the project's folder, so that an absolute path would match nothing.
+    As in .gitignore, a leading slash means the project's folder, so an absolute path would match nothing.
     """
     parts = pattern.removeprefix("!").split("/")
     absolute = parts[0] == "" and len(parts) > 2 and Path("/", parts[1]).is_dir() and not (root / parts[1]).exists()
     if ".." in parts or parts[0].startswith("~") or absolute:
         raise UsageError(
-            f"{FILE}: [sync] {pattern!r} leads out of the project; patterns are relative to its folder",
-            "copy the file into the project, then name it there",
+            f"{FILE}: [sync] {pattern!r} is outside the project; patterns are relative to its folder",
+            "copy the file into the project and list that path",
         )
     if set(pattern) & set("\0\r\n"):
-        raise UsageError(f"{FILE}: [sync] {pattern!r} is more than one line", 'include = ["data/labels.csv"]')
+        raise UsageError(f"{FILE}: [sync] {pattern!r} has more than one line", 'include = ["data/labels.csv"]')

@@ -1,4 +1,4 @@
-"""What is not uploaded, said when it changes: a line that comes with every run is not read any more."""
+"""Withheld files, reported only when they change: a line on every run would be ignored."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from infra.project.files import Project
 
 
 def is_news(project: Project) -> bool:
-    """Tell whether other files are withheld than when this was last asked, and remember which."""
+    """Return whether the withheld files have changed since the last call, and record them."""
     now = json.dumps([[each.path, each.reason] for each in project.withheld])
     place = record_of(project.root)
     try:
@@ -23,5 +23,5 @@ def is_news(project: Project) -> bool:
 
 
 def record_of(root: Path) -> Path:
-    """Return where it is remembered what of a project is withheld."""
+    """Return the file that records a project's withheld files."""
     return state.state_folder() / "withheld" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"

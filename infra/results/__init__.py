@@ -1,1 +1,1 @@
-"""A job's folder on this laptop: its layout, its receipt, and each file in its place. Nothing comes over the network here."""
+"""A job's local results folder: its layout, its receipt and its files; without any network access."""

@@ -1,17 +1,17 @@
-"""Results: the folder on this laptop that a job's outputs and records are downloaded to.
+"""Results: the local folder that a job's outputs and records are downloaded to.
 
     runs/CLUSTER-NUMBER/
-      .gitignore     "*": git takes nothing of it
-      receipt.json   the record of the job, there as soon as the folder is
-      job.log        what it printed
+      .gitignore     "*": git ignores all of it
+      receipt.json   the record of the job, created with the folder
+      job.log        its output
       changes.patch  how its code differed from the commit
-      changes.json   what of that the patch does not have
-      files/         what it wrote in its working folder
-      outside/       what it wrote elsewhere, as far as that was asked for
-      .parts/        what has come of files that are being downloaded
+      changes.json   the differences that are not in the patch
+      files/         its outputs in its working folder
+      outside/       its requested outputs elsewhere
+      .parts/        partly downloaded files
 
-Records and outputs share no folder, so that no output can be taken for a record. Anything else in `runs/` is the user's.
-All of it is opened by descriptor, and no link is followed: `runs` may have come with somebody else's project.
+Records and outputs share no folder, so that no output can pass for a record. Anything else in `runs/` is the user's. Everything
+is opened by descriptor, and no link is followed: `runs` may be part of an untrusted project.
 """
 
 import errno
@@ -41,7 +41,7 @@ LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOE
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder that is held against other processes: its descriptors, and what its receipt says."""
+    """A locked results folder: its descriptors and its receipt."""
 
     path: Path
     top: int
@@ -52,9 +52,9 @@ class Results:
 
 @contextmanager
 def open_results(runs: Path, cluster: Cluster, job: Job) -> Iterator[Results]:
-    """Yield the folder for a job's results, made if need be.
+    """Yield the folder for a job's results, created if needed.
 
-    Raises ProjectError if it, or `runs`, is a link, or if it holds something else than this job's results.
+    Raises ProjectError if it or `runs` is a link, or if it contains anything but this job's results.
     """
     name = f"{cluster.name}-{job.number}"
     path = runs / name
@@ -73,13 +73,13 @@ def open_results(runs: Path, cluster: Cluster, job: Job) -> Iterator[Results]:
         try:
             yield Results(path, top, files, parts, receipt)
         finally:
-            with suppress(OSError):  # it holds what goes on later
+            with suppress(OSError):  # it has partly downloaded files
                 os.rmdir(PARTS, dir_fd=top)
 
 
 @contextmanager
 def open_outside(results: Results) -> Iterator[Results]:
-    """Yield the same folder with what lies outside of a job's working folder in place of what lies inside."""
+    """Yield the same results with the folder for outputs outside the working folder."""
     with local_errors(results.path / OUTSIDE), ExitStack() as opened:
         make_folder(OUTSIDE, results.top)
         files = opened.enter_context(open_folder(OUTSIDE, results.top))
@@ -89,9 +89,9 @@ def open_outside(results: Results) -> Iterator[Results]:
 
 
 def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes]) -> None:
-    """Make the folder for the results of a job that was just submitted.
+    """Create the results folder of a job that was just submitted.
 
-    Raises NodeError if there is one: then the node gave a number that another job had.
+    Raises NodeError if it exists: then the node reused the number of another job.
     """
     path = runs / f"{cluster.name}-{job.number}"
     with open_runs(runs) as within, local_errors(path):
@@ -99,13 +99,13 @@ def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, 
             place_results(within, cluster, job, records)
         except FileExistsError as error:
             raise NodeError(
-                f"the node calls this job {job.number}, and {path} is there already; nothing was written to it",
+                f"the node numbered this job {job.number}, but {path} already exists; nothing was written to it",
                 f"gpujob jobs --cluster {cluster.name}",
             ) from error
 
 
 def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None) -> None:
-    """Make the folder for a job's results with all its records, or none of it; raises FileExistsError if there is one."""
+    """Create a job's results folder with its records atomically; raises FileExistsError if it exists."""
     name = f"{cluster.name}-{job.number}"
     fcntl.flock(within, fcntl.LOCK_EX)
     try:
@@ -127,7 +127,7 @@ def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str,
 
 @contextmanager
 def open_runs(runs: Path, then: str = FETCH) -> Iterator[int]:
-    """Yield the folder that holds all results, made if need be; raises ProjectError if it cannot be used."""
+    """Yield the folder of all results, created if needed; raises ProjectError if it is unusable."""
     with ExitStack() as opened:
         with local_errors(runs, then):
             check_link(runs)
@@ -139,11 +139,11 @@ def open_runs(runs: Path, then: str = FETCH) -> Iterator[int]:
 
 
 def check_link(path: Path) -> None:
-    """Raise ProjectError if a path is a symbolic link; where it leads, nothing is to be written."""
+    """Raise ProjectError if a path is a symbolic link, to whose target nothing must be written."""
     if path.is_symlink():
         raise ProjectError(
-            f"{path} is a symbolic link to {str(path.readlink())!r}; results are written to no other place",
-            f"rm {shlex.quote(str(path))} removes the link and nothing else; then rerun",
+            f"{path} is a symbolic link to {str(path.readlink())!r}; results are not written through links",
+            f"remove only the link: rm {shlex.quote(str(path))}; then rerun",
         )
 
 
@@ -153,26 +153,26 @@ def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job) -> Receip
     receipt = parse_receipt(content) if content is not None else None
     elsewhere = f"gpujob fetch --cluster {cluster.name} {job.number} --to FOLDER"
     if receipt is None:
-        raise ProjectError(f"{path} is in the way: it has no receipt of ours", f"move it away, or: {elsewhere}")
+        raise ProjectError(f"{path} already exists and has no gpujob receipt", f"move it, or: {elsewhere}")
     machine = receipt.cloud, receipt.region, receipt.instance_id, receipt.job.number
     if machine != (cluster.cloud, cluster.region, cluster.node.instance_id, job.number):
-        raise ProjectError(f"{path} holds the results of another job", elsewhere)
-    if receipt.folder != FILES:  # of a version that put outputs beside it; they stay, and this is kept, too
+        raise ProjectError(f"{path} contains the results of another job", elsewhere)
+    if receipt.folder != FILES:  # from a version with outputs next to the receipt; both are kept
         write_file(f"{RECEIPT}.earlier", top, content or b"")
         receipt = replace(receipt, outputs=(), folder=FILES)
     return receipt
 
 
 def write_receipt(results: Results, receipt: Receipt) -> None:
-    """Write the receipt whole or not at all."""
+    """Write the receipt atomically."""
     with local_errors(results.path / RECEIPT):
         write_file(RECEIPT, results.top, format_receipt(receipt))
 
 
 def last_number(runs: Path, cluster: str) -> int:
-    """Return the highest job number that `runs` has a folder of; new jobs get higher ones.
+    """Return the highest job number with a folder in `runs`; new jobs get higher ones.
 
-    Raises ProjectError for a number that no job has: a node that went on from there could not be used any more.
+    Raises ProjectError for an impossible number: a node that continued from there would be unusable.
     """
     try:
         numbers = [
@@ -183,13 +183,13 @@ def last_number(runs: Path, cluster: str) -> int:
     highest = max((int(number) for number in numbers if number.isdecimal()), default=0)
     if highest >= MOST_JOBS:
         path = runs / f"{cluster}-{highest}"
-        raise ProjectError(f"{path} has the name of results, but no job has that number", "move it away, then rerun")
+        raise ProjectError(f"{path} is named like results, but no job can have that number", "move it, then rerun")
     return highest
 
 
 @contextmanager
 def open_log(top: int, *, fresh: bool = False) -> Iterator[BinaryIO]:
-    """Yield the beginning of a log, open at its end, or emptied first; it gets its name by `keep_log`."""
+    """Yield a partial log open for appending, or emptied; `keep_log` gives it its name."""
     with os.fdopen(os.open(LOG_PART, LOG_FLAGS, 0o666, dir_fd=top), "wb") as log:
         if fresh:
             log.truncate(0)
@@ -198,6 +198,6 @@ def open_log(top: int, *, fresh: bool = False) -> Iterator[BinaryIO]:
 
 
 def keep_log(top: int) -> None:
-    """Give what has come of a log its name, since no more of it will come."""
+    """Give a complete log its name."""
     with suppress(FileNotFoundError):
         os.rename(LOG_PART, LOG, src_dir_fd=top, dst_dir_fd=top)

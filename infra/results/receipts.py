@@ -1,4 +1,4 @@
-"""Receipts: the record of a job, made from what the agent and the cluster's tags tell, kept beside the job's outputs."""
+"""Receipts: the record of a job, from the agent and the cluster's tags, stored with its outputs."""
 
 import json
 import re
@@ -21,7 +21,7 @@ RESULTS = re.compile("[a-z0-9-]+-[1-9][0-9]*")
 
 @dataclass(frozen=True)
 class Renamed:
-    """An output that was saved under another name than the job's."""
+    """An output that was saved under a different name."""
 
     path: str
     saved_as: str
@@ -31,13 +31,13 @@ class Renamed:
 
     @property
     def content(self) -> str:
-        """What it holds, as an output's content."""
+        """Its content, like an output's."""
         return self.sha256 if self.link is None else f"-> {self.link}"
 
 
 @dataclass(frozen=True)
 class Withheld:
-    """Outputs at a path, or below it, that were not downloaded."""
+    """Outputs at or below a path that were not downloaded."""
 
     path: str
     files: int
@@ -46,7 +46,7 @@ class Withheld:
 
 @dataclass(frozen=True)
 class Shelved:
-    """What was saved of some outputs, and what not; as a receipt tells it of those in the job's working folder."""
+    """Which outputs were saved and which not, as recorded in a receipt."""
 
     outputs: tuple[Output, ...] = ()
     renamed: tuple[Renamed, ...] = ()
@@ -56,7 +56,7 @@ class Shelved:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The record of a job, kept beside its outputs."""
+    """The record of a job, stored with its outputs."""
 
     cluster: str
     cloud: CloudName
@@ -69,31 +69,31 @@ class Receipt:
     driver: str
     gpu: str
     price_usd: float
-    """USD per hour of the whole machine."""
+    """USD per hour for the whole machine."""
     job: Job
     states: tuple[tuple[str, float], ...]
     usd: float | None
-    """What the job's time cost, at the price of its share of the machine; on the local cloud what it would have cost."""
+    """Cost of the job's time on its share of the machine; on the local cloud, what it would have cost."""
     outputs: tuple[Output, ...]
-    """What was downloaded and verified."""
+    """The downloaded and verified outputs."""
     folder: str = "."
-    """Where the outputs lie, seen from the receipt; beside it in those that older versions wrote."""
+    """The outputs' folder relative to the receipt; older versions wrote them next to it."""
     renamed: tuple[Renamed, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     interim: tuple[str, ...] = ()
-    """Where those outputs lie that came while the job was running, so that a later version replaces them."""
+    """Places of outputs downloaded while the job was running, which later versions replace."""
     outside: Shelved = Shelved()
-    """The same of what the job wrote outside of its working folder, and was asked for."""
+    """The same for requested outputs outside the working folder."""
     downloaded_bytes: int = 0
-    """How much has crossed the network for these results, every version of a file counted."""
+    """Bytes downloaded for these results, including every version of a file."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return it as JSON-compatible values."""
         return asdict(self)
 
 
 def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
-    """Return the record of a job; its cost is its own time at its share of the cluster's price."""
+    """Return the record of a job; its cost is its time at its share of the cluster's price."""
     return Receipt(
         cluster=cluster.name,
         cloud=cluster.cloud,
@@ -114,17 +114,17 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Rec
 
 
 def share_of(job: Job, cluster: Cluster) -> float:
-    """Return which part of the machine a job had for itself, by its GPUs; one without any counts like one with a single GPU."""
+    """Return a job's share of the machine by its GPUs; a job without any counts as having one."""
     return min(max(len(job.gpus), 1) / cluster.gpu_count, 1.0)
 
 
 def format_receipt(receipt: Receipt) -> bytes:
-    """Return a receipt as its file holds it."""
+    """Return a receipt as the content of its file."""
     return json.dumps(receipt.to_dict(), indent=2).encode() + b"\n"
 
 
 def parse_receipt(content: bytes) -> Receipt | None:
-    """Return the receipt that a file holds; None if it holds none that this version understands."""
+    """Return the receipt in a file's content; None if this version cannot read it."""
     try:
         found = json.loads(content)
         known = {field.name for field in fields(Receipt)}
@@ -134,7 +134,7 @@ def parse_receipt(content: bytes) -> Receipt | None:
 
 
 def read_receipt(folder: Path) -> Mapping[str, Any] | None:
-    """Return what the receipt in a folder says; None where there is none, or none that can be read."""
+    """Return the content of a folder's receipt; None if it is missing or unreadable."""
     try:
         found = json.loads(read_plain(folder / RECEIPT, RECEIPT_BYTES))
     except (OSError, ValueError, RecursionError):
@@ -143,7 +143,7 @@ def read_receipt(folder: Path) -> Mapping[str, Any] | None:
 
 
 def is_results(folder: Path) -> bool:
-    """Tell whether a folder holds a job's results: a folder CLUSTER-NUMBER, no link, with a receipt in it."""
+    """Return whether a folder is a job's results: named CLUSTER-NUMBER, not a link, and with a receipt."""
     try:
         modes = folder.lstat().st_mode, (folder / RECEIPT).lstat().st_mode
     except OSError:
@@ -152,12 +152,12 @@ def is_results(folder: Path) -> bool:
 
 
 def find_home(runs: Path, cluster: str, number: int | None) -> Path:
-    """Return the folder in `runs` that a job, by default the latest of the cluster there, comes home to; it need not exist."""
+    """Return the results folder of a job in `runs`, by default the cluster's latest; it need not exist."""
     numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
     latest = max((int(text) for text in numbers if text.isdecimal()), default=0)
     return runs / f"{cluster}-{number or latest}"
 
 
 def find_receipt(runs: Path, cluster: str, number: int | None) -> Mapping[str, Any] | None:
-    """Return the receipt of a job, by default the latest of the cluster, that has come home to `runs`; None if it has not."""
+    """Return the receipt of a job in `runs`, by default the cluster's latest; None if there is none."""
     return read_receipt(find_home(runs, cluster, number))

@@ -1,7 +1,7 @@
-"""The files of a results folder: what was saved under which name, and where the next output goes.
+"""The files of a results folder: what was saved under which name, and where to save the next output.
 
-What was verified once the job was over never changes by itself, nor does what somebody wrote here: a newer version is put beside
-it. What came while the job was running is replaced by what the job has written since.
+Files verified after the job ended, and local modifications, are never replaced without a request: a newer version is saved under
+another name. Interim files, downloaded while the job was running, are replaced by later versions.
 """
 
 import errno
@@ -26,15 +26,15 @@ from infra.results.folder import Results
 from infra.results.receipts import Renamed, Withheld
 
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-WHY_LINK = "it is a link that leads out of the job's folder"
-WHY_KEPT = "the copy here was verified before and is kept"
-WHY_CHANGED = "the copy here was changed"
-WHY_TAKEN = "something else has that name here"
-WHY_NAME = "this file system does not take it"
+WHY_LINK = "it is a link that points outside the job's folder"
+WHY_KEPT = "the verified local copy was kept"
+WHY_CHANGED = "the local copy was modified"
+WHY_TAKEN = "the name is already in use"
+WHY_NAME = "the file system does not support the name"
 
 
 class Shelf:
-    """What a results folder holds below `files/`, as its receipt says and as it is."""
+    """The content of a results folder below `files/`, by its receipt and on disk."""
 
     def __init__(self, results: Results, *, overwrite: bool = False, outside: bool = False) -> None:
         self.outside = outside
@@ -48,11 +48,11 @@ class Shelf:
         aside = {(each.path, each.content): each.saved_as for each in receipt.renamed}
         saved = {aside.get((o.path, o.content), o.path): o.content for o in receipt.outputs}
         self.contents = {**saved, **{each.saved_as: each.content for each in receipt.renamed}}
-        """What was saved, by place."""
+        """Saved outputs by place."""
         self.places = {} if overwrite else {**{(o.path, o.content): o.path for o in receipt.outputs}, **aside}
 
     def admit(self, output: Output) -> bool:
-        """Tell whether an output may be written here, under whatever name; if not, it counts as withheld."""
+        """Return whether an output may be written under any name; if not, record it as withheld."""
         path = read_path(output.path)
         repository = find_repository(path)
         if repository:
@@ -64,26 +64,26 @@ class Shelf:
         return False
 
     def withhold(self, path: str, why: str) -> None:
-        """Note that one more file at a path, or below it, is not written."""
+        """Record that another file at or below a path is not written."""
         before = self.withheld.get(path, Withheld(path, 0, why))
         self.withheld[path] = replace(before, files=before.files + 1)
 
     def holds(self, output: Output, *, trust: bool = False) -> bool:
-        """Tell whether an output is here already; `trust` what was saved before, without reading it again."""
+        """Return whether an output is already saved; with `trust`, without reading the file again."""
         place = self.places.get((output.path, output.content), str(make_inert(read_path(output.path))[0]))
         if trust and self.contents.get(place) == output.content:
             return True
         return self.look(PurePosixPath(place)) == output.content
 
     def look(self, place: PurePosixPath) -> str | None:
-        """Return what lies at a place, as `look_at` does; None too where a link or a file is in the way."""
+        """Return what is at a place, like `look_at`; None also if a link or a file blocks the path."""
         with suppress(OSError), self.folder_at(place.parent) as folder:
             return look_at(place.name, folder)
         return None
 
     @contextmanager
     def folder_at(self, path: PurePosixPath) -> Iterator[int]:
-        """Yield a folder below these files; raises OSError where it, or one above it, is a link or is not there."""
+        """Yield a folder below these files; raises OSError if it or a parent is a link or missing."""
         with Descent(self.results.files) as descent:
             for part in path.parts:
                 descent.enter(part)
@@ -91,7 +91,7 @@ class Shelf:
 
     @contextmanager
     def opened(self, output: Output) -> Iterator[tuple[int, str]]:
-        """Yield the folder that an output was saved in, and its name there; raises OSError unless it is as it was saved."""
+        """Yield a saved output's folder and its name there; raises OSError if the output has changed."""
         place = PurePosixPath(self.place_of(output))
         with self.folder_at(place.parent) as folder:
             if look_at(place.name, folder) != output.content:
@@ -99,7 +99,7 @@ class Shelf:
             yield folder, place.name
 
     def discard(self, place: str) -> str:
-        """Remove what was saved at a place, and the folders that are empty then; return its path, "" if it was changed here."""
+        """Remove a saved output and empty parent folders; return its path, or "" if it was modified locally."""
         path, known = self.path_of(place), PurePosixPath(place)
         if self.look(known) != self.contents.get(place):
             return ""
@@ -117,7 +117,7 @@ class Shelf:
         return path
 
     def save(self, output: Output, part: str, *, interim: bool) -> None:
-        """Give a part that is whole its name: the output's own, or one beside it that harms nothing."""
+        """Move a complete part to the output's name, or to another one if that is in use or unsafe."""
         inert, why = make_inert(read_path(output.path))
         try:
             place, reason = self.move(part, inert, output.content)
@@ -129,11 +129,11 @@ class Shelf:
         self.record(output, place, why or reason, interim=interim)
 
     def record(self, output: Output, place: str, why: str, *, interim: bool) -> None:
-        """Note where an output lies, and whether a later version may take its place."""
+        """Record where an output is saved, and whether a later version may replace it."""
         own = self.outputs.get(output.path)
         if own is None or self.overwrite or own.content == output.content or not self.is_final(own):
             self.outputs[output.path] = output
-        # A node that says of a job that was over that it runs makes nothing interim again.
+        # Nothing becomes interim again, even if the node claims that an ended job is running.
         verified = self.contents.get(place) == output.content and place not in self.interim
         (self.interim.add if interim and not verified else self.interim.discard)(place)
         self.contents[place] = output.content
@@ -144,25 +144,25 @@ class Shelf:
             self.renamed[place] = Renamed(output.path, place, output.sha256, output.link, why)
 
     def confirm(self, output: Output, *, interim: bool) -> None:
-        """Note that an output is here already."""
+        """Record that an output is already saved."""
         inert, why = make_inert(read_path(output.path))
         place = self.places.get((output.path, output.content), str(inert))
         self.record(output, place, why, interim=interim)
 
     def is_final(self, output: Output) -> bool:
-        """Tell whether what was saved of an output was verified once its job was over."""
+        """Return whether a saved output was verified after its job ended."""
         return self.place_of(output) not in self.interim
 
     def place_of(self, output: Output) -> str:
-        """Return where an output was saved."""
+        """Return the place where an output was saved."""
         return self.places.get((output.path, output.content), output.path)
 
     def path_of(self, place: str) -> str:
-        """Return the path that what lies at a place has on the node."""
+        """Return the path on the node of the output at a place."""
         return self.renamed[place].path if place in self.renamed else place
 
     def move(self, part: str, path: PurePosixPath, content: str) -> tuple[str, str]:
-        """Move a part to a path or beside it; return where it lies now, and why it is not the path."""
+        """Move a part to a path or an alternative; return its place, and why it differs from the path."""
         with self.way_to(path) as (folder, way):
             name = self.choose(folder, way, path.name, content)
             why = self.explain(folder, way / path.name) if name != path.name else ""
@@ -171,7 +171,7 @@ class Shelf:
 
     @contextmanager
     def way_to(self, path: PurePosixPath) -> Iterator[tuple[int, PurePosixPath]]:
-        """Yield the folder for a path, made if need be, and its own path: another if one is in the way."""
+        """Yield the folder for a path, created if needed, and its path: an alternative if it is blocked."""
         with Descent(self.results.files) as descent:
             way = PurePosixPath()
             for part in path.parent.parts:
@@ -182,7 +182,7 @@ class Shelf:
             yield descent.folder, way
 
     def choose_folder(self, folder: int, way: PurePosixPath, part: str) -> str:
-        """Return the name of a folder that is there or can be made; an interim file makes room for it."""
+        """Return the name of a folder that exists or can be created, possibly replacing an interim file."""
         for name in list_candidates(part):
             found = look_at(name, folder)
             if found in (None, FOLDER):
@@ -193,7 +193,7 @@ class Shelf:
         raise AssertionError
 
     def choose(self, folder: int, way: PurePosixPath, name: str, content: str) -> str:
-        """Return the name under which a content can be put into a folder without harm to what lies there."""
+        """Return a name in a folder for some content that replaces nothing of value."""
         for candidate in list_candidates(name):
             place, found = str(way / candidate), look_at(candidate, folder)
             if found is None and self.is_free(place, content):
@@ -203,15 +203,15 @@ class Shelf:
         raise AssertionError
 
     def is_free(self, place: str, content: str) -> bool:
-        """Tell whether a content may lie where nothing is; what was verified and removed comes back as it was."""
+        """Return whether content may be saved at an unused place; a verified file is only restored as it was."""
         return self.overwrite or place in self.interim or self.contents.get(place, content) == content
 
     def may_replace(self, place: str, found: str | None) -> bool:
-        """Tell whether what lies at a place may be replaced: an unchanged interim version, or by request."""
+        """Return whether what is at a place may be replaced: an unmodified interim file, or on request."""
         return self.overwrite or (place in self.interim and self.contents.get(place) == found)
 
     def explain(self, folder: int, place: PurePosixPath) -> str:
-        """Return why something was put beside a place."""
+        """Return why something was saved under another name."""
         before, found = self.contents.get(str(place)), look_at(place.name, folder)
         if before is None or found == FOLDER:
             return WHY_TAKEN
@@ -219,9 +219,9 @@ class Shelf:
 
 
 def leads_inside(link: str, depth: int) -> bool:
-    """Tell whether a link that lies so many folders deep leads inside, whatever links are made later.
+    """Return whether a link at this depth points inside the folder, whatever links are created later.
 
-    It may go up only at its start, and not above the folder; nothing is ever put behind a link.
+    It may go up only at its start, and not above the folder; nothing is ever written through a link.
     """
     target = PurePosixPath(link)
     ups = next((at for at, part in enumerate(target.parts) if part != ".."), len(target.parts))

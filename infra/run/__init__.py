@@ -1,1 +1,1 @@
-"""From a project to a job on a node: source, upload, submission, following, and the pages that a job serves."""
+"""Running a project as a job: source, upload, submission, following, and the pages that a job serves."""

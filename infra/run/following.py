@@ -1,4 +1,4 @@
-"""A job that was submitted: its log until it is over, and whether any job still runs."""
+"""Follow the log of a submitted job."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,9 @@ def follow(
     warn: Callable[[str], None],
     offset: int = 0,
 ) -> Job:
-    """Hand the job's log to `write` from a byte on until the job is over; return the job as it ended.
+    """Stream the job's log to `write` from an offset until the job ends; return the ended job.
 
-    When the connection drops, a new one takes up at the next byte; NodeError once that has failed for `RECONNECT_S`.
+    A dropped connection is replaced and resumed at the next byte; raises NodeError once that fails for `RECONNECT_S`.
     """
 
     def read(connection: Connection) -> Job:
@@ -27,10 +27,10 @@ def follow(
             offset += len(chunk)
         return client.find_job(connection, number)
 
-    return persist(connection, read, warn, "the job may go on")
+    return persist(connection, read, warn, "the job may still be running")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:
-    """Hand the log as it is now to `write`, from a byte on."""
+    """Pass the current log to `write`, from an offset."""
     for chunk in client.read_log(connection, number, offset, follow=False):
         write(chunk)

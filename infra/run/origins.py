@@ -1,6 +1,6 @@
-"""Submissions: which project each job came from, as this laptop wrote it down.
+"""Submissions: local records of which project each job came from.
 
-A job's record on the node names its project too, but what a node says is never taken for a path here.
+A job's record on the node names its project, too, but a node's data is never used as a local path.
 """
 
 import json
@@ -13,13 +13,13 @@ from infra.project.rules import RUNS
 
 
 def note_submission(cluster: Cluster, number: int, root: Path) -> None:
-    """Write down from which project folder a job was submitted."""
+    """Record from which project folder a job was submitted."""
     note = {"instance_id": cluster.node.instance_id, "project": str(root)}
     state.write_private(note_file(cluster, number), json.dumps(note))
 
 
 def find_runs(cluster: Cluster, number: int) -> Path | None:
-    """Return the folder for a job's results in its own project; None if that is unknown here, or gone."""
+    """Return the results folder in a job's project; None if that is unknown or deleted."""
     try:
         note = json.loads(note_file(cluster, number).read_text(encoding="utf-8"))
         root, machine = Path(note["project"]), note["instance_id"]
@@ -29,11 +29,11 @@ def find_runs(cluster: Cluster, number: int) -> Path | None:
 
 
 def choose_runs(name: str, number: int | None, here: Path) -> Path:
-    """Return the folder for a job's results; the one `here` unless another is known."""
+    """Return the results folder in a job's project, or `here` if that is unknown."""
     cluster = known_clusters.recall(name) if number else None
     return (cluster and number and find_runs(cluster, number)) or here
 
 
 def note_file(cluster: Cluster, number: int) -> Path:
-    """Return where it is written down from which project a job came."""
+    """Return the file that records which project a job came from."""
     return state.submissions_folder(cluster.name) / f"{number}.json"

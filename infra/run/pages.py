@@ -1,4 +1,4 @@
-"""What a node serves on its loopback, shown on this laptop: the notebook, TensorBoard, any port."""
+"""Forward what a node serves on its loopback: the notebook, TensorBoard, any port."""
 
 import html
 import http.client
@@ -16,7 +16,7 @@ from infra.node import client
 from infra.ssh.connection import Connection, wait_for_drop
 from infra.ssh.forward import LOOPBACK, Forward
 
-NEVER_S = 1e9  # somebody who thinks before a notebook is not stalled
+NEVER_S = 1e9  # an idle notebook is not stalled
 ROUND_S, ANSWER_S, LINES = 60, 60, 6
 LOG_BYTES = 1 << 16
 JUMP = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={0}"><a href="{0}">gpujob</a>\n'
@@ -24,19 +24,19 @@ Report = Callable[[str], None]
 
 
 def notebook_request(no_deps: bool) -> Request:
-    """Return the job that is a notebook: it takes no GPU for itself, and may stand still."""
+    """Return the request for a notebook: without reserved GPUs, and never stalled."""
     return Request(client.NOTEBOOK, name="notebook", gpus=0, hang_after_s=NEVER_S, no_deps=no_deps)
 
 
 def wait_for_notebook(connection: Connection, number: int, report: Report) -> client.NotebookReply:
-    """Return a notebook's page once it listens, telling what its log says until then; raises NodeError if it ends before.
+    """Return a notebook once it listens, reporting its log until then; raises NodeError if it ends first.
 
-    That takes as long as it takes: it, and what the project depends on, may have to be installed first.
+    There is no time limit: JupyterLab and the project's dependencies may have to be installed first.
     """
-    told = ""
+    reported = ""
 
     def look() -> client.NotebookReply | None:
-        nonlocal told
+        nonlocal reported
         page = client.find_page(connection)
         if page.job != number:
             raise explain_end(connection, number)
@@ -45,9 +45,9 @@ def wait_for_notebook(connection: Connection, number: int, report: Report) -> cl
             if page.said.startswith("gpujob: ")
             else "waiting for JupyterLab"
         )
-        if said != told:
+        if said != reported:
             report(said)
-        told = said
+        reported = said
         return page if page.port else None
 
     while (found := wait_until(look, ROUND_S)) is None:
@@ -56,8 +56,8 @@ def wait_for_notebook(connection: Connection, number: int, report: Report) -> cl
 
 
 def explain_end(connection: Connection, number: int) -> NodeError:
-    """Return that a notebook ended before it answered, with the last lines of its log."""
-    error = NodeError(f"the notebook, job {number}, ended before it answered", f"gpujob logs {number}")
+    """Return the error for a notebook that ended before it was ready, with the end of its log."""
+    error = NodeError(f"the notebook (job {number}) ended before it was ready", f"gpujob logs {number}")
     end = b""
     for chunk in client.read_log(connection, number, client.find_tail(connection, number, LINES), follow=False):
         end = (end + chunk)[-LOG_BYTES:]
@@ -67,7 +67,7 @@ def explain_end(connection: Connection, number: int) -> NodeError:
 
 
 def hold_notebook(connection: Connection, page: client.NotebookReply, forward: Forward, warn: Report) -> Job:
-    """Lead to the notebook until it is over, by a new connection whenever one drops; return its job as it ended."""
+    """Forward to the notebook until it ends, reconnecting if needed; return its ended job."""
 
     def hold(connection: Connection) -> Job:
         job = client.find_job(connection, page.job)
@@ -76,7 +76,7 @@ def hold_notebook(connection: Connection, page: client.NotebookReply, forward: F
             pass
         return client.find_job(connection, page.job)
 
-    return persist(connection, hold, warn, "the notebook may go on")
+    return persist(connection, hold, warn, "the notebook may still be running")
 
 
 def hold_board(
@@ -86,9 +86,9 @@ def hold_board(
     ready: Callable[[], None],
     report: Report,
 ) -> None:
-    """Run TensorBoard on the node and lead to it until the caller is interrupted; `ready` is called whenever it answers.
+    """Run TensorBoard on the node and forward to it until interrupted; call `ready` when available.
 
-    Raises NotFoundError if there is no such job, NodeError if TensorBoard cannot be had or ends.
+    Raises NotFoundError if there is no such job, NodeError if TensorBoard cannot be installed or ends.
     """
 
     def hold(connection: Connection) -> None:
@@ -102,27 +102,27 @@ def hold_board(
 
     if number is not None or client.list_jobs(connection):
         client.find_job(connection, number)
-    persist(connection, hold, report, "TensorBoard starts again")
+    persist(connection, hold, report, "TensorBoard restarts")
 
 
 def hold_tunnel(connection: Connection, forward: Forward, there: int, warn: Report) -> None:
-    """Lead to a port of a node until the caller is interrupted, by a new connection whenever one drops."""
+    """Forward to a port of a node until interrupted, reconnecting if needed."""
 
     def hold(connection: Connection) -> None:
         forward.lead(connection, there)
         wait_for_drop(connection)
 
-    persist(connection, hold, warn, "the tunnel is closed meanwhile")
+    persist(connection, hold, warn, "the tunnel is closed until then")
 
 
 def wait_for_answer(port: int, path: str, token: str) -> None:
-    """Return once a page answers on a port of this laptop; raises NodeError if it does not."""
+    """Wait until a page is available on a local port; raises NodeError on timeout."""
     if not wait_until(lambda: answers(port, path, token), ANSWER_S):
-        raise NodeError(f"the page does not answer within {ANSWER_S} s", "type it again")
+        raise NodeError(f"no response from the page within {ANSWER_S} s", "rerun")
 
 
 def answers(port: int, path: str, token: str) -> bool:
-    """Tell whether a page is served on a port of this laptop, to whoever has the token."""
+    """Return whether a page is served on a local port with this token."""
     asked = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_S)
     try:
         asked.request("GET", path, headers={"Authorization": f"token {token}"} if token else {})
@@ -135,9 +135,9 @@ def answers(port: int, path: str, token: str) -> bool:
 
 @contextmanager
 def make_door(name: str, url: str) -> Iterator[Path]:
-    """Yield a page that leads a browser to a URL, readable by its owner alone, there as long as it is used.
+    """Yield a temporary private page that redirects a browser to a URL.
 
-    The URL holds a token, and what a browser is started with can be read by everybody on this laptop.
+    The URL contains a token, and every user of this computer can read a browser's command line.
     """
     path = state.state_folder() / "doors" / f"{name}.html"
     state.write_private(path, JUMP.format(html.escape(url)))

@@ -1,6 +1,6 @@
-"""Which code a job runs, as far as git can tell: a commit, a patch from it to the code, and a record of what is not in the patch.
+"""The code of a job: a commit, a patch from it to the code, and a record of what is not in the patch.
 
-The code is what is uploaded, so that is what is compared with the commit, not what git's index says of the folder.
+The uploaded files are compared with the commit, independent of git's index.
 """
 
 import hashlib
@@ -22,43 +22,43 @@ from infra.project.hashes import Hashes, read_beginning
 from infra.project.secretfiles import is_secret
 from infra.results.folder import CHANGES, UNPATCHED
 
-# What a patch is for is to be read and applied; a model or a data set is told by its hash instead.
+# A patch is for reading and applying; a model or a data set is identified by its hash instead.
 FILE_BYTES = 1 << 20
 PATCH_BYTES = 16 << 20
 PATCH_FILES = 1000
 POINTER_BYTES = 1024
 LARGE, FILTERED, CHANGING = "large", "filtered by a program", "changed during the upload"
-PRIVATE, UNKNOWN = "may hold secrets", "could not be compared"
+PRIVATE, UNKNOWN = "may contain secrets", "could not be compared"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One repository of a project beside the commit that it is at."""
+    """One repository of a project compared with its commit."""
 
     folder: str
-    """In the project; "" for the project's own."""
+    """Its path in the project; "" for the project's own."""
     commit: str = ""
     patch: bytes = b""
     unpatched: Mapping[str, str] = field(default_factory=dict)
-    """Files that differ from the commit, and why the patch does not have them."""
+    """Files that differ from the commit, and why they are not in the patch."""
     absent: tuple[str, ...] = ()
-    """Files of the commit that lie in the folder, but are not uploaded."""
+    """Files of the commit that exist in the folder but are not uploaded."""
     submodules: Mapping[str, str] = field(default_factory=dict)
-    """The commit that each submodule should be at."""
+    """The expected commit of each submodule."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Which code a job runs."""
+    """The code of a job."""
 
     commit: str = ""
     patch: bytes = b""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What the code differs in from the commit beyond the patch."""
+    """Differences from the commit that are not in the patch."""
 
     @property
     def facts(self) -> dict[str, str | bool]:
-        """What the receipt says of it; nothing where there is no commit."""
+        """What the receipt says about it; nothing without a commit."""
         if not self.commit:
             return {}
         return {
@@ -70,18 +70,18 @@ class Source:
 
     @property
     def record_text(self) -> bytes:
-        """The record as it is kept; empty if there is nothing to record."""
+        """The record as its file contains it; empty if there is nothing to record."""
         return (json.dumps(self.record, indent=2) + "\n").encode() if self.record else b""
 
     @property
     def records(self) -> dict[str, bytes]:
-        """What is kept of it beside a job's results, by file name; nothing empty."""
+        """The files stored with a job's results by name, without empty ones."""
         files = {CHANGES: self.patch, UNPATCHED: self.record_text}
         return {name: content for name, content in files.items() if content}
 
 
 def read_source(project: Project) -> Source:
-    """Return which code a project is; nothing outside of a repository, or before its first commit."""
+    """Return the code of a project; empty outside a repository, or before its first commit."""
     if "" not in project.repositories:
         return Source()
     parts = {folder: compare(project, folder) for folder in project.repositories}
@@ -97,19 +97,19 @@ def read_source(project: Project) -> Source:
     record = {
         "repositories": [{"path": part.folder, "commit": part.commit} for part in inside],
         "files": [describe(files[path], reason) for path, reason in sorted(unpatched.items())],
-        "not_uploaded": sorted([*absent, *expected]),  # what is left of the submodules is not checked out
+        "not_uploaded": sorted([*absent, *expected]),  # the remaining submodules are not checked out
     }
     return Source(own.commit, patch, {"commit": own.commit, **record} if any(record.values()) else {})
 
 
 def describe(file: File, reason: str) -> dict[str, str | int]:
-    """Return what the record says of a file that the patch does not have; the hash of a secret could be guessed from."""
+    """Return the record of a file not in the patch, without a secret's hash, which would help guessing."""
     known = {} if reason == PRIVATE else {"sha256": file.sha256} if file.link is None else {"link": file.link}
     return {"path": file.path, **known, "size_bytes": file.size_bytes, "reason": reason}
 
 
 def compare(project: Project, folder: str) -> Part:
-    """Return how what is uploaded of a repository differs from the commit that it is at."""
+    """Return how the uploaded files of a repository differ from its commit."""
     start = f"{folder}/" if folder else ""
     inner = tuple(f"{other}/" for other in project.repositories if other.startswith(start) and other != folder)
     files = {
@@ -117,7 +117,7 @@ def compare(project: Project, folder: str) -> Part:
     }
     unknown = {file.path: UNKNOWN for file in files.values()}
     repository = open_repository(project.root / folder)
-    if repository is None:  # it was removed since it was listed
+    if repository is None:  # it was deleted since it was listed
         return Part(folder, unpatched=unknown)
     with open_commit(repository) as commit:
         if commit is None:
@@ -135,12 +135,12 @@ class Comparison:
 
     root: Path
     start: str
-    """What their paths in the project begin with."""
+    """The prefix of their paths in the project."""
     commit: Commit
     files: Mapping[str, File]
 
     def make_part(self) -> Part:
-        """Return how they differ."""
+        """Return the differences."""
         entries = self.commit.list_entries()
         submodules = {path: entry.object for path, entry in entries.items() if entry.mode == SUBMODULE}
         committed = {path: entry for path, entry in entries.items() if entry.mode != SUBMODULE}
@@ -159,14 +159,14 @@ class Comparison:
         )
 
     def find_changed(self, committed: Mapping[str, Entry]) -> set[str]:
-        """Return the files that are not as in the commit, or not in it."""
+        """Return the files that differ from the commit, or are not in it."""
         hashes = Hashes(self.root, git="sha256" if len(self.commit.name) == 64 else "sha1")
         changed = {path for path, file in self.files.items() if not self.is_same(file, committed.get(path), hashes)}
         hashes.save()
         return changed
 
     def is_same(self, file: File, entry: Entry | None, hashes: Hashes) -> bool:
-        """Tell whether a file is as in the commit, byte for byte."""
+        """Return whether a file is identical to the commit's."""
         if entry is None:
             return False
         if file.link is not None:
@@ -182,7 +182,7 @@ class Comparison:
             return False
 
     def find_unpatched(self, committed: Mapping[str, Entry], changed: set[str], deleted: set[str]) -> dict[str, str]:
-        """Return which of these files should not be in the patch, and why; "" for one that is in the commit after all."""
+        """Return the files not to include in the patch, and why; "" for one that is in the commit after all."""
         if not changed and not deleted:
             return {}
         filtered = self.commit.find_filtered(sorted(path for path in changed if self.files[path].link is None))
@@ -201,12 +201,12 @@ class Comparison:
         return reasons
 
     def largest(self, path: str, committed: Mapping[str, Entry]) -> int:
-        """Return the size of a file in the commit or as it is now, whichever is larger, in bytes."""
+        """Return the larger of a file's sizes in the commit and now, in bytes."""
         before = committed[path].size_bytes if path in committed else 0
         return max(before, self.files[path].size_bytes if path in self.files else 0)
 
     def find_stored_elsewhere(self, filtered: Iterable[str], committed: Mapping[str, Entry]) -> set[str]:
-        """Return those of the files for which the commit has a pointer of Git LFS to just their content."""
+        """Return the files for which the commit has a Git LFS pointer to exactly their content."""
         small = {path for path in filtered if path in committed and committed[path].size_bytes <= POINTER_BYTES}
         contents = self.commit.read_objects({committed[path].object for path in small})
         pointers = {path: read_pointer(contents.get(committed[path].object, b"")) for path in small}
@@ -215,7 +215,7 @@ class Comparison:
     def make_patch(
         self, committed: Mapping[str, Entry], changed: set[str], deleted: set[str], reasons: dict[str, str]
     ) -> bytes:
-        """Return the patch; a file that is no longer what is uploaded is left out, and added to `reasons`."""
+        """Return the patch; a file that has changed since is left out, and added to `reasons`."""
         while changed or deleted:
             patch = self.commit.make_patch(committed, changed, deleted, self.start)
             reasons.update((path, CHANGING) for path in changed if not self.is_unchanged(path))
@@ -225,7 +225,7 @@ class Comparison:
         return b""
 
     def is_unchanged(self, path: str) -> bool:
-        """Tell whether a file is what is uploaded, read anew: git has read it in between."""
+        """Return whether a file, read again after git, still has the uploaded content."""
         file = self.files[path]
         try:
             if file.link is not None:
@@ -242,5 +242,5 @@ def hash_of(content: bytes) -> str:
 
 
 def hash_object(content: bytes, algorithm: str) -> str:
-    """Return the name that git has for some content."""
+    """Return git's object name of some content."""
     return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

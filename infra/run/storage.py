@@ -1,4 +1,4 @@
-"""What jobs take of a node's disk: how much is left, and removing jobs that are over."""
+"""A node's disk space, and removing ended jobs from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from infra.node.listing import Left, output_options
 from infra.ssh.connection import Connection
 
 SHORT_BYTES, SHORT_SHARE = 10e9, 0.1
-FORCE = "or give up what it wrote: --force"
+FORCE = "or discard it: --force"
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed, what was kept because it is not downloaded, and how much of the disk that freed."""
+    """The removed jobs, those kept because they are not downloaded, and the freed disk space."""
 
     removed: tuple[int, ...]
     kept: Mapping[int, tuple[Left, ...]]
-    """Each with what it left outside of its working folder."""
+    """Each with the files that it left outside its working folder."""
     freed_bytes: int
 
 
 def is_short(disk_bytes: int, free_bytes: int) -> bool:
-    """Return whether a disk is nearly full: less than a tenth of it is free, and less than 10 GB."""
+    """Return whether a disk is nearly full: less than a tenth and less than 10 GB free."""
     return free_bytes < min(SHORT_BYTES, SHORT_SHARE * disk_bytes)
 
 
 def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> Removal:
-    """Remove these jobs, with all their files, from the node; without numbers all that are over.
+    """Remove these jobs with all their files from the node; without numbers, all that have ended.
 
-    Raises LossError, with nothing removed, for one that is not over, or not downloaded unless forced, and NotFoundError for
-    one that does not exist. Without numbers, what is not downloaded is kept. That includes what a job left outside of its
-    working folder: with the job goes the record that it did.
+    Without removing anything, raises LossError for a job that has not ended, or is not downloaded and not forced, and
+    NotFoundError for an unknown one. Without numbers, jobs that are not downloaded are kept. This includes files outside their
+    working folders, whose record is removed with the job.
     """
     jobs = {job.number: job for job in client.list_jobs(connection)}
     left = () if force else tuple(each for each in client.list_left(connection).left if not each.minor)
@@ -49,19 +49,21 @@ def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> 
 
 
 def check_removable(cluster: Cluster, job: Job | None, number: int, force: bool) -> None:
-    """Raise what keeps a job from being removed."""
+    """Raise an error if a job must not be removed."""
     where = f"--cluster {cluster.name} {number}"
     if job is None:
-        raise NotFoundError(f"there is no job {number}", f"gpujob jobs --cluster {cluster.name}")
+        raise NotFoundError(f"no job {number} on '{cluster.name}'", f"gpujob jobs --cluster {cluster.name}")
     if not job.over:
         raise LossError(f"job {number} is {job.state}", f"gpujob cancel {where}")
     if not (job.fetched or force):
-        raise LossError(f"job {number} is not downloaded", f"gpujob fetch {where}; {FORCE}")
+        raise LossError(f"job {number} has outputs that are not downloaded", f"gpujob fetch {where}; {FORCE}")
 
 
 def check_left(cluster: Cluster, number: int, left: Sequence[Left]) -> None:
-    """Raise LossError if a job left files outside of its working folder."""
+    """Raise LossError if a job left files outside its working folder."""
     if left:
-        what = f"not downloaded, outside of the working folder of job {number}: {', '.join(repr(e.path) for e in left[:3])}"
+        what = (
+            f"not downloaded, outside the working folder of job {number}: {', '.join(repr(e.path) for e in left[:3])}"
+        )
         fetch = f"gpujob fetch --cluster {cluster.name} {number} {output_options(left)}".rstrip()
         raise LossError(what, f"{fetch}; {FORCE}")

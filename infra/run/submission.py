@@ -1,4 +1,4 @@
-"""Submitting a job: its project uploaded, its request queued on the node, its results folder begun."""
+"""Submit a job: upload its project, queue its request on the node, create its results folder."""
 
 import time
 import uuid
@@ -25,17 +25,17 @@ Approval = Callable[[Sequence[File]], None]
 def submit(
     connection: Connection, project: Project, request: Request, approve: Approval, report: Progress
 ) -> client.SubmitReply:
-    """Upload the project and queue the job on the node; return its number, and what else the node says of it.
+    """Upload the project and queue the job on the node; return the node's reply.
 
-    `approve` sees the files that the node lacks, and raises an error to stop the upload; then nothing was queued.
-    Raises UsageError if it asks for more GPUs than the node has.
+    `approve` gets the files to upload, and can raise an error to stop; then nothing is queued. Raises UsageError if the job
+    requests more GPUs than the node has.
     """
     cluster = connection.cluster
     check_gpus(cluster, request)
     redaction.hide(
         [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
     )
-    with open_runs(project.runs, "then rerun"):  # where no results can be written, no job is started
+    with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
         after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False
 
@@ -55,12 +55,12 @@ def submit(
         try:
             taken = client.submit(connection, header, pack)
         except DroppedError:
-            # The token makes it one job, whether or not the first attempt arrived.
+            # With the token it is queued once, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
                 taken = client.submit(again, header, pack)
         if taken.job <= after:
             raise NodeError(
-                f"the node calls this job {taken.job}, but numbers up to {after} are taken; their results were not touched",
+                f"the node numbered this job {taken.job}, but numbers up to {after} are in use; their results were not changed",
                 f"gpujob jobs --cluster {cluster.name}",
             )
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
@@ -72,16 +72,16 @@ def submit(
 
 
 def check_gpus(cluster: Cluster, request: Request) -> None:
-    """Raise UsageError if a job asks for more GPUs than the node has."""
+    """Raise UsageError if a job requests more GPUs than the node has."""
     if request.gpus is not None and request.gpus > cluster.gpu_count:
         raise UsageError(
-            f"the job asks for {request.gpus} GPUs, '{cluster.name}' has {cluster.gpu_count}",
+            f"the job requests {request.gpus} GPUs, but '{cluster.name}' has {cluster.gpu_count}",
             f"--gpus {cluster.gpu_count}",
         )
 
 
 def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
-    """Return what the agent is told of a job, before the files that it lacks."""
+    """Return a job's header for the agent, sent before the missing files."""
     return {
         **asdict(with_settings(request, project)),
         "slots": cluster.gpu_count,
@@ -92,7 +92,7 @@ def make_header(cluster: Cluster, project: Project, request: Request) -> dict[st
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:
-    """Return what a job's record says of the code that it runs."""
+    """Return what a job's record says about its code."""
     return {
         "project": str(project.root),
         "files": len(project.files),
@@ -103,13 +103,13 @@ def describe_source(project: Project, code: Source) -> dict[str, Any]:
 
 
 def with_settings(request: Request, project: Project) -> Request:
-    """Return a request with what the project's own settings say of its outputs."""
+    """Return a request with the project's settings of outputs."""
     outputs, exclude = (*project.outputs, *request.outputs), (*project.unwanted, *request.exclude)
     return replace(request, outputs=tuple(dict.fromkeys(outputs)), exclude=tuple(dict.fromkeys(exclude)))
 
 
 def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
-    """Return a job as it is known before the node has been asked about it."""
+    """Return a newly queued job."""
     return Job(
         number=number,
         name=request.name,

@@ -1,4 +1,4 @@
-"""Uploading a project while its files may be written to: what is announced to the node is what is sent."""
+"""Upload a project consistently, even while its files are written to."""
 
 import hashlib
 import stat
@@ -20,27 +20,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Upload:
-    """A project as it is uploaded."""
+    """A project to upload."""
 
     project: Project
     copies: Mapping[str, Path] = field(default_factory=dict)
-    """Copies of the files that were written to during an earlier attempt, by their paths in the project."""
+    """Copies of the files that changed during an earlier attempt, by their paths in the project."""
 
     def find(self, hashes: Sequence[str]) -> list[File]:
-        """Return the files with these contents, one for each."""
+        """Return one file for each of these contents."""
         by_hash = {file.sha256: file for file in self.project.files}
         return [by_hash[sha256] for sha256 in hashes if sha256 in by_hash]
 
     def send(self, files: Sequence[File], stream: BinaryIO, report: Callable[[int], None]) -> None:
-        """Send the contents of files; raises ChangedError for one that was written to since it was listed."""
+        """Send the contents of files; raises ChangedError for one that has changed since it was listed."""
         places = ((file, self.copies.get(file.path, self.project.root / file.path)) for file in files)
         carry.pack(places, stream, report)
 
 
 def upload_project(project: Project, attempt: Callable[[Upload], T]) -> T:
-    """Return what `attempt` returns; called again, with copies of what changed meanwhile, if a file does.
+    """Return the result of `attempt`, retried with copies of files that change meanwhile.
 
-    A log that only grows is sent as far as it went when it was listed. Raises ChangedError if other files change every time.
+    A log that only grows is sent up to its listed size. Raises ChangedError if other files change every time.
     """
     with tempfile.TemporaryDirectory(prefix="gpujob-") as place:
         current = Upload(project)
@@ -53,7 +53,7 @@ def upload_project(project: Project, attempt: Callable[[Upload], T]) -> T:
 
 
 def copy_changed(before: Upload, named: str, place: Path) -> Upload:
-    """Return an upload with copies of the file that is named, and of every other that is no longer as it was listed."""
+    """Return an upload with copies of the named file, and of all others that have changed."""
     root, copies, hashes = before.project.root, dict(before.copies), Hashes(before.project.root)
     files = []
     for file in before.project.files:
@@ -64,13 +64,13 @@ def copy_changed(before: Upload, named: str, place: Path) -> Upload:
         if now and now.link is None:
             copies[file.path] = place / str(len(copies))
             now = copy(root, now, copies[file.path])
-        if now:  # else it is gone, and so it is for the job
+        if now:  # otherwise it was deleted, and is left out
             files.append(now)
     return Upload(replace(before.project, files=tuple(files)), copies)
 
 
 def is_as_listed(root: Path, file: File) -> bool:
-    """Tell whether a file has the size and the time that it had when it was listed."""
+    """Return whether a file still has its listed size and time."""
     try:
         info = (root / file.path).lstat()
     except OSError:
@@ -80,7 +80,7 @@ def is_as_listed(root: Path, file: File) -> bool:
 
 
 def copy(root: Path, file: File, place: Path) -> File | None:
-    """Copy a file as it is now; return what the copy holds, or None if the file is gone."""
+    """Copy a file; return the copy's description, or None if the file was deleted."""
     digest, size_bytes = hashlib.sha256(), 0
     with local_errors(place, "then rerun"), place.open("xb") as target:
         try:

@@ -1,1 +1,1 @@
-"""Ansible on the nodes of a cluster: what it reads, how it is run, what it reports."""
+"""Run Ansible on the nodes of a cluster: its inventory, the run, its events."""

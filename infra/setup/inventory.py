@@ -1,8 +1,7 @@
-"""What Ansible reads: its settings, the nodes with what ssh needs for each, and the variables, in a temporary folder.
+"""Ansible's input in a temporary folder: settings, inventory and variables.
 
-Ansible evaluates a string of an inventory or of a variable as a Jinja template, on the laptop, and a template can start
-programs. All of ours are data, some from a project that somebody else wrote, so every string is marked `!unsafe`, which means
-"never a template": https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_advanced_syntax.html#unsafe-or-raw-strings
+Ansible evaluates strings in inventories and variables as Jinja templates, on this computer, and a template can start programs.
+Ours are data, some from an untrusted project, so every string is marked `!unsafe`, which means "not a template": https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_advanced_syntax.html#unsafe-or-raw-strings
 """
 
 import json
@@ -22,7 +21,7 @@ from infra.ssh.login import ssh_options
 FOLDER = Path(__file__).parents[2] / "ansible"
 LINKS = "ssh"
 
-# `-F none`: nothing of the person's own settings. A module goes there through ssh's standard input, not as a file.
+# `-F none`: without the user's settings. Modules are sent through ssh's standard input, not as files.
 CONFIG = """\
 [defaults]
 stdout_callback = gpujob
@@ -44,8 +43,8 @@ retries = 3
 
 @contextmanager
 def private_folder(cluster: Cluster, variables: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield a folder with all that Ansible reads, open to its owner alone and removed afterwards."""
-    # Not where temporary files go by default: the path of a socket may have a hundred letters and no more.
+    """Yield a private temporary folder with Ansible's input."""
+    # Not in the default temporary folder: the path of a socket is limited to about a hundred characters.
     with tempfile.TemporaryDirectory(prefix="gpujob-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / LINKS).mkdir(mode=0o700)
@@ -57,7 +56,7 @@ def private_folder(cluster: Cluster, variables: Mapping[str, Any]) -> Iterator[P
 
 
 def make_inventory(cluster: Cluster) -> dict[str, Any]:
-    """Return the nodes as Ansible takes them, each with what ssh needs to reach it and nothing else."""
+    """Return the inventory, with each node's ssh options."""
     hosts = {}
     for rank, node in enumerate(cluster.nodes):
         options = ssh_options(cluster, node)
@@ -72,31 +71,29 @@ def make_inventory(cluster: Cluster) -> dict[str, Any]:
 
 
 def name_node(cluster: Cluster, rank: int) -> str:
-    """Return what a node is called in events."""
+    """Return a node's name in events."""
     return cluster.name if len(cluster.nodes) == 1 else f"{cluster.name}-{rank}"
 
 
 def write_data(value: Any) -> str:
-    """Return a value as YAML of which Ansible evaluates nothing; raises UsageError for a value that YAML cannot hold."""
+    """Return a value as YAML that Ansible does not evaluate; raises UsageError for an unsupported value."""
     match value:
         case Mapping():
             return "{" + ", ".join(f"{write_text(str(key))}: {write_data(each)}" for key, each in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(write_data, value)) + "]"
-        case (
-            str() | datetime() | date() | time()
-        ):  # TOML has dates; the playbook takes none of them for anything but text
+        case str() | datetime() | date() | time():  # TOML has dates, which the playbook treats as text
             return write_text(str(value))
         case None | bool() | int():
             return json.dumps(value)
         case float() if math.isfinite(value):
             return json.dumps(value)
     raise UsageError(
-        f"a variable of the playbook cannot be {value!r}", "use text, numbers, true, false, lists or tables"
+        f"unsupported value of a playbook variable: {value!r}", "use text, numbers, true, false, lists or tables"
     )
 
 
 def write_text(text: str) -> str:
-    """Return a string of YAML that Ansible takes as it is; what is not plain ASCII is written by its number."""
+    """Return a YAML string that Ansible does not evaluate, with all but plain ASCII escaped."""
     plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return f'!unsafe "{"".join(plain)}"'

@@ -1,1 +1,1 @@
-"""Reaching a node; Fabric and Paramiko are imported nowhere else."""
+"""SSH to a node; Fabric and Paramiko are imported nowhere else."""

@@ -1,4 +1,4 @@
-"""Transfer: a project's files to the node in blocks, a job's outputs from there."""
+"""Transfer a project's files to the node, and a job's outputs from it."""
 
 import hashlib
 import json
@@ -15,11 +15,11 @@ from infra.ssh.blocks import Blocks
 from infra.ssh.commands import CHUNK_BYTES, exit_status, open_channel, open_stdout, read_complaint
 from infra.ssh.connection import Connection, DroppedError
 
-HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each of which JSON may write as six
+HEADER_BYTES = 1 << 16  # a path has at most 4,096 bytes, each at most six in JSON
 
 
 class ChangedError(ProjectError):
-    """A file is no longer what the node was told of; `path` is its path in the project."""
+    """A file has changed since it was listed; `path` is its path in the project."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -29,9 +29,9 @@ class ChangedError(ProjectError):
 
 
 def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[[int], None]) -> None:
-    """Write the contents of files to `stream`, each from its place, one after another; `report` gets each size as it has gone.
+    """Write the contents of files to `stream` in order; `report` gets the size of each block sent.
 
-    Raises ChangedError for one that is no longer what it was when it was listed.
+    Raises ChangedError for a file that has changed since it was listed.
     """
     blocks = Blocks(stream)
     for file, place in files:
@@ -47,7 +47,7 @@ def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[
 
 
 def read_file(file: File, place: Path) -> Iterator[bytes]:
-    """Yield what a file holds, as much of it as was listed; raises ChangedError if it cannot be read any more."""
+    """Yield a file's content up to its listed size; raises ChangedError if it can no longer be read."""
     try:
         yield from read_beginning(place, file.size_bytes)
     except OSError as error:
@@ -60,11 +60,11 @@ def receive(
     wanted: Mapping[Output, int],
     take: Callable[[Output, Iterator[bytes]], None],
 ) -> None:
-    """Download the last so many bytes of each of these outputs; `take` gets them as they come.
+    """Download the given number of last bytes of each output; `take` gets them as they arrive.
 
-    `sender` is the command that takes a JSON list of paths, offsets and whether each lies outside of the job's working folder,
-    and answers with those files from there on, each behind a line that tells its path and length. What the node sends is not
-    trusted: a file that was not asked for, or is not as long as was announced, is skipped.
+    `sender` is the command that reads a JSON list of paths, offsets and whether each is outside the job's working folder, and
+    sends those files from their offsets, each after a line with its path and length. What the node sends is not trusted: a file
+    that was not requested, or whose length is not the announced one, is skipped.
     """
     asked = {output.path: output for output in wanted}
     with open_channel(connection, sender) as channel:
@@ -81,29 +81,29 @@ def receive(
                 pass
         if exit_status(channel):
             reason = last_line(read_complaint(channel))
-            raise NodeError(f"the outputs could not be sent: {reason}", "gpujob fetch")
+            raise NodeError(f"cannot download the outputs: {reason}", "gpujob fetch")
 
 
 def read_header(line: bytes) -> tuple[str, int]:
-    """Return the path and the length that the line before a file tells; raises NodeError for a line that does not."""
+    """Return the path and length in a file's header line; raises NodeError for an invalid one."""
     if not line.endswith(b"\n") and len(line) < HEADER_BYTES:
-        raise DroppedError("the outputs did not arrive whole", "gpujob fetch")
+        raise DroppedError("the download was interrupted", "gpujob fetch")
     try:
         header = json.loads(line)
         path, size_bytes = str(header["path"]), int(header["size_bytes"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise NodeError(f"the agent answered nonsense: {line[:200]!r}", "gpujob fetch") from error
+        raise NodeError(f"invalid response from the agent: {line[:200]!r}", "gpujob fetch") from error
     if size_bytes < 0:
-        raise NodeError(f"the agent answered nonsense: {line[:200]!r}", "gpujob fetch")
+        raise NodeError(f"invalid response from the agent: {line[:200]!r}", "gpujob fetch")
     return path, size_bytes
 
 
 def read_exactly(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
-    """Yield the next bytes of a stream, so many in all; raises DroppedError if it ends before."""
+    """Yield the next `size_bytes` bytes of a stream; raises DroppedError if it ends early."""
     while size_bytes:
-        # One read of what has come, not several until the buffer is full.
+        # One read of what has arrived, not several until the buffer is full.
         chunk = stream.read1(min(size_bytes, CHUNK_BYTES))  # type: ignore[attr-defined]
         if not chunk:
-            raise DroppedError("the outputs did not arrive whole", "gpujob fetch")
+            raise DroppedError("the download was interrupted", "gpujob fetch")
         size_bytes -= len(chunk)
         yield chunk

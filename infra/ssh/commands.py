@@ -1,4 +1,4 @@
-"""Commands on a node: run to their end, streamed, or spoken with; every answer is bounded in size and time."""
+"""Run commands on a node: to the end, streamed, or interactively; with limits on size and time."""
 
 import io
 import logging
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 18
-ANSWER_BYTES = 64 << 20  # of an answer: what a job with a hundred thousand outputs takes, three times
+ANSWER_BYTES = 64 << 20  # of a response: three times that of a job with a hundred thousand outputs
 COMPLAINT_BYTES = 1 << 16  # of what a command writes to stderr
-ANSWER_S = 3600.0  # to hash the outputs of a large job takes minutes
-START_S, END_S = 60.0, 60.0  # until a command has started; from the end of its output to its exit code
-STALL_S = 600.0  # of an upload that does not move at all
-WORDS, WORD_CHARACTERS = 7, 40  # of a command line that the log shows
-PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: to hand it more is to copy the rest in vain
+ANSWER_S = 3600.0  # hashing the outputs of a large job takes minutes
+START_S, END_S = 60.0, 60.0  # until a command starts; from the end of its output to its exit code
+STALL_S = 600.0  # of an upload that makes no progress
+WORDS, WORD_CHARACTERS = 7, 40  # of a command line shown in the log
+PACKET_BYTES = 1 << 15  # the most that Paramiko sends at once: passing it more copies the rest for nothing
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Answer:
 
 
 def name_command(argv: Sequence[str]) -> str:
-    """Return the first words of a command, for the log; scripts and hashes are left out."""
+    """Return the first words of a command for the log, without scripts and hashes."""
     words = [word for word in argv if "\n" not in word and len(word) <= WORD_CHARACTERS]
     return one_line(shlex.join(words[:WORDS]), 120)
 
 
 @contextmanager
 def open_channel(connection: Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
-    """Yield the channel of a command that runs on the node; quoting for its shell happens here and nowhere else."""
+    """Run a command on the node and yield its channel; the only place that quotes for the node's shell."""
     began, shown = time.monotonic(), name_command(argv)
     with ssh_errors(connection.node.instance_id):
         with protocol_errors():
@@ -63,7 +63,10 @@ def open_channel(connection: Connection, argv: Sequence[str]) -> Iterator[parami
 
 
 class Stdin(io.RawIOBase):
-    """A command's standard input. Paramiko's own file would write once more when it is dropped, and complain if it cannot."""
+    """A command's standard input.
+
+    Paramiko's own file would write once more when it is deleted, and print an error if that fails.
+    """
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self.channel = channel
@@ -73,19 +76,18 @@ class Stdin(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Send as much as the node takes now, at most a packet; return how much. Raises DroppedError if it takes nothing."""
+        """Send as much as the node accepts, at most a packet; raises DroppedError if it accepts nothing."""
         self.channel.settimeout(STALL_S)
         try:
             return self.channel.send(bytes(memoryview(data)[:PACKET_BYTES]))
         except TimeoutError as error:
-            raise DroppedError(f"the node took no data for {STALL_S:g} s", "gpujob jobs") from error
+            raise DroppedError(f"the node accepted no data for {STALL_S:g} s", "gpujob jobs") from error
 
 
 class Stdout(io.RawIOBase):
     """A command's standard output.
 
-    Paramiko's own file takes a connection that breaks for the end, and what it was reading is lost: the next read goes on
-    behind a hole.
+    Paramiko's own file treats a broken connection as the end of the data and loses what it was reading: the next read has a gap.
     """
 
     def __init__(self, channel: paramiko.Channel, patience_s: float | None) -> None:
@@ -97,16 +99,16 @@ class Stdout(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read what has come, waiting for something; 0 at the end.
+        """Read what has arrived, waiting for at least one byte; 0 at the end.
 
-        Raises EOFError or OSError if the connection broke, NodeError when all the waiting took longer than it may.
+        Raises EOFError or OSError if the connection broke, NodeError if the total wait exceeds its limit.
         """
         view, began = memoryview(buffer), time.monotonic()
         self.channel.settimeout(self.left_s)
         try:
             data = self.channel.recv(len(view))
         except TimeoutError as error:
-            raise NodeError(f"the node did not answer within {ANSWER_S:g} s", "gpujob jobs") from error
+            raise NodeError(f"no response from the node within {ANSWER_S:g} s", "gpujob jobs") from error
         if self.left_s is not None:
             self.left_s = max(self.left_s - (time.monotonic() - began), 0.001)
         view[: len(data)] = data
@@ -114,18 +116,18 @@ class Stdout(io.RawIOBase):
 
 
 def open_stdout(channel: paramiko.Channel, patience_s: float | None = None) -> BinaryIO:
-    """Return a command's standard output as a file; reading it may take so long in all."""
+    """Return a command's standard output as a file; `patience_s` limits the total time of reading it."""
     return io.BufferedReader(Stdout(channel, patience_s), CHUNK_BYTES)
 
 
 Conversation = Callable[[BinaryIO, BinaryIO], None]
-"""What is said to a command and read from it meanwhile: its standard input and output."""
+"""A function that writes to a command's standard input and reads its output."""
 
 
 def execute(connection: Connection, argv: Sequence[str], converse: Conversation | None = None) -> Answer:
-    """Run a command to its end; the answer has what it printed after the conversation, if there was one.
+    """Run a command to its end; the answer contains what it printed after the conversation, if any.
 
-    Raises NodeError for an answer of more than `ANSWER_BYTES`, or one that is not there `ANSWER_S` after the conversation.
+    Raises NodeError for more than `ANSWER_BYTES`, or if it takes longer than `ANSWER_S` after the conversation.
     """
     with open_channel(connection, argv) as channel:
         stdout = open_stdout(channel, ANSWER_S)
@@ -133,22 +135,22 @@ def execute(connection: Connection, argv: Sequence[str], converse: Conversation 
             try:
                 converse(cast(BinaryIO, io.BufferedWriter(Stdin(channel), CHUNK_BYTES)), stdout)
             except OSError:
-                # It stopped reading: what it says on stderr is the better explanation, unless the link itself broke.
+                # It stopped reading: its stderr is the better explanation, unless the connection broke.
                 if not connection.login.is_connected:
                     raise
         channel.shutdown_write()
-        with limit_time(channel, ANSWER_S, "did not answer"):
+        with limit_time(channel, ANSWER_S, "did not respond"):
             rest = stdout.read(ANSWER_BYTES + 1)
             if len(rest) > ANSWER_BYTES:
-                raise NodeError(f"the node answered with more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")
+                raise NodeError(f"the node sent more than {ANSWER_BYTES >> 20} MiB", "gpujob jobs")
             stderr = read_complaint(channel)
             return Answer(exit_status(channel), rest, stderr)
 
 
 def stream(connection: Connection, argv: Sequence[str]) -> Iterator[bytes]:
-    """Yield what a command prints as it comes; its standard input stays open until the caller has read enough.
+    """Yield a command's output as it arrives; its input stays open until the caller stops reading.
 
-    Raises NodeError if it fails, DroppedError if the connection ended before it did.
+    Raises NodeError if it fails, DroppedError if the connection breaks first.
     """
     with open_channel(connection, argv) as channel:
         yield from read_all(channel)
@@ -157,26 +159,26 @@ def stream(connection: Connection, argv: Sequence[str]) -> Iterator[bytes]:
 
 
 def read_all(channel: paramiko.Channel) -> Iterator[bytes]:
-    """Yield all that the command writes to its standard output."""
+    """Yield everything that the command writes to its standard output."""
     while chunk := channel.recv(CHUNK_BYTES):
         yield chunk
 
 
 def read_complaint(channel: paramiko.Channel) -> bytes:
-    """Return the end of what a command that has ended wrote to its standard error."""
+    """Return the end of an ended command's standard error."""
     found = b""
     with limit_time(channel, END_S, "did not end its output"):
         while chunk := channel.recv_stderr(CHUNK_BYTES):
             found = (found + chunk)[-COMPLAINT_BYTES:]
     if found:
-        log.debug("it said: %s", one_line(found, COMPLAINT_BYTES))
+        log.debug("stderr: %s", one_line(found, COMPLAINT_BYTES))
     return found
 
 
 def exit_status(channel: paramiko.Channel) -> int:
-    """Return the command's exit code; raises EOFError if the connection ended before the command did."""
-    with limit_time(channel, END_S, "did not tell how the command ended"):
+    """Return the command's exit code; raises EOFError if the connection broke before the command ended."""
+    with limit_time(channel, END_S, "did not report the command's exit code"):
         status = channel.recv_exit_status()
     if status == -1:
-        raise EOFError("the connection ended before the command did")
+        raise EOFError("the connection broke before the command ended")
     return status

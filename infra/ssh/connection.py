@@ -1,4 +1,4 @@
-"""One SSH connection to a node, its host key checked strictly against the pinned one."""
+"""An SSH connection to a node, with strict checking of its pinned host key."""
 
 import base64
 import hashlib
@@ -22,31 +22,31 @@ from infra.ssh.login import USER
 from infra.ssh.transport import make_transport, protocol_errors
 
 log = logging.getLogger(__name__)
-# Paramiko logs what it also raises, with a traceback, and Python prints that where nobody has set up logging.
+# Paramiko also logs what it raises, with a traceback, which Python prints if logging is not configured.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class DroppedError(NodeError):
-    """The connection broke or could not be made; a new one may do."""
+    """The connection broke or could not be made; a new one may work."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A login on one node of a cluster. The rest of the program passes it on and asks only whose it is."""
+    """A login on one node of a cluster, opaque outside this package except for its cluster and node."""
 
     cluster: Cluster
     rank: int
     login: fabric.Connection = field(repr=False)
-    """Fabric's own, which nothing outside of this package touches."""
+    """Fabric's connection, for use in this package only."""
 
     @property
     def node(self) -> Node:
-        """The node that it leads to."""
+        """The node that it is connected to."""
         return self.cluster.nodes[self.rank]
 
     @property
     def transport(self) -> paramiko.Transport:
-        """What carries its channels."""
+        """Paramiko's transport."""
         transport: paramiko.Transport = self.login.transport
         return transport
 
@@ -58,29 +58,28 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 @contextmanager
 def ssh_errors(node: str) -> Iterator[None]:
-    """Turn whatever Paramiko or the socket below it raises within into one of our errors."""
+    """Turn exceptions of Paramiko or its socket into a GpujobError."""
     try:
         yield
     except paramiko.BadHostKeyException as error:
         raise HostKeyError(
-            f"{node} shows another host key than it wrote to its console when it was rented: SHA256:{fingerprint(error.key)}"
-            f" instead of SHA256:{fingerprint(error.expected_key)}. Another machine may have its address, or somebody listens in",
-            "gpujob ls tells whether the cluster lives and where; if its machine was set up anew: gpujob down, then up",
+            f"the host key of {node} has changed: SHA256:{fingerprint(error.key)} instead of"
+            f" SHA256:{fingerprint(error.expected_key)}, which it printed to its console at launch."
+            " Another machine may have its address, or someone may be intercepting the connection",
+            "check that the cluster is running: gpujob ls",
         ) from error
     except paramiko.AuthenticationException as error:
-        raise NodeError(f"{node} does not accept this cluster's key", "gpujob ls tells who rented it") from error
+        raise NodeError(f"{node} rejects this cluster's SSH key", "see who owns the cluster: gpujob ls") from error
     except (paramiko.SSHException, EOFError, TimeoutError, OSError) as error:
-        why = (
-            one_line(str(error)) or type(error).__name__
-        )  # Paramiko quotes what a server says before anybody logged in
-        raise DroppedError(f"{node} cannot be reached: {why}", "gpujob ls") from error
+        why = one_line(str(error)) or type(error).__name__  # Paramiko quotes what a server sends before the login
+        raise DroppedError(f"cannot connect to {node}: {why}", "gpujob ls") from error
 
 
 @contextmanager
 def connect(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator[Connection]:
-    """Yield a connection to a node, trying for `patience_s` seconds to log in; closed at the end.
+    """Connect to a node, retrying for `patience_s` seconds; yield the connection and close it at the end.
 
-    Raises HostKeyError at once if the host key is not the pinned one, DroppedError if the node does not answer.
+    Raises HostKeyError at once if the host key is not the pinned one, DroppedError if the node does not respond.
     """
     login = wait_until(lambda: log_in(cluster, rank), patience_s, retry_on=DroppedError)
     assert login is not None  # noqa: S101  log_in returns or raises
@@ -89,14 +88,16 @@ def connect(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterat
 
 
 def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
-    """Log in to a node with the cluster's key, its host key checked against the pinned ones."""
+    """Log in to a node with the cluster's key, checking its pinned host keys."""
     node, key, known_hosts = cluster.nodes[rank], state.key_file(cluster.name), state.known_hosts_file(cluster.name)
     for file in (key, known_hosts):
         if not file.exists():
-            what = f"{node.instance_id} cannot be reached without {file}, which is lost"
-            raise NodeError(what, "gpujob ls tells what it is; gpujob down NAME --force gives it back")
+            raise NodeError(
+                f"cannot log in to {node.instance_id}: {file} is missing",
+                f"terminate it without downloading: gpujob down {cluster.name} --force",
+            )
     login = fabric.Connection(
-        host=node.instance_id,  # what its host key is pinned by; the socket below knows the address
+        host=node.instance_id,  # the host key is pinned by this name; the socket below has the address
         user=USER,
         connect_timeout=10,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
@@ -116,7 +117,7 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
         try:
             login.client.load_host_keys(str(known_hosts))
             link = socket.create_connection((node.host, node.port), timeout=10)
-            # Small messages wait for no acknowledgement: 40 ms for each of them otherwise.
+            # Otherwise each small message waits 40 ms for an acknowledgement.
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             log.info("%s at %s:%s: connected, %.3f s", node.instance_id, node.host, node.port, time.monotonic() - began)
             login.connect_kwargs["sock"] = link
@@ -124,7 +125,7 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
                 login.open()
             login.transport.set_keepalive(15)
         except BaseException as error:
-            log.info("%s at %s:%s: no login: %s", node.instance_id, node.host, node.port, type(error).__name__)
+            log.info("%s at %s:%s: login failed: %s", node.instance_id, node.host, node.port, type(error).__name__)
             login.close()
             raise
     server = one_line(login.transport.remote_version, 80)
@@ -134,6 +135,6 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
 
 
 def wait_for_drop(connection: Connection) -> NoReturn:
-    """Wait as long as a connection lasts; raises DroppedError when it ends."""
-    connection.transport.join()  # a thread that ends with its connection
+    """Wait until a connection ends, then raise DroppedError."""
+    connection.transport.join()  # the thread ends with its connection
     raise DroppedError(f"the connection to {connection.node.instance_id} broke")

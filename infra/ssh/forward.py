@@ -1,8 +1,8 @@
-"""A loopback port of this laptop that leads to a port of a node, over whichever connection stands at the time.
+"""Forward a loopback port of this computer to a port of a node, over the current connection.
 
-Not by the ssh program: that ends with its connection, and would outlive a command that is killed and go on counting as a login.
-Not by Fabric's `forward_local` either, whose listener ends with the first connection that a node refuses, and which finds out in
-the background that the port is taken.
+Not with the ssh program: it ends with its connection, and would outlive a killed command and still count as a login. Nor with
+Fabric's `forward_local`, whose listener ends with the first connection that a node refuses, and which detects a port in use
+only in the background.
 """
 
 import socket
@@ -21,17 +21,17 @@ LOOPBACK = "127.0.0.1"
 
 
 class Forward:
-    """Listens from the start; what connects before `lead` was called, or while the node is not reached, is hung up on."""
+    """A listening port; connections are closed before the first `lead` and while the node is unreachable."""
 
     def __init__(self, port: int, others: int = 0) -> None:
-        """Listen on a port, or on the first free one of so many `others` after it; raises UsageError if all are taken."""
+        """Listen on a port, or on the first free one of the `others` after it; raises UsageError if none is."""
         self._transport: paramiko.Transport | None = None
         self._there = 0
         self._listener = listen(range(port, min(port + others + 1, 65536)))
         self.port: int = self._listener.getsockname()[1]
 
     def lead(self, connection: Connection, there: int) -> None:
-        """Lead to a port of the node that this connection reaches."""
+        """Forward to a port of this connection's node."""
         self._transport, self._there = connection.transport, there
 
     def __enter__(self) -> Self:
@@ -40,7 +40,7 @@ class Forward:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread waiting in accept
         self._listener.close()
 
     def _accept(self) -> None:
@@ -67,7 +67,7 @@ class Forward:
 
 
 def answer(channel: paramiko.Channel, here: socket.socket) -> None:
-    """Carry what the node sends to who is connected here, and its end, too."""
+    """Forward the node's data, and its end, to the local client."""
     with suppress(OSError, EOFError, paramiko.SSHException):
         while data := channel.recv(CHUNK_BYTES):
             here.sendall(data)
@@ -76,11 +76,11 @@ def answer(channel: paramiko.Channel, here: socket.socket) -> None:
 
 
 def listen(ports: range) -> socket.socket:
-    """Return a socket that listens on the first of these ports that is free; raises UsageError if none is."""
+    """Return a socket listening on the first free port; raises UsageError if none is free."""
     for port in ports:
         try:
             return socket.create_server((LOOPBACK, port))
         except OSError:
             continue
-    taken = f"port {ports[0]} is" if len(ports) == 1 else f"the ports {ports[0]} to {ports[-1]} are"
-    raise UsageError(f"{taken} taken on this laptop, or not yours to take", f"--port {ports[-1] % 64000 + 1001}")
+    taken = f"port {ports[0]} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
+    raise UsageError(f"{taken} in use on this computer, or not permitted", f"--port {ports[-1] % 64000 + 1001}")

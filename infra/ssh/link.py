@@ -1,4 +1,4 @@
-"""How fast the connection to a node is: there, back, and how long a word takes both ways."""
+"""Measure the connection to a node: upload, download and round trip."""
 
 import time
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from infra.ssh.connection import Connection, ssh_errors
 from infra.ssh.transport import limit_time
 
 MOST_S, MOST_BYTES, BLOCK_BYTES, TRIES = 2.0, 1 << 26, 1 << 18, 5
-# What was sent may still lie in buffers before a slow link; a node that takes nothing is given up on.
+# What was sent may still be in buffers before a slow link; a node that reads nothing is given up.
 PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
 class Link:
-    """What was measured."""
+    """The measured speed of a connection."""
 
-    there_bytes_s: float
-    back_bytes_s: float
+    up_bytes_s: float
+    down_bytes_s: float
     round_trip_s: float
 
 
 def measure_link(connection: Connection) -> Link:
-    """Measure for two seconds, or 64 MB, each way; nothing is written on either side. Raises NodeError for a node that stalls."""
+    """Measure for two seconds or 64 MB each way, without disks; raises NodeError if the node stalls."""
     with (
         ssh_errors(connection.node.instance_id),
         limit_time(connection.transport, PATIENCE_S, "did not measure its network"),
@@ -32,7 +32,7 @@ def measure_link(connection: Connection) -> Link:
 
 
 def measure_there(connection: Connection) -> float:
-    """Return how many bytes a second the node takes in."""
+    """Return the upload speed in bytes per second."""
     sent, block = 0, bytes(BLOCK_BYTES)
     start = time.monotonic()
 
@@ -43,12 +43,12 @@ def measure_there(connection: Connection) -> float:
             sent += len(block)
         stdin.flush()
 
-    execute(connection, ["sh", "-c", "cat > /dev/null"], send)  # returns when all of it has arrived
+    execute(connection, ["sh", "-c", "cat > /dev/null"], send)  # returns when everything has arrived
     return sent / (time.monotonic() - start)
 
 
 def measure_back(connection: Connection) -> float:
-    """Return how many bytes a second come from the node."""
+    """Return the download speed in bytes per second."""
     came = 0
     with open_channel(connection, ["cat", "/dev/zero"]) as channel:
         start = time.monotonic()
@@ -58,7 +58,7 @@ def measure_back(connection: Connection) -> float:
 
 
 def measure_round_trip(connection: Connection) -> float:
-    """Return the shortest of several round trips, each a question of SSH's own that the other side must answer."""
+    """Return the shortest of several round trips, each an SSH keepalive request."""
     trips = []
     for _ in range(TRIES):
         start = time.monotonic()

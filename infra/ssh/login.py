@@ -1,4 +1,4 @@
-"""Logins by the ssh program of this laptop, with the cluster's key and its pinned host keys."""
+"""Log in with the local ssh program, using the cluster's key and pinned host keys."""
 
 import os
 import shlex
@@ -12,9 +12,9 @@ from infra.model import Cluster, Node
 
 USER = "ubuntu"
 HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
-# For each keyword ssh takes the first value that it finds, so what is set here, a person's own `Host *` does not change. These
-# are ssh's defaults, but for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
-# Not here: keywords that add up, as LocalForward does, and those that ssh of Ubuntu 20.04 (8.2) does not know.
+# ssh uses the first value that it finds for each keyword, so a user's `Host *` cannot override these. They are ssh's defaults
+# except for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
+# Not included: keywords that accumulate, such as LocalForward, and those unknown to ssh of Ubuntu 20.04 (8.2).
 SHIELD = {
     "ProxyCommand": "none",
     "ProxyJump": "none",
@@ -45,7 +45,7 @@ SHIELD = {
 
 
 def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
-    """Return what ssh needs to know to reach a node and nothing else, in the words of ssh_config."""
+    """Return the ssh_config settings that a node needs."""
     return {
         "HostName": node.host,
         "Port": str(node.port),
@@ -62,27 +62,27 @@ def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
 
 
 def quote(path: Path) -> str:
-    """Return a path as ssh_config takes it."""
+    """Return a path quoted for ssh_config."""
     return f'"{path}"'
 
 
 def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
-    """Become the ssh program, logged in to a node; it runs `command`, or a shell without one.
+    """Replace this process with ssh on a node, which runs `command`, or a shell without one.
 
-    Raises NodeError where there is no ssh program.
+    Raises NodeError if ssh is not installed.
     """
     settings = [word for name, value in ssh_options(cluster, node).items() for word in ("-o", f"{name}={value}")]
     words = ["--", shlex.join(command)] if command else []
     try:
         os.execvp("ssh", ["ssh", "-F", "none", *settings, node.instance_id, *words])  # noqa: S606
     except FileNotFoundError as error:
-        raise NodeError("there is no ssh program here", "install openssh-client") from error
+        raise NodeError("ssh is not installed on this computer", "install OpenSSH's client") from error
 
 
 def make_config(clusters: Iterable[Cluster]) -> str:
     """Return an ssh_config with each node as gpujob-NAME, the nodes after the first as gpujob-NAME-RANK.
 
-    Included at the head of a person's own, whose settings for every host do not reach it then.
+    Included at the top of the user's configuration, so that settings there for every host do not override it.
     """
     blocks = []
     for cluster in clusters:

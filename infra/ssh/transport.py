@@ -1,4 +1,4 @@
-"""Paramiko's transport with the quicker ciphers first, and with limits on the memory and time that a server can take."""
+"""Paramiko's transport with faster ciphers first, and limits on the memory and time a server can use."""
 
 import socket
 import struct
@@ -14,51 +14,51 @@ from paramiko.packet import Packetizer
 from infra.errors import NodeError
 
 # OpenSSH refuses larger ones, too: https://github.com/openssh/openssh-portable/blob/master/packet.c (PACKET_MAX_SIZE).
-# Paramiko has no limit, and would collect the 4 GiB that a length can say, before anybody has logged in.
+# Paramiko has no limit, and would buffer up to 4 GiB before the login.
 PACKET_BYTES = 1 << 18
 BANNER_BYTES = 1 << 16
-# A server may send what the channel's window allows (2 MiB) ahead of what was read. Paramiko takes whatever comes.
+# A server may send what the channel's window allows (2 MiB) ahead of reads. Paramiko accepts any amount.
 WAITING_BYTES = 8 << 20
 MANGLED = (struct.error, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 Take = Callable[[paramiko.Channel, Any], None]
 
 
 class BoundedPacketizer(Packetizer):
-    """Reads packets, and the lines before them, up to a length."""
+    """A packetizer that limits the length of packets, and of the lines before them."""
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        """Return the next bytes, as many as asked for; raises SSHException for more than a packet may have."""
+        """Return the next `n` bytes; raises SSHException for more than a packet may have."""
         if not 0 <= n <= PACKET_BYTES:
             raise paramiko.SSHException(f"a packet of {n} bytes")
         return super().read_all(n, check_rekey)
 
     def readline(self, timeout: float) -> str:
-        """Return the next line of the banner; raises SSHException for one without an end."""
+        """Return the next line of the banner; raises SSHException for an endless one."""
         self.banner_bytes = 0
         return super().readline(timeout)
 
     def _read_timeout(self, timeout: float) -> bytes:
-        """Read some of the banner: Paramiko counts neither its bytes nor, while any come, the time."""
+        """Read some of the banner: Paramiko limits neither its size nor, while data arrives, the time."""
         found: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
         self.banner_bytes += len(found)
         if self.banner_bytes > BANNER_BYTES:
-            raise paramiko.SSHException("a line without an end")
+            raise paramiko.SSHException("an endless line")
         return found
 
 
 class BoundedTransport(paramiko.Transport):
-    """A connection that a server which ignores a channel's window loses."""
+    """A transport that disconnects from a server which ignores a channel's window."""
 
     def __init__(self, link: socket.socket, **settings: Any) -> None:
         super().__init__(link, packetizer_class=BoundedPacketizer, **settings)
-        # Paramiko has no public place for this: which method takes which message in.
+        # Paramiko has no public interface to the table of message handlers.
         table: dict[int, Take] = vars(paramiko.Transport)["_channel_handler_table"]
         limited = {kind: within_window(table[kind]) for kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)}
         self._channel_handler_table = {**table, **limited}
 
 
 def within_window(feed: Take) -> Take:
-    """Return what takes a channel's data in, unless more is waiting already than the server was allowed to send."""
+    """Return a message handler that rejects more unread data than the server may send."""
 
     def take(channel: paramiko.Channel, message: Any) -> None:
         if len(channel.in_buffer) + len(channel.in_stderr_buffer) > WAITING_BYTES:
@@ -70,7 +70,7 @@ def within_window(feed: Take) -> Take:
 
 @contextmanager
 def limit_time(channel: paramiko.Channel | paramiko.Transport, seconds: float, what: str) -> Iterator[None]:
-    """Close a channel or a connection, which ends whatever waits for it, unless all is done in time; raises NodeError then."""
+    """Close a channel or connection after `seconds`, which ends any wait for it, and raise NodeError."""
     late = threading.Event()
 
     def give_up() -> None:
@@ -95,18 +95,18 @@ def limit_time(channel: paramiko.Channel | paramiko.Transport, seconds: float, w
 
 @contextmanager
 def protocol_errors() -> Iterator[None]:
-    """Turn what Paramiko's parsers raise for a message that makes no sense into SSHException.
+    """Turn what Paramiko's parsers raise for an invalid message into SSHException.
 
-    They run in a thread of their own, and hand whatever they raise to the caller: UnicodeDecodeError, struct.error and others.
+    They run in another thread, and pass whatever they raise to the caller: UnicodeDecodeError, struct.error and others.
     """
     try:
         yield
     except MANGLED as error:
-        raise paramiko.SSHException(f"a message that is not SSH ({type(error).__name__})") from error
+        raise paramiko.SSHException(f"an invalid SSH message ({type(error).__name__})") from error
 
 
 def make_transport(link: socket.socket, **settings: Any) -> paramiko.Transport:
-    """Return a transport that prefers AES-GCM, which takes half the time of AES-CTR with a MAC of its own."""
+    """Return a transport that prefers AES-GCM, which is twice as fast as AES-CTR with a separate MAC."""
     transport = BoundedTransport(link, **settings)
     options = transport.get_security_options()
     options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)

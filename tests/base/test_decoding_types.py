@@ -69,14 +69,14 @@ def test_whole_letters_and_bytes_that_are_not_utf_8_are(letter):
     [
         ({"count": None}, "None is not int"),
         ({"note": 1}, "1 is not str"),
-        ({"pair": ["a"]}, "has not 2 parts"),
-        ({"pair": ["a", 1, 2]}, "has not 2 parts"),
+        ({"pair": ["a"]}, "does not have 2 parts"),
+        ({"pair": ["a", 1, 2]}, "does not have 2 parts"),
         ({"pair": [1, 1]}, "1 is not str"),
         ({"pair": "ab"}, "'ab' is not tuple"),
         ({"many": [1, "b"]}, "'b' is not int"),
         ({"many": None}, "None is not tuple"),
         ({"state": "lost"}, "'lost' is not"),
-        ({"more": 1}, "is no Answer"),
+        ({"more": 1}, "is not Answer"),
     ],
 )
 def test_what_is_wrong_is_told(part, said):
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_told(part, said):
 
 def test_an_answer_needs_what_has_no_default_and_is_an_object():
     assert "Answer without count" in wrong(Answer, {})
-    assert "is no Answer" in wrong(Answer, [1])
+    assert "is not Answer" in wrong(Answer, [1])
 
 
 def test_what_is_said_of_a_long_answer_stays_short():

@@ -117,7 +117,7 @@ def test_what_does_not_fit_fails(measure):
     assert judged(replace(found, torch=replace(slow, seen=1)), cluster())["torch"][0] == "failed"
     assert judged(replace(found, gpus=found.gpus[:1]), cluster())["nvidia-smi"][0] == "failed"
     assert judged(replace(found, driver=""), cluster())["driver"][0] == "failed"
-    assert judged(replace(found, busy=3), cluster())["matrix product"] == ("not measured", "job 3 has GPUs")
+    assert judged(replace(found, busy=3), cluster())["matrix product"] == ("not measured", "job 3 is using GPUs")
 
     def failed(measures: Measures, skew_s: float = 0.0) -> set[str]:
         return {check for check, verdict, _ in judge_machine(measures, cluster(), skew_s) if verdict == "failed"}

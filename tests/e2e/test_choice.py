@@ -43,7 +43,7 @@ def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):
         refused = laptop.type(*words)
         assert refused.code == 1, refused.said
         assert "the launch of 'begun' is not finished" in refused.err
-        assert "next: rerun the same gpujob up begun to resume it; or: gpujob down begun" in refused.err
+        assert "next: rerun the same gpujob up begun to resume it, or terminate it: gpujob down begun" in refused.err
     assert "There are: begun (" in laptop.type("down").err
     assert "next: gpujob down begun\n" in laptop.type("down").err
     assert laptop.type("up", "begun", "--dry-run").code == 0

@@ -68,8 +68,8 @@ def test_without_any_capacity_it_says_so_and_what_to_try(warm, cloud):
 
 def test_a_machine_whose_ssh_server_never_answers_is_given_back_with_its_console_s_last_lines(warm, cloud):
     control.add_faults(cloud.cloud, "mute")
-    said = fails(warm, "cannot be reached", "the console of i-", command=(*UP, "--boot-timeout", "3s"))
-    assert "giving back what this call created" in said
+    said = fails(warm, "cannot connect to", "the console of i-", command=(*UP, "--boot-timeout", "3s"))
+    assert "removing what this launch created" in said
 
 
 def test_a_quota_of_zero_stops_before_anything_is_made_with_the_line_that_asks_for_more(warm, cloud):

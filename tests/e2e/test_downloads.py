@@ -70,7 +70,7 @@ def test_a_linked_runs_folder_is_refused_before_anything_is_submitted(project, t
     for words in (["run", "--", "true"], ["notebook"]):
         refused = project.type(*words)
         assert (refused.code, "is a symbolic link" in refused.err) == (1, True), refused.said
-        assert f"rm {project.project / 'runs'} removes the link" in refused.err
+        assert f"remove only the link: rm {project.project / 'runs'}; then rerun" in refused.err
     assert numbers(project) == before
     assert list(outside.iterdir()) == []
 
@@ -115,7 +115,7 @@ def test_a_verified_result_is_replaced_by_request_only(project):
     fetch = project.type("fetch", str(number))
     assert fetch.code == 0, fetch.said
     assert ((home / "files/model").read_text(), (home / "files/model.from-node").read_text()) == ("real", "fake")
-    assert "'model' was saved as 'model.from-node': the copy here was verified before and is kept" in fetch.err
+    assert "'model' was saved as 'model.from-node': the verified local copy was kept" in fetch.err
     assert (home / "job.log").read_bytes() == log
     assert project.type("fetch", str(number), "--overwrite").code == 0
     assert (home / "files/model").read_text() == "fake"
@@ -149,5 +149,5 @@ def test_an_agent_that_answers_with_an_old_number_changes_no_results(project):
         check=False,
         timeout=120,
     )
-    assert (run.returncode, f"the node calls this job {number}".encode() in run.stderr) == (1, True), run.stderr
+    assert (run.returncode, f"the node numbered this job {number}".encode() in run.stderr) == (1, True), run.stderr
     assert {str(path): path.stat().st_mtime_ns for path in home.rglob("*")} == before

@@ -40,7 +40,7 @@ def test_a_cluster_that_ended_in_any_way_makes_room_for_the_next_of_its_name(lap
 
     seen.ec2.terminate_instances(InstanceIds=instance_ids(laptop))
     fourth = laptop.type("up", "--dry-run", "--region", "us-west-2")  # what was left in us-east-1 goes too
-    assert (fourth.code, "terminated from outside" in fourth.err) == (0, True), fourth.said
+    assert (fourth.code, "terminated outside gpujob" in fourth.err) == (0, True), fourth.said
     assert seen.remains() == []
     [cluster] = json.loads(laptop.type("ls", "--json").out)
     assert cluster["region"] == "us-west-2"
@@ -78,5 +78,5 @@ def test_an_up_of_another_laptop_that_is_at_work_keeps_the_name(laptop):
     ec2.create_key_pair(KeyName="gpujob-project", TagSpecifications=tags)
     refused = laptop.type("up", "--dry-run")
     assert refused.code == 2, refused.said
-    assert "another gpujob up of 'project' began 0 min ago, and may be at work" in refused.err
+    assert "another gpujob up of 'project' started 0 min ago and may still be running" in refused.err
     assert ec2.describe_key_pairs(KeyNames=["gpujob-project"])["KeyPairs"]

@@ -91,7 +91,7 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
 
     up = cooked.type("up", "plate", "--image", "cake")
     assert up.code == 0, up.said
-    assert "cake, made of 'pan'" in up.err
+    assert "cake, from 'pan'" in up.err
     look = cooked.type("run", "--no-deps", "--cluster", "plate", "--", "sh", "-c", LOOK).out.splitlines()
     assert look[0] == key
     assert set(look[1:]) <= {f"{key}.lock", ".gpujob", ".profile", ".cache", ".config", ".ssh", ".local", ".ipython"}
@@ -114,13 +114,13 @@ def test_a_bake_is_refused_before_anything_is_touched(cooked):
     kinds = [tag_specification(kind, tags) for kind in ("image", "snapshot")]
     watch(cooked).ec2.create_image(InstanceId=base, Name="gpujob-theirs", TagSpecifications=kinds)
 
-    assert "is no name for an image" in cooked.type("bake", "pan", "--as", "ubuntu").err
+    assert "invalid image name 'ubuntu'" in cooked.type("bake", "pan", "--as", "ubuntu").err
     taken = cooked.type("bake", "pan", "--as", "theirs")
-    assert (taken.code, "there is an image 'theirs' already" in taken.err) == (2, True)
+    assert (taken.code, "image 'theirs' already exists" in taken.err) == (2, True)
     refused = cooked.type("images", "rm", "theirs")
-    assert (refused.code, "who alone may remove it" in refused.err) == (2, True)
+    assert (refused.code, "only they can delete it" in refused.err) == (2, True)
     add(cloud, "denied=ec2:CreateImage")
-    assert "may not do ec2:CreateImage" in cooked.type("bake", "pan", "--as", "cake").err
+    assert "do not allow ec2:CreateImage" in cooked.type("bake", "pan", "--as", "cake").err
     control.clear_faults(cloud)
     cooked.type("run", "--detach", "--", "sleep", "600")
     running = cooked.type("bake", "pan", "--as", "cake")
@@ -145,21 +145,21 @@ def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
     assert cooked.type("run", "--", "true").code == 0
     third = cooked.type("bake", "pan", "--as", "cake")
     assert third.code == 2
-    assert "there is an image 'cake' already" in third.err
+    assert "image 'cake' already exists" in third.err
 
 
 def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     process = cooked.start("bake", "pan", "--as", "cake")
-    while b"to boot again" not in (line := process.stderr.readline()):
+    while b"to reboot" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1].decode()
-    assert (process.returncode, "gpujob bake pan --as cake takes it up" in said) == (130, True), said
+    assert (process.returncode, "resume: gpujob bake pan --as cake" in said) == (130, True), said
     keys = cooked.home / ".local/state/gpujob/clusters/pan/known_hosts"
     pinned = keys.read_text()
     for words in (["run", "--", "true"], ["jobs"], ["ssh", "--", "true"], ["extend", "--hours", "1"]):
         wait_for(
-            lambda words=words: "pins them: gpujob bake pan --as cake" in cooked.type(*words).err,
+            lambda words=words: "pins the new keys: gpujob bake pan --as cake" in cooked.type(*words).err,
             f"word of the bake by {words[0]}",
             60,
         )
@@ -192,4 +192,4 @@ def test_snapshots_that_a_broken_off_removal_left_are_shown_and_removed(cooked):
 def test_a_rehearsal_is_not_set_up_for_its_machines_are_this_laptop(rented):
     refused = rented.type("setup", "shared")
     assert refused.code == 2
-    assert "processes of this computer" in refused.err
+    assert "processes on this computer" in refused.err

@@ -32,11 +32,11 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     running = job_number(project.type("run", "--detach", "--", "sleep", "600").err)
 
     refused = remove(project, str(downloaded), str(detached))
-    assert (refused.code, f"job {detached} is not downloaded" in refused.err) == (1, True)
+    assert (refused.code, f"job {detached} has outputs that are not downloaded" in refused.err) == (1, True)
     assert f"gpujob fetch --cluster shared {detached}" in refused.err
     refused = remove(project, "--force", str(downloaded), str(running))
     assert (refused.code, f"gpujob cancel --cluster shared {running}" in refused.err) == (1, True)
-    assert "no job 999" in remove(project, "999").err
+    assert "no job 999 on 'shared'" in remove(project, "999").err
     assert remove(project).code == 2
     assert remove(project, "--done", "1").code == 2
     assert folder.exists(), "nothing was removed so far"
@@ -56,7 +56,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
     assert forced.code == 0, forced.said
     assert job_number(project.type("run", "--detach", "--", "true").err) == running + 1
     again = remove(project, str(running))
-    assert (again.code, f"no job {running}" in again.err) == (1, True)
+    assert (again.code, f"no job {running} on 'shared'" in again.err) == (1, True)
     wait_for(lambda: project.type("wait").code == 0, "end of the last job")
 
 
@@ -85,7 +85,7 @@ def test_a_job_that_left_files_outside_of_its_working_folder_is_kept_until_they_
     number = job_number(project.type("run", "--", "sh", "-c", script).err)
     refused = remove(project, str(number))
     assert refused.code == 1, refused.said
-    assert f"outside of the working folder of job {number}: " in refused.err
+    assert f"outside the working folder of job {number}: " in refused.err
     fetch = f"gpujob fetch --cluster shared {number} --output "
     assert fetch in refused.err
     assert {"../above.txt", "'~/left-at-home.txt'"} <= set(refused.err.split(fetch)[1].partition(";")[0].split())

@@ -235,7 +235,7 @@ def test_a_disk_of_this_computer_that_is_full_does_not_end_or_repeat_the_job(pro
         assert len(run.out) == 40 * 5001  # it was followed to its end
         number = number_of(project)
         assert "No space left on device" in run.err
-        assert "free some space, then: gpujob fetch" in run.err or "gpujob fetch" in run.err
+        assert "free some disk space, then: gpujob fetch" in run.err or "gpujob fetch" in run.err
         assert not {word for word in ("Traceback", "Exception", "type it again", "rerun") if word in run.said}, run.said
         elsewhere = project.type("fetch", number, "--to", str(project.home / f"elsewhere-{number}"))
         assert elsewhere.code == 0, elsewhere.said

@@ -73,7 +73,9 @@ def test_a_machine_that_merely_bears_our_tags_survives_down_all_force(world):
     theirs = watching.ec2.run_instances(**words)["Instances"][0]["InstanceId"]
     down = laptop.type("down", "--all", "--dry-run", "--force")
     assert down.code == 1, down.said
-    assert f"{theirs} in us-east-1 has the tags of 'mine', but gpujob did not launch it: left running" in down.err
+    assert (
+        f"{theirs} in us-east-1 has the tags of 'mine', but gpujob did not launch it; it was not terminated" in down.err
+    )
     states = {
         one["InstanceId"]: one["State"]["Name"] for entry in watching.listing("instances") for one in entry["Instances"]
     }

@@ -155,7 +155,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
         refused = laptop.type("down")
         assert (refused.code, "gpujob notebook project --stop" in refused.err) == (1, True)
         taken = laptop.type("notebook", "--no-browser", "--port", str(first.port))
-        assert (taken.code, f"port {first.port} is taken" in taken.err) == (2, True)
+        assert (taken.code, f"port {first.port} is in use" in taken.err) == (2, True)
         second.process.kill()
         assert "the notebook keeps running" in first.leave()
     assert (laptop.project / "runs/project-1/files/mine.py").read_text() == "there"

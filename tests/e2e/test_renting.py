@@ -49,7 +49,7 @@ def test_spot_first_tries_both_markets_and_where_neither_has_a_machine_nothing_s
     refused = laptop.type("up", "--dry-run", "--spot-first")
     assert refused.code == 1
     assert "trying on-demand" in refused.err
-    assert "no machine of this kind is free in us-east-1" in refused.err
+    assert "no machine of this type is available in us-east-1" in refused.err
     assert remains(laptop) == []
 
 
@@ -87,13 +87,13 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     [begun] = instances_of(laptop)
     other = laptop.type("up", "--dry-run", "--max-hours", "1")
     assert other.code == 2
-    assert "with other options, was interrupted" in other.err
+    assert "with other options was interrupted" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
     assert "resuming an earlier gpujob up" in again.err
     assert [node["instance_id"] for node in instances_of(laptop)] == [begun["instance_id"]]
     assert laptop.type("run", "--", "true").code == 0
-    assert "there is a cluster 'project' already" in laptop.type("up", "--dry-run").err
+    assert "cluster 'project' already exists" in laptop.type("up", "--dry-run").err
 
 
 def test_an_up_that_finds_its_name_taken_leaves_the_other_s_key(laptop):
@@ -105,7 +105,7 @@ def test_an_up_that_finds_its_name_taken_leaves_the_other_s_key(laptop):
     before = key.read_text()
     refused = laptop.type("up", "--dry-run")
     assert refused.code == 2, refused.said
-    assert "another gpujob up of 'project' began 0 min ago" in refused.err
+    assert "another gpujob up of 'project' started 0 min ago" in refused.err
     assert key.read_text() == before
 
 
@@ -124,7 +124,7 @@ def test_a_plan_spends_nothing_and_money_bounds_it(laptop):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--zone", "us-east-1z"], "no machine fits in us-east-1z"),
+        (["--zone", "us-east-1z"], "no instance type matches in us-east-1z"),
         (["--image", "nowhere"], "no image named 'nowhere'"),
         (["--image", "ami-0"], "ami-0"),
         (["--gpu-memory", "9999"], "the largest has"),
@@ -264,7 +264,7 @@ def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
     try:
         wait_for(lambda: page() == b"from the machine", "page")
         taken = laptop.type("tunnel", str(here))
-        assert (taken.code, f"port {here} is taken" in taken.err, "gpujob tunnel " in taken.err) == (2, True, True)
+        assert (taken.code, f"port {here} is in use" in taken.err, "gpujob tunnel " in taken.err) == (2, True, True)
     finally:
         tunnel.send_signal(signal.SIGINT)
         tunnel.communicate(timeout=60)

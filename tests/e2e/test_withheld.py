@@ -9,12 +9,12 @@ def test_what_is_withheld_is_said_when_there_is_something_new_and_not_with_every
     project.write("train.py", "import os\nprint(*map(os.path.lexists, ('.env', 'notes.txt')))\n")
     project.write(".env", "TOKEN=x")
     first, second = project.type("run", "train.py"), project.type("run", "train.py")
-    assert "not uploaded (may hold secrets): '.env'; to upload one, name it in [sync] include" in first.err
+    assert "not uploaded (may contain secrets): '.env'; to upload it, add it to [sync] include" in first.err
     assert "not uploaded" not in second.err
     (project.project / "notes.txt").symlink_to("/etc/hostname")
     third = project.type("run", "train.py")
-    assert "not uploaded (may hold secrets): '.env'" in third.err
-    assert "not uploaded (leads out of the project): 'notes.txt'; to upload what it leads to" in third.err
+    assert "not uploaded (may contain secrets): '.env'" in third.err
+    assert "not uploaded (points outside the project): 'notes.txt'; to upload its target" in third.err
     assert third.out == "False False\n"
 
 
@@ -22,8 +22,8 @@ def test_a_script_that_is_not_uploaded_is_refused_with_the_reason(project):
     (project.project / "linked.py").symlink_to(Path(__file__))
     refused = project.type("run", "linked.py")
     assert refused.code == 2
-    assert "'linked.py' would not be uploaded: leads out of the project" in refused.err
-    assert "replace the link by a copy" in refused.err
+    assert "'linked.py' would not be uploaded: points outside the project" in refused.err
+    assert "replace the link with a copy" in refused.err
 
 
 def test_new_files_of_a_run_are_in_the_patch_and_large_ones_in_the_record(project):

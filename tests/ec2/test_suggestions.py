@@ -71,7 +71,7 @@ def test_the_error_names_prices_and_the_one_word_to_change():
         "no V100 in us-east-1. Similar: T4 16 GB $0.53/h, L4 24 GB $0.80/h, A10G 24 GB $1.01/h"
     )
     assert caught.value.change == Change("--gpu", "T4")
-    with pytest.raises(NotFoundError, match=r"it comes in machines with 8\. Similar: L40S 48 GB") as caught:
+    with pytest.raises(NotFoundError, match=r"machines have 8\. Similar: L40S 48 GB") as caught:
         match(OFFERS, LaunchRequest(gpu=Gpu("A100")), "us-east-1")
     assert caught.value.change == Change("--gpu", "L40S")
 
@@ -83,10 +83,12 @@ def test_the_prices_are_those_of_the_market_that_was_asked_for():
 
 
 def test_another_market_or_zone_is_suggested_with_its_price():
-    with pytest.raises(NotFoundError, match=r"no spot machine fits .*; on-demand: g4dn.xlarge \$0.53/h") as caught:
+    with pytest.raises(
+        NotFoundError, match=r"no spot instance type matches .*; on-demand: g4dn.xlarge \$0.53/h"
+    ) as caught:
         choose(OFFERS, LaunchRequest(gpu=Gpu("T4"), markets=("spot",)), "us-east-1")
     assert caught.value.change.word == "--on-demand"
-    with pytest.raises(NotFoundError, match=r"there are some in us-east-1a \(g4dn.xlarge \$0.53/h\)") as caught:
+    with pytest.raises(NotFoundError, match=r"available in us-east-1a \(g4dn.xlarge \$0.53/h\)") as caught:
         choose(OFFERS, LaunchRequest(gpu=Gpu("T4"), zones=("us-east-1z",)), "us-east-1")
     assert caught.value.change == Change("--zone", "us-east-1a")
 
@@ -94,9 +96,9 @@ def test_another_market_or_zone_is_suggested_with_its_price():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (LaunchRequest(gpu=Gpu("T4"), instance_types=("g5.xlarge",)), "g5.xlarge has 1 x A10G, and --gpu asks for T4"),
-        (LaunchRequest(gpu=Gpu("A10G", 4), instance_types=("g5.xlarge",)), "--gpu asks for A10G:4"),
-        (LaunchRequest(gpu_memory_gb=48, instance_types=("g5.xlarge",)), "with 24 GB, and --gpu-memory asks for 48 GB"),
+        (LaunchRequest(gpu=Gpu("T4"), instance_types=("g5.xlarge",)), "g5.xlarge has 1 x A10G, but --gpu is T4"),
+        (LaunchRequest(gpu=Gpu("A10G", 4), instance_types=("g5.xlarge",)), "--gpu is A10G:4"),
+        (LaunchRequest(gpu_memory_gb=48, instance_types=("g5.xlarge",)), "with 24 GB, but --gpu-memory is 48 GB"),
     ],
 )
 def test_an_instance_type_that_contradicts_what_else_was_asked_for_is_refused(asked, said):

@@ -69,7 +69,7 @@ def test_settings_that_no_program_can_bear_are_refused_in_a_line(tmp_path, monke
     (move_in(tmp_path, monkeypatch) / "gpujob.toml").write_text(text, errors="surrogateescape")
     refused = type_here("jobs")
     assert refused.code == 2, refused.said
-    assert "gpujob.toml cannot be read" in refused.err
+    assert "cannot read" in refused.err
 
 
 @pytest.mark.parametrize("name", ["gpujob.toml", ".gpujobignore"])
@@ -83,7 +83,7 @@ def test_a_file_without_end_in_place_of_settings_is_not_waited_for(tmp_path, nam
     else:
         with path.open("wb") as file:
             file.truncate(1 << 40)
-    with pytest.raises((UsageError, ProjectError), match="cannot be read"):
+    with pytest.raises((UsageError, ProjectError), match="cannot read"):
         read_project(tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_a_receipt_that_nobody_here_wrote_neither_ends_a_command_nor_counts(tmp_
 @pytest.mark.parametrize("number", [MOST_JOBS, 1 << 62, 10**20])
 def test_a_folder_named_like_results_of_an_impossible_job_stops_the_upload_not_the_machine(tmp_path, node, number):
     (tmp_path / f"runs/c-{number}").mkdir(parents=True)
-    with pytest.raises(ProjectError, match=f"runs/c-{number} has the name of results"):
+    with pytest.raises(ProjectError, match=f"runs/c-{number} is named like results"):
         last_number(tmp_path / "runs", "c")
     asked = fixtures.request(("true",), "t", {}, after=number)
     process = node.start("submit")
@@ -170,7 +170,7 @@ def test_a_node_that_calls_a_job_fetched_is_not_believed(tmp_path, agent):
 
 def test_a_node_that_answers_for_another_job_writes_into_no_results(tmp_path, agent):
     agent.append(Outputs(state="succeeded", number=2))
-    with pytest.raises(NodeError, match="asked for job 1 and answered with job 2"):
+    with pytest.raises(NodeError, match="job 2 instead of job 1"):
         fetch(NODE, 1, tmp_path / "runs", print)
     assert not (tmp_path / "runs").exists()
 
@@ -200,7 +200,7 @@ def test_removing_a_job_does_not_lose_what_it_left_outside_of_its_working_folder
     monkeypatch.setattr(client, "list_jobs", lambda _: jobs)
     monkeypatch.setattr(client, "list_left", lambda _: AllLeft(left, complete=True))
     monkeypatch.setattr(client, "remove_jobs", lambda _, chosen, force: removed.append(tuple(chosen)) or 0)
-    with pytest.raises(LossError, match="outside of the working folder") as refused:
+    with pytest.raises(LossError, match="outside the working folder") as refused:
         storage.remove_jobs(NODE, (1,), force=False)
     assert refused.value.hint.startswith("gpujob fetch --cluster c 1")
     assert "\n" not in refused.value.what + refused.value.hint

@@ -37,7 +37,7 @@ def test_the_same_command_resumes_it(interrupted):
 
 
 def test_another_command_is_refused():
-    with pytest.raises(UsageError, match="with other options, was interrupted"):
+    with pytest.raises(UsageError, match="with other options was interrupted"):
         find_attempt(ACCOUNT, "demo", LaunchRequest(gpu=Gpu("T4")))
 
 
@@ -55,7 +55,7 @@ def test_a_request_that_cannot_be_read_is_said_to_be_of_another_version_and_can_
     rewrite(request=written)
     with pytest.raises(UsageError, match="by another version of gpujob") as refused:
         find_attempt(ACCOUNT, "demo", ASKED)
-    assert refused.value.hint == "gpujob down demo, then rerun"
+    assert refused.value.hint == "remove what it left: gpujob down demo; then rerun"
     found = read_attempt("demo")
     assert found is not None
     assert (found.token, found.region) == (interrupted.token, "us-east-1")

@@ -73,7 +73,7 @@ def test_what_a_cluster_left_that_this_laptop_saw_whole_is_removed_and_its_recor
     ended = find_ended(account, "demo")
     assert ended is not None
     assert ended.ending.what.startswith("'demo' ended at ")
-    assert "terminated from outside" in ended.ending.what
+    assert "terminated outside gpujob" in ended.ending.what
     clear(ended, lambda _: None)
     assert find_remains(account, "demo") == []
     assert known_clusters.recall("demo") is None
@@ -83,13 +83,13 @@ def test_what_a_cluster_left_that_this_laptop_saw_whole_is_removed_and_its_recor
 def test_a_living_cluster_is_taken(account):
     begin(account, "old")
     launch(account, "old")
-    with pytest.raises(UsageError, match="there is a cluster 'demo' already"):
+    with pytest.raises(UsageError, match="cluster 'demo' already exists"):
         find_ended(account, "demo")
 
 
 def test_an_up_at_work_on_another_laptop_is_not_disturbed(account):
     begin(account, "theirs")
-    with pytest.raises(UsageError, match="another gpujob up of 'demo' began 0 min ago"):
+    with pytest.raises(UsageError, match="another gpujob up of 'demo' started 0 min ago"):
         find_ended(account, "demo")
     assert len(find_remains(account, "demo")) == 2
 
@@ -99,7 +99,7 @@ def test_an_up_that_lost_a_machine_of_its_fleet_is_still_at_work(account):
     begin(account, "theirs")
     end(account, launch(account, "theirs"))
     known_clusters.forget_cluster("demo")  # this laptop has never seen it
-    with pytest.raises(UsageError, match="may be at work"):
+    with pytest.raises(UsageError, match="may still be running"):
         find_ended(account, "demo")
 
 
@@ -117,7 +117,7 @@ def test_what_another_person_left_is_theirs_however_old(account, monkeypatch):
     begin(account, "lost", owner="arn:aws:iam::123456789012:user/other")
     now = time.time()
     monkeypatch.setattr(endings.time, "time", lambda: now + 1e6)
-    with pytest.raises(UsageError, match="is of arn:aws:iam::123456789012:user/other"):
+    with pytest.raises(UsageError, match="belongs to arn:aws:iam::123456789012:user/other"):
         find_ended(account, "demo")
 
 
@@ -147,7 +147,7 @@ LEASE = "2100-01-01T00:00:00Z"
 @pytest.mark.parametrize(
     ("code", "reason", "more", "said"),
     [
-        ("", None, {}, "'demo' ended at HH:MM (terminated from outside, as in the EC2 console)"),
+        ("", None, {}, "'demo' ended at HH:MM (terminated outside gpujob, for example in the EC2 console)"),
         ("Server.SpotInstanceTermination", None, {}, "'demo' ended at HH:MM (AWS reclaimed the spot machine)"),
         ("Server.InternalError", "", {}, "'demo' ended at HH:MM (Server.InternalError: as EC2 says)"),
         (
@@ -182,6 +182,6 @@ def test_why_a_cluster_ended_is_told_as_far_as_ec2_tells(account, code, reason, 
 
 def test_of_a_machine_that_ec2_no_longer_shows_nothing_is_made_up(account):
     launch(account, "old", lease_until=LEASE)
-    assert explain(account, "demo", known_clusters.recall("demo"), []).what == "'demo' is gone: EC2 no longer shows it"
+    assert explain(account, "demo", known_clusters.recall("demo"), []).what == "'demo' no longer exists in EC2"
     with pytest.raises(UsageError, match="does not show the machine of 'demo' yet"):
         endings.check_over("demo", known_clusters.recall("demo"), [], [])

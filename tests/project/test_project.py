@@ -234,16 +234,16 @@ def test_a_project_s_own_rules_take_away_and_add(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[sync", "cannot be read"),
-        ("[sync]\nexlude = []", "knows include and exclude"),
+        ("[sync", "cannot read"),
+        ("[sync]\nexlude = []", "accepts only include and exclude"),
         ('[sync]\ninclude = "data"', "is not a list of patterns"),
-        ('[sync]\ninclude = ["../../.ssh/id_ed25519"]', "leads out of the project"),
-        ('[sync]\nexclude = ["data/../../x"]', "leads out of the project"),
-        ('[sync]\ninclude = ["~/.ssh/id_ed25519"]', "leads out of the project"),
-        ('[sync]\ninclude = ["/etc/passwd"]', "leads out of the project"),
-        ('[sync]\ninclude = ["!../x"]', "leads out of the project"),
+        ('[sync]\ninclude = ["../../.ssh/id_ed25519"]', "is outside the project"),
+        ('[sync]\nexclude = ["data/../../x"]', "is outside the project"),
+        ('[sync]\ninclude = ["~/.ssh/id_ed25519"]', "is outside the project"),
+        ('[sync]\ninclude = ["/etc/passwd"]', "is outside the project"),
+        ('[sync]\ninclude = ["!../x"]', "is outside the project"),
         ('[sync]\nexclude = ["a\\nb"]', "more than one line"),
-        ("gpu = 'T4'", "stands outside of a table"),
+        ("gpu = 'T4'", "is outside a table"),
     ],
 )
 def test_settings_that_are_none_are_refused_with_a_line_that_says_why(tmp_path, text, says):

@@ -157,7 +157,7 @@ def test_what_of_the_commit_was_not_uploaded_is_listed_and_no_secret_is_in_any_r
     write(folder, {".gpujobignore": "notes/\n", "gpujob.toml": '[sync]\ninclude = ["sub/.env"]\n'})
     source = read_source(read_project(folder))
     assert source.record["not_uploaded"] == [".env", "id_rsa", "notes/x.md"]
-    assert source.record["files"] == [{"path": "sub/.env", "size_bytes": 15, "reason": "may hold secrets"}]
+    assert source.record["files"] == [{"path": "sub/.env", "size_bytes": 15, "reason": "may contain secrets"}]
     assert b"TOKEN" not in source.patch
     assert b"key" not in source.patch
     assert b"gpujob.toml" in source.patch

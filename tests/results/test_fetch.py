@@ -79,7 +79,7 @@ def files_in(runs: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "..", "", ".", "a\0b", "/", "a/..", "./../x"])
 def test_a_path_that_leads_outside_is_refused(path):
-    with pytest.raises(NodeError, match="leads outside"):
+    with pytest.raises(NodeError, match="outside the results folder"):
         read_path(path)
 
 
@@ -156,7 +156,7 @@ def test_what_was_changed_here_is_kept_and_the_node_s_version_follows_beside_it(
             put(shelf, "a", content, interim=True)
     assert files_in(tmp_path) == {"a": "mine", "a.from-node": "3"}
     [renamed] = read_receipt(tmp_path / "c-1")["renamed"]
-    assert (renamed["saved_as"], renamed["why"]) == ("a.from-node", "the copy here was changed")
+    assert (renamed["saved_as"], renamed["why"]) == ("a.from-node", "the local copy was modified")
 
 
 def test_what_was_verified_changes_by_request_only(tmp_path):
@@ -173,7 +173,7 @@ def test_what_was_verified_changes_by_request_only(tmp_path):
     assert {o["path"]: o["sha256"] for o in receipt["outputs"]} == dict.fromkeys(
         ("model", "gone"), hashlib.sha256(b"real").hexdigest()
     )
-    assert {each["why"] for each in receipt["renamed"]} == {"the copy here was verified before and is kept"}
+    assert {each["why"] for each in receipt["renamed"]} == {"the verified local copy was kept"}
     with opened(tmp_path, OVER, Wanted(overwrite=True)) as shelf:
         put(shelf, "model", b"fake")
     assert files_in(tmp_path)["model"] == "fake"
@@ -196,12 +196,12 @@ def test_a_folder_of_another_job_or_of_the_user_is_not_written_to(tmp_path):
     stranger = replace(CLUSTER, nodes=(replace(CLUSTER.node, instance_id="i-2"),))
     with pytest.raises(ProjectError, match="another job"), open_results(tmp_path, stranger, RUNNING):
         pass
-    with pytest.raises(NodeError, match="is there already"):
+    with pytest.raises(NodeError, match="already exists"):
         start_results(tmp_path, CLUSTER, RUNNING, {})
     (tmp_path / "c-2").mkdir()
     (tmp_path / "c-2/mine").write_text("mine")
     with (
-        pytest.raises(ProjectError, match="no receipt of ours"),
+        pytest.raises(ProjectError, match="no gpujob receipt"),
         open_results(tmp_path, CLUSTER, replace(OVER, number=2)),
     ):
         pass
@@ -230,7 +230,7 @@ def test_no_link_in_runs_is_followed(tmp_path):
         if moved.exists():
             moved.rmdir()
         moved.symlink_to(outside)
-        with pytest.raises(ProjectError, match="cannot be written"), open_results(runs, CLUSTER, RUNNING):
+        with pytest.raises(ProjectError, match="cannot write"), open_results(runs, CLUSTER, RUNNING):
             pass
         moved.unlink()
     victim = tmp_path / "victim"
@@ -238,7 +238,7 @@ def test_no_link_in_runs_is_followed(tmp_path):
     for name in ("receipt.json", ".receipt.json.part"):
         (runs / "c-1" / name).unlink(missing_ok=True)
         (runs / "c-1" / name).symlink_to(victim)
-    with pytest.raises(ProjectError, match="no receipt of ours"), open_results(runs, CLUSTER, RUNNING):
+    with pytest.raises(ProjectError, match="no gpujob receipt"), open_results(runs, CLUSTER, RUNNING):
         pass
     assert victim.read_text() == "mine"
     assert list(outside.iterdir()) == []

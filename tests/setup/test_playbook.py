@@ -228,7 +228,7 @@ def test_a_node_that_does_not_answer_is_told_and_the_other_one_is_set_up(box, tm
     events, error = play(
         Cluster(**{**vars(box), "nodes": (dead, box.nodes[1])}), write_play(tmp_path, command("Go", "true"))
     )
-    assert "box-0 was lost at 'Go'" in error.what
+    assert "lost the connection to box-0 at 'Go'" in error.what
     assert [e.status for e in events if e.node == "box-1"] == ["started", "changed"]
 
 
@@ -239,7 +239,7 @@ def test_a_node_that_shows_another_host_key_is_not_touched(box, tmp_path):
     path = write_play(tmp_path, command("Go", f"touch {tmp_path}/was-here"))
     events, error = play(swapped, path)
     assert {e.status for e in events} == {"started", "unreachable"}
-    assert error.what == "box-0 was lost at 'Go': Host key verification failed."
+    assert error.what == "lost the connection to box-0 at 'Go': Host key verification failed."
     assert not (tmp_path / "was-here").exists()
 
 

@@ -122,7 +122,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_task_is_told_and_a_rerun_co
     failed = finish(process)
     site.machine.inside("systemctl start ssh")
     assert failed.code == 1
-    assert "node was lost at" in failed.err
-    assert "gpujob setup node goes on" in failed.err
+    assert "lost the connection to node at" in failed.err
+    assert "resume: gpujob setup node" in failed.err
     again = site.set_up(*words)
     assert again.code == 0, again.said

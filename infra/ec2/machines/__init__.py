@@ -1,1 +1,1 @@
-"""What a cluster consists of on EC2: launched, found and removed."""
+"""A cluster's EC2 resources: launched, found and removed."""

@@ -1,4 +1,4 @@
-"""Launching: a launch template with all that a node is, and one CreateFleet over the types and zones that will do."""
+"""Launch nodes: a launch template, and one CreateFleet over all suitable types and zones."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quo
 def make_tags(
     name: str, offers: Sequence[Offer], request: LaunchRequest, lease: Lease, gib_month_usd: float, owner: Identity
 ) -> dict[str, str]:
-    """Return the tags that tell all there is to know of a cluster; the price is the highest until it is known which it is."""
+    """Return the tags that describe a cluster, with the highest price until the actual one is known."""
     return {
         "Name": resource_name(name),
         CLUSTER_TAG: name,
@@ -55,7 +55,7 @@ def make_tags(
 def make_template(
     image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
-    """Return what a node is, whatever its type and zone: an instance that ends itself and leaves nothing behind."""
+    """Return the launch template of a node: an instance that terminates itself and leaves nothing behind."""
     disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
@@ -63,7 +63,7 @@ def make_template(
         "KeyName": resource_name(tags[CLUSTER_TAG]),
         "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
-        # One hop: a container on the machine does not get at the machine's identity.
+        # One hop: a container on the machine cannot read the machine's credentials.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
         "NetworkInterfaces": [
@@ -74,7 +74,7 @@ def make_template(
 
 
 def create_template(account: Account, name: str, data: dict[str, Any], tags: Mapping[str, str], market: Market) -> str:
-    """Create the launch template of one market, or find the one that this `up` made before it was broken off; return its id."""
+    """Create the launch template of a market, or find the one of this interrupted `up`; return its id."""
     title, token = f"{resource_name(name)}-{market}", tags[LAUNCH_TAG]
     with aws_errors():
         try:
@@ -91,7 +91,8 @@ def create_template(account: Account, name: str, data: dict[str, Any], tags: Map
         found = account.ec2.describe_launch_templates(LaunchTemplateNames=[title])["LaunchTemplates"][0]
     if read_tags(found).get(LAUNCH_TAG) != token:
         raise UsageError(
-            f"there is a launch template '{title}' that this call did not make", f"gpujob down {name}, or another name"
+            f"launch template '{title}' already exists, created by another launch",
+            f"choose another name; or, if it is orphaned: gpujob down {name}",
         )
     return found["LaunchTemplateId"]
 
@@ -99,9 +100,9 @@ def create_template(account: Account, name: str, data: dict[str, Any], tags: Map
 def make_request(
     template: str, places: Sequence[tuple[str, str]], market: Market, nodes: int, tags: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what CreateFleet is asked for, with `places` the pairs of instance type and subnet.
+    """Return the request for CreateFleet; `places` are pairs of instance type and subnet.
 
-    Several nodes come all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
+    Several nodes are launched all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
     """
     together = (
         {"SingleInstanceType": True, "SingleAvailabilityZone": True, "MinTargetCapacity": nodes} if nodes > 1 else {}
@@ -133,7 +134,7 @@ def make_request(
 
 
 def find_places(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of instance type and subnet in which these offers can be had, cheapest first."""
+    """Return the pairs of instance type and subnet with these offers, cheapest first."""
     pairs = [
         (price, offer.instance_type, subnets[z])
         for offer in offers
@@ -144,16 +145,16 @@ def find_places(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[tup
 
 
 def launch(account: Account, name: str, request: dict[str, Any], nodes: int, token: str) -> list[str]:
-    """Rent the nodes; return the ids of their instances, those of an earlier call with the same token if there are any.
+    """Launch the nodes, unless launched before with the same token; return the ids of their instances.
 
-    Raises CapacityError where AWS has not as many as are asked for, or the error of its most telling refusal.
+    Raises CapacityError if AWS has too few, or the error of the most informative refusal.
     """
-    living = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
-    if len(living) >= nodes:
-        return living
-    # What was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+    existing = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
+    if len(existing) >= nodes:
+        return existing
+    # A new resource may not be visible everywhere yet: https://github.com/boto/boto3/issues/620
     answer = wait_until(lambda: ask(account, request), SETTLING_S, retry_on=NotFoundError)
-    assert answer is not None  # noqa: S101  it is an answer or an exception
+    assert answer is not None  # noqa: S101  ask returns or raises
     found = [one for instance in answer["Instances"] for one in instance["InstanceIds"]]
     if len(found) < nodes:
         terminate(account, found)
@@ -162,7 +163,7 @@ def launch(account: Account, name: str, request: dict[str, Any], nodes: int, tok
 
 
 def ask(account: Account, request: dict[str, Any]) -> "CreateFleetResultTypeDef":
-    """Return AWS's answer; raises NotFoundError where it lacks what the request names."""
+    """Return AWS's response; raises NotFoundError if something in the request does not exist."""
     try:
         with aws_errors():
             answer = account.ec2.create_fleet(**request)
@@ -175,12 +176,12 @@ def ask(account: Account, request: dict[str, Any]) -> "CreateFleetResultTypeDef"
 
 
 def errors_of(answer: "CreateFleetResultTypeDef") -> list[GpujobError]:
-    """Return why the fleet is not whole, an error of ours for each part that AWS refused."""
+    """Return an error for each part of the fleet that AWS refused."""
     return [classify(e["ErrorCode"], e["ErrorMessage"], "CreateFleet") for e in answer["Errors"]]
 
 
 def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found: int, nodes: int) -> GpujobError:
-    """Return the error that tells why there are too few machines: a refusal of another kind than "none free" counts first."""
+    """Return why there are too few machines; other refusals than missing capacity come first."""
     errors = errors_of(answer)
     telling = next((error for error in errors if not isinstance(error, CapacityError)), None)
     if isinstance(telling, PermissionsError):
@@ -188,7 +189,7 @@ def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found
     if telling:
         return telling
     said = f": {errors[0].what}" if errors else ""
-    had = f"only {found} of {nodes} machines are" if found else "no machine of this kind is"
+    had = f"only {found} of {nodes} machines are" if found else "no machine of this type is"
     return CapacityError(
-        f"{had} free in {account.region}{said}", "try --spot-first, another --gpu, or more than one --region"
+        f"{had} available in {account.region}{said}", "try --spot-first, another --gpu, or several --region options"
     )

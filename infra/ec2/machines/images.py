@@ -1,4 +1,4 @@
-"""Which AMI a node boots."""
+"""Find the AMI that a node boots."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -8,7 +8,7 @@ from infra.ec2.errors import aws_errors
 from infra.ec2.machines.own_images import list_baked
 from infra.errors import CloudError, NotFoundError
 
-# GetParameters takes ten names a call, and one call is enough to find the newest of ten releases.
+# GetParameters accepts ten names per call, so one call finds the newest of ten releases.
 # Names: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
 DLAMI = tuple(
     f"/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.{minor}-ubuntu-24.04/latest/ami-id"
@@ -22,21 +22,21 @@ Kind = Literal["dlami", "ubuntu", "baked", "other"]
 
 @dataclass(frozen=True)
 class Image:
-    """The AMI a node boots."""
+    """The AMI that a node boots."""
 
     image_id: str
     name: str
     root_device: str
     least_gib: int = 0
-    """The size of its own disk; a node's cannot be smaller."""
+    """The size of its disk; a node's cannot be smaller."""
     kind: Kind = "other"
-    """What is known of what is on it: AWS's Deep Learning image, plain Ubuntu, one that `bake` made, or nothing."""
+    """Its origin: AWS's Deep Learning image, plain Ubuntu, made by `bake`, or unknown."""
 
 
 def find_image(account: Account, wanted: str = "dlami") -> Image:
-    """Return an image: AWS's newest with PyTorch ("dlami"), plain Ubuntu ("ubuntu"), one that was baked, by id, or by name.
+    """Find an image: the newest Deep Learning AMI ("dlami"), Ubuntu ("ubuntu"), or one by id or name.
 
-    The names of the first two are kept free by `bake`. Raises NotFoundError where there is none, or where a name means several.
+    `bake` reserves the first two names. Raises NotFoundError if there is none, or if a name matches several.
     """
     if wanted in PUBLISHED:
         found = describe(account, find_published(account, PUBLISHED[wanted], wanted))
@@ -44,53 +44,56 @@ def find_image(account: Account, wanted: str = "dlami") -> Image:
     if wanted.startswith("ami-"):
         return describe(account, wanted)
     if set(wanted) & set("*?\\"):
-        raise NotFoundError(f"'{wanted}' would match several images", "--image dlami, ubuntu, ami-... or a full name")
+        raise NotFoundError(
+            f"'{wanted}' could match several images", "use --image dlami, ubuntu, ami-... or a full name"
+        )
     return find_baked(account, wanted) or find_named(account, wanted)
 
 
 def find_baked(account: Account, name: str) -> Image | None:
-    """Return the image that `bake` made under a name, the caller's own first; None where there is none."""
+    """Return the baked image of a name, preferably the caller's; None if there is none."""
     found = [image for image in list_baked(account, name) if image.image_id]
     if not found:
         return None
     image = min(found, key=lambda one: not account.identity.is_owner(one.owner))
     if image.state != "available":
-        raise NotFoundError(f"the image '{name}' is {image.state} ({image.percent} %)", "gpujob images")
-    return replace(describe(account, image.image_id), name=f"{name}, made of '{image.cluster}'", kind="baked")
+        raise NotFoundError(f"image '{name}' is {image.state} ({image.percent}%)", "gpujob images")
+    return replace(describe(account, image.image_id), name=f"{name}, from '{image.cluster}'", kind="baked")
 
 
 def find_named(account: Account, wanted: str) -> Image:
-    """Return the account's own image of a name that is not ours."""
+    """Return the account's image with this name in AWS."""
     with aws_errors():
         images = account.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [wanted]}])["Images"]
     if len(images) != 1:
         what = "no image" if not images else f"{len(images)} images"
         raise NotFoundError(
-            f"the account has {what} named '{wanted}' in {account.region}", "--image dlami, ubuntu, ami-... or a name"
+            f"the account has {what} named '{wanted}' in {account.region}",
+            "use --image dlami, ubuntu, ami-... or a name from: gpujob images",
         )
     return describe(account, images[0]["ImageId"])
 
 
 def find_published(account: Account, names: tuple[str, ...], wanted: str) -> str:
-    """Return the id that the first of these public parameters holds."""
+    """Return the image id in the first of these public parameters that exists."""
     with aws_errors():
         answer = account.ssm.get_parameters(Names=list(names))
     found = {parameter["Name"]: parameter["Value"] for parameter in answer["Parameters"]}
     image_id = next((found[name] for name in names if name in found), None)
     if image_id is None:
-        raise CloudError(f"no image '{wanted}' is published in {account.region}", "try --region us-east-1")
+        raise CloudError(f"no '{wanted}' image is published in {account.region}", "try --region us-east-1")
     return image_id
 
 
 def describe(account: Account, image_id: str) -> Image:
-    """Return what EC2 tells of an image; raises NotFoundError if the account cannot see it or no node of ours boots it."""
+    """Look up an image in EC2; raises NotFoundError if it is not visible or a node cannot boot it."""
     with aws_errors():
         images = account.ec2.describe_images(ImageIds=[image_id])["Images"]
     if not images:
-        raise NotFoundError(f"image {image_id} cannot be seen in {account.region}", "try another --image or --region")
+        raise NotFoundError(f"image {image_id} not found in {account.region}", "try another --image or --region")
     image = images[0]
     if image.get("Architecture") != "x86_64" or image.get("RootDeviceType") != "ebs":
-        raise NotFoundError(f"{image_id} is no x86_64 image on EBS", "--image dlami, ubuntu, or another")
+        raise NotFoundError(f"{image_id} is not an x86_64 image on EBS", "use --image dlami, ubuntu, or another")
     root = image.get("RootDeviceName", "/dev/sda1")
     sizes = [
         m["Ebs"].get("VolumeSize", 0)

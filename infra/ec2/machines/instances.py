@@ -1,4 +1,4 @@
-"""Instances: find by tag, read the console, terminate."""
+"""Instances: find by tag, read the console, stop, start, terminate."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -38,12 +38,12 @@ MOMENT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 
 def by_cluster(name: str = "*") -> "list[FilterTypeDef]":
-    """Return the filter that finds what belongs to one cluster of ours, or to any."""
+    """Return the filter for the resources of one cluster, or of all."""
     return [{"Name": f"tag:{CLUSTER_TAG}", "Values": [name]}]
 
 
 def find_clusters(account: Account, name: str = "*") -> tuple[Cluster, ...]:
-    """Return the clusters of ours in this region that are not terminated, by name."""
+    """Return the clusters in this region that are not terminated, by name."""
     return group_clusters(account, find_instances(account, name))
 
 
@@ -57,12 +57,12 @@ def group_clusters(account: Account, instances: "Iterable[InstanceTypeDef]") -> 
 
 
 def find_launched(account: Account, name: str, instance_ids: Collection[str]) -> "list[InstanceTypeDef]":
-    """Return EC2's description of these instances of a cluster, as far as it shows them already."""
+    """Return EC2's description of these instances of a cluster; new ones may not be visible yet."""
     return [instance for instance in find_instances(account, name) if instance["InstanceId"] in instance_ids]
 
 
 def find_end(instances: "Iterable[InstanceTypeDef]") -> str:
-    """Return why one of these instances has ended, in EC2's words; "" while all are pending or running."""
+    """Return EC2's reason why one of these instances ended; "" while all are pending or running."""
     for instance in instances:
         if instance["State"]["Name"] not in ("pending", "running"):
             return instance.get("StateReason", {}).get("Message", "") or instance["State"]["Name"]
@@ -70,22 +70,22 @@ def find_end(instances: "Iterable[InstanceTypeDef]") -> str:
 
 
 def is_launch(instance: "InstanceTypeDef", token: str) -> bool:
-    """Tell whether the call with this token launched the instance, and it lives or will."""
+    """Return whether the call with this token launched the instance, and it is pending or running."""
     return read_tags(instance).get(LAUNCH_TAG) == token and instance["State"]["Name"] in ("pending", "running")
 
 
 def find_instances(account: Account, name: str = "*") -> "Iterator[InstanceTypeDef]":
-    """Yield EC2's description of every instance of a cluster, the terminated ones that it still shows included."""
+    """Yield EC2's description of every instance of a cluster, including terminated ones still visible."""
     return (instance for instance in find_tagged(account, name) if is_ours(instance))
 
 
 def find_foreign(account: Account, name: str) -> "list[InstanceTypeDef]":
-    """Return the living instances that bear a cluster's tag though no `up` launched them; we never touch those."""
+    """Return instances with a cluster's tag that no `up` launched; gpujob never touches them."""
     return [one for one in find_tagged(account, name) if not is_ours(one) and one["State"]["Name"] != GONE]
 
 
 def find_tagged(account: Account, name: str) -> "Iterator[InstanceTypeDef]":
-    """Yield EC2's description of every instance that bears a cluster's tag, whoever put it there."""
+    """Yield EC2's description of every instance with a cluster's tag, whoever added it."""
     with aws_errors():
         for page in account.ec2.get_paginator("describe_instances").paginate(Filters=by_cluster(name)):
             for reservation in page["Reservations"]:
@@ -93,7 +93,7 @@ def find_tagged(account: Account, name: str) -> "Iterator[InstanceTypeDef]":
 
 
 def is_ours(instance: "InstanceTypeDef") -> bool:
-    """Tell whether `up` launched an instance, by what EC2 itself records: the key pair, which nobody can change later."""
+    """Return whether `up` launched an instance, by its key pair, which cannot be changed later."""
     cluster = read_cluster(read_tags(instance))
     forgotten = instance["State"]["Name"] == GONE and "KeyName" not in instance
     return bool(cluster) and (forgotten or instance.get("KeyName") == resource_name(cluster))
@@ -120,20 +120,20 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
 
 
 def rank_of(instance: "InstanceTypeDef") -> tuple[int, str]:
-    """Return what instances of a cluster are ordered by: their rank, and until that is tagged their id."""
+    """Return the sort key of an instance: its rank, or its id until that is tagged."""
     return int(read_number(read_tags(instance), RANK_TAG)), instance["InstanceId"]
 
 
 def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> None:
-    """Put tags on instances, over those of the same name."""
+    """Tag instances, replacing tags of the same name."""
     with aws_errors():
         account.ec2.create_tags(Resources=instance_ids, Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
 
 
 def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
-    """Return the node that an instance is; its host is empty until it has an address."""
+    """Return the node of an instance; its host is empty until it has an address."""
     tags = read_tags(instance)
-    # moto invents public addresses; its hosts are on this machine, each on a port of its own
+    # moto invents public addresses; its hosts are on this computer, each on its own port
     host, port = (instance.get("PublicIpAddress", ""), 22) if account.cloud == "aws" else read_endpoint(tags)
     return Node(
         instance_id=instance["InstanceId"],
@@ -149,9 +149,9 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
 
 
 def read_console(account: Account, instance_id: str) -> str:
-    """Return what the instance has written to its console so far, as fresh as the machine allows.
+    """Return an instance's console output, as recent as the instance type allows.
 
-    `Latest` exists on Nitro machines alone (https://github.com/jenkinsci/ec2-plugin/issues/707); others answer minutes later.
+    `Latest` works only on Nitro machines (https://github.com/jenkinsci/ec2-plugin/issues/707); on others it is minutes old.
     """
     with aws_errors():
         try:
@@ -160,15 +160,15 @@ def read_console(account: Account, instance_id: str) -> str:
             if error.response.get("Error", {}).get("Code") != "UnsupportedOperation":
                 raise
             answer = account.ec2.get_console_output(InstanceId=instance_id)
-    # botocore has decoded the base64 already, except where a service sends it twice encoded.
+    # botocore has already decoded the base64, unless a service encodes it twice.
     return answer.get("Output", "")
 
 
 def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
-    """Return when an instance ended; None where EC2 does not tell.
+    """Return when an instance ended; None if EC2 does not say.
 
-    For a machine that powered itself off EC2 gives no time (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
-    its console was written to last as it went down.
+    EC2 has no time for a machine that powered itself off (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
+    the last console output is from its shutdown.
     """
     found = MOMENT.search(instance.get("StateTransitionReason", ""))
     if found:
@@ -182,26 +182,26 @@ def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None
 
 
 def stop(account: Account, instance_ids: list[str]) -> None:
-    """Ask EC2 to stop these instances."""
+    """Stop these instances."""
     with aws_errors():
         account.ec2.stop_instances(InstanceIds=instance_ids)
 
 
 def start(account: Account, instance_ids: list[str]) -> None:
-    """Ask EC2 to start these instances, if there are any."""
+    """Start these instances, if any."""
     if instance_ids:
         with aws_errors():
             account.ec2.start_instances(InstanceIds=instance_ids)
 
 
 def set_user_data(account: Account, instance_id: str, user_data: str) -> None:
-    """Change what a stopped instance is told at its next boot."""
+    """Change a stopped instance's user data."""
     with aws_errors():
         account.ec2.modify_instance_attribute(InstanceId=instance_id, UserData={"Value": user_data.encode()})
 
 
 def terminate(account: Account, instance_ids: list[str]) -> None:
-    """Ask EC2 to end these instances; no harm if they have ended."""
+    """Terminate these instances, which may be terminated already."""
     if instance_ids:
         with aws_errors():
             account.ec2.terminate_instances(InstanceIds=instance_ids)

@@ -1,7 +1,7 @@
-"""The lease: a deadline that the machine enforces on itself, worked out from hours and money.
+"""The lease: a deadline, from hours and money, that the machine itself enforces.
 
-Nothing outside the machine is needed for it to end: no laptop, no server, no credentials. It powers off, and the instance's
-shutdown behaviour is "terminate". What arms it is in `userdata`.
+The machine ends without anything outside it: no laptop, no server, no credentials. It powers off, and the instance's shutdown
+behaviour is "terminate". `userdata` arms it.
 """
 
 import math
@@ -18,9 +18,9 @@ LEAST_HOURS = 0.1
 
 
 def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: float, now: float) -> Lease:
-    """Return the lease that hours and money allow, whichever of these offers each node turns out to be.
+    """Return the lease that hours and money allow, at the highest price of these offers.
 
-    The most it can cost covers machine, disk and public address of every node. Raises UsageError for too little money.
+    Its maximum cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
     highest = max(offer.highest_usd for offer in offers)
     hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
@@ -37,21 +37,21 @@ def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: f
 
 
 def disk_hour_usd(gib: float, gib_month_usd: float) -> float:
-    """Return what a disk costs in USD per hour."""
+    """Return the price of a disk in USD per hour."""
     return gib * gib_month_usd / HOURS_A_MONTH
 
 
 def is_over(cluster: Cluster, now: float) -> bool:
-    """Tell whether a cluster's lease has ended; that of a stopped one ends nothing."""
+    """Return whether a cluster's lease has ended; a stopped cluster's does not count."""
     return cluster.node.state != "stopped" and 0 < cluster.lease_until <= now
 
 
 def hourly_usd(cluster: Cluster) -> float:
-    """Return what a cluster costs in USD per hour as it stands: stopped nodes are billed for their disks alone."""
+    """Return a cluster's current cost in USD per hour; stopped nodes cost only their disks."""
     on = [node for node in cluster.nodes if node.state in ("pending", "running", "shutting-down")]
     return sum(node.price_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
 
 
 def spent_usd(cluster: Cluster, until: float) -> float:
-    """Return what a cluster will have cost at a time, in USD, if it goes on as it stands."""
+    """Return a cluster's total cost by a time, in USD, if its state does not change."""
     return cluster.spent_usd + max(until - cluster.launched_at, 0) / 3600 * hourly_usd(cluster)

@@ -1,4 +1,4 @@
-"""Who may reach a node: the default VPC, a security group open to one address, a key pair; each tagged as it is created."""
+"""Network access to nodes: the default VPC, a security group open to one address, a key pair."""
 
 import http.client
 import ipaddress
@@ -25,64 +25,66 @@ if TYPE_CHECKING:
         TagSpecificationTypeDef,
     )
 
-# How long AWS may deny, here and there, that something exists which it has just made.
+# How long a new resource may be invisible in parts of AWS.
 SETTLING_S = 20
 SSH = 22
 LOOPBACK = "127.0.0.1"
-MOST_BYTES = 64  # of an answer that is an address
-RULE = "gpujob: the laptop that rents it"
+MOST_BYTES = 64  # of a response that is an address
+RULE = "gpujob: SSH from the owner"
 
 
 def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
-    """Return the tags in the shape that creating calls take."""
+    """Return the tags in the form that creating calls expect."""
     return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What follows no redirect: a sign-in page of a network would answer with an address of its own choice."""
+    """A handler that follows no redirects: a network's sign-in page could answer with any address."""
 
     def redirect_request(self, *_: object) -> None:
         """Refuse."""
 
 
 def find_caller_address(account: Account) -> str:
-    """Return the address that this laptop's calls come from, as a network of one: 203.0.113.7/32.
+    """Return this computer's public address as a network of one: 203.0.113.7/32.
 
-    Port 22 is opened to it, so nothing but one public IPv4 address will do: nodes have no other kind. Raises CloudError.
+    Port 22 is opened to it, so it must be one public IPv4 address; nodes have no IPv6. Raises CloudError.
     """
     url = urlsplit(account.checkip_url)
     if url.scheme != "https" and url.hostname != LOOPBACK:
-        raise UsageError(f"{account.checkip_url} is not https, so anybody could answer", "unset GPUJOB_CHECKIP_URL")
+        raise UsageError(
+            f"{account.checkip_url} is not https, so the response could be forged", "unset GPUJOB_CHECKIP_URL"
+        )
     proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
     try:
         with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
             return read_address(answer.read(MOST_BYTES + 1), url.hostname or "")
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise CloudError(
-            f"cannot find this laptop's public address: {error}",
+            f"cannot find this computer's public address: {error}",
             f"check the network (curl {account.checkip_url}), then rerun",
         ) from error
 
 
 def read_address(answer: bytes, host: str) -> str:
-    """Return the network of one that an answer names; raises ValueError unless it is one public IPv4 address.
+    """Return the address in a response as a network of one; raises ValueError unless it is public IPv4.
 
-    This laptop itself is one too for the local cloud, whose `host` is this laptop.
+    The loopback address is accepted from the local cloud, whose `host` is this computer.
     """
     if len(answer) > MOST_BYTES:
-        raise ValueError(f"{host} answered more than an address")
+        raise ValueError(f"{host} sent more than an address")
     text = answer.decode("ascii").strip()
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError as error:
-        raise ValueError(f"{host} answered {text[:45]!r}, which is not an IPv4 address") from error
+        raise ValueError(f"{host} sent {text[:45]!r}, which is not an IPv4 address") from error
     if not (address.is_global and not address.is_multicast) and not (address.is_loopback and host == LOOPBACK):
-        raise ValueError(f"{host} answered {address}, which is not a public address")
+        raise ValueError(f"{host} sent {address}, which is not a public address")
     return f"{address}/32"
 
 
 def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
-    """Return the default VPC's id and its default subnet by zone; raises NotFoundError where there is none."""
+    """Return the default VPC's id and default subnets by zone; raises NotFoundError if there are none."""
     fix = f"aws ec2 create-default-vpc --region {account.region}"
     with aws_errors():
         vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -98,13 +100,13 @@ def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
 
 
 def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
-    """Create the cluster's security group, open to nobody yet, or find the one that this `up` made before; return its id."""
+    """Create the cluster's closed security group, or find that of the interrupted `up`; return its id."""
     name = resource_name(cluster)
     with aws_errors():
         try:
             return account.ec2.create_security_group(
                 GroupName=name,
-                Description=f"gpujob cluster {cluster}: SSH from the laptop that rents it",
+                Description=f"gpujob cluster {cluster}: SSH from the owner",
                 VpcId=vpc,
                 TagSpecifications=[tag_specification("security-group", tags)],
             )["GroupId"]
@@ -115,24 +117,24 @@ def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, st
         found = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
     if not found or read_tags(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
         raise UsageError(
-            f"there is a security group '{name}' that this call did not make",
-            f"gpujob down {cluster}, or another name",
+            f"security group '{name}' already exists, created by another launch",
+            f"choose another name; or, if it is orphaned: gpujob down {cluster}",
         )
     return found[0]["GroupId"]
 
 
 def open_group(account: Account, group: str, address: str, nodes: int) -> None:
-    """Let the caller's address reach port 22, and nobody else; several nodes also reach one another."""
+    """Open port 22 to the caller's address only, and all ports between several nodes."""
     rules = [make_rule(address)]
     if nodes > 1:
         rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "Description": "between nodes"}]})
     for rule in rules:
-        # A group that was just made may not be known everywhere yet: https://github.com/boto/boto3/issues/620
+        # A new group may not be visible everywhere yet: https://github.com/boto/boto3/issues/620
         wait_until(partial(allow, account, group, rule), SETTLING_S, retry_on=NotFoundError)
 
 
 def make_rule(address: str) -> "IpPermissionTypeDef":
-    """Return the rule that lets one network reach port 22."""
+    """Return the rule that opens port 22 to a network."""
     rule: IpPermissionTypeDef = {"FromPort": SSH, "ToPort": SSH, "IpProtocol": "tcp"}
     if ":" in address:
         rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": RULE}]
@@ -142,7 +144,7 @@ def make_rule(address: str) -> "IpPermissionTypeDef":
 
 
 def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
-    """Add one rule to a security group, which may have it already; return True."""
+    """Add a rule to a security group, which may already have it; return True."""
     with aws_errors():
         try:
             account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
@@ -152,10 +154,10 @@ def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
     return True
 
 
-def heal_address(account: Account, cluster: str) -> str | None:
-    """Open the cluster's port 22 to the address that this laptop has now and close it to those it had before.
+def update_address(account: Account, cluster: str) -> str | None:
+    """Open the cluster's port 22 to this computer's current address, and close it to its previous ones.
 
-    Return the new address, None where nothing had to change. Rules that somebody else added stay.
+    Return the new address, or None if nothing changed. Rules added by others stay.
     """
     address = find_caller_address(account)
     with aws_errors():
@@ -164,20 +166,20 @@ def heal_address(account: Account, cluster: str) -> str | None:
             {"Name": "group-name", "Values": [resource_name(cluster)]},
         ]
         groups = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
-    healed = None
+    updated = None
     for group in groups:
         known = find_addresses(group)
         if address not in known:
             allow(account, group["GroupId"], make_rule(address))
-            healed = address
+            updated = address
         for old in known - {address}:
             with aws_errors():
                 account.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[make_rule(old)])
-    return healed
+    return updated
 
 
 def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
-    """Return the addresses that a group lets in by rules of ours."""
+    """Return the addresses that our rules of a group allow."""
     found = set()
     for rule in group.get("IpPermissions", []):
         if (rule.get("FromPort"), rule.get("ToPort")) == (SSH, SSH):
@@ -187,9 +189,9 @@ def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
 
 
 def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[str, str]) -> None:
-    """Give AWS the public half of the cluster's key pair, which also takes the name: of two callers one gets it.
+    """Import the cluster's public key into EC2, which also reserves the name.
 
-    Raises UsageError if the name is taken, unless by this same `up` before it was broken off.
+    Raises UsageError if the name is taken, unless by this `up` before it was interrupted.
     """
     name = resource_name(cluster)
     with aws_errors():
@@ -205,13 +207,13 @@ def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[st
             if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
                 return
             raise UsageError(
-                f"the key pair '{name}' exists already: another gpujob up uses the name, or the key pair is not gpujob's",
-                f"choose another name; or, if it is left over: gpujob down {cluster}",
+                f"key pair '{name}' already exists: another gpujob up uses the name, or it is not gpujob's",
+                f"choose another name; or, if it is orphaned: gpujob down {cluster}",
             ) from error
 
 
 def find_key_token(account: Account, cluster: str) -> str | None:
-    """Return the token of the call that made the cluster's key pair; None where there is no key pair of ours."""
+    """Return the token of the launch that created the cluster's key pair; None if there is none."""
     with aws_errors():
         pairs = account.ec2.describe_key_pairs(
             Filters=[

@@ -1,4 +1,4 @@
-"""Images of our own: the disk of a node as it was, found by its tags, taken away with its snapshots."""
+"""Baked images: created from a node's disk, found by their tags, deleted with their snapshots."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,48 +30,48 @@ if TYPE_CHECKING:
 
 # https://aws.amazon.com/ebs/pricing/ (snapshots, standard tier, most regions)
 SNAPSHOT_GB_MONTH_USD = 0.05
-# What there is none of any more.
+# It no longer exists.
 GONE = ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound")
 
 
 @dataclass(frozen=True)
 class Baked:
-    """An image of ours, or what is left of one: its snapshots."""
+    """A baked image, or what is left of one: its snapshots."""
 
     name: str
     image_id: str
-    """"" where only snapshots are left."""
+    """"" if only snapshots are left."""
     state: str
-    """EC2's own word: pending, available, failed; "removed" where only snapshots are left."""
+    """As EC2 names it: pending, available, failed; "removed" if only snapshots are left."""
     cloud: CloudName
     region: str
     owner: str
     cluster: str
     instance_id: str
-    """Of the node that it was made of."""
+    """Of the node it was created from."""
     instance_type: str
     base: str
-    """The image that this node had booted."""
+    """The image that the node booted."""
     snapshots: tuple[str, ...]
     size_gb: float
-    """What of its snapshots is billed, at most."""
+    """The billed size of its snapshots, at most."""
     percent: int
-    """How much of it is made."""
+    """Its progress."""
     made_at: str
 
     @property
     def month_usd(self) -> float:
-        """What it costs a month, at most."""
+        """Its cost per month, at most."""
         return self.size_gb * SNAPSHOT_GB_MONTH_USD
 
 
 def by_image(name: str) -> "list[FilterTypeDef]":
-    """Return the filter that finds what belongs to an image of ours, or with "*" to any."""
+    """Return the filter for the resources of one baked image, or with "*" of all."""
     return [{"Name": f"tag:{IMAGE_TAG}", "Values": [name]}]
 
 
 def list_baked(account: Account, name: str = "*") -> list[Baked]:
-    """Return the images of ours in a region, whoever made them, with those of which only snapshots are left."""
+    """Return all baked images in a region, including those of which only snapshots are left."""
     ec2: Any = account.ec2
     with aws_errors():
         images, snapshots = call_parallel(
@@ -87,24 +87,24 @@ def list_baked(account: Account, name: str = "*") -> list[Baked]:
 
 
 def list_snapshots(ec2: Any, name: str) -> Any:
-    """Yield the snapshots of images of ours, page after page."""
+    """Yield the snapshots of baked images."""
     for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=by_image(name)):
         yield from page["Snapshots"]
 
 
 def is_named(resource: Any) -> bool:
-    """Tell whether a resource's tags name an image as `bake` does; anything else is not ours."""
+    """Return whether a resource has the tags and the name that `bake` gives."""
     return bool(read_name(read_tags(resource), IMAGE_TAG))
 
 
 def key_of(resource: Any) -> tuple[str, str]:
-    """Return what an image and its snapshots have in common: name and owner."""
+    """Return what an image shares with its snapshots: name and owner."""
     tags = read_tags(resource)
     return read_name(tags, IMAGE_TAG), read_owner(tags)
 
 
 def make_baked(account: Account, resource: Any, snapshots: list[Any]) -> Baked:
-    """Return the image that EC2's description of it, or of its first snapshot, tells of."""
+    """Return the image from EC2's description of it, or of its first snapshot."""
     tags = read_tags(resource)
     percents = [int(str(one.get("Progress", "")).rstrip("%") or 0) for one in snapshots]
     return Baked(
@@ -126,41 +126,42 @@ def make_baked(account: Account, resource: Any, snapshots: list[Any]) -> Baked:
 
 
 def billed_gb(snapshot: Mapping[str, Any]) -> float:
-    """Return what of a snapshot is billed: what it holds where EC2 tells that, else all of its volume."""
+    """Return a snapshot's billed size: that of its data if EC2 reports it, or of its volume."""
     full = snapshot.get("FullSnapshotSizeInBytes")
     return full / 2**30 if full else float(snapshot["VolumeSize"])
 
 
-def create(account: Account, name: str, node: Node, tags: Mapping[str, str], *, rehearse: bool = False) -> None:
-    """Make an image of a node's disk, for which EC2 reboots it; image and snapshots are tagged by the same call.
+def create(account: Account, name: str, node: Node, tags: Mapping[str, str], *, dry_run: bool = False) -> None:
+    """Create an image of a node's disk, for which EC2 reboots it; the same call tags image and snapshots.
 
-    With `rehearse` EC2 only tells whether the caller may. Raises UsageError if the account has an image of that name.
+    With `dry_run`, only check the permission. Raises UsageError if the account has an image of that name.
     """
     with aws_errors():
         try:
             account.ec2.create_image(
                 InstanceId=node.instance_id,
                 Name=resource_name(name),
-                Description=f"made by gpujob bake of {tags[FROM_TAG]}",
+                Description=f"created by gpujob bake from {tags[FROM_TAG]}",
                 TagSpecifications=[tag_specification(kind, tags) for kind in ("image", "snapshot")],
-                DryRun=rehearse,
+                DryRun=dry_run,
             )
         except ClientError as error:
             if code_of(error) == "InvalidAMIName.Duplicate":
                 raise taken(account, name) from error
-            if not (rehearse and code_of(error) == "DryRunOperation"):
+            if not (dry_run and code_of(error) == "DryRunOperation"):
                 raise
 
 
 def taken(account: Account, name: str) -> UsageError:
-    """Return the error for a name that an image has."""
+    """Return the error for a name that is already in use."""
     return UsageError(
-        f"there is an image '{name}' already, in {account.region}", f"gpujob images rm {name}, or another name"
+        f"image '{name}' already exists in {account.region}",
+        f"choose another name, or delete it: gpujob images rm {name}",
     )
 
 
 def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
-    """Return the tags that tell all there is to know of an image."""
+    """Return the tags that describe an image."""
     return {
         "Name": resource_name(name),
         IMAGE_TAG: name,
@@ -173,16 +174,16 @@ def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str,
 
 
 def remove(account: Account, image: Baked) -> None:
-    """Take an image away with its snapshots; any part may be gone already. The order is the only one that works."""
+    """Delete an image, then its snapshots, the only order that works; any of them may be missing."""
     ec2 = account.ec2
     if image.image_id:
-        forgive(partial(ec2.deregister_image, ImageId=image.image_id))
+        ignore_missing(partial(ec2.deregister_image, ImageId=image.image_id))
     for snapshot in image.snapshots:
-        forgive(partial(ec2.delete_snapshot, SnapshotId=snapshot))
+        ignore_missing(partial(ec2.delete_snapshot, SnapshotId=snapshot))
 
 
-def forgive(call: Callable[[], object]) -> None:
-    """Do something that may be done already."""
+def ignore_missing(call: Callable[[], object]) -> None:
+    """Delete something that may no longer exist."""
     with aws_errors():
         try:
             call()

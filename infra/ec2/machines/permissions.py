@@ -1,4 +1,4 @@
-"""What the caller may do, asked of EC2 itself by calls that it only pretends to carry out."""
+"""Check the caller's permissions by EC2's dry-run calls."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,24 +17,24 @@ NAME = "gpujob-check"
 
 
 def find_denied(account: Account) -> list[str]:
-    """Return the actions that EC2 would refuse the caller; what it cannot tell without the thing itself counts as allowed."""
+    """Return the actions that EC2 would deny; those it cannot check count as allowed."""
     calls = make_calls(account)
     return [action for action, denied in zip(calls, map_parallel(is_denied, calls.values()), strict=True) if denied]
 
 
 def is_denied(call: Callable[[], object]) -> bool:
-    """Tell whether EC2 says that the caller may not do this."""
+    """Return whether EC2 denies the caller this action."""
     with aws_errors():
         try:
             call()
         except ClientError as error:
-            # Any other answer, such as "no such group", comes after the permission was looked at.
+            # Any other error, such as "no such group", means that the permission was already checked.
             return code_of(error) == DENIED
     return False
 
 
 def make_calls(account: Account) -> Mapping[str, Callable[[], object]]:
-    """Return the calls by action, each tagged as `up` tags it: a policy may allow it for our tag alone."""
+    """Return the calls by action, tagged as `up` does: a policy may allow them only with our tag."""
     ec2 = account.ec2
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     public_key = make_key()[1].encode()

@@ -1,4 +1,4 @@
-"""Giving back: end a cluster's instances, remove what belongs to it alone, and read AWS again until nothing is left."""
+"""Terminate a cluster's instances and delete its resources, until AWS shows nothing of it."""
 
 from collections.abc import Callable, Collection
 
@@ -8,7 +8,7 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.instances import GONE, find_instances, terminate
-from infra.ec2.machines.resources import list_things
+from infra.ec2.machines.resources import list_resources
 from infra.ec2.tags import LAUNCH_TAG, read_tags
 from infra.errors import CloudError
 
@@ -19,31 +19,31 @@ KEY_PAIR = "key pair"
 def remove_cluster(
     account: Account, name: str, report: Callable[[str], None], tokens: Collection[str] | None = None
 ) -> bool:
-    """Remove everything of ours that bears the cluster's tag; return whether there was anything. Parts may be missing already.
+    """Delete all of a cluster's resources; return whether there were any. Some may be missing already.
 
-    With `tokens` only what the calls with these tokens made: another `up` of the name may be at work.
+    With `tokens`, only what the launches with these tokens created: another `up` with the name may be running.
 
-    The order is the one that works: instances, then what they hold on to (https://github.com/nchammas/flintrock/issues/113).
-    Raises CloudError, with what is left, if AWS still shows something at the end.
+    The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError, with
+    what is left, if AWS still shows something at the end.
     """
 
     def is_meant(token: str) -> bool:
         return tokens is None or token in tokens
 
-    living = [
+    existing = [
         instance["InstanceId"]
         for instance in find_instances(account, name)
         if instance["State"]["Name"] != GONE and is_meant(read_tags(instance).get(LAUNCH_TAG, ""))
     ]
-    found = bool(living or find_remains(account, name, is_meant))
+    found = bool(existing or find_remains(account, name, is_meant))
     try:
-        if living:
-            report(f"terminating {', '.join(living)}")
-            terminate(account, living)
-            wait_until(lambda: are_gone(account, name, living), TERMINATION_S)
+        if existing:
+            report(f"terminating {', '.join(existing)}")
+            terminate(account, existing)
+            wait_until(lambda: are_terminated(account, name, existing), TERMINATION_S)
         left = find_left(account, name, is_meant)
     except KeyboardInterrupt as error:
-        error.add_note(f"some of '{name}' may be left; gpujob down {name} goes on")
+        error.add_note(f"resources of '{name}' may be left; rerun: gpujob down {name}")
         raise
     if left:
         what = ", ".join(f"{kind} {key}" for kind, key in left)
@@ -51,8 +51,8 @@ def remove_cluster(
     return found
 
 
-def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool:
-    """Tell whether these instances of a cluster are terminated."""
+def are_terminated(account: Account, name: str, instance_ids: Collection[str]) -> bool:
+    """Return whether these instances of a cluster are terminated."""
     states = {one["InstanceId"]: one["State"]["Name"] for one in find_instances(account, name)}
     return all(states.get(one, GONE) == GONE for one in instance_ids)
 
@@ -60,11 +60,11 @@ def are_gone(account: Account, name: str, instance_ids: Collection[str]) -> bool
 def find_remains(
     account: Account, name: str, is_meant: Callable[[str], bool] = lambda _: True
 ) -> list[tuple[str, str]]:
-    """Return kind and name of whatever still bears the cluster's tag; an instance counts until it is terminated.
+    """Return kind and name of a cluster's remaining resources; an instance counts until it is terminated.
 
-    `is_meant` tells by its token whether a thing counts.
+    `is_meant` decides by its token whether a resource counts.
     """
-    return [(thing.kind, thing.key) for thing in list_things(account, name) if is_meant(thing.token)]
+    return [(resource.kind, resource.key) for resource in list_resources(account, name) if is_meant(resource.token)]
 
 
 def find_left(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
@@ -80,18 +80,18 @@ def find_left(account: Account, name: str, is_meant: Callable[[str], bool]) -> l
 
 
 def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """Delete what is left once the instances have gone; return what AWS still shows afterwards."""
+    """Delete what is left after the instances; return what AWS still shows afterwards."""
     remains = find_remains(account, name, is_meant)
-    refused = [thing for thing in remains if thing[0] != KEY_PAIR and not delete(account, *thing)]
-    if not refused:  # the key pair goes last: while it is there, nobody else can take the name
-        for thing in remains:
-            if thing[0] == KEY_PAIR:
-                delete(account, *thing)
+    refused = [resource for resource in remains if resource[0] != KEY_PAIR and not delete(account, *resource)]
+    if not refused:  # the key pair is deleted last: while it exists, nobody else can use the name
+        for resource in remains:
+            if resource[0] == KEY_PAIR:
+                delete(account, *resource)
     return find_remains(account, name, is_meant) if remains else []
 
 
 def delete(account: Account, kind: str, key: str) -> bool:
-    """Delete something, unless something else still uses it; return whether it went."""
+    """Delete a resource unless it is still in use; return whether it was deleted."""
     ec2 = account.ec2
     removers: dict[str, Callable[[], object]] = {
         "volume": lambda: ec2.delete_volume(VolumeId=key),
@@ -113,7 +113,7 @@ def delete(account: Account, kind: str, key: str) -> bool:
 
 
 def is_passing(error: ClientError) -> bool:
-    """Tell whether a refusal to delete means "still in use" or "gone already", both of which mend themselves."""
+    """Return whether a refusal to delete means "in use" or "not found", both of which resolve themselves."""
     code = code_of(error)
     # An interface that is still attached: https://github.com/gruntwork-io/cloud-nuke/issues/431
     in_use = "in use" in str(error.response.get("Error", {}).get("Message", ""))

@@ -1,4 +1,4 @@
-"""Everything of ours that AWS keeps for a cluster, found by its tag."""
+"""All AWS resources of a cluster, found by its tag."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,24 +23,24 @@ from infra.ec2.tags import (
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One thing that bears a cluster's tag."""
+class Resource:
+    """A resource with a cluster's tag."""
 
     kind: str
     key: str
     cluster: str
     owner: str
     token: str
-    """Of the `up` that made it."""
+    """Of the `up` that created it."""
     made_at: float
-    """0.0 where AWS does not tell."""
+    """0.0 if AWS does not say."""
     month_usd: float
-    """What it costs as long as it exists; a machine's own hours are not in it."""
+    """Its cost as long as it exists, without a machine's hours."""
     users: tuple[str, ...] = ()
-    """The instances that it is attached to."""
+    """The instances it is attached to."""
 
 
-# Kind, the call that lists it, where its answer has them, and the names of id, name and time of each.
+# Kind, the call that lists it, the key of the list in the response, and the keys of each one's id, name and time.
 LISTINGS = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", "", "CreateTime"),
     ("network interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "", ""),
@@ -57,16 +57,16 @@ LISTINGS = (
 )
 
 
-def list_things(account: Account, name: str = "*") -> list[Thing]:
-    """Return whatever bears a cluster's tag and is ours in the region; an instance counts until it is terminated.
+def list_resources(account: Account, name: str = "*") -> list[Resource]:
+    """Return gpujob's resources with a cluster's tag; an instance counts until it is terminated.
 
-    A tag alone makes nothing ours: machines have our key pair, and what has a name has one that we would give. What a machine
-    of somebody else's uses is not ours either.
+    A tag alone is not enough: instances must have our key pair, and named resources a name that we would give. What foreign
+    instances use is excluded, too.
     """
 
-    def look(kind: str, call: str, answer: str, key: str, title: str, made: str) -> list[Thing]:
+    def look(kind: str, call: str, answer: str, key: str, title: str, made: str) -> list[Resource]:
         items = [item for item in list_all(account, name, call, answer) if is_named(item, title)]
-        return [make_thing(kind, item[key], item, item.get(made)) for item in items]
+        return [make_resource(kind, item[key], item, item.get(made)) for item in items]
 
     looks: list[Callable[[], Any]] = [
         lambda: [one for one in find_tagged(account, name) if one["State"]["Name"] != GONE],
@@ -75,14 +75,14 @@ def list_things(account: Account, name: str = "*") -> list[Thing]:
     with aws_errors():
         machines, *listed = map_parallel(lambda one: one(), looks)
     foreign = {machine["InstanceId"] for machine in machines if not is_ours(machine)}
-    ours = [machine for machine in machines if is_ours(machine)]
-    found = [make_thing("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in ours]
+    launched = [machine for machine in machines if is_ours(machine)]
+    found = [make_resource("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in launched]
     found += [thing for things in listed for thing in things if not foreign & set(thing.users)]
     return [thing for thing in found if thing.cluster]
 
 
 def list_all(account: Account, name: str, call: str, answer: str) -> Iterator[dict[str, Any]]:
-    """Yield all that one of EC2's listings has of a cluster, page after page: one may be empty and yet not the last."""
+    """Yield everything that one of EC2's listings has of a cluster; a page may be empty but not the last."""
     ec2: Any = account.ec2
     if not ec2.can_paginate(call):
         yield from getattr(ec2, call)(Filters=by_cluster(name))[answer]
@@ -92,16 +92,16 @@ def list_all(account: Account, name: str, call: str, answer: str) -> Iterator[di
 
 
 def is_named(item: dict[str, Any], title: str) -> bool:
-    """Tell whether a thing has a name that `up` gives, if its kind has names at all."""
+    """Return whether a resource has a name that `up` gives, if its kind has names at all."""
     name, given = resource_name(read_cluster(read_tags(item))), item.get(title)
     return not title or given in (name, f"{name}-on-demand", f"{name}-spot")
 
 
-def make_thing(kind: str, key: str, item: dict[str, Any], made: datetime | None) -> Thing:
-    """Return the thing that EC2's description of it tells of."""
+def make_resource(kind: str, key: str, item: dict[str, Any], made: datetime | None) -> Resource:
+    """Return the resource from EC2's description of it."""
     tags = read_tags(item)
     hourly = read_number(tags, DISK_PRICE_TAG) if kind == "volume" else 0.0
-    return Thing(
+    return Resource(
         kind,
         key,
         read_cluster(tags),
@@ -114,6 +114,6 @@ def make_thing(kind: str, key: str, item: dict[str, Any], made: datetime | None)
 
 
 def find_users(item: dict[str, Any]) -> tuple[str, ...]:
-    """Return the instances that a volume or a network interface is attached to."""
+    """Return the instances that a volume or network interface is attached to."""
     attached = [*item.get("Attachments", []), item.get("Attachment", {})]
     return tuple(one["InstanceId"] for one in attached if one.get("InstanceId"))

@@ -1,4 +1,4 @@
-"""What a machine is told before anything else runs on it: when to power itself off, and what guards it until then."""
+"""User data: when a machine powers itself off, and the guard that watches it until then."""
 
 import json
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ Type=oneshot
 ExecStart=/usr/bin/systemctl poweroff --no-block
 """
 
-# At every boot the user data tells the end once more: one that it told before does not undo what was agreed since. A timer unit
-# that is written and then started without waiting arms at once; `systemd-run --on-active` would block in bootcmd until
-# the boot is complete, which it never is.
+# User data sets the end at every boot; a value applied at an earlier boot must not undo a later extension. A timer unit that is
+# written and then started without waiting is armed at once; `systemd-run --on-active` would block in bootcmd until the boot is
+# complete, which would never happen.
 LEASE = """\
 #!/bin/sh
-# The end of the gpujob lease. gpujob-lease: tell it, in seconds since the epoch. gpujob-lease TIME: move it there.
-# gpujob-lease --boot TIME: move it there unless that was told at an earlier boot.
+# The end of the gpujob lease. gpujob-lease: print it, in seconds since the epoch. gpujob-lease TIME: set it.
+# gpujob-lease --boot TIME: set it unless the same TIME was set at an earlier boot.
 timer=/etc/systemd/system/gpujob-lease.timer
 told=/etc/systemd/system/gpujob-lease.told
 now() { date -u -d "$(sed -n 's/^OnCalendar=//p' $timer)" +%s; }
@@ -49,10 +49,10 @@ systemctl enable gpujob-lease.timer
 systemctl restart --no-block gpujob-lease.timer
 """
 
-# The agent arrives by SSH once the machine is up; until then this is tried again.
+# The agent is uploaded by SSH once the machine is up; until then this is retried.
 GUARD = """\
 [Unit]
-Description=gpujob: tell jobs that the lease ends, and end a machine that nothing uses
+Description=gpujob: notify jobs before the lease ends, and power off an idle machine
 StartLimitIntervalSec=0
 [Service]
 User=ubuntu
@@ -63,12 +63,12 @@ RestartSec=5
 WantedBy=multi-user.target
 """
 
-# A laptop that is shut without a word would look like a login for two hours otherwise.
+# Otherwise a laptop that is suddenly shut would count as a login for two hours.
 KEEPALIVE = ["net.ipv4.tcp_keepalive_time=60", "net.ipv4.tcp_keepalive_intvl=15", "net.ipv4.tcp_keepalive_probes=4"]
 
 
 def make_user_data(lease: Lease) -> str:
-    """Return cloud-config that arms the lease before anything else runs on the machine.
+    """Return the cloud-config that arms the lease before anything else runs on the machine.
 
     It runs in `bootcmd`, the earliest stage and at every boot.
     """
@@ -85,7 +85,7 @@ def make_user_data(lease: Lease) -> str:
         ["systemctl", "start", "--no-block", "gpujob-guard.service"],
         ["sysctl", "-qw", *KEEPALIVE],
     ]
-    # JSON is YAML, and quotes what needs quoting.
+    # JSON is YAML with all the quoting that it needs.
     return "#cloud-config\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
 
 
@@ -95,5 +95,5 @@ def write(path: str, text: str) -> list[str]:
 
 
 def format_until(until: float) -> str:
-    """Return a time as systemd's calendar takes it."""
+    """Return a time in the format of systemd's calendar."""
     return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

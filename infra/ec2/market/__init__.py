@@ -1,1 +1,1 @@
-"""What can be launched and what it costs: instance types, prices and quotas. Changes nothing."""
+"""Instance types, prices and quotas; changes nothing."""

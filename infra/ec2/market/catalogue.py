@@ -1,4 +1,4 @@
-"""Which machines exist in a region: what EC2 tells of its GPU instance types, and in which zones each can be had."""
+"""A region's instance types and the zones that offer them."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,20 +11,20 @@ from infra.model import Gpu, format_gpu
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
 
-# DescribeInstanceTypes has no filter on GPUs. AWS gives these letters to the types that have some, and to no other:
+# DescribeInstanceTypes has no filter for GPUs. These letters are used for all types with GPUs, and for no others:
 # https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
 GPU_FAMILIES = ("g*", "p*")
 # The image's open kernel driver needs Turing or newer: https://github.com/NVIDIA/open-gpu-kernel-modules#readme
 UNDRIVEN = frozenset({"K80", "M60", "V100", "K520"})
 
 Info = dict[str, Any]
-"""What is kept of an instance type: `describe` says what."""
+"""An instance type as returned by `describe`."""
 
 
 def read_catalogue(account: Account, names: Sequence[str] = GPU_FAMILIES) -> list[Info]:
-    """Return the x86_64 machines with these names, `*` standing for anything, each with the zones that have it.
+    """Return the x86_64 instance types with these names (`*` is a wildcard), each with its zones.
 
-    Without names, those with NVIDIA GPUs that our image can drive. Raises NotFoundError for a single name that does not exist.
+    Without names, those with NVIDIA GPUs supported by the image. Raises NotFoundError for a single name that does not exist.
     """
     with aws_errors():
         types = describe_types(account, names)
@@ -35,7 +35,7 @@ def read_catalogue(account: Account, names: Sequence[str] = GPU_FAMILIES) -> lis
         usable = [info for info in types if is_x86(info) and (names is not GPU_FAMILIES or gpu_of(info))]
         if not usable:
             raise NotFoundError(
-                f"{names[0]} is not an x86_64 machine, which the image needs",
+                f"{names[0]} is not x86_64, which the image requires",
                 f"gpujob offers --region {account.region}",
             )
         zones = find_zones(account, [info["InstanceType"] for info in usable])
@@ -43,7 +43,7 @@ def read_catalogue(account: Account, names: Sequence[str] = GPU_FAMILIES) -> lis
 
 
 def describe_types(account: Account, names: Sequence[str]) -> "list[InstanceTypeInfoTypeDef]":
-    """Return what EC2 tells of the instance types with these names."""
+    """Return EC2's description of the instance types with these names."""
     pages = account.ec2.get_paginator("describe_instance_types").paginate(
         Filters=[{"Name": "instance-type", "Values": list(names)}]
     )
@@ -51,7 +51,7 @@ def describe_types(account: Account, names: Sequence[str]) -> "list[InstanceType
 
 
 def find_zones(account: Account, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the zones of the region in which each of these types exists."""
+    """Return the region's zones that offer each of these types."""
     zones: dict[str, list[str]] = {}
     pages = account.ec2.get_paginator("describe_instance_type_offerings").paginate(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": list(names)}]
@@ -63,21 +63,21 @@ def find_zones(account: Account, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def is_x86(info: "InstanceTypeInfoTypeDef") -> bool:
-    """Tell whether the image's architecture is the type's."""
+    """Return whether an instance type has the image's architecture."""
     return "x86_64" in info.get("ProcessorInfo", {}).get("SupportedArchitectures", [])
 
 
 def gpu_of(info: "InstanceTypeInfoTypeDef") -> Gpu | None:
-    """Return the NVIDIA GPU of an instance type that our image can drive, or None."""
+    """Return an instance type's NVIDIA GPU if the image's driver supports it, or None."""
     for gpu in info.get("GpuInfo", {}).get("Gpus", []):
-        whole = gpu.get("Count", 0)  # 0 where a machine gets a fraction of a GPU
+        whole = gpu.get("Count", 0)  # 0 if a machine has a fraction of a GPU
         if gpu.get("Manufacturer") == "NVIDIA" and gpu["Name"] not in UNDRIVEN and whole:
             return Gpu(gpu["Name"], whole)
     return None
 
 
 def describe(info: "InstanceTypeInfoTypeDef", zones: Iterable[str]) -> Info:
-    """Return what matters of an instance type, as JSON can hold it."""
+    """Return the relevant facts about an instance type as JSON-compatible values."""
     return {
         "instance_type": info["InstanceType"],
         "gpu": format_gpu(gpu_of(info)),

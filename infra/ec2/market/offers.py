@@ -1,4 +1,4 @@
-"""What can be rented in a region, and what it costs: every GPU machine on both markets."""
+"""A region's offers: all GPU machines in both markets, with prices."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,13 +14,13 @@ from infra.errors import Change, CloudError, NotFoundError, UsageError
 from infra.model import Gpu, LaunchRequest, Market, Offer, parse_gpu
 
 DAY_S, HOUR_S = 86_400, 3_600
-# Of the machines that fit, those are taken that cost at most so many times what the cheapest does: a larger sibling is often
-# free when the smallest is not, and a much dearer one would be a surprise.
+# Suitable machines may cost at most this many times the cheapest: a larger sibling often has capacity when the smallest has
+# none, but a much more expensive one would be a surprise.
 SPREAD = 1.5
 
 
 def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh: bool = False) -> list[Offer]:
-    """Return every offer of GPU machines in the region, or those of the instance types named, cheapest first."""
+    """Return the region's offers of GPU machines, or of the named instance types, cheapest first."""
     words = "-".join(sorted(instance_types)) or "gpus"
     names = instance_types or catalogue.GPU_FAMILIES
 
@@ -43,14 +43,14 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
 
 
 def find_disk_price(account: Account) -> float:
-    """Return the price of a gp3 disk in USD per GiB and month, at most an hour old."""
+    """Return the price of a gp3 disk in USD per GiB and month, cached for an hour."""
     return float(cached(account, "disk", HOUR_S, lambda: prices.find_disk(account)))
 
 
 def make_offers(
     region: str, info: Info, on_demand: dict[str, float], spot: dict[str, dict[str, float]]
 ) -> Iterable[Offer]:
-    """Yield the offers of one instance type: one for each market that has it and tells its price."""
+    """Yield the offers of an instance type: one for each market with a price."""
     name, zones = info["instance_type"], info["zones"]
     by_market: dict[Market, dict[str, float]] = {
         "on-demand": dict.fromkeys(zones, on_demand[name]) if name in on_demand else {},
@@ -63,9 +63,9 @@ def make_offers(
 
 
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
-    """Return the offers of one market to take whichever is free of, cheapest first.
+    """Return the suitable offers of one market, cheapest first.
 
-    Raises NotFoundError, with what exists, where none fits.
+    Raises NotFoundError, with alternatives, if there are none.
     """
     fitting = [offer for offer in match(offers, request, region) if offer.market in request.markets]
     inside = [narrow(offer, request.zones) for offer in fitting if set(request.zones) & set(offer.prices)]
@@ -78,14 +78,14 @@ def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list
     for market in request.markets:
         of_market = [offer for offer in fitting if offer.market == market]
         most = SPREAD * min((offer.price_usd for offer in of_market), default=0)
-        # Types that were named are taken whatever they cost: they are what was asked for.
+        # Explicitly named types are accepted at any price.
         taken += [offer for offer in of_market if request.instance_types or offer.price_usd <= most]
     return taken
 
 
 def refuse_market(found: Sequence[Offer], request: LaunchRequest, region: str) -> NotFoundError:
-    """Return the error for machines that exist on the other market alone."""
-    what = f"no {' or '.join(request.markets)} machine fits in {region}"
+    """Return the error for machines that exist only in the other market."""
+    what = f"no {' or '.join(request.markets)} instance type matches in {region}"
     if not found:
         return NotFoundError(what, f"gpujob offers --region {region}")
     other = min(found, key=lambda offer: offer.price_usd)
@@ -94,24 +94,24 @@ def refuse_market(found: Sequence[Offer], request: LaunchRequest, region: str) -
 
 
 def refuse_zones(found: Sequence[Offer], request: LaunchRequest) -> NotFoundError:
-    """Return the error for machines that exist in other zones alone."""
+    """Return the error for machines that exist only in other zones."""
     price, zone, name = min(
         (price, zone, offer.instance_type) for offer in found for zone, price in offer.prices.items()
     )
     zones = sorted({zone for offer in found for zone in offer.prices})
     return NotFoundError(
-        f"no machine fits in {', '.join(request.zones)}; there are some in {', '.join(zones)} ({name} ${price:.2f}/h)",
+        f"no instance type matches in {', '.join(request.zones)}; available in {', '.join(zones)} ({name} ${price:.2f}/h)",
         change=Change("--zone", zone),
     )
 
 
 def narrow(offer: Offer, zones: Sequence[str]) -> Offer:
-    """Return the offer in these zones alone."""
+    """Return the offer limited to these zones."""
     return replace(offer, prices={zone: price for zone, price in offer.prices.items() if zone in zones})
 
 
 def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
-    """Return the offers that have the GPU, or the GPU memory, that is wished for."""
+    """Return the offers with the requested GPU or GPU memory."""
     if not offers:
         raise CloudError(
             f"AWS lists no price for {', '.join(request.instance_types) or 'GPU machines'} in {region}",
@@ -134,26 +134,26 @@ def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[
 
 
 def check_named(offers: Sequence[Offer], request: LaunchRequest) -> None:
-    """Raise UsageError if an instance type that was named has not the GPU, or the memory, that was asked for as well."""
+    """Raise UsageError if a named instance type does not have the requested GPU or GPU memory."""
     for offer in offers:
         has = f"{offer.instance_type} has {f'{offer.gpu.count} x {offer.gpu.name}' if offer.gpu else 'no GPU'}"
         if request.gpu and not is_gpu(offer, request.gpu):
-            raise UsageError(f"{has}, and --gpu asks for {request.gpu}", "leave out --gpu or --instance-type")
+            raise UsageError(f"{has}, but --gpu is {request.gpu}", "omit --gpu or --instance-type")
         if memory_gb(offer) < request.gpu_memory_gb:
             raise UsageError(
-                f"{has} with {memory_gb(offer)} GB, and --gpu-memory asks for {request.gpu_memory_gb:g} GB",
-                "leave out --gpu-memory or --instance-type",
+                f"{has} with {memory_gb(offer)} GB, but --gpu-memory is {request.gpu_memory_gb:g} GB",
+                "omit --gpu-memory or --instance-type",
             )
 
 
 def is_gpu(offer: Offer, gpu: Gpu) -> bool:
-    """Tell whether an offer has exactly this GPU, a count of 0 standing for any."""
+    """Return whether an offer has exactly this GPU; a count of 0 means any number."""
     own = offer.gpu
     return own is not None and own.name.lower() == gpu.name.lower() and gpu.count in (0, own.count)
 
 
 def refuse_memory(found: Sequence[Offer], request: LaunchRequest, region: str) -> NotFoundError:
-    """Return the error for more memory than any GPU has, with the GPU that has most."""
+    """Return the error for more memory than any GPU has, with the largest GPU."""
     largest = max(found, key=lambda offer: (memory_gb(offer), -offer.price_usd), default=None)
     what = f"no {request.gpu or 'GPU'} in {region} has {request.gpu_memory_gb:g} GB of memory"
     if largest is None:
@@ -163,7 +163,7 @@ def refuse_memory(found: Sequence[Offer], request: LaunchRequest, region: str) -
 
 
 def match_gpu(offers: Sequence[Offer], request: LaunchRequest, gpu: Gpu, region: str) -> list[Offer]:
-    """Return the offers with exactly this GPU, a count of 0 standing for any; raises NotFoundError with what is similar."""
+    """Return the offers with this GPU (count 0: any number); raises NotFoundError with similar ones."""
     found = [offer for offer in offers if is_gpu(offer, gpu)]
     if found:
         return found
@@ -171,7 +171,7 @@ def match_gpu(offers: Sequence[Offer], request: LaunchRequest, gpu: Gpu, region:
     similar = list_similar(offers, gpu, request.markets)
     said = f". Similar: {', '.join(map(str, similar))}" if similar else ""
     if counts:
-        said = f"; it comes in machines with {', '.join(map(str, counts))}{said}"
+        said = f"; machines have {', '.join(map(str, counts))}{said}"
         what = f"no machine with {gpu.count} x {gpu.name} in {region}{said}"
     else:
         what = f"no {gpu.name} in {region}{said}"

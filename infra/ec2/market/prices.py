@@ -1,4 +1,4 @@
-"""What machines and disks cost: the price list for on demand, the latest spot price of each zone."""
+"""Prices of machines and disks: on-demand from the price list, and current spot prices by zone."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from infra.ec2.errors import aws_errors
 
 # Fields of the price list: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
 MACHINE = {"operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used"}
-# USD per GiB and month: the dearest of https://aws.amazon.com/ebs/pricing/ (sa-east-1), where the price list does not tell.
+# USD per GiB and month: the highest of https://aws.amazon.com/ebs/pricing/ (sa-east-1), if the price list has none.
 GP3_GIB_MONTH_USD = 0.152
 
 
 def find_on_demand(account: Account, instance_types: Sequence[str] = ()) -> dict[str, float]:
-    """Return the on-demand price of a Linux machine in USD per hour by type: of all types with GPUs, or of those named.
+    """Return on-demand Linux prices in USD per hour by type, of all types with GPUs or those named.
 
-    A type that the price list does not know is left out.
+    Types without a price are left out.
     """
     if not instance_types:
         return read_products(list_products(account, {**MACHINE, "instanceFamily": "GPU instance"}))
@@ -28,7 +28,7 @@ def find_on_demand(account: Account, instance_types: Sequence[str] = ()) -> dict
 
 
 def list_products(account: Account, wanted: Mapping[str, str]) -> Iterable[dict[str, Any]]:
-    """Yield the entries of the price list for the region that have these fields."""
+    """Yield the region's entries of the price list with these fields."""
     fields = {"regionCode": account.region, **wanted}
     pages = account.pricing.get_paginator("get_products").paginate(
         ServiceCode="AmazonEC2",
@@ -40,7 +40,7 @@ def list_products(account: Account, wanted: Mapping[str, str]) -> Iterable[dict[
 
 
 def read_products(products: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Return the lowest price per hour above zero of each instance type among these entries of the price list."""
+    """Return the lowest hourly price above zero of each instance type in these price list entries."""
     found: dict[str, float] = {}
     for product in products:
         name = product.get("product", {}).get("attributes", {}).get("instanceType", "")
@@ -50,7 +50,7 @@ def read_products(products: Iterable[dict[str, Any]]) -> dict[str, float]:
 
 
 def read_prices(product: dict[str, Any], unit: str) -> Iterable[float]:
-    """Yield the on-demand prices above zero, in USD per unit, of one entry of the price list."""
+    """Yield the on-demand prices above zero, in USD per unit, of a price list entry."""
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term.get("priceDimensions", {}).values():
             price = float(dimension.get("pricePerUnit", {}).get("USD", 0))
@@ -59,19 +59,19 @@ def read_prices(product: dict[str, Any], unit: str) -> Iterable[float]:
 
 
 def find_disk(account: Account) -> float:
-    """Return the price of a gp3 disk in USD per GiB and month; the dearest there is, where the price list does not tell."""
+    """Return the price of a gp3 disk in USD per GiB and month; if unknown, the highest of any region."""
     products = list_products(account, {"productFamily": "Storage", "volumeApiName": "gp3"})
     prices = [price for product in products for price in read_prices(product, "GB-Mo")]
     return max(prices, default=GP3_GIB_MONTH_USD)
 
 
 def find_spot(account: Account, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the present spot prices in USD per hour, by type and zone, of the machines with these names; `*` is anything."""
+    """Return current spot prices in USD per hour by instance type and zone; `*` in a name is a wildcard."""
     found: dict[str, dict[str, float]] = {}
     pages = account.ec2.get_paginator("describe_spot_price_history").paginate(
         Filters=[{"Name": "instance-type", "Values": list(names)}],
         ProductDescriptions=["Linux/UNIX"],
-        StartTime=datetime.now(UTC),  # the price that holds now is among the answers, whenever it was set
+        StartTime=datetime.now(UTC),  # the current price is included, whenever it was set
     )
     with aws_errors():
         for page in pages:

@@ -1,4 +1,4 @@
-"""How many vCPUs the account may run at once, and how many it does: AWS counts them by family and market."""
+"""The account's vCPU quotas and their use, by instance family and market."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ STANDARD = "acdhimrtz"
 
 @dataclass(frozen=True)
 class Quota:
-    """How many vCPUs of a family may run at once on a market, and how many do."""
+    """A quota of running vCPUs for a family in a market, and its current use."""
 
     market: Market
     family: str
@@ -33,12 +33,12 @@ class Quota:
 
     @property
     def left_vcpus(self) -> int:
-        """How many more may run."""
+        """The unused part."""
         return max(self.vcpus - self.used_vcpus, 0)
 
 
 def family_of(instance_type: str, market: Market) -> str:
-    """Return the family whose quota an instance type counts against; "" where we know none."""
+    """Return the family whose quota an instance type counts against; "" if unknown."""
     series = instance_type.partition(".")[0]
     if series.startswith(("g", "vt")):
         return "G and VT"
@@ -50,7 +50,7 @@ def family_of(instance_type: str, market: Market) -> str:
 
 
 def find_quota(account: Account, market: Market, family: str, used_vcpus: int = 0) -> Quota | None:
-    """Return the quota of a family; None where AWS has none of this kind."""
+    """Return the quota of a family; None if AWS has none."""
     code = CODES.get((market, family))
     if code is None:
         return None
@@ -63,7 +63,7 @@ def find_quota(account: Account, market: Market, family: str, used_vcpus: int = 
 
 
 def count_used(account: Account, families: Sequence[tuple[Market, str]]) -> dict[tuple[Market, str], int]:
-    """Return how many vCPUs the account runs now, everybody's machines included, in each of these families."""
+    """Return the account's running vCPUs in each of these families, including other users' machines."""
     used = dict.fromkeys(families, 0)
     pages = account.ec2.get_paginator("describe_instances").paginate(
         Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}]
@@ -80,7 +80,7 @@ def count_used(account: Account, families: Sequence[tuple[Market, str]]) -> dict
 
 
 def increase_command(region: str, code: str, vcpus: int) -> str:
-    """Return the command line that asks AWS for a larger quota."""
+    """Return the command that requests a quota increase."""
     return (
         f"aws service-quotas request-service-quota-increase --region {region}"
         f" --service-code ec2 --quota-code {code} --desired-value {vcpus}"

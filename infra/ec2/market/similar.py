@@ -1,4 +1,4 @@
-"""What comes nearest to a GPU that cannot be had: by memory and price, since a name that looks alike says nothing of either."""
+"""Alternatives to an unavailable GPU, by memory and price."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from infra.model import Gpu, Market, Offer
 
-# What one GPU has, in GB as its maker sells it. Some of these AWS does not rent, and people ask for them all the same.
+# Memory of one GPU in GB, as marketed. AWS does not offer some of these, but users ask for them.
 NAMES_BY_GB = {
     8: "M60 P4",
     10: "RTX3080",
@@ -32,11 +32,11 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Similar:
-    """A GPU that can be had, and the cheapest machine with it."""
+    """An available GPU, and the cheapest machine with it."""
 
     gpu: Gpu
     memory_gb: int
-    """Of one."""
+    """Of one GPU."""
     price_usd: float
     """Per hour of the machine."""
 
@@ -45,14 +45,14 @@ class Similar:
 
 
 def memory_gb(offer: Offer) -> int:
-    """Return the memory of one of its GPUs in GB, rounded as it is sold."""
+    """Return the memory of one of an offer's GPUs in GB, as marketed."""
     return round(offer.gpu_memory_gib * 2**30 / 1e9 / offer.gpu.count) if offer.gpu else 0
 
 
 def list_similar(offers: Sequence[Offer], gpu: Gpu, markets: Sequence[Market]) -> list[Similar]:
-    """Return what there is instead of a GPU, nearest first: as many of at least its memory, or what is spelled alike.
+    """Return alternatives to a GPU, closest first: as many with at least its memory, or a similar name.
 
-    A GPU that nobody has heard of and that looks like none is compared with nothing: then the cheapest come first.
+    For an unknown name that resembles none, the cheapest come first.
     """
     found = summarize(offers, markets)
     count, asked_gb = max(gpu.count, 1), ask_memory(offers, gpu.name)
@@ -68,7 +68,7 @@ def list_similar(offers: Sequence[Offer], gpu: Gpu, markets: Sequence[Market]) -
 
 
 def summarize(offers: Sequence[Offer], markets: Sequence[Market]) -> list[Similar]:
-    """Return each kind and number of GPUs with its cheapest machine on these markets."""
+    """Return each model and number of GPUs with its cheapest machine in these markets."""
     cheapest: dict[Gpu, Similar] = {}
     for offer in sorted(offers, key=lambda one: one.price_usd, reverse=True):
         if offer.gpu and offer.market in markets:
@@ -79,19 +79,19 @@ def summarize(offers: Sequence[Offer], markets: Sequence[Market]) -> list[Simila
 
 
 def ask_memory(offers: Sequence[Offer], name: str) -> int:
-    """Return the memory that a GPU of this name has, in GB, as in V100 or A100-80GB; 0 if nobody knows."""
-    told = WITH_MEMORY.fullmatch(plain(name))
-    if told and (told[1].strip("-_ ") in SOLD_GB or any(o.gpu and plain(o.gpu.name) == told[1] for o in offers)):
-        return int(told[2])
+    """Return the memory in GB of a GPU by its name, such as V100 or A100-80GB; 0 if unknown."""
+    named = WITH_MEMORY.fullmatch(plain(name))
+    if named and (named[1].strip("-_ ") in SOLD_GB or any(o.gpu and plain(o.gpu.name) == named[1] for o in offers)):
+        return int(named[2])
     offered = [memory_gb(o) for o in offers if o.gpu and plain(o.gpu.name) == plain(name)]
     return SOLD_GB.get(plain(name), 0) or min(offered, default=0)
 
 
 def is_same(one: Similar, gpu: Gpu) -> bool:
-    """Tell whether it is the GPU that was asked for, in another number."""
+    """Return whether it is the requested GPU, in any number."""
     return plain(one.gpu.name) == plain(gpu.name)
 
 
 def plain(name: str) -> str:
-    """Return a GPU's name without what people write into it."""
+    """Return a GPU's name without brand names and spaces."""
     return re.sub(r"NVIDIA|GEFORCE|TESLA|\s", "", name.upper()).strip("-_")
