@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from infra.base.money import format_rate
 from infra.model import Gpu, Market, Offer
 
 # What one GPU has, in GB as its maker sells it. Some of these AWS does not rent, and people ask for them all the same.
@@ -41,7 +42,7 @@ class Similar:
     """Per hour of the machine."""
 
     def __str__(self) -> str:
-        return f"{self.gpu} {self.memory_gb} GB ${self.price_usd:.2f}/h"
+        return f"{self.gpu} {self.memory_gb} GB {format_rate(self.price_usd)}"
 
 
 def memory_gb(offer: Offer) -> int:
