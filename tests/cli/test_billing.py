@@ -24,7 +24,7 @@ LARGE = Output("checkpoint.pt", 3_000_000_000, "0" * 64, 0o644)
 
 def test_a_machine_on_aws_is_told_with_its_whole_price_its_end_and_the_command_that_stops_the_bill():
     assert re.fullmatch(
-        r"stud is still running: \$0\.54/h, ends itself at \d\d:\d\d or after 1 h idle with all downloaded\n"
+        r"stud is still running: \$0\.54/h, ends itself at \d\d:\d\d or after 1 h idle once all outputs are downloaded\n"
         r"  Stop paying: gpujob down stud",
         billing.running(STUD),
     )

@@ -44,7 +44,7 @@ def test_a_secret_too_short_to_be_masked_is_told_and_one_that_a_record_would_sho
     laptop = Laptop(project.home, project.project, {**project.settings, "FLAG": "1", "TOKEN": "s3cr3t-s3cr3t"})
     short = laptop.type("run", "--secret", "FLAG", "--", "sh", "-c", "echo 12 $FLAG 1")
     assert (short.code, short.out) == (0, "12 1 1\n")
-    assert "warning: FLAG has fewer than 4 characters" in short.err
+    assert "warning: FLAG is not masked in the job's log: it is shorter than 4 characters" in short.err
     shown = (
         ("--", "echo", "s3cr3t-s3cr3t"),
         ("--name", "s3cr3t-s3cr3t", "--", "true"),
@@ -103,7 +103,7 @@ def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_mac
     assert listed == {**{key: value for key, value in receipt.items() if key != "job"}, **receipt["job"]}
 
     stranger = Laptop(project.project / "elsewhere", project.project, {"GPUJOB_CLUSTER": "shared"})
-    assert f"job {number} is the latest with results here" in stranger.type("receipt").err
+    assert f"job {number} is the latest downloaded job" in stranger.type("receipt").err
     shown = stranger.type("receipt", str(number))
     assert shown.code == 0, shown.said
     for fact in (

@@ -216,7 +216,7 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "security group" in swept.out
     assert "theirs" not in swept.out
     assert "alive" not in swept.out
-    assert "deleted what was left of 1 cluster" in swept.err
+    assert "deleted orphaned resources of 1 cluster" in swept.err
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     groups = "find_local('eu-west-1').ec2.describe_security_groups()['SecurityGroups']"
     left = run_here(
