@@ -9,6 +9,7 @@ import click
 
 from cli.commands import COMMANDS, LazyCommands, LazyGroup
 from cli.terminal import log, show
+from cli.terminal.help import HelpFormatter
 from cli.terminal.streams import open_missing
 from infra.base.installation import find_version
 from infra.base.interrupts import interrupt_on_stop
@@ -19,6 +20,7 @@ from infra.errors import GpujobError
 DISK = (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 PATH = (errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 INTERRUPTED, CRASHED = 130, 3
+click.Context.formatter_class = HelpFormatter
 
 
 def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -43,11 +45,11 @@ def gpujob(context: click.Context, verbose: bool) -> None:
     """Launch a GPU machine, run your training script on it, download the results, terminate it.
 
     \b
-    gpujob up --dry-run        try it on the local cloud, without an AWS account
-    gpujob up --gpu A10G       launch a machine with one A10G on AWS
-    gpujob run train.py        upload the code, run it, download the results
-    gpujob run --down train.py the same, then terminate the machine
-    gpujob down                download remaining outputs, terminate the machine
+    gpujob up --dry-run          try it on the local cloud, without an AWS account
+    gpujob up --gpu A10G         launch a machine with one A10G on AWS
+    gpujob run train.py          upload the code, run it, download the results
+    gpujob run --down train.py   the same, then terminate the machine
+    gpujob down                  download remaining outputs, terminate the machine
     """  # noqa: D301  click reads the backspace
     from cli.options.defaults import read_defaults  # reads the project, which --help and --version do not need
 

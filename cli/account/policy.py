@@ -27,7 +27,8 @@ def policy(owner_only: bool) -> None:
 
     \b
     gpujob policy --owner-only > gpujob.json
-    aws iam create-policy --policy-name gpujob --policy-document file://gpujob.json
+    aws iam create-policy --policy-name gpujob \\
+      --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
     show.echo_json(make_policy(owner_only=owner_only))
     show.say(OWN if owner_only else ANYBODYS)

@@ -24,7 +24,7 @@ def show_plan(plan: "Plan", settings: Sequence[str], *, plan_only: bool, as_json
     if clouds.is_local(plan.first.account.cloud):
         show.say("dry run on the local cloud: nothing is billed, prices are examples")
     if plan.attempt:
-        show.say("resuming an earlier gpujob up that was interrupted")
+        show.say("resuming an interrupted launch")
     for ended in plan.ended:
         show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
     show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))

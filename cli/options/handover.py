@@ -33,7 +33,7 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
             f"allow it by adding: {' '.join(asked)}",
         )
     show.say(f"gpujob.toml in {root} passes to the job, from this computer: {describe(asked)}")
-    if not click.confirm("Allow this for the project from now on?", err=True):
+    if not click.confirm("Always allow this for the project?", err=True):
         raise GpujobError("aborted; nothing was changed")
     consents.remember(root, asked)
 

@@ -1,4 +1,4 @@
-"""Environment variables for a job: from the command line, a .env file and, for secrets, this computer."""
+"""Environment variables for a job, from the command line, a .env file or this computer."""
 
 import io
 import os

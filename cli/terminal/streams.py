@@ -31,7 +31,7 @@ def discard_output() -> None:
 
 
 class Copy:
-    """Copies a job's output to a file; stops on the first write error, as the log can be downloaded later."""
+    """Copies a job's output to a file until the first write error; the log can be downloaded later."""
 
     def __init__(self, file: BinaryIO, warn: Callable[[str], None]) -> None:
         self.descriptor = file.fileno()
