@@ -27,14 +27,11 @@ BANNED = re.compile(
     r")\b"
     r"|[;,] else\b|\d USD\b|\bX USD\b|\bX a month\b|^let (a|it|none|plain|the)\b"
 )
-PRINTING = re.compile(
-    r"\w*Error|Change|echo|say|question|confirm|report|step|tell|add_note|BadParameter|listing|facts|warn|transfer|option|\w+_option"
-)
-PRINTED_NAMES = re.compile(r"what|hint|empty|question|said|help|note|notes|after|costs|removed|price|where|[A-Z_]+")
 COMMAND = re.compile(r"\bgpujob (?=([^\n;`]*))")
 STARTS = re.compile(r"(\A|\n {2,}|[:$`] +|\bor:? |\bthen:? |&& |\()$")
 ENDS = re.compile(r" {2,}|\.(?=\s|$)|[,)](?=\s|$)| (?:&&|\||>|#|or|and|then|to|with) |\.\.\.")
-PLACES = ("COMMAND", HOLE, "help", "-h", "--help")
+UNKNOWN = re.compile(rf"{HOLE}+|COMMAND|1")
+"""What may replace a command: a value of an f-string, a name in help, a group in a replacement."""
 
 
 class Text(NamedTuple):
@@ -45,35 +42,31 @@ class Text(NamedTuple):
 
 
 def read_messages(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
-    """Yield the messages in the code: strings passed to what prints or raises them, or assigned to such a name."""
+    """Yield the strings of more than one word in the code, except docstrings; the values of f-strings are X."""
     for name in walls.sources(root, *parts):
-        for node in walls.nodes(root, name):
-            values: list[ast.expr] = []
-            if isinstance(node, ast.Call) and PRINTING.fullmatch(walls.called(node)):
-                values = [*node.args, *(keyword.value for keyword in node.keywords)]
-            elif isinstance(node, ast.Assign):
-                values = [node.value] * any(PRINTED_NAMES.fullmatch(ast.unparse(one)) for one in node.targets)
-            elif isinstance(node, ast.Return) and node.value:
-                values = [node.value]
-            yield from (Text(f"{name}:{node.lineno}", text) for value in values for text in read_strings(value))
+        yield from (Text(f"{name}:{line}", text) for line, text in read_strings(ast.parse((root / name).read_text())))
 
 
-def read_strings(value: ast.AST) -> Iterator[str]:
-    """Yield the strings with more than one word in an expression, the values of f-strings as X."""
-    if isinstance(value, ast.JoinedStr):
-        text = ""
-        for part in value.values:
-            if isinstance(part, ast.Constant):
-                text += str(part.value)
-            elif not re.search(r"[a-z]$", text):  # `gpujob jobs{cluster_flag(name)}`: the value is optional
-                text += HOLE
-        yield text
-    elif isinstance(value, ast.Constant) and isinstance(value.value, str):
-        if " " in value.value:
-            yield value.value
-    else:
-        for child in ast.iter_child_nodes(value):
+def read_strings(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the strings below a node of a source, with their lines."""
+    if isinstance(node, ast.JoinedStr):
+        yield node.lineno, fill(node)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+        yield node.lineno, node.value
+    elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        for child in ast.iter_child_nodes(node):
             yield from read_strings(child)
+
+
+def fill(string: ast.JoinedStr) -> str:
+    """Return an f-string with its values replaced, except one that is optional: `gpujob jobs{cluster_flag(name)}`."""
+    text = ""
+    for part in string.values:
+        if isinstance(part, ast.Constant):
+            text += str(part.value)
+        elif not re.search(r"[a-z]$", text):
+            text += HOLE
+    return text
 
 
 def read_help(command: click.Command) -> Iterator[Text]:
@@ -138,8 +131,6 @@ def split(text: str) -> list[str]:
 def refuse(command: click.Command, words: list[str], parent: click.Context | None = None) -> str:
     """Return why a command cannot be typed like this; "" if it can."""
     context = click.Context(command, parent=parent, **command.context_settings)
-    if words and words[0] in PLACES:
-        return ""
     if "--" in words:
         words = words[: words.index("--")]
     if isinstance(command, click.Group):
@@ -149,11 +140,14 @@ def refuse(command: click.Command, words: list[str], parent: click.Context | Non
     except click.UsageError as error:
         return error.format_message()
     if isinstance(command, click.Group) and rest:
+        if UNKNOWN.fullmatch(rest[0]):
+            return ""
         below = command.get_command(context, rest[0])
         if below is None:
-            return "" if rest[0] in PLACES else f"no command {rest[0]!r}"
+            return f"no command {rest[0]!r}"
         return refuse(below, rest[1:], context)
-    return f"unexpected {rest}" if rest else ""
+    extra = [word for word in rest if not UNKNOWN.fullmatch(word)]  # a value may be options, or nothing
+    return f"unexpected {extra}" if extra else ""
 
 
 def read_pages(root: Path) -> Iterator[Text]:

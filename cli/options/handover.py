@@ -39,6 +39,6 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
 
 
 def describe(asked: Sequence[str]) -> str:
-    """Return what is passed to the job, in words."""
+    """Describe what is passed to the job."""
     kinds = {"--secret": "the variable", "--env-file": "the variables in"}
     return ", ".join(f"{kinds[kind]} {what}" for kind, _, what in (flag.partition(" ") for flag in asked))

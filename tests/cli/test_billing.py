@@ -83,7 +83,7 @@ def test_down_ends_nothing_that_was_not_downloaded_whole(monkeypatch, capsys):
     monkeypatch.setattr(termination, "terminate", lambda *_: pytest.fail("terminated"))
     termination.terminate_after(STUD, JOB, downloaded=False)
     said = capsys.readouterr().err
-    assert "--down did not terminate stud: not all that job 4 wrote was downloaded\nstud is still running" in said
+    assert "--down did not terminate stud: some outputs of job 4 were not downloaded\nstud is still running" in said
 
 
 def test_down_that_would_lose_something_keeps_the_job_s_exit_code_and_one_that_fails_does_not_hide_it(

@@ -93,7 +93,7 @@ def test_the_project_s_own_settings_say_what_travels_and_what_options_default_to
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("[runn]\nname = 'x'", "[runn] is no command"),
+        ("[runn]\nname = 'x'", "no such command: [runn]"),
         ("[run]\nnane = 'x'", "has no option --nane"),
         ("[run]\ngpus = 'many'", "gpujob.toml: [run] gpus: 'many' is not"),
         ("[run]\ngpus = [1]", "gpujob.toml: [run] gpus: must be a single value"),

@@ -68,7 +68,7 @@ def test_a_job_runs_in_the_folder_that_it_was_told(project):
     assert run.out.endswith("/project/sub where.py\n"), run.said
     outside = project.type("run", "--workdir", "/", "sub/where.py")
     assert outside.code == 2
-    assert "outside of the project" in outside.err
+    assert "outside the project" in outside.err
 
 
 def test_a_stalled_job_is_shown_as_such_and_ended_on_demand(project):

@@ -90,7 +90,7 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     assert "with other options, was interrupted" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
-    assert "resuming an earlier gpujob up" in again.err
+    assert "resuming an interrupted launch" in again.err
     assert [node["instance_id"] for node in instances_of(laptop)] == [begun["instance_id"]]
     assert laptop.type("run", "--", "true").code == 0
     assert "there is a cluster 'project' already" in laptop.type("up", "--dry-run").err
