@@ -136,7 +136,7 @@ def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(
 
 def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
     left = up.type("run", "--detach", "fail.py")
-    [detached] = re.findall(r"Job (\d+) continues", left.err)
+    [detached] = re.findall(r"job (\d+) keeps", left.err)
     run = up.type("run", "--down", "fail.py")
     assert run.code == 3, run.said
     assert "terminated project; nothing left that bills\n" in run.err

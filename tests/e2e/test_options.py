@@ -109,8 +109,8 @@ def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_mac
     for fact in (
         "best",
         "python train.py",
-        ", changed: changes.patch",
-        "succeeded, exit code 0",
+        ", modified: changes.patch",
+        "succeeded (exit 0)",
         "g4dn.xlarge",
         "model.pt",
     ):

@@ -199,7 +199,7 @@ def test_a_variable_without_a_value(project):
 @pytest.mark.parametrize("wrong", ["half a line", "B=x\0y"])
 def test_a_file_of_variables_with_a_line_that_is_none(project, wrong):
     project.write("some.env", f"A='two\nlines'\n\n{wrong}\n")
-    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4, is not NAME=VALUE")
+    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4: not NAME=VALUE")
 
 
 def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
