@@ -28,7 +28,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     assert "did you mean project?" in other.type("ssh", "projct").err
     assert other.type("down", "nowhere").code == 1
 
-    assert "gpujob start project, or: gpujob down project" in other.type("stop", "project").err
+    assert "Resume: gpujob start project   Terminate: gpujob down project" in other.type("stop", "project").err
     assert "next: gpujob run --cluster project train.py" in other.type("start").err
 
 

@@ -160,7 +160,7 @@ def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):
     before = project.type("jobs", "--json").out
     project.write("runs", "a file where a folder must be")
     for words in (["run", "--", "true"], ["notebook"]):
-        refuses(project.type(*words), 1, "runs cannot be written", "then rerun")
+        refuses(project.type(*words), 1, "runs cannot be written", "fix it and rerun")
     assert project.type("jobs", "--json").out == before
 
 
@@ -206,9 +206,9 @@ def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
     file = laptop.write("taken", "")
     refuses(laptop.type("init", ""), 2, "DIR is empty", "gpujob init DIR")
     refuses(laptop.type("init", "taken"), 2, "'taken' is a file")
-    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "then rerun")
+    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "fix it and rerun")
     assert "next: cd 'a b' && " in laptop.type("init", "a b").err
-    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "then rerun")
+    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "fix it and rerun")
 
 
 def test_nothing_to_run(project):

@@ -48,7 +48,7 @@ def test_top_shows_what_the_machine_and_its_jobs_do(project):
     def frames() -> int:
         nonlocal drawn
         drawn += os.read(near, 65536)
-        return drawn.count(b"Ctrl-C leaves")
+        return drawn.count(b"Ctrl-C exits")
 
     wait_for(lambda: frames() >= 3, "three frames", 60)
     live.send_signal(signal.SIGINT)
