@@ -167,9 +167,9 @@ def test_a_machine_that_powers_itself_off_is_given_back(laptop):
 
 
 def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(laptop):
-    assert " on AWS including disk and IP address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err, (
-        up.said
-    )
+    assert (
+        " on AWS including disk and IP address" in (up := laptop.type("up", "--dry-run", "--max-hours", "0.0015")).err
+    ), up.said
     wait_for(lambda: not has_machines(laptop), "end of the lease")
     assert "gone" in laptop.type("ls", "--dry-run").out
     wait_for(lambda: len(processes_of(laptop)) == 0, "end of the local cloud")
