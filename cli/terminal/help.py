@@ -1,7 +1,7 @@
 """Format help so that no line break splits a word or a suggested command."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -18,7 +18,7 @@ class HelpFormatter(click.HelpFormatter):
         """Write paragraphs."""
         super().write_text(protect(text))
 
-    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         """Write a list of names and descriptions."""
         super().write_dl([(first, protect(second)) for first, second in rows], col_max, col_spacing)
 
