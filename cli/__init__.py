@@ -1,1 +1,1 @@
-"""What a person types and sees. Only this folder knows the screen."""
+"""The command-line interface; no other package prints."""

@@ -1,4 +1,4 @@
-"""The commands, in the order of a cluster's life; each is imported when it is used."""
+"""The commands, in the order of a cluster's life; each is imported on first use."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
@@ -9,43 +9,43 @@ from click.shell_completion import CompletionItem
 
 
 class Entry(NamedTuple):
-    """Where a command is declared, and its line in `gpujob --help`, which imports none."""
+    """Where a command is declared, and its line in `gpujob --help`, which imports no command."""
 
     module: str
     help: str
 
 
 COMMANDS = {
-    "init": Entry("cli.account.init", "Lay a starter project into DIR."),
-    "offers": Entry("cli.cluster.offers", "List GPU machines with their prices, cheapest first."),
-    "up": Entry("cli.cluster.up", "Launch a machine and wait until a job can run on it."),
-    "setup": Entry("cli.cluster.setup", "Set a cluster's machines up as fast.ai's fastsetup does."),
+    "init": Entry("cli.account.init", "Create a starter project in DIR."),
+    "offers": Entry("cli.cluster.offers", "List GPU instance types and prices, cheapest first."),
+    "up": Entry("cli.cluster.up", "Launch a machine and wait until it can run jobs."),
+    "setup": Entry("cli.cluster.setup", "Provision a cluster's machines with the setup playbook."),
     "run": Entry("cli.job.runs", "Upload the project, run SCRIPT, download the results."),
     "jobs": Entry("cli.job.jobs", "List the jobs of a cluster."),
-    "logs": Entry("cli.job.jobs", "Print the output of JOB, by default the latest."),
-    "wait": Entry("cli.job.jobs", "Wait until JOB is over, by default the latest."),
-    "cancel": Entry("cli.job.jobs", "End JOB and every process it started."),
-    "fetch": Entry("cli.job.jobs", "Download what JOB wrote, by default the latest job."),
-    "receipt": Entry("cli.job.receipts", "Show the record of JOB, by default the latest downloaded."),
-    "top": Entry("cli.job.top", "Watch what a cluster's machine and its jobs use and print."),
-    "notebook": Entry("cli.job.pages", "Open JupyterLab on the machine, with the project in it."),
-    "tensorboard": Entry("cli.job.pages", "Show the curves of JOB, or of all jobs, in the browser."),
-    "ls": Entry("cli.cluster.listing", "List clusters, what they cost, and when they end."),
-    "verify": Entry("cli.cluster.verify", "Measure whether a cluster's machines work as they should."),
-    "ssh": Entry("cli.cluster.logins", "Log in to a cluster's machine, or run a command there."),
-    "tunnel": Entry("cli.cluster.logins", "Let a port of the machine answer here, until Ctrl-C."),
-    "ssh-config": Entry("cli.cluster.logins", "Let plain ssh, scp and VS Code reach clusters as gpujob-NAME."),
-    "extend": Entry("cli.cluster.power", "Move the end of a cluster's lease to a later time."),
-    "stop": Entry("cli.cluster.power", "Stop a cluster's machines and keep their disks."),
-    "start": Entry("cli.cluster.power", "Start a stopped cluster again, under a new lease."),
-    "bake": Entry("cli.image.bake", "Make an image of a cluster's machine as it is set up now."),
-    "images": Entry("cli.image.images", "List the images that gpujob bake made, and what they cost."),
-    "down": Entry("cli.cluster.removal", "Download what is left, terminate the cluster."),
-    "cost": Entry("cli.account.costs", "Add up what clusters cost, by day and cluster."),
+    "logs": Entry("cli.job.jobs", "Print a job's output."),
+    "wait": Entry("cli.job.jobs", "Wait until a job ends."),
+    "cancel": Entry("cli.job.jobs", "Stop a job and every process it started."),
+    "fetch": Entry("cli.job.jobs", "Download a job's outputs."),
+    "receipt": Entry("cli.job.receipts", "Show a job's record: command, machine, cost, outputs."),
+    "top": Entry("cli.job.top", "Watch the usage of a machine and its jobs."),
+    "notebook": Entry("cli.job.pages", "Run JupyterLab on the machine and open it in the browser."),
+    "tensorboard": Entry("cli.job.pages", "Open TensorBoard for a job, or for all jobs."),
+    "ls": Entry("cli.cluster.listing", "List clusters, their cost and when they end."),
+    "verify": Entry("cli.cluster.verify", "Check that a cluster's machines work and perform well."),
+    "ssh": Entry("cli.cluster.logins", "Log in to a machine, or run a command on it."),
+    "tunnel": Entry("cli.cluster.logins", "Forward a port of the machine to this computer."),
+    "ssh-config": Entry("cli.cluster.logins", "Configure ssh, scp and VS Code to connect to clusters."),
+    "extend": Entry("cli.cluster.power", "Extend a cluster's lease."),
+    "stop": Entry("cli.cluster.power", "Stop a cluster's machines, keeping their disks."),
+    "start": Entry("cli.cluster.power", "Start a stopped cluster with a new lease."),
+    "bake": Entry("cli.image.bake", "Create an image from a cluster's machine."),
+    "images": Entry("cli.image.images", "List images created by gpujob bake, and their cost."),
+    "down": Entry("cli.cluster.removal", "Download remaining outputs and terminate the cluster."),
+    "cost": Entry("cli.account.costs", "Show costs by day and cluster."),
     "sweep": Entry("cli.account.orphans", "Find and delete orphaned resources in all regions."),
     "check": Entry("cli.account.checks", "Check credentials, region, quotas and images."),
     "policy": Entry("cli.account.policy", "Print the IAM policy that gpujob needs."),
-    "local": Entry("cli.account.local", "Look at, disturb or end the local cloud that --dry-run uses."),
+    "local": Entry("cli.account.local", "Inspect, stop or inject faults into the local cloud."),
 }
 
 

@@ -1,1 +1,1 @@
-"""The commands about the account and this computer: check, cost, init, local, policy, sweep."""
+"""Commands for the account and this computer: check, cost, init, local, policy, sweep."""

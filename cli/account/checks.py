@@ -1,4 +1,4 @@
-"""Whether gpujob can work here: check."""
+"""Check the prerequisites: check."""
 
 import sys
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from infra.project.files import find_root
 @click.command()
 @dry_run_option
 @region_option
-@click.option("--report", is_flag=True, help="Write what was found to a file for a bug report; no secrets.")
+@click.option("--report", is_flag=True, help="Write a file to attach to a bug report; it contains no secrets.")
 @json_option
 def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
     """Check credentials, region, quotas and images.
 
-    Each line that fails says how to fix it.
+    Each failed check says how to fix it.
     """
-    with progress.steps() as tell:
-        tell("asking the local cloud" if dry_run else "asking AWS")
+    with progress.steps() as step:
+        step("asking the local cloud" if dry_run else "asking AWS")
         found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ())))
     rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
@@ -39,12 +39,12 @@ def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> Non
 
 
 def report_bug(checks: Sequence[Check], dry_run: bool) -> None:
-    """Write the report of a bug, and say where it is."""
+    """Write a file for a bug report and print its path."""
     try:
         clusters = list_clusters(dry_run)
     except GpujobError:  # the checks say why
         clusters = tuple(known_clusters.recall_all())
     path = write_report(find_root(here()), checks, clusters, log.find_last())
     show.say(
-        f"Report: {path}\nIt holds no secrets and no values of settings. Read it, then attach it to your bug report."
+        f"wrote {path}\nIt contains no secrets and no values of settings. Review it, then attach it to your bug report."
     )

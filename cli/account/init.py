@@ -1,4 +1,4 @@
-"""A project to start from: init."""
+"""Create a starter project: init."""
 
 import shlex
 import shutil
@@ -9,7 +9,7 @@ import click
 from cli.terminal import show
 from infra.errors import UsageError
 
-TRAIN = '''"""Trains a CNN. `gpujob run train.py --help` names the options; `jobs/` is yours to read and change."""
+TRAIN = '''"""Train a CNN. Options: `gpujob run train.py --help`. The training code in `jobs/` is yours to change."""
 
 from jobs.train import main
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     main()
 '''
 
-SETTINGS = """# gpujob's settings for this project. Options have variables too: GPUJOB_MAX_HOURS=6.
+SETTINGS = """# Options of gpujob commands for this project. Environment variables override them: GPUJOB_MAX_HOURS=6
 [up]
 gpu = "T4"
 max-hours = 6
@@ -35,13 +35,13 @@ torchvision
 
 README = """# {name}
 
-    gpujob up --dry-run        # try it on the local cloud: nothing is billed; without --dry-run, on AWS
-    gpujob run --down train.py # trains on Fashion-MNIST, or on digits; downloads the model, terminates the machine
-    gpujob run train.py --data photos --model resnet34 --pretrained    # your images: a folder with a folder for each class
-    gpujob down                # terminates the machine, if you ran without --down
+    gpujob up --dry-run          # launch on the local cloud, free; without --dry-run, on AWS
+    gpujob run --down train.py   # train on Fashion-MNIST or digits, download the model, terminate the machine
+    gpujob run train.py --data photos --model resnet34 --pretrained   # your images: one folder per class
+    gpujob down                  # terminate the machine, if you ran without --down
 
-`python train.py` trains on this machine. `python -m jobs.compare`, `jobs.finetune`, `jobs.interpret`, `jobs.predict`,
-`jobs.submit`, `jobs.export` and `jobs.perceptron` are the other programs; each has `--help`.
+`python train.py` trains on this computer. Other programs, each with `--help`: `python -m jobs.compare`, `jobs.finetune`,
+`jobs.interpret`, `jobs.predict`, `jobs.submit`, `jobs.export` and `jobs.perceptron`.
 """
 
 IGNORED = "outputs/\n__pycache__/\n.venv/\n"
@@ -50,29 +50,29 @@ IGNORED = "outputs/\n__pycache__/\n.venv/\n"
 @click.command()
 @click.argument("folder", required=False, default=".", metavar="[DIR]", type=click.Path(file_okay=False))
 def init(folder: str) -> None:
-    """Lay a starter project into DIR.
+    """Create a starter project in DIR.
 
-    A train.py, the training code it imports, settings, a README. What is there already is never overwritten.
+    Writes train.py, the training code it imports, gpujob.toml, requirements.txt and a README. Never overwrites files.
     """
-    if not folder:  # a variable that is not set: this folder is not what was meant
-        raise UsageError("'' is no folder", "gpujob init DIR")
-    for path in lay_starter(Path(folder).resolve()):
+    if not folder:  # probably an unset shell variable; do not use the current folder
+        raise UsageError("DIR is empty", "gpujob init DIR")
+    for path in write_starter(Path(folder).resolve()):
         show.say(f"wrote {path}")
-    there = "" if Path(folder) == Path() else f"cd {shlex.quote(folder)} && "
-    show.say(f"next: {there}gpujob up --dry-run && gpujob run train.py")
+    enter = "" if Path(folder) == Path() else f"cd {shlex.quote(folder)} && "
+    show.say(f"next: {enter}gpujob up --dry-run && gpujob run train.py")
 
 
-def lay_starter(folder: Path) -> list[str]:
-    """Write the project and return what was written; raises UsageError if some of it exists."""
+def write_starter(folder: Path) -> list[str]:
+    """Write the project and return the names written; raises UsageError if any exists."""
     texts = {
         "train.py": TRAIN,
         "gpujob.toml": SETTINGS,
         "requirements.txt": REQUIREMENTS,
         "README.md": README.format(name=folder.name),
     }
-    there = [name for name in (*texts, "jobs") if (folder / name).exists()]
-    if there:
-        raise UsageError(f"{folder} has {', '.join(there)} already", "gpujob init another-folder")
+    existing = [name for name in (*texts, "jobs") if (folder / name).exists()]
+    if existing:
+        raise UsageError(f"{folder} already contains {', '.join(existing)}", "gpujob init another-folder")
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).resolve().parents[2] / "jobs"
     shutil.copytree(source, folder / "jobs", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))

@@ -1,6 +1,6 @@
-"""The local cloud that --dry-run uses: its state, its faults, its end.
+"""Manage the local cloud that --dry-run uses: status, faults, stop.
 
-`infra.local` is imported in functions only, here as everywhere outside of it (tests/walls.py).
+`infra.local` is imported only in functions, as everywhere outside of it (tests/walls.py).
 """
 
 from typing import TYPE_CHECKING
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def local() -> None:
-    """Look at, disturb or end the local cloud that --dry-run uses."""
+    """Inspect, stop or inject faults into the local cloud."""
 
 
 @local.command()
 def stop() -> None:
-    """End the local cloud with all its machines and every process on them."""
-    show.say("the local cloud has stopped" if clouds.stop_local() else "nothing to do: the local cloud does not run")
+    """Stop the local cloud with its machines and all their processes."""
+    show.say("stopped the local cloud" if clouds.stop_local() else "nothing to do: the local cloud is not running")
 
 
 @local.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Tell whether the local cloud runs, and where its AWS endpoint is."""
+    """Show whether the local cloud is running, and its AWS endpoint."""
     account = clouds.find_local()
     row = {"state": "running" if account else "stopped", "endpoint": (account and account.endpoint_url) or ""}
     show.listing([row], as_json, row)
@@ -40,22 +40,25 @@ def status(as_json: bool) -> None:
 @local.command()
 @click.argument("faults", nargs=-1, required=True, metavar="FAULT...")
 def fault(faults: tuple[str, ...]) -> None:
-    """Let the local cloud get something wrong: gpujob local fault boot=5 no-capacity='g4dn.*@us-east-1a'.
+    """Inject a fault.
 
-    A fault holds until it is cleared or the cloud ends, which is a few seconds after its last machine.
-    `gpujob local faults` lists what there is.
-    """
+    A fault stays active until it is cleared or the local cloud stops, a few seconds after its last machine ended.
+
+    \b
+    gpujob local faults       list faults
+    gpujob local fault boot=5 no-capacity='g4dn.*@us-east-1a'
+    """  # noqa: D301  click reads the backspace
     from infra.local.cloud.server import control
 
     held = control.add_faults(start_cloud(), *faults)
-    show.say(f"from now on: {' '.join(held)}; to end it: gpujob local faults --clear")
+    show.say(f"active faults: {' '.join(held)}. Clear them: gpujob local faults --clear")
 
 
 @local.command()
-@click.option("--clear", is_flag=True, help="Let none hold any more.")
+@click.option("--clear", is_flag=True, help="Clear all faults.")
 @json_option
 def faults(clear: bool, as_json: bool) -> None:
-    """List what the local cloud can get wrong, and what it does now."""
+    """List faults that can be injected, and active ones."""
     from infra.local.cloud.faults import VOCABULARY
     from infra.local.cloud.server import control
 
@@ -63,28 +66,28 @@ def faults(clear: bool, as_json: bool) -> None:
     if clear:
         if cloud:
             control.clear_faults(cloud)
-        show.say("no fault holds" if cloud else "nothing to do: the local cloud does not run")
+        show.say("no active faults" if cloud else "nothing to do: the local cloud is not running")
         return
     held = control.list_faults(cloud) if cloud else []
     now = {name: " ".join(one for one in held if one.partition("=")[0] == name) for name in VOCABULARY}
     rows = [
-        {"fault": f"{name}={word.form}" if word.form else name, "now": now[name], "meaning": word.meaning}
+        {"fault": f"{name}={word.form}" if word.form else name, "active": now[name], "meaning": word.meaning}
         for name, word in VOCABULARY.items()
     ]
     show.listing(rows, as_json)
 
 
 def start_cloud() -> "LocalCloud":
-    """Return the local cloud, started if it does not run."""
+    """Return the local cloud, started if necessary."""
     clouds.start_local()
     cloud = find_cloud()
     if cloud is None:
-        raise GpujobError("the local cloud has ended at once", "gpujob local fault again")
+        raise GpujobError("the local cloud stopped right after it started", "rerun the command")
     return cloud
 
 
 def find_cloud() -> "LocalCloud | None":
-    """Return the local cloud if it runs."""
+    """Return the local cloud if it is running."""
     from infra.local import process
 
     folder = local_cloud_folder()

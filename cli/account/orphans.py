@@ -1,4 +1,4 @@
-"""What interrupted commands left behind: sweep."""
+"""Delete resources left by interrupted commands: sweep."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from cli.notices.asked import Scope, check_asked, say_unasked
 from cli.options.declared import dry_run_option, json_option, region_option, typed_option, yes_option
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
+from infra.base.money import format_rate
 from infra.cluster import orphans
 from infra.cluster.clouds import open_all
 from infra.errors import GpujobError
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 @click.command()
 @dry_run_option
 @region_option
-@typed_option("--everyone", is_flag=True, help="Also what other people of the account left behind.")
+@typed_option("--everyone", is_flag=True, help="Include orphaned resources of other users of the account.")
 @json_option
 @yes_option
 def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes: bool) -> None:
     """Find and delete orphaned resources in all regions.
 
-    With --region only there. Asks before it deletes anything.
+    --region limits it to one region. Asks before deleting anything.
     """
     with progress.steps() as report:
         report("asking every region" if region is None else f"asking {region}")
@@ -41,7 +42,7 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
     show.listing(
         [orphan_row(orphan) for orphan in found],
         as_json,
-        empty=f"nothing to do: nothing orphaned in {formats.plural(len(accounts), 'region')}",
+        empty=f"nothing to do: no orphaned resources in {formats.plural(len(accounts), 'region')}",
         droppable=("owner",),
     )
     if not found or as_json:
@@ -50,14 +51,14 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         return
     total = sum(orphan.month_usd for orphan in found)
     local = clouds.are_local(orphan.account for orphan in found)
-    confirm(f"Delete all of it? It costs {formats.usd(total)} a month.", yes or local)
+    confirm(f"Delete these resources? They cost {format_rate(total, 'month')}.", yes or local)
     with progress.steps() as report:
         failed = orphans.remove_all(found, report)
     for orphan, error in failed.items():
         show.say(f"{orphan.cluster} in {orphan.account.region} was not deleted: {error.what}")
     saved = total - sum(orphan.month_usd for orphan in failed)
     deleted = formats.plural(len(found) - len(failed), "cluster")
-    show.say(f"deleted what was left of {deleted}: {formats.usd(saved)} a month less")
+    show.say(f"deleted orphaned resources of {deleted}; saves {format_rate(saved, 'month')}")
     check_asked(scope, "gpujob sweep")
     check_complete(unasked, failed)
 
@@ -65,9 +66,9 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
 def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Orphan, GpujobError]") -> None:
     """Raise GpujobError if anything was not deleted."""
     left = [f"{orphan.cluster} in {orphan.account.region}" for orphan in failed]
-    left += [f"whatever is in {account.region}" for account in unasked]
+    left += [f"resources in {account.region}" for account in unasked]
     if left:
-        raise GpujobError(f"not deleted: {', '.join(left)}", "the reasons are above; to retry: gpujob sweep")
+        raise GpujobError(f"not deleted: {', '.join(left)}", "see the reasons above; to retry: gpujob sweep")
 
 
 def orphan_row(orphan: "Orphan") -> dict[str, str]:
@@ -78,5 +79,5 @@ def orphan_row(orphan: "Orphan") -> dict[str, str]:
         "owner": orphan.owner.rpartition("/")[2],
         "what": ", ".join(orphan.what),
         "why": orphan.why,
-        "USD a month": f"{orphan.month_usd:.2f}",
+        "cost": format_rate(orphan.month_usd, "month"),
     }

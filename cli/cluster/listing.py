@@ -1,4 +1,4 @@
-"""The clusters there are: ls."""
+"""List clusters: ls."""
 
 import time
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ import click
 from cli.notices.asked import Scope, report_unasked, say_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
 from cli.terminal import clouds, formats, show
+from infra.base.money import format_rate, format_usd
 from infra.cluster import clusters
 from infra.ec2.machines.lease import hourly_usd, is_over, spent_usd
 from infra.model import GONE, UNKNOWN, format_gpu
@@ -19,23 +20,24 @@ if TYPE_CHECKING:
 @click.command()
 @hidden_dry_run_option
 @region_option
-@option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
+@option("--all-regions", is_flag=True, help="Search all regions that are enabled for the account.")
 @json_option
 def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
-    """List clusters, what they cost, and when they end.
+    """List clusters, their cost and when they end.
 
-    Exits with 1 if AWS could not be asked, unless only the local cloud was ever used on this computer.
+    Exits with 1 if AWS could not be reached, unless this computer has only ever used
+    the local cloud.
     """
     scope = Scope(dry_run, region, all_regions)
     found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
-    empty = f"no clusters {scope}; gpujob up launches one, gpujob up --dry-run tries it without AWS"
-    droppable = ("owner", "market", "gpu", "up", "where", "USD/h")
+    empty = f"no clusters {scope}. Launch one: gpujob up   Try it without AWS: gpujob up --dry-run"
+    droppable = ("owner", "market", "gpu", "up", "where", "price")
     facts = [cluster.to_dict() for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
     if not as_json and any(cluster.is_local for cluster in found):
-        show.say("(the local cloud bills nothing: its machines would cost that on AWS)")
+        show.say("(the local cloud is free; prices are what its machines would cost on AWS)")
     if any(cluster.node.state == UNKNOWN for cluster in found):
-        show.say("(unknown: launched in another AWS account than the one of these credentials)")
+        show.say("(unknown: launched in an AWS account other than that of the current credentials)")
     report_unasked(scope, "gpujob ls")
 
 
@@ -54,8 +56,8 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "market": node.market,
         "where": clouds.place(cluster),
         "up": formats.duration(now - cluster.launched_at) if on else "",
-        "USD/h": f"{hourly_usd(cluster):.3f}",
-        "USD so far": "" if missing else f"{spent_usd(cluster, now):.2f}",
+        "price": format_rate(hourly_usd(cluster)),
+        "spent": "" if missing else format_usd(spent_usd(cluster, now)),
         "owner": cluster.owner.rpartition("/")[2],
         "lease left": left,
     }

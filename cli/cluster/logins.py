@@ -1,4 +1,4 @@
-"""Logins by ssh itself: ssh, tunnel, ssh-config."""
+"""Connect with ssh: ssh, tunnel, ssh-config."""
 
 import re
 from contextlib import suppress
@@ -15,7 +15,7 @@ from infra.run.pages import hold_tunnel
 from infra.ssh.forward import Forward
 from infra.ssh.login import log_in
 
-node_option = option("--node", type=click.IntRange(0), default=0, help="Which machine of several, counted from 0.")
+node_option = option("--node", type=click.IntRange(0), default=0, help="Index of the machine in the cluster, from 0.")
 
 
 @click.command(cls=SplitCommand)
@@ -23,10 +23,12 @@ node_option = option("--node", type=click.IntRange(0), default=0, help="Which ma
 @node_option
 @click.pass_context
 def ssh(context: click.Context, name: str | None, node: int) -> None:
-    """Log in to a cluster's machine, or run a command there.
+    """Log in to a machine, or run a command on it.
 
-    For example: gpujob ssh NAME -- nvidia-smi
-    """
+    \b
+    gpujob ssh
+    gpujob ssh NAME -- nvidia-smi
+    """  # noqa: D301  click reads the backspace
     log_in(*logins.choose_node(find_cluster(name), node), context.meta["words"] or ())
 
 
@@ -35,10 +37,14 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
 @node_option
 @cluster_option
 def tunnel(ports: str, node: int, cluster: str | None) -> None:
-    """Let a port of the machine answer here, until Ctrl-C.
+    """Forward a port of the machine to this computer.
 
-    For example: gpujob tunnel 8888, or gpujob tunnel 8080:80
-    """
+    Runs until Ctrl-C.
+
+    \b
+    gpujob tunnel 8888
+    gpujob tunnel 8080:80     local port 8080, remote port 80
+    """  # noqa: D301  click reads the backspace
     here, there = parse_ports(ports)
     found, _ = logins.choose_node(find_cluster(cluster), node)
     try:
@@ -47,12 +53,12 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
         error.hint = f"gpujob tunnel {here % 64000 + 1001}:{there}"
         raise
     with suppress(KeyboardInterrupt), forward, connections.reach(found, node) as connection:
-        show.say(f"http://127.0.0.1:{here} is port {there} of '{found.name}' until Ctrl-C")
+        show.say(f"forwarding http://127.0.0.1:{here} to port {there} of '{found.name}' (Ctrl-C to stop)")
         hold_tunnel(connection, forward, there, show.say)
 
 
 def parse_ports(text: str) -> tuple[int, int]:
-    """Return the ports here and there that PORT or PORT:REMOTE means; raises UsageError."""
+    """Parse PORT or PORT:REMOTE into the local and the remote port; raises UsageError."""
     found = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", text)
     ports = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not all(0 < port < 65536 for port in ports):
@@ -63,16 +69,17 @@ def parse_ports(text: str) -> tuple[int, int]:
 @click.command("ssh-config")
 @yes_option
 def ssh_config(yes: bool) -> None:
-    """Let plain ssh, scp and VS Code reach clusters as gpujob-NAME.
+    """Configure ssh, scp and VS Code to connect to clusters.
 
-    They use the clusters' keys and check the pinned host keys. Your settings for all hosts (Host *) do not apply to them.
+    Each cluster gets a host named gpujob-NAME, with its key and pinned host keys. Your settings
+    for all hosts (Host *) do not apply to these hosts.
     """
     path, names = logins.write_config()
     if not logins.is_included(path):
-        confirm(f"Add a line to the top of {logins.config_file()} that includes {path}?", yes)
+        confirm(f"Add 'Include {path}' to the top of {logins.config_file()}?", yes)
         logins.include(path)
-    show.say(f"written: {path}")
+    show.say(f"wrote {path}")
     for name in names:
         show.say(f"  ssh {name}")
     if not names:
-        show.say("  no clusters yet: gpujob up, then gpujob ssh-config")
+        show.say("  no clusters yet; run gpujob up, then gpujob ssh-config")

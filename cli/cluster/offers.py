@@ -1,4 +1,4 @@
-"""What can be launched, and for how much: offers."""
+"""List instance types and prices: offers."""
 
 from dataclasses import asdict
 
@@ -14,13 +14,11 @@ from infra.model import Gpu
 
 
 @click.command()
-@option(
-    "--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU model, in any number or exactly COUNT."
-)
+@option("--gpu", type=parse_any_gpu, metavar="NAME[:COUNT]", help="Only this GPU model; with COUNT, exactly that many.")
 @option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
-@option("--max-price", type=parse_usd, metavar="USD", help="Only what costs at most this per hour, on either market.")
+@option("--max-price", type=parse_usd, metavar="USD", help="Maximum price per hour, on-demand or spot.")
 @regions_option
-@option("--refresh", is_flag=True, help="Ask AWS again; machines are kept for a day, prices for an hour.")
+@option("--refresh", is_flag=True, help="Ignore cached data (instance types: 1 day, prices: 1 hour).")
 @dry_run_option
 @json_option
 @suggests
@@ -33,23 +31,23 @@ def offers(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """List GPU machines with their prices, cheapest first."""
+    """List GPU instance types and prices, cheapest first."""
     with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         account = clouds.open_account(dry_run, regions)
         rows = catalogue.list_rows(account, regions, gpu, gpu_memory or 0, max_price, refresh=refresh)
     if dry_run and not as_json:
-        show.say("the local cloud's prices are examples")
+        show.say("dry run: the prices are examples")
     droppable = ("network", "NVMe GB", "saving", "vCPU left", "GiB", "region")
     facts = [asdict(row) for row in rows]
     show.listing([offer_row(row) for row in rows], as_json, facts, "no instance type matches", droppable)
 
 
 def offer_row(row: catalogue.Row) -> dict[str, str]:
-    """Return a machine as a row of a listing."""
+    """Return an instance type as a row of a listing."""
 
     def price(amount: float | None) -> str:
-        return "" if amount is None else f"{amount:.4f}"
+        return "" if amount is None else f"{amount:.3f}"
 
     saving = f"{1 - row.spot_usd / row.on_demand_usd:.0%}" if row.spot_usd and row.on_demand_usd else ""
     return {
@@ -62,8 +60,8 @@ def offer_row(row: catalogue.Row) -> dict[str, str]:
         "GiB": f"{row.memory_gib:.0f}",
         "NVMe GB": f"{row.nvme_gb:.0f}" if row.nvme_gb else "",
         "network": row.network.replace(" Gigabit", "G"),
-        "USD/h": price(row.on_demand_usd),
-        "spot USD/h": price(row.spot_usd),
+        "$/h": price(row.on_demand_usd),
+        "spot $/h": price(row.spot_usd),
         "saving": saving,
         "vCPU left": "" if row.left_vcpus is None else str(row.left_vcpus),
     }

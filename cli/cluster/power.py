@@ -1,4 +1,4 @@
-"""A cluster that stays: extend, stop, start."""
+"""Extend, stop and start a cluster."""
 
 import time
 
@@ -9,6 +9,7 @@ from cli.options.declared import cluster_argument, option, typed_cluster_argumen
 from cli.options.durations import parse_hours
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
+from infra.base.money import format_rate, format_usd
 from infra.ec2.machines.lease import HOURS_A_MONTH
 from infra.errors import NodeError
 from infra.launch import power
@@ -17,58 +18,58 @@ from infra.launch import power
 @click.command()
 @cluster_argument
 @typed_option(
-    "--hours", type=parse_hours, required=True, metavar="HOURS", help="How much longer than now agreed: 2, or 90m."
+    "--hours", type=parse_hours, required=True, metavar="HOURS", help="How much to add to the lease: 2, or 90m."
 )
 @yes_option
 def extend(name: str | None, hours: float, yes: bool) -> None:
-    """Move the end of a cluster's lease to a later time.
+    """Extend a cluster's lease.
 
-    Before that, it shows the most that it can cost then.
+    Shows the new maximum cost and asks for confirmation.
     """
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state != "running":
         raise NodeError(
-            f"'{cluster.name}' is {cluster.node.state}", f"start it under a new lease: gpujob start {cluster.name}"
+            f"'{cluster.name}' is {cluster.node.state}", f"start it with a new lease: gpujob start {cluster.name}"
         )
     until = max(cluster.lease_until, time.time()) + hours * 3600
     most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
     show.facts(
         {
             "cluster": cluster.name,
-            "lease": f"until {formats.clock(until)} instead of {formats.clock(cluster.lease_until)}",
-            "at most": f"{clouds.most(most, cluster.cloud)} since launch, instead of {formats.usd(before)}",
+            "lease": f"until {formats.deadline(until)} instead of {formats.deadline(cluster.lease_until)}",
+            "at most": f"{clouds.most(most, cluster.cloud)} since launch, instead of {format_usd(before)}",
         }
     )
-    confirm(f"Let it cost up to {formats.usd(most)}?", yes or cluster.is_local)
+    confirm(f"Extend it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
     with progress.steps() as report:
-        report("arming the new end on the machine")
+        report("setting the new deadline on the machine")
         power.extend(account, cluster, until)
-    show.say(f"'{cluster.name}' now ends at {formats.clock(until)}")
+    show.say(f"'{cluster.name}' now ends at {formats.deadline(until)}")
 
 
 @click.command()
 @typed_cluster_argument
-@typed_option("--force", is_flag=True, help="Even if a job is running: it is killed.")
+@typed_option("--force", is_flag=True, help="Stop even if a job is running, which kills it.")
 @yes_option
 def stop(name: str | None, force: bool, yes: bool) -> None:
-    """Stop a cluster's machines and keep their disks.
+    """Stop a cluster's machines, keeping their disks.
 
-    The disks are still billed. NAME is by default the folder's.
+    Disks are billed until the cluster is terminated. NAME defaults to this folder's cluster.
     """
     account, cluster = power.find(find_cluster(name_to_end(name, "gpujob stop {name}")))
     if cluster.node.state == "stopped":
-        show.say(f"nothing to do: '{cluster.name}' is stopped")
+        show.say(f"nothing to do: '{cluster.name}' is already stopped")
         return
     verb = "would cost" if cluster.is_local else "costs"
-    costs = f"{verb} {formats.usd(cluster.disk_usd * HOURS_A_MONTH)} a month"
+    costs = f"{verb} {format_rate(cluster.disk_usd * HOURS_A_MONTH, 'month')}"
     question = f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it."
     confirm(question, yes or cluster.is_local)
     if not force:
         power.check_quiet(cluster)
     with progress.steps() as report:
         power.stop(account, cluster, report)
-    after = f"gpujob start {cluster.name}, or: gpujob down {cluster.name}"
-    show.say(f"'{cluster.name}' is stopped; its disk {costs}. Next: {after}")
+    after = f"Resume: gpujob start {cluster.name}   Terminate: gpujob down {cluster.name}"
+    show.say(f"'{cluster.name}' is stopped; its disk {costs}. {after}")
 
 
 @click.command()
@@ -79,25 +80,25 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     default="12",
     show_default=True,
     metavar="HOURS",
-    help="The new lease: 6, 12h or 90m.",
+    help="Length of the new lease: 6, 12h or 90m.",
 )
 @yes_option
 def start(name: str | None, max_hours: float, yes: bool) -> None:
-    """Start a stopped cluster again, under a new lease."""
+    """Start a stopped cluster with a new lease."""
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state == "running":
-        show.say(f"nothing to do: '{cluster.name}' is running")
+        show.say(f"nothing to do: '{cluster.name}' is already running")
         return
     until = time.time() + max_hours * 3600
     most = power.most_running_usd(cluster, until)
     show.facts(
         {
             "cluster": cluster.name,
-            "lease": f"until {formats.clock(until)}",
+            "lease": f"until {formats.deadline(until)}",
             "at most": f"{clouds.most(most, cluster.cloud)} since launch",
         }
     )
-    confirm(f"Start it for up to {formats.usd(most)} in all?", yes or cluster.is_local)
+    confirm(f"Start it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
     with progress.steps() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is up again; next: gpujob run{cluster_flag(found.name)} train.py")
+    show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} train.py")

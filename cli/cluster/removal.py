@@ -1,4 +1,4 @@
-"""The end of clusters: down."""
+"""Terminate clusters: down."""
 
 import difflib
 import shlex
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Removal:
-    """How clusters are removed."""
+    """How to remove clusters."""
 
     scope: Scope
     force: bool
-    """Whether what jobs wrote may be lost."""
+    """Whether outputs may be lost."""
     yes: bool
-    """Whether no question is asked."""
+    """Whether to skip confirmation."""
 
 
 @click.command()
 @typed_cluster_argument
-@typed_option("--all", "everything", is_flag=True, help="Every cluster that you launched.")
+@typed_option("--all", "everything", is_flag=True, help="Terminate all clusters that you launched.")
 @typed_option(
-    "--force", is_flag=True, help="Even if a job is running or its outputs are not downloaded: they are lost."
+    "--force", is_flag=True, help="Terminate even if a job is running or outputs are not downloaded; they are lost."
 )
 @if_exists_option
 @hidden_dry_run_option
@@ -54,14 +54,12 @@ class Removal:
 def down(
     name: str | None, everything: bool, force: bool, if_exists: bool, dry_run: bool, region: str | None, yes: bool
 ) -> None:
-    """Download what is left, terminate the cluster.
+    """Download remaining outputs and terminate the cluster.
 
-    Ends once nothing of it is billed any more. NAME is by default the folder's.
+    Returns once nothing is left that bills. NAME defaults to this folder's cluster.
     """
     if name and everything:
-        raise UsageError(
-            "a name and --all do not go together", f"gpujob down {shlex.quote(name)}, or: gpujob down --all"
-        )
+        raise UsageError("NAME cannot be used with --all", f"gpujob down {shlex.quote(name)}, or: gpujob down --all")
     removal = Removal(Scope(dry_run, region), force, yes)
     if everything:
         remove_all(removal)
@@ -72,13 +70,13 @@ def down(
 
 
 def remove_all(removal: Removal) -> None:
-    """Terminate every cluster of the caller; raises GpujobError if one could not be, once all were tried."""
+    """Terminate all of the caller's clusters; raises GpujobError at the end if any failed."""
     scope = removal.scope
     refused: list[str] = []
 
     def skip(account: "Account", error: GpujobError) -> None:
         say_unasked(account, error)
-        refused.append(f"whatever is in {account.region}")
+        refused.append(f"clusters in {account.region}")
 
     names = clusters.list_own(scope.dry_run, scope.region, skip)
     for name in names:
@@ -88,37 +86,37 @@ def remove_all(removal: Removal) -> None:
             refused.append(name)
             show.say(f"{name} was not terminated: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint))
     if refused:
-        raise GpujobError(f"not terminated: {', '.join(refused)}", "see the reason above for each; gpujob ls")
+        raise GpujobError(f"not terminated: {', '.join(refused)}", "see the reasons above; then: gpujob ls")
     if not names:
         show.say(f"nothing to do: you have no clusters {scope}")
     report_unasked(scope, "gpujob down --all")
 
 
 def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> None:
-    """Say that there is no such cluster if that is fine; else raise NotFoundError with the nearest names."""
+    """Report a missing cluster; raises NotFoundError with similar names unless `if_exists`."""
     report_unasked(scope, f"gpujob down {name}")
     what = f"no cluster '{name}' {scope}" + describe_end(name)
     if if_exists:
         show.say(f"nothing to do: {what}")
         return
-    others = dict.fromkeys(choice.list_known(), "launch not finished")
+    others = dict.fromkeys(choice.list_known(), "launch incomplete")
     others |= {one.name: billing.standing(one) for one in clusters.list_clusters(scope.dry_run, scope.region)}
     near = difflib.get_close_matches(name, others, 3) if named else list(others)
     if not near:
         raise NotFoundError(what, widen("gpujob ls", scope))
     offered = ", ".join(f"{one} ({others[one]})" for one in near)
-    question = f"Did you mean {offered}?" if named else f"There are: {offered}"
+    question = f"Did you mean {offered}?" if named else f"Existing clusters: {offered}"
     raise NotFoundError(f"{what}. {question}", ", or: ".join(f"gpujob down {one}" for one in near))
 
 
 def describe_end(name: str) -> str:
-    """Return when the last cluster of this name ended; "" if this computer knows of none."""
+    """Return when the last cluster of this name ended; "" if unknown."""
     ends = [note["ended_at"] for note in read_ended().values() if note["cluster"] == name]
     return f"; the last one ended at {formats.clock(max(ends))}" if ends else ""
 
 
 def remove(name: str, removal: Removal) -> bool:
-    """Download what a cluster still holds, then terminate it; return whether there was anything of it."""
+    """Download remaining outputs and terminate a cluster; return whether it existed."""
     accounts = find_accounts(name, removal.scope.region, removal.scope.dry_run)
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""

@@ -1,4 +1,4 @@
-"""Machines made ready by the playbook: setup."""
+"""Provision machines with the playbook: setup."""
 
 import json
 import sys
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def parse_tags(value: str) -> tuple[str, ...]:
-    """Return the roles that a list such as ssh,updates names."""
+    """Parse a list of roles such as ssh,updates."""
     return tuple(tag.strip() for tag in value.split(","))
 
 
 def parse_variable(value: str) -> tuple[str, Any]:
-    """Return the name and the value of NAME=VALUE, read as JSON if it is JSON (true, 3, [1, 2])."""
+    """Parse NAME=VALUE; a value that is valid JSON (true, 3, [1, 2]) is read as JSON."""
     name, equals, text = value.partition("=")
     if not name or not equals:
         raise click.BadParameter(f"'{value}' is not NAME=VALUE")
@@ -40,21 +40,22 @@ def parse_variable(value: str) -> tuple[str, Any]:
 
 @click.command()
 @cluster_argument
-@option("--tags", type=parse_tags, default=None, metavar="ROLE,...", help="Only these roles; else all.")
-@option("--check", is_flag=True, help="Only tell what would change.")
+@option("--tags", type=parse_tags, default=None, metavar="ROLE,...", help="Run only these roles  [default: all]")
+@option("--check", is_flag=True, help="Only report what would change.")
 @option(
     "--set",
     "variables",
     type=parse_variable,
     multiple=True,
     metavar="NAME=VALUE",
-    help="A variable of the playbook; gpujob.toml has them in [setup.variables].",
+    help="Set a playbook variable; repeatable. In gpujob.toml: [setup.variables].",
 )
 def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables: tuple[tuple[str, Any], ...]) -> None:
-    """Set a cluster's machines up as fast.ai's fastsetup does.
+    """Provision a cluster's machines with the setup playbook.
 
-    Packages, limits of logs, a firewall, security updates, the NVIDIA driver, Python with torch, fast disks, notebooks.
-    It goes over the pinned host keys; twice is as good as once.
+    Does what fast.ai's fastsetup does: packages, log limits, firewall, security updates, NVIDIA
+    driver, Python with torch, fast disks, notebooks. Connects with the pinned host keys. Safe to
+    run again.
     """
     found = find_cluster(name)
     known = read_settings(find_root(here())).variables
@@ -67,18 +68,18 @@ def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables
 
 
 def describe(outcome: "Outcome", check: bool) -> str:
-    """Return how it went on one node, in a line."""
+    """Return a one-line summary of the run on one node."""
     changed = f"{outcome.changed} would change" if check else f"{outcome.changed} changed"
     return f"{outcome.node}: {formats.plural(outcome.tasks, 'task')}, {changed}, {formats.duration(outcome.seconds)}"
 
 
 @contextmanager
 def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
-    """Yield a function that shows events: a live line per node on a terminal, a line per task elsewhere."""
+    """Yield a function that shows events: a live line per node on a terminal, otherwise one per task."""
     if not sys.stderr.isatty():
         yield say_event
         return
-    # rich is loaded only where there is a terminal to draw on
+    # imported only when drawing on a terminal
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -97,6 +98,6 @@ def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
 
 
 def say_event(event: "Event") -> None:
-    """Say how a task ended, unless there was nothing to do."""
+    """Print the result of a task, unless it was skipped."""
     if event.status not in ("started", "skipped"):
         show.say(f"{event.node}  {event.status:<9}  {show.printable(event.title)}")

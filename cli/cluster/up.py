@@ -1,7 +1,7 @@
-"""Launching: up.
+"""Launch a cluster: up.
 
-gpujob.toml of most projects has a table for `up`, which every command checks, so that nothing here may be slow to import:
-what loads fabric or boto3 is imported when a cluster is launched.
+Most gpujob.toml files have an [up] table, which every command checks, so this module must be fast to import: modules that
+load fabric or boto3 are imported on launch.
 """
 
 import time
@@ -28,6 +28,7 @@ from cli.options.values import parse_gpu, parse_memory, parse_usd
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
+from infra.base.money import format_usd
 from infra.model import Gpu, LaunchRequest
 from infra.project.files import find_root
 from infra.project.settings import read_settings
@@ -37,7 +38,7 @@ SHORT_IDLE_S = 300
 
 
 class LaunchOptions(TypedDict):
-    """The options that say what is launched."""
+    """The options that describe what to launch."""
 
     gpu: Gpu | None
     gpu_memory: float | None
@@ -62,26 +63,26 @@ class LaunchOptions(TypedDict):
 @option("--gpu", type=parse_gpu, metavar="NAME[:COUNT]", help="GPU model and count, e.g. H100:8  [default: T4]")
 @option("--gpu-memory", type=parse_memory, metavar="GB", help="Minimum memory per GPU, in GB.")
 @option(
-    "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Exactly this type; repeat for several."
+    "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Instance type; repeat for alternatives."
 )
 @click.option("--on-demand", is_flag=True, help="On-demand instances (default).")
-@click.option("--spot", is_flag=True, help="Spot instances: cheaper; AWS may reclaim them at two minutes' notice.")
-@click.option("--spot-first", is_flag=True, help="Spot if available, else on demand.")
+@click.option("--spot", is_flag=True, help="Spot instances: cheaper, but AWS may reclaim them at two minutes' notice.")
+@click.option("--spot-first", is_flag=True, help="Spot if available, otherwise on-demand.")
 @regions_option
-@option("--zone", "zones", multiple=True, metavar="ZONE", help="Only in this zone; may be repeated.")
+@option("--zone", "zones", multiple=True, metavar="ZONE", help="Availability zone; repeat for alternatives.")
 @option(
     "--nodes",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="How many machines, alike and in one zone.",
+    help="Number of identical machines, all in one zone.",
 )
 @option(
     "--image",
     default="dlami",
     show_default=True,
     metavar="IMAGE",
-    help="dlami, ubuntu, one that gpujob bake made, ami-... or the name of your own.",
+    help="dlami, ubuntu, an image made by gpujob bake, an AMI ID or an AMI name.",
 )
 @option(
     "--disk",
@@ -89,7 +90,8 @@ class LaunchOptions(TypedDict):
     type=click.IntRange(8, 16384),
     default=100,
     show_default=True,
-    help="GiB of disk of each machine.",
+    metavar="GIB",
+    help="Disk size of each machine, in GiB.",
 )
 @option(
     "--max-hours",
@@ -97,10 +99,14 @@ class LaunchOptions(TypedDict):
     default="12",
     show_default=True,
     metavar="HOURS",
-    help="The lease: after this long (6, 12h, 90m) the machine powers itself off and is terminated.",
+    help="Lease: the machine terminates itself after this time (6, 12h, 90m).",
 )
 @option(
-    "--max-cost", "max_cost_usd", type=parse_usd, metavar="USD", help="End the lease before it costs more than this."
+    "--max-cost",
+    "max_cost_usd",
+    type=parse_usd,
+    metavar="USD",
+    help="Shorten the lease so that the total cost stays below this.",
 )
 @option(
     "--idle-stop",
@@ -108,8 +114,8 @@ class LaunchOptions(TypedDict):
     type=parse_idle_stop,
     default=None,
     metavar="TIME",
-    help="Terminate the machine after this long without a job, a login or an output to download; or never."
-    " [default: 1h; never for several nodes]",
+    help="Terminate the machine after this time without a job, a login or an output to download, or never"
+    "  [default: 1h; never with several nodes]",
 )
 @option(
     "--boot-timeout",
@@ -120,8 +126,12 @@ class LaunchOptions(TypedDict):
     metavar="TIME",
     help="Terminate the machine if it is not reachable within this time.",
 )
-@option("--setup/--no-setup", default=True, help="Set it up: all of the playbook on ubuntu, what is missing elsewhere.")
-@option("--plan", "plan_only", is_flag=True, help="Show what would be launched, and stop.")
+@option(
+    "--setup/--no-setup",
+    default=True,
+    help="Run the setup playbook: all roles on ubuntu, only missing ones on other images.",
+)
+@option("--plan", "plan_only", is_flag=True, help="Show the plan and exit.")
 @transfer_option
 @json_option
 @yes_option
@@ -139,10 +149,10 @@ def up(
     yes: bool,
     **asked: Unpack[LaunchOptions],
 ) -> None:
-    """Launch a machine and wait until a job can run on it.
+    """Launch a machine and wait until it can run jobs.
 
-    NAME is by default the folder's. The machine ends itself when its lease does, whatever happens to this computer.
-    Rerunning the same command after a crash resumes the launch.
+    NAME defaults to the name of this folder. The machine terminates itself at the end of its lease, whatever happens to
+    this computer. Rerunning the same command after a crash resumes the launch.
     """
     from cli.cluster.preflight import show_plan
     from infra.cluster.clouds import open_account
@@ -159,7 +169,7 @@ def up(
     warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
         return
-    confirm(f"Launch it for at most {formats.usd(plan.lease.most_usd)}?", yes or dry_run)
+    confirm(f"Launch it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()
     with progress.steps() as report:
         cluster = creation.create(plan, report)
@@ -168,10 +178,10 @@ def up(
 
 
 def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
-    """Return what was asked for: a T4 if nothing says which GPU.
+    """Return the launch request; the default GPU is a T4.
 
-    What is typed takes precedence over what a variable or gpujob.toml says of the same; the rest must agree. Each machine
-    ends itself when idle, and jobs run on the first only: several do that only if asked to. Raises UsageError.
+    The command line takes precedence over variables and gpujob.toml; options of the same source must agree. Jobs run on the
+    first machine only, so the idle stop of several machines is off by default. Raises UsageError.
     """
     markets = choose_markets(context, asked)
     overruled = find_overruled(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
@@ -200,14 +210,14 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
 
 
 def warn_of_idle_stop(idle_stop_s: float) -> None:
-    """Warn of an idle stop that is so short that a pause between two jobs ends the machine."""
+    """Warn about an idle stop so short that a pause between jobs terminates the machine."""
     if 0 < idle_stop_s < SHORT_IDLE_S:
         idle = formats.duration(idle_stop_s)
-        show.say(f"warning: after a pause of {idle} between two jobs the machine is terminated (--idle-stop)")
+        show.say(f"warning: a pause of {idle} between jobs terminates the machine (--idle-stop)")
 
 
 def settings_of(context: click.Context) -> list[str]:
-    """Return which options come from the project's gpujob.toml, which may be somebody else's."""
-    told = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP)
+    """Return the options that come from the project's gpujob.toml, which may be someone else's."""
+    given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP)
     flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
-    return [flags[name].lstrip("-") for name in told]
+    return [flags[name].lstrip("-") for name in given]

@@ -1,4 +1,4 @@
-"""Whether a machine works: verify."""
+"""Test a cluster's machines: verify."""
 
 from dataclasses import asdict
 
@@ -15,17 +15,17 @@ from infra.errors import NodeError
 @cluster_argument
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Measure whether a cluster's machines work as they should.
+    """Check that a cluster's machines work and perform well.
 
-    It takes half a minute: driver, GPUs, torch, a matrix product, disks, network, clock, lease.
-
-    Exits with 1 if anything failed. While a job has GPUs they are not tried.
+    Takes half a minute: driver, GPUs, torch, matrix multiplication, disks, network, clock, lease. GPUs in use by a job
+    are skipped. Exits with 1 if a check failed.
     """
     cluster = find_cluster(name)
     with progress.steps() as report:
         rows = [asdict(row) for row in verification.verify(cluster, report)]
     several = len(cluster.nodes) > 1
-    show.listing([row if several else {k: v for k, v in row.items() if k != "node"} for row in rows], as_json, rows)
+    shown = [{"status" if k == "verdict" else k: v for k, v in row.items() if several or k != "node"} for row in rows]
+    show.listing(shown, as_json, rows)
     failed = [row["check"] for row in rows if row["verdict"] == "failed"]
     if failed:
-        raise NodeError(f"failed: {', '.join(dict.fromkeys(failed))}", f"gpujob ssh {cluster.name}, to look at it")
+        raise NodeError(f"failed: {', '.join(dict.fromkeys(failed))}", f"investigate: gpujob ssh {cluster.name}")

@@ -1,1 +1,1 @@
-"""The commands about images: bake, images."""
+"""Commands for images: bake, images."""

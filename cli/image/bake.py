@@ -1,4 +1,4 @@
-"""An image of a machine that was set up once: bake."""
+"""Create an image from a machine: bake."""
 
 from typing import TYPE_CHECKING
 
@@ -7,9 +7,10 @@ import click
 from cli.options.context import check_variable, find_cluster
 from cli.options.declared import typed_cluster_argument, typed_option, yes_option
 from cli.steps.termination import drain_outputs, drain_terms
-from cli.terminal import formats, progress, show
+from cli.terminal import progress, show
 from cli.terminal.questions import confirm
 from infra import names
+from infra.base.money import format_rate
 from infra.errors import NodeError
 from infra.image import build
 from infra.launch import power
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
 @typed_option("--as", "image", required=True, metavar="IMAGE", help="Name of the new image.")
 @yes_option
 def bake(name: str | None, image: str, yes: bool) -> None:
-    """Make an image of a cluster's machine as it is set up now.
+    """Create an image from a cluster's machine.
 
-    It has no keys, jobs, histories or personal settings (.bashrc, ~/.local/bin) on it; gpujob up --image IMAGE boots it.
-
-    What jobs wrote is downloaded first. The machine reboots, keeps its lease, and no longer has the jobs that it ran.
+    Downloads outputs first, then removes jobs, keys, histories and personal settings (.bashrc, ~/.local/bin) from the
+    machine and reboots it. The lease does not change. To boot the image: gpujob up --image IMAGE
     """
     names.check_image_name(image)
     check_variable(name, f"gpujob bake {{name}} --as {image}")
@@ -38,7 +38,7 @@ def bake(name: str | None, image: str, yes: bool) -> None:
     begun = build.find_begun(account, cluster, image)
     if begun is None:
         removed = f"Remove jobs, keys, histories and settings from '{cluster.name}'"
-        confirm(f"{removed}, reboot it, and make '{image}' of it?", yes or cluster.is_local)
+        confirm(f"{removed}, reboot it and create image '{image}'?", yes or cluster.is_local)
         drain_outputs(cluster.name, [account], drain_terms(yes, keeps_home=True))
     with progress.steps() as report:
         made = build.bake(account, cluster, image, report)
@@ -46,9 +46,9 @@ def bake(name: str | None, image: str, yes: bool) -> None:
 
 
 def show_made(cluster: "Cluster", image: str, made: "Baked") -> None:
-    """Say what the new image costs, and how to boot it."""
-    price = f"at most {made.size_gb:.0f} GB, {formats.usd(made.month_usd)} a month"
-    show.say(f"'{image}' is made: {price}. '{cluster.name}' is up again, with new host keys")
+    """Print the cost of the new image and how to boot it."""
+    price = f"at most {made.size_gb:.0f} GiB, {format_rate(made.month_usd, 'month')}"
+    show.say(f"created image '{image}' ({price}); '{cluster.name}' is running again, with new host keys")
     show.say(f"boot it: gpujob up {cluster.name[:38]}-2 --image {image}" + " --dry-run" * cluster.is_local)
     if cluster.is_local:
-        show.say("the local cloud keeps it as long as it runs: gpujob images rm, or gpujob local stop, ends that")
+        show.say(f"the local cloud keeps running for it. Remove it: gpujob images rm {image} --dry-run")

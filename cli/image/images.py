@@ -1,4 +1,4 @@
-"""The images that gpujob bake made: images, images rm."""
+"""List and remove images: images, images rm."""
 
 import difflib
 from dataclasses import asdict
@@ -19,6 +19,7 @@ from cli.options.declared import (
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
+from infra.base.money import format_rate
 from infra.cluster.clouds import open_all
 from infra.ec2.machines.own_images import list_baked
 from infra.errors import NotFoundError
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 @click.pass_context
 @dry_run_option
 @personal_region_option
-@option("--all-regions", is_flag=True, help="Ask every region that is switched on for the account.")
+@option("--all-regions", is_flag=True, help="Search all regions that are enabled for the account.")
 @json_option
 def images(context: click.Context, dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> None:
-    """List the images that gpujob bake made, and what they cost.
+    """List images created by gpujob bake, and their cost.
 
-    gpujob images rm IMAGE removes one with its snapshots.
+    To remove one with its snapshots: gpujob images rm IMAGE
     """
     context.obj = Scope(dry_run, region, all_regions)
     if context.invoked_subcommand:
@@ -46,13 +47,13 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     places = accounts(context.obj)
     found = [image for account in places for image in list_baked(account)]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
-    empty = f"no images {context.obj}; gpujob bake --as NAME makes one"
-    droppable = ("owner", "id", "created", "made of")
+    empty = f"no images {context.obj}. Create one: gpujob bake --as NAME"
+    droppable = ("owner", "id", "created", "source")
     show.listing([image_row(image) for image in found], as_json, facts, empty, droppable)
     if found and not as_json:
-        total = formats.usd(sum(image.month_usd for image in found))
+        total = format_rate(sum(image.month_usd for image in found), "month")
         would = "would cost " * clouds.are_local(found)
-        show.say(f"{formats.plural(len(found), 'image')}: {would}at most {total} a month on AWS")
+        show.say(f"{formats.plural(len(found), 'image')}: {would}at most {total} on AWS")
     report_unasked(context.obj, "gpujob images")
 
 
@@ -60,15 +61,15 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
 @click.argument("image")
 @dry_run_option
 @personal_region_option
-@typed_option("--all-regions", is_flag=True, help="Remove it in every region that is switched on for the account.")
+@typed_option("--all-regions", is_flag=True, help="Remove it in all regions that are enabled for the account.")
 @if_exists_option
 @yes_option
 @click.pass_context
 def rm(
     context: click.Context, image: str, dry_run: bool, region: str | None, all_regions: bool, if_exists: bool, yes: bool
 ) -> None:
-    """Remove an image that you made, with its snapshots."""
-    from infra.image import build  # it loads fabric, which the listing does not need
+    """Remove an image of yours, with its snapshots."""
+    from infra.image import build  # loads fabric, which the listing does not need
 
     names.check_image_name(image)
     scope = Scope(dry_run or context.obj.dry_run, region or context.obj.region, all_regions)
@@ -82,11 +83,11 @@ def rm(
     confirm(f"Remove the image '{image}' ({where}) from AWS?", yes or clouds.are_local(places))
     with progress.steps() as report:
         saved = sum(build.remove(account, image, report) for account in places)
-    show.say(f"removed '{image}' and its snapshots: {formats.usd(saved)} a month less")
+    show.say(f"removed '{image}' and its snapshots; saves {format_rate(saved, 'month')}")
 
 
 def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
-    """Say that there is no such image if that is fine; else raise NotFoundError with the nearest names."""
+    """Report a missing image; raises NotFoundError with similar names unless `if_exists`."""
     check_asked(scope, f"gpujob images rm {image}")
     what = f"no image '{image}' {scope}"
     if if_exists:
@@ -96,14 +97,14 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     near = [there[name] for name in difflib.get_close_matches(image, there, 3)]
     if not near:
         raise NotFoundError(what, widen("gpujob images", scope))
-    offered = ", ".join(f"{one.name} (${one.month_usd:.2f} a month)" for one in near)
+    offered = ", ".join(f"{one.name} ({format_rate(one.month_usd, 'month')})" for one in near)
     raise NotFoundError(
         f"{what}. Did you mean {offered}?", ", or: ".join(f"gpujob images rm {one.name}" for one in near)
     )
 
 
 def accounts(scope: Scope) -> "list[Account]":
-    """Return where images may be: the region asked for, else boto3's own and those of known clusters."""
+    """Return accounts that may have images: of the given region, or the default and known regions."""
     known = {(cluster.cloud, cluster.region) for cluster in known_clusters.recall_all()}
     return open_all(scope.dry_run, set() if scope.region else known, scope.region, everywhere=scope.everywhere)
 
@@ -112,12 +113,12 @@ def image_row(image: "Baked") -> dict[str, str]:
     """Return an image as a row of a listing."""
     return {
         "name": image.name,
-        "state": image.state if image.state != "pending" else f"pending, {image.percent} %",
+        "state": image.state if image.state != "pending" else f"pending, {image.percent}%",
         "id": image.image_id,
         "where": clouds.place(image),
-        "made of": f"{image.cluster}, {image.instance_type}, {image.base}",
+        "source": f"{image.cluster}, {image.instance_type}, {image.base}",
         "owner": image.owner.rpartition("/")[2],
-        "GB": f"{image.size_gb:.0f}",
-        "USD a month": f"{image.month_usd:.2f}",
+        "size": f"{image.size_gb:.0f} GiB",
+        "cost": format_rate(image.month_usd, "month"),
         "created": image.made_at[:16].replace("T", " "),
     }

@@ -1,1 +1,1 @@
-"""The commands about jobs, from run to receipt."""
+"""Commands for jobs, from run to receipt."""

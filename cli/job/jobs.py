@@ -1,4 +1,4 @@
-"""Jobs that were submitted: jobs, logs, wait, cancel, fetch."""
+"""Submitted jobs: jobs, logs, wait, cancel, fetch."""
 
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from infra.model import Cluster, Job
     from infra.ssh.connection import Connection
 
-# What only this computer knows of a job, beside its outputs.
+# Receipt entries that only this computer has, besides outputs.
 DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
 
 
@@ -52,7 +52,7 @@ DOWNLOADED = ("renamed", "withheld", "interim", "outside", "downloaded_bytes")
 def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
     """List the jobs of a cluster.
 
-    gpujob jobs rm removes jobs from the machine, to free its disk.
+    To free disk space on the machine: gpujob jobs rm --done
     """
     context.obj = cluster if context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE else None
     if context.invoked_subcommand:
@@ -62,23 +62,23 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         found = client.list_jobs(connection)
         warn_of_space(reached.name, client.find_space(connection))
     data = [tell_all(reached, job) for job in found] if as_json else None
-    empty = f"no jobs yet; gpujob run{cluster_flag(reached.name)} train.py"
+    empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} train.py"
     show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 
 @jobs.command()
 @click.argument("numbers", metavar="[JOB]...", type=click.IntRange(1), nargs=-1)
-@typed_option("--done", is_flag=True, help="Remove every job that is over and downloaded.")
-@typed_option("--force", is_flag=True, help="Also remove jobs that are not downloaded: what they wrote is lost.")
+@typed_option("--done", is_flag=True, help="Remove all finished jobs whose outputs are downloaded.")
+@typed_option("--force", is_flag=True, help="Also remove jobs whose outputs are not downloaded; these are lost.")
 @typed_cluster_option
 @click.pass_context
 def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool, cluster: str | None) -> None:
-    """Remove jobs that are over, and all their files, from the machine.
+    """Remove finished jobs and their files from the machine.
 
-    What was downloaded stays in runs/, and no other job gets the number.
+    Downloaded outputs stay in runs/. Job numbers are not reused.
     """
     if bool(numbers) == done:
-        raise UsageError("give job numbers, or --done for all that are over", "gpujob jobs rm --done")
+        raise UsageError("expected job numbers or --done", "gpujob jobs rm --done")
     name = cluster or context.obj
     check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
     reached, connecting = reach(name)
@@ -88,14 +88,14 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
         names = formats.plural(len(removal.removed), "job")
         show.say(f"removed {names} from '{reached.name}': {formats.size(removal.freed_bytes)} freed")
     else:
-        show.say(f"nothing to do: no job of '{reached.name}' is over and downloaded")
+        show.say(f"nothing to do: no finished and downloaded jobs on '{reached.name}'")
     for number, left in removal.kept.items():
         fetch = f"gpujob fetch{cluster_flag(reached.name)} {number} {output_options(left)}".rstrip()
-        show.say(f"kept job {number}, which is not downloaded: {fetch}")
+        show.say(f"kept job {number}: not yet downloaded. Download: {fetch}")
 
 
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
-    """Return a job with everything in its receipt, and its outputs as far as they were downloaded."""
+    """Return a job with its receipt and its downloaded outputs."""
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
     receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
@@ -104,20 +104,23 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
-@option("--follow", "-f", is_flag=True, help="Keep printing until the job is over.")
-@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Only the last lines, and what comes.")
+@option("--follow", "-f", is_flag=True, help="Follow the output until the job ends.")
+@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Start at the last LINES lines.")
 @option(
     "--since",
     type=parse_since,
     metavar="WHEN",
-    help="Only what came since: 10m (ago), 14:05, 2026-11-24T14:05, or 4096b (a byte offset).",
+    help="Start at a time or offset: 10m (ago), 14:05, 2026-11-24T14:05, 4096b (bytes).",
 )
 @raw_option
 @cluster_option
 def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
-    """Print the output of JOB, by default the latest."""
+    """Print a job's output.
+
+    JOB defaults to the latest job.
+    """
     if tail is not None and since:
-        raise UsageError("--tail and --since do not go together", "gpujob logs --help")
+        raise UsageError("--tail cannot be used with --since", "use one of them")
     output = Output(raw)
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
@@ -130,7 +133,7 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
 
 
 def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
-    """Return the byte of the log to start from."""
+    """Return the byte offset to start at."""
     if tail is not None:
         return client.find_tail(connection, number, tail)
     if since is None:
@@ -142,9 +145,9 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 @click.argument("job", type=click.IntRange(1), required=False)
 @cluster_option
 def wait(job: int | None, cluster: str | None) -> None:
-    """Wait until JOB is over, by default the latest.
+    """Wait until a job ends.
 
-    Exits with its exit code.
+    Exits with the job's exit code. JOB defaults to the latest job.
     """
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         try:
@@ -160,11 +163,11 @@ def wait(job: int | None, cluster: str | None) -> None:
 @click.argument("job", type=click.IntRange(1))
 @typed_cluster_option
 def cancel(job: int, cluster: str | None) -> None:
-    """End JOB and every process it started."""
+    """Stop a job and every process it started."""
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
     with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
         with progress.steps() as report:
-            report(f"ending job {job}")
+            report(f"stopping job {job}")
             after = before if before.over else client.cancel(connection, job)
         nothing = "nothing to do: " * before.over
         show.say(f"{nothing}job {job} {describe_state(after)}")
@@ -172,11 +175,13 @@ def cancel(job: int, cluster: str | None) -> None:
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
-@option("--pattern", default="*", metavar="GLOB", help="Only outputs whose path matches, as in '*.pt'.")
+@option("--pattern", default="*", metavar="GLOB", help="Only download matching outputs, e.g. '*.pt'.")
 @personal_option(
     "--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/."
 )
-@typed_option("--overwrite", is_flag=True, help="Replace verified files and local changes by what the node has now.")
+@typed_option(
+    "--overwrite", is_flag=True, help="Replace verified and locally modified files with the machine's version."
+)
 @output_option
 @exclude_option
 @cluster_option
@@ -191,19 +196,19 @@ def fetch(
     cluster: str | None,
     yes: bool,
 ) -> None:
-    """Download what JOB wrote, by default the latest job.
+    """Download a job's outputs.
 
-    Each file is verified. What was verified before is never replaced, nor is what you changed: a version that differs is saved
-    beside it. More than 1 GB is asked about first.
+    JOB defaults to the latest job. Every file is verified. Files that were verified before, or that you modified, are not
+    replaced: a different version is saved as NAME.from-node. Downloads over 1 GB ask for confirmation.
     """
     with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
         runs = runs_of(found, asked.number)
-        said = read_settings(runs.parent)
+        settings = read_settings(runs.parent)
         wanted = Wanted(
             pattern,
             overwrite=overwrite,
-            asked=(*said.outputs, *outputs),
-            exclude=(*said.unwanted, *exclude),
+            asked=(*settings.outputs, *outputs),
+            exclude=(*settings.unwanted, *exclude),
             choose=make_chooser(yes),
         )
         download(connection, asked.number, to.resolve() if to else runs, wanted)

@@ -1,4 +1,4 @@
-"""The record of a job, for a person: receipt."""
+"""Show a job's record: receipt."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ from infra.results.receipts import Shelved, find_receipt, make_receipt
 from infra.run.origins import choose_runs
 
 SHOWN_OUTPUTS = 20
-# What comes of a receipt that is not as we write them: it may have come with somebody else's project.
+# Errors from a receipt that gpujob did not write; it may come from someone else's project.
 DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 
 
@@ -28,51 +28,51 @@ DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, 
 @transfer_option
 @json_option
 def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
-    """Show the record of JOB, by default the latest downloaded.
+    """Show a job's record: command, machine, cost, outputs.
 
-    It tells what ran, on what, how it ended, what it cost and wrote.
-    A receipt that was downloaded is read from runs/, also when the machine is long gone.
+    JOB defaults to the latest downloaded job. Downloaded receipts are read from runs/, also after the machine was
+    terminated.
     """
     name = choose_name(cluster)
     found = find_receipt(choose_runs(name, job, runs_here()), name, job)
     if found and job is None:
         job = found["job"].get("number")
-        show.say(f"job {job} is the latest with results here; gpujob jobs lists all")
+        show.say(f"job {job} is the latest downloaded job. List all: gpujob jobs")
     if found is None or found["job"].get("state") in ("queued", "running", "stalled"):
         try:
             found = ask_node(cluster, job)
         except GpujobError as error:
             if found is None:
                 raise
-            show.say(f"as it was at the last download: {error.what}")
+            show.say(f"showing the last downloaded state: {error.what}")
     if as_json:
         show.echo_json(found)
         return
     try:
         lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)
     except DAMAGED as error:
-        what = f"this receipt is not one that gpujob wrote: {type(error).__name__} {error}"
-        raise GpujobError(what, "gpujob receipt --json shows it as it is") from error
+        what = f"invalid receipt: {type(error).__name__} {error}"
+        raise GpujobError(what, "show it unformatted: gpujob receipt --json") from error
     show.facts(lines, err=False)
     show.echo("\n".join(outputs))
 
 
 def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
-    """Return the receipt of a job as its machine reports it now."""
-    # they load fabric; most receipts are read from this computer
+    """Return a job's current receipt from its machine."""
+    # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
     from infra.node import client
 
     with reach_job(name, number) as (cluster, connection, job):
-        found, told = client.list_outputs(connection, job.number)
-    inside, outside = (tuple(each for each in told.outputs if each.outside == apart) for apart in (False, True))
+        found, listed = client.list_outputs(connection, job.number)
+    inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
     receipt = replace(make_receipt(cluster, found, inside), outside=Shelved(outside))
     plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))
     return plain
 
 
 def render(receipt: Mapping[str, Any]) -> dict[str, str]:
-    """Return the lines of a receipt, without those that are empty."""
+    """Return the non-empty lines of a receipt."""
     job = receipt["job"]
     source = job.get("source", {})
     records = {"changes.patch": "changes_sha256", "changes.json": "record_sha256"}
@@ -81,12 +81,12 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),
-        "ended": f"{job['state']}, exit code {job['exit_code']}" if job["exit_code"] is not None else job["state"],
-        "because": job["reason"],
-        "states": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
-        "took": "" if job["seconds"] is None else formats.duration(job["seconds"]),
+        "state": f"{job['state']} (exit {job['exit_code']})" if job["exit_code"] is not None else job["state"],
+        "reason": job["reason"],
+        "history": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
+        "duration": "" if job["seconds"] is None else formats.duration(job["seconds"]),
         "cost": "" if receipt["usd"] is None else clouds.cost(receipt["usd"], receipt["cloud"]),
-        "commit": f"{source['commit']}{differing and f', changed: {differing}'}" if source.get("commit") else "",
+        "commit": f"{source['commit']}{differing and f', modified: {differing}'}" if source.get("commit") else "",
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),
         "python": job.get("python", ""),
@@ -98,7 +98,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:
-    """Return the line of a receipt on how much was downloaded, and what the transfer cost."""
+    """Return the line of a receipt about the size and cost of downloads."""
     size_bytes = receipt.get("downloaded_bytes", 0)
     if not size_bytes:
         return {}
@@ -107,7 +107,7 @@ def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, 
 
 
 def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
-    """Return lines on what a job wrote, the largest files first, with the beginning of each hash."""
+    """Return lines about a job's outputs, largest first, with the start of each hash."""
     outside = [
         {**output, "path": f"outside/{output['path']}"} for output in receipt.get("outside", {}).get("outputs", ())
     ]
@@ -118,7 +118,7 @@ def render_outputs(receipt: Mapping[str, Any]) -> list[str]:
         path, size = show.printable(output["path"]), formats.size(output["size_bytes"])
         lines.append(f"    {size:>10}  {show.printable(what):<16}  {path}")
     if len(outputs) > SHOWN_OUTPUTS:
-        lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more; --json shows all")
+        lines.append(f"    and {len(outputs) - SHOWN_OUTPUTS} more (--json shows all)")
     for shelved in (receipt, receipt.get("outside", {})):
         deviations = list_deviations(shelved.get("renamed", ()), shelved.get("withheld", ()))
         lines += [f"    {line}" for line in deviations[:SHOWN_OUTPUTS]]

@@ -1,7 +1,7 @@
-"""A new job: run.
+"""Run a job: run.
 
-gpujob.toml of most projects has a table for `run`, which every command checks, so that nothing here may be slow to import:
-what loads fabric or boto3 is imported when a job runs.
+Most gpujob.toml files have a [run] table, which every command checks, so this module must be fast to import: modules that
+load fabric or boto3 are imported when a job runs.
 """
 
 import os
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class JobOptions(TypedDict):
-    """The options that describe the job itself, by the names of Request's fields."""
+    """The options that describe the job, named as the fields of Request."""
 
     name: str
     gpus: int | None
@@ -57,23 +57,37 @@ class JobOptions(TypedDict):
 @click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("-m", "--module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
-@option("--detach", "-d", is_flag=True, help="Start it and return at once.")
-@typed_option("--down", is_flag=True, help="Terminate the cluster once the job is over and its outputs are downloaded.")
+@click.option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
+@option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
+@typed_option(
+    "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
+)
 @option("--name", default="", help="Job name, shown in listings.")
-@click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job; may be repeated.")
-@option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Variables from a .env file.")
+@click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
+@option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Set variables from a .env file.",
+)
 @click.option(
     "--secret",
     multiple=True,
     metavar="NAME",
-    help="Pass a variable whose value is kept out of records and masked in the log; may be repeated. "
-    "Other jobs on the same machine can read it.",
+    help="Pass an environment variable, kept out of records and masked in the log; repeatable. "
+    "Other jobs on the machine can read it.",
 )
-@option("--gpus", type=click.IntRange(0), help="GPUs for this job alone; else all that the machine has.")
-@option("--time-limit", "time_limit_s", type=parse_duration, metavar="TIME", help="End it after 30m, 2h, 1d.")
+@option("--gpus", type=click.IntRange(0), help="GPUs reserved for this job  [default: all]")
 @option(
-    "--workdir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder it runs in; else this one."
+    "--time-limit",
+    "time_limit_s",
+    type=parse_duration,
+    metavar="TIME",
+    help="Kill the job after this time: 30m, 2h, 1d.",
+)
+@option(
+    "--workdir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Working folder  [default: this folder]",
 )
 @option(
     "--hang-after",
@@ -92,12 +106,12 @@ class JobOptions(TypedDict):
     default="60s",
     show_default=True,
     metavar="TIME",
-    help="While attached, download this often what it has written.",
+    help="How often to download outputs while attached.",
 )
 @output_option
 @exclude_option
-@option("--no-deps", is_flag=True, help="Do not install what the project depends on.")
-@option("--python", metavar="PATH", help="Interpreter on the machine; else the image's own.")
+@option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
+@option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
 @raw_option
 @cluster_option
 @yes_option
@@ -122,17 +136,17 @@ def run(
 ) -> None:
     """Upload the project, run SCRIPT, download the results.
 
-    Prints its output and exits with its exit code.
+    Streams the job's output and exits with its exit code.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run --down train.py
-    gpujob run -- any command at all
+    gpujob run -- nvidia-smi -L
 
-    Jobs queue for the GPUs unless they ask for fewer --gpus than there are. Closing the laptop or Ctrl-C does not stop a
-    job: gpujob logs -f follows it again. With --down the cluster is terminated whatever the exit code, but not if a
-    download failed, another job is running or queued, or you detached.
+    A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
+    gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
+    running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
     check_down(context, found, down=down, detach=detach)
@@ -155,56 +169,52 @@ def run(
 
 
 def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
-    """Warn if --down is the script's; raise UsageError if it has no effect or the cluster was not named."""
+    """Warn if --down is passed to the script; raise UsageError if it is not allowed."""
     if not down:
         if "--down" in context.params["args"]:
             show.say(
-                "warning: --down is passed to the script. To terminate the cluster after it: gpujob run --down SCRIPT"
+                "warning: --down is passed to the script. To terminate the cluster afterwards: gpujob run --down SCRIPT"
             )
         return
     if detach:
-        raise UsageError(
-            "--down and --detach do not go together: --down waits for the download", "leave out one of them"
-        )
+        raise UsageError("--down cannot be used with --detach: it waits for the download", "use one of them")
     typed = context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE
     if not typed and cluster.name != own_name(None):
         raise UsageError(
             f"--down would terminate {cluster.name}, which is not this folder's own cluster",
-            f"to do that, add --cluster {cluster.name}",
+            f"if you mean it, add: --cluster {cluster.name}",
         )
 
 
 def choose_workdir(project: Project, folder: Path | None) -> Project:
-    """Return the project with the folder its job runs in; raises UsageError if that is outside of it."""
+    """Return the project with the job's working folder; raises UsageError if that is outside the project."""
     if folder is None:
         return project
     path = (here() / folder).resolve()
     if not path.is_relative_to(project.root):
-        raise UsageError(f"'{folder}' is outside of the project {project.root}", "cd to its folder")
+        raise UsageError(f"'{folder}' is outside the project {project.root}", "cd to its folder")
     return replace(project, workdir=path.relative_to(project.root).as_posix())
 
 
 def make_command(project: Project, script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
-    """Return the command line for the node; raises UsageError for a script that would not be uploaded."""
+    """Return the job's command line; raises UsageError if its script would not be uploaded."""
     if script is None:
         if not args:
-            raise UsageError("what should run?", "gpujob run train.py, or: gpujob run -- any command")
+            raise UsageError("nothing to run", "gpujob run train.py, or: gpujob run -- nvidia-smi")
         return tuple(args)
     if module:
         return ("python", "-m", script, *args)
     path = Path(os.path.normpath(here() / script))
     if not path.is_relative_to(project.root):
-        path = path.resolve()  # the project may be reached by a link
+        path = path.resolve()  # the current folder may be a link to the project
     if not path.is_file():
-        raise UsageError(
-            f"there is no script '{script}' here", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}"
-        )
+        raise UsageError(f"no such script: '{script}'", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}")
     if not path.is_relative_to(project.root):
-        raise UsageError(f"'{script}' is outside of the project {project.root}", "cd to its folder")
+        raise UsageError(f"'{script}' is outside the project {project.root}", "cd to its folder")
     name = path.relative_to(project.root).as_posix()
     if name not in {file.path for file in project.files}:
         raise explain_absence(project, script, name)
     interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
     if interpreter is None:
-        raise UsageError(f"'{script}' is neither .py nor .sh", f"gpujob run -- {shlex.quote(f'./{script}')}")
+        raise UsageError(f"'{script}' is neither a .py nor a .sh file", f"gpujob run -- {shlex.quote(f'./{script}')}")
     return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)

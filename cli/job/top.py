@@ -1,4 +1,4 @@
-"""A live view of a cluster: top."""
+"""Live usage of a cluster: top."""
 
 import sys
 import time
@@ -14,6 +14,7 @@ from cli.options.context import find_cluster
 from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration
 from cli.terminal import formats, show
+from infra.base.money import format_rate, format_usd
 from infra.cluster.connections import reach, reconnect
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.node import client
@@ -24,20 +25,22 @@ if TYPE_CHECKING:
 
     from infra.model import Cluster, GpuUse, JobUse, NodeUse
 
-OVER = 3  # jobs that are over and still shown
+OVER = 3  # finished jobs to show
 BAR_CHARACTERS = 20
-LOST = "the connection is lost; jobs go on, trying again ..."
+LOST = "connection lost; jobs keep running, reconnecting..."
 
 
 @click.command()
-@option("--every", "every_s", type=parse_duration, default="2s", show_default=True, metavar="TIME", help="How often.")
-@option("--once", is_flag=True, help="Look once and print it, as where there is no terminal.")
+@option(
+    "--every", "every_s", type=parse_duration, default="2s", show_default=True, metavar="TIME", help="Refresh interval."
+)
+@option("--once", is_flag=True, help="Print once and exit; the default without a terminal.")
 @cluster_option
 @json_option
 def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
-    """Watch what a cluster's machine and its jobs use and print.
+    """Watch the usage of a machine and its jobs.
 
-    It also tells what the cluster has cost, and when it ends. Ctrl-C leaves; nothing on the machine minds.
+    Also shows the cost so far and the lease. Ctrl-C exits; running jobs are not affected.
     """
     found = find_cluster(cluster)
     if as_json or once or not sys.stdout.isatty():
@@ -48,7 +51,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 
 
 def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterator["NodeUse"]:
-    """Yield what the node does, again and again; when the connection breaks, call `lost` and reconnect."""
+    """Yield the node's usage periodically; on a broken connection, call `lost` and reconnect."""
     with ExitStack() as connections:
         connection = connections.enter_context(reach(cluster))
         while True:
@@ -62,8 +65,8 @@ def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> Iterat
 
 
 def watch(cluster: "Cluster", every_s: float) -> None:
-    """Draw what the node does until Ctrl-C."""
-    # rich is loaded only where there is a terminal to draw on
+    """Draw the node's usage until Ctrl-C."""
+    # imported only when drawing on a terminal
     from rich.console import Console
     from rich.live import Live
 
@@ -83,15 +86,15 @@ def watch(cluster: "Cluster", every_s: float) -> None:
 
 
 def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
-    """Return the machine's facts: what it uses, what it costs, when it ends."""
+    """Return the machine's usage, cost and lease."""
     node, usd = cluster.node, spent_usd(cluster, time.time())
     disk_used = use.disk_bytes - use.disk_free_bytes
-    cost = f"{usd:.2f} USD so far, {hourly_usd(cluster):.3f} an hour"
+    cost = f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}"
     facts = {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.is_local else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",
-        "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {of(use.memory_used_bytes, use.memory_bytes)}",
-        "disk": f"{bar(disk_used, use.disk_bytes)} {of(disk_used, use.disk_bytes)}",
+        "memory": f"{bar(use.memory_used_bytes, use.memory_bytes)} {share(use.memory_used_bytes, use.memory_bytes)}",
+        "disk": f"{bar(disk_used, use.disk_bytes)} {formats.size(disk_used)} of {formats.size(use.disk_bytes)}",
         **{f"gpu {gpu.index}": gpu_text(gpu) for gpu in use.gpus},
         "cost": f"would have cost {cost} on AWS" if cluster.is_local else cost,
         "lease": f"{formats.duration(lease_left_s(cluster))} left",
@@ -100,29 +103,29 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
 
 
 def gpu_text(gpu: "GpuUse") -> str:
-    """Return what one GPU does."""
-    memory = of(gpu.memory_used_bytes, gpu.memory_bytes)
-    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f} %, {memory}, {gpu.name}"
+    """Return the usage of a GPU."""
+    memory = share(gpu.memory_used_bytes, gpu.memory_bytes)
+    return f"{bar(gpu.percent, 100)} {gpu.percent:.0f}%, {memory}, {gpu.name}"
 
 
 def job_row(each: "JobUse") -> dict[str, str]:
-    """Return what a job does as a row."""
+    """Return a job's usage as a row."""
     job = each.job
     lasting = not job.over and job.state != "queued"
     return {
         "job": str(job.number),
         "name": show.printable(job.name),
         "state": job.state,
-        "took": "" if job.seconds is None else formats.duration(job.seconds),
+        "duration": "" if job.seconds is None else formats.duration(job.seconds),
         "gpus": ",".join(map(str, job.gpus)),
         "cpu": f"{each.cpu_used:.1f}" if lasting else "",
-        "memory": formats.size(each.memory_bytes) if lasting else "",
+        "memory": formats.memory(each.memory_bytes) if lasting else "",
         "last line": show.printable(each.last_line),
     }
 
 
 def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
-    """Yield one frame as lines: the machine's facts, then its jobs, tab-separated."""
+    """Yield a frame as lines: the machine's usage, then its jobs, tab-separated."""
     yield from (f"{name}\t{text}" for name, text in head(cluster, use).items())
     yield from filter(None, [space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)])
     rows = [job_row(each) for each in use.jobs]
@@ -132,8 +135,8 @@ def plain_lines(cluster: "Cluster", use: "NodeUse") -> Iterator[str]:
 
 
 def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
-    """Return one frame for rich to draw, `width` characters wide."""
-    # rich is loaded only where there is a terminal to draw on
+    """Return a frame for rich, `width` characters wide."""
+    # imported only when drawing on a terminal
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -148,19 +151,19 @@ def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
     for row in rows:
         row["last line"] = row["last line"][: room_for_lines(rows, width)]
         jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
-    below = jobs if rows else Text("no jobs yet; gpujob run train.py")
+    below = jobs if rows else Text("no jobs yet. Run one: gpujob run train.py")
     note = note or space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)
-    return Group(facts, Text(), below, Text(note or "Ctrl-C leaves", style="red" if note else "dim"))
+    return Group(facts, Text(), below, Text(note or "Ctrl-C exits", style="red" if note else "dim"))
 
 
 def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:
-    """Return how many characters of a terminal's width the other columns leave."""
+    """Return the width that the other columns leave for the last line."""
     others = [max(len(name), *(len(row[name]) for row in rows)) for name in rows[0] if name != "last line"]
     return max(width - sum(others) - 3 * len(rows[0]), 10)
 
 
 def tell_all(cluster: "Cluster", use: "NodeUse") -> dict[str, object]:
-    """Return one look at the node as JSON can hold it."""
+    """Return the node's usage as JSON data."""
     money = {"usd_so_far": spent_usd(cluster, time.time()), "lease_left_s": lease_left_s(cluster)}
     return {"cluster": cluster.to_dict(), **money, **asdict(use)}
 
@@ -171,12 +174,12 @@ def lease_left_s(cluster: "Cluster") -> float:
 
 
 def bar(part: float, whole: float) -> str:
-    """Return a part of a whole as a bar of text."""
-    share = part / whole if whole else 0.0
-    full = round(min(max(share, 0), 1) * BAR_CHARACTERS)
+    """Return a text bar for a part of a whole."""
+    filled = part / whole if whole else 0.0
+    full = round(min(max(filled, 0), 1) * BAR_CHARACTERS)
     return "#" * full + "." * (BAR_CHARACTERS - full)
 
 
-def of(used: int, total: int) -> str:
-    """Return how many bytes of how many."""
-    return f"{formats.size(used)} of {formats.size(total)}"
+def share(used: int, total: int) -> str:
+    """Return used and total memory: 1.5 GiB of 15.4 GiB."""
+    return f"{formats.memory(used)} of {formats.memory(total)}"

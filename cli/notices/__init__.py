@@ -1,1 +1,1 @@
-"""What several commands say: what still bills, what was not downloaded, whether AWS was asked."""
+"""Notices shared by commands: what is still billed, what was not downloaded, whether AWS was asked."""

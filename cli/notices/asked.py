@@ -1,4 +1,4 @@
-"""What a command may claim about AWS: nothing unless AWS was asked."""
+"""Report when AWS could not be asked, so that no command claims that nothing is running."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where a command looks for clusters and images; as a text, where it has looked."""
+    """Where a command looks for clusters and images; `str()` describes it."""
 
     dry_run: bool = False
     region: str | None = None
@@ -23,7 +23,7 @@ class Scope:
 
     @cached_property
     def obstacle(self) -> CloudError | None:
-        """What keeps AWS from being asked; None if it is asked, or is not to be."""
+        """Why AWS cannot be asked; None if it can, or if it should not be."""
         return None if self.dry_run else explain_unasked(self.region, everywhere=self.everywhere)
 
     def __str__(self) -> str:
@@ -31,18 +31,18 @@ class Scope:
             return "on the local cloud"
         if self.everywhere:
             return "in any region"
-        return f"in {self.region or default_region() or 'the regions known here'}"
+        return f"in {self.region or default_region() or 'any region known to this computer'}"
 
 
 def widen(command: str, scope: Scope) -> str:
-    """Return a listing's command with the flag that asks for as much as can be asked."""
+    """Return a listing command with the flag that makes it search as widely as possible."""
     if scope.dry_run:
         return f"{command} --dry-run"
     return command if scope.obstacle else f"{command} --all-regions"
 
 
 def check_asked(scope: Scope, again: str) -> None:
-    """Raise CloudError, with the command to type `again`, if AWS should have been asked and could not be."""
+    """Raise CloudError, suggesting to rerun the command `again`, if AWS could not be asked."""
     if scope.obstacle is None:
         return
     hint = f"log in (aws sso login, or aws configure), then: {again}; without AWS: {again} --dry-run"
@@ -53,7 +53,7 @@ def check_asked(scope: Scope, again: str) -> None:
 
 
 def report_unasked(scope: Scope, again: str) -> None:
-    """Say that AWS was not asked if only the local cloud was ever used; else check as `check_asked` does."""
+    """Report that AWS was not asked if only the local cloud was ever used; otherwise `check_asked`."""
     if isinstance(scope.obstacle, CredentialsError) and used_only_local():
         show.say(f"(AWS was not asked: {scope.obstacle.what})")
     else:
@@ -61,5 +61,5 @@ def report_unasked(scope: Scope, again: str) -> None:
 
 
 def say_unasked(account: "Account", error: GpujobError) -> None:
-    """Say which region could not be asked, and why."""
+    """Report that a region could not be asked, and why."""
     show.say(f"could not ask {account.region}: {error.what}")

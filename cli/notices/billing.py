@@ -1,4 +1,4 @@
-"""What is still running and billed: the last line of every command that leaves a machine on."""
+"""Remind what is still running and billed, at the end of commands that leave a machine on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.terminal import formats, show
+from infra.base.money import format_rate
 from infra.ec2.machines.lease import hourly_usd
 from infra.errors import GoneError, GpujobError, NodeError
 from infra.model import GONE, UNKNOWN
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def hourly(cluster: "Cluster") -> str:
-    """Return what a cluster costs per hour as it stands: $0.54/h."""
-    rate = f"${hourly_usd(cluster):.2f}/h"
+    """Return a cluster's current price per hour: $0.54/h."""
+    rate = format_rate(hourly_usd(cluster))
     return f"not billed ({rate} on AWS)" if cluster.is_local else rate
 
 
 def standing(cluster: "Cluster") -> str:
-    """Return a cluster's state, and its price if it has one: running, $0.54/h."""
+    """Return a cluster's state and price, if known: running, $0.54/h."""
     state = cluster.node.state
     return state if state in (GONE, UNKNOWN) else f"{state}, {hourly(cluster)}"
 
 
 def running(cluster: "Cluster", certain: bool = True) -> str:
-    """Return lines that say that a cluster is running, what it costs, when it ends and how to end it."""
+    """Return lines saying that a cluster is running, its price, its end and how to terminate it."""
     on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
     idle = ""
     if cluster.idle_stop_s:
-        idle = f" or after {formats.duration(cluster.idle_stop_s)} idle with all downloaded"
+        idle = f" or after {formats.duration(cluster.idle_stop_s)} idle once all outputs are downloaded"
     stop = "Terminate it" if cluster.is_local else "Stop paying"
     state = "is still running" if certain else "may still be running"
     end = f"ends itself at {formats.soon(cluster.lease_until)}{idle}"
@@ -39,21 +40,21 @@ def running(cluster: "Cluster", certain: bool = True) -> str:
 
 
 def remind(cluster: "Cluster") -> None:
-    """Say that a cluster is still running and what it costs."""
+    """Print that a cluster is still running and its price."""
     show.say(running(cluster))
 
 
 def add_notes(error: BaseException, lines: str) -> None:
-    """Add each of these lines to an error, to be shown with it."""
+    """Add each of these lines to an error as a note."""
     for line in lines.splitlines():
         error.add_note(line)
 
 
 @contextmanager
 def reminding(cluster: "Cluster", down: bool = False) -> Iterator[None]:
-    """Say at the end that a cluster is still running, even if the command fails, unless it is gone.
+    """Print at the end that a cluster is still running, even if the command fails.
 
-    With `down` the caller terminates it next, so that it is said only after a failure: then the caller will not.
+    With `down`, the caller terminates it next, so this is printed only after a failure.
     """
     prefix = "--down did not take effect: " if down else ""
     try:

@@ -1,4 +1,4 @@
-"""What there is to say of a job: a row of a listing, how it ended."""
+"""Describe a job: its state, its row in a listing."""
 
 import shlex
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def describe_state(job: "Job") -> str:
-    """Return a job's state in a few words: failed with exit code 1 after 2 min."""
-    took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
-    code = "" if job.exit_code in (None, 0) else f" with exit code {job.exit_code}"
+    """Return a job's state: failed (exit 1) after 2 min."""
+    after = f" after {duration(job.seconds)}" if job.seconds is not None else ""
+    code = "" if job.exit_code in (None, 0) else f" (exit {job.exit_code})"
     reason = f": {printable(job.reason)}" if job.reason else ""
-    return f"{job.state}{code}{took}{reason}"
+    return f"{job.state}{code}{after}{reason}"
 
 
 def job_row(job: "Job") -> dict[str, str]:
@@ -26,7 +26,7 @@ def job_row(job: "Job") -> dict[str, str]:
         "state": job.state,
         "exit": "" if job.exit_code is None else str(job.exit_code),
         "started": clock(job.started_at) if job.started_at else "",
-        "took": "" if job.seconds is None else duration(job.seconds),
-        "home": "yes" if job.fetched else "no",
+        "duration": "" if job.seconds is None else duration(job.seconds),
+        "downloaded": "yes" if job.fetched else "no",
         "command": shlex.join(job.command),
     }

@@ -1,4 +1,4 @@
-"""What of a job was not downloaded, and the command that downloads it."""
+"""Report what was not downloaded from a job, with the command to download it."""
 
 import select
 import sys
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 ANSWER_S = 300.0
-MORE = "(the search for files outside of the working folder ran out of time: there may be more)"
+MORE = "(the search for files outside the working folder timed out; there may be more)"
 
 
 def want(yes: bool = False) -> Wanted:
-    """Return that a fetch is to download everything, with a question if that is very large, unless `yes`."""
+    """Return a request to download everything, confirming very large downloads unless `yes`."""
     return Wanted(choose=make_chooser(yes))
 
 
 def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]], Sequence[Output]]":
-    """Return a function that chooses what to download: everything, but if that is large it asks once.
+    """Return a function that chooses what to download, asking once if it is large.
 
-    Where there is no terminal to ask on, the smallest are downloaded, up to the size that needs no question.
+    Without a terminal, only the smallest files are downloaded, up to the size that needs no confirmation.
     """
     agreed = True if yes else None if may_ask else False
 
@@ -47,45 +47,43 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
 
 
 def ask(missing: "Sequence[Output]", total: int) -> bool:
-    """Show what is large and ask whether to download it; without an answer it is: the machine may end."""
+    """Ask whether to download; no answer means yes, since the machine may end."""
     show_largest_folders(missing)
     wait = formats.duration(ANSWER_S)
-    show.question(f"Download {formats.size(total)}? [Y/n] (without an answer within {wait} it is) ")
+    show.question(f"Download {formats.size(total)}? [Y/n] (yes if not answered within {wait}) ")
     if not select.select([sys.stdin], [], [], ANSWER_S)[0]:
-        show.say("no answer; downloading")
+        show.say("no answer, downloading")
         return True
     answer = sys.stdin.readline()
     return bool(answer) and not answer.strip().lower().startswith("n")
 
 
 def show_remains(home: Fetched) -> None:
-    """Say what was not downloaded of a job."""
+    """Report what was not downloaded from a job."""
     fetch = f"gpujob fetch{cluster_flag(home.receipt.cluster)} {home.receipt.job.number}"
     show_postponed(home, fetch)
-    say_groups("not downloaded, outside of the working folder", home.told.left, fetch)
+    say_groups("not downloaded (outside the working folder)", home.told.left, fetch)
     if not home.told.left_complete:
         show.say(MORE)
 
 
 def show_postponed(home: Fetched, fetch: str) -> None:
-    """Say which of a job's outputs were not downloaded, or are not there."""
-    show_first(
-        [f"{path!r} was asked for with --output or [fetch] also, and is not there" for path in home.told.missing]
-    )
+    """Report which of a job's outputs were not downloaded or do not exist."""
+    show_first([f"{path!r}: requested by --output or [fetch] also, but not found" for path in home.told.missing])
     if home.postponed:
         total = formats.size(total_bytes(home.postponed))
-        show.say(f"not downloaded yet: {formats.plural(len(home.postponed), 'file')}, {total}; most of it:")
+        show.say(f"not yet downloaded: {formats.plural(len(home.postponed), 'file')}, {total}; the largest:")
         show_largest_folders(home.postponed)
-        show.say(f"  download it: {fetch} --yes")
-    say_groups("not downloaded, because tools make it again", home.told.held, fetch)
+        show.say(f"  download: {fetch} --yes")
+    say_groups("not downloaded (caches and environments)", home.told.held, fetch)
     if home.told.excluded:
-        show.say(f"not downloaded, excluded by --exclude or gpujob.toml: {name_groups(home.told.excluded)}")
+        show.say(f"not downloaded (excluded by --exclude or gpujob.toml): {name_groups(home.told.excluded)}")
 
 
 def show_drained(drained: Fetched | AllLeft, cluster: str, told: int = 0) -> None:
-    """Say what was downloaded before a machine ends, and what jobs left outside of their working folders.
+    """Report what was downloaded before termination, and files outside the working folders.
 
-    What job number `told` left there was said before.
+    Those of job number `told` were reported before.
     """
     if not isinstance(drained, AllLeft):
         show_fetched(drained)
@@ -98,18 +96,18 @@ def show_drained(drained: Fetched | AllLeft, cluster: str, told: int = 0) -> Non
 
 
 def say_groups(what: str, groups: "Sequence[Held | Left]", fetch: str) -> None:
-    """Say which groups of files were not downloaded, and the command that downloads them."""
+    """Report files that were not downloaded, and the command to download them."""
     if not groups:
         return
     show.say(f"{what}: {name_groups(groups)}")
     named = output_options(groups)
     show.say(
-        f"  download it: {fetch} {named}" if named else "  no shell takes their names; download the folder around them"
+        f"  download: {fetch} {named}" if named else "  their names cannot be typed in a shell; download their folder"
     )
 
 
 def name_groups(groups: "Sequence[Held | Left]") -> str:
-    """Return groups of files with their sizes, the first few by name."""
+    """Return groups of files with sizes, naming the first few."""
     named = [f"{show.printable(each.path)} ({describe(each)})" for each in groups[:SHOWN]]
     more = len(groups) - SHOWN
     return ", ".join(named) + (
@@ -118,15 +116,16 @@ def name_groups(groups: "Sequence[Held | Left]") -> str:
 
 
 def describe(group: "Held | Left") -> str:
-    """Return how many files a group has, and their size."""
+    """Return the number and size of a group's files."""
     files = "" if group.files == 1 else f"{formats.plural(group.files, 'file')}, "
     return files + formats.size(group.size_bytes)
 
 
 def show_left(left: "Sequence[Left]", cluster: str) -> None:
-    """Say what each job left outside of its working folder: it is lost when the machine ends."""
+    """Report files outside each job's working folder, which are lost on termination."""
     for number in sorted({job for each in left for job in each.jobs[:1]}):
         own = [each for each in left if each.jobs[:1] == (number,)]
         also = sorted({job for each in own for job in each.jobs[1:]})
         whose = f"job {number}" + (f" (or {', '.join(map(str, also))})" if also else "")
-        say_groups(f"{whose} left outside of its working folder", own, f"gpujob fetch{cluster_flag(cluster)} {number}")
+        fetch = f"gpujob fetch{cluster_flag(cluster)} {number}"
+        say_groups(f"not downloaded (outside the working folder of {whose})", own, fetch)

@@ -1,4 +1,4 @@
-"""What a fetch downloaded, and where it is."""
+"""Report what was downloaded, and where to."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,24 +16,24 @@ SHOWN = 5
 
 
 def show_fetched(home: "Fetched") -> None:
-    """Say what a fetch downloaded, where it is, and what the job cost."""
+    """Report what was downloaded, where to, and what the job cost."""
     receipt = home.receipt
     for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
         total = total_bytes(outputs)
         if outputs or name == FILES:
             show.say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
     if not home.submitted_here:
-        show.say(f"  (which project job {receipt.job.number} was submitted from is not known here)")
+        show.say(f"  (job {receipt.job.number} was submitted from another computer or an unknown project)")
     for shelved in (receipt, receipt.outside):
         show_first(list_deviations(map(vars, shelved.renamed), map(vars, shelved.withheld)))
-    show_first([f"{name!r} was still being written; fetch again once the job is over" for name in home.changing])
-    show_first([f"{name!r} stays on the machine: its user may not read it" for name in home.told.unreadable])
+    show_first([f"{name!r} was still being written; fetch again when the job has ended" for name in home.changing])
+    show_first([f"{name!r} was not downloaded: permission denied on the machine" for name in home.told.unreadable])
     cost = "" if receipt.usd is None else f"; this job {clouds.cost(receipt.usd, receipt.cloud)}"
-    show.say(f"receipt {home.folder / 'receipt.json'}{cost}")
+    show.say(f"receipt: {home.folder / 'receipt.json'}{cost}")
 
 
 def list_deviations(renamed: Iterable[Mapping[str, Any]], withheld: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what was not downloaded or was saved under another name, each with the reason."""
+    """Return what was not downloaded or was renamed, each with the reason."""
     kept_back = [
         f"{each['path']!r} was not downloaded ({plural(each['files'], 'file')}): {each['why']}" for each in withheld
     ]
@@ -41,8 +41,8 @@ def list_deviations(renamed: Iterable[Mapping[str, Any]], withheld: Iterable[Map
 
 
 def show_first(lines: Sequence[str]) -> None:
-    """Say the first of these lines, and how many more there are."""
+    """Print the first of these lines, and how many more there are."""
     for line in lines[:SHOWN]:
         show.say(f"  {line}")
     if len(lines) > SHOWN:
-        show.say(f"  and {len(lines) - SHOWN} more like that; gpujob receipt --json lists all")
+        show.say(f"  and {len(lines) - SHOWN} more; list all: gpujob receipt --json")

@@ -1,4 +1,4 @@
-"""What takes room: a nearly full disk, the largest folders of a project or of outputs."""
+"""Report disk usage: a nearly full disk, the largest folders."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,21 +17,21 @@ SHOWN = 8
 
 
 def space_warning(cluster: str, disk_bytes: int, free_bytes: int) -> str:
-    """Return a warning of a nearly full disk, with the command that frees some; "" if there is room."""
+    """Return a warning about a nearly full disk, with the command to free space; otherwise ""."""
     if not is_short(disk_bytes, free_bytes):
         return ""
     left = f"{size(free_bytes)} of {size(disk_bytes)}"
-    return f"warning: {left} left on the disk of '{cluster}'. Free some: gpujob jobs rm{cluster_flag(cluster)} --done"
+    return f"warning: {left} left on the disk of '{cluster}'. Free space: gpujob jobs rm{cluster_flag(cluster)} --done"
 
 
 def warn_of_space(cluster: str, space: "Space") -> None:
-    """Warn if little of a machine's disk is free."""
+    """Warn if a machine's disk is nearly full."""
     if warning := space_warning(cluster, space.disk_bytes, space.disk_free_bytes):
         show.say(warning)
 
 
 def show_largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:
-    """Show the top-level folders that are largest."""
+    """Show the largest top-level folders."""
     sizes: dict[str, int] = {}
     for file in files:
         top, slash, _ = file.path.partition("/")

@@ -1,4 +1,4 @@
-"""What of a project is not uploaded, and what to do about it."""
+"""Report which project files are not uploaded, and how to upload them."""
 
 import json
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ SHOWN = 5
 
 
 def show_withheld(project: "Project") -> None:
-    """Say what is not uploaded, why, and how to upload it, if that has changed since it was said last."""
+    """Report files that are not uploaded, why, and how to upload them, if this has changed."""
     if not is_news(project):
         return
     for reason in dict.fromkeys(each.reason for each in project.withheld):
@@ -25,11 +25,11 @@ def show_withheld(project: "Project") -> None:
 
 
 def explain_absence(project: "Project", script: str, path: str) -> UsageError:
-    """Return an error for a script that would not be uploaded, with what to do about it."""
+    """Return an error for a script that would not be uploaded, with the fix."""
     withheld = next((each for each in project.withheld if each.path == path), None)
     if withheld is None:
         return UsageError(
             f"'{script}' would not be uploaded: it is ignored",
-            f"to upload it: [sync] include = [{json.dumps(path)}] in gpujob.toml",
+            f"upload it: [sync] include = [{json.dumps(path)}] in gpujob.toml",
         )
     return UsageError(f"'{script}' would not be uploaded: {withheld.reason}", withheld.advice)

@@ -1,1 +1,1 @@
-"""What was typed, and where else it may come from: options, their values, gpujob.toml, variables."""
+"""Options, their types, and their sources: command line, environment variables, gpujob.toml."""

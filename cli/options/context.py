@@ -1,4 +1,4 @@
-"""What a command is about: the folder it was typed in and the cluster it means."""
+"""The folder a command runs in and the cluster it applies to."""
 
 import os
 import shlex
@@ -21,12 +21,12 @@ def find_cluster(name: str | None) -> "Cluster":
     """Return the cluster to work on; raises UsageError if GPUJOB_DRY_RUN is set and it is on AWS."""
     cluster = choice.find(name, find_root(here()))
     if not cluster.is_local and os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0"):
-        raise UsageError(f"'{cluster.name}' is a cluster on AWS, and GPUJOB_DRY_RUN is set", "unset GPUJOB_DRY_RUN")
+        raise UsageError(f"GPUJOB_DRY_RUN is set, but '{cluster.name}' is a cluster on AWS", "unset GPUJOB_DRY_RUN")
     return cluster
 
 
 def choose_name(name: str | None) -> str:
-    """Return the name given, else that of the folder's cluster or the only one, even if it is gone."""
+    """Return `name`, or the default cluster's name, even if it was terminated."""
     try:
         return choice.find(name, find_root(here())).name
     except NotFoundError:
@@ -34,49 +34,49 @@ def choose_name(name: str | None) -> str:
 
 
 def own_name(name: str | None) -> str:
-    """Return the name given, else that of the folder's own cluster, even if there is only another."""
+    """Return `name`, or the name of this folder's own cluster, whether or not it exists."""
     return names.name_for(find_root(here())) if name is None else name
 
 
 def name_to_end(name: str | None, command: str) -> str:
-    """Return the cluster that a command ends: the one typed, else the folder's own.
+    """Return the cluster that a destructive command applies to: `name`, or this folder's own.
 
-    Raises UsageError if a variable names another: one that was set long ago must not end a cluster.
+    Raises UsageError if GPUJOB_CLUSTER names another one: a forgotten variable must not terminate a cluster.
     """
     check_variable(name, command)
     return own_name(name)
 
 
 def check_variable(name: str | None, command: str) -> None:
-    """Raise UsageError if only a variable says which cluster to end, and it is not the folder's own."""
+    """Raise UsageError if GPUJOB_CLUSTER, not the command line, names another folder's cluster."""
     variable = os.environ.get(CLUSTER_VARIABLE)
     if name is None and variable and variable != own_name(None):
         raise UsageError(
-            f"{CLUSTER_VARIABLE} is {shlex.quote(variable)}, but what ends something takes the cluster's name"
-            " from the command line only",
+            f"{CLUSTER_VARIABLE} is {shlex.quote(variable)}, but a destructive command takes the cluster's name"
+            " only from the command line",
             command.format(name=shlex.quote(variable)),
         )
 
 
 def cluster_flag(name: str) -> str:
-    """Return the flag that makes a suggested command mean this cluster; "" in the cluster's own folder."""
+    """Return the --cluster flag that a suggested command needs; "" in the cluster's own folder."""
     own = own_name(None)
     return "" if name == own == (os.environ.get(CLUSTER_VARIABLE) or own) else f" --cluster {name}"
 
 
 def runs_here() -> Path:
-    """Return the folder for jobs' results: `runs` of the project that the command was typed in."""
+    """Return the results folder of the current project: `runs`."""
     return find_root(here()) / RUNS
 
 
 def runs_of(cluster: "Cluster", number: int) -> Path:
-    """Return the folder for a job's results: `runs` of the project it came from, else of this one."""
+    """Return the results folder of the project that a job was submitted from, or of the current one."""
     return find_runs(cluster, number) or runs_here()
 
 
 def here() -> Path:
-    """Return the folder that the command was typed in; raises UsageError if it was removed."""
+    """Return the current folder; raises UsageError if it was deleted."""
     try:
         return Path.cwd().resolve()
     except FileNotFoundError as error:
-        raise UsageError("the folder you are in was removed", "cd to your project") from error
+        raise UsageError("the current folder was deleted", "cd to your project") from error

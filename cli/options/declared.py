@@ -1,4 +1,4 @@
-"""Options that many commands share, and where each may be set: typed, in a variable, in gpujob.toml."""
+"""Options shared by commands, and where each may be set: command line, variable, gpujob.toml."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,34 +16,34 @@ DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
 
 
 def option(*names: str, **settings: Any) -> Decorator:
-    """Declare an option that a variable and gpujob.toml set too: --max-hours and GPUJOB_MAX_HOURS."""
+    """Declare an option that a variable (GPUJOB_MAX_HOURS) and gpujob.toml may also set."""
     if long_name(names) in DANGEROUS:
         raise ValueError(f"{long_name(names)} must be a typed_option")
     return click.option(*names, **{"envvar": variable_of(names), "show_envvar": True, **settings})
 
 
 def personal_option(*names: str, **settings: Any) -> Decorator:
-    """Declare an option that a variable sets too, but no gpujob.toml: it reaches beyond the project."""
+    """Declare an option that a variable may also set, but gpujob.toml may not."""
     return option(*names, cls=GuardedOption, **settings)
 
 
 def typed_option(*names: str, **settings: Any) -> Decorator:
-    """Declare an option that only the command line sets: it destroys, skips a question or widens a limit."""
+    """Declare an option that only the command line may set: it is destructive or skips a check."""
     return click.option(*names, cls=GuardedOption, typed_only=True, **{"envvar": variable_of(names), **settings})
 
 
 def long_name(names: Sequence[str]) -> str:
-    """Return --max-hours of an option's names."""
+    """Return an option's long name, such as --max-hours."""
     return next(name for name in names if name.startswith("--")).split("/")[0]
 
 
 def variable_of(names: Sequence[str]) -> str:
-    """Return the variable of an option: GPUJOB_MAX_HOURS."""
+    """Return the environment variable of an option, such as GPUJOB_MAX_HOURS."""
     return f"GPUJOB_{long_name(names).strip('-').replace('-', '_').upper()}"
 
 
 class GuardedOption(click.Option):
-    """An option that gpujob.toml cannot set, and if it is `typed_only` no variable either."""
+    """An option that gpujob.toml cannot set; with `typed_only`, neither can a variable."""
 
     def __init__(self, *args: Any, typed_only: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -55,7 +55,7 @@ class GuardedOption(click.Option):
         return "only on the command line" if self.typed_only else f"only on the command line or in {self.envvar}"
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, click.Parameter]) -> tuple[Any, ParameterSource]:
-        """Return the value and where it came from; raises UsageError if it may not come from there."""
+        """Return the value and its source; raises UsageError if that source is not allowed."""
         value, source = super().consume_value(ctx, opts)
         allowed = source not in (ParameterSource.DEFAULT_MAP, self.typed_only and ParameterSource.ENVIRONMENT)
         if not allowed and not ctx.resilient_parsing:
@@ -66,21 +66,23 @@ class GuardedOption(click.Option):
         return value, source
 
 
-dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS: nothing is billed.")
+dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS; nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
-region_option = option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
-personal_region_option = personal_option("--region", metavar="REGION", help="AWS region; else as boto3 finds it.")
+region_option = option("--region", metavar="REGION", help="AWS region  [default: your AWS configuration]")
+personal_region_option = personal_option(
+    "--region", metavar="REGION", help="AWS region  [default: your AWS configuration]"
+)
 regions_option = option(
     "--region",
     "regions",
     multiple=True,
     metavar="REGION",
-    help="AWS region; repeat to try several in turn; else as boto3 finds it.",
+    help="AWS region; repeat to try several in order  [default: your AWS configuration]",
 )
 cluster_argument = click.argument("name", required=False, envvar=CLUSTER_VARIABLE)
 typed_cluster_argument = click.argument("name", required=False)
 cluster_option = personal_option(
-    "--cluster", metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
+    "--cluster", metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
 )
 output_option = click.option(
     "--output",
@@ -88,18 +90,16 @@ output_option = click.option(
     multiple=True,
     metavar="PATH",
     callback=lambda _context, _option, paths: tuple(map(as_on_node, paths)),
-    help="Also download this path of the machine, as in '~/ckpt.pt' or ../out; may be repeated.",
+    help="Also download this path from the machine, e.g. '~/ckpt.pt' or ../out; repeatable.",
 )
 exclude_option = click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Do not download what matches, as in '*.tmp'; may be repeated."
+    "--exclude", multiple=True, metavar="PATTERN", help="Do not download matching files, e.g. '*.tmp'; repeatable."
 )
-typed_cluster_option = typed_option(  # `check_variable` looks at the variable, which other commands take
-    "--cluster", envvar=None, metavar="NAME", help="Which cluster; else the folder's own, or the only one there is."
+typed_cluster_option = typed_option(  # `check_variable` checks the variable, which other commands accept
+    "--cluster", envvar=None, metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
-raw_option = option(
-    "--raw", is_flag=True, help="Keep every step of progress bars, also where the output is no terminal."
-)
+raw_option = option("--raw", is_flag=True, help="Keep every update of progress bars when the output is not a terminal.")
 transfer_option = personal_option(
     "--transfer-usd",
     "usd_per_gb",
@@ -107,17 +107,17 @@ transfer_option = personal_option(
     default=USD_PER_GB,
     show_default=True,
     metavar="USD",
-    help="Price per GB of data transfer out of AWS, which downloads pay.",
+    help="Price of data transfer out of AWS, in USD per GB; used to estimate the cost of downloads.",
 )
-yes_option = typed_option("--yes", "-y", is_flag=True, help="Do not ask.")
-if_exists_option = typed_option("--if-exists", is_flag=True, help="Exit with 0 also if there is nothing of this name.")
+yes_option = typed_option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+if_exists_option = typed_option("--if-exists", is_flag=True, help="Exit with 0 if nothing has this name.")
 
 
 class SplitCommand(click.Command):
-    """A command that keeps what follows the first `--` in `context.meta["words"]`; None without one."""
+    """A command that stores the arguments after the first `--` in `context.meta["words"]`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split, then parse what stands before."""
+        """Split at the first `--` and parse the part before it; without one, the rest is None."""
         at = args.index("--") if "--" in args else len(args)
         ctx.meta["words"] = tuple(args[at + 1 :]) if at < len(args) else None
         return super().parse_args(ctx, args[:at])

@@ -1,6 +1,6 @@
-"""Defaults of options from the project's gpujob.toml; the command line and variables take precedence.
+"""Option defaults from the project's gpujob.toml; the command line and variables take precedence.
 
-The file may have come with somebody else's project, so it never sets an option that destroys, skips a question or reaches
+The file may come from someone else's project, so it cannot set options that are destructive, skip a confirmation or reach
 beyond the project (`cli.options.declared.GuardedOption`).
 """
 
@@ -17,13 +17,13 @@ from infra.project.settings import FILE, read_settings
 
 
 def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, Any]]:
-    """Return the defaults as click takes them, by command and parameter, for the command that was typed.
+    """Return the defaults for click, by command and parameter; `typed` is the command being run.
 
-    Raises UsageError for a table or a key that no command has, whichever command was typed.
+    Raises UsageError for an unknown table or key, whichever command is being run.
     """
     try:
         here = Path.cwd().resolve()
-    except FileNotFoundError:  # the folder was removed
+    except FileNotFoundError:  # the current folder was deleted
         return {}
     if not any((folder / FILE).is_file() for folder in (here, *here.parents)):
         return {}
@@ -32,10 +32,10 @@ def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, 
 
 
 def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> dict[str, Any]:
-    """Return one command's defaults; their values are checked if it is the one that was typed."""
+    """Return one command's defaults; their values are checked if that command is being run."""
     if name not in group.commands:
         near = difflib.get_close_matches(name, group.commands, 1) or ["run"]
-        raise UsageError(f"{FILE}: [{name}] is no command", f"[{near[0]}], or see: gpujob --help")
+        raise UsageError(f"{FILE}: no such command: [{name}]", f"try [{near[0]}], or see: gpujob --help")
     command = group.commands[name]
     parameters = {opt: param for param in command.params for opt in param.opts}
     for key in table:
@@ -45,25 +45,25 @@ def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> 
         if isinstance(parameter, GuardedOption):
             raise UsageError(
                 f"{FILE}: [{name}] {key}: --{key} is accepted {parameter.accepted}",
-                f"remove the line '{key} = ...' of [{name}] from {FILE}",
+                f"remove the line '{key} = ...' from [{name}] in {FILE}",
             )
-    for key in table if name == typed else ():  # a wrong value for another command is no reason to refuse this one
+    for key in table if name == typed else ():  # an invalid value for another command does not affect this one
         check_value(command, key, parameters[f"--{key}"], table[key])
     return {str(parameters[f"--{key}"].name): chosen(parameters[f"--{key}"], value) for key, value in table.items()}
 
 
 def chosen(parameter: click.Parameter, value: Any) -> Any:
-    """Return a parameter's value as click takes it."""
+    """Return a value from the file in the form click expects for a parameter."""
     return as_typed([value] if parameter.multiple and not isinstance(value, list) else value, is_flag(parameter))
 
 
 def is_flag(parameter: click.Parameter) -> bool:
-    """Return whether a parameter is on or off."""
+    """Return whether a parameter is a boolean flag."""
     return isinstance(parameter, click.Option) and bool(parameter.is_flag)
 
 
 def check_value(command: click.Command, key: str, parameter: click.Parameter, value: Any) -> None:
-    """Raise UsageError, naming the file and the key, for a value that the option does not take."""
+    """Raise UsageError, naming the file and the key, for an invalid value."""
     wrong = ""
     if isinstance(value, dict) or (isinstance(value, list) and not parameter.multiple):
         wrong = "must be a list" if parameter.multiple else "must be a single value"
@@ -77,7 +77,7 @@ def check_value(command: click.Command, key: str, parameter: click.Parameter, va
 
 
 def as_typed(value: Any, flag: bool) -> Any:
-    """Return a value as it would be typed, which is what the options' types read."""
+    """Return a value as it would be typed on the command line."""
     if isinstance(value, list):
         return [as_typed(each, flag) for each in value]
     if isinstance(value, bool):

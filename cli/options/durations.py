@@ -1,4 +1,4 @@
-"""Lengths of time as they are typed, with their unit, since a bare 30 could be seconds or minutes."""
+"""Parse durations and times; units are required, since 30 could mean seconds or minutes."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NEVER = ("never", "off")
 
 
 def parse_duration(value: str) -> float:
-    """Return the seconds that 90s, 30m, 1h30m or 2d stand for."""
+    """Return the seconds in a duration such as 90s, 30m, 1h30m or 2d."""
     text = value.strip().lower()
     if NUMBER.fullmatch(text):
         raise click.BadParameter(f"{text} what? Try {text}m (minutes) or {text}s (seconds).")
@@ -34,12 +34,12 @@ def parse_idle_stop(value: str) -> float:
     if text in NEVER:
         return 0.0
     if NUMBER.fullmatch(text) and not float(text):
-        raise click.BadParameter(f"To switch the idle stop off, use {NEVER[0]}.")
+        raise click.BadParameter(f"To turn off the idle stop, use {NEVER[0]}.")
     return parse_duration(text)
 
 
 def parse_hours(value: str) -> float:
-    """Return the hours of 6, 1.5, 12h, 90m or 2d; a bare number is allowed, as the option names the unit."""
+    """Return the hours in 6, 1.5, 12h, 90m or 2d; a bare number means hours."""
     text = value.strip().lower()
     hours = float(text) if NUMBER.fullmatch(text) else parse_duration(text) / 3600
     if not LEAST_LEASE_S <= hours * 3600 <= MOST_LEASE_S:
@@ -49,14 +49,14 @@ def parse_hours(value: str) -> float:
 
 @dataclass(frozen=True)
 class Since:
-    """Where in a log to start: at a byte, or this many seconds ago."""
+    """Where to start in a log: at a byte offset, or this many seconds ago."""
 
     offset: int | None = None
     ago_s: float = 0
 
 
 def parse_since(value: str) -> Since:
-    """Return what 10m (ago), 14:05, 2026-11-24T14:05 or 4096b (a byte offset) stand for."""
+    """Parse 10m (ago), 14:05, 2026-11-24T14:05 or 4096b (a byte offset)."""
     if offset := re.fullmatch("([0-9]{1,15})b", value):
         return Since(offset=int(offset[1]))
     if NUMBER.fullmatch(value):
@@ -67,7 +67,7 @@ def parse_since(value: str) -> Since:
     try:
         clock = time.fromisoformat(value)
         moment = now.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
-        return Since(ago_s=(now - moment).total_seconds() % 86400)  # a time still ahead today was yesterday's
+        return Since(ago_s=(now - moment).total_seconds() % 86400)  # a time later than now means yesterday
     except ValueError:
         pass
     try:

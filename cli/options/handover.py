@@ -1,4 +1,4 @@
-"""What gpujob.toml may pass from this computer to a job: only what was confirmed for the project."""
+"""Confirm the secrets and variables that gpujob.toml passes from this computer to a job."""
 
 import shlex
 import sys
@@ -14,10 +14,10 @@ from infra.project import consents
 
 
 def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str], env_file: Path | None) -> None:
-    """Ask, once per project, whether a job may have the variables and the file that gpujob.toml names.
+    """Ask, once per project, whether jobs may get the variables and the file named in gpujob.toml.
 
-    What was typed, or set in a variable of the user's own, needs no question. Raises UsageError where there is no terminal,
-    and GpujobError if the answer is no.
+    Values from the command line or the user's environment need no confirmation. Raises UsageError without a terminal, and
+    GpujobError if the answer is no.
     """
     wanted = []
     if context.get_parameter_source("secret") is ParameterSource.DEFAULT_MAP:
@@ -29,16 +29,16 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"gpujob.toml would give the job {describe(asked)} of this computer, and nobody has confirmed that",
-            f"to allow it, add {' '.join(asked)}",
+            f"gpujob.toml passes {describe(asked)} from this computer to the job; this needs confirmation",
+            f"allow it by adding: {' '.join(asked)}",
         )
-    show.say(f"gpujob.toml of {root} would give the job, from this computer: {describe(asked)}")
-    if not click.confirm("Allow it, for this project from now on?", err=True):
-        raise GpujobError("nothing was done")
+    show.say(f"gpujob.toml in {root} passes to the job, from this computer: {describe(asked)}")
+    if not click.confirm("Always allow this for the project?", err=True):
+        raise GpujobError("aborted; nothing was changed")
     consents.remember(root, asked)
 
 
 def describe(asked: Sequence[str]) -> str:
-    """Return what is handed over, in words."""
+    """Describe what is passed to the job."""
     kinds = {"--secret": "the variable", "--env-file": "the variables in"}
     return ", ".join(f"{kinds[kind]} {what}" for kind, _, what in (flag.partition(" ") for flag in asked))

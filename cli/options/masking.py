@@ -1,4 +1,4 @@
-"""What to say of secrets before a job gets them."""
+"""Check secrets before they are passed to a job."""
 
 from collections.abc import Mapping
 
@@ -9,22 +9,21 @@ from infra.node.agent.job.mask import LEAST_CHARACTERS
 
 
 def check_secrets(request: Request) -> None:
-    """Warn of secrets that are too short to be masked; raises UsageError if a record would show one."""
+    """Warn about secrets too short to mask; raises UsageError if a record would contain one."""
     for name, value in request.secrets.items():
         if len(value) < LEAST_CHARACTERS:
             show.say(
-                f"warning: {name} has fewer than {LEAST_CHARACTERS} characters, which any text may contain: "
-                "it is not masked in the job's log"
+                f"warning: {name} is not masked in the job's log: it is shorter than {LEAST_CHARACTERS} characters"
             )
         elif place := find_shown(value, request):
             raise UsageError(
-                f"{place} contains the value of {name}, and is kept in the job's records",
-                f"leave it out, and read it in the job: os.environ[{name!r}], or in a shell script: ${name}",
+                f"{place} contains the value of {name} and would be stored in the job's records",
+                f"remove it, and read it in the job: os.environ[{name!r}] in Python, ${name} in a shell script",
             )
 
 
 def find_shown(value: str, request: Request) -> str:
-    """Return what of a request would show a value; "" if nothing."""
+    """Return which part of a request contains a value; "" if none does."""
     places: Mapping[str, str] = {
         "the command": " ".join(request.command),
         "--name": request.name,

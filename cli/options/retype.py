@@ -1,4 +1,4 @@
-"""Suggested commands: what was typed with one word changed, so that it is as safe as what was typed."""
+"""Suggest commands: the command line as typed with one argument changed, so it is equally safe."""
 
 import functools
 import re
@@ -14,7 +14,7 @@ ASKING = re.compile(r"\bgpujob (up|offers|check)\b(?! --dry-run)")
 
 
 def suggests(command: Callable[Given, None]) -> Callable[Given, None]:
-    """Let the hints of a command's errors repeat what was typed; a dry run stays one."""
+    """Make the hints of a command's errors repeat the command line; a dry run stays a dry run."""
 
     @functools.wraps(command)
     def wrapped(*args: Given.args, **options: Given.kwargs) -> None:
@@ -31,7 +31,7 @@ def suggests(command: Callable[Given, None]) -> Callable[Given, None]:
 
 
 def retype(typed: Sequence[str], change: Change) -> str:
-    """Return the command that was typed with one of its words changed, all others as they were."""
+    """Return the command line with one argument changed and all others kept."""
     words = list(typed)
     if not change.word.startswith("-"):
         if change.word not in words:  # it came from a variable

@@ -1,4 +1,4 @@
-"""Where options' values come from: what is closer to the user takes precedence, equals must agree."""
+"""Precedence of option sources: command line, variable, gpujob.toml; equal ones must agree."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -18,24 +18,24 @@ MARKETS: dict[str, tuple["Market", ...]] = {
 
 
 def choose_markets(context: click.Context, asked: Mapping[str, object]) -> "tuple[Market, ...]":
-    """Return the markets in the order they are tried; raises UsageError for contradicting flags."""
+    """Return the markets in the order to try; raises UsageError for conflicting flags."""
     chosen = [name for name in MARKETS if asked[name]]
     most = max((strength(context, name) for name in chosen), default=0)
     chosen = [name for name in chosen if strength(context, name) == most] or ["on_demand"]
     if len(chosen) > 1:
         first, second = (f"--{name.replace('_', '-')}" for name in chosen[:2])
-        raise UsageError(f"{first} and {second} contradict each other", "choose one of them")
+        raise UsageError(f"{first} cannot be used with {second}", "use one of them")
     return MARKETS[chosen[0]]
 
 
 def find_overruled(context: click.Context, asked: Mapping[str, object], *sides: tuple[str, ...]) -> set[str]:
-    """Return the options that do not count, since one of another side was given closer to the user."""
+    """Return the options that are overridden by another side with higher precedence."""
     given = {side: max((strength(context, name) for name in side if asked[name]), default=0) for side in sides}
     return {name for side in sides if given[side] < max(given.values()) for name in side}
 
 
 def strength(context: click.Context, name: str) -> int:
-    """Return how close to the user a value came from: 3 typed, 2 a variable, 1 gpujob.toml, 0 a default."""
+    """Return a value's precedence: 3 command line, 2 variable, 1 gpujob.toml, 0 default."""
     sources = click.core.ParameterSource
     order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
     source = context.get_parameter_source(name)

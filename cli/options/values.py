@@ -1,4 +1,4 @@
-"""Values of options: what was typed, made of the type that it stands for."""
+"""Parse option values."""
 
 import re
 from pathlib import Path
@@ -10,27 +10,27 @@ from infra.model import Gpu
 
 
 def as_on_node(path: str) -> str:
-    """Return a path as it is meant on the node: the home that the shell put in place of `~` is `~` again."""
+    """Return a path for the node: the local home folder, expanded by the shell, becomes `~` again."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path == home or path.startswith(f"{home}/") else path
 
 
 def parse_gpu(value: str) -> Gpu:
-    """Return the GPU that NAME or NAME:COUNT asks for, as in A10G or H100:8."""
+    """Parse NAME or NAME:COUNT, as in A10G or H100:8."""
     name, _, count = value.partition(":")
     if not name or not re.fullmatch("0*[1-9][0-9]{0,3}", count or "1"):
-        raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, as in A10G or H100:8")
+        raise click.BadParameter(f"'{value}' is not NAME or NAME:COUNT, such as A10G or H100:8")
     return Gpu(name, int(count or 1))
 
 
 def parse_any_gpu(value: str) -> Gpu:
-    """Return the GPU that NAME or NAME:COUNT asks for; without a count, 0 for however many."""
+    """Parse NAME or NAME:COUNT; without a count, the count is 0, which matches any."""
     found = parse_gpu(value)
     return found if ":" in value else Gpu(found.name, 0)
 
 
 def parse_positive(value: str, what: str) -> float:
-    """Return a number above 0."""
+    """Return a positive number."""
     number = float(value) if NUMBER.fullmatch(value) else 0
     if number <= 0:
         raise click.BadParameter(f"'{value}' is not {what}")
@@ -38,12 +38,12 @@ def parse_positive(value: str, what: str) -> float:
 
 
 def parse_usd(value: str) -> float:
-    """Return an amount of money above 0."""
-    return parse_positive(value, "an amount of USD above 0, such as 5 or 2.50")
+    """Return a positive amount of money."""
+    return parse_positive(value, "a positive amount in USD, such as 5 or 2.50")
 
 
 def parse_memory(value: str) -> float:
-    """Return a size in GB above 0; 24, 24G and 24GB are the same."""
+    """Return a positive size in GB; 24, 24G and 24GB are the same."""
     return parse_positive(
-        re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "a size in GB above 0, such as 24"
+        re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "a positive size in GB, such as 24"
     )

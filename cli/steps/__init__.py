@@ -1,1 +1,1 @@
-"""What several commands do: reach, submit and follow a job, download outputs, terminate a cluster."""
+"""Steps shared by commands: connect, submit and follow a job, download outputs, terminate a cluster."""

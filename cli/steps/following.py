@@ -1,4 +1,4 @@
-"""A job from its output to its outputs: follow it to its end, then download what it wrote."""
+"""Follow a job until it ends, then download its outputs."""
 
 import sys
 from pathlib import Path
@@ -28,9 +28,9 @@ def follow_job(
     offset: int = 0,
     keep: "Copy | None" = None,
 ) -> "Job":
-    """Print a job's output until it is over and say how it ended; Ctrl-C detaches.
+    """Print a job's output until it ends, then its final state; Ctrl-C detaches.
 
-    `keep` gets a copy of the output.
+    `keep` receives a copy of the output.
     """
 
     def pass_on(chunk: bytes) -> None:
@@ -50,7 +50,7 @@ def follow_job(
         sys.exit(130)
     except OSError as error:
         discard_output()
-        what = f"the output cannot be written here: {error.strerror}"
+        what = f"cannot write the output on this computer: {error.strerror}"
         raise GpujobError(f"{what}. Job {number} is not affected", follow_again(connection.cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
@@ -59,15 +59,15 @@ def follow_job(
 
 
 def follow_again(cluster: "Cluster", number: int) -> str:
-    """Return the command that follows a job again, or prints its output once it is over."""
+    """Return the command that follows a job again, or prints its output once it has ended."""
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
 def next_commands(cluster: "Cluster", number: int) -> str:
-    """Return a line that says that a job continues, with the commands that follow, fetch and stop it."""
+    """Return a message that a job continues, with commands to follow, fetch and stop it."""
     where = cluster_flag(cluster.name)
     follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
-    return f"Job {number} continues on {cluster.name}. Follow: {follow}   Download: {fetch}   Stop it: {stop}"
+    return f"job {number} keeps running on {cluster.name}.\n  Follow:    {follow}\n  Download:  {fetch}\n  Stop:      {stop}"
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:
@@ -79,7 +79,7 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
 
 
 def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:
-    """Download a job's outputs, say where they are and what was left; return whether all were downloaded."""
+    """Download a job's outputs and report them; return whether all were downloaded."""
     with progress.transfer("downloading") as arrived:
         home = fetch(connection, number, runs, arrived, wanted or want())
     show_fetched(home)

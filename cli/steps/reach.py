@@ -1,4 +1,4 @@
-"""Connections to the cluster and the job that a command is about."""
+"""Connect to the cluster and find the job that a command applies to."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
-    """Return the cluster to work on and the connection to its node, still to be entered."""
+    """Return the cluster and an unopened connection to its node."""
     cluster = find_cluster(name)
     return cluster, connections.reach(cluster)
 
 
 @contextmanager
 def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, Connection, Job]]":
-    """Yield a cluster, a connection to its node, and a job of it, by default the latest.
+    """Yield a cluster, a connection to its node and a job, by default the latest.
 
-    Where one of them is gone, the error says where the job's results are on this computer.
+    If one of them no longer exists, the error names the job's results on this computer.
     """
     try:
         cluster = find_cluster(name)
@@ -39,12 +39,12 @@ def reach_job(name: str | None, number: int | None) -> "Iterator[tuple[Cluster, 
 
 
 def point_to_results(error: GpujobError, cluster: str, number: int | None) -> None:
-    """Add to an error where the results of a job are, if they are on this computer."""
+    """Add to an error the path of a job's results, if they are on this computer."""
     home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)
     if receipt is None:
         return
-    log = f"; its log is {LOG} there" if (home / LOG).exists() else ""
+    log = f" (log: {LOG})" if (home / LOG).exists() else ""
     error.add_note(f"the results of job {receipt['job'].get('number')} are in {home}{log}")
     if isinstance(error, NotFoundError):
         error.hint = f"gpujob receipt{cluster_flag(cluster)} {receipt['job'].get('number')}"

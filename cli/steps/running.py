@@ -1,4 +1,4 @@
-"""A whole job: submit it, follow it, download what it wrote."""
+"""Run a job: submit it, follow it, download its outputs."""
 
 import math
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class Manner:
     """How a job is run."""
 
     detach: bool
-    """Whether it is left alone once it is submitted."""
+    """Whether to return once it is submitted."""
     down: bool
-    """Whether the caller terminates the cluster after it."""
+    """Whether the caller terminates the cluster afterwards."""
     raw: bool
-    """Whether every step of its progress bars is printed."""
+    """Whether to print every update of its progress bars."""
     fetch_every_s: float
     yes: bool
-    """Whether even very large transfers need no question."""
+    """Whether to skip confirmation of large transfers."""
 
 
 def run_job(
     connection: "Connection", project: "Project", request: "Request", manner: Manner
 ) -> "tuple[Job, bool] | None":
-    """Submit a job, follow it and download what it wrote.
+    """Submit a job, follow it and download its outputs.
 
-    Return the job as it ended, and whether all of its outputs were downloaded; None if it is left alone.
+    Return the ended job and whether all of its outputs were downloaded; None if detached.
     """
     cluster = connection.cluster
     number = submit_job(connection, project, request, manner.yes)
@@ -57,12 +57,12 @@ def run_job(
 
 
 def follow_and_keep(connection: "Connection", project: "Project", number: int, manner: Manner) -> "Job":
-    """Follow a job to its end; keep its output in its log, and download now and then what it has written."""
+    """Follow a job until it ends, saving its log and downloading its outputs periodically."""
     terms = Terms(manner.fetch_every_s, math.inf if manner.yes else UNASKED_BYTES)
     meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
     with open_folder(project.runs / f"{connection.cluster.name}-{number}") as top:
         try:
-            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now need not be downloaded later
+            with open_log(top, fresh=True) as log, meanwhile:  # what is printed now is not downloaded again later
                 return follow_job(connection, number, Output(manner.raw), keep=Copy(log, show.say))
         except GoneError:
             keep_log(top)

@@ -1,4 +1,4 @@
-"""The start of a job: the project is uploaded and the job accepted."""
+"""Submit a job: upload the project, start or queue the job."""
 
 import shlex
 import sys
@@ -24,13 +24,13 @@ ASK_ABOVE_BYTES = 200_000_000
 
 
 def submit_job(connection: "Connection", project: "Project", request: "Request", yes: bool) -> int:
-    """Submit a job, say what was uploaded and what was not; return its number."""
+    """Submit a job and report what was uploaded and what was not; return its number."""
     cluster = connection.cluster
     show_withheld(project)
-    with progress.transfer("sending") as sent, unsure_whether_started(cluster):
+    with progress.transfer("uploading") as sent, unsure_whether_started(cluster):
         taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
-    what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} sent)"
+    what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")
     if taken.ahead:
         show.say(f"job {taken.job} is queued behind {formats.plural(taken.ahead, 'job')}; Ctrl-C leaves it queued")
@@ -40,20 +40,20 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
 
 @contextmanager
 def unsure_whether_started(cluster: "Cluster") -> Iterator[None]:
-    """Say, if the upload is interrupted, that the job may have been accepted anyway."""
+    """If the upload is interrupted, say that the job may have been accepted anyway."""
     try:
         yield
     except KeyboardInterrupt:
         show.say(
-            f"\ninterrupted during the upload; see whether the job was accepted: gpujob jobs{cluster_flag(cluster.name)}"
+            f"\ninterrupted during the upload. Check whether the job was accepted: gpujob jobs{cluster_flag(cluster.name)}"
         )
         billing.remind(cluster)
         sys.exit(130)
 
 
 def approve(files: "Sequence[File]", yes: bool) -> None:
-    """Ask before a large upload, often a data folder by mistake; raises GpujobError if the answer is no."""
+    """Confirm a large upload, often a data folder by mistake; raises GpujobError if declined."""
     total = sum(file.size_bytes for file in files)
     if total > ASK_ABOVE_BYTES and not yes:
         show_largest_folders(files)
-        confirm(f"Upload {formats.size(total)}? (to leave a folder out, add it to .gitignore)", yes)
+        confirm(f"Upload {formats.size(total)}? (to exclude a folder, add it to .gitignore)", yes)

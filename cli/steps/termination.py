@@ -1,4 +1,4 @@
-"""The end of a cluster: its outputs are downloaded, then its machines terminated."""
+"""Terminate a cluster, downloading its outputs first."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -> "list[Account]":
-    """Return where a cluster of this name may be."""
+    """Return the accounts that may have a cluster of this name."""
     with progress.steps() as report:
         report(f"looking for '{name}'")
         return clusters.locate(name, dry_run, region)
 
 
 def terminate(name: str, accounts: "Sequence[Account]") -> bool:
-    """Terminate a cluster, whatever is still on it; return whether there was anything of it."""
+    """Terminate a cluster without downloading anything; return whether it existed."""
     with progress.steps() as report:
         found = clusters.remove(name, accounts, report)
     if found:
-        show.say(f"terminated {name}; nothing of it is billed any more")
+        show.say(f"terminated {name}; nothing left that bills")
     return found
 
 
 def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: int = 0) -> None:
-    """Download what a cluster still holds, then say what was downloaded, even if it was not all of it.
+    """Download a cluster's remaining outputs and report them, even if some failed.
 
-    It is said at the end since lines would break into the spinner. What job number `told` left elsewhere was said before.
+    The report comes last, since lines would interrupt the spinner. Files of job number `told` were reported before.
     """
     homes: list[Fetched | AllLeft] = []
     try:
@@ -52,21 +52,21 @@ def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: 
 
 
 def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:
-    """Return how a cluster is drained, without a question: `yes` downloads even what is very large.
+    """Return how to download remaining outputs without asking: `yes` includes very large ones.
 
-    `force` is the command to suggest if something would be lost. With `keeps_home` the user's home is not lost.
+    `force` is the command to suggest if something would be lost. With `keeps_home`, the user's home folder is kept.
     """
     return Terms(force, make_chooser(yes, may_ask=False), keeps_home)
 
 
 def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool = False) -> None:
-    """Terminate a cluster after its job, unless outputs would be lost or other jobs are not over.
+    """Terminate a cluster after its job, unless outputs would be lost or other jobs are active.
 
-    Raises GpujobError, with the job's own exit code unless that is 0, if the cloud fails to terminate it.
+    Raises GpujobError, with the job's own exit code unless that is 0, if terminating it fails.
     """
     try:
         if not downloaded:
-            raise LossError(f"not all that job {job.number} wrote was downloaded")
+            raise LossError(f"some outputs of job {job.number} were not downloaded")
         accounts = find_accounts(cluster.name)
         drain_outputs(cluster.name, accounts, drain_terms(yes), told=job.number)
         terminate(cluster.name, accounts)

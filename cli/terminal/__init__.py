@@ -1,1 +1,1 @@
-"""What a person sees: lines, tables, progress, a job's output; and the log. Knows no command."""
+"""Terminal output: messages, tables, progress, a job's output; and the log."""

@@ -1,9 +1,9 @@
-"""How the two clouds are told apart on the screen: AWS bills, the local cloud of a dry run does not."""
+"""Tell AWS and the local cloud apart in output: only AWS bills."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from cli.terminal import formats
+from infra.base.money import format_usd
 
 
 class InCloud(Protocol):
@@ -24,7 +24,7 @@ def is_local(cloud: str) -> bool:
 
 
 def are_local(things: Iterable[InCloud]) -> bool:
-    """Return whether all of these are on the local cloud, so that no question about money is needed."""
+    """Return whether all of these are on the local cloud, so no confirmation is needed."""
     return all(is_local(thing.cloud) for thing in things)
 
 
@@ -34,11 +34,11 @@ def place(thing: InCloud) -> str:
 
 
 def most(amount_usd: float, cloud: str) -> str:
-    """Return the most that something may cost: 5.00 USD, or 5.00 USD on AWS."""
-    return formats.usd(amount_usd) + " on AWS" * is_local(cloud)
+    """Return the maximum cost of something: $5.00, or $5.00 on AWS."""
+    return format_usd(amount_usd) + " on AWS" * is_local(cloud)
 
 
 def cost(amount_usd: float, cloud: str) -> str:
-    """Return what something cost: cost 5.00 USD, or would have cost 5.00 USD on AWS."""
-    amount = formats.usd(amount_usd)
+    """Return what something cost: cost $5.00, or would have cost $5.00 on AWS."""
+    amount = format_usd(amount_usd)
     return f"would have cost {amount} on AWS" if is_local(cloud) else f"cost {amount}"

@@ -1,12 +1,7 @@
-"""Money, sizes, times and counts as text."""
+"""Sizes, times and counts as text."""
 
 import time
 from datetime import UTC, datetime
-
-
-def usd(amount: float) -> str:
-    """Return an amount of money: 1.50 USD."""
-    return "less than 0.01 USD" if 0 < amount < 0.01 else f"{amount:.2f} USD"
 
 
 def size(count: int) -> str:
@@ -17,6 +12,11 @@ def size(count: int) -> str:
             return plural(count, "byte") if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def memory(count: int) -> str:
+    """Return an amount of memory, which comes in powers of two: 512 MiB, 15.4 GiB."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
 
 
 def duration(seconds: float) -> str:
@@ -32,14 +32,21 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time in this computer's zone, with the date if it is not today."""
+    """Return a local time, with the date if it is not today."""
     moment = datetime.fromtimestamp(seconds, UTC).astimezone()
     today = datetime.now(UTC).astimezone().date()
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%Y-%m-%d %H:%M")
 
 
+def deadline(seconds: float) -> str:
+    """Return a future local time with its zone, and with the date if it is not today."""
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone()
+    today = datetime.now(UTC).astimezone().date()
+    return moment.strftime("%H:%M %Z" if moment.date() == today else "%Y-%m-%d %H:%M %Z")
+
+
 def soon(seconds: float) -> str:
-    """Return a future time in this computer's zone, with the date if it is more than a day away."""
+    """Return a future local time, with the date if it is more than a day away."""
     if 0 <= seconds - time.time() < 86_400:
         return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M}"
     return clock(seconds)

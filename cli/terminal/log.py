@@ -1,7 +1,7 @@
-"""The log of a command: its own file in the state folder, written once there is something to write.
+"""The log of a command: one file per command in the state folder, created on the first record.
 
-It tells each call to AWS, each step of SSH and how long they took, and has the traceback of an unexpected error. It
-holds no secrets: every line goes through `infra.base.redaction`, and nothing logs parameters, user data or variables.
+It records AWS calls, SSH steps, their timings and the traceback of an unexpected error. It contains no secrets: every
+line goes through `infra.base.redaction`, and nothing logs parameters, user data or variables.
 """
 
 import logging
@@ -18,23 +18,23 @@ from infra.base import redaction
 from infra.state import logs_folder, state_folder
 
 KEPT = 20
-"""How many files are kept, the latest."""
+"""How many of the latest files are kept."""
 MOST_BYTES = 1 << 20
-"""How long a file gets; what comes then is dropped."""
+"""Maximum size of a file; later records are dropped."""
 LOGGERS = ("cli", "infra")
 log = logging.getLogger(__name__)
 
 
 class Plain(logging.Formatter):
-    """Formats a record, its traceback included, without secrets and without what would steer a terminal."""
+    """Formatter that removes secrets and control characters from records and tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record."""
+        """Return a record as text."""
         return show.plain(redaction.redact(super().format(record)))
 
 
 class LogFile(logging.FileHandler):
-    """A file that only its owner may read, made with the first record; failing to write it is no error."""
+    """A private log file, created on the first record; failing to write to it is ignored."""
 
     def __init__(self, command: str) -> None:
         moment = time.strftime("%Y-%m-%dT%H-%M-%S")
@@ -52,17 +52,17 @@ class LogFile(logging.FileHandler):
         return file
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless the file is as long as it may be."""
+        """Write a record, unless the file has reached its maximum size."""
         with suppress(OSError, ValueError):
             if self.stream is None or self.stream.tell() < MOST_BYTES:
                 super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
-        """Go on without the log."""
+        """Continue without the log."""
 
 
 class OnStderr(logging.Handler):
-    """What --verbose shows."""
+    """Handler for --verbose."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
@@ -71,7 +71,7 @@ class OnStderr(logging.Handler):
 
 
 def start(command: str, verbose: bool) -> None:
-    """Log what is done from now on, on stderr too if `verbose`."""
+    """Start logging, also to stderr if `verbose`."""
     redaction.hide_environment()
     handlers: list[logging.Handler] = [LogFile(command), *([OnStderr()] if verbose else [])]
     for handler in handlers:
@@ -86,18 +86,18 @@ def start(command: str, verbose: bool) -> None:
 
 
 def record_in_thread(failure: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread; its caller says what that means."""
+    """Log the exception that ended a thread; the caller reports it."""
     if failure.exc_type is not SystemExit:
-        log.error("a thread ended", exc_info=failure.exc_value)
+        log.error("a thread failed", exc_info=failure.exc_value)
 
 
 def record_error(error: BaseException) -> None:
-    """Log an error that a person was told, with what led to it."""
+    """Log an error that was shown to the user, with its causes."""
     log.debug("failed", exc_info=error)
 
 
 def record_crash(error: BaseException) -> Path | None:
-    """Log an unexpected error with its traceback; return the file, None if there is none."""
+    """Log an unexpected error with its traceback; return the log file, or None."""
     log.critical("unexpected error", exc_info=error)
     files = (
         [Path(handler.baseFilename) for handler in log.parent.handlers if isinstance(handler, LogFile)]
@@ -108,6 +108,6 @@ def record_crash(error: BaseException) -> Path | None:
 
 
 def find_last() -> Path | None:
-    """Return the log of the latest command that wrote one, this one excepted; None where there is none."""
+    """Return the latest log of another command, or None."""
     mine = f"-{os.getpid()}.log"
     return max((file for file in logs_folder().glob("*.log") if not file.name.endswith(mine)), default=None)

@@ -1,6 +1,6 @@
-"""A job's output on its way to the reader; a terminal gets what is safe (cli/terminal/screen.py).
+"""Write a job's output to stdout; on a terminal, only safe sequences (cli/terminal/screen.py).
 
-Elsewhere (a pipe, a file) only the steps of progress bars are left out.
+In a pipe or a file, intermediate updates of progress bars are dropped.
 """
 
 import sys
@@ -8,14 +8,14 @@ from typing import BinaryIO
 
 from cli.terminal.screen import Screen
 
-MOST_BYTES = 1 << 16  # of a line that has not ended, which may be no line at all
+MOST_BYTES = 1 << 16  # buffered of an unfinished line; binary output may have no line ends
 
 
 class Output:
-    """Writes what comes to standard output.
+    """Writes chunks of a job's output to stdout.
 
-    A progress bar goes back to the start of its line (a carriage return) and writes it anew. A terminal shows that; in a file
-    or a pipe of each such line only what was written last is kept; there, `raw` keeps everything.
+    A progress bar rewrites its line after a carriage return. On a terminal this is passed on; in a file or a pipe only the
+    final state of such a line is kept, unless `raw`.
     """
 
     def __init__(self, raw: bool = False, stream: BinaryIO | None = None) -> None:
@@ -26,7 +26,7 @@ class Output:
         self.last = b"\n"
 
     def write(self, chunk: bytes) -> None:
-        """Pass bytes on: a job may print what is no text."""
+        """Write a chunk of bytes, which may not be text."""
         if self.collapses:
             lines, newline, self.held = (self.held + chunk).rpartition(b"\n")
             chunk = collapse(lines) + newline
@@ -35,7 +35,7 @@ class Output:
         self.pass_on(chunk)
 
     def flush(self) -> None:
-        """Pass on what was held back: nothing more will come."""
+        """Write what is still buffered, at the end of the output."""
         held, self.held = self.held, b""
         self.pass_on(collapse(held), final=True)
         if self.screen and self.screen.ending:
@@ -43,7 +43,7 @@ class Output:
             self.stream.flush()
 
     def pass_on(self, chunk: bytes, final: bool = False) -> None:
-        """Write it now."""
+        """Write a chunk without buffering."""
         if self.screen:
             chunk = self.screen.show(chunk, final).encode(sys.stdout.encoding, "backslashreplace")
         if chunk:
@@ -53,18 +53,18 @@ class Output:
 
     @property
     def ends_a_line(self) -> bool:
-        """Whether what comes next on the screen starts at the left."""
+        """Whether the output so far ends with a newline."""
         return self.last == b"\n"
 
 
 def collapse(text: bytes) -> bytes:
-    """Return lines of text, each without what it showed before its last carriage return."""
+    """Return lines without the text before each line's last carriage return."""
     if b"\r" not in text:
         return text
     return b"\n".join(collapse_line(line) if b"\r" in line else line for line in text.split(b"\n"))
 
 
 def collapse_line(line: bytes) -> bytes:
-    """Return what a terminal would show of a line in the end; a carriage return at its end is kept."""
+    """Return the final state of a line on a terminal; a trailing carriage return is kept."""
     ending = b"\r" if line.endswith(b"\r") else b""
     return line.removesuffix(b"\r").rpartition(b"\r")[2] + ending

@@ -1,4 +1,4 @@
-"""Progress on stderr while a command works: the step it is at, the bytes it has transferred."""
+"""Progress on stderr: the current step, or bytes transferred."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ from infra.base.text import one_line
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports a step: a spinner with its time on a terminal, else a line."""
+    """Yield a function that reports a step: a spinner on a terminal, otherwise a line."""
     if not sys.stderr.isatty():
-        yield lambda text: say(f"{text} ...")
+        yield lambda text: say(f"{text}...")
         return
-    # rich is loaded only where there is a terminal to draw on
+    # imported only when drawing on a terminal
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -25,7 +25,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 class Counter:
-    """Counts transferred bytes and passes each number on to what shows them."""
+    """Counts transferred bytes and passes each increment to the display."""
 
     def __init__(self, advance: Callable[[int], object]) -> None:
         self.total = 0
@@ -39,11 +39,11 @@ class Counter:
 
 @contextmanager
 def transfer(what: str) -> Iterator[Counter]:
-    """Yield a counter of bytes: a bar on a terminal, nothing elsewhere."""
+    """Yield a byte counter, shown as a progress bar on a terminal."""
     if not sys.stderr.isatty():
         yield Counter(lambda _: None)
         return
-    # rich is loaded only where there is a terminal to draw on
+    # imported only when drawing on a terminal
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
@@ -52,7 +52,7 @@ def transfer(what: str) -> Iterator[Counter]:
     task = bar.add_task(what, total=None)
 
     def advance(count: int) -> None:
-        bar.start()  # only now: before, there may be a question to answer
+        bar.start()  # started late: a confirmation prompt may come first
         bar.advance(task, count)
 
     try:

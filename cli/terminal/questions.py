@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal."""
+"""Confirmation prompts."""
 
 import sys
 
@@ -9,10 +9,10 @@ from infra.errors import GpujobError, UsageError
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask, unless `yes`; raises UsageError without a terminal, and GpujobError if the answer is no."""
+    """Ask for confirmation unless `yes`; raises UsageError without a terminal, GpujobError on no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to answer on", "add --yes")
+        raise UsageError(f"cannot ask for confirmation without a terminal: {question}", "add --yes")
     if not click.confirm(printable(question), err=True):
-        raise GpujobError("nothing was done")
+        raise GpujobError("aborted; nothing was changed")

@@ -1,7 +1,7 @@
-"""What a terminal may see of a program's output: colours, and what progress bars need.
+"""Filter a program's output for a terminal: keep colours and what progress bars need.
 
-A terminal does more for whoever writes to it: it fills the clipboard, renames the window, answers questions as if they had been
-typed, reports the mouse, erases what was scrolled away. None of that belongs into a log that is followed.
+Other escape sequences write to the clipboard, rename the window, inject input, report the mouse or erase the scrollback.
+None of them belongs in the output of a job.
 https://invisible-island.net/xterm/ctlseqs/ctlseqs.html
 """
 
@@ -9,8 +9,8 @@ import codecs
 import re
 
 HELD = 4096
-"""How many characters may wait for the end of a sequence."""
-# Escape sequences as ECMA-48 has them: those with parameters, those that take a text up to its end, all others.
+"""Maximum length of an unfinished sequence that is held back."""
+# Escape sequences of ECMA-48: control sequences with parameters, strings with a terminator, all others.
 SEQUENCE = re.compile(
     r"\x1b\[([0-?]*)([ -/]*[@-~])"
     r"|\x1b[\]PX^_][^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?"
@@ -24,7 +24,7 @@ RESET = "\x1b[0m\x1b[?25h"
 
 
 class Screen:
-    """Takes a program's output as it comes, and returns what a terminal may see of it."""
+    """Filters a program's output chunk by chunk."""
 
     def __init__(self) -> None:
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -32,7 +32,7 @@ class Screen:
         self.styled = False
 
     def show(self, chunk: bytes, final: bool = False) -> str:
-        """Return the next text; with `final`, when nothing more will come, also what was held back."""
+        """Return the next filtered text; with `final`, also what was held back."""
         text = self.held + self.decoder.decode(chunk, final)
         self.held = ""
         unfinished = UNFINISHED.search(text, max(len(text) - HELD, 0))
@@ -42,11 +42,11 @@ class Screen:
 
     @property
     def ending(self) -> str:
-        """What leaves the terminal as it was: without colours, with a cursor."""
+        """The sequence that resets colours and shows the cursor, if needed."""
         return RESET if self.styled else ""
 
     def keep(self, found: re.Match[str]) -> str:
-        """Return a sequence if it is one of those that are allowed, else nothing."""
+        """Return an escape sequence if it is allowed, otherwise ""."""
         if found[2] is None or not ALLOWED.fullmatch(found[1] + found[2]):
             return ""
         self.styled = True

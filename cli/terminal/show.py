@@ -1,7 +1,7 @@
-"""Lines, tables and facts: listings go to stdout, everything said along the way to stderr.
+"""Print messages to stderr and listings to stdout.
 
-Everything but a job's own output (cli/terminal/output.py) is printed here, without the control characters that names, tags
-and answers of machines may hold.
+Everything except a job's own output (cli/terminal/output.py) is printed by this module, with control characters from
+names, tags and responses escaped.
 """
 
 import json
@@ -13,44 +13,44 @@ from typing import Any
 
 import click
 
-from infra.base.text import printable as printable  # the commands show with it
+from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
 FOLDED = 16
-"""How wide a column of a narrow table is at least, if its cells are no shorter."""
+"""Minimum width of a folded column."""
 
 
 def say(text: str = "", colour: str | None = None) -> None:
-    """Print something along the way, on stderr."""
+    """Print a message to stderr."""
     echo(text, err=True, colour=colour)
 
 
 def echo(text: str, err: bool = False, colour: str | None = None) -> None:
-    """Print lines, without anything in them that would steer the terminal."""
+    """Print lines with control characters escaped."""
     click.secho(plain(text), err=err, fg=colour)
 
 
 def question(text: str) -> None:
-    """Print a question on stderr; the answer follows on the same line."""
+    """Print a prompt on stderr, without a newline."""
     click.secho(plain(text), err=True, nl=False)
 
 
 def plain(text: str) -> str:
-    """Return text with all control characters spelled out, except tabs and line ends."""
+    """Return text with control characters escaped, except tabs and newlines."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def echo_json(data: Any) -> None:
-    """Print data as JSON, which spells control characters out."""
+    """Print data as JSON, which escapes control characters."""
     echo(json.dumps(data, indent=2))
 
 
 def listing(
     rows: Sequence[Row], as_json: bool, data: Any = None, empty: str = "", droppable: Sequence[str] = ()
 ) -> None:
-    """Show rows: a table on a terminal, tab-separated lines elsewhere, JSON of `data` with `as_json`.
+    """Show rows as a table on a terminal, as tab-separated lines otherwise, or as JSON with `as_json`.
 
-    A narrow terminal drops the `droppable` columns, in their order.
+    JSON shows `data`, by default the rows. A narrow terminal hides the `droppable` columns, in order.
     """
     shown = [{name: printable(" ".join(str(value).split())) for name, value in row.items()} for row in rows]
     if as_json:
@@ -64,8 +64,8 @@ def listing(
 
 
 def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
-    """Print a table that fits the terminal; if that is narrow, headings and long cells are wrapped."""
-    # rich is loaded only where there is a terminal to draw on
+    """Print a table that fits the terminal, wrapping headings and long cells if needed."""
+    # imported only when drawing on a terminal
     from rich import box
     from rich.cells import cell_len
     from rich.console import Console
@@ -76,13 +76,13 @@ def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
     longest = {name: max(cell_len(row[name]) for row in rows) for name in rows[0]}
     needed = {name: max(min(width, FOLDED), *map(len, name.split(" "))) for name, width in longest.items()}
     first = next(iter(rows[0]))
-    needed[first] = max(longest[first], len(first))  # what a row is called is never folded
-    left_out = []
+    needed[first] = max(longest[first], len(first))  # the first column is never folded
+    hidden = []
     for name in droppable:
         if sum(needed.values()) + 2 * len(needed) <= console.width:
             break
         del needed[name]
-        left_out.append(name)
+        hidden.append(name)
     whole = sum(max(longest[name], len(name)) for name in needed) + 2 * len(needed)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, width in needed.items():
@@ -91,12 +91,12 @@ def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
     for row in rows:
         grid.add_row(*(Text(row[name]) for name in needed))
     console.print(grid)
-    if left_out:
-        say(f"(no room for: {', '.join(left_out)}; --json tells all)")
+    if hidden:
+        say(f"(hidden columns: {', '.join(hidden)}; widen the terminal or use --json)")
 
 
 def facts(pairs: Mapping[str, str], err: bool = True) -> None:
-    """Print names and values in two columns, on stderr or stdout; on a terminal, long values are wrapped."""
+    """Print names and values in two columns; on a terminal, long values are wrapped."""
     pairs = {printable(name): value for name, value in pairs.items()}
     indent = max(map(len, pairs)) + 4
     stream = sys.stderr if err else sys.stdout
@@ -107,5 +107,5 @@ def facts(pairs: Mapping[str, str], err: bool = True) -> None:
 
 
 def wrap(line: str, width: int) -> list[str]:
-    """Return a line in parts of at most this width, broken between words; longer words stay whole."""
+    """Return a line wrapped between words; words longer than the width are kept whole."""
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]

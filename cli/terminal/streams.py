@@ -1,4 +1,4 @@
-"""Streams and files of this computer that fail while a job is followed: the job is not affected."""
+"""Handle failing local streams and files while following a job, which is not affected."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from infra.errors import GpujobError, ProjectError
 
 
 def open_missing() -> None:
-    """Open /dev/null for each standard stream that the caller closed (`>&-`).
+    """Open /dev/null for each standard stream that was closed (`>&-`).
 
     Otherwise the next file or connection that is opened would become standard output.
     """
@@ -26,12 +26,12 @@ def open_missing() -> None:
 
 
 def discard_output() -> None:
-    """Redirect standard output, which failed, to /dev/null: flushing it at exit would fail once more."""
+    """Redirect stdout, which failed, to /dev/null, so that flushing it at exit cannot fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Copy:
-    """A copy of a job's output in a file, given up if the disk is full: the rest can be downloaded later."""
+    """Copies a job's output to a file until the first write error; the log can be downloaded later."""
 
     def __init__(self, file: BinaryIO, warn: Callable[[str], None]) -> None:
         self.descriptor = file.fileno()
@@ -39,25 +39,25 @@ class Copy:
         self.whole = True
 
     def write(self, chunk: bytes) -> None:
-        """Write a chunk, unless an earlier one could not be."""
+        """Write a chunk, unless an earlier write failed."""
         try:
             while chunk and self.whole:
                 chunk = chunk[os.write(self.descriptor, chunk) :]
         except OSError as error:
             self.whole = False
-            self.warn(f"job.log cannot be written here: {error.strerror}; the job is not affected")
+            self.warn(f"cannot write job.log on this computer: {error.strerror}; the job is not affected")
 
 
 @contextmanager
 def outliving(number: int, follow: str) -> Iterator[None]:
-    """Let an error of this computer's own say that the job is not affected, and how to `follow` it again."""
+    """Add to local errors that the job is not affected, and the command to `follow` it again."""
     try:
         yield
     except BrokenPipeError:
         raise
     except ProjectError as error:
-        error.add_note(f"job {number} is not affected: it was submitted. Follow it: {follow}")
+        error.add_note(f"job {number} is not affected: it was already submitted. Follow it: {follow}")
         raise
     except OSError as error:
-        what = f"{error.filename or 'the output'} cannot be written here: {error.strerror}"
+        what = f"cannot write {error.filename or 'the output'} on this computer: {error.strerror}"
         raise GpujobError(f"{what}. Job {number} is not affected", follow) from error

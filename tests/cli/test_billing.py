@@ -24,7 +24,7 @@ LARGE = Output("checkpoint.pt", 3_000_000_000, "0" * 64, 0o644)
 
 def test_a_machine_on_aws_is_told_with_its_whole_price_its_end_and_the_command_that_stops_the_bill():
     assert re.fullmatch(
-        r"stud is still running: \$0\.54/h, ends itself at \d\d:\d\d or after 1 h idle with all downloaded\n"
+        r"stud is still running: \$0\.54/h, ends itself at \d\d:\d\d or after 1 h idle once all outputs are downloaded\n"
         r"  Stop paying: gpujob down stud",
         billing.running(STUD),
     )
@@ -83,7 +83,7 @@ def test_down_ends_nothing_that_was_not_downloaded_whole(monkeypatch, capsys):
     monkeypatch.setattr(termination, "terminate", lambda *_: pytest.fail("terminated"))
     termination.terminate_after(STUD, JOB, downloaded=False)
     said = capsys.readouterr().err
-    assert "--down did not terminate stud: not all that job 4 wrote was downloaded\nstud is still running" in said
+    assert "--down did not terminate stud: some outputs of job 4 were not downloaded\nstud is still running" in said
 
 
 def test_down_that_would_lose_something_keeps_the_job_s_exit_code_and_one_that_fails_does_not_hide_it(

@@ -147,7 +147,7 @@ def test_what_is_no_duration_in_gpujob_toml_is_refused_in_words(tmp_path, monkey
 def test_money_is_a_plain_number(tmp_path, monkeypatch, text):
     move_in(tmp_path, monkeypatch)
     refused = type_here("up", "--dry-run", "--max-cost", text)
-    assert (refused.code, "is not an amount of USD above 0" in refused.err) == (2, True), refused.said
+    assert (refused.code, "is not a positive amount in USD" in refused.err) == (2, True), refused.said
 
 
 def test_a_count_of_gpus_that_nobody_can_read_is_refused(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_what_stays_is_named_with_a_command_that_is_safe_to_type(capsys):
 def test_what_several_jobs_may_have_left_bears_their_numbers_and_a_lie_of_the_node_is_no_crash(capsys):
     left = [Left("~/a", 1, 1, (2, 3), minor=False), Left("~/b", 1, 1, (), minor=False)]
     remains.show_left(left, "c")
-    assert "job 2 (or 3) left outside of its working folder: ~/a (1 byte)" in capsys.readouterr().err
+    assert "not downloaded (outside the working folder of job 2 (or 3)): ~/a (1 byte)" in capsys.readouterr().err
 
 
 def test_stop_refuses_to_lose_what_lies_on_a_disk_of_the_machine_itself():

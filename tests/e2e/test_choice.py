@@ -18,7 +18,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     for words in (["down"], ["down", "--dry-run", "--force"]):
         refused = other.type(*words)
         assert refused.code == 1, refused.said
-        assert "no cluster 'other' on the local cloud. There are: project (running, " in refused.err
+        assert "no cluster 'other' on the local cloud. Existing clusters: project (running, " in refused.err
         assert "next: gpujob down project\n" in refused.err
     assert other.type("run", "--", "true").code == 0
     assert "no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
@@ -28,7 +28,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     assert "did you mean project?" in other.type("ssh", "projct").err
     assert other.type("down", "nowhere").code == 1
 
-    assert "gpujob start project, or: gpujob down project" in other.type("stop", "project").err
+    assert "Resume: gpujob start project   Terminate: gpujob down project" in other.type("stop", "project").err
     assert "next: gpujob run --cluster project train.py" in other.type("start").err
 
 
@@ -44,7 +44,7 @@ def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):
         assert refused.code == 1, refused.said
         assert "the launch of 'begun' is not finished" in refused.err
         assert "next: rerun the same gpujob up begun to resume it, or terminate it: gpujob down begun" in refused.err
-    assert "There are: begun (" in laptop.type("down").err
+    assert "Existing clusters: begun (" in laptop.type("down").err
     assert "next: gpujob down begun\n" in laptop.type("down").err
     assert laptop.type("up", "begun", "--dry-run").code == 0
     assert laptop.type("run", "--", "true").code == 0

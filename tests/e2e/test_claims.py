@@ -89,7 +89,10 @@ def test_a_wrong_name_ends_nothing_and_near_ones_are_shown_with_state_and_price(
     far = on_aws.type("down", "nothing-like-it")
     assert (far.code, "next: gpujob ls --all-regions" in far.err, "shared" in far.err) == (1, True, False)
     own = on_aws.type("down")
-    assert (own.code, "no cluster 'project' in us-east-1. There are: shared (running, $0.54/h)" in own.err) == (1, True)
+    assert (own.code, "no cluster 'project' in us-east-1. Existing clusters: shared (running, $0.54/h)" in own.err) == (
+        1,
+        True,
+    )
     scripted = on_aws.type("down", "sharde", "--if-exists")
     assert (scripted.code, "nothing to do: no cluster 'sharde' in us-east-1" in scripted.err) == (0, True)
     assert json.loads(on_aws.type("ls", "--json").out)[0]["nodes"][0]["state"] == "running"

@@ -39,8 +39,8 @@ def test_a_region_that_is_closed_is_named_and_all_others_are_swept_and_listed(la
     assert "lost" in swept.out
     assert "could not ask eu-west-2: " in swept.err
     assert "service control policy" in swept.err
-    assert "deleted what was left of 1 cluster" in swept.err
-    assert "not deleted: whatever is in" in swept.err
+    assert "deleted orphaned resources of 1 cluster" in swept.err
+    assert "not deleted: resources in" in swept.err
     assert watch(laptop, "eu-west-1").remains() == []
     for command in ("ls", "cost"):
         listed = laptop.type(command, "--all-regions", "--dry-run")
@@ -75,7 +75,7 @@ def test_one_stray_that_cannot_be_removed_does_not_keep_the_others(laptop, cloud
     swept = laptop.type("sweep", "--dry-run", "--yes", "--region", "us-east-1")
     assert swept.code == 1, swept.said
     assert "held in us-east-1 was not deleted: " in swept.err
-    assert "deleted what was left of 1 cluster: 0.00 USD a month less" in swept.err
+    assert "deleted orphaned resources of 1 cluster; saves $0.00/month" in swept.err
     assert "not deleted: held in us-east-1" in swept.err
     assert len(cloud.remains()) == 1
 
@@ -88,6 +88,6 @@ def test_a_role_whose_sessions_have_generated_names_finds_what_it_launched(lapto
     assert other not in owners  # a session of its own for each command
     leave_group(laptop, "eu-west-1", "lost", other)
     swept = laptop.type("sweep", "--dry-run", "--yes")
-    assert (swept.code, "deleted what was left of 1 cluster" in swept.err) == (0, True), swept.said
+    assert (swept.code, "deleted orphaned resources of 1 cluster" in swept.err) == (0, True), swept.said
     assert laptop.type("down", "--all", "--dry-run").code == 0
     assert cloud.living() == []

@@ -94,7 +94,7 @@ def test_results_go_to_the_project_that_a_job_was_submitted_from_though_down_is_
     assert down.code == 0, down.said
     assert (laptop.project / "runs/shared-1/files/ours").exists()
     assert (laptop.project / "runs/shared-3/files/lost").exists()
-    assert "which project job 3 was submitted from is not known here" in down.err
+    assert "job 3 was submitted from another computer or an unknown project" in down.err
     assert not (laptop.project / "runs/shared-2").exists()
     assert not (laptop.home / ".local/state/gpujob/submissions/shared").exists()
 

@@ -15,7 +15,7 @@ from tests.here import Here
 
 REMINDER = re.compile(
     r"project is still running: not billed \(\$0\.54/h on AWS\), ends itself at \d\d:\d\d"
-    r" or after 1 h idle with all downloaded\n +Terminate it: gpujob down project\n"
+    r" or after 1 h idle once all outputs are downloaded\n +Terminate it: gpujob down project\n"
 )
 WAITS = """
 import pathlib, sys, time
@@ -72,8 +72,8 @@ def test_a_job_that_is_left_goes_on_and_so_does_its_machine_also_with_down(up):
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130, said
-    [number] = re.findall(r"Job (\d+) continues on project\. Follow: gpujob logs -f \1 ", said)
-    assert f"Stop it: gpujob cancel {number}\n" in said
+    [number] = re.findall(r"job (\d+) keeps running on project\.\n  Follow: +gpujob logs -f \1\n", said)
+    assert f"  Stop:      gpujob cancel {number}\n" in said
     assert "--down did not take effect: project is still running" in said
     go.touch()
     assert up.type("wait", number).code == 0
@@ -122,24 +122,24 @@ def test_down_that_the_cloud_refuses_fails_though_the_job_did_not(up):
 
 def test_down_is_refused_where_it_could_not_hold_or_would_end_what_nobody_named(up):
     together = up.type("run", "--down", "--detach", "fail.py")
-    assert (together.code, "--down and --detach do not go together" in together.err) == (2, True)
+    assert (together.code, "--down cannot be used with --detach" in together.err) == (2, True)
     other = Here(up.home, up.project.parent / "other", up.settings)
     other.project.mkdir()
     other.write("fail.py", "")
     refused = other.type("run", "--down", "fail.py")
     assert (refused.code, "project, which is not this folder's own cluster" in refused.err) == (2, True), refused.said
     by_variable = Here(up.home, other.project, {"GPUJOB_CLUSTER": "project"}).type("run", "--down", "fail.py")
-    assert (by_variable.code, "next: to do that, add --cluster project\n" in by_variable.err) == (2, True)
+    assert (by_variable.code, "next: if you mean it, add: --cluster project\n" in by_variable.err) == (2, True)
     assert has_machines(up)
     assert not (other.project / "runs").exists()
 
 
 def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
     left = up.type("run", "--detach", "fail.py")
-    [detached] = re.findall(r"Job (\d+) continues", left.err)
+    [detached] = re.findall(r"job (\d+) keeps", left.err)
     run = up.type("run", "--down", "fail.py")
     assert run.code == 3, run.said
-    assert "terminated project; nothing of it is billed any more\n" in run.err
+    assert "terminated project; nothing left that bills\n" in run.err
     assert "still running" not in run.err
     [number] = re.findall(r"^job (\d+) on", run.err, re.MULTILINE)
     for job in (number, detached):
@@ -157,13 +157,13 @@ def test_down_ends_the_machine_after_the_download_whatever_the_exit_code(up):
 
 def test_an_idle_machine_ends_itself_by_default_and_the_plan_says_so(up):
     plan = up.type("up", "new", "--dry-run", "--plan")
-    assert "ends after 1 h unused, once all outputs are downloaded (--idle-stop)" in plan.err
+    assert "ends after 1 h idle, once all outputs are downloaded (--idle-stop)" in plan.err
     assert json.loads(up.type("up", "new", "--dry-run", "--plan", "--json").out)["lease"]["idle_stop_s"] == 3600
     for words in (["--idle-stop", "never"], ["--nodes", "2"]):
         off = up.type("up", "new", "--dry-run", "--plan", *words)
-        assert "keeps running until the lease ends (to change that: --idle-stop 1h)" in off.err, off.said
+        assert "keeps running until the lease ends (change: --idle-stop 1h)" in off.err, off.said
     short = up.type("up", "new", "--dry-run", "--plan", "--idle-stop", "30s")
-    assert "warning: after a pause of 30 s between two jobs the machine is terminated (--idle-stop)" in short.err
+    assert "warning: a pause of 30 s between jobs terminates the machine (--idle-stop)" in short.err
     assert "warning" not in up.type("up", "new", "--dry-run", "--plan", "--idle-stop", "5m").err
 
 

@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
 
     for words in (["jobs"], ["top"]):
         listed = cramped.type(*words)
-        assert "left on the disk of 'project'. Free some: gpujob jobs rm --done" in listed.said
+        assert "left on the disk of 'project'. Free space: gpujob jobs rm --done" in listed.said
     freed = cramped.type("jobs", "rm", "--done")
     assert freed.code == 0, freed.said
     assert cramped.type("run", "one_more.py").code == 0

@@ -34,7 +34,7 @@ def test_a_machine_that_nothing_uses_ends_itself_but_not_while_a_job_runs_or_its
     laptop.write("work.py", "open('model.bin', 'w').write('weights')")
     up = laptop.type("up", "--dry-run", "--idle-stop", "8s")
     assert up.code == 0, up.said
-    assert "unused, once all outputs are downloaded" in up.err
+    assert "idle, once all outputs are downloaded" in up.err
     assert laptop.type("run", "--detach", "work.py").code == 0
     assert laptop.type("wait").code == 0
     time.sleep(9)  # longer than it may be idle, with outputs that are not home

@@ -93,7 +93,7 @@ def test_the_project_s_own_settings_say_what_travels_and_what_options_default_to
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("[runn]\nname = 'x'", "[runn] is no command"),
+        ("[runn]\nname = 'x'", "no such command: [runn]"),
         ("[run]\nnane = 'x'", "has no option --nane"),
         ("[run]\ngpus = 'many'", "gpujob.toml: [run] gpus: 'many' is not"),
         ("[run]\ngpus = [1]", "gpujob.toml: [run] gpus: must be a single value"),
@@ -121,7 +121,7 @@ def test_a_job_ended_by_sigkill_counts_as_137(project):
     project.write("end.py", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     run = project.type("run", "end.py")
     assert run.code == 137
-    assert "failed with exit code 137" in run.err
+    assert "failed (exit 137)" in run.err
 
 
 def test_any_command_runs_and_one_that_is_not_there_is_127(project):
@@ -306,7 +306,7 @@ def test_wait_ends_with_the_job_and_its_code(project):
     for _ in range(2):  # while it runs, and when it is over
         wait = project.type("wait", str(number))
         assert wait.code == 7
-        assert f"job {number} failed with exit code 7" in wait.err
+        assert f"job {number} failed (exit 7)" in wait.err
 
 
 @pytest.mark.parametrize(

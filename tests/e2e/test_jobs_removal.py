@@ -43,7 +43,7 @@ def test_jobs_that_are_downloaded_are_removed_and_their_numbers_not_given_again(
 
     done = remove(project, "--done")
     assert done.code == 0, done.said
-    assert f"kept job {detached}, which is not downloaded: gpujob fetch" in done.err
+    assert f"kept job {detached}: not yet downloaded. Download: gpujob fetch" in done.err
     assert not folder.exists()
     assert not list(folder.parent.glob("*leaving*"))
     assert downloaded not in numbers(project)

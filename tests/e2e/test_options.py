@@ -44,7 +44,7 @@ def test_a_secret_too_short_to_be_masked_is_told_and_one_that_a_record_would_sho
     laptop = Laptop(project.home, project.project, {**project.settings, "FLAG": "1", "TOKEN": "s3cr3t-s3cr3t"})
     short = laptop.type("run", "--secret", "FLAG", "--", "sh", "-c", "echo 12 $FLAG 1")
     assert (short.code, short.out) == (0, "12 1 1\n")
-    assert "warning: FLAG has fewer than 4 characters" in short.err
+    assert "warning: FLAG is not masked in the job's log: it is shorter than 4 characters" in short.err
     shown = (
         ("--", "echo", "s3cr3t-s3cr3t"),
         ("--name", "s3cr3t-s3cr3t", "--", "true"),
@@ -68,7 +68,7 @@ def test_a_job_runs_in_the_folder_that_it_was_told(project):
     assert run.out.endswith("/project/sub where.py\n"), run.said
     outside = project.type("run", "--workdir", "/", "sub/where.py")
     assert outside.code == 2
-    assert "outside of the project" in outside.err
+    assert "outside the project" in outside.err
 
 
 def test_a_stalled_job_is_shown_as_such_and_ended_on_demand(project):
@@ -103,14 +103,14 @@ def test_the_receipt_tells_all_of_a_job_and_so_do_jobs_and_it_stays_when_the_mac
     assert listed == {**{key: value for key, value in receipt.items() if key != "job"}, **receipt["job"]}
 
     stranger = Laptop(project.project / "elsewhere", project.project, {"GPUJOB_CLUSTER": "shared"})
-    assert f"job {number} is the latest with results here" in stranger.type("receipt").err
+    assert f"job {number} is the latest downloaded job" in stranger.type("receipt").err
     shown = stranger.type("receipt", str(number))
     assert shown.code == 0, shown.said
     for fact in (
         "best",
         "python train.py",
-        ", changed: changes.patch",
-        "succeeded, exit code 0",
+        ", modified: changes.patch",
+        "succeeded (exit 0)",
         "g4dn.xlarge",
         "model.pt",
     ):

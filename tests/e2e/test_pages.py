@@ -168,7 +168,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
         assert json.loads(third.ask("/api/contents/both.py"))["content"] == "changed here"
         assert json.loads(third.ask("/api/contents/both.notebook-1.py"))["content"] == "there"
         stopped = laptop.type("notebook", "--stop")
-        assert "the notebook, job 3, has ended" in stopped.err
+        assert "stopped the notebook (job 3)" in stopped.err
         err = third.process.communicate(timeout=60)[1].decode()  # it notices by itself
         assert third.process.returncode == 0, err
     wait_for(lambda: not processes(laptop, "jupyter"), "end of JupyterLab")

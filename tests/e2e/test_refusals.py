@@ -63,8 +63,8 @@ def test_a_hint_of_a_dry_run_asks_the_local_cloud_too(rented):
 CONTRADICTIONS = [
     (["--gpu", "T4", "--instance-type", "g5.xlarge"], "g5.xlarge has 1 x A10G, but --gpu is T4"),
     (["--gpu-memory", "48", "--instance-type", "g5.xlarge"], "--gpu-memory is 48 GB"),
-    (["--spot", "--on-demand"], "--on-demand and --spot contradict each other"),
-    (["--spot", "--spot-first"], "contradict each other"),
+    (["--spot", "--on-demand"], "--on-demand cannot be used with --spot"),
+    (["--spot", "--spot-first"], "cannot be used with"),
     (["--region", "us-west-2", "--zone", "us-east-1a"], "zone us-east-1a is not in us-west-2"),
     (
         ["--region", "us-west-2", "--region", "us-east-1", "--zone", "us-east-1a"],
@@ -89,7 +89,7 @@ def test_what_is_typed_goes_before_what_the_file_says_of_the_same(rented, tmp_pa
 
 def test_a_plan_of_several_machines_says_which_of_them_jobs_use(rented):
     plan = rented.type("up", "another", "--dry-run", "--plan", "--nodes", "2")
-    assert "run on the first machine only (the second: gpujob ssh another --node 1)" in plan.err
+    assert "run on the first machine only (log in to the second: gpujob ssh another --node 1)" in plan.err
     assert "first machine only" not in rented.type("up", "another", "--dry-run", "--plan").err
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_job(project, command):
 
 
 def test_a_script_that_is_not_there(project):
-    refuses(project.type("run", "nowhere.py"), 2, "there is no script 'nowhere.py'")
+    refuses(project.type("run", "nowhere.py"), 2, "no such script: 'nowhere.py'")
 
 
 def test_a_script_by_its_whole_path_or_from_a_folder_beside_it_runs(project):
@@ -177,7 +177,7 @@ def test_a_port_that_is_taken_is_no_reason_to_start_a_notebook(project):
 
 def test_a_script_of_no_known_kind(project):
     project.write("train.txt", "")
-    refuses(project.type("run", "train.txt"), 2, "neither .py nor .sh")
+    refuses(project.type("run", "train.txt"), 2, "neither a .py nor a .sh file")
 
 
 def test_a_large_upload_is_not_sent_without_a_word(project):
@@ -203,20 +203,20 @@ def test_a_variable_without_a_value(project):
 @pytest.mark.parametrize("wrong", ["half a line", "B=x\0y"])
 def test_a_file_of_variables_with_a_line_that_is_none(project, wrong):
     project.write("some.env", f"A='two\nlines'\n\n{wrong}\n")
-    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4, is not NAME=VALUE")
+    refuses(project.type("run", "--env-file", "some.env", "--", "true"), 2, "some.env, line 4: not NAME=VALUE")
 
 
 def test_paths_of_a_person_s_choice_that_cannot_be(laptop):
     file = laptop.write("taken", "")
-    refuses(laptop.type("init", ""), 2, "'' is no folder", "gpujob init DIR")
+    refuses(laptop.type("init", ""), 2, "DIR is empty", "gpujob init DIR")
     refuses(laptop.type("init", "taken"), 2, "'taken' is a file")
-    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "then rerun")
+    refuses(laptop.type("init", "x" * 300), 1, "File name too long", "fix it and rerun")
     assert "next: cd 'a b' && " in laptop.type("init", "a b").err
-    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "then rerun")
+    refuses(Laptop(file, laptop.project).type("ls"), 1, f"Not a directory: {file}/", "fix it and rerun")
 
 
 def test_nothing_to_run(project):
-    refuses(project.type("run"), 2, "what should run?")
+    refuses(project.type("run"), 2, "nothing to run")
 
 
 def test_a_home_folder_is_no_project(rented: Laptop):
@@ -232,7 +232,7 @@ def test_check_without_credentials_fails_with_the_fix(laptop):
 def test_a_file_that_cannot_be_read(project):
     (project.project / "gone.py").symlink_to("nowhere.py")
     run = project.type("run", "gone.py")
-    refuses(run, 2, "there is no script 'gone.py'")
+    refuses(run, 2, "no such script: 'gone.py'")
 
 
 def test_a_question_is_not_asked_where_nobody_can_answer(rented: Laptop, tmp_path):
@@ -251,7 +251,7 @@ def test_a_question_is_not_asked_where_nobody_can_answer(rented: Laptop, tmp_pat
     laptop.project.mkdir()
     up = laptop.type("up")
     assert up.code == 2
-    assert "There is no terminal to answer on" in up.err
+    assert "cannot ask for confirmation without a terminal" in up.err
     assert "add --yes" in up.err
     assert laptop.type("ls").out == ""
 

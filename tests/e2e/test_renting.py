@@ -90,7 +90,7 @@ def test_the_same_up_after_a_crash_takes_up_what_was_begun_and_another_refuses(l
     assert "with other options was interrupted" in other.err
     again = laptop.type("up", "--dry-run")
     assert again.code == 0, again.said
-    assert "resuming an earlier gpujob up" in again.err
+    assert "resuming an interrupted launch" in again.err
     assert [node["instance_id"] for node in instances_of(laptop)] == [begun["instance_id"]]
     assert laptop.type("run", "--", "true").code == 0
     assert "cluster 'project' already exists" in laptop.type("up", "--dry-run").err
@@ -212,7 +212,7 @@ def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):
     assert "security group" in swept.out
     assert "theirs" not in swept.out
     assert "alive" not in swept.out
-    assert "deleted what was left of 1 cluster" in swept.err
+    assert "deleted orphaned resources of 1 cluster" in swept.err
     control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
     assert "nothing to do" in laptop.type("sweep", "--dry-run").err
     left = europe.describe_security_groups()["SecurityGroups"]

@@ -21,8 +21,8 @@ def test_top_shows_what_the_machine_and_its_jobs_do(project):
     facts = dict(line.split("\t", 1) for line in frame.out.splitlines()[:6])
     assert facts["cluster"].startswith("shared, g4dn.xlarge")
     names, cells = (line.split("\t") for line in project.type("ls").out.splitlines())
-    assert f"{dict(zip(names, cells, strict=True))['USD/h']} an hour" in facts["cost"]
-    assert facts["cost"].startswith("would have cost 0.")
+    assert f"so far, {dict(zip(names, cells, strict=True))['price']}" in facts["cost"]
+    assert facts["cost"].startswith("would have cost ")
     assert facts["lease"].endswith("left")
     [row] = [line.split("\t") for line in frame.out.splitlines() if "\tlooper\t" in line]
     assert (row[0], row[2]) == (str(number), "running")
@@ -48,7 +48,7 @@ def test_top_shows_what_the_machine_and_its_jobs_do(project):
     def frames() -> int:
         nonlocal drawn
         drawn += os.read(near, 65536)
-        return drawn.count(b"Ctrl-C leaves")
+        return drawn.count(b"Ctrl-C exits")
 
     wait_for(lambda: frames() >= 3, "three frames", 60)
     live.send_signal(signal.SIGINT)

@@ -62,7 +62,7 @@ def test_money_that_pays_for_less_than_six_minutes_is_refused_with_what_an_hour_
     )
     with pytest.raises(UsageError) as caught:
         make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.09, **request), 0.073, 0.0)
-    assert "pays for 5.4 min at $0.515/h" in caught.value.what
+    assert "pays for 5.4 min at $0.52/h" in caught.value.what
     assert caught.value.change == Change("--max-cost", "0.52")
 
 

@@ -235,7 +235,7 @@ def test_parliament_finds_no_fault(policy):
 
 @pytest.mark.parametrize(
     ("words", "owner_only", "said"),
-    [((), False, "whoever launched it"), (("--owner-only",), True, "only what has their own id")],
+    [((), False, "by any user"), (("--owner-only",), True, "only resources with their own")],
 )
 def test_it_is_printed_as_iam_takes_it_and_what_it_allows_is_said_beside_it(laptop, words, owner_only, said):
     printed = laptop.type("policy", *words)

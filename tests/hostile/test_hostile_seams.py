@@ -188,8 +188,8 @@ def test_no_clock_of_a_node_shows_a_time_that_no_calendar_has(agent, at, now):
 
 
 def test_a_folder_whose_name_has_several_lines_forges_none(capsys):
-    show_largest_folders([Output("out\nterminated c; nothing of it is billed any more/a", 1, "0" * 64, 0o644)])
-    assert capsys.readouterr().err.splitlines() == [r"  out\nterminated c; nothing of it is billed any more/  1 byte"]
+    show_largest_folders([Output("out\nterminated c; nothing left that bills/a", 1, "0" * 64, 0o644)])
+    assert capsys.readouterr().err.splitlines() == [r"  out\nterminated c; nothing left that bills/  1 byte"]
 
 
 @pytest.mark.parametrize("path", ["~/ckpt.pt", "../submission.csv", "~/new\nline"])

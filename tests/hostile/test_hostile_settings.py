@@ -43,16 +43,16 @@ def test_variables_of_this_computer_are_not_handed_over_where_nobody_can_be_aske
     for words in (["run", "--", "true"], ["run", "--yes", "--", "true"]):
         refused = type_here(*words)
         assert refused.code == 2, refused.said
-        assert "gpujob.toml would give the job the variable GITHUB_TOKEN, the variables in /" in refused.err
-        assert f"add --secret GITHUB_TOKEN --env-file {project.parent}/private.env\n" in refused.err
+        assert "gpujob.toml passes the variable GITHUB_TOKEN, the variables in /" in refused.err
+        assert f"adding: --secret GITHUB_TOKEN --env-file {project.parent}/private.env\n" in refused.err
 
 
 def test_what_is_typed_or_only_set_in_the_file_needs_no_question(project):
     (project / "gpujob.toml").write_text('[run]\nsecret = ["GITHUB_TOKEN"]\nenv = ["SEED=1"]\n')
-    assert "nobody has confirmed" not in type_here("run", "--secret", "GITHUB_TOKEN", "--", "true").err
+    assert "needs confirmation" not in type_here("run", "--secret", "GITHUB_TOKEN", "--", "true").err
     (project / "gpujob.toml").write_text('[run]\nenv = ["SEED=1"]\n')
-    assert "nobody has confirmed" not in type_here("run", "--", "true").err
-    assert "nobody has confirmed" not in type_here("run", "--", "true", GPUJOB_ENV_FILE="../private.env").err
+    assert "needs confirmation" not in type_here("run", "--", "true").err
+    assert "needs confirmation" not in type_here("run", "--", "true", GPUJOB_ENV_FILE="../private.env").err
 
 
 def test_a_confirmation_holds_for_its_project_and_for_what_was_confirmed_alone(project, tmp_path):
@@ -92,9 +92,9 @@ def test_at_a_terminal_it_is_asked_once_for_a_project(rented, tmp_path):
     laptop.write("gpujob.toml", '[run]\nsecret = ["GITHUB_TOKEN"]\n')
     laptop.write("show.py", "import os; print(len(os.environ['GITHUB_TOKEN']))")
     no = answer(laptop, "n\n", "run", "show.py")
-    assert (no.code, no.out, "nothing was done" in no.err) == (1, "", True), no.said
+    assert (no.code, no.out, "aborted; nothing was changed" in no.err) == (1, "", True), no.said
     yes = answer(laptop, "y\n", "run", "show.py")
     assert (yes.code, yes.out) == (0, "14\n"), yes.said
-    assert f"gpujob.toml of {tmp_path} would give the job, from this computer: the variable GITHUB_TOKEN" in yes.err
+    assert f"gpujob.toml in {tmp_path} passes to the job, from this computer: the variable GITHUB_TOKEN" in yes.err
     again = laptop.type("run", "show.py")
     assert (again.code, again.out) == (0, "14\n"), again.said

@@ -7,6 +7,7 @@ behaviour is "terminate". `userdata` arms it.
 import math
 from collections.abc import Sequence
 
+from infra.base.money import format_rate, format_usd
 from infra.errors import Change, UsageError
 from infra.model import Cluster, LaunchRequest, Lease, Offer
 
@@ -29,7 +30,8 @@ def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: f
         hours = min(hours, request.max_cost_usd / hourly)
         if hours < min(LEAST_HOURS, request.max_hours):
             raise UsageError(
-                f"${request.max_cost_usd:.2f} pays for {hours * 60:.1f} min at ${hourly:.3f}/h; this pays for an hour",
+                f"{format_usd(request.max_cost_usd)} pays for {hours * 60:.1f} min at {format_rate(hourly)};"
+                " this pays for an hour",
                 change=Change("--max-cost", f"{math.ceil(hourly * 100) / 100:.2f}"),
             )
     seconds = hours * 3600

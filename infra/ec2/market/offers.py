@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from infra.base.money import format_rate
 from infra.base.parallel import call_parallel
 from infra.ec2.account import Account
 from infra.ec2.cache import cached
@@ -90,7 +91,7 @@ def refuse_market(found: Sequence[Offer], request: LaunchRequest, region: str) -
         return NotFoundError(what, f"gpujob offers --region {region}")
     other = min(found, key=lambda offer: offer.price_usd)
     change = Change(f"--{other.market}", instead=("--spot", "--on-demand", "--spot-first"))
-    return NotFoundError(f"{what}; {other.market}: {other.instance_type} ${other.price_usd:.2f}/h", change=change)
+    return NotFoundError(f"{what}; {other.market}: {other.instance_type} {format_rate(other.price_usd)}", change=change)
 
 
 def refuse_zones(found: Sequence[Offer], request: LaunchRequest) -> NotFoundError:
@@ -100,7 +101,7 @@ def refuse_zones(found: Sequence[Offer], request: LaunchRequest) -> NotFoundErro
     )
     zones = sorted({zone for offer in found for zone in offer.prices})
     return NotFoundError(
-        f"no instance type matches in {', '.join(request.zones)}; available in {', '.join(zones)} ({name} ${price:.2f}/h)",
+        f"no instance type matches in {', '.join(request.zones)}; available in {', '.join(zones)} ({name} {format_rate(price)})",
         change=Change("--zone", zone),
     )
 
@@ -158,7 +159,7 @@ def refuse_memory(found: Sequence[Offer], request: LaunchRequest, region: str) -
     what = f"no {request.gpu or 'GPU'} in {region} has {request.gpu_memory_gb:g} GB of memory"
     if largest is None:
         return NotFoundError(what, f"gpujob offers --region {region}")
-    has = f"the largest has {memory_gb(largest)}: {largest.gpu} ${largest.price_usd:.2f}/h"
+    has = f"the largest has {memory_gb(largest)}: {largest.gpu} {format_rate(largest.price_usd)}"
     return NotFoundError(f"{what}; {has}", change=Change("--gpu-memory", str(memory_gb(largest))))
 
 

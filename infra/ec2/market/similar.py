@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from infra.base.money import format_rate
 from infra.model import Gpu, Market, Offer
 
 # Memory of one GPU in GB, as marketed. AWS does not offer some of these, but users ask for them.
@@ -41,7 +42,7 @@ class Similar:
     """Per hour of the machine."""
 
     def __str__(self) -> str:
-        return f"{self.gpu} {self.memory_gb} GB ${self.price_usd:.2f}/h"
+        return f"{self.gpu} {self.memory_gb} GB {format_rate(self.price_usd)}"
 
 
 def memory_gb(offer: Offer) -> int:
