@@ -12,7 +12,7 @@ import click
 from tests import walls
 from tests.commands import walk
 
-PARTS = ("cli",)
+PARTS = ("cli", "infra", "jobs")
 """The parts of the tree whose messages are checked."""
 HOLE = "X"
 """What replaces the values in an f-string."""
@@ -51,11 +51,16 @@ def read_strings(node: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the strings below a node of a source, with their lines."""
     if isinstance(node, ast.JoinedStr):
         yield node.lineno, fill(node)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_prose(node.value):
         yield node.lineno, node.value
     elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
         for child in ast.iter_child_nodes(node):
             yield from read_strings(child)
+
+
+def is_prose(text: str) -> bool:
+    """Tell whether a text has several words and is no script."""
+    return " " in text and not text.startswith("#!")
 
 
 def fill(string: ast.JoinedStr) -> str:

@@ -15,6 +15,9 @@ def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
     where = f"--cluster {cluster.name}"
     who, wait = f"job {running.number}", f"wait for it: gpujob logs {where} -f {running.number}"
     if running.command == client.NOTEBOOK:
-        who, wait = f"the notebook, {who},", f"end it and download what it saved: gpujob notebook {cluster.name} --stop"
+        who, wait = (
+            f"the notebook, {who},",
+            f"stop it and download what it saved: gpujob notebook {cluster.name} --stop",
+        )
     end = force or f"kill it: gpujob cancel {where} {running.number}"
     raise LossError(f"{who} of '{cluster.name}' is still running", f"{wait}; {end}")

@@ -32,7 +32,7 @@ from infra.errors import (
 )
 
 FIX_PROFILE = "list profiles: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check (or try it without AWS: --dry-run)"
+LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check; without AWS: --dry-run"
 TRY_AGAIN = "wait a minute, then rerun; AWS status: https://health.aws.amazon.com/health/status"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first match counts.

@@ -46,7 +46,7 @@ def drain(
         if cluster and not state.key_file(name).exists():
             raise LossError(
                 f"'{name}' was launched from another computer, so its outputs cannot be downloaded to this one",
-                f"run gpujob down {name} on that computer; {terms.force}",
+                f"on that computer: gpujob down {name}; {terms.force}",
             )
     if cluster is not None:
         yield from fetch_all(cluster, runs, report, terms)

@@ -72,7 +72,7 @@ def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt
     if found.request != request:
         whose = "with other options" if found.request else "by another version of gpujob"
         raise UsageError(
-            f"an earlier gpujob up of '{name}' {whose} was interrupted in {found.region}",
+            f"an earlier launch of '{name}' {whose} was interrupted in {found.region}",
             f"remove what it left: gpujob down {name}; then rerun",
         )
     return found
@@ -83,7 +83,7 @@ def hold_name(name: str) -> Iterator[None]:
     """Lock the name against any other `up` on this computer; raises UsageError if one is running."""
     with try_lock(state.attempt_file(name).with_suffix(".lock")) as held:
         if not held:
-            raise UsageError(f"another gpujob up of '{name}' is running", "wait for it, or choose another name")
+            raise UsageError(f"another launch of '{name}' is running", "wait for it, or choose another name")
         yield
 
 

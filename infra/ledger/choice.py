@@ -25,7 +25,7 @@ def find(name: str | None, folder: Path) -> Cluster:
     asked = asked if name is None else check_name(name, "gpujob ls")
     if state.attempt_file(asked).exists():
         raise NotFoundError(
-            f"the launch of '{asked}' is not finished: its gpujob up is still running, or was interrupted",
+            f"the launch of '{asked}' is not finished: it is still running, or was interrupted",
             f"rerun the same gpujob up {asked} to resume it, or terminate it: gpujob down {asked}",
         )
     found = known_clusters.recall(asked)

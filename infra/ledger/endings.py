@@ -110,7 +110,7 @@ def check_over(
         age_s = time.time() - key.made_at if key.made_at else 0.0
         if age_s < GRACE_S:
             raise UsageError(
-                f"another gpujob up of '{name}' started {age_s / 60:.0f} min ago and may still be running",
+                f"another launch of '{name}' started {age_s / 60:.0f} min ago and may still be running",
                 f"wait for it, choose another name, or, if it was interrupted: gpujob down {name}",
             )
 

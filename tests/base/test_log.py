@@ -142,7 +142,7 @@ def test_a_report_has_what_helps_and_nothing_private(quiet):
     quiet.write("gpujob.toml", '[up]\ngpu = "PLANTED-GPU"\n[setup.variables]\ndotfiles_repository = "PLANTED-URL"\n')
     quiet = Laptop(quiet.home, quiet.project, {**PLANTED, "AWS_PROFILE": "PLANTED-PROFILE"})
     typed = quiet.type("check", "--report")
-    path = Path(re.search(r"Report: (.*)", typed.err)[1])
+    path = Path(re.search(r"wrote (.*)", typed.err)[1])
     text = path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for wanted in (
@@ -161,7 +161,7 @@ def test_a_report_has_what_helps_and_nothing_private(quiet):
 def test_a_report_shortens_account_ids(laptop: Laptop):
     assert laptop.type("up", "private-name", "--dry-run").code == 0
     typed = laptop.type("check", "--dry-run", "--report")
-    text = Path(re.search(r"Report: (.*)", typed.err)[1]).read_text()
+    text = Path(re.search(r"wrote (.*)", typed.err)[1]).read_text()
     assert "cluster 1: local us-east-1" in text and "running" in text
     assert "DescribeInstances" in text
     assert "123456789012" not in text and "private-name" not in text

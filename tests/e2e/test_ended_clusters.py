@@ -78,5 +78,5 @@ def test_an_up_of_another_laptop_that_is_at_work_keeps_the_name(laptop):
     ec2.create_key_pair(KeyName="gpujob-project", TagSpecifications=tags)
     refused = laptop.type("up", "--dry-run")
     assert refused.code == 2, refused.said
-    assert "another gpujob up of 'project' started 0 min ago and may still be running" in refused.err
+    assert "another launch of 'project' started 0 min ago and may still be running" in refused.err
     assert ec2.describe_key_pairs(KeyNames=["gpujob-project"])["KeyPairs"]

@@ -39,7 +39,7 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
     data = cramped.write("data.bin", os.urandom(2 * ROOM_MB << 20))
     full = told(cramped, "run", "first.py")
     assert "No space left on device" in full
-    assert "next: gpujob jobs rm --done" in full
+    assert "free disk space: gpujob jobs rm --done" in full
     data.unlink()
     assert len(json.loads(cramped.type("jobs", "--json").out)) == 1
 

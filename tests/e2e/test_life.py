@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -36,7 +37,7 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     laptop.write("train.py", SCRIPT)
     up = laptop.type("up", "--dry-run")
     assert up.code == 0, up.said
-    assert "an hour" in up.err
+    assert re.search(r"\$0\.\d\d to \$0\.\d\d/h|\$0\.\d\d/h", up.err)
     assert "at most" in up.err
 
     run = laptop.type("run", "train.py", "--", "--epochs", "3")
@@ -180,7 +181,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
     assert laptop.type("down").code == 0
     assert json.loads(laptop.type("cost", "--json").out) == [cost]
     told = laptop.type("cost")
-    assert f"\t{cost['usd']:.4f}\t" in told.out
+    assert f"\t${cost['usd']:.4f}\t" in told.out
     assert "dry runs would have cost under $0.01 on AWS" in told.err
     assert "ended by itself: project" in told.err
 

@@ -142,12 +142,12 @@ def test_exclude_leaves_out_what_matches_for_this_time(project):
 
 
 def test_more_than_a_gigabyte_is_not_downloaded_unasked_and_not_lost(up):
-    sizes = "(('big/a', 1_010_000_000), ('big/b', 10_000_000))"
+    sizes = "(('big/a', 1_080_000_000), ('big/b', 10_000_000))"
     big = f"for name, size in {sizes}:\n    with open(name, 'wb') as file: file.truncate(size)\n"
     up.write("write.py", f"import os; os.makedirs('big'); open('small', 'w').write('1')\n{big}")
     run = up.type("run", "write.py")
     assert run.code == 0, run.said
-    assert "not downloaded yet: 1 file, 1.0 GB" in run.err
+    assert "not downloaded yet: 1 file, 1.1 GB" in run.err
     assert "gpujob fetch 1 --yes" in run.err
     assert (results(up) / "files/small").exists()
     down = up.type("down")

@@ -41,4 +41,4 @@ def test_new_files_of_a_run_are_in_the_patch_and_large_ones_in_the_record(projec
     assert (project.project / "clone/helper.py").read_text() == "print('helped')\n"
     record = json.loads((folder / "changes.json").read_text())
     assert [(file["path"], file["reason"]) for file in record["files"]] == [("data.bin", "large")]
-    assert "changed: changes.patch and changes.json" in project.type("receipt").out
+    assert "modified: changes.patch and changes.json" in project.type("receipt").out

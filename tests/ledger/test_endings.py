@@ -89,7 +89,7 @@ def test_a_living_cluster_is_taken(account):
 
 def test_an_up_at_work_on_another_laptop_is_not_disturbed(account):
     begin(account, "theirs")
-    with pytest.raises(UsageError, match="another gpujob up of 'demo' started 0 min ago"):
+    with pytest.raises(UsageError, match="another launch of 'demo' started 0 min ago"):
         find_ended(account, "demo")
     assert len(find_remains(account, "demo")) == 2
 

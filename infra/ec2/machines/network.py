@@ -106,7 +106,7 @@ def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, st
         try:
             return account.ec2.create_security_group(
                 GroupName=name,
-                Description=f"gpujob cluster {cluster}: SSH from the owner",
+                Description=f"cluster {cluster}: SSH from the owner",
                 VpcId=vpc,
                 TagSpecifications=[tag_specification("security-group", tags)],
             )["GroupId"]
@@ -207,7 +207,7 @@ def import_key(account: Account, cluster: str, public_key: str, tags: Mapping[st
             if find_key_token(account, cluster) == tags[LAUNCH_TAG]:
                 return
             raise UsageError(
-                f"key pair '{name}' already exists: another gpujob up uses the name, or it is not gpujob's",
+                f"key pair '{name}' already exists: another launch uses the name, or it is not gpujob's",
                 f"choose another name; or, if it is orphaned: gpujob down {cluster}",
             ) from error
 

@@ -36,7 +36,7 @@ VOCABULARY = {
     "expired-after": Word(
         "CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this action"
     ),
-    "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials lack this permission", True),
+    "denied": Word("SERVICE:ACTION", r"[a-z0-9-]+:\w+", "the credentials do not have this permission", True),
     "closed": Word(
         "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "a service control policy denies every call in this region", True
     ),

@@ -36,6 +36,6 @@ def _reservation(number: int, region: str) -> dict[str, Any]:
         "instanceType": "t3.micro",
         "launchTime": "2025-01-01T00:00:00.000Z",
         "placement": {"availabilityZone": f"{region}a", "tenancy": "default"},
-        "tagSet": [{"key": "Name", "value": f"web-{number}"}, {"key": "team", "value": "somebody else"}],
+        "tagSet": [{"key": "Name", "value": f"web-{number}"}, {"key": "team", "value": "another team"}],
     }
     return {"reservationId": f"r-f{number:016x}", "ownerId": "123456789012", "groupSet": [], "instancesSet": [instance]}
