@@ -28,7 +28,7 @@ hooks: setup
 demo: setup
 	DATA="$(DATA)" bash tests/demo.sh
 
-# What takes under a minute: all but the tests that start a local cloud or train a model.
+# What takes about a minute: all but the tests that start a local cloud, the agent or Ansible, or train a model.
 fast: lint types quick
 
 test: lint types unit
@@ -47,10 +47,10 @@ types: setup
 	$(BIN)/mypy
 
 quick: setup
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud" --ignore=tests/jobs
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not cloud and not node" --ignore=tests/jobs
 
 unit: setup
-	$(BIN)/pytest -q -n 3 --dist worksteal
+	$(BIN)/pytest -q -n 4 --dist worksteal
 
 # Which lines no test runs; what forks and hosts run is not seen.
 coverage: setup

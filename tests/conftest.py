@@ -18,6 +18,8 @@ MOST_PAUSE_S = 0.2  # between two looks at what may be a command
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
 CLOUD_FIXTURES = {"laptop", "needs", "victim", "rented", "project", "world", "folder", "shared", "machine"}
 CLOUD_FOLDERS = {"e2e", "local"}
+NODE_FIXTURES = {"node", "agent"}
+NODE_FOLDERS = {"setup"}
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -27,10 +29,13 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that may start a local cloud, so that `make fast` can leave them out."""
+    """Mark the tests that start a local cloud, or the agent or Ansible, so that `make fast` can leave them out."""
     for item in items:
-        if item.path.parent.name in CLOUD_FOLDERS or CLOUD_FIXTURES & {*getattr(item, "fixturenames", ())}:
+        folder, fixtures = item.path.parent.name, {*getattr(item, "fixturenames", ())}
+        if folder in CLOUD_FOLDERS or CLOUD_FIXTURES & fixtures:
             item.add_marker("cloud")
+        if folder in NODE_FOLDERS or NODE_FIXTURES & fixtures:
+            item.add_marker("node")
 
 
 def pytest_sessionfinish() -> None:

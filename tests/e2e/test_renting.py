@@ -167,7 +167,10 @@ def test_a_table_gives_each_machine_one_line_however_wide_the_terminal_is(laptop
     [line] = [line for line in lines if "g4dn.12xlarge" in line]
     assert line.split()[:4] == ["g4dn.12xlarge", "us-east-1", "T4", "4"]
     assert max(map(len, lines)) <= int(columns)
-    assert [any("network" in line for line in lines), "hidden columns: " in said and "network" in said] == [shown, not shown]
+    assert [any("network" in line for line in lines), "hidden columns: " in said and "network" in said] == [
+        shown,
+        not shown,
+    ]
 
 
 def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease(laptop):
