@@ -43,7 +43,7 @@ def list_clusters(
     listed, refused = ask_each(accounts, skip)
     found = {(c.cloud, c.region, c.name): c for c in listed}
     missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.is_local)]
-    aws = next((account for account in accounts if account.cloud == "aws"), None)
+    aws = next((account for account in accounts if not account.is_local), None)
     closed = {(account.cloud, account.region) for account in refused}
     gone = [mark_missing(c, aws, asked=(c.cloud, c.region) not in closed) for c in missing]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
@@ -164,7 +164,7 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
     else:
         accounts = [open_known(known)]
     found = [account for account in accounts if find_remains(account, name) or instances.find_foreign(account, name)]
-    if lost and not found and all(account.cloud == "local" for account in accounts):
+    if lost and not found and all(account.is_local for account in accounts):
         raise CredentialsError(
             f"cannot tell whether '{name}' is running: its record on this computer cannot be read, and AWS was not asked",
             f"log in to AWS, then: gpujob down {name}; if it was a dry run: rm -r '{state.cluster_folder(name)}'",
@@ -189,7 +189,7 @@ def find_elsewhere(account: Account, name: str) -> list[Account]:
 def open_known(cluster: Cluster) -> Account:
     """Return a recorded cluster's account; raises CredentialsError for other credentials."""
     account = open_cloud(cluster.cloud, cluster.region)
-    if account.cloud == "aws" and not owns(account, cluster):
+    if not account.is_local and not owns(account, cluster):
         raise CredentialsError(
             f"'{cluster.name}' belongs to {cluster.owner}; the current credentials are for account {account.identity.account_id}",
             "set AWS_PROFILE to a profile of the owner's account, then rerun",

@@ -82,6 +82,11 @@ class Account:
         """The region's name."""
         return self.region_name or str(self.session.region_name)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the local cloud's."""
+        return self.cloud == "local"
+
     def in_region(self, region: str) -> "Account":
         """Return the same account in another region."""
         return replace(self, region_name=region)
@@ -96,7 +101,7 @@ class Account:
     @property
     def settings(self) -> Config:
         """The clients' configuration; the local cloud is never behind a proxy."""
-        return SETTINGS if self.cloud == "aws" else SETTINGS.merge(Config(proxies={}))
+        return SETTINGS.merge(Config(proxies={})) if self.is_local else SETTINGS
 
     @cached_property
     def ec2(self) -> "EC2Client":

@@ -85,7 +85,7 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
     AWS would refuse, and UsageError for too little money, or a plain image that cannot be set up.
     """
     check_name(name)
-    if request.setup and account.cloud == "aws":
+    if request.setup and not account.is_local:
         check_words(Setup(variables=variables or {}))
         if request.image == "ubuntu":
             check_installed()
@@ -126,7 +126,7 @@ def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:
 
 def choose_setup(account: Account, request: LaunchRequest, image: Image, variables: Mapping[str, Any]) -> Setup | None:
     """Return the parts of the playbook that this image needs; None for none, or without Ansible."""
-    if account.cloud == "local" or not request.setup or image.kind not in ROLES or find_program() is None:
+    if account.is_local or not request.setup or image.kind not in ROLES or find_program() is None:
         return None
     return Setup(ROLES[image.kind], variables=variables)
 

@@ -134,7 +134,7 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
     """Return the node of an instance; its host is empty until it has an address."""
     tags = read_tags(instance)
     # moto invents public addresses; its hosts are on this computer, each on its own port
-    host, port = (instance.get("PublicIpAddress", ""), 22) if account.cloud == "aws" else read_endpoint(tags)
+    host, port = (instance.get("PublicIpAddress", ""), 22) if not account.is_local else read_endpoint(tags)
     return Node(
         instance_id=instance["InstanceId"],
         state=instance["State"]["Name"],

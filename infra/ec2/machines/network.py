@@ -55,7 +55,7 @@ def find_caller_address(account: Account) -> str:
         raise UsageError(
             f"{account.checkip_url} is not https, so the response could be forged", "unset GPUJOB_CHECKIP_URL"
         )
-    proxies = urllib.request.ProxyHandler({} if account.cloud == "local" else None)
+    proxies = urllib.request.ProxyHandler({} if account.is_local else None)
     try:
         with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
             return read_address(answer.read(MOST_BYTES + 1), url.hostname or "")

@@ -1,1 +1,4 @@
-"""The local cloud's EC2: requests, answers, moto's state and faults. Machines are just processes to it."""
+"""The local cloud's EC2: requests, answers, moto's state and faults.
+
+Machines are just processes to it.
+"""

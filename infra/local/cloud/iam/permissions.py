@@ -153,7 +153,7 @@ def deny_region(request: Request) -> Answer:
 
 
 def deny_disabled_region(request: Request) -> Answer:
-    """Refuse a call in a region that the account has not enabled, in the words that wrong credentials get, too.
+    """Refuse a call in a region that is not enabled, with the error that wrong credentials get.
 
     https://docs.aws.amazon.com/general/latest/gr/rande-manage.html
     """
