@@ -62,7 +62,7 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     for words in (["logs", "1"], ["fetch"]):
         late = laptop.type(*words)
         assert late.code == 1
-        assert f"the results of job 1 are in {home}; its log is job.log there\n  next: gpujob receipt 1\n" in late.err
+        assert f"the results of job 1 are in {home} (log: job.log)\n  next: gpujob receipt 1\n" in late.err
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
@@ -183,7 +183,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
     told = laptop.type("cost")
     assert f"\t${cost['usd']:.4f}\t" in told.out
     assert "dry runs would have cost under $0.01 on AWS" in told.err
-    assert "ended by itself: project" in told.err
+    assert "ended by themselves: project" in told.err
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_more_than_a_gigabyte_is_not_downloaded_unasked_and_not_lost(up):
     up.write("write.py", f"import os; os.makedirs('big'); open('small', 'w').write('1')\n{big}")
     run = up.type("run", "write.py")
     assert run.code == 0, run.said
-    assert "not downloaded yet: 1 file, 1.1 GB" in run.err
+    assert "not yet downloaded: 1 file, 1.1 GB" in run.err
     assert "gpujob fetch 1 --yes" in run.err
     assert (results(up) / "files/small").exists()
     down = up.type("down")
