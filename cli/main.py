@@ -42,6 +42,7 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     cls=LazyGroup,
     commands=LazyCommands(COMMANDS),
     epilog=EXAMPLES,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -55,6 +56,10 @@ def gpujob(context: click.Context, verbose: bool) -> None:
 
     log.start(context.invoked_subcommand or "gpujob", verbose)
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
+    if context.invoked_subcommand is None:
+        from cli.account.status import show_status  # loads boto3
+
+        show_status()
 
 
 def main() -> None:
