@@ -48,6 +48,7 @@ COMMANDS = {
     "check": Entry("cli.account.checks", "Check credentials, region, quotas and images."),
     "policy": Entry("cli.account.policy", "Print the IAM policy that gpujob needs."),
     "local": Entry("cli.account.local", "Inspect, stop or inject faults into the local cloud."),
+    "config": Entry("cli.account.config", "Show the value of every option and where it comes from."),
     "help": Entry("cli.help", "Show the help of a command, or list all commands."),
 }
 GROUPS = {
@@ -57,13 +58,13 @@ GROUPS = {
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
     "Images": {"bake": "create", "images": ""},
-    "Account": {"check": "", "policy": "IAM", "help": ""},
+    "Account": {"check": "", "config": "", "policy": "IAM", "help": ""},
     "Dry run": {"local": "local cloud"},
 }
 """The commands as `gpujob --help` groups them, some with what they do."""
 OPTIONS = "-v, --verbose (print the log), --version, -h, --help"
-DEFAULTS = "set in gpujob.toml, or as GPUJOB_ + option name: GPUJOB_MAX_HOURS=6"
-MORE = "gpujob help (one line per command), gpujob help COMMAND"
+DEFAULTS = "in gpujob.toml, or as GPUJOB_ + option name: GPUJOB_MAX_HOURS=6"
+MORE = "gpujob help [COMMAND]; without a command: what runs and what it costs"
 
 
 class LazyCommands(MutableMapping[str, click.Command]):

@@ -8,6 +8,7 @@ import sys
 import click
 
 from cli.commands import COMMANDS, LazyCommands, LazyGroup
+from cli.options.declared import option
 from cli.terminal import log, show
 from cli.terminal.help import HelpFormatter
 from cli.terminal.streams import open_missing
@@ -48,13 +49,17 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print the log to stderr: AWS calls, SSH steps, timings.")
+@option("-v", "--verbose", is_flag=True, help="Print the log to stderr: AWS calls, SSH steps, timings.")
 @click.pass_context
 def gpujob(context: click.Context, verbose: bool) -> None:
     """Launch a GPU machine, run your code, download the results, terminate it."""
-    from cli.options.defaults import read_defaults  # reads the project, which --help and --version do not need
+    from cli.options.defaults import (  # reads the project, which --help and --version do not need
+        read_defaults,
+        warn_unknown,
+    )
 
     log.start(context.invoked_subcommand or "gpujob", verbose)
+    warn_unknown()
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
     if context.invoked_subcommand is None:
         from cli.account.status import show_status  # loads boto3

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "start": "resume restart",
     "extend": "autostop renew",
     "check": "doctor auth whoami",
+    "config": "settings env variables",
     "bake": "snapshot",
     "--version": "version",
 }
