@@ -64,7 +64,7 @@ GROUPS = {
 """The commands as `gpujob --help` groups them, some with what they do."""
 OPTIONS = "-v, --verbose (print the log), --version, -h, --help"
 DEFAULTS = "in gpujob.toml, or as GPUJOB_ + option name: GPUJOB_MAX_HOURS=6"
-MORE = "gpujob help [COMMAND]; without a command: what runs and what it costs"
+MORE = "gpujob help [COMMAND]; with no command, gpujob shows what runs"
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
