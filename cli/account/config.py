@@ -33,11 +33,6 @@ class Setting:
     invalid: str = ""
     """Why the command does not accept the value."""
 
-    @property
-    def place(self) -> str:
-        """Where the value comes from, by name."""
-        return {"variable": self.variable, "file": FILE}.get(self.source, self.source)
-
 
 @click.command()
 @click.argument("command", required=False)
@@ -57,14 +52,19 @@ def config(context: click.Context, command: str | None, as_json: bool) -> None:
         found = [one for one in found if one.command == command or one.command.startswith(f"{command} ")]
         if not found:
             raise NotFoundError(f"no settings of '{command}'", "gpujob config")
-    rows = [
-        {"setting": f"{one.command} {one.option}", "value": text_of(one.value), "source": one.place} for one in found
-    ]
-    show.listing(rows, as_json, [asdict(one) for one in found])
+    show.listing([setting_row(one) for one in found], as_json, [asdict(one) for one in found])
     for one in found:
         if one.invalid:
-            show.say(f"invalid: {one.command} {one.option} ({one.place}): {one.invalid}")
+            place = one.variable if one.source == "variable" else FILE
+            show.say(f"invalid: {one.command} {one.option} ({place}): {one.invalid}")
     sys.exit(1 if any(one.invalid for one in found) else 0)
+
+
+def setting_row(one: Setting) -> dict[str, str]:
+    """Return a setting as a row of the listing."""
+    source = FILE if one.source == "file" else one.source
+    setting = f"{one.command} {one.option}"
+    return {"setting": setting, "value": text_of(one.value), "source": source, "variable": one.variable}
 
 
 def list_options(root: click.Context) -> Iterator[Setting]:

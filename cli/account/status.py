@@ -1,4 +1,4 @@
-"""The status page, which `gpujob` without a command prints: what runs, what it costs, what ended, what to do next."""
+"""The status page of `gpujob` without a command: what runs, its cost, what ended, what to do next."""
 
 import os
 import time

@@ -1,7 +1,8 @@
-"""Option defaults from GPUJOB_ variables and the project's gpujob.toml; the command line takes precedence over both.
+"""Option defaults from GPUJOB_ variables and the project's gpujob.toml.
 
-The file may come from someone else's project, so it cannot set options that are destructive, skip a confirmation or reach
-beyond the project (`cli.options.declared.GuardedOption`).
+The command line takes precedence over variables, and these over the file. The file may come from someone else's project, so
+it cannot set options that are destructive, skip a confirmation or reach beyond the project
+(`cli.options.declared.GuardedOption`).
 """
 
 import difflib

@@ -65,9 +65,9 @@ def test_config_lists_what_the_file_a_variable_and_the_default_say(folder):
     assert found["[setup.variables] shell"]["value"] == "zsh"
     assert not {"up yes", "down force", "extend hours"} & {*found}
     shown = type_here("config", "up", GPUJOB_MAX_HOURS="6").out
-    assert "up gpu\tA10G\tgpujob.toml\n" in shown
-    assert "up max-hours\t6\tGPUJOB_MAX_HOURS\n" in shown
-    assert "up spot\ttrue\tgpujob.toml\n" in shown
+    assert "up gpu\tA10G\tgpujob.toml\tGPUJOB_GPU\n" in shown
+    assert "up max-hours\t6\tvariable\tGPUJOB_MAX_HOURS\n" in shown
+    assert "up spot\ttrue\tgpujob.toml\tGPUJOB_SPOT\n" in shown
     assert "start" not in shown
 
 
