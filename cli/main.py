@@ -8,7 +8,6 @@ import sys
 import click
 
 from cli.commands import COMMANDS, LazyCommands, LazyGroup
-from cli.options.declared import option
 from cli.terminal import log, show
 from cli.terminal.help import HelpFormatter
 from cli.terminal.streams import open_missing
@@ -49,7 +48,13 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
-@option("-v", "--verbose", is_flag=True, help="Print the log to stderr: AWS calls, SSH steps, timings.")
+@click.option(
+    "-v",
+    "--verbose",
+    envvar="GPUJOB_VERBOSE",
+    is_flag=True,
+    help="Print the log to stderr: AWS calls, SSH steps, timings.",
+)
 @click.pass_context
 def gpujob(context: click.Context, verbose: bool) -> None:
     """Launch a GPU machine, run your code, download the results, terminate it."""
