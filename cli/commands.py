@@ -7,6 +7,8 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
+from cli import unknown
+
 
 class Entry(NamedTuple):
     """Where a command is declared, and its line in `gpujob --help`, which imports no command."""
@@ -46,7 +48,23 @@ COMMANDS = {
     "check": Entry("cli.account.checks", "Check credentials, region, quotas and images."),
     "policy": Entry("cli.account.policy", "Print the IAM policy that gpujob needs."),
     "local": Entry("cli.account.local", "Inspect, stop or inject faults into the local cloud."),
+    "config": Entry("cli.account.config", "Show the value of every option and where it comes from."),
+    "help": Entry("cli.help", "Show the help of a command, or list all commands."),
 }
+GROUPS = {
+    "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
+    "Machine": dict.fromkeys(("ls", "ssh", "ssh-config", "tunnel", "extend", "stop", "start", "setup", "verify"), ""),
+    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "receipt": ""},
+    "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
+    "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
+    "Images": {"bake": "create", "images": ""},
+    "Account": {"check": "", "config": "", "policy": "IAM", "help": ""},
+    "Dry run": {"local": "local cloud"},
+}
+"""The commands as `gpujob --help` groups them, some with what they do."""
+OPTIONS = "-v, --verbose (print the log), --version, -h, --help"
+DEFAULTS = "in gpujob.toml, or as GPUJOB_ + option name: GPUJOB_MAX_HOURS=6"
+MORE = "gpujob help [COMMAND]; with no command, gpujob shows what runs"
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
@@ -87,15 +105,31 @@ class LazyGroup(click.Group):
         """Return the names in the order of the table."""
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of a command line; raises UsageError that suggests one for an unknown name."""
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise unknown.explain(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return completions of a command's name, or of the group's options."""
         names = [CompletionItem(name, help=one.help) for name, one in COMMANDS.items() if name.startswith(incomplete)]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of commands from the table."""
-        room = formatter.width - 6 - max(map(len, COMMANDS))  # as much as click leaves for it
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, click.Command(name, help=one.help).get_short_help_str(room)) for name, one in COMMANDS.items()]
-            )
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the commands by group, and the options in one line: all of it fits a terminal of 24 lines."""
+        formatter.write_paragraph()
+        formatter.write_dl([(group, ", ".join(map(gloss, names, names.values()))) for group, names in GROUPS.items()])
+        formatter.write_paragraph()
+        formatter.write_dl([("Options   ", OPTIONS), ("Defaults", DEFAULTS), ("More", MORE)])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the examples as they are."""
+        formatter.write(self.epilog or "")
+
+
+def gloss(name: str, purpose: str) -> str:
+    """Return a command with its purpose, if it has one: fetch (download)."""
+    return f"{name} ({purpose})" if purpose else name

@@ -21,6 +21,13 @@ DISK = (errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 PATH = (errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 INTERRUPTED, CRASHED = 130, 3
 click.Context.formatter_class = HelpFormatter
+EXAMPLES = """
+  gpujob up --dry-run          try it on the local cloud, without an AWS account
+  gpujob up --gpu A10G         launch a machine with one A10G on AWS
+  gpujob run train.py          upload the code, run it, download the results
+  gpujob run --down train.py   the same, then terminate the machine
+  gpujob down                  download remaining outputs, terminate the machine
+"""
 
 
 def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -34,27 +41,35 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.group(
     cls=LazyGroup,
     commands=LazyCommands(COMMANDS),
+    epilog=EXAMPLES,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print the log to stderr: AWS calls, SSH steps, timings.")
+@click.option(
+    "-v",
+    "--verbose",
+    envvar="GPUJOB_VERBOSE",
+    is_flag=True,
+    help="Print the log to stderr: AWS calls, SSH steps, timings.",
+)
 @click.pass_context
 def gpujob(context: click.Context, verbose: bool) -> None:
-    """Launch a GPU machine, run your training script on it, download the results, terminate it.
-
-    \b
-    gpujob up --dry-run          try it on the local cloud, without an AWS account
-    gpujob up --gpu A10G         launch a machine with one A10G on AWS
-    gpujob run train.py          upload the code, run it, download the results
-    gpujob run --down train.py   the same, then terminate the machine
-    gpujob down                  download remaining outputs, terminate the machine
-    """  # noqa: D301  click reads the backspace
-    from cli.options.defaults import read_defaults  # reads the project, which --help and --version do not need
+    """Launch a GPU machine, run your code, download the results, terminate it."""
+    from cli.options.defaults import (  # reads the project, which --help and --version do not need
+        read_defaults,
+        warn_unknown,
+    )
 
     log.start(context.invoked_subcommand or "gpujob", verbose)
+    warn_unknown()
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
+    if context.invoked_subcommand is None:
+        from cli.account.status import show_status  # loads boto3
+
+        show_status()
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from cli.options.context import here
-from cli.options.declared import dry_run_option, json_option, region_option
+from cli.options.declared import dry_run_option, json_option, option, region_option
 from cli.terminal import log, progress, show
 from infra.checks.account import Check, run_checks
 from infra.checks.report import write_report
@@ -21,7 +21,7 @@ from infra.project.files import find_root
 @click.command()
 @dry_run_option
 @region_option
-@click.option("--report", is_flag=True, help="Write a file to attach to a bug report; it contains no secrets.")
+@option("--report", is_flag=True, help="Write a file to attach to a bug report; it contains no secrets.")
 @json_option
 def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
     """Check credentials, region, quotas and images.

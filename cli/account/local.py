@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options.declared import json_option
+from cli.options.declared import json_option, option
 from cli.terminal import show
 from infra.cluster import clouds
 from infra.errors import GpujobError
@@ -55,7 +55,7 @@ def fault(faults: tuple[str, ...]) -> None:
 
 
 @local.command()
-@click.option("--clear", is_flag=True, help="Clear all faults.")
+@option("--clear", is_flag=True, help="Clear all faults.")
 @json_option
 def faults(clear: bool, as_json: bool) -> None:
     """List faults that can be injected, and active ones."""

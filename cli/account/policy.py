@@ -2,6 +2,7 @@
 
 import click
 
+from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
 
@@ -19,7 +20,7 @@ otherwise no one owns resources launched in an earlier session."""
 
 
 @click.command()
-@click.option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
+@option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
 def policy(owner_only: bool) -> None:
     """Print the IAM policy that gpujob needs.
 

@@ -65,9 +65,9 @@ class LaunchOptions(TypedDict):
 @option(
     "--instance-type", "instance_types", multiple=True, metavar="TYPE", help="Instance type; repeat for alternatives."
 )
-@click.option("--on-demand", is_flag=True, help="On-demand instances (default).")
-@click.option("--spot", is_flag=True, help="Spot instances: cheaper, but AWS may reclaim them at two minutes' notice.")
-@click.option("--spot-first", is_flag=True, help="Spot if available, otherwise on-demand.")
+@option("--on-demand", is_flag=True, help="On-demand instances (default).")
+@option("--spot", is_flag=True, help="Spot instances: cheaper, but AWS may reclaim them at two minutes' notice.")
+@option("--spot-first", is_flag=True, help="Spot if available, otherwise on-demand.")
 @regions_option
 @option("--zone", "zones", multiple=True, metavar="ZONE", help="Availability zone; repeat for alternatives.")
 @option(

@@ -57,19 +57,19 @@ class JobOptions(TypedDict):
 @click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
+@option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
 )
 @option("--name", default="", help="Job name, shown in listings.")
-@click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
+@option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
 @option(
     "--env-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Set variables from a .env file.",
 )
-@click.option(
+@option(
     "--secret",
     multiple=True,
     metavar="NAME",

@@ -19,7 +19,7 @@ def option(*names: str, **settings: Any) -> Decorator:
     """Declare an option that a variable (GPUJOB_MAX_HOURS) and gpujob.toml may also set."""
     if long_name(names) in DANGEROUS:
         raise ValueError(f"{long_name(names)} must be a typed_option")
-    return click.option(*names, **{"envvar": variable_of(names), "show_envvar": True, **settings})
+    return click.option(*names, **{"envvar": variable_of(names), **settings})
 
 
 def personal_option(*names: str, **settings: Any) -> Decorator:
@@ -84,7 +84,7 @@ typed_cluster_argument = click.argument("name", required=False)
 cluster_option = personal_option(
     "--cluster", metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
 )
-output_option = click.option(
+output_option = option(
     "--output",
     "outputs",
     multiple=True,
@@ -92,7 +92,7 @@ output_option = click.option(
     callback=lambda _context, _option, paths: tuple(map(as_on_node, paths)),
     help="Also download this path from the machine, e.g. '~/ckpt.pt' or ../out; repeatable.",
 )
-exclude_option = click.option(
+exclude_option = option(
     "--exclude", multiple=True, metavar="PATTERN", help="Do not download matching files, e.g. '*.tmp'; repeatable."
 )
 typed_cluster_option = typed_option(  # `check_variable` checks the variable, which other commands accept

@@ -1,19 +1,46 @@
-"""Option defaults from the project's gpujob.toml; the command line and variables take precedence.
+"""Option defaults from GPUJOB_ variables and the project's gpujob.toml.
 
-The file may come from someone else's project, so it cannot set options that are destructive, skip a confirmation or reach
-beyond the project (`cli.options.declared.GuardedOption`).
+The command line takes precedence over variables, and these over the file. The file may come from someone else's project, so
+it cannot set options that are destructive, skip a confirmation or reach beyond the project
+(`cli.options.declared.GuardedOption`).
 """
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.options.declared import GuardedOption
+from cli.options.declared import GuardedOption, variable_of
+from cli.terminal import show
 from infra.errors import UsageError
 from infra.project.files import find_root
 from infra.project.settings import FILE, read_settings
+
+OPTIONS = """
+all all-regions as boot-timeout browser check clear cluster detach disk done down dry-run env env-file every everyone
+exclude fetch-every follow force gpu gpu-memory gpus hang-after hours idle-stop if-exists image instance-type json
+kill-stalled max-cost max-hours max-price module name no-deps node nodes on-demand once output overwrite owner-only
+pattern plan port python raw refresh region report secret set setup since spot spot-first stop tags tail time-limit to
+transfer-usd verbose workdir yes zone
+"""
+"""All options of all commands, listed here so that checking a variable imports no command."""
+VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())
+OTHERS = frozenset(
+    f"GPUJOB_{name}" for name in ("CHECKIP_URL", "COMMIT", "JOB", "LOCAL_HOST", "OUTPUTS", "PYTHON", "SSH_PORT")
+)
+"""Variables that set no option: those of jobs and of the local cloud's hosts, and the address of a service."""
+
+
+def warn_unknown() -> None:
+    """Warn about GPUJOB_ variables that no option has, with the nearest one that exists."""
+    for name in sorted(os.environ):
+        if name.startswith("GPUJOB_") and name not in VARIABLES | OTHERS:
+            option = name.removeprefix("GPUJOB_").lower().replace("_", "-")
+            near = difflib.get_close_matches(option, OPTIONS.split(), 1)
+            instead = f"did you mean {variable_of([f'--{near[0]}'])}?" if near else "list all: gpujob config"
+            show.say(f"warning: ignoring the unknown variable {name}; {instead}")
 
 
 def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, Any]]:
@@ -41,7 +68,9 @@ def read_table(group: click.Group, name: str, table: Any, typed: str | None) -> 
     for key in table:
         parameter = parameters.get(f"--{key}")
         if parameter is None:
-            raise UsageError(f"{FILE}: gpujob {name} has no option --{key}", f"gpujob {name} --help")
+            near = [flag for flag in difflib.get_close_matches(f"--{key}", parameters, 1) if flag.startswith("--")]
+            instead = f"; did you mean {near[0].removeprefix('--')}?" if near else ""
+            raise UsageError(f"{FILE}: gpujob {name} has no option --{key}{instead}", f"gpujob {name} --help")
         if isinstance(parameter, GuardedOption):
             raise UsageError(
                 f"{FILE}: [{name}] {key}: --{key} is accepted {parameter.accepted}",

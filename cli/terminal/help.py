@@ -7,8 +7,8 @@ import click
 
 SPACE, HYPHEN = "\u00a0", "\u2011"
 """A space and a hyphen at which no line is broken; replaced again in the result."""
-WHOLE = re.compile(r"\b(?:gpujob|python) (?:[a-z]|-m )\S*(?: (?:--?[\w-]+|[A-Z]+)\b)*|\[env var: \w+")
-"""A command, or the variable of an option."""
+WHOLE = re.compile(r"\b(?:gpujob|python) (?:[a-z]|-m )\S*(?: (?:--?[\w-]+|[A-Z]+)\b)*")
+"""A command."""
 
 
 class HelpFormatter(click.HelpFormatter):

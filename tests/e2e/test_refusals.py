@@ -254,9 +254,3 @@ def test_a_question_is_not_asked_where_nobody_can_answer(rented: Laptop, tmp_pat
     assert "cannot ask for confirmation without a terminal" in up.err
     assert "add --yes" in up.err
     assert laptop.type("ls").out == ""
-
-
-def test_the_help_tells_of_each_command_in_one_line(laptop):
-    told = laptop.type("--help").out.partition("Commands:\n")[2].splitlines()
-    assert len(told) > 25
-    assert not [line for line in told if line.endswith("...")]

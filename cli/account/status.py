@@ -1,0 +1,128 @@
+"""The status page of `gpujob` without a command: what runs, its cost, what ended, what to do next."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.terminal import clouds, formats, show
+from infra import names, state
+from infra.base.money import format_rate, format_usd
+from infra.cluster.clouds import used_only_local
+from infra.cluster.overview import Overview, look
+from infra.ec2.account import default_region
+from infra.ec2.machines.lease import hourly_usd, spent_usd
+from infra.ledger import recent
+from infra.model import GONE, UNKNOWN, Cluster, format_gpu
+from infra.project.files import find_root
+from infra.project.rules import RUNS
+
+LIMIT_S = 4
+RECENT_S = 7 * 86_400
+MOST = 5
+SCRIPTS = ("train.py", "main.py")
+
+
+def show_status() -> None:
+    """Print the status page."""
+    folder = find_folder()
+    dry_run = os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0")
+    overview = look(dry_run, LIMIT_S)
+    clusters = [cluster for cluster in overview.clusters if cluster.node.state != GONE]
+    ended = recent.list_recent(folder / RUNS, time.time() - RECENT_S, MOST) if folder else []
+    if clusters:
+        show.listing([cluster_row(cluster) for cluster in clusters], False, droppable=("machine", "where"))
+    say_scope(overview, clusters, dry_run)
+    for name in state.list_attempts():
+        show.echo(f"The launch of '{name}' is not finished. Rerun its gpujob up, or: gpujob down {name}")
+    if ended:
+        show.echo("\nEnded in the last 7 days:")
+        show.listing([ended_row(one) for one in ended], False)
+    show.echo("\nNext:")
+    show.facts(suggest(clusters, overview, ended, folder), err=False)
+
+
+def find_folder() -> Path | None:
+    """Return the current project's folder; None if the current folder was deleted."""
+    try:
+        return find_root(Path.cwd().resolve())
+    except FileNotFoundError:
+        return None
+
+
+def cluster_row(cluster: Cluster) -> dict[str, str]:
+    """Return a cluster as a row of the page."""
+    node, now = cluster.node, time.time()
+    unknown, on = node.state == UNKNOWN, node.state in ("pending", "running")
+    ends = formats.soon(cluster.lease_until) if on else f"{formats.soon(cluster.lease_until)} at the latest"
+    count = f"{len(cluster.nodes)} x " if len(cluster.nodes) > 1 else ""
+    return {
+        "cluster": cluster.name,
+        "state": node.state,
+        "machine": f"{count}{node.instance_type} {format_gpu(cluster.gpu)}".strip(),
+        "where": clouds.place(cluster),
+        "price": format_rate(cluster.price_usd if unknown else hourly_usd(cluster)),
+        "spent": "" if unknown else format_usd(spent_usd(cluster, now)),
+        "ends": ends if on or unknown else "",
+    }
+
+
+def ended_row(one: recent.Ended) -> dict[str, str]:
+    """Return a job or a cluster that ended as a row of the page."""
+    cost = "dry run" if clouds.is_local(one.cloud) else format_usd(one.usd)
+    return {"what": one.what, "state": one.state, "ended": formats.clock(one.at), "cost": cost, "results": one.folder}
+
+
+def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:
+    """Print where nothing runs, the total price, and whether AWS was asked."""
+    running = [cluster for cluster in clusters if cluster.node.state != UNKNOWN]
+    asked = not dry_run and not overview.unasked
+    where = f"on AWS in {default_region() or 'any region known to this computer'}" if asked else "on the local cloud"
+    if not running:
+        show.echo(f"Nothing is running {where}.")
+    billed = [cluster for cluster in running if not cluster.is_local]
+    if len(billed) > 1:
+        show.echo(f"Total on AWS: {format_rate(sum(map(hourly_usd, billed)))}")
+    if any(cluster.is_local for cluster in running):
+        show.echo("The local cloud is free; prices are what its machines would cost on AWS.")
+    if overview.unasked:
+        show.echo(f"Could not ask AWS: {overview.unasked}. What runs there is not known.")
+    elif dry_run:
+        show.echo("AWS was not asked: GPUJOB_DRY_RUN is set.")
+    else:
+        show.echo("Other regions were not searched: gpujob ls --all-regions")
+
+
+def suggest(
+    clusters: Sequence[Cluster], overview: Overview, ended: Sequence[recent.Ended], folder: Path | None
+) -> dict[str, str]:
+    """Return commands to type next, each with what it does."""
+    own = names.name_for(folder) if folder else ""
+    steps = {}
+    running = [cluster for cluster in clusters if cluster.node.state == "running"]
+    for cluster in sorted(running, key=lambda cluster: cluster.name != own)[:2]:
+        flag = "" if cluster.name == own else f" --cluster {cluster.name}"
+        if folder and (script := find_script(folder)):
+            steps[f"gpujob run{flag} {script}"] = f"run {script} on {cluster.name}, download what it writes"
+        steps[f"gpujob jobs{flag}"] = f"list the jobs of {cluster.name}"
+        steps[f"gpujob down {cluster.name}"] = "download remaining outputs and terminate it"
+    stopped = next((cluster.name for cluster in clusters if cluster.node.state == "stopped"), "")
+    if stopped:
+        steps[f"gpujob start {stopped}"] = f"start {stopped} again"
+    if not running:
+        steps["gpujob up --dry-run"] = "try it on the local cloud, without an AWS account"
+        if not overview.unasked:
+            steps["gpujob up"] = "launch a machine on AWS, after showing its price"
+    if overview.unasked and not used_only_local():
+        steps["aws sso login"] = "log in to AWS (or: aws configure), then: gpujob ls --all-regions"
+    if ended:
+        steps["gpujob cost"] = "show costs by day and cluster"
+    elif not clusters and not (folder and find_script(folder)):
+        steps["gpujob init demo"] = "create a starter project in demo/"
+    steps["gpujob --help"] = "list all commands"
+    return steps
+
+
+def find_script(folder: Path) -> str:
+    """Return a script of the project to suggest; "" if there is none."""
+    return next((name for name in SCRIPTS if (folder / name).is_file()), "")

@@ -1,0 +1,65 @@
+"""An overview for the status page: what runs, as far as the clouds answer soon, otherwise as recorded."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from infra.cluster.clouds import explain_unasked
+from infra.cluster.clusters import list_clusters
+from infra.errors import CloudError, GpujobError
+from infra.ledger import known_clusters
+from infra.model import UNKNOWN, Cluster
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The clusters, and why AWS was not asked; then its clusters are as recorded on this computer."""
+
+    clusters: tuple[Cluster, ...]
+    unasked: str = ""
+
+
+def look(dry_run: bool, limit_s: float) -> Overview:
+    """Return the clusters of the local cloud, and those of AWS if it answers within a time limit."""
+    try:
+        obstacle = None if dry_run else explain_unasked(None)
+        if obstacle is None:
+            return Overview(call_within(limit_s, lambda: list_clusters(dry_run)), "")
+        why = obstacle.what
+    except GpujobError as error:
+        why = error.what
+    recorded = tuple(known_clusters.recall_all())
+    try:
+        local = list_clusters(dry_run=True)
+    except GpujobError:
+        local = tuple(map(mark_unknown, (cluster for cluster in recorded if cluster.is_local)))
+    return Overview((*local, *(mark_unknown(cluster) for cluster in recorded if not cluster.is_local)), why)
+
+
+def mark_unknown(cluster: Cluster) -> Cluster:
+    """Return a recorded cluster whose cloud was not asked."""
+    return replace(cluster, nodes=tuple(replace(node, state=UNKNOWN) for node in cluster.nodes))
+
+
+def call_within(limit_s: float, function: Callable[[], R]) -> R:
+    """Return what a function returns; raises CloudError if that takes longer than the limit."""
+    done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+
+    def call() -> None:
+        try:
+            done.put((function(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        result, error = done.get(timeout=limit_s)
+    except Empty:
+        raise CloudError(f"no answer within {limit_s:g} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
