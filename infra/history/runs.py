@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from infra.base.folders import Descent, open_folder, read_end, read_plain
 from infra.errors import NotFoundError, UsageError
 from infra.model import Job
+from infra.names import NAME
 from infra.results.receipts import FILES, RECEIPT, RECEIPT_BYTES, Receipt, is_results, parse_receipt
 
 HINT = "gpujob runs"
@@ -68,7 +69,7 @@ def read_run(folder: Path) -> Run | None:
     """Return the run in a results folder; None if its receipt cannot be read."""
     with suppress(OSError):
         receipt = parse_receipt(read_plain(folder / RECEIPT, RECEIPT_BYTES))
-        return Run(folder, receipt) if receipt else None
+        return Run(folder, receipt) if receipt and NAME.fullmatch(receipt.cluster) else None
     return None
 
 
