@@ -39,7 +39,10 @@ class Workshop:
             raise ProjectError(f"commit {past.commit[:12]} is not in this repository", "fetch it with git, then rerun")
         ask("read-tree", past.commit)
         if past.patch:
-            ask("apply", "--cached", "--whitespace=nowarn", "-", stdin=past.patch)
+            try:
+                ask("apply", "--cached", "--whitespace=nowarn", "-", stdin=past.patch)
+            except ProjectError as error:
+                raise ProjectError(f"its changes do not apply to commit {past.commit[:12]}") from error
         if past.absent:
             ask("update-index", "--force-remove", "-z", "--stdin", stdin=as_zeros(past.absent))
         return os.fsdecode(ask("write-tree")).strip()
@@ -64,6 +67,15 @@ class Workshop:
             raise ProjectError(f"the commit does not have the content of '{filtered}': a filter such as Git LFS has it")
         self.commit.ask("checkout-index", "--all", "--force")
         return paths
+
+    def make_repository(self, objects: Path) -> None:
+        """Make this folder a repository that is at the commit, for recording where its code came from."""
+        own = self.commit.top / ".git"
+        for name in ("refs", "objects/info"):
+            (own / name).mkdir(parents=True)
+        (own / "HEAD").write_text(f"{self.commit.name}\n")
+        (own / "config").write_bytes((self.commit.folder / "config").read_bytes())
+        (own / "objects" / "info" / "alternates").write_bytes(os.fsencode(objects) + b"\n")
 
     def find_filtered(self, paths: Sequence[str]) -> str:
         """Return the first file whose content a filter replaces in the commit; "" if there is none."""

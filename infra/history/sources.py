@@ -12,6 +12,9 @@ from infra.errors import ProjectError
 from infra.git.past import Past, Workshop, open_workshop
 from infra.git.repository import COMMIT, find_repository
 from infra.history.runs import Run
+from infra.project.files import Project, read_file
+from infra.project.hashes import Hashes
+from infra.project.settings import read_settings
 from infra.results.folder import CHANGES, UNPATCHED
 
 MOST_BYTES = 64 << 20
@@ -79,3 +82,33 @@ def compare_code(root: Path, before: Run, after: Run) -> bytes:
     first, second = read_past(before), read_past(after)
     with open_code(root, first.commit) as workshop:
         return workshop.compare(workshop.make_tree(first), workshop.make_tree(second))
+
+
+@contextmanager
+def check_out(root: Path, run: Run, workdir: str) -> Iterator[Project]:
+    """Yield a temporary copy of a project with the code of a run; raises ProjectError if it cannot be had."""
+    past, repository = read_past(run), find_repository(root)
+    with open_code(root, past.commit) as workshop:
+        folder = workshop.commit.top
+        workshop.make_tree(past)
+        paths = workshop.check_out()
+        if repository is not None:
+            workshop.make_repository(repository.objects.absolute())
+        if not (folder / workdir).resolve().is_relative_to(folder) or not (folder / workdir).is_dir():
+            raise ProjectError(f"the code of run {run.key} has no folder '{workdir}'")
+        settings, hashes = read_settings(folder), Hashes(folder)
+        try:
+            yield Project(
+                root=folder,
+                workdir=workdir,
+                files=tuple(filter(None, (read_file(folder, path, hashes) for path in sorted(paths)))),
+                folders=(),
+                withheld=(),
+                outputs=settings.outputs,
+                unwanted=settings.unwanted,
+                repositories=("",),
+                copy_of=root,
+            )
+        finally:
+            for kind in ("", "sha1", "sha256"):  # of a folder that will not be there again
+                Hashes(folder, kind).place.unlink(missing_ok=True)
