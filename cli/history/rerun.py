@@ -97,7 +97,7 @@ def choose_code(past: Run, workdir: str, as_it_was: bool) -> Iterator[Project]:
 
     with explaining(past), check_out(root, past, workdir) as project:
         if project.snapshot != past.job.source.get("snapshot"):
-            show.say("warning: file modes or empty folders may differ from those of the run; the contents do not")
+            show.say("warning: the code may differ from the run's in file modes, line endings or empty folders")
         yield project
 
 

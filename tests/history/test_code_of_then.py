@@ -93,4 +93,4 @@ def test_a_patch_that_leads_out_of_the_project_is_refused(project):
     sha256 = read_run(home).job.source["changes_sha256"]
     (home / "receipt.json").write_text(receipt.replace(sha256, hashlib.sha256(evil).hexdigest()))
     assert "its changes do not apply to commit" in refusal(project, home)
-    assert not [path for path in project.parent.rglob("evil")]
+    assert not list(project.parent.rglob("evil"))
