@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import click
 
+from cli.history.page import render_page
 from cli.options.context import runs_here
 from cli.options.declared import json_option, option
 from cli.terminal import clouds, formats, show
 from infra.base.money import format_usd
 from infra.errors import UsageError
 from infra.history.metrics import last_metrics, read_metrics
+from infra.history.pagefile import write_page
 from infra.history.runs import Run, list_runs
 
 SHOWN_METRICS = 8
@@ -26,8 +28,9 @@ class Line(NamedTuple):
 
 @click.command()
 @option("--sort", metavar="COLUMN", help="Sort by a column such as started or loss; -loss sorts downwards.")
+@option("--html", is_flag=True, help="Write a page with all runs and their curves: runs/index.html.")
 @json_option
-def runs(sort: str | None, as_json: bool) -> None:
+def runs(sort: str | None, html: bool, as_json: bool) -> None:
     """List all runs of this project with their last metrics.
 
     Reads the receipts in runs/, so it works without a machine. Metrics come from metrics.csv, metrics.jsonl, history.json or
@@ -35,11 +38,16 @@ def runs(sort: str | None, as_json: bool) -> None:
     name.
     """
     found = list_runs(runs_here())
-    metrics = [last_metrics(read_metrics(run)) for run in found]
+    curves = [read_metrics(run) for run in found]
+    metrics = [*map(last_metrics, curves)]
     names = choose_names(metrics)
     several = len({run.receipt.cluster for run in found}) > 1
     lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
     order = sort_lines(lines, sort) if sort else range(len(lines))
+    if html:
+        rows = [lines[at].shown for at in order]
+        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order]))
+        show.say(f"wrote {page}")
     data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
     droppable = ("duration", "cost", *reversed(names[1:]), "started", "name")
     empty = "no runs yet. Run one: gpujob run train.py"

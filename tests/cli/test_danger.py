@@ -33,6 +33,7 @@ HARMLESS = {
     "--gpus",
     "--hang-after",
     "--help",
+    "--html",
     "--idle-stop",
     "--image",
     "--instance-type",
