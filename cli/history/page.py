@@ -21,8 +21,8 @@ th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px 
 td {{ white-space: nowrap }}
 .text {{ white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 30rem }}
 .wide {{ overflow-x: auto }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; margin-top: 1.5rem }}
-figure {{ margin: 0 }} svg {{ width: 100%; height: auto }} figcaption {{ font-weight: 600 }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem }}
+figure {{ margin: .75rem 0 0 }} svg {{ width: 100%; height: auto }} figcaption {{ font-weight: 600 }}
 text {{ fill: currentColor; font-size: 11px }} .axis {{ stroke: #8888; fill: none }}
 polyline {{ fill: none; stroke-width: 1.8 }} i {{ display: inline-block; width: .7em; height: .7em; margin-right: .4em }}
 </style>
