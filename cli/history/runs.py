@@ -27,7 +27,9 @@ class Line(NamedTuple):
 
 
 @click.command()
-@option("--sort", metavar="COLUMN", help="Sort by a column such as started or loss; -loss sorts downwards.")
+@option(
+    "--sort", envvar=None, metavar="COLUMN", help="Sort by a column such as started or loss; -loss sorts downwards."
+)
 @option("--html", is_flag=True, help="Write a page with all runs and their curves: runs/index.html.")
 @json_option
 def runs(sort: str | None, html: bool, as_json: bool) -> None:
@@ -49,7 +51,7 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
         page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order]))
         show.say(f"wrote {page}")
     data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
-    droppable = ("duration", "cost", *reversed(names[1:]), "started", "name")
+    droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
     empty = "no runs yet. Run one: gpujob run train.py"
     show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
     if found and not as_json and clouds.are_local(run.receipt for run in found):
