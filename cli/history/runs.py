@@ -97,7 +97,7 @@ FIXED = ("run", "name", "command", "started", "duration", "exit", "cost")
 
 
 def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
-    """Return the order of lines by a column, without a value last; raises UsageError for an unknown column."""
+    """Return the order by a column, empty values last; raises UsageError for an unknown column."""
     name, descending = column.removeprefix("-"), column.startswith("-")
     known = [*(lines[0].shown if lines else FIXED)]
     if name not in known:

@@ -1,4 +1,4 @@
-"""Code of the past: a commit with a patch, read in an empty repository, so that no configuration or filter runs."""
+"""Earlier code: a commit with a patch, read in an empty repository, so that no filter runs."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ MOST_BYTES = 64 << 20
 
 
 def read_past(run: Run) -> Past:
-    """Return the code that a run's records describe; raises ProjectError if they do not describe all of it."""
+    """Return the code that a run's records describe; raises ProjectError if incomplete."""
     source = run.job.source
     commit = str(source.get("commit", ""))
     if not COMMIT.fullmatch(commit):
@@ -36,7 +36,7 @@ def read_past(run: Run) -> Past:
 
 
 def read_record(run: Run, name: str, sha256: str) -> bytes:
-    """Return a record of a run's code, empty if it has none; raises ProjectError if it is not the original."""
+    """Return a record of a run's code, empty if it has none; raises ProjectError if modified."""
     if not sha256:
         return b""
     content = run.read_end(PurePosixPath(name), MOST_BYTES)
@@ -78,7 +78,7 @@ def open_code(root: Path, commit: str) -> Iterator[Workshop]:
 
 
 def compare_code(root: Path, before: Run, after: Run) -> bytes:
-    """Return the difference between the code of two runs as a patch; raises ProjectError if it is not known."""
+    """Return the difference between the code of two runs as a patch; raises ProjectError if unknown."""
     first, second = read_past(before), read_past(after)
     with open_code(root, first.commit) as workshop:
         return workshop.compare(workshop.make_tree(first), workshop.make_tree(second))
