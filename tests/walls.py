@@ -47,12 +47,12 @@ LAYERS = tuple(
     infra.local.cloud.server infra.cluster
     infra.setup
     infra.launch infra.run
-    infra.fetch infra.image infra.checks
+    infra.fetch infra.image infra.checks infra.history
     cli.terminal
     cli.options
     cli.notices
     cli.steps
-    cli.account cli.cluster cli.image cli.job
+    cli.account cli.cluster cli.history cli.image cli.job
     cli
     jobs.errors
     jobs.program

@@ -9,9 +9,10 @@ from click.core import ParameterSource
 
 from cli.notices import billing
 from cli.notices.jobs import describe_state, job_row
+from cli.notices.recorded import list_recorded
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
-from cli.options.context import check_variable, cluster_flag, runs_of
+from cli.options.context import check_variable, choose_name, cluster_flag, runs_of
 from cli.options.declared import (
     cluster_option,
     exclude_option,
@@ -29,7 +30,7 @@ from cli.steps.following import download, exit_code, follow_job, next_commands
 from cli.steps.reach import reach, reach_job
 from cli.terminal import formats, progress, show
 from cli.terminal.output import Output
-from infra.errors import UsageError
+from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client
 from infra.node.listing import output_options
@@ -57,10 +58,14 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
     context.obj = cluster if context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE else None
     if context.invoked_subcommand:
         return
-    reached, connecting = reach(cluster)
-    with connecting as connection:
-        found = client.list_jobs(connection)
-        warn_of_space(reached.name, client.find_space(connection))
+    try:
+        reached, connecting = reach(cluster)
+        with connecting as connection:
+            found = client.list_jobs(connection)
+            warn_of_space(reached.name, client.find_space(connection))
+    except (NotFoundError, GoneError) as error:
+        list_recorded(error, choose_name(cluster), as_json)
+        return
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} train.py"
     show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))

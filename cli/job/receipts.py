@@ -13,6 +13,7 @@ from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
 from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
+from infra.ledger import known_clusters
 from infra.ledger.traffic import transfer_usd
 from infra.results.receipts import Shelved, find_receipt, make_receipt
 from infra.run.origins import choose_runs
@@ -45,6 +46,8 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
             if found is None:
                 raise
             show.say(f"showing the last downloaded state: {error.what}")
+    elif known_clusters.recall(name) is None:
+        show.say(f"no cluster '{name}' on this computer; showing the receipt saved in runs/")
     if as_json:
         show.echo_json(found)
         return

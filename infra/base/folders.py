@@ -106,6 +106,16 @@ def read_file(name: str, within: int) -> bytes | None:
         raise
 
 
+def read_end(name: str, within: int, most_bytes: int) -> bytes:
+    """Return the last bytes of a regular file; raises OSError for anything else."""
+    with os.fdopen(os.open(name, READ, dir_fd=within), "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        file.seek(max(info.st_size - most_bytes, 0))
+        return file.read(most_bytes)
+
+
 def read_plain(path: Path, most_bytes: int = PLAIN_BYTES) -> bytes:
     """Return the content of a project's file; raises OSError if it is not a regular file or too large."""
     with os.fdopen(os.open(path, READ & ~os.O_NOFOLLOW), "rb") as file:

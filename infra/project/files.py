@@ -66,6 +66,8 @@ class Project:
     """Patterns of outputs that are not downloaded."""
     repositories: tuple[str, ...]
     """The top folder of each git repository, "" for the project itself."""
+    copy_of: Path | None = None
+    """The project that it is a temporary copy of, with earlier code."""
 
     @property
     def size_bytes(self) -> int:
@@ -79,9 +81,14 @@ class Project:
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
+    def home(self) -> Path:
+        """The folder of the user's project."""
+        return self.copy_of or self.root
+
+    @property
     def runs(self) -> Path:
         """The folder that outputs are downloaded to."""
-        return self.root / RUNS
+        return self.home / RUNS
 
 
 def find_root(here: Path) -> Path:

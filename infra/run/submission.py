@@ -13,6 +13,7 @@ from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
+from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
 from infra.run.upload import Upload, upload_project
@@ -41,7 +42,7 @@ def submit(
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
-        source = describe_source(upload.project, code)
+        source = {**describe_source(upload.project, code), "options": describe_options(request, project.workdir)}
         header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ def submit(
         return taken
 
     taken = upload_project(project, attempt)
-    note_submission(cluster, taken.job, project.root)
+    note_submission(cluster, taken.job, project.home)
     return taken
 
 
@@ -94,7 +95,7 @@ def make_header(cluster: Cluster, project: Project, request: Request) -> dict[st
 def describe_source(project: Project, code: Source) -> dict[str, Any]:
     """Return what a job's record says about its code."""
     return {
-        "project": str(project.root),
+        "project": str(project.home),
         "files": len(project.files),
         "size_bytes": project.size_bytes,
         "snapshot": project.snapshot,

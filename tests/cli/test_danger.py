@@ -14,6 +14,7 @@ from tests.here import move_in, type_here
 # (--secret and --env-file of a gpujob.toml are confirmed by hand).
 HARMLESS = {
     "--all-regions",
+    "--as-it-was",
     "--boot-timeout",
     "--browser",
     "--check",
@@ -32,6 +33,7 @@ HARMLESS = {
     "--gpus",
     "--hang-after",
     "--help",
+    "--html",
     "--idle-stop",
     "--image",
     "--instance-type",
@@ -60,6 +62,7 @@ HARMLESS = {
     "--set",
     "--setup",
     "--since",
+    "--sort",
     "--spot",
     "--spot-first",
     "--tags",
@@ -78,6 +81,7 @@ TYPED = {
     "fetch": {"--overwrite", "--yes"},
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
+    "rerun": {"--yes"},
     "run": {"--down", "--kill-stalled", "--yes"},
     "ssh-config": {"--yes"},
     "start": {"--yes"},
@@ -150,11 +154,20 @@ def test_gpujob_toml_cannot_set_it_and_the_message_names_file_and_key(tmp_path, 
             assert f"gpujob.toml: [{command}] {flag[2:]}: {flag} is accepted only on the command line" in refused.err
 
 
+NEEDED = {
+    "bake": ["--as", "x"],
+    "cancel": ["1"],
+    "extend": ["--hours", "1"],
+    "images rm": ["x"],
+    "rerun": ["1"],
+}
+
+
 @pytest.mark.parametrize(("command", "flag", "one"), TYPED_ONLY)
 def test_a_variable_cannot_set_it(tmp_path, monkeypatch, command, flag, one):
     move_in(tmp_path, monkeypatch)
     variable = variable_of((flag,))
-    needed = {"bake": ["--as", "x"], "cancel": ["1"], "extend": ["--hours", "1"], "images rm": ["x"]}.get(command, [])
+    needed = NEEDED.get(command, [])
     words = [word for word in needed if word not in (flag, "x" if flag == "--as" else "1" if flag == "--hours" else "")]
     refused = type_here(*command.split(), *words, **{variable: "true"})
     assert refused.code == 2, refused.said

@@ -1,0 +1,126 @@
+"""Run a job again: rerun."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import click
+
+from cli.options.context import find_cluster, here, own_name, runs_here
+from cli.options.declared import cluster_option, option, yes_option
+from cli.options.masking import check_secrets
+from cli.options.variables import read_secrets, read_variables
+from cli.terminal import show
+from infra.errors import ProjectError, UsageError
+from infra.history.runs import Run, find_run, list_runs
+from infra.model import Request
+from infra.node.agent.records import NOTEBOOK
+from infra.project.files import Project, read_project
+from infra.run.options import Options, read_options
+
+FETCH_EVERY_S = 60.0
+
+
+@click.command()
+@click.argument("run")
+@option("--as-it-was", is_flag=True, help="Run the code as it was: its commit and changes.patch.")
+@option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
+@option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
+@option(
+    "--secret", multiple=True, metavar="NAME", help="Pass an environment variable, kept out of records; repeatable."
+)
+@cluster_option
+@yes_option
+def rerun(
+    run: str,
+    as_it_was: bool,
+    detach: bool,
+    env: tuple[str, ...],
+    secret: tuple[str, ...],
+    cluster: str | None,
+    yes: bool,
+) -> None:
+    """Run a job again, with the same command and options.
+
+    \b
+    gpujob rerun 3
+    gpujob rerun 3 --as-it-was
+
+    RUN is a number, a name such as CLUSTER-3, or a job name. Uses the project's current code unless --as-it-was is given.
+    Values of variables are not recorded: pass them again.
+    """  # noqa: D301  click reads the backspace
+    past = find_run(list_runs(runs_here()), run, own_name(cluster))
+    options = choose_options(past, env, secret)
+    if list(past.job.command) == NOTEBOOK:
+        raise UsageError(f"run {past.key} was a notebook", "gpujob notebook")
+    request = options.make_request(past.job.command, read_variables(env, None), read_secrets(secret))
+    check_secrets(request)
+    found = find_cluster(cluster)
+    from cli.steps.following import exit_code
+    from cli.steps.running import Manner, run_job
+    from infra.cluster import connections
+
+    with choose_code(past, options.workdir, as_it_was) as project, connections.reach(found) as connection:
+        show.say(f"running again: {describe(request, options.workdir)}")
+        ended = run_job(connection, project, request, Manner(detach, False, False, FETCH_EVERY_S, yes))
+    sys.exit(exit_code(found, ended[0]) if ended else 0)
+
+
+def choose_options(past: Run, env: Sequence[str], secret: Sequence[str]) -> Options:
+    """Return the options of a run; raises UsageError if a variable of it is not passed again."""
+    options = read_options(past.job.source)
+    if options is None:
+        show.say(f"the options of run {past.key} were not recorded: running with the defaults")
+        return Options(name=past.job.name)
+    given = {pair.partition("=")[0] for pair in env}
+    missing = [f"--env {name}=..." for name in options.env if name not in given]
+    missing += [f"--secret {name}" for name in options.secrets if name not in secret and name not in given]
+    if missing:
+        what = f"run {past.key} was passed {' '.join(missing)}, whose values are not recorded"
+        raise UsageError(what, f"gpujob rerun {past.key} {' '.join(missing)}")
+    return options
+
+
+@contextmanager
+def choose_code(past: Run, workdir: str, as_it_was: bool) -> Iterator[Project]:
+    """Yield the project with its current code or that of the run; raises GpujobError."""
+    root = runs_here().parent
+    if not as_it_was:
+        project = read_project(here())
+        if not (root / workdir).resolve().is_relative_to(root) or not (root / workdir).is_dir():
+            raise ProjectError(f"run {past.key} ran in '{workdir}', which no longer exists in this project")
+        yield replace(project, workdir=workdir)
+        return
+    from infra.history.sources import check_out
+
+    with explaining(past), check_out(root, past, workdir) as project:
+        if project.snapshot != past.job.source.get("snapshot"):
+            show.say("warning: the code may differ from the run's in file modes, line endings or empty folders")
+        yield project
+
+
+@contextmanager
+def explaining(past: Run) -> Iterator[None]:
+    """Add to an error that the run's code cannot be had how to run the current code."""
+    try:
+        yield
+    except ProjectError as error:
+        error.hint = error.hint or f"to run the current code: gpujob rerun {past.key}"
+        raise
+
+
+def describe(request: Request, workdir: str) -> str:
+    """Return the options and the command of a request."""
+    flags = {
+        "--workdir": workdir if workdir != "." else "",
+        "--name": request.name,
+        "--gpus": request.gpus,
+        "--time-limit": f"{request.time_limit_s:g}s" if request.time_limit_s else "",
+        "--python": request.python,
+    }
+    words = [word for flag, value in flags.items() if value not in (None, "") for word in (flag, str(value))]
+    words += ["--kill-stalled"] * request.kill_stalled + ["--no-deps"] * request.no_deps
+    words += [word for path in request.outputs for word in ("--output", path)]
+    return shlex.join(["gpujob", "run", *words, "--", *request.command])

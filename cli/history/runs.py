@@ -1,0 +1,130 @@
+"""List the runs of a project: runs."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from cli.history.page import render_page
+from cli.options.context import runs_here
+from cli.options.declared import json_option, option
+from cli.terminal import clouds, formats, show
+from infra.base.money import format_usd
+from infra.errors import UsageError
+from infra.history.metrics import last_metrics, read_metrics
+from infra.history.pagefile import write_page
+from infra.history.runs import Run, list_runs
+
+SHOWN_METRICS = 8
+
+
+class Line(NamedTuple):
+    """A run in the listing: what each column shows, and what it is sorted by."""
+
+    shown: dict[str, str]
+    values: dict[str, Any]
+
+
+@click.command()
+@option(
+    "--sort", envvar=None, metavar="COLUMN", help="Sort by a column such as started or loss; -loss sorts downwards."
+)
+@option("--html", is_flag=True, help="Write a page with all runs and their curves: runs/index.html.")
+@json_option
+def runs(sort: str | None, html: bool, as_json: bool) -> None:
+    """List all runs of this project with their last metrics.
+
+    Reads the receipts in runs/, so it works without a machine. Metrics come from metrics.csv, metrics.jsonl, history.json or
+    a similar file among a run's outputs, otherwise from its log: the last "loss 0.333", "loss=0.333" or "loss: 0.333" of each
+    name.
+    """
+    found = list_runs(runs_here())
+    curves = [read_metrics(run) for run in found]
+    metrics = [*map(last_metrics, curves)]
+    names = choose_names(metrics)
+    several = len({run.receipt.cluster for run in found}) > 1
+    lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
+    order = sort_lines(lines, sort) if sort else range(len(lines))
+    if html:
+        rows = [lines[at].shown for at in order]
+        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order]))
+        show.say(f"wrote {page}")
+    data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
+    droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
+    empty = "no runs yet. Run one: gpujob run train.py"
+    show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
+    if found and not as_json and clouds.are_local(run.receipt for run in found):
+        show.say("dry runs cost nothing; the cost is what AWS would have billed")
+
+
+def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
+    """Return the metrics to show: those that most runs have, in the order in which they are first met."""
+    counts: dict[str, int] = {}
+    for last in metrics:
+        for name in last:
+            counts[name] = counts.get(name, 0) + 1
+    most = sorted(counts, key=lambda name: -counts[name])[:SHOWN_METRICS]
+    return [name for name in counts if name in most and name not in FIXED]
+
+
+def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: bool) -> Line:
+    """Return a run as a line of the listing."""
+    job, usd = run.job, run.receipt.usd
+    shown = {
+        "run": run.key if several else str(job.number),
+        "name": job.name,
+        "command": shlex.join(job.command),
+        "started": formats.clock(job.started_at or job.submitted_at),
+        "duration": "" if job.seconds is None else formats.duration(job.seconds),
+        "exit": job.state if job.exit_code is None else str(job.exit_code),
+        "cost": "" if usd is None else format_usd(usd),
+        **{name: f"{last[name]:.4g}" if name in last else "" for name in names},
+    }
+    values = {
+        **shown,
+        "run": (run.receipt.cluster, job.number),
+        "started": job.started_at or job.submitted_at,
+        "duration": job.seconds,
+        "exit": job.exit_code,
+        "cost": usd,
+        **{name: last.get(name) for name in names},
+    }
+    return Line(shown, values)
+
+
+FIXED = ("run", "name", "command", "started", "duration", "exit", "cost")
+
+
+def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
+    """Return the order by a column, empty values last; raises UsageError for an unknown column."""
+    name, descending = column.removeprefix("-"), column.startswith("-")
+    known = [*(lines[0].shown if lines else FIXED)]
+    if name not in known:
+        raise UsageError(f"no column '{name}'; there are: {', '.join(known)}", f"gpujob runs --sort {known[-1]}")
+    values = [line.values[name] for line in lines]
+    filled = [at for at, value in enumerate(values) if value not in (None, "")]
+    filled.sort(key=lambda at: values[at], reverse=descending)
+    return [*filled, *(at for at in range(len(lines)) if at not in set(filled))]
+
+
+def tell_all(run: Run, last: dict[str, float]) -> dict[str, Any]:
+    """Return a run for --json."""
+    job, receipt = run.job, run.receipt
+    return {
+        "cluster": receipt.cluster,
+        "number": job.number,
+        "name": job.name,
+        "command": job.command,
+        "state": job.state,
+        "exit_code": job.exit_code,
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "seconds": job.seconds,
+        "usd": receipt.usd,
+        "cloud": receipt.cloud,
+        "gpu": receipt.gpu,
+        "commit": job.source.get("commit", ""),
+        "folder": str(run.folder),
+        "metrics": last,
+    }

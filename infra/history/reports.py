@@ -1,0 +1,31 @@
+"""The report among a run's outputs: the only file of a run that is opened, and only in a browser."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from infra.errors import NodeError
+from infra.history.runs import Run
+from infra.results.filenames import read_path
+
+NAMES = ("report.html", "index.html")
+
+
+def find_report(run: Run) -> Path | None:
+    """Return the report of a run, the one in the fewest folders; None if it has none.
+
+    Only a regular file that no link leads to counts: a link could have another name's handler start.
+    """
+    paths = []
+    for output in run.receipt.outputs:
+        with suppress(NodeError):
+            path = read_path(output.path)
+            if path.name in NAMES and output.link is None:
+                paths.append(path)
+    for path in sorted(paths, key=lambda path: (len(path.parts), NAMES.index(path.name), str(path))):
+        place = PurePosixPath(run.files, path)
+        with suppress(OSError), run.open_parent(place) as parent:
+            if stat.S_ISREG(os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode):
+                return run.folder / place
+    return None

@@ -1,0 +1,44 @@
+"""What is known of a cluster's jobs when it is no longer there."""
+
+import json
+
+import pytest
+
+from tests.here import move_in, type_here
+from tests.history.past import record
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return move_in(tmp_path, monkeypatch)
+
+
+def test_jobs_lists_the_receipts_of_the_cluster_and_says_so(project):
+    record(project, 1, name="best")
+    record(project, 2, exit_code=3, state="failed")
+    record(project, 1, cluster={"name": "other"})
+    listed = type_here("jobs")
+    assert listed.code == 0, listed.said
+    assert "no cluster 'project'; showing the jobs recorded in runs/\n" in listed.err
+    assert [line.split("\t")[:4] for line in listed.out.splitlines()] == [
+        ["job", "name", "state", "exit"],
+        ["1", "best", "succeeded", "0"],
+        ["2", "", "failed", "3"],
+    ]
+    told = json.loads(type_here("jobs", "--json").out)
+    assert [(job["number"], job["cluster"], job["usd"]) for job in told] == [(1, "project", 1.0), (2, "project", 1.0)]
+    assert len(type_here("jobs", "--cluster", "other").out.splitlines()) == 2
+
+
+def test_jobs_of_a_cluster_of_which_nothing_is_recorded_is_refused(project):
+    record(project, 1)
+    refused = type_here("jobs", "--cluster", "other")
+    assert (refused.code, "no cluster 'other'" in refused.err, refused.out) == (1, True, "")
+
+
+def test_receipt_says_that_it_is_the_saved_one(project):
+    record(project, 1, name="best")
+    shown = type_here("receipt", "1")
+    assert shown.code == 0, shown.said
+    assert "no cluster 'project' on this computer; showing the receipt saved in runs/\n" in shown.err
+    assert "best" in shown.out

@@ -1,0 +1,90 @@
+"""The page of all runs: whole, harmless, and in nobody's way."""
+
+import re
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from infra.project.files import read_project
+from tests.here import move_in, type_here
+from tests.history.past import record
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return move_in(tmp_path, monkeypatch)
+
+
+def write_page(project):
+    written = type_here("runs", "--html")
+    assert written.code == 0, written.said
+    assert f"wrote {project / 'runs/index.html'}\n" in written.err
+    return (project / "runs/index.html").read_text()
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the values of their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.values, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.values += [f"{name}={value}" for name, value in attributes]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_the_page_has_a_row_for_each_run_and_a_chart_for_each_metric_with_a_curve(project):
+    record(project, 1, {"metrics.csv": "loss,acc\n3,0.5\n2,0.6\n1,0.7\n"}, name="small")
+    record(project, 2, {"metrics.csv": "loss\n4\n1e308\n-1e308\n" + "2\n" * 5000})
+    record(project, 3, log="nothing\n")
+    page = Page(write_page(project))
+    assert (page.tags.count("tr"), page.tags.count("svg"), page.tags.count("polyline")) == (4, 2, 3)
+    curves = [value for value in page.values if value.startswith("points=")]
+    assert [len(curve.split()) for curve in curves] == [3, 296, 3]
+    assert "nan" not in str(curves)
+    assert "small" in page.texts
+    assert "http" not in "".join(page.values).replace("http-equiv", "")
+
+
+def test_what_comes_from_a_node_is_only_text_on_the_page(project):
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=y>\x1b[31m\u202e"
+    record(project, 1, {"metrics.csv": "loss,<b>x\n1,2\n1,2\n"}, name=evil, command=(evil, "&amp;"))
+    text = write_page(project)
+    page = Page(text)
+    assert not {"script", "img", "b"} & set(page.tags)
+    assert not re.search("[\x1b\u202e]", text)
+    assert any("<script>alert(1)</script>" in one for one in page.texts)
+    assert "Content-Security-Policy" in text
+
+
+def test_git_and_the_upload_leave_the_page_out(project):
+    record(project, 1)
+    (project / "train.py").write_text("")
+    for words in ([], ["git", "init", "-q"]):
+        if words:
+            subprocess.run(words, cwd=project, check=True)
+        write_page(project)
+        assert [file.path for file in read_project(project).files] == ["train.py"]
+
+
+def test_a_page_or_a_link_of_the_user_s_is_kept(project):
+    record(project, 1)
+    page = project / "runs/index.html"
+    page.write_text("mine")
+    refused = type_here("runs", "--html")
+    assert (refused.code, "was not written by gpujob" in refused.err, page.read_text()) == (1, True, "mine")
+    page.unlink()
+    page.symlink_to(project / "elsewhere")
+    assert type_here("runs", "--html").code == 1
+    assert not (project / "elsewhere").exists()
+    page.unlink()
+    (project / "runs/.gitignore").write_text("mine\n")
+    write_page(project)
+    assert (project / "runs/.gitignore").read_text() == "mine\n"
+    write_page(project)  # one of its own is replaced
