@@ -4,7 +4,7 @@ import time
 
 import click
 
-from cli.options.context import cluster_flag, find_cluster, name_to_end
+from cli.options.context import cluster_flag, find_cluster, name_to_end, script_here
 from cli.options.declared import cluster_argument, option, typed_cluster_argument, typed_option, yes_option
 from cli.options.durations import parse_hours
 from cli.terminal import clouds, formats, progress, show
@@ -101,4 +101,4 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     confirm(f"Start it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
     with progress.steps() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} train.py")
+    show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} {script_here()}")

@@ -11,7 +11,7 @@ from cli.notices import billing
 from cli.notices.jobs import describe_state, job_row
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
-from cli.options.context import check_variable, cluster_flag, runs_of
+from cli.options.context import check_variable, cluster_flag, runs_of, script_here
 from cli.options.declared import (
     cluster_option,
     exclude_option,
@@ -62,7 +62,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         found = client.list_jobs(connection)
         warn_of_space(reached.name, client.find_space(connection))
     data = [tell_all(reached, job) for job in found] if as_json else None
-    empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} train.py"
+    empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} {script_here()}"
     show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 

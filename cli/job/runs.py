@@ -4,10 +4,7 @@ Most gpujob.toml files have a [run] table, which every command checks, so this m
 load fabric or boto3 are imported when a job runs.
 """
 
-import os
-import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -15,10 +12,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from cli.notices.withheld import explain_absence
+from cli.job.arguments import RunCommand, warn_of_misplaced
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
-    SplitCommand,
     cluster_option,
     exclude_option,
     option,
@@ -31,7 +27,7 @@ from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
-from cli.terminal import show
+from cli.steps.scripts import make_command
 from infra.errors import UsageError
 from infra.model import Request
 from infra.project.files import Project, read_project
@@ -54,7 +50,7 @@ class JobOptions(TypedDict):
     python: str | None
 
 
-@click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
+@click.command(cls=RunCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
@@ -142,7 +138,11 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run --down train.py
-    gpujob run -- nvidia-smi -L
+    gpujob run torchrun --nproc-per-node 8 train.py
+    gpujob run -- 'nvidia-smi -L && df -h'
+
+    Options of gpujob go before SCRIPT, those of the script after it. SCRIPT can also be a program. A single argument with
+    shell syntax runs in a shell, as with ssh.
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
@@ -150,6 +150,7 @@ def run(
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
     check_down(context, found, down=down, detach=detach)
+    warn_of_misplaced(context)
     from cli.steps.following import exit_code
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
@@ -169,12 +170,8 @@ def run(
 
 
 def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
-    """Warn if --down is passed to the script; raise UsageError if it is not allowed."""
+    """Raise UsageError if --down is not allowed."""
     if not down:
-        if "--down" in context.params["args"]:
-            show.say(
-                "warning: --down is passed to the script. To terminate the cluster afterwards: gpujob run --down SCRIPT"
-            )
         return
     if detach:
         raise UsageError("--down cannot be used with --detach: it waits for the download", "use one of them")
@@ -194,27 +191,3 @@ def choose_workdir(project: Project, folder: Path | None) -> Project:
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{folder}' is outside the project {project.root}", "cd to its folder")
     return replace(project, workdir=path.relative_to(project.root).as_posix())
-
-
-def make_command(project: Project, script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
-    """Return the job's command line; raises UsageError if its script would not be uploaded."""
-    if script is None:
-        if not args:
-            raise UsageError("nothing to run", "gpujob run train.py, or: gpujob run -- nvidia-smi")
-        return tuple(args)
-    if module:
-        return ("python", "-m", script, *args)
-    path = Path(os.path.normpath(here() / script))
-    if not path.is_relative_to(project.root):
-        path = path.resolve()  # the current folder may be a link to the project
-    if not path.is_file():
-        raise UsageError(f"no such script: '{script}'", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}")
-    if not path.is_relative_to(project.root):
-        raise UsageError(f"'{script}' is outside the project {project.root}", "cd to its folder")
-    name = path.relative_to(project.root).as_posix()
-    if name not in {file.path for file in project.files}:
-        raise explain_absence(project, script, name)
-    interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
-    if interpreter is None:
-        raise UsageError(f"'{script}' is neither a .py nor a .sh file", f"gpujob run -- {shlex.quote(f'./{script}')}")
-    return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)
