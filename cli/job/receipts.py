@@ -11,10 +11,11 @@ import click
 from cli.notices.results import list_deviations
 from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
+from cli.options.values import JobName, parse_job
 from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
 from infra.ledger.traffic import transfer_usd
-from infra.results.receipts import Shelved, find_receipt, make_receipt
+from infra.results.receipts import Shelved, find_receipt, make_receipt, read_receipt
 from infra.run.origins import choose_runs
 
 SHOWN_OUTPUTS = 20
@@ -23,18 +24,21 @@ DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, 
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("job", type=parse_job, required=False)
 @cluster_option
 @transfer_option
 @json_option
-def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
+def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
     """Show a job's record: command, machine, cost, outputs.
 
-    JOB defaults to the latest downloaded job. Downloaded receipts are read from runs/, also after the machine was
-    terminated.
+    JOB is a number or a name, by default the latest downloaded job. Downloaded receipts are read from runs/, also after
+    the machine was terminated.
     """
     name = choose_name(cluster)
-    found = find_receipt(choose_runs(name, job, runs_here()), name, job)
+    number = find_number(name, job) if isinstance(job, str) else job
+    known = number is not None or job is None
+    found = find_receipt(choose_runs(name, number, runs_here()), name, number) if known else None
+    job = number or job
     if found and job is None:
         job = found["job"].get("number")
         show.say(f"job {job} is the latest downloaded job. List all: gpujob jobs")
@@ -57,7 +61,14 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
     show.echo("\n".join(outputs))
 
 
-def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
+def find_number(cluster: str, name: str) -> int | None:
+    """Return the number of the latest downloaded job with this name; None if there is none."""
+    receipts = filter(None, map(read_receipt, runs_here().glob(f"{cluster}-*")))
+    numbers = [each["job"].get("number") for each in receipts if each["job"].get("name") == name]
+    return max((number for number in numbers if isinstance(number, int)), default=None)
+
+
+def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job

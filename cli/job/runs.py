@@ -33,7 +33,7 @@ from infra.model import Request
 from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
-    from infra.model import Cluster
+    from infra.model import Cluster, Job
 
 
 class JobOptions(TypedDict):
@@ -132,26 +132,22 @@ def run(
 ) -> None:
     """Upload the project, run SCRIPT, download the results.
 
-    Streams the job's output and exits with its exit code.
+    Streams the job's output and exits with its exit code. Options of the script go after it. SCRIPT can also be a
+    program; a single argument with shell syntax runs in a shell.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run --down train.py
-    gpujob run torchrun --nproc-per-node 8 train.py
+    gpujob run torchrun train.py
     gpujob run -- 'nvidia-smi -L && df -h'
-
-    Options of gpujob go before SCRIPT, those of the script after it. SCRIPT can also be a program. A single argument with
-    shell syntax runs in a shell, as with ssh.
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
     running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
-    check_down(context, found, down=down, detach=detach)
-    warn_of_misplaced(context)
-    from cli.steps.following import exit_code
+    check_options(context, found, down=down, detach=detach)
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
@@ -162,15 +158,23 @@ def run(
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes))
-    if ended and down:
+    sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
+
+
+def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:
+    """Terminate the cluster if `down`; return the job's exit code."""
+    from cli.steps.following import exit_code
+
+    if down:
         from cli.steps.termination import terminate_after
 
-        terminate_after(found, *ended, yes)
-    sys.exit(exit_code(found, ended[0]) if ended else 0)
+        terminate_after(cluster, job, downloaded, yes)
+    return exit_code(cluster, job)
 
 
-def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
-    """Raise UsageError if --down is not allowed."""
+def check_options(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
+    """Raise UsageError if --down is not allowed; warn about options that are passed to the script."""
+    warn_of_misplaced(context)
     if not down:
         return
     if detach:

@@ -1,6 +1,8 @@
 """Describe a job: its state, its row in a listing."""
 
 import shlex
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from cli.terminal.formats import clock, duration
@@ -9,6 +11,8 @@ from infra.base.text import printable
 if TYPE_CHECKING:
     from infra.model import Job
 
+TITLE = 40  # characters
+
 
 def describe_state(job: "Job") -> str:
     """Return a job's state: failed (exit 1) after 2 min."""
@@ -16,6 +20,19 @@ def describe_state(job: "Job") -> str:
     code = "" if job.exit_code in (None, 0) else f" (exit {job.exit_code})"
     reason = f": {printable(job.reason)}" if job.reason else ""
     return f"{job.state}{code}{after}{reason}"
+
+
+def describe_job(job: "Job") -> str:
+    """Return a job with what it runs and since when: job 2 (train.py, running 8 min)."""
+    since = f" {duration(job.seconds)}" if job.seconds is not None and not job.over else ""
+    return f"job {job.number} ({printable(job.name or title(job.command))}, {job.state}{since})"
+
+
+def title(command: Sequence[str]) -> str:
+    """Return the part of a command that says what it does: its script or module, otherwise its program."""
+    words = [word for word in command[1:] if not word.startswith("-")]
+    runs_script = PurePath(command[0]).name in ("python", "python3", "bash", "sh") and words
+    return PurePath(words[0] if runs_script else command[0]).name[:TITLE] if command else ""
 
 
 def job_row(job: "Job") -> dict[str, str]:
