@@ -90,7 +90,7 @@ def test_jobs_are_told_before_the_spot_market_takes_the_machine(laptop):
 
 def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):
     assert laptop.type("up", "--dry-run", "--max-hours", "0.006").code == 0
-    extend = laptop.type("extend", "--hours", "1")
+    extend = laptop.type("extend", "1h")
     assert extend.code == 0, extend.said
     assert "at most" in extend.err
     [cluster] = json.loads(laptop.type("ls", "--json").out)
