@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from cli.notices import billing
 from cli.notices.jobs import describe_job, describe_state, job_row
+from cli.notices.queue import show_queue
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, cluster_flag, runs_of, script_here
@@ -136,6 +137,8 @@ def logs(
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
+            if asked.state == "queued":
+                show_queue(found, client.list_jobs(connection), asked.number)
             with billing.reminding(found):
                 follow_job(connection, asked.number, output, offset)
         else:

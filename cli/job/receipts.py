@@ -92,9 +92,10 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),
-        "state": f"{job['state']} (exit {job['exit_code']})" if job["exit_code"] is not None else job["state"],
+        "state": describe_state(job),
         "reason": job["reason"],
         "history": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
+        "peak memory": formats.memory(job["peak_memory_bytes"]) if job.get("peak_memory_bytes") else "",
         "duration": "" if job["seconds"] is None else formats.duration(job["seconds"]),
         "cost": "" if receipt["usd"] is None else clouds.cost(receipt["usd"], receipt["cloud"]),
         "commit": f"{source['commit']}{differing and f', modified: {differing}'}" if source.get("commit") else "",
@@ -106,6 +107,13 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
     return {name: show.printable(str(text)) for name, text in lines.items() if text}
+
+
+def describe_state(job: Mapping[str, Any]) -> str:
+    """Return a recorded job's state and exit code."""
+    preempted = job.get("preempted") and job["state"] in ("failed", "interrupted")
+    code = "" if job["exit_code"] is None else f" (exit {job['exit_code']})"
+    return f"{'preempted' if preempted else job['state']}{code}"
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:

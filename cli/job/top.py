@@ -115,7 +115,7 @@ def job_row(each: "JobUse") -> dict[str, str]:
     return {
         "job": str(job.number),
         "name": show.printable(job.name),
-        "state": job.state,
+        "state": job.outcome,
         "duration": "" if job.seconds is None else formats.duration(job.seconds),
         "gpus": ",".join(map(str, job.gpus)),
         "cpu": f"{each.cpu_used:.1f}" if lasting else "",

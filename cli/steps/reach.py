@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.options.context import choose_name, cluster_flag, find_cluster, runs_here
@@ -13,6 +14,7 @@ from infra.node import client
 from infra.results.folder import LOG
 from infra.results.receipts import find_home, read_receipt
 from infra.run.origins import choose_runs
+from infra.run.preemption import mark_preempted
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job
@@ -38,6 +40,7 @@ def reach_machine(name: str | None, job: JobName | None) -> "Iterator[tuple[Clus
 
     If one of them or the job no longer exists, the error names the job's results on this computer.
     """
+    cluster = None
     try:
         cluster = find_cluster(name)
         with connections.reach(cluster) as connection:
@@ -45,7 +48,18 @@ def reach_machine(name: str | None, job: JobName | None) -> "Iterator[tuple[Clus
     except (NotFoundError, GoneError) as error:
         if not isinstance(job, str):
             point_to_results(error, choose_name(name), job)
+        if cluster:
+            note_preempted(error, cluster, runs_here())
         raise
+
+
+def note_preempted(error: GpujobError, cluster: "Cluster", runs: Path) -> None:
+    """If AWS has reclaimed the machine, record that in the receipts of its jobs, and add it to the error."""
+    if isinstance(error, GoneError) and error.reclaimed:
+        for number in mark_preempted(cluster, runs):
+            error.add_note(
+                f"job {number} was preempted; what was downloaded is in {find_home(runs, cluster.name, number)}"
+            )
 
 
 def find_job(connection: "Connection", asked: JobName | None) -> "Job":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cli.notices import billing
 from cli.notices.remains import want
 from cli.steps.following import download, follow_again, follow_job, next_commands
+from cli.steps.reach import note_preempted
 from cli.steps.submission import submit_job
 from cli.terminal import show
 from cli.terminal.output import Output
@@ -64,6 +65,7 @@ def follow_and_keep(connection: "Connection", project: "Project", number: int, m
         try:
             with open_log(top, fresh=True) as log, meanwhile:  # what is printed now is not downloaded again later
                 return follow_job(connection, number, Output(manner.raw), keep=Copy(log, show.say))
-        except GoneError:
+        except GoneError as error:
             keep_log(top)
+            note_preempted(error, connection.cluster, project.runs)
             raise
