@@ -133,11 +133,12 @@ def run(
     """Upload the project, run SCRIPT, download the results.
 
     Streams the job's output and exits with its exit code. Options of the script go after it. SCRIPT can also be a
-    program; a single argument with shell syntax runs in a shell.
+    notebook or a program; a single argument with shell syntax runs in a shell.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
+    gpujob run notebook.ipynb
     gpujob run --down train.py
     gpujob run torchrun train.py
     gpujob run -- 'nvidia-smi -L && df -h'

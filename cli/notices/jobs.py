@@ -45,6 +45,8 @@ def describe_job(job: "Job") -> str:
 
 def title(command: Sequence[str]) -> str:
     """Return the part of a command that says what it does: its script or module, otherwise its program."""
+    if command and command[-1].endswith(".ipynb"):
+        return PurePath(command[-1]).name[:TITLE]
     words = [word for word in command[1:] if not word.startswith("-")]
     runs_script = PurePath(command[0]).name in ("python", "python3", "bash", "sh") and words
     return PurePath(words[0] if runs_script else command[0]).name[:TITLE] if command else ""

@@ -1,6 +1,7 @@
 """Turn what was typed after `run` into a job's command: a script, a module, a notebook or any program."""
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ from infra.errors import UsageError
 from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
+NOTEBOOK, KERNEL = ".ipynb", "python3"
+NBCONVERT = ("python", "-m", "nbconvert")
 INTERPRETERS = ("python", "python3", "bash", "sh")
 # Programs that are never a misspelled script. Any other name is one, too, unless it resembles a script of the project.
 PROGRAMS = (
@@ -43,7 +46,25 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
     if not path.exists() and (command := as_program(project, script, args)):
         return command
     check_uploaded(project, path, script)
-    return (*runner_of(path, script), os.path.relpath(path, project.root / project.workdir), *args)
+    name = os.path.relpath(path, project.root / project.workdir)
+    if path.suffix == NOTEBOOK:
+        return execute_notebook(path, name, args)
+    return (*runner_of(path, script), name, *args)
+
+
+def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that executes a notebook in place; raises UsageError if it is none, or for arguments."""
+    if args:
+        raise UsageError("a notebook takes no arguments", f"gpujob run --env NAME=VALUE {shlex.quote(name)}")
+    try:
+        metadata = json.loads(path.read_bytes())["metadata"]
+        kernel = metadata.get("kernelspec", {})
+        is_python = kernel.get("language", metadata.get("language_info", {}).get("name", "python")) == "python"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"'{name}' is not a Jupyter notebook", "open it in JupyterLab and save it") from error
+    # A kernel that was named on this computer does not exist on the machine.
+    own = (f"--ExecutePreprocessor.kernel_name={KERNEL}",) if is_python else ()
+    return (*NBCONVERT, "--to", "notebook", "--execute", "--inplace", *own, name)
 
 
 def in_shell(words: Sequence[str]) -> tuple[str, ...]:
@@ -86,7 +107,9 @@ def runner_of(path: Path, script: str) -> tuple[str, ...]:
     """Return the words that run a script of this kind; raises UsageError for an unknown kind."""
     runner = RUNNERS.get(path.suffix)
     if runner is None:
-        raise UsageError(f"'{script}' is neither a .py nor a .sh file", f"gpujob run -- {shlex.quote(f'./{script}')}")
+        raise UsageError(
+            f"'{script}' is neither a .py nor a .sh file nor a notebook", f"gpujob run -- {shlex.quote(f'./{script}')}"
+        )
     return runner
 
 
@@ -99,7 +122,7 @@ def suggest(project: Project, script: str) -> str:
 
 def find_similar(project: Project, script: str) -> list[str]:
     """Return the scripts of the project with a similar name, as typed in the current folder, nearest first."""
-    paths = [Path(file.path) for file in project.files if Path(file.path).suffix in RUNNERS]
+    paths = [Path(file.path) for file in project.files if Path(file.path).suffix in (*RUNNERS, NOTEBOOK)]
     names = {path.name: path for path in paths} | {path.stem: path for path in paths}
     near = difflib.get_close_matches(Path(script).name, names, 3, cutoff=0.75)
     return list(dict.fromkeys(os.path.relpath(project.root / names[each], here()) for each in near))
