@@ -31,9 +31,9 @@ from infra.launch import power
 )
 @yes_option
 def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) -> None:
-    """Extend a cluster's lease by TIME.
+    """Extend a cluster's lease.
 
-    Shows the new maximum cost and asks for confirmation.
+    TIME is added to it. Shows the new maximum cost and asks for confirmation.
 
     \b
     gpujob extend 2h
@@ -62,7 +62,7 @@ def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) 
 
 
 def read_extension(name: str | None, text: str | None, hours: float | None) -> tuple[str | None, float]:
-    """Return the cluster's name and the hours to add; raises UsageError if these are missing or given twice.
+    """Return the cluster's name and the hours to add; raises UsageError unless these are given once.
 
     A single argument is the time, if it looks like one and --hours is not given.
     """

@@ -18,7 +18,7 @@ MOST_SOURCES, MOST_BYTES = 50, 1 << 20
 
 
 class RunCommand(SplitCommand):
-    """A command that keeps what was typed in `context.meta["typed"]`, and explains options in the wrong place."""
+    """A command that explains options in the wrong place; `context.meta["typed"]` has all before `--`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; raises UsageError for an option of the script before the script."""
@@ -96,6 +96,6 @@ def read_sources(words: Iterable[str]) -> str:
 
 
 def mentions(source: str, flag: str) -> bool:
-    """Return whether a program may have this option: `--name` in quotes, or a parameter or field `name: int`."""
+    """Return whether a program may have this option: it has `--name`, or a parameter or field `name: int`."""
     name = re.escape(flag.removeprefix("--").replace("-", "_"))
     return bool(re.search(rf"{re.escape(flag)}\b|\b{name}\s*:", source))

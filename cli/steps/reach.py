@@ -70,7 +70,7 @@ def find_job(connection: "Connection", asked: JobName | None) -> "Job":
 
 
 def find_jobs(connection: "Connection", asked: Sequence[JobName], *, certain: bool = False) -> "list[Job]":
-    """Return these jobs, each once; raises NotFoundError, and with `certain` UsageError for an ambiguous name."""
+    """Return these jobs, each once; raises NotFoundError, or UsageError as `choose_job` does."""
     jobs = client.list_jobs(connection)
     chosen = [choose_job(jobs, each, certain=certain) for each in asked]
     return list({job.number: job for job in chosen}.values())

@@ -53,7 +53,7 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
 
 
 def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:
-    """Return the command that executes a notebook in place; raises UsageError if it is none, or for arguments."""
+    """Return the command that executes a notebook in place; raises UsageError for arguments, or if invalid."""
     if args:
         raise UsageError("a notebook takes no arguments", f"gpujob run --env NAME=VALUE {shlex.quote(name)}")
     try:
@@ -114,14 +114,14 @@ def runner_of(path: Path, script: str) -> tuple[str, ...]:
 
 
 def suggest(project: Project, script: str) -> str:
-    """Return a hint for a script that does not exist: similar ones of the project, or to run it as a command."""
+    """Return a hint for a script that does not exist: a similar one, or to run it as a command."""
     similar = find_similar(project, script)
     found = shlex.quote(similar[0]) if similar else script_here()
     return f"gpujob run {found}, or as a command: gpujob run -- {shlex.quote(script)}"
 
 
 def find_similar(project: Project, script: str) -> list[str]:
-    """Return the scripts of the project with a similar name, as typed in the current folder, nearest first."""
+    """Return the project's scripts with a similar name, as typed in the current folder, nearest first."""
     paths = [Path(file.path) for file in project.files if Path(file.path).suffix in (*RUNNERS, NOTEBOOK)]
     names = {path.name: path for path in paths} | {path.stem: path for path in paths}
     near = difflib.get_close_matches(Path(script).name, names, 3, cutoff=0.75)
