@@ -65,27 +65,26 @@ def note_preempted(error: GpujobError, cluster: "Cluster", runs: Path) -> None:
 def find_job(connection: "Connection", asked: JobName | None) -> "Job":
     """Return a job by number or name, by default the latest; raises NotFoundError."""
     if isinstance(asked, str):
-        return choose_job(client.list_jobs(connection), asked)
+        return choose_job(connection.cluster, client.list_jobs(connection), asked)
     return client.find_job(connection, asked)
 
 
 def find_jobs(connection: "Connection", asked: Sequence[JobName], *, certain: bool = False) -> "list[Job]":
     """Return these jobs, each once; raises NotFoundError, or UsageError as `choose_job` does."""
     jobs = client.list_jobs(connection)
-    chosen = [choose_job(jobs, each, certain=certain) for each in asked]
+    chosen = [choose_job(connection.cluster, jobs, each, certain=certain) for each in asked]
     return list({job.number: job for job in chosen}.values())
 
 
-def choose_job(jobs: "Sequence[Job]", asked: JobName, *, certain: bool = False) -> "Job":
+def choose_job(cluster: "Cluster", jobs: "Sequence[Job]", asked: JobName, *, certain: bool = False) -> "Job":
     """Return a job by number or name; of several with this name the latest, and says so.
 
     Raises NotFoundError, and with `certain` UsageError for an ambiguous name.
     """
     found = [job for job in jobs if asked == (job.number if isinstance(asked, int) else job.name)]
     if not found:
-        raise NotFoundError(
-            f"no job {asked}" if isinstance(asked, int) else f"no job is named '{asked}'", "gpujob jobs"
-        )
+        what = f"no job {asked}" if isinstance(asked, int) else f"no job is named '{asked}'"
+        raise NotFoundError(f"{what} on '{cluster.name}'", f"gpujob jobs{cluster_flag(cluster.name)}")
     if len(found) > 1:
         numbers = ", ".join(str(job.number) for job in found)
         if certain:

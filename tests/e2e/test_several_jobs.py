@@ -38,7 +38,7 @@ def test_a_name_stands_for_the_latest_job_that_has_it_and_says_so(desk):
     assert (desk.project / f"runs/shared-{second}/job.log").read_text() == "two\n"
     assert f"  {second} on 'shared', twin\n" in desk.type("receipt", "twin").out
     unknown = desk.type("logs", "twinn")
-    assert (unknown.code, "no job is named 'twinn'" in unknown.err) == (1, True), unknown.said
+    assert (unknown.code, "no job is named 'twinn' on 'shared'" in unknown.err) == (1, True), unknown.said
 
 
 def test_what_destroys_refuses_a_name_of_several_jobs(desk):
@@ -70,7 +70,9 @@ def test_cancel_needs_no_number_for_the_only_active_job(desk):
 
 def test_cancel_all_stops_the_queue_from_its_end_so_that_nothing_starts(desk):
     first = re.search(r"^job (\d+) on", desk.type("run", "-d", "--", "sleep", "600").err, re.MULTILINE)[1]
-    queued = re.search(r"^job (\d+) on", desk.type("run", "-d", "--", "touch", "started").err, re.MULTILINE)[1]
+    run = desk.type("run", "-d", "--", "touch", "started")
+    queued = re.search(r"^job (\d+) on", run.err, re.MULTILINE)[1]
+    assert f"job {queued} is queued behind job {first} (sleep, " in run.err, run.said
     assert re.findall(r"job (\d+) cancelled", cancel(desk, "--all").err) == [queued, first]
     assert "running" not in desk.type("receipt", queued).out
     refused = cancel(desk, "--all", first)
