@@ -97,6 +97,9 @@ class NodeError(GpujobError):
 class GoneError(NodeError):
     """The node no longer exists."""
 
+    reclaimed = False
+    """Whether AWS reclaimed it, as a spot instance."""
+
 
 class StoppedError(NodeError):
     """The node is stopped and can be started."""

@@ -28,6 +28,7 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
     \b
     gpujob ssh
     gpujob ssh NAME -- nvidia-smi
+    gpujob ssh -- 'cd data && ls'
     """  # noqa: D301  click reads the backspace
     log_in(*logins.choose_node(find_cluster(name), node), context.meta["words"] or ())
 

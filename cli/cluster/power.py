@@ -1,31 +1,45 @@
 """Extend, stop and start a cluster."""
 
+import os
 import time
 
 import click
 
-from cli.options.context import cluster_flag, find_cluster, name_to_end
-from cli.options.declared import cluster_argument, option, typed_cluster_argument, typed_option, yes_option
-from cli.options.durations import parse_hours
+from cli.options.context import cluster_flag, find_cluster, name_to_end, script_here
+from cli.options.declared import (
+    CLUSTER_VARIABLE,
+    cluster_argument,
+    option,
+    typed_cluster_argument,
+    typed_option,
+    yes_option,
+)
+from cli.options.durations import NUMBER, parse_hours
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra.base.money import format_rate, format_usd
 from infra.ec2.machines.lease import HOURS_A_MONTH
-from infra.errors import NodeError
+from infra.errors import NodeError, UsageError
 from infra.launch import power
 
 
 @click.command()
 @cluster_argument
+@click.argument("time_", metavar="[TIME]", required=False)
 @typed_option(
-    "--hours", type=parse_hours, required=True, metavar="HOURS", help="How much to add to the lease: 2, or 90m."
+    "--hours", type=parse_hours, metavar="HOURS", help="How much to add to the lease, instead of TIME: 2, or 90m."
 )
 @yes_option
-def extend(name: str | None, hours: float, yes: bool) -> None:
+def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) -> None:
     """Extend a cluster's lease.
 
-    Shows the new maximum cost and asks for confirmation.
-    """
+    TIME is added to it. Shows the new maximum cost and asks for confirmation.
+
+    \b
+    gpujob extend 2h
+    gpujob extend NAME 90m
+    """  # noqa: D301  click reads the backspace
+    name, hours = read_extension(name, time_, hours)
     account, cluster = power.find(find_cluster(name))
     if cluster.node.state != "running":
         raise NodeError(
@@ -45,6 +59,22 @@ def extend(name: str | None, hours: float, yes: bool) -> None:
         report("setting the new deadline on the machine")
         power.extend(account, cluster, until)
     show.say(f"'{cluster.name}' now ends at {formats.deadline(until)}")
+
+
+def read_extension(name: str | None, text: str | None, hours: float | None) -> tuple[str | None, float]:
+    """Return the cluster's name and the hours to add; raises UsageError unless these are given once.
+
+    A single argument is the time, if it looks like one and --hours is not given.
+    """
+    if text is None and hours is None and name and name[0].isdecimal():
+        name, text = os.environ.get(CLUSTER_VARIABLE) or None, name
+    if (text is None) == (hours is None):
+        raise UsageError("expected the time to add, once", "gpujob extend 2h")
+    if text is None:
+        return name, hours or 0
+    if NUMBER.fullmatch(text):
+        raise UsageError(f"{text} what?", f"gpujob extend {text}h, or: gpujob extend {text}m")
+    return name, parse_hours(text)
 
 
 @click.command()
@@ -101,4 +131,4 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
     confirm(f"Start it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
     with progress.steps() as report:
         found = power.start(account, cluster, max_hours, report)
-    show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} train.py")
+    show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} {script_here()}")

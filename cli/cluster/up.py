@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from cli.options.context import cluster_flag, here
+from cli.options.context import cluster_flag, here, script_here
 from cli.options.declared import (
     cluster_argument,
     dry_run_option,
@@ -173,7 +173,7 @@ def up(
     started = time.monotonic()
     with progress.steps() as report:
         cluster = creation.create(plan, report)
-    run = f"gpujob run{cluster_flag(cluster.name)} train.py"
+    run = f"gpujob run{cluster_flag(cluster.name)} {script_here()}"
     show.say(f"'{cluster.name}' is up after {formats.duration(time.monotonic() - started)}; next: {run}")
 
 

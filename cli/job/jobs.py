@@ -1,6 +1,8 @@
 """Submitted jobs: jobs, logs, wait, cancel, fetch."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +10,12 @@ import click
 from click.core import ParameterSource
 
 from cli.notices import billing
-from cli.notices.jobs import describe_state, job_row
+from cli.notices.jobs import describe_job, describe_state, job_row
+from cli.notices.queue import show_queue
 from cli.notices.recorded import list_recorded
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
-from cli.options.context import check_variable, choose_name, cluster_flag, runs_of
+from cli.options.context import check_variable, choose_name, cluster_flag, runs_of, script_here
 from cli.options.declared import (
     cluster_option,
     exclude_option,
@@ -26,8 +29,9 @@ from cli.options.declared import (
     yes_option,
 )
 from cli.options.durations import Since, parse_since
+from cli.options.values import JobName, parse_job
 from cli.steps.following import download, exit_code, follow_job, next_commands
-from cli.steps.reach import reach, reach_job
+from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.terminal.output import Output
 from infra.errors import GoneError, NotFoundError, UsageError
@@ -67,27 +71,28 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         list_recorded(error, choose_name(cluster), as_json)
         return
     data = [tell_all(reached, job) for job in found] if as_json else None
-    empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} train.py"
+    empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} {script_here()}"
     show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
 
 
 @jobs.command()
-@click.argument("numbers", metavar="[JOB]...", type=click.IntRange(1), nargs=-1)
+@click.argument("asked", metavar="[JOB]...", type=parse_job, nargs=-1)
 @typed_option("--done", is_flag=True, help="Remove all finished jobs whose outputs are downloaded.")
 @typed_option("--force", is_flag=True, help="Also remove jobs whose outputs are not downloaded; these are lost.")
 @typed_cluster_option
 @click.pass_context
-def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool, cluster: str | None) -> None:
+def rm(context: click.Context, asked: tuple[JobName, ...], done: bool, force: bool, cluster: str | None) -> None:
     """Remove finished jobs and their files from the machine.
 
     Downloaded outputs stay in runs/. Job numbers are not reused.
     """
-    if bool(numbers) == done:
-        raise UsageError("expected job numbers or --done", "gpujob jobs rm --done")
+    if bool(asked) == done:
+        raise UsageError("expected jobs or --done", "gpujob jobs rm --done")
     name = cluster or context.obj
-    check_variable(name, f"gpujob jobs rm --cluster {{name}} {' '.join(map(str, numbers)) or '--done'}")
+    check_variable(name, f"gpujob jobs rm --cluster {{name}} {as_typed(asked) or '--done'}")
     reached, connecting = reach(name)
     with connecting as connection:
+        numbers = [job.number for job in find_jobs(connection, asked, certain=True)] if asked else []
         removal = storage.remove_jobs(connection, numbers, force)
     if removal.removed:
         names = formats.plural(len(removal.removed), "job")
@@ -99,6 +104,11 @@ def rm(context: click.Context, numbers: tuple[int, ...], done: bool, force: bool
         show.say(f"kept job {number}: not yet downloaded. Download: {fetch}")
 
 
+def as_typed(asked: Sequence[JobName]) -> str:
+    """Return jobs as typed, for a suggested command that is a format."""
+    return shlex.join(map(str, asked)).replace("{", "{{").replace("}", "}}")
+
+
 def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with its receipt and its downloaded outputs."""
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
@@ -108,7 +118,7 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("job", type=parse_job, required=False)
 @option("--follow", "-f", is_flag=True, help="Follow the output until the job ends.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Start at the last LINES lines.")
 @option(
@@ -119,10 +129,12 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
 )
 @raw_option
 @cluster_option
-def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None) -> None:
+def logs(
+    job: JobName | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None
+) -> None:
     """Print a job's output.
 
-    JOB defaults to the latest job.
+    JOB is a number or a name, by default the latest job.
     """
     if tail is not None and since:
         raise UsageError("--tail cannot be used with --since", "use one of them")
@@ -130,6 +142,8 @@ def logs(job: int | None, follow: bool, tail: int | None, since: Since | None, r
     with reach_job(cluster, job) as (found, connection, asked):
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
+            if asked.state == "queued":
+                show_queue(found, client.list_jobs(connection), asked.number)
             with billing.reminding(found):
                 follow_job(connection, asked.number, output, offset)
         else:
@@ -147,9 +161,9 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("job", type=parse_job, required=False)
 @cluster_option
-def wait(job: int | None, cluster: str | None) -> None:
+def wait(job: JobName | None, cluster: str | None) -> None:
     """Wait until a job ends.
 
     Exits with the job's exit code. JOB defaults to the latest job.
@@ -165,21 +179,51 @@ def wait(job: int | None, cluster: str | None) -> None:
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1))
+@click.argument("asked", metavar="[JOB]...", type=parse_job, nargs=-1)
+@typed_option("--all", "everything", is_flag=True, help="Stop all running and queued jobs.")
 @typed_cluster_option
-def cancel(job: int, cluster: str | None) -> None:
-    """Stop a job and every process it started."""
-    check_variable(cluster, f"gpujob cancel --cluster {{name}} {job}")
-    with reach_job(cluster, job) as (found, connection, before), billing.reminding(found):
-        with progress.steps() as report:
-            report(f"stopping job {job}")
-            after = before if before.over else client.cancel(connection, job)
-        nothing = "nothing to do: " * before.over
-        show.say(f"{nothing}job {job} {describe_state(after)}")
+def cancel(asked: tuple[JobName, ...], everything: bool, cluster: str | None) -> None:
+    """Stop a job and every process it started.
+
+    JOB is a number or a name; it can be omitted if only one job is running or queued.
+    """
+    refuse_both(asked, everything)
+    words = "--all" if everything else as_typed(asked)
+    check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
+    first = asked[0] if asked else None
+    with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
+        jobs = find_jobs(connection, asked, certain=True) if asked else find_active(connection, everything)
+        if not jobs:
+            show.say(f"nothing to do: no job is running or queued on '{found.name}'")
+        for before in reversed(jobs):  # the latest first: a queued job must not start when another ends
+            with progress.steps() as report:
+                report(f"stopping job {before.number}")
+                after = before if before.over else client.cancel(connection, before.number)
+            nothing = "nothing to do: " * before.over
+            show.say(f"{nothing}job {before.number} {describe_state(after)}")
+
+
+def refuse_both(asked: Sequence[JobName], everything: bool) -> None:
+    """Raise UsageError for both jobs and --all."""
+    if asked and everything:
+        raise UsageError("jobs cannot be named with --all", "use one of them")
+
+
+def find_active(connection: "Connection", everything: bool) -> "list[Job]":
+    """Return the jobs that have not ended; raises UsageError for more than one, unless `everything`."""
+    jobs = [job for job in client.list_jobs(connection) if not job.over]
+    if len(jobs) > 1 and not everything:
+        flag = cluster_flag(connection.cluster.name)
+        raise UsageError(
+            f"{len(jobs)} jobs are running or queued: {', '.join(map(describe_job, jobs))}",
+            f"gpujob cancel{flag} {jobs[-1].number}, or: gpujob cancel{flag} --all",
+        )
+    return jobs
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("asked", metavar="[JOB]...", type=parse_job, nargs=-1)
+@typed_option("--all", "everything", is_flag=True, help="Download all jobs that are not fully downloaded.")
 @option("--pattern", default="*", metavar="GLOB", help="Only download matching outputs, e.g. '*.pt'.")
 @personal_option(
     "--to", type=click.Path(file_okay=False, path_type=Path), help="Download into this folder instead of runs/."
@@ -192,7 +236,8 @@ def cancel(job: int, cluster: str | None) -> None:
 @cluster_option
 @yes_option
 def fetch(
-    job: int | None,
+    asked: tuple[JobName, ...],
+    everything: bool,
     to: Path | None,
     pattern: str,
     overwrite: bool,
@@ -203,17 +248,27 @@ def fetch(
 ) -> None:
     """Download a job's outputs.
 
-    JOB defaults to the latest job. Every file is verified. Files that were verified before, or that you modified, are not
-    replaced: a different version is saved as NAME.from-node. Downloads over 1 GB ask for confirmation.
+    JOB is a number or a name, by default the latest job. Every file is verified. Files that were verified before, or that
+    you modified, are not replaced: a different version is saved as NAME.from-node. Downloads over 1 GB ask for confirmation.
     """
-    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
-        runs = runs_of(found, asked.number)
-        settings = read_settings(runs.parent)
-        wanted = Wanted(
-            pattern,
-            overwrite=overwrite,
-            asked=(*settings.outputs, *outputs),
-            exclude=(*settings.unwanted, *exclude),
-            choose=make_chooser(yes),
-        )
-        download(connection, asked.number, to.resolve() if to else runs, wanted)
+    refuse_both(asked, everything)
+    first = asked[0] if asked else None
+    choose = make_chooser(yes)
+    with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
+        if everything:
+            jobs = [job for job in client.list_jobs(connection) if not job.fetched]
+        else:
+            jobs = find_jobs(connection, asked) if len(asked) > 1 else [find_job(connection, first)]
+        if not jobs:
+            show.say(f"nothing to do: everything on '{found.name}' is downloaded")
+        for job in jobs:
+            runs = runs_of(found, job.number)
+            settings = read_settings(runs.parent)
+            wanted = Wanted(
+                pattern,
+                overwrite=overwrite,
+                asked=(*settings.outputs, *outputs),
+                exclude=(*settings.unwanted, *exclude),
+                choose=choose,
+            )
+            download(connection, job.number, to.resolve() if to else runs, wanted)

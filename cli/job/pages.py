@@ -12,8 +12,9 @@ from cli.notices import billing
 from cli.notices.jobs import describe_state
 from cli.options.context import check_variable, here, runs_of
 from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
+from cli.options.values import JobName, parse_job
 from cli.steps.following import download
-from cli.steps.reach import reach
+from cli.steps.reach import find_job, reach
 from cli.steps.submission import submit_job
 from cli.terminal import progress, show
 from infra.errors import GpujobError
@@ -160,11 +161,11 @@ def show_page(url: str, open_browser: Callable[[str], bool] | None) -> None:
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("job", type=parse_job, required=False)
 @port_option
 @browser_option
 @cluster_option
-def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str | None) -> None:
+def tensorboard(job: JobName | None, port: int | None, browser: bool, cluster: str | None) -> None:
     """Open TensorBoard for a job, or for all jobs.
 
     TensorBoard runs on the machine until Ctrl-C and updates while jobs run.
@@ -178,4 +179,5 @@ def tensorboard(job: int | None, port: int | None, browser: bool, cluster: str |
             show.say("Ctrl-C stops TensorBoard")
 
         with suppress(KeyboardInterrupt):
-            hold_board(connection, job, forward, show_it, show.say)
+            number = None if job is None else find_job(connection, job).number
+            hold_board(connection, number, forward, show_it, show.say)

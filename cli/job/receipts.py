@@ -11,11 +11,12 @@ import click
 from cli.notices.results import list_deviations
 from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
+from cli.options.values import JobName, parse_job
 from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
 from infra.ledger import known_clusters
 from infra.ledger.traffic import transfer_usd
-from infra.results.receipts import Shelved, find_receipt, make_receipt
+from infra.results.receipts import Shelved, find_receipt, make_receipt, read_receipt
 from infra.run.origins import choose_runs
 
 SHOWN_OUTPUTS = 20
@@ -24,18 +25,21 @@ DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, 
 
 
 @click.command()
-@click.argument("job", type=click.IntRange(1), required=False)
+@click.argument("job", type=parse_job, required=False)
 @cluster_option
 @transfer_option
 @json_option
-def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
+def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json: bool) -> None:
     """Show a job's record: command, machine, cost, outputs.
 
-    JOB defaults to the latest downloaded job. Downloaded receipts are read from runs/, also after the machine was
-    terminated.
+    JOB is a number or a name, by default the latest downloaded job. Downloaded receipts are read from runs/, also after
+    the machine was terminated.
     """
     name = choose_name(cluster)
-    found = find_receipt(choose_runs(name, job, runs_here()), name, job)
+    number = find_number(name, job) if isinstance(job, str) else job
+    known = number is not None or job is None
+    found = find_receipt(choose_runs(name, number, runs_here()), name, number) if known else None
+    job = number or job
     if found and job is None:
         job = found["job"].get("number")
         show.say(f"job {job} is the latest downloaded job. List all: gpujob jobs")
@@ -60,7 +64,14 @@ def receipt(job: int | None, cluster: str | None, usd_per_gb: float, as_json: bo
     show.echo("\n".join(outputs))
 
 
-def ask_node(name: str | None, number: int | None) -> Mapping[str, Any]:
+def find_number(cluster: str, name: str) -> int | None:
+    """Return the number of the latest downloaded job with this name; None if there is none."""
+    receipts = filter(None, map(read_receipt, runs_here().glob(f"{cluster}-*")))
+    numbers = [each["job"].get("number") for each in receipts if each["job"].get("name") == name]
+    return max((number for number in numbers if isinstance(number, int)), default=None)
+
+
+def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
@@ -84,9 +95,10 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),
-        "state": f"{job['state']} (exit {job['exit_code']})" if job["exit_code"] is not None else job["state"],
+        "state": describe_state(job),
         "reason": job["reason"],
         "history": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
+        "peak memory": formats.memory(job["peak_memory_bytes"]) if job.get("peak_memory_bytes") else "",
         "duration": "" if job["seconds"] is None else formats.duration(job["seconds"]),
         "cost": "" if receipt["usd"] is None else clouds.cost(receipt["usd"], receipt["cloud"]),
         "commit": f"{source['commit']}{differing and f', modified: {differing}'}" if source.get("commit") else "",
@@ -98,6 +110,13 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
     return {name: show.printable(str(text)) for name, text in lines.items() if text}
+
+
+def describe_state(job: Mapping[str, Any]) -> str:
+    """Return a recorded job's state and exit code."""
+    preempted = job.get("preempted") and job["state"] in ("failed", "interrupted")
+    code = "" if job["exit_code"] is None else f" (exit {job['exit_code']})"
+    return f"{'preempted' if preempted else job['state']}{code}"
 
 
 def render_download(receipt: Mapping[str, Any], usd_per_gb: float) -> dict[str, str]:

@@ -4,10 +4,7 @@ Most gpujob.toml files have a [run] table, which every command checks, so this m
 load fabric or boto3 are imported when a job runs.
 """
 
-import os
-import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -15,10 +12,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from cli.notices.withheld import explain_absence
+from cli.job.arguments import RunCommand, warn_of_misplaced
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
-    SplitCommand,
     cluster_option,
     exclude_option,
     option,
@@ -31,13 +27,13 @@ from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
-from cli.terminal import show
+from cli.steps.scripts import make_command
 from infra.errors import UsageError
 from infra.model import Request
 from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
-    from infra.model import Cluster
+    from infra.model import Cluster, Job
 
 
 class JobOptions(TypedDict):
@@ -54,7 +50,7 @@ class JobOptions(TypedDict):
     python: str | None
 
 
-@click.command(cls=SplitCommand, context_settings={"allow_interspersed_args": False})
+@click.command(cls=RunCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
@@ -136,21 +132,23 @@ def run(
 ) -> None:
     """Upload the project, run SCRIPT, download the results.
 
-    Streams the job's output and exits with its exit code.
+    Streams the job's output and exits with its exit code. Options of the script go after it. SCRIPT can also be a
+    notebook or a program; a single argument with shell syntax runs in a shell.
 
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
+    gpujob run notebook.ipynb
     gpujob run --down train.py
-    gpujob run -- nvidia-smi -L
+    gpujob run torchrun train.py
+    gpujob run -- 'nvidia-smi -L && df -h'
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
     running or queued, or you detached.
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
-    check_down(context, found, down=down, detach=detach)
-    from cli.steps.following import exit_code
+    check_options(context, found, down=down, detach=detach)
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
@@ -161,20 +159,24 @@ def run(
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes))
-    if ended and down:
+    sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
+
+
+def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:
+    """Terminate the cluster if `down`; return the job's exit code."""
+    from cli.steps.following import exit_code
+
+    if down:
         from cli.steps.termination import terminate_after
 
-        terminate_after(found, *ended, yes)
-    sys.exit(exit_code(found, ended[0]) if ended else 0)
+        terminate_after(cluster, job, downloaded, yes)
+    return exit_code(cluster, job)
 
 
-def check_down(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
-    """Warn if --down is passed to the script; raise UsageError if it is not allowed."""
+def check_options(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
+    """Raise UsageError if --down is not allowed; warn about options that are passed to the script."""
+    warn_of_misplaced(context)
     if not down:
-        if "--down" in context.params["args"]:
-            show.say(
-                "warning: --down is passed to the script. To terminate the cluster afterwards: gpujob run --down SCRIPT"
-            )
         return
     if detach:
         raise UsageError("--down cannot be used with --detach: it waits for the download", "use one of them")
@@ -194,27 +196,3 @@ def choose_workdir(project: Project, folder: Path | None) -> Project:
     if not path.is_relative_to(project.root):
         raise UsageError(f"'{folder}' is outside the project {project.root}", "cd to its folder")
     return replace(project, workdir=path.relative_to(project.root).as_posix())
-
-
-def make_command(project: Project, script: str | None, args: Sequence[str], module: bool) -> tuple[str, ...]:
-    """Return the job's command line; raises UsageError if its script would not be uploaded."""
-    if script is None:
-        if not args:
-            raise UsageError("nothing to run", "gpujob run train.py, or: gpujob run -- nvidia-smi")
-        return tuple(args)
-    if module:
-        return ("python", "-m", script, *args)
-    path = Path(os.path.normpath(here() / script))
-    if not path.is_relative_to(project.root):
-        path = path.resolve()  # the current folder may be a link to the project
-    if not path.is_file():
-        raise UsageError(f"no such script: '{script}'", f"gpujob run train.py, or: gpujob run -- {shlex.quote(script)}")
-    if not path.is_relative_to(project.root):
-        raise UsageError(f"'{script}' is outside the project {project.root}", "cd to its folder")
-    name = path.relative_to(project.root).as_posix()
-    if name not in {file.path for file in project.files}:
-        raise explain_absence(project, script, name)
-    interpreter = {".py": "python", ".sh": "bash"}.get(path.suffix)
-    if interpreter is None:
-        raise UsageError(f"'{script}' is neither a .py nor a .sh file", f"gpujob run -- {shlex.quote(f'./{script}')}")
-    return (interpreter, os.path.relpath(path, project.root / project.workdir), *args)

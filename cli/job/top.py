@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.notices.space import space_warning
-from cli.options.context import find_cluster
+from cli.options.context import find_cluster, script_here
 from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration
 from cli.terminal import formats, show
@@ -115,7 +115,7 @@ def job_row(each: "JobUse") -> dict[str, str]:
     return {
         "job": str(job.number),
         "name": show.printable(job.name),
-        "state": job.state,
+        "state": job.outcome,
         "duration": "" if job.seconds is None else formats.duration(job.seconds),
         "gpus": ",".join(map(str, job.gpus)),
         "cpu": f"{each.cpu_used:.1f}" if lasting else "",
@@ -151,7 +151,7 @@ def frame(cluster: "Cluster", use: "NodeUse", note: str, width: int) -> "Group":
     for row in rows:
         row["last line"] = row["last line"][: room_for_lines(rows, width)]
         jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
-    below = jobs if rows else Text("no jobs yet. Run one: gpujob run train.py")
+    below = jobs if rows else Text(f"no jobs yet. Run one: gpujob run {script_here()}")
     note = note or space_warning(cluster.name, use.disk_bytes, use.disk_free_bytes)
     return Group(facts, Text(), below, Text(note or "Ctrl-C exits", style="red" if note else "dim"))
 

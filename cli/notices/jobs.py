@@ -1,21 +1,55 @@
 """Describe a job: its state, its row in a listing."""
 
 import shlex
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from cli.terminal.formats import clock, duration
+from cli.terminal.formats import clock, duration, memory
 from infra.base.text import printable
 
 if TYPE_CHECKING:
     from infra.model import Job
 
+TITLE = 40  # characters
+KILLED = 137  # the exit code of a process that SIGKILL has ended
+SMALL_BYTES = 1 << 30
+
 
 def describe_state(job: "Job") -> str:
-    """Return a job's state: failed (exit 1) after 2 min."""
+    """Return how a job ended, as the end of a sentence: failed (exit 1) after 2 min."""
     after = f" after {duration(job.seconds)}" if job.seconds is not None else ""
     code = "" if job.exit_code in (None, 0) else f" (exit {job.exit_code})"
     reason = f": {printable(job.reason)}" if job.reason else ""
-    return f"{job.state}{code}{after}{reason}"
+    if job.outcome == "preempted":
+        reason = ": AWS reclaimed the spot machine"
+    elif (job.state, job.exit_code, job.reason) == ("failed", KILLED, ""):
+        return f"was killed (SIGKILL, exit {KILLED}){after}{explain_kill(job)}"
+    return f"{job.outcome}{code}{after}{reason}"
+
+
+def explain_kill(job: "Job") -> str:
+    """Return why a job probably got SIGKILL, and what to do about it."""
+    peak = job.peak_memory_bytes
+    used = f"its largest process used up to {memory(peak)} of memory" if peak else ""
+    if peak and peak < SMALL_BYTES:
+        return f"; {used}"
+    return f": usually out of memory{used and f'; {used}'}\n  Try a smaller batch, or a machine with more RAM."
+
+
+def describe_job(job: "Job") -> str:
+    """Return a job with what it runs and since when: job 2 (train.py, running 8 min)."""
+    since = f" {duration(job.seconds)}" if job.seconds is not None and not job.over else ""
+    return f"job {job.number} ({printable(job.name or title(job.command))}, {job.outcome}{since})"
+
+
+def title(command: Sequence[str]) -> str:
+    """Return the part of a command that says what it does: its script or module, otherwise its program."""
+    if command and command[-1].endswith(".ipynb"):
+        return PurePath(command[-1]).name[:TITLE]
+    words = [word for word in command[1:] if not word.startswith("-")]
+    runs_script = PurePath(command[0]).name in ("python", "python3", "bash", "sh") and words
+    return PurePath(words[0] if runs_script else command[0]).name[:TITLE] if command else ""
 
 
 def job_row(job: "Job") -> dict[str, str]:
@@ -23,7 +57,7 @@ def job_row(job: "Job") -> dict[str, str]:
     return {
         "job": str(job.number),
         "name": job.name,
-        "state": job.state,
+        "state": job.outcome,
         "exit": "" if job.exit_code is None else str(job.exit_code),
         "started": clock(job.started_at) if job.started_at else "",
         "duration": "" if job.seconds is None else duration(job.seconds),

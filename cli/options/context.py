@@ -16,6 +16,8 @@ from infra.run.origins import find_runs
 if TYPE_CHECKING:
     from infra.model import Cluster
 
+NO_SCRIPTS = ("conftest.py", "setup.py")
+
 
 def find_cluster(name: str | None) -> "Cluster":
     """Return the cluster to work on; raises UsageError if GPUJOB_DRY_RUN is set and it is on AWS."""
@@ -72,6 +74,13 @@ def runs_here() -> Path:
 def runs_of(cluster: "Cluster", number: int) -> Path:
     """Return the results folder of the project that a job was submitted from, or of the current one."""
     return find_runs(cluster, number) or runs_here()
+
+
+def script_here() -> str:
+    """Return a script of the current folder for a suggested command, quoted; SCRIPT if there is none."""
+    names = sorted(path.name for path in here().glob("*.py") if not path.name.startswith(("_", ".", "test_")))
+    usual = [name for name in ("train.py", "main.py") if name in names]
+    return shlex.quote([*usual, *(name for name in names if name not in NO_SCRIPTS), "SCRIPT"][0])
 
 
 def here() -> Path:

@@ -8,6 +8,9 @@ import click
 from cli.options.durations import NUMBER
 from infra.model import Gpu
 
+JobName = int | str
+"""A job as typed: its number or its name."""
+
 
 def as_on_node(path: str) -> str:
     """Return a path for the node: the local home folder, expanded by the shell, becomes `~` again."""
@@ -47,3 +50,12 @@ def parse_memory(value: str) -> float:
     return parse_positive(
         re.sub(r"\s*(?:g|gb|gib)$", "", value, flags=re.IGNORECASE), "a positive size in GB, such as 24"
     )
+
+
+def parse_job(value: str) -> JobName:
+    """Return a job's number, or its name if it is not a number."""
+    if not re.fullmatch("[0-9]{1,12}", value):
+        return value
+    if not int(value):
+        raise click.BadParameter("jobs are numbered from 1")
+    return int(value)

@@ -10,6 +10,7 @@ import click
 from dotenv.parser import parse_stream
 from dotenv.variables import Variable, parse_variables
 
+from cli.options.context import script_here
 from infra.errors import UsageError
 
 
@@ -19,7 +20,7 @@ def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"'{pair}' is not NAME=VALUE", "gpujob run --env NAME=VALUE train.py")
+            raise UsageError(f"'{pair}' is not NAME=VALUE", f"gpujob run --env NAME=VALUE {script_here()}")
         variables[name] = value
     return variables
 
@@ -63,7 +64,8 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if not name.isidentifier():
             raise UsageError(
-                f"'{name}' is not a valid variable name", "export NAME=..., then: gpujob run --secret NAME train.py"
+                f"'{name}' is not a valid variable name",
+                f"export NAME=..., then: gpujob run --secret NAME {script_here()}",
             )
         value = os.environ.get(name, "")
         if not value and sys.stdin.isatty():

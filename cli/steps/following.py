@@ -73,7 +73,7 @@ def next_commands(cluster: "Cluster", number: int) -> str:
 def exit_code(cluster: "Cluster", job: "Job") -> int:
     """Return the exit code of a job; raises NodeError if it is unknown."""
     if job.exit_code is None:
-        what = f"job {job.number} was interrupted; its exit code is unknown"
+        what = f"job {job.number} was {job.outcome}; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{cluster_flag(cluster.name)} {job.number}")
     return job.exit_code
 

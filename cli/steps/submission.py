@@ -3,16 +3,19 @@
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
+from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
 from cli.notices.withheld import show_withheld
 from cli.options.context import cluster_flag
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
+from infra.errors import NodeError
+from infra.node import client
 from infra.run import submission
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")
     if taken.ahead:
-        show.say(f"job {taken.job} is queued behind {formats.plural(taken.ahead, 'job')}; Ctrl-C leaves it queued")
+        with suppress(NodeError):  # the job is accepted, whatever happens to the connection
+            show_queue(cluster, client.list_jobs(connection), taken.job, request.gpus)
     warn_of_space(cluster.name, taken)
     return taken.job
 

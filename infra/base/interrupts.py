@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,12 +22,17 @@ def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  th
 
 
 @contextmanager
-def hold_interrupts() -> Iterator[None]:
-    """Ignore stop signals meanwhile: a second Ctrl-C must not abort the clean-up after the first."""
+def hold_interrupts(answer: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Answer stop signals instead of raising: a second Ctrl-C must not abort the clean-up after the first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
+
+    def reply(*_: object) -> None:
+        with suppress(RuntimeError):  # it arrived while the same stream was written to
+            answer()
+
+    before = {number: signal.signal(number, reply) for number in STOPS}
     try:
         yield
     finally:

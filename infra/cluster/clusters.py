@@ -143,7 +143,9 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, ending.at)
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
-    return GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
+    error = GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
+    error.reclaimed = ending.reclaimed
+    return error
 
 
 def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]:

@@ -7,6 +7,7 @@ the cluster's key and generates new host keys, which are read from the console a
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
@@ -82,7 +83,7 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
         write_bake(name, begun)
         clean(connection)
         report("creating the image")
-        with hold_interrupts():
+        with hold_interrupts(partial(report, "still creating the image, which cannot be interrupted")):
             try:
                 own_images.create(account, name, node, tags)
             except GpujobError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
@@ -67,7 +68,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         known_clusters.remember(cluster)
         prepare(account, cluster, planned.boot_s, planned.setup, report)
     except BaseException as error:
-        with hold_interrupts():
+        with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):
                 add_console(account, name, error)
             undo(account, name, attempt.token, error, report)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # A running `up` has a key pair but no machine yet; EC2 may not show new resources at once.
 GRACE_S = 900
 LATE_S = 90.0  # how long before its lease's end a machine may power off because of it
+SPOT = "Server.SpotInstance"  # how EC2's reasons for ending a spot machine begin
 ENDING = (instances.GONE, "shutting-down")
 
 
@@ -33,6 +34,8 @@ class Ending:
     """A sentence."""
     at: float | None
     """None if unknown."""
+    reclaimed: bool = False
+    """Whether AWS reclaimed a spot machine."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def explain(account: Account, name: str, known: Cluster | None, machines: "Itera
         idle = 0 < idle_s <= up_s
         why = f"idle for {idle_s / 60:g} min, or shut down by hand" if idle else "it powered itself off"
         return Ending(f"'{name}' ended itself{clock(at)} ({why})", at)
-    return Ending(f"'{name}' ended{clock(at)} ({reason(last)})", at)
+    return Ending(f"'{name}' ended{clock(at)} ({reason(last)})", at, code.startswith(SPOT))
 
 
 def lease_end(name: str, until: float) -> Ending:
@@ -146,7 +149,7 @@ def reason(instance: "InstanceTypeDef") -> str:
     """Return why EC2 ended an instance, or who did."""
     why = instance.get("StateReason", {})
     code, message = why.get("Code", ""), why.get("Message", "")
-    if code.startswith("Server.SpotInstance"):
+    if code.startswith(SPOT):
         return "AWS reclaimed the spot machine"
     if code == "Client.UserInitiatedShutdown":
         return "terminated outside gpujob, for example in the EC2 console"

@@ -69,6 +69,15 @@ class Job:
     """The version of the NVIDIA driver it ran with; "" without one."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Origin of the code: project folder, git commit, whether it was modified, number of files and bytes."""
+    peak_memory_bytes: int | None = None
+    """The most memory that any one of its processes used; None if unknown."""
+    preempted: bool = False
+    """Whether AWS reclaimed its spot machine while it was running."""
+
+    @property
+    def outcome(self) -> str:
+        """Its state as shown: `preempted` if it did not finish because AWS reclaimed the machine."""
+        return "preempted" if self.preempted and self.state in ("failed", "interrupted") else self.state
 
     @property
     def over(self) -> bool:

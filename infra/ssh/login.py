@@ -72,7 +72,8 @@ def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
     Raises NodeError if ssh is not installed.
     """
     settings = [word for name, value in ssh_options(cluster, node).items() for word in ("-o", f"{name}={value}")]
-    words = ["--", shlex.join(command)] if command else []
+    text = command[0] if len(command) == 1 else shlex.join(command)  # one argument is shell syntax, as for ssh itself
+    words = ["--", text] if command else []
     try:
         os.execvp("ssh", ["ssh", "-F", "none", *settings, node.instance_id, *words])  # noqa: S606
     except FileNotFoundError as error:

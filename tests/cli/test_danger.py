@@ -74,11 +74,11 @@ HARMLESS = {
 }
 TYPED = {
     "bake": {"--as", "--yes"},
-    "cancel": {"--cluster"},
+    "cancel": {"--all", "--cluster"},
     "jobs rm": {"--cluster", "--done", "--force"},
     "down": {"--all", "--force", "--if-exists", "--yes"},
     "extend": {"--hours", "--yes"},
-    "fetch": {"--overwrite", "--yes"},
+    "fetch": {"--all", "--overwrite", "--yes"},
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
     "rerun": {"--yes"},
@@ -178,7 +178,8 @@ ENDING = [
     (["down"], "gpujob down other"),
     (["stop"], "gpujob stop other"),
     (["bake", "--as", "cake"], "gpujob bake other --as cake"),
-    (["cancel", "1"], "gpujob cancel --cluster other 1"),
+    (["cancel", "1", "a{b"], "gpujob cancel --cluster other 1 'a{b'"),
+    (["cancel"], "gpujob cancel --cluster other"),
     (["notebook", "--stop"], "gpujob notebook other --stop"),
 ]
 

@@ -62,7 +62,7 @@ def test_whoever_leaves_a_machine_running_is_told_what_it_costs_and_how_to_end_i
         assert len(REMINDER.findall(typed.err)) == 1, typed.said
     assert "still running" not in up.type("logs", number).said
     assert "still running" not in up.type("jobs", "--json").said
-    assert "warning: --down is passed to the script" in up.type("run", "fail.py", "--down").err
+    assert "warning: --down is passed to the script, since it comes after it" in up.type("run", "fail.py", "--down").err
     failed = up.type("fetch", number, "--pattern", "*.nothing")
     assert (failed.code, len(REMINDER.findall(failed.err))) == (1, 1), failed.said
 

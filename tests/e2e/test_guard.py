@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.cloudwatch import has_machines
+from tests.cloudwatch import has_machines, keep_alive, watch
 from tests.conftest import wait_for
 
 pytestmark = pytest.mark.timeout(180)
@@ -74,23 +74,38 @@ def test_jobs_are_told_before_the_lease_ends(laptop):
     check_gone(laptop)
 
 
-def test_jobs_are_told_before_the_spot_market_takes_the_machine(laptop):
+def test_jobs_are_told_before_the_spot_market_takes_the_machine_and_count_as_preempted(laptop):
     laptop.write("train.py", CATCHES_SIGTERM)
+    laptop.write("deaf.py", "import signal, time; signal.signal(15, signal.SIG_IGN); print('on'); time.sleep(600)")
+    laptop.type("check", "--dry-run")
+    keep_alive(watch(laptop))  # so that it can say why the machine ended
     assert laptop.type("up", "--dry-run", "--spot").code == 0
     run = laptop.start("run", "train.py")
     assert run.stdout.readline() == b"training\n"
-    assert laptop.type("local", "fault", "interrupt=25").code == 0
+    stopped = laptop.start("run", "--gpus", "0", "--", "sh", "-c", "echo on; sleep 600")
+    assert stopped.stdout.readline() == b"on\n"
+    deaf = laptop.start("run", "--gpus", "0", "deaf.py")
+    assert deaf.stdout.readline() == b"on\n"
+    assert laptop.type("local", "fault", "interrupt=15").code == 0
     said = run.communicate(timeout=60)[0].decode()
     assert "AWS reclaims this spot machine at 20" in said
     assert "told to finish" in said
     assert run.returncode == 0
     assert (laptop.project / "runs/project-1/files/model.bin").read_text() == "weights"
+    said = stopped.communicate(timeout=60)[1].decode()
+    assert (stopped.returncode, "job 2 preempted (exit 143) after " in said) == (143, True), said
     check_gone(laptop)
+    said = deaf.communicate(timeout=60)[1].decode()
+    home = laptop.project / "runs/project-3"
+    assert (deaf.returncode, f"job 3 was preempted; what was downloaded is in {home}\n" in said) == (1, True), said
+    states = [laptop.type("receipt", str(number)).out for number in (1, 2, 3)]
+    shown = [next(line.split(None, 1)[1] for line in out.splitlines() if line.startswith("  state")) for out in states]
+    assert shown == ["succeeded (exit 0)", "preempted (exit 143)", "preempted"]
 
 
 def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):
     assert laptop.type("up", "--dry-run", "--max-hours", "0.006").code == 0
-    extend = laptop.type("extend", "--hours", "1")
+    extend = laptop.type("extend", "1h")
     assert extend.code == 0, extend.said
     assert "at most" in extend.err
     [cluster] = json.loads(laptop.type("ls", "--json").out)

@@ -121,7 +121,16 @@ def test_a_job_ended_by_sigkill_counts_as_137(project):
     project.write("end.py", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     run = project.type("run", "end.py")
     assert run.code == 137
-    assert "failed (exit 137)" in run.err
+    assert re.search(
+        r"job \d+ was killed \(SIGKILL, exit 137\) after .*; its largest process used up to \d+ MiB", run.err
+    )
+
+
+def test_the_memory_that_a_job_used_at_most_is_recorded(project):
+    project.write("use.py", "x = bytearray(300_000_000)")
+    number = job_number(project.type("run", "use.py").err)
+    [job] = [job for job in json.loads(project.type("jobs", "--json").out) if job["number"] == number]
+    assert 300_000_000 < job["peak_memory_bytes"] < 400_000_000
 
 
 def test_any_command_runs_and_one_that_is_not_there_is_127(project):

@@ -22,7 +22,7 @@ INVALID = [
     "def f(name):\n    raise UsageError('x', f'gpujob dwon {name}')\n",
     "def f(name):\n    show.say(f'Stop it: gpujob stop {name} --now')\n",
     "def f(name):\n    error.add_note(f'then: gpujob jobs{flag} remove {name}')\n",
-    "def f(name):\n    error.add_note(f'gpujob fetch {name} other')\n",
+    "def f(name):\n    error.add_note(f'gpujob logs {name} other')\n",
     "def f(name):\n    show.say('Try: gpujob local break boot=5')\n",
 ]
 

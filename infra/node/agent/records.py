@@ -17,6 +17,7 @@ REMOVED = JOBS / "removed.json"  # the highest number of a removed job, so that 
 MOST_JOBS = 10**9  # per machine; the client rejects numbers much higher
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
+PREEMPTED = "preempted"  # the name of an empty file in the folder of a job whose spot machine AWS reclaims
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
 
 
@@ -160,6 +161,8 @@ def record_of(number: str | int) -> dict[str, Any]:
         "python": state.get("python", job["python"]),
         "dependencies": state.get("dependencies", ""),
         "driver": state.get("driver", ""),
+        "peak_memory_bytes": state.get("peak_memory_bytes"),
+        "preempted": (folder / PREEMPTED).exists(),
         "source": job["source"],
     }
 

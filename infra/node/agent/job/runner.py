@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -135,4 +136,6 @@ def wait(task: Task, pid: int) -> Ending | None:
 def record_end(folder: Path, started_s: float | None, ending: Ending) -> None:
     """Record how a job ended and its duration on the monotonic clock; 0 if it never started."""
     seconds = None if started_s is None else time.monotonic() - started_s
-    write_reserved(folder / "end.json", {"ended_at": time.time(), "seconds": seconds, **ending._asdict()})
+    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+    end = {"ended_at": time.time(), "seconds": seconds, "peak_memory_bytes": peak_bytes, **ending._asdict()}
+    write_reserved(folder / "end.json", end)

@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 from ..processes import tell
-from ..records import JOBS, WORK, folder_of, is_supervised, numbers
+from ..records import JOBS, PREEMPTED, WORK, folder_of, is_supervised, numbers
 from .leftovers import Leftovers
 from .notice import read_notice
 
 PERIOD_S = 5.0
+RECLAIM = "AWS reclaims this spot machine"
 SSH_PORT = int(os.environ.get("GPUJOB_SSH_PORT", "22"))
 ESTABLISHED = "01"  # linux/include/net/tcp_states.h, as /proc/net/tcp shows it
 GPU_USERS = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
@@ -58,7 +59,7 @@ def ending(left_s: float, warning_s: float) -> str:
     if left_s <= warning_s:
         return "the lease, and with it the machine, ends soon"
     notice = read_notice()
-    return f"AWS reclaims this spot machine at {notice}" if notice else ""
+    return f"{RECLAIM} at {notice}" if notice else ""
 
 
 def power_off(reason: str) -> None:
@@ -75,6 +76,9 @@ def running_jobs() -> list[int]:
 def warn(jobs: set[int], reason: str) -> set[int]:
     """Send SIGTERM to every process of these jobs and log why; return the jobs notified."""
     for number in jobs:
+        if reason.startswith(RECLAIM):
+            with contextlib.suppress(OSError):
+                (folder_of(number) / PREEMPTED).touch()
         with contextlib.suppress(OSError), (folder_of(number) / "log").open("ab") as log:
             log.write(f"\ngpujob: {reason}; sending SIGTERM to the job\n".encode())
         for pid in processes_of(number):

@@ -1,0 +1,32 @@
+"""Jobs of a spot machine that AWS has reclaimed: their end is recorded on this computer."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from infra.base.folders import read_plain
+from infra.errors import ProjectError
+from infra.model import Cluster, Job
+from infra.results.folder import open_results, write_receipt
+from infra.results.receipts import RECEIPT, RECEIPT_BYTES, is_results, parse_receipt
+
+
+def mark_preempted(cluster: Cluster, runs: Path) -> list[int]:
+    """Record in `runs` that the cluster's unfinished jobs were preempted; return their numbers."""
+    marked = []
+    for job in list_unfinished(cluster, runs):
+        with suppress(ProjectError), open_results(runs, cluster, job) as results:
+            ended = replace(job, state="interrupted", preempted=True)
+            write_receipt(results, replace(results.receipt, job=ended, states=ended.states))
+            marked.append(job.number)
+    return sorted(marked)
+
+
+def list_unfinished(cluster: Cluster, runs: Path) -> Iterator[Job]:
+    """Yield the jobs of this machine that had not ended when their receipt in `runs` was written."""
+    for folder in filter(is_results, runs.glob(f"{cluster.name}-*")):
+        with suppress(OSError):
+            receipt = parse_receipt(read_plain(folder / RECEIPT, RECEIPT_BYTES))
+            if receipt and receipt.instance_id == cluster.node.instance_id and not receipt.job.over:
+                yield receipt.job
