@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.options.context import own_name, runs_here
+from cli.options.context import own_name, runs_here, script_here
 from cli.options.declared import cluster_option, option
 from cli.terminal import show
 from infra.errors import NotFoundError
@@ -27,7 +27,7 @@ def open(run: str | None, browser: bool, cluster: str | None) -> None:  # noqa: 
     """
     runs = list_runs(runs_here())
     if not runs:
-        raise NotFoundError("no runs in this project", "gpujob run train.py")
+        raise NotFoundError("no runs in this project", f"gpujob run {script_here()}")
     found = find_run(runs, run, own_name(cluster)) if run else runs[-1]
     path = find_report(found) or found.folder
     if not browser or not has_display() or not open_path(path):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 from cli.history.page import render_page
-from cli.options.context import runs_here
+from cli.options.context import runs_here, script_here
 from cli.options.declared import json_option, option
 from cli.terminal import clouds, formats, show
 from infra.base.money import format_usd
@@ -52,7 +52,7 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
         show.say(f"wrote {page}")
     data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
     droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
-    empty = "no runs yet. Run one: gpujob run train.py"
+    empty = f"no runs yet. Run one: gpujob run {script_here()}"
     show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
     if found and not as_json and clouds.are_local(run.receipt for run in found):
         show.say("dry runs cost nothing; the cost is what AWS would have billed")
