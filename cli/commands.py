@@ -44,6 +44,7 @@ COMMANDS = {
     "cost": Entry("cli.account.costs", "Show costs by day and cluster."),
     "sweep": Entry("cli.account.orphans", "Find and delete orphaned resources in all regions."),
     "check": Entry("cli.account.checks", "Check credentials, region, quotas and images."),
+    "completion": Entry("cli.completion.shells", "Print the completion script of a shell, or install it."),
     "policy": Entry("cli.account.policy", "Print the IAM policy that gpujob needs."),
     "local": Entry("cli.account.local", "Inspect, stop or inject faults into the local cloud."),
 }

@@ -63,6 +63,11 @@ def main() -> None:
     Exit with 0 on success, 1 on failure, 2 on a usage error, 3 on an unexpected error, 130 when interrupted.
     """
     open_missing()
+    if instruction := os.environ.get("_GPUJOB_COMPLETE"):
+        from cli.completion.answers import answer_shell  # imported only when a shell completes a command line
+
+        answer_shell(gpujob, instruction)
+        return
     interrupt_on_stop()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -72,6 +72,7 @@ HARMLESS = {
 TYPED = {
     "bake": {"--as", "--yes"},
     "cancel": {"--cluster"},
+    "completion": {"--install"},
     "jobs rm": {"--cluster", "--done", "--force"},
     "down": {"--all", "--force", "--if-exists", "--yes"},
     "extend": {"--hours", "--yes"},
@@ -154,7 +155,7 @@ def test_gpujob_toml_cannot_set_it_and_the_message_names_file_and_key(tmp_path, 
 def test_a_variable_cannot_set_it(tmp_path, monkeypatch, command, flag, one):
     move_in(tmp_path, monkeypatch)
     variable = variable_of((flag,))
-    needed = {"bake": ["--as", "x"], "cancel": ["1"], "extend": ["--hours", "1"], "images rm": ["x"]}.get(command, [])
+    needed = {"bake": ["--as", "x"], "cancel": ["1"], "completion": ["bash"], "extend": ["--hours", "1"], "images rm": ["x"]}.get(command, [])
     words = [word for word in needed if word not in (flag, "x" if flag == "--as" else "1" if flag == "--hours" else "")]
     refused = type_here(*command.split(), *words, **{variable: "true"})
     assert refused.code == 2, refused.said

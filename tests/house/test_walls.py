@@ -108,7 +108,7 @@ LOADING = [
     (SSH, (*JOBS, "verify", "setup", "ssh", "tunnel", "ssh-config")),
     (AWS, ("offers", "ls", "images", "cost", "sweep", "check", "local")),
     (SSH | AWS, ("extend", "stop", "start", "bake", "down")),
-    (set(), ("init", "up", "run", "receipt", "policy")),
+    (set(), ("init", "up", "run", "receipt", "completion", "policy")),
     (set(), ("",)),
 ]
 
