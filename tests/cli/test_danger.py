@@ -64,6 +64,7 @@ HARMLESS = {
     "--spot-first",
     "--tags",
     "--tail",
+    "--template",
     "--time-limit",
     "--version",
     "--workdir",
@@ -73,6 +74,7 @@ TYPED = {
     "bake": {"--as", "--yes"},
     "cancel": {"--cluster"},
     "completion": {"--install"},
+    "init": {"--yes"},
     "jobs rm": {"--cluster", "--done", "--force"},
     "down": {"--all", "--force", "--if-exists", "--yes"},
     "extend": {"--hours", "--yes"},
@@ -151,11 +153,20 @@ def test_gpujob_toml_cannot_set_it_and_the_message_names_file_and_key(tmp_path, 
             assert f"gpujob.toml: [{command}] {flag[2:]}: {flag} is accepted only on the command line" in refused.err
 
 
+NEEDED = {
+    "bake": ["--as", "x"],
+    "cancel": ["1"],
+    "completion": ["bash"],
+    "extend": ["--hours", "1"],
+    "images rm": ["x"],
+}
+
+
 @pytest.mark.parametrize(("command", "flag", "one"), TYPED_ONLY)
 def test_a_variable_cannot_set_it(tmp_path, monkeypatch, command, flag, one):
     move_in(tmp_path, monkeypatch)
     variable = variable_of((flag,))
-    needed = {"bake": ["--as", "x"], "cancel": ["1"], "completion": ["bash"], "extend": ["--hours", "1"], "images rm": ["x"]}.get(command, [])
+    needed = NEEDED.get(command, [])
     words = [word for word in needed if word not in (flag, "x" if flag == "--as" else "1" if flag == "--hours" else "")]
     refused = type_here(*command.split(), *words, **{variable: "true"})
     assert refused.code == 2, refused.said
