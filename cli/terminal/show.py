@@ -84,10 +84,11 @@ def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
         del needed[name]
         hidden.append(name)
     whole = sum(max(longest[name], len(name)) for name in needed) + 2 * len(needed)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    scrolls = len(rows) > console.height - 6  # then the headings are repeated below
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_footer=scrolls)
     for name, width in needed.items():
         fixed = whole > console.width and longest[name] <= width
-        grid.add_column(name, overflow="fold", width=width if fixed else None)
+        grid.add_column(name, name, overflow="fold", width=width if fixed else None)
     for row in rows:
         grid.add_row(*(Text(row[name]) for name in needed))
     console.print(grid)

@@ -60,6 +60,7 @@ HARMLESS = {
     "--set",
     "--setup",
     "--since",
+    "--sort",
     "--spot",
     "--spot-first",
     "--tags",
