@@ -40,8 +40,9 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the log to stderr: AWS calls, SSH steps, timings.")
+@click.option("--no-color", is_flag=True, help="Print without colours; so does the variable NO_COLOR.")
 @click.pass_context
-def gpujob(context: click.Context, verbose: bool) -> None:
+def gpujob(context: click.Context, verbose: bool, no_color: bool) -> None:
     """Launch a GPU machine, run your training script on it, download the results, terminate it.
 
     \b
@@ -53,6 +54,8 @@ def gpujob(context: click.Context, verbose: bool) -> None:
     """  # noqa: D301  click reads the backspace
     from cli.options.defaults import read_defaults  # reads the project, which --help and --version do not need
 
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # rich reads it, too
     log.start(context.invoked_subcommand or "gpujob", verbose)
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
 

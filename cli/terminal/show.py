@@ -1,10 +1,11 @@
-"""Print messages to stderr and listings to stdout.
+"""Print messages to stderr and listings to stdout; in colour on a terminal, unless NO_COLOR is set.
 
 Everything except a job's own output (cli/terminal/output.py) is printed by this module, with control characters from
 names, tags and responses escaped.
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,13 @@ import click
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
+STATES = {
+    **dict.fromkeys(("running", "succeeded", "ok", "passed"), "green"),
+    **dict.fromkeys(("queued", "pending", "stalled", "stopping", "shutting-down", "preempted"), "yellow"),
+    **dict.fromkeys(("failed", "interrupted", "no"), "red"),
+}
+"""Colours of states on a terminal."""
+STATE_COLUMNS = frozenset({"state", "status"})
 FOLDED = 16
 """Minimum width of a folded column."""
 
@@ -27,7 +35,7 @@ def say(text: str = "", colour: str | None = None) -> None:
 
 def echo(text: str, err: bool = False, colour: str | None = None) -> None:
     """Print lines with control characters escaped."""
-    click.secho(plain(text), err=err, fg=colour)
+    click.secho(plain(text), err=err, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def question(text: str) -> None:
@@ -90,7 +98,7 @@ def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
         fixed = whole > console.width and longest[name] <= width
         grid.add_column(name, name, overflow="fold", width=width if fixed else None)
     for row in rows:
-        grid.add_row(*(Text(row[name]) for name in needed))
+        grid.add_row(*(Text(row[name], STATES.get(row[name], "") * (name in STATE_COLUMNS)) for name in needed))
     console.print(grid)
     if hidden:
         say(f"(hidden columns: {', '.join(hidden)}; widen the terminal or use --json)")

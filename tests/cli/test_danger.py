@@ -41,6 +41,7 @@ HARMLESS = {
     "--max-price",
     "--module",
     "--name",
+    "--no-color",
     "--no-deps",
     "--node",
     "--nodes",
