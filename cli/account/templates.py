@@ -1,6 +1,7 @@
 """The files of starter projects."""
 
 import json
+from typing import Any
 
 IGNORED = "outputs/\nruns/\n__pycache__/\n.ipynb_checkpoints/\n.venv/\n"
 
@@ -94,7 +95,7 @@ Packages go into `requirements.txt`. To classify images, start from `gpujob init
 
 def make_notebook() -> str:
     """Return the notebook as JSON."""
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             **{"cell_type": "code", "execution_count": None, "id": f"cell-{at}", "metadata": {}, "outputs": []},
             "source": text.splitlines(keepends=True),

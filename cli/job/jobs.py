@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.notices import billing
+from cli.notices import billing, ending
+from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_state, job_row
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
@@ -143,8 +144,9 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 
 @click.command()
 @click.argument("job", type=click.IntRange(1), required=False)
+@notify_option
 @cluster_option
-def wait(job: int | None, cluster: str | None) -> None:
+def wait(job: int | None, notify: str | None, cluster: str | None) -> None:
     """Wait until a job ends.
 
     Exits with the job's exit code. JOB defaults to the latest job.
@@ -156,6 +158,7 @@ def wait(job: int | None, cluster: str | None) -> None:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)
         show.say(f"job {ended.number} {describe_state(ended)}")
+        ending.notify(notify, found.name, ended)
     sys.exit(exit_code(found, ended))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
+from cli.notices.ending import notify_option
 from cli.notices.withheld import explain_absence
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
@@ -112,6 +113,7 @@ class JobOptions(TypedDict):
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
+@notify_option
 @raw_option
 @cluster_option
 @yes_option
@@ -130,6 +132,7 @@ def run(
     detach: bool,
     down: bool,
     raw: bool,
+    notify: str | None,
     fetch_every_s: float,
     yes: bool,
     **options: Unpack[JobOptions],
@@ -160,7 +163,7 @@ def run(
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
-        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes))
+        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))
     if ended and down:
         from cli.steps.termination import terminate_after
 
