@@ -155,6 +155,7 @@ def run(
     check_down(context, found, down=down, detach=detach)
     from cli.steps.following import exit_code
     from cli.steps.running import Manner, run_job
+    from cli.steps.termination import terminate_after
     from infra.cluster import connections
 
     with connections.reach_meanwhile(found) as connect:
@@ -165,8 +166,6 @@ def run(
         check_secrets(request)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))
     if ended and down:
-        from cli.steps.termination import terminate_after
-
         terminate_after(found, *ended, yes)
     sys.exit(exit_code(found, ended[0]) if ended else 0)
 

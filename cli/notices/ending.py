@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from cli.notices.jobs import describe_state
@@ -39,7 +38,7 @@ def notify(how: str | None, cluster: str, job: "Job") -> None:
     text = show.plain(f"job {job.number} on {cluster} {describe_state(job)}")
     try:
         if how == "bell":
-            ring()
+            show.ring()
         elif how == "desktop":
             show_on_desktop(text)
         elif how.startswith(("http://", "https://")):
@@ -49,13 +48,6 @@ def notify(how: str | None, cluster: str, job: "Job") -> None:
             run_command(how, text)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         show.say(f"warning: --notify failed: {error}")
-
-
-def ring() -> None:
-    """Ring the terminal's bell."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\a")
-        sys.stderr.flush()
 
 
 def show_on_desktop(text: str) -> None:

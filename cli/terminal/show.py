@@ -43,6 +43,12 @@ def question(text: str) -> None:
     click.secho(plain(text), err=True, nl=False)
 
 
+def ring() -> None:
+    """Ring the terminal's bell."""
+    if sys.stderr.isatty():
+        click.echo("\a", err=True, nl=False)
+
+
 def plain(text: str) -> str:
     """Return text with control characters escaped, except tabs and newlines."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
