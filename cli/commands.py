@@ -50,6 +50,7 @@ COMMANDS = {
     "cost": Entry("cli.account.costs", "Show costs by day and cluster."),
     "sweep": Entry("cli.account.orphans", "Find and delete orphaned resources in all regions."),
     "check": Entry("cli.account.checks", "Check credentials, region, quotas and images."),
+    "completion": Entry("cli.completion.shells", "Print the completion script of a shell, or install it."),
     "policy": Entry("cli.account.policy", "Print the IAM policy that gpujob needs."),
     "local": Entry("cli.account.local", "Inspect, stop or inject faults into the local cloud."),
     "config": Entry("cli.account.config", "Show the value of every option and where it comes from."),
@@ -63,7 +64,7 @@ GROUPS = {
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
     "Images": {"bake": "create", "images": ""},
-    "Account": {"check": "", "config": "", "policy": "IAM", "help": ""},
+    "Account": {"check": "", "config": "", "completion": "", "policy": "IAM", "help": ""},
     "Dry run": {"local": "local cloud"},
 }
 """The commands as `gpujob --help` groups them, some with what they do."""

@@ -55,14 +55,17 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     is_flag=True,
     help="Print the log to stderr: AWS calls, SSH steps, timings.",
 )
+@click.option("--no-color", envvar="GPUJOB_NO_COLOR", is_flag=True, help="Print without colors, as with NO_COLOR.")
 @click.pass_context
-def gpujob(context: click.Context, verbose: bool) -> None:
+def gpujob(context: click.Context, verbose: bool, no_color: bool) -> None:
     """Launch a GPU machine, run your code, download the results, terminate it."""
     from cli.options.defaults import (  # reads the project, which --help and --version do not need
         read_defaults,
         warn_unknown,
     )
 
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # rich reads it, too
     log.start(context.invoked_subcommand or "gpujob", verbose)
     warn_unknown()
     context.default_map = read_defaults(gpujob, context.invoked_subcommand)
@@ -78,6 +81,11 @@ def main() -> None:
     Exit with 0 on success, 1 on failure, 2 on a usage error, 3 on an unexpected error, 130 when interrupted.
     """
     open_missing()
+    if instruction := os.environ.get("_GPUJOB_COMPLETE"):
+        from cli.completion.answers import answer_shell  # imported only when a shell completes a command line
+
+        answer_shell(gpujob, instruction)
+        return
     interrupt_on_stop()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

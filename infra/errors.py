@@ -52,6 +52,10 @@ class UsageError(GpujobError):
     exit_code = 2
 
 
+class TakenError(UsageError):
+    """A cluster of this name exists."""
+
+
 class CloudError(GpujobError):
     """AWS or the local cloud refused the call."""
 

@@ -7,6 +7,9 @@ from infra.errors import Change, UsageError
 
 NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
+RESERVED = ("dlami", "ubuntu")
+"""Names of images that are not ours."""
+
 
 def name_for(folder: Path) -> str:
     """Return a valid cluster name derived from a folder's name."""
@@ -24,11 +27,19 @@ def check_name(name: str, hint: str = "") -> str:
     return name
 
 
+def suggest_image_name(name: str) -> str:
+    """Return a valid image name like an invalid one; one that is reserved gets a prefix."""
+    close = name_for(Path(name))
+    return (
+        f"my-{close.removeprefix('ami-')}"[:40].strip("-") if close.startswith("ami-") or close in RESERVED else close
+    )
+
+
 def check_image_name(name: str) -> str:
     """Return an image name if it is valid for a new image; raises UsageError."""
-    if name in ("dlami", "ubuntu") or name.startswith("ami-") or not NAME.fullmatch(name):
+    if name in RESERVED or name.startswith("ami-") or not NAME.fullmatch(name):
         raise UsageError(
             f"invalid image name '{name}': use lower-case letters, digits and hyphens, at most 40; not dlami, ubuntu or ami-...",
-            f"--as my-{name_for(Path(name.removeprefix('ami-')))}"[:45],
+            f"--as {suggest_image_name(name)}",
         )
     return name

@@ -52,7 +52,7 @@ LAYERS = tuple(
     cli.options
     cli.notices
     cli.steps
-    cli.account cli.cluster cli.history cli.image cli.job
+    cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli
     jobs.errors
     jobs.program

@@ -29,6 +29,7 @@ from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
+from infra.ledger.known_clusters import recall
 from infra.model import Gpu, LaunchRequest
 from infra.project.files import find_root
 from infra.project.settings import read_settings
@@ -163,11 +164,15 @@ def up(
     request = make_request(context, asked)
     with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
-        plan = plans.make_plan(open_account(dry_run, request.regions), name, request, read_settings(root).variables)
+        plan = plans.make_plan(
+            open_account(dry_run, request.regions), name, request, read_settings(root).variables, plan_only=plan_only
+        )
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
     show_plan(plan, sorted(settings_of(context)), plan_only=plan_only, as_json=as_json)
     warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
+        if recall(name):
+            show.say(f"cluster '{name}' already exists; to launch this too, choose another name")
         return
     confirm(f"Launch it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.notices import billing
+from cli.notices import billing, ending
+from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_job, describe_state, job_row
 from cli.notices.queue import show_queue
 from cli.notices.recorded import list_recorded
@@ -162,8 +163,9 @@ def find_offset(connection: "Connection", number: int, tail: int | None, since: 
 
 @click.command()
 @click.argument("job", type=parse_job, required=False)
+@notify_option
 @cluster_option
-def wait(job: JobName | None, cluster: str | None) -> None:
+def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
     """Wait until a job ends.
 
     Exits with the job's exit code. JOB defaults to the latest job.
@@ -175,6 +177,7 @@ def wait(job: JobName | None, cluster: str | None) -> None:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)
         show.say(f"job {ended.number} {describe_state(ended)}")
+        ending.notify(notify, found.name, ended)
     sys.exit(exit_code(found, ended))
 
 

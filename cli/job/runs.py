@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from cli.job.arguments import RunCommand, warn_of_misplaced
+from cli.notices.ending import notify_option
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
     cluster_option,
@@ -108,6 +109,7 @@ class JobOptions(TypedDict):
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
+@notify_option
 @raw_option
 @cluster_option
 @yes_option
@@ -126,6 +128,7 @@ def run(
     detach: bool,
     down: bool,
     raw: bool,
+    notify: str | None,
     fetch_every_s: float,
     yes: bool,
     **options: Unpack[JobOptions],
@@ -158,17 +161,16 @@ def run(
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
-        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes))
+        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
 
 def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:
     """Terminate the cluster if `down`; return the job's exit code."""
     from cli.steps.following import exit_code
+    from cli.steps.termination import terminate_after
 
     if down:
-        from cli.steps.termination import terminate_after
-
         terminate_after(cluster, job, downloaded, yes)
     return exit_code(cluster, job)
 

@@ -54,7 +54,7 @@ def follow_job(
         raise GpujobError(f"{what}. Job {number} is not affected", follow_again(connection.cluster, number)) from error
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
-    show.say(f"job {number} {describe_state(job)}")
+    show.say(f"job {number} {describe_state(job)}", colour=show.STATES.get(job.state))
     return job
 
 

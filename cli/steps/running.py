@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
+from cli.notices.ending import notify
 from cli.notices.remains import want
 from cli.steps.following import download, follow_again, follow_job, next_commands
 from cli.steps.reach import note_preempted
@@ -44,6 +45,8 @@ class Manner:
     fetch_every_s: float
     yes: bool
     """Whether to skip confirmation of large transfers."""
+    notify: str | None = None
+    """How to notify the user when it ends."""
 
 
 def run_job(
@@ -62,6 +65,7 @@ def run_job(
     with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
         job = follow_and_keep(connection, project, number, manner)
         explain_notebook(connection, job)
+        notify(manner.notify, cluster.name, job)
         return job, download(connection, number, project.runs, want(manner.yes))
 
 

@@ -1,10 +1,11 @@
-"""Print messages to stderr and listings to stdout.
+"""Print messages to stderr and listings to stdout; in colour on a terminal, unless NO_COLOR is set.
 
 Everything except a job's own output (cli/terminal/output.py) is printed by this module, with control characters from
 names, tags and responses escaped.
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,13 @@ import click
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
+STATES = {
+    **dict.fromkeys(("running", "succeeded", "ok", "passed"), "green"),
+    **dict.fromkeys(("queued", "pending", "stalled", "stopping", "shutting-down", "preempted"), "yellow"),
+    **dict.fromkeys(("failed", "interrupted", "no"), "red"),
+}
+"""Colours of states on a terminal."""
+STATE_COLUMNS = frozenset({"state", "status"})
 FOLDED = 16
 """Minimum width of a folded column."""
 
@@ -27,12 +35,18 @@ def say(text: str = "", colour: str | None = None) -> None:
 
 def echo(text: str, err: bool = False, colour: str | None = None) -> None:
     """Print lines with control characters escaped."""
-    click.secho(plain(text), err=err, fg=colour)
+    click.secho(plain(text), err=err, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def question(text: str) -> None:
     """Print a prompt on stderr, without a newline."""
     click.secho(plain(text), err=True, nl=False)
+
+
+def ring() -> None:
+    """Ring the terminal's bell."""
+    if sys.stderr.isatty():
+        click.echo("\a", err=True, nl=False)
 
 
 def plain(text: str) -> str:
@@ -84,12 +98,13 @@ def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
         del needed[name]
         hidden.append(name)
     whole = sum(max(longest[name], len(name)) for name in needed) + 2 * len(needed)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    scrolls = len(rows) > console.height - 6  # then the headings are repeated below
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_footer=scrolls)
     for name, width in needed.items():
         fixed = whole > console.width and longest[name] <= width
-        grid.add_column(name, overflow="fold", width=width if fixed else None)
+        grid.add_column(name, name, overflow="fold", width=width if fixed else None)
     for row in rows:
-        grid.add_row(*(Text(row[name]) for name in needed))
+        grid.add_row(*(Text(row[name], STATES.get(row[name], "") * (name in STATE_COLUMNS)) for name in needed))
     console.print(grid)
     if hidden:
         say(f"(hidden columns: {', '.join(hidden)}; widen the terminal or use --json)")

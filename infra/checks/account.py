@@ -10,7 +10,7 @@ from infra.ec2.account import Account
 from infra.ec2.errors import TRY_AGAIN, aws_errors
 from infra.ec2.machines import images, network, permissions
 from infra.ec2.market import quotas
-from infra.errors import GpujobError
+from infra.errors import GpujobError, UsageError
 from infra.model import Market
 
 # AWS rejects a signature whose time is off by more: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
@@ -34,7 +34,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
         account = open_account()
         identity = account.identity
     except GpujobError as error:
-        yield fail("credentials", error)
+        yield fail("region" if isinstance(error, UsageError) else "credentials", error)
         return
     yield Check("credentials", True, identity.arn)
     looks: list[Callable[[], list[Check]]] = [

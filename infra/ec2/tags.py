@@ -23,6 +23,8 @@ RANK_TAG = "gpujob:rank"
 PRICE_TAG = "gpujob:price"
 DISK_PRICE_TAG = "gpujob:disk-price"
 SPENT_TAG = "gpujob:spent"
+HOURS_TAG = "gpujob:hours"
+"""How long it ran before its most recent start."""
 IDLE_TAG = "gpujob:idle-stop"
 LEASE_TAG = "gpujob:lease-until"
 GPU_TAG = "gpujob:gpu"
@@ -38,6 +40,7 @@ MOST: Mapping[str, float] = {
     PRICE_TAG: 1_000,
     DISK_PRICE_TAG: 100,
     SPENT_TAG: 10_000_000,
+    HOURS_TAG: 1_000_000,
     IDLE_TAG: 366 * 86_400,
     RANK_TAG: 63,
 }

@@ -13,7 +13,7 @@ from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
-from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, UsageError
+from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_ended
@@ -78,8 +78,17 @@ class Plan:
         return self.choices[0]
 
 
-def make_plan(account: Account, name: str, request: LaunchRequest, variables: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    account: Account,
+    name: str,
+    request: LaunchRequest,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    plan_only: bool = False,
+) -> Plan:
     """Return the plan with prices, without creating anything; `variables` are the playbook's.
+
+    With `plan_only`, a cluster of this name may exist.
 
     Unsuitable regions are left out if others remain. Raises NotFoundError for an unknown GPU, type, zone or image, QuotaError if
     AWS would refuse, and UsageError for too little money, or a plain image that cannot be set up.
@@ -96,11 +105,11 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
     regions = [earlier.region] if earlier else request.regions
     accounts = [account.in_region(region) for region in regions] or [account]
     check_zones([one.region for one in accounts], request.zones)
-    token, places = earlier.token if earlier else "", [*accounts, *find_elsewhere(account, name)]
+    token = earlier.token if earlier else ""
     results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, request), accounts),
         lambda: network.find_caller_address(account),
-        lambda: [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one],
+        lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
     if not choices:
@@ -110,6 +119,17 @@ def make_plan(account: Account, name: str, request: LaunchRequest, variables: Ma
     lease = earlier.lease if earlier else make_lease(taken, request, most, time.time())
     setup = choose_setup(account, request, choices[0].image, variables or {})
     return Plan(name, owner, request, choices, address, lease, earlier, tuple(ended), setup=setup)
+
+
+def find_all_ended(accounts: Sequence[Account], name: str, token: str, *, plan_only: bool) -> list[Ended]:
+    """Return the ended clusters that block a name; raises TakenError if one exists, unless it is only for a plan."""
+    try:
+        places = [*accounts, *find_elsewhere(accounts[0], name)]
+        return [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one]
+    except TakenError:
+        if plan_only:
+            return []
+        raise
 
 
 def check_zones(regions: Sequence[str], zones: Sequence[str]) -> None:

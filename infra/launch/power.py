@@ -12,9 +12,9 @@ from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
-from infra.ec2.machines.lease import WARNING_S, hourly_usd, spent_usd
+from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
 from infra.ec2.machines.userdata import format_until, make_user_data
-from infra.ec2.tags import LEASE_TAG, SPENT_TAG, format_time
+from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
 from infra.errors import CloudError, GpujobError, LossError, NodeError
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
@@ -109,7 +109,10 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
         )
     ids = [node.instance_id for node in cluster.nodes]
-    instances.tag(account, ids, {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"})
+    now = time.time()
+    # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
+    sums = {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", HOURS_TAG: f"{hours_on(cluster, now):.6f}"}
+    instances.tag(account, ids, sums)
     report(f"stopping {', '.join(ids)}")
     instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))

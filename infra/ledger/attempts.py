@@ -14,7 +14,7 @@ from infra.base.locks import try_lock
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.tags import LAUNCH_TAG, read_tags
-from infra.errors import UsageError
+from infra.errors import TakenError, UsageError
 from infra.model import CloudName, LaunchRequest, Lease
 from infra.ssh import keys
 
@@ -94,9 +94,9 @@ def check_free(account: Account, name: str, token: str = "") -> None:
             raise taken(name, account.region)
 
 
-def taken(name: str, region: str) -> UsageError:
+def taken(name: str, region: str) -> TakenError:
     """Return the error for a cluster name that is in use."""
-    return UsageError(
+    return TakenError(
         f"cluster '{name}' already exists in {region}",
         f"choose another name, or terminate it: gpujob down {name}",
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from infra import state
 from infra.base.decoding import MOST, MOST_SECONDS
-from infra.ec2.machines.lease import is_over, spent_usd
+from infra.ec2.machines.lease import hours_on, is_over, spent_usd
 from infra.ledger.traffic import USD_PER_GB, transfer_usd
 from infra.model import GONE, UNKNOWN, Cluster
 from infra.results.receipts import read_receipt
@@ -73,7 +73,7 @@ def add_up(existing: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_
             key = (day, span["cluster"], span["cloud"])
             row = totals.setdefault(key, [0.0] * 4)
             missed |= {key} if span.get("missed") else set()
-            row[0] += share * (span["ended_at"] - span["launched_at"]) / 3600
+            row[0] += share * span.get("hours", (span["ended_at"] - span["launched_at"]) / 3600)
             row[1] += share * span["usd"]
     for receipt in read_receipts(runs):
         job = receipt["job"]
@@ -93,6 +93,7 @@ def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
         "launched_at": min(cluster.launched_at, end),
         "ended_at": end,
         "usd": spent_usd(cluster, end),
+        "hours": hours_on(cluster, end),
     }
 
 

@@ -46,6 +46,8 @@ class Cluster:
     """USD per hour for all its disks, billed as long as they exist, stopped or not."""
     spent_usd: float = 0.0
     """Its total cost at its most recent start."""
+    ran_hours: float = 0.0
+    """How long it ran before its most recent start."""
     idle_stop_s: float = 0.0
     """Terminate it after this long without a job or login; 0 for never."""
 

@@ -143,8 +143,9 @@ def test_offers_are_filtered_and_sorted_by_price(laptop):
     rows = json.loads(offers.out)
     assert [row["instance_type"] for row in rows][:1] == ["g6e.xlarge"]
     cheapest = [min(row["on_demand_usd"], row["spot_usd"]) for row in rows]
-    assert cheapest == sorted(cheapest)
     assert max(cheapest) <= 2
+    prices = [row["on_demand_usd"] for row in rows]
+    assert prices == sorted(prices)
     any_count = json.loads(laptop.type("offers", "--dry-run", "--gpu", "h100", "--json").out)
     assert {row["gpu"]["count"] for row in any_count} == {1, 8}
     assert "Similar: A10G 24 GB" in laptop.type("offers", "--dry-run", "--gpu", "A11G").err
@@ -167,10 +168,7 @@ def test_a_table_gives_each_machine_one_line_however_wide_the_terminal_is(laptop
     [line] = [line for line in lines if "g4dn.12xlarge" in line]
     assert line.split()[:4] == ["g4dn.12xlarge", "us-east-1", "T4", "4"]
     assert max(map(len, lines)) <= int(columns)
-    assert [any("network" in line for line in lines), "hidden columns: " in said and "network" in said] == [
-        shown,
-        not shown,
-    ]
+    assert [any("network" in line for line in lines), "hidden columns: network" in said] == [shown, not shown]
 
 
 def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease(laptop):
@@ -193,12 +191,16 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert 7000 < again["lease_until"] - cluster["lease_until"] < 7400
     assert again["launched_at"] > cluster["launched_at"]  # EC2 counts from the last start
     assert again["spent_usd"] > 0
+    assert again["ran_hours"] > 0
+    plan = laptop.type("up", "--dry-run", "--plan")
+    assert plan.code == 0, plan.said
+    assert "cluster 'project' already exists" in plan.err
     assert "nothing to do" in laptop.type("start").err
     assert laptop.type("down", "--force").code == 0
     assert remains(laptop) == []
     [cost] = json.loads(laptop.type("cost", "--json").out)[-1:]
     assert (cost["cluster"], cost["cloud"]) == ("project", "local")
-    assert cost["usd"] > 0
+    assert cost["hours"] * 0.5 < cost["usd"] < cost["hours"]  # a T4 costs 0.53 USD an hour, and its disk a little
 
 
 def test_sweep_removes_strays_of_every_region_and_nothing_that_lives(laptop):

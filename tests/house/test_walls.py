@@ -108,7 +108,10 @@ LOADING = [
     (SSH, (*JOBS, "verify", "setup", "ssh", "tunnel", "ssh-config")),
     (AWS, ("offers", "ls", "images", "cost", "sweep", "check", "local")),
     (SSH | AWS, ("extend", "stop", "start", "bake", "down")),
-    (set(), ("init", "up", "run", "receipt", "policy", "config", "help", "runs", "diff", "rerun", "open")),
+    (
+        set(),
+        ("init", "up", "run", "receipt", "policy", "config", "help", "runs", "diff", "rerun", "open", "completion"),
+    ),
     (set(), ("",)),
 ]
 

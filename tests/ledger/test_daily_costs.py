@@ -86,3 +86,11 @@ def test_jobs_of_a_day_add_up_and_those_without_a_price_or_an_end_do_not_count(l
     [row] = costs.add_up([], runs)
     assert (row.day, row.jobs_usd) == ("2026-11-24", pytest.approx(0.75))
     assert (row.hours, row.usd) == (0, 0)
+
+
+def test_the_hours_of_a_restarted_cluster_are_those_for_which_it_ran(laptop, at):
+    at(EVENING + HOUR_S)
+    restarted = replace(cluster(), ran_hours=3.0, spent_usd=3.5)
+    assert [(row.hours, round(row.usd, 2)) for row in costs.add_up([restarted], laptop / "runs")] == [(4.0, 4.5)]
+    asleep = replace(restarted, nodes=(replace(restarted.node, state="stopped"),))
+    assert [row.hours for row in costs.add_up([asleep], laptop / "runs")] == [3.0]

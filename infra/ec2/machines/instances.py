@@ -12,6 +12,7 @@ from infra.ec2.errors import aws_errors
 from infra.ec2.tags import (
     CLUSTER_TAG,
     DISK_PRICE_TAG,
+    HOURS_TAG,
     IDLE_TAG,
     LAUNCH_TAG,
     LEASE_TAG,
@@ -115,6 +116,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         owner=read_owner(tags),
         disk_usd=sum(read_number(one, DISK_PRICE_TAG) for one in every),
         spent_usd=read_number(tags, SPENT_TAG),
+        ran_hours=read_number(tags, HOURS_TAG),
         idle_stop_s=read_number(tags, IDLE_TAG),
     )
 

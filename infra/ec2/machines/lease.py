@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from infra.base.money import format_rate, format_usd
 from infra.errors import Change, UsageError
-from infra.model import Cluster, LaunchRequest, Lease, Offer
+from infra.model import GONE, Cluster, LaunchRequest, Lease, Offer
 
 # https://aws.amazon.com/vpc/pricing/ (public IPv4 addresses)
 IPV4_HOUR_USD = 0.005
@@ -52,6 +52,12 @@ def hourly_usd(cluster: Cluster) -> float:
     """Return a cluster's current cost in USD per hour; stopped nodes cost only their disks."""
     on = [node for node in cluster.nodes if node.state in ("pending", "running", "shutting-down")]
     return sum(node.price_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
+
+
+def hours_on(cluster: Cluster, until: float) -> float:
+    """Return how long a cluster has run by a time, in hours, without the time for which it was stopped."""
+    on = cluster.node.state in ("pending", "running", "shutting-down", GONE)
+    return cluster.ran_hours + max(until - cluster.launched_at, 0) / 3600 * on
 
 
 def spent_usd(cluster: Cluster, until: float) -> float:

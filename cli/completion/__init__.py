@@ -1,0 +1,1 @@
+"""Shell completion: the command that installs it, and the answers, from local records only."""
