@@ -1,0 +1,61 @@
+"""Record docs/images/session.svg: what a terminal of 80 columns shows of a first dry run. `make session` runs it."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+DOCS = Path(__file__).parent
+PICTURE = DOCS / "images" / "session.svg"
+COMMANDS = ("up --dry-run", "run --down train.py 3", "ls --dry-run")
+COLUMNS = 80
+
+
+def record(home: Path) -> str:
+    """Type the commands in a new home folder, and return what they print, prompts included."""
+    project = home / "hello"
+    project.mkdir()
+    (project / "train.py").write_bytes((DOCS / "hello" / "train.py").read_bytes())
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment = kept | {"HOME": str(home), "COLUMNS": str(COLUMNS), "AWS_EC2_METADATA_DISABLED": "true"}
+    program = [sys.executable, str(DOCS.parent / "cli" / "__main__.py")]
+    shown = ""
+    for command in COMMANDS:
+        done = subprocess.run(
+            [*program, *command.split()],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+        shown += f"$ gpujob {command}\n{done.stdout.rstrip()}\n\n"
+    return shown.replace(str(home), "~").rstrip()
+
+
+def draw(session: str) -> str:
+    """Return a picture of a session, with the font of the reader's computer."""
+    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), color_system="truecolor")  # noqa: SIM115
+    for line in session.splitlines():
+        console.print(Text(line, style="bold green" if line.startswith("$ ") else ""), soft_wrap=True)
+    picture = console.export_svg(title="gpujob")
+    return re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)  # they would be fetched from the network
+
+
+def main() -> None:
+    """Write the picture."""
+    with tempfile.TemporaryDirectory(dir=DOCS.parent) as home:
+        session = record(Path(home))
+    PICTURE.write_text(draw(session))
+    sys.stdout.write(f"{session}\n\n{PICTURE.relative_to(DOCS.parent)}\n")
+
+
+if __name__ == "__main__":
+    main()
