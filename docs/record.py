@@ -1,5 +1,6 @@
 """Record docs/images/session.svg: what a terminal of 80 columns shows of a first dry run. `make session` runs it."""
 
+import io
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from rich.text import Text
 
 DOCS = Path(__file__).parent
 PICTURE = DOCS / "images" / "session.svg"
-COMMANDS = ("up --dry-run", "run --down train.py 3", "ls --dry-run")
+COMMANDS = ("up --dry-run", "run --down train.py 3")
 COLUMNS = 80
 
 
@@ -20,6 +21,7 @@ def record(home: Path) -> str:
     """Type the commands in a new home folder, and return what they print, prompts included."""
     project = home / "hello"
     project.mkdir()
+    subprocess.run(["git", "init", "--quiet", project], check=True)  # otherwise the project would be all of gpujob
     (project / "train.py").write_bytes((DOCS / "hello" / "train.py").read_bytes())
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     environment = kept | {"HOME": str(home), "COLUMNS": str(COLUMNS), "AWS_EC2_METADATA_DISABLED": "true"}
@@ -37,14 +39,15 @@ def record(home: Path) -> str:
             check=True,
         )
         shown += f"$ gpujob {command}\n{done.stdout.rstrip()}\n\n"
-    return shown.replace(str(home), "~").rstrip()
+    lines = shown.replace(str(home), "~").rstrip().splitlines()
+    return "\n".join(line for line in lines if not line.endswith("..."))  # a terminal shows these for a moment only
 
 
 def draw(session: str) -> str:
     """Return a picture of a session, with the font of the reader's computer."""
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), color_system="truecolor")  # noqa: SIM115
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
     for line in session.splitlines():
-        console.print(Text(line, style="bold green" if line.startswith("$ ") else ""), soft_wrap=True)
+        console.print(Text(line, style="bold green" if line.startswith("$ ") else ""))
     picture = console.export_svg(title="gpujob")
     return re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)  # they would be fetched from the network
 
