@@ -1,4 +1,4 @@
-"""Record docs/images/session.svg: what a terminal of 80 columns shows of a first dry run. `make session` runs it."""
+"""Record docs/images/session.svg: what a terminal shows of a first dry run. `make session` runs it."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from rich.text import Text
 DOCS = Path(__file__).parent
 PICTURE = DOCS / "images" / "session.svg"
 COMMANDS = ("up --dry-run", "run --down train.py 3")
-COLUMNS = 80
+COLUMNS = 92
 
 
 def record(home: Path) -> str:
