@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench docs session clean
+.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench docs pictures clean
 
 setup: .venv/ready
 
@@ -80,7 +80,7 @@ docs: setup .venv/site-ready
 	touch $@
 
 # The pictures in README.md: a session on the local cloud, and a report (which needs chromium).
-session: setup
+pictures: setup
 	$(BIN)/python docs/record.py
 
 # The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages

@@ -1,4 +1,7 @@
-"""Record docs/images/session.svg: what a terminal shows of a first dry run. `make session` runs it."""
+"""Make the pictures of the README in docs/images: `make pictures`.
+
+session.svg is what a terminal shows of a first dry run, report.png the top of a report (chromium takes it).
+"""
 
 import io
 import os
@@ -12,9 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 DOCS = Path(__file__).parent
-PICTURE = DOCS / "images" / "session.svg"
+PICTURES = DOCS / "images"
 COMMANDS = ("up --dry-run", "run --down train.py 3")
 COLUMNS = 92
+CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 
 
 def record(home: Path) -> str:
@@ -52,12 +56,22 @@ def draw(session: str) -> str:
     return re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)  # they would be fetched from the network
 
 
+def photograph(folder: Path, picture: Path) -> None:
+    """Train for some seconds, write a report, and take a picture of its top."""
+    python = [sys.executable, "-m"]
+    for command in (
+        [*python, "jobs.train", "--data", "digits", "--epochs", "12"],
+        [*python, "jobs.interpret", "outputs"],
+        [*CHROMIUM, f"--screenshot={picture}", "--window-size=820,760", "outputs/report/report.html"],
+    ):
+        subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, check=True)
+
+
 def main() -> None:
-    """Write the picture."""
-    with tempfile.TemporaryDirectory(dir=DOCS.parent) as home:
-        session = record(Path(home))
-    PICTURE.write_text(draw(session))
-    sys.stdout.write(f"{session}\n\n{PICTURE.relative_to(DOCS.parent)}\n")
+    """Make both pictures."""
+    with tempfile.TemporaryDirectory(dir=DOCS.parent) as folder:
+        (PICTURES / "session.svg").write_text(draw(record(Path(folder))))
+        photograph(Path(folder), PICTURES / "report.png")
 
 
 if __name__ == "__main__":
