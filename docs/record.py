@@ -62,7 +62,7 @@ def photograph(folder: Path, picture: Path) -> None:
     for command in (
         [*python, "jobs.train", "--data", "digits", "--epochs", "12"],
         [*python, "jobs.interpret", "outputs"],
-        [*CHROMIUM, f"--screenshot={picture}", "--window-size=820,760", "outputs/report/report.html"],
+        [*CHROMIUM, f"--screenshot={picture}", "--window-size=820,1160", "outputs/report/report.html"],
     ):
         subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, check=True)
 
