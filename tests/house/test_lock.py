@@ -54,7 +54,7 @@ def test_the_lock_names_no_server_and_no_file():
 
 
 def test_every_install_of_the_makefile_is_from_the_lock():
-    lines = [line for line in (REPOSITORY / "Makefile").read_text().splitlines() if re.search(r"(\bbin|\$\(BIN\))/pip install", line)]
-    installs = [line for line in lines if "uv;" not in line]
+    lines = (REPOSITORY / "Makefile").read_text().splitlines()
+    installs = [line for line in lines if re.search(r"(\bbin|\$\(BIN\))/pip install", line) and "uv;" not in line]
     assert len(installs) == 4
     assert all(f"--constraint {LOCK.name}" in line for line in installs)
