@@ -17,6 +17,7 @@ from tests.here import Here
 BLOCK = re.compile(r"^```(\w*)(?: title=\"([^\"\n]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
 DRY_RUN, AWS = "Dry run", "AWS"
+CODE = re.compile(r"# exits with (\d+)")
 FILE = re.compile(r"[\w.-]+\.(py|toml|txt)")
 
 
@@ -30,8 +31,8 @@ class Block:
 
     @property
     def lines(self) -> list[str]:
-        """The commands, without comments."""
-        return [" ".join(map(shlex.quote, shlex.split(line, comments=True))) for line in self.text.splitlines() if line]
+        """The commands, one on each line."""
+        return [line for line in self.text.splitlines() if line]
 
     @property
     def shows_commands(self) -> bool:
@@ -59,8 +60,9 @@ def execute(laptop: Laptop, block: Block) -> None:
         laptop.write(block.title, block.text)
     for line in block.lines if block.title == DRY_RUN else []:
         if line.startswith("gpujob "):
-            done = laptop.type(*shlex.split(line)[1:])
-            assert done.code == 0, f"{block.page}: {line}\n{done.said}"
+            done = laptop.type(*shlex.split(line, comments=True)[1:])
+            expected = CODE.search(line)
+            assert done.code == (int(expected[1]) if expected else 0), f"{block.page}: {line}\n{done.said}"
         else:
             shell = subprocess.run(["bash", "-c", line], cwd=laptop.project, check=False, capture_output=True)
             assert shell.returncode == 0, f"{block.page}: {line}\n{shell.stderr.decode()}"
@@ -100,7 +102,9 @@ def test_the_dry_runs_of_a_page_work_as_shown(hello, page):
 
 
 def test_most_how_tos_have_a_dry_run_that_is_executed():
-    assert {"README.md", "guide.md", "data.md", "costs.md", "settings.md"} <= {page.name for page in EXECUTED}
+    assert {"README.md", "guide.md", "tour.md", "data.md", "costs.md", "settings.md"} <= {
+        page.name for page in EXECUTED
+    }
 
 
 @pytest.mark.parametrize("page", BLOCKS, ids=[str(page.relative_to(REPOSITORY)) for page in BLOCKS])
@@ -110,7 +114,7 @@ def test_every_block_with_commands_says_whether_it_needs_aws(page):
 
 def test_every_command_for_aws_parses():
     shown = [
-        words.Text(block.page, line.removeprefix("gpujob "))
+        words.Text(block.page, shlex.join(shlex.split(line, comments=True)[1:]))
         for blocks in BLOCKS.values()
         for block in blocks
         if block.title == AWS
