@@ -73,7 +73,7 @@ def folder_of_pages(rented: Laptop, tmp_path_factory: pytest.TempPathFactory) ->
     """Give the pages a project folder; "shared" is the only cluster unless a page launches its own."""
     project = tmp_path_factory.mktemp("pages") / "hello"
     project.mkdir()
-    return Here(rented.home, project, {"GPUJOB_DRY_RUN": "1"})
+    return Here(rented.home, project)
 
 
 @pytest.fixture
