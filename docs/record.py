@@ -31,18 +31,21 @@ def record(home: Path) -> str:
     environment = kept | {"HOME": str(home), "COLUMNS": str(COLUMNS), "AWS_EC2_METADATA_DISABLED": "true"}
     program = [sys.executable, str(DOCS.parent / "cli" / "__main__.py")]
     shown = ""
-    for command in COMMANDS:
-        done = subprocess.run(
-            [*program, *command.split()],
-            cwd=project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=True,
-        )
-        shown += f"$ gpujob {command}\n{done.stdout.rstrip()}\n\n"
+    try:
+        for command in COMMANDS:
+            done = subprocess.run(
+                [*program, *command.split()],
+                cwd=project,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=True,
+            )
+            shown += f"$ gpujob {command}\n{done.stdout.rstrip()}\n\n"
+    finally:
+        subprocess.run([*program, "local", "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
     lines = shown.replace(str(home), "~").rstrip().splitlines()
     return "\n".join(line for line in lines if not line.endswith("..."))  # a terminal shows these for a moment only
 
