@@ -1,8 +1,8 @@
-# What a newcomer types: make demo, make test. Everything lives in .venv; nothing else on the machine is touched.
+# What a newcomer types: make try, make demo, make test. Everything is installed into .try and .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks demo fast test lint types quick unit coverage matrix test-system mutants bench docs clean
+.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench docs pictures clean
 
 setup: .venv/ready
 
@@ -13,6 +13,16 @@ setup: .venv/ready
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock 'torch>=2.4' 'torchvision>=0.19'
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock --editable '.[dev]'
+	touch $@
+
+# One job on the local cloud, in an environment without torch: under a minute from a clone.
+try: .try/ready
+	bash tests/try.sh
+
+.try/ready: pyproject.toml requirements-dev.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gpujob needs Python 3.11 or newer: make try PYTHON=/path/to/python3.11")'
+	test -x .try/bin/pip || $(PYTHON) -m venv .try
+	.try/bin/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock --editable '.[local]'
 	touch $@
 
 # The newest versions that fit pyproject.toml, on Linux and macOS and for every Python from 3.11 on; not torch and what it brings along.
@@ -60,9 +70,18 @@ coverage: setup
 matrix:
 	bash tests/matrix.sh
 
-# docs/commands.md, from the help of every command.
-docs: setup
+# docs/commands.md, from the help of every command, and the pages as a site that needs no server: site/index.html
+docs: setup .venv/site-ready
 	$(BIN)/python -m tests.commands
+	$(BIN)/mkdocs build --strict --quiet
+
+.venv/site-ready: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock --editable '.[docs]'
+	touch $@
+
+# The pictures in README.md: a session on the local cloud, and a report (which needs chromium).
+pictures: setup
+	$(BIN)/python docs/record.py
 
 # The playbook and the lease on a Debian that boots, with systemd, OpenSSH and cloud-init. Needs root, and Debian's packages
 # apt-cacher-ng iproute2 mmdebstrap openssh-client systemd-container; says what is missing. Its cache: ~/.cache/gpujob-system.
@@ -79,4 +98,4 @@ bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .try .matrix site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import walls
 from tests.conftest import REPOSITORY
@@ -89,3 +90,20 @@ def test_every_page_of_the_design_is_short_and_in_its_index():
     pages = [page for page in PAGES if page.parent.parts[-2:] == ("docs", "design")]
     assert [page.name for page in pages if f"(design/{page.name})" not in index] == []
     assert [page.name for page in pages if len(page.read_text().splitlines()) > 160] == []
+
+
+def pages_in(navigation: list[dict[str, object] | str]) -> Iterator[str]:
+    """Yield the pages of a navigation of mkdocs.yml, at any depth."""
+    for entry in navigation:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from pages_in(value) if isinstance(value, list) else [str(value)]
+
+
+def test_the_site_has_every_page_once():
+    settings = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())
+    docs = REPOSITORY / "docs"
+    assert sorted(pages_in(settings["nav"])) == sorted(str(page.relative_to(docs)) for page in docs.glob("**/*.md"))
+
+
+def test_the_readme_is_short():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) < 200

@@ -53,8 +53,8 @@ def test_the_lock_names_no_server_and_no_file():
     assert not re.search(r"://|@|--|\.whl", LOCK.read_text())
 
 
-def test_make_setup_installs_everything_from_the_lock():
-    lines = [line for line in (REPOSITORY / "Makefile").read_text().splitlines() if "$(BIN)/pip install" in line]
-    installs = [line for line in lines if "uv;" not in line]
-    assert len(installs) == 2
+def test_every_install_of_the_makefile_is_from_the_lock():
+    lines = (REPOSITORY / "Makefile").read_text().splitlines()
+    installs = [line for line in lines if re.search(r"(\bbin|\$\(BIN\))/pip install", line) and "uv;" not in line]
+    assert len(installs) == 4
     assert all(f"--constraint {LOCK.name}" in line for line in installs)
