@@ -29,7 +29,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     assert other.type("down", "nowhere").code == 1
 
     assert "Resume: gpujob start project   Terminate: gpujob down project" in other.type("stop", "project").err
-    assert "next: gpujob run --cluster project train.py" in other.type("start").err
+    assert "next: gpujob run --cluster project SCRIPT" in other.type("start").err
 
 
 def test_an_up_that_was_broken_off_is_told_of_by_every_command(laptop):

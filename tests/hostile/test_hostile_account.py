@@ -117,7 +117,7 @@ def test_no_tag_s_value_is_a_crash_or_a_nonsense(values):
         "Tags": [{"Key": key, "Value": value} for key, value in values.items()],
     }  # fmt: skip
     for cloud in ("aws", "local"):
-        cluster = make_cluster(SimpleNamespace(cloud=cloud, region="r"), "demo", [instance])
+        cluster = make_cluster(SimpleNamespace(cloud=cloud, is_local=cloud == "local", region="r"), "demo", [instance])
         assert 0 <= hourly_usd(cluster) < 2000
         assert cluster.gpu_count >= 1
         assert 0 <= cluster.lease_until <= 2**33
