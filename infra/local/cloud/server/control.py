@@ -50,13 +50,15 @@ def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> A
     address = urlsplit(cloud.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
     try:
-        connection.request(method, path, json.dumps(content), {KEY: cloud.access_key})
+        # A body that the server does not read would make it reset the connection, and lose the end of its answer.
+        body = None if content is None else json.dumps(content)
+        connection.request(method, path, body, {KEY: cloud.access_key})
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        result = json.loads(answer.read())
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise CloudError(f"the local cloud does not respond: {error}", "gpujob local stop") from error
     finally:
         connection.close()
     if answer.status != 200:
-        raise UsageError(str(body), "gpujob local faults")
-    return body
+        raise UsageError(str(result), "gpujob local faults")
+    return result
