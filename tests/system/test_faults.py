@@ -81,7 +81,7 @@ def test_who_holds_the_lock_of_apt_for_ever_is_named(site):
     said = site.set_up("--tags", "base", "--set", "apt_patience_s=2", *SMALL)
     site.machine.inside("systemctl stop holder")
     assert said.code == 1
-    assert "another program has held the locks of apt for 2 s" in said.said
+    assert "another program has held apt's locks for 2 s" in said.said
 
 
 def test_a_mirror_that_goes_down_in_the_middle_fails_its_task_and_a_rerun_completes(bare, tmp_path):
@@ -116,7 +116,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_task_is_told_and_a_rerun_co
     site.machine.inside(HOLD.format(seconds=600))
     process = follow(site, *words)
     read_until(process, "Look up the login user's home")
-    waits = "pgrep --full '[h]olds a lock of apt' || true"  # words of wait_for_apt.py
+    waits = "pgrep --full '[h]olds apt' || true"  # words of wait_for_apt.py
     wait_for(lambda: site.machine.inside(waits).stdout, "task that waits", 120)
     site.machine.inside("systemctl stop ssh && pkill -KILL -u ubuntu sshd; systemctl stop holder")
     failed = finish(process)

@@ -204,7 +204,7 @@ def drive(site: Site, *words: str) -> Finished:
 def test_a_gpu_without_a_driver_is_a_clear_failure_where_none_can_be_installed(gpu):
     said = drive(gpu)
     assert said.code == 1
-    assert "the machine has a GPU and no driver" in said.said
+    assert "the machine has a GPU but no driver" in said.said
 
 
 def test_a_driver_that_works_stays_and_is_kept_awake(gpu):
@@ -220,7 +220,7 @@ def test_a_driver_that_needs_a_reboot_does_not_get_one_while_a_job_runs(gpu):
     assert gpu.laptop.type("run", "--detach", "--", "sleep", "600").code == 0
     refused = drive(gpu)
     assert refused.code == 1
-    assert "a job runs or waits" in refused.said
+    assert "jobs are running or queued" in refused.said
     gpu.laptop.type("cancel")
     told = drive(gpu, "--set", "nvidia_reboot=false")
     assert "Driver/library version mismatch" in told.said
