@@ -38,5 +38,5 @@ print(f"test accuracy  {facts['test_accuracy']:.4f} on {facts['data_set']}, {fac
 print(f"model          {(newest.parent / 'files' / 'outputs' / 'model.safetensors').resolve()}")
 print(f"receipt        {newest.resolve()}")
 mine = [cluster for cluster in left if cluster["name"] == sys.argv[1]]
-sys.exit(f"still there: {mine}" if mine else print("nothing billable remains"))
+sys.exit(f"still there: {mine}" if mine else print("nothing left that bills"))
 END
