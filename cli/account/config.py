@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from click.core import ParameterSource
 from cli.options.declared import GuardedOption, json_option
 from cli.terminal import show
 from infra.errors import NotFoundError
-from infra.project.files import find_root
+from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, Settings, read_settings
 
 SOURCES = {ParameterSource.ENVIRONMENT: "variable", ParameterSource.DEFAULT_MAP: "file"}
@@ -111,10 +110,8 @@ def read_parameter(context: click.Context, parameter: click.Parameter) -> Settin
 
 def read_project() -> Settings:
     """Return the project's settings, empty if the current folder was deleted."""
-    try:
-        return read_settings(find_root(Path.cwd().resolve()))
-    except FileNotFoundError:
-        return Settings()
+    here = find_here()
+    return read_settings(find_root(here)) if here else Settings()
 
 
 def list_tables(settings: Settings) -> Iterator[Setting]:

@@ -1,10 +1,10 @@
 """The status page of `gpujob` without a command: what runs, its cost, what ended, what to do next."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli.options.context import SCRIPTS, is_dry_run
 from cli.terminal import clouds, formats, show
 from infra import names, state
 from infra.base.money import format_rate, format_usd
@@ -14,19 +14,18 @@ from infra.ec2.account import default_region
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ledger import recent
 from infra.model import GONE, UNKNOWN, Cluster, format_gpu
-from infra.project.files import find_root
+from infra.project.files import find_here, find_root
 from infra.project.rules import RUNS
 
 LIMIT_S = 4
 RECENT_S = 7 * 86_400
 MOST = 5
-SCRIPTS = ("train.py", "main.py")
 
 
 def show_status() -> None:
     """Print the status page."""
-    folder = find_folder()
-    dry_run = os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0")
+    here, dry_run = find_here(), is_dry_run()
+    folder = find_root(here) if here else None
     overview = look(dry_run, LIMIT_S)
     clusters = [cluster for cluster in overview.clusters if cluster.node.state != GONE]
     ended = recent.list_recent(folder / RUNS, time.time() - RECENT_S, MOST) if folder else []
@@ -40,14 +39,6 @@ def show_status() -> None:
         show.listing([ended_row(one) for one in ended], False)
     show.echo("\nNext:")
     show.facts(suggest(clusters, overview, ended, folder), err=False)
-
-
-def find_folder() -> Path | None:
-    """Return the current project's folder; None if the current folder was deleted."""
-    try:
-        return find_root(Path.cwd().resolve())
-    except FileNotFoundError:
-        return None
 
 
 def cluster_row(cluster: Cluster) -> dict[str, str]:

@@ -9,7 +9,7 @@ import click
 from cli.options.context import choose_name, runs_here
 from infra import state
 from infra.ledger import choice, known_clusters
-from infra.results.receipts import read_receipt
+from infra.results.receipts import RECEIPT, read_receipt
 
 Candidates = Iterator[tuple[str, str]]
 """Values, each with a short description or ""."""
@@ -47,7 +47,7 @@ def list_jobs(context: click.Context) -> Candidates:
     cluster = choose_name(context.params.get("cluster"))
     found = {int(path.stem): "" for path in state.submissions_folder(cluster).glob("*.json") if path.stem.isdigit()}
     names: dict[str, str] = {}
-    receipts = sorted(runs_here().glob(f"{cluster}-*/receipt.json"), key=find_number, reverse=True)
+    receipts = sorted(runs_here().glob(f"{cluster}-*/{RECEIPT}"), key=find_number, reverse=True)
     for path in receipts[:MOST_RECEIPTS]:
         job = (read_receipt(path.parent) or {}).get("job", {})
         number, name, state_of = job.get("number"), job.get("name"), job.get("state")

@@ -1,6 +1,7 @@
 """Set up completion in a shell: completion."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -43,15 +44,11 @@ def install_script(shell: str, script: str) -> list[Path]:
     if startup := find_startup(shell):
         text = startup.read_text(encoding="utf-8", errors="surrogateescape") if startup.exists() else ""
         if MARK not in text:
+            place = shlex.quote(str(path))
             with startup.open("a", encoding="utf-8") as file:
-                file.write(f"\n[ -r {quote(path)} ] && . {quote(path)}  {MARK}\n")
+                file.write(f"\n[ -r {place} ] && . {place}  {MARK}\n")
             changed.append(startup)
     return changed
-
-
-def quote(path: Path) -> str:
-    """Return a path as a word of a startup file."""
-    return "'" + str(path).replace("'", "'\\''") + "'"
 
 
 def find_place(shell: str) -> Path:

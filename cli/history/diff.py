@@ -32,7 +32,6 @@ def diff(before: str, after: str, cluster: str | None, as_json: bool) -> None:
     """  # noqa: D301  click reads the backspace
     runs, name = list_runs(runs_here()), own_name(cluster)
     first, second = (find_run(runs, asked, name) for asked in (before, after))
-    facts = {run.key: describe(run) for run in (first, second)}
     old, new = describe(first), describe(second)
     rows = [
         {"": what, first.key: old.get(what, ""), second.key: new.get(what, "")}
@@ -41,7 +40,15 @@ def diff(before: str, after: str, cluster: str | None, as_json: bool) -> None:
     ]
     code, why = find_changes(runs_here().parent, first, second)
     if as_json:
-        show.echo_json({"runs": facts, "differs": [row[""] for row in rows], "code": code, "code_unknown": why})
+        facts = {first.key: old, second.key: new}
+        show.echo_json(
+            {
+                "runs": facts,
+                "differs": [row[""] for row in rows],
+                "code": code,
+                "code_unknown": why,
+            }
+        )
         return
     show.listing(rows, False, empty="command, dependencies and metrics are the same")
     if why:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 
 from cli.options.context import find_cluster, here, own_name, runs_here
-from cli.options.declared import cluster_option, option, yes_option
+from cli.options.declared import FETCH_EVERY_S, cluster_option, option, yes_option
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
 from cli.terminal import show
@@ -19,8 +19,6 @@ from infra.model import Request
 from infra.node.agent.records import NOTEBOOK
 from infra.project.files import Project, read_project
 from infra.run.options import Options, read_options
-
-FETCH_EVERY_S = 60.0
 
 
 @click.command()

@@ -16,6 +16,7 @@ from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
 from infra.ledger import known_clusters
 from infra.ledger.traffic import transfer_usd
+from infra.model import UNFINISHED
 from infra.results.receipts import Shelved, find_receipt, make_receipt, read_receipt
 from infra.run.origins import choose_runs
 
@@ -43,7 +44,7 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
     if found and job is None:
         job = found["job"].get("number")
         show.say(f"job {job} is the latest downloaded job. List all: gpujob jobs")
-    if found is None or found["job"].get("state") in ("queued", "running", "stalled"):
+    if found is None or found["job"].get("state") in UNFINISHED:
         try:
             found = ask_node(cluster, job)
         except GpujobError as error:

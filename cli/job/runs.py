@@ -16,6 +16,7 @@ from cli.job.arguments import RunCommand, warn_of_misplaced
 from cli.notices.ending import notify_option
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
+    FETCH_EVERY_S,
     cluster_option,
     exclude_option,
     option,
@@ -100,7 +101,7 @@ class JobOptions(TypedDict):
     "--fetch-every",
     "fetch_every_s",
     type=parse_duration,
-    default="60s",
+    default=f"{FETCH_EVERY_S}s",
     show_default=True,
     metavar="TIME",
     help="How often to download outputs while attached.",

@@ -9,22 +9,29 @@ from cli.options.declared import CLUSTER_VARIABLE
 from infra import names
 from infra.errors import NotFoundError, UsageError
 from infra.ledger import choice
-from infra.project.files import find_root
+from infra.project.files import find_here, find_root
 from infra.project.rules import RUNS
 from infra.run.origins import find_runs
 
 if TYPE_CHECKING:
     from infra.model import Cluster
 
+SCRIPTS = ("train.py", "main.py")
+"""Names of scripts that are suggested first."""
 NO_SCRIPTS = ("conftest.py", "setup.py")
 
 
 def find_cluster(name: str | None) -> "Cluster":
     """Return the cluster to work on; raises UsageError if GPUJOB_DRY_RUN is set and it is on AWS."""
     cluster = choice.find(name, find_root(here()))
-    if not cluster.is_local and os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0"):
+    if not cluster.is_local and is_dry_run():
         raise UsageError(f"GPUJOB_DRY_RUN is set, but '{cluster.name}' is a cluster on AWS", "unset GPUJOB_DRY_RUN")
     return cluster
+
+
+def is_dry_run() -> bool:
+    """Return whether GPUJOB_DRY_RUN makes everything a dry run."""
+    return os.environ.get("GPUJOB_DRY_RUN", "") not in ("", "0")
 
 
 def choose_name(name: str | None) -> str:
@@ -79,13 +86,13 @@ def runs_of(cluster: "Cluster", number: int) -> Path:
 def script_here() -> str:
     """Return a script of the current folder for a suggested command, quoted; SCRIPT if there is none."""
     names = sorted(path.name for path in here().glob("*.py") if not path.name.startswith(("_", ".", "test_")))
-    usual = [name for name in ("train.py", "main.py") if name in names]
+    usual = [name for name in SCRIPTS if name in names]
     return shlex.quote([*usual, *(name for name in names if name not in NO_SCRIPTS), "SCRIPT"][0])
 
 
 def here() -> Path:
     """Return the current folder; raises UsageError if it was deleted."""
-    try:
-        return Path.cwd().resolve()
-    except FileNotFoundError as error:
-        raise UsageError("the current folder was deleted", "cd to your project") from error
+    folder = find_here()
+    if folder is None:
+        raise UsageError("the current folder was deleted", "cd to your project")
+    return folder

@@ -12,6 +12,8 @@ from infra.ledger.traffic import USD_PER_GB
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 CLUSTER_VARIABLE = "GPUJOB_CLUSTER"
+FETCH_EVERY_S = 60
+"""How often a job's outputs are downloaded while attached, unless told otherwise."""
 DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
 
 

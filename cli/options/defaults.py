@@ -7,7 +7,6 @@ it cannot set options that are destructive, skip a confirmation or reach beyond 
 
 import difflib
 import os
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ import click
 from cli.options.declared import GuardedOption, variable_of
 from cli.terminal import show
 from infra.errors import UsageError
-from infra.project.files import find_root
+from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
@@ -48,11 +47,8 @@ def read_defaults(group: click.Group, typed: str | None) -> dict[str, dict[str, 
 
     Raises UsageError for an unknown table or key, whichever command is being run.
     """
-    try:
-        here = Path.cwd().resolve()
-    except FileNotFoundError:  # the current folder was deleted
-        return {}
-    if not any((folder / FILE).is_file() for folder in (here, *here.parents)):
+    here = find_here()
+    if here is None or not any((folder / FILE).is_file() for folder in (here, *here.parents)):
         return {}
     tables = read_settings(find_root(here)).commands
     return {name: read_table(group, name, table, typed) for name, table in tables.items()}

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TypeVar, overload
 
@@ -83,22 +84,15 @@ def call_parallel(*functions: Callable[[], object]) -> tuple[object, ...]:
     return tuple(map_parallel(lambda function: function(), functions))
 
 
-def start(function: Callable[[], R]) -> Callable[[], R]:
-    """Call a function in the background; return a function that waits for its result or exception."""
-    done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+def start(function: Callable[[], R]) -> Future[R]:
+    """Call a function in the background; the future has its result or exception."""
+    future: Future[R] = Future()
 
     def call() -> None:
         try:
-            done.put((function(), None))
+            future.set_result(function())
         except BaseException as error:
-            done.put((None, error))
+            future.set_exception(error)
 
     threading.Thread(target=call, daemon=True).start()
-
-    def result() -> R:
-        value, error = done.get()
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
-
-    return result
+    return future

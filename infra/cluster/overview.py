@@ -1,11 +1,11 @@
 """An overview for the status page: what runs, as far as the clouds answer soon, otherwise as recorded."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from infra.base.parallel import start
 from infra.cluster.clouds import explain_unasked
 from infra.cluster.clusters import list_clusters
 from infra.errors import CloudError, GpujobError
@@ -47,19 +47,7 @@ def mark_unknown(cluster: Cluster) -> Cluster:
 
 def call_within(limit_s: float, function: Callable[[], R]) -> R:
     """Return what a function returns; raises CloudError if that takes longer than the limit."""
-    done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
-
-    def call() -> None:
-        try:
-            done.put((function(), None))
-        except BaseException as error:
-            done.put((None, error))
-
-    threading.Thread(target=call, daemon=True).start()
-    try:
-        result, error = done.get(timeout=limit_s)
-    except Empty:
-        raise CloudError(f"no answer within {limit_s:g} s") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    future = start(function)
+    if not wait([future], limit_s).done:
+        raise CloudError(f"no answer within {limit_s:g} s")
+    return future.result()

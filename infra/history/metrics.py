@@ -15,9 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from infra.errors import NodeError
 from infra.history.runs import Run
-from infra.results.filenames import read_path
 from infra.results.folder import LOG
 
 NAMES = tuple(f"{name}.{kind}" for name in ("metrics", "history", "log") for kind in ("jsonl", "csv", "json"))
@@ -36,7 +34,7 @@ Metrics = Mapping[str, tuple[float, ...]]
 
 def read_metrics(run: Run) -> Metrics:
     """Return the metrics of a run; empty if it has none."""
-    for path in find_files(run):
+    for path in run.find_outputs(NAMES):
         content = run.read_end(PurePosixPath(run.files, path), MOST_BYTES + 1)
         if len(content) <= MOST_BYTES and (found := collect(read_rows(path.suffix, content))):
             return found
@@ -47,18 +45,6 @@ def read_metrics(run: Run) -> Metrics:
 def last_metrics(metrics: Metrics) -> dict[str, float]:
     """Return the last value of each metric."""
     return {name: values[-1] for name, values in metrics.items()}
-
-
-def find_files(run: Run) -> list[PurePosixPath]:
-    """Return the metrics files among a run's outputs, the best first."""
-    found = []
-    for output in run.receipt.outputs:
-        if output.path.rpartition("/")[2] in NAMES and output.link is None:
-            try:
-                found.append(read_path(output.path))
-            except NodeError:
-                continue
-    return sorted(found, key=lambda path: (len(path.parts), NAMES.index(path.name), str(path)))
 
 
 def read_rows(suffix: str, content: bytes) -> Iterator[Mapping[Any, Any]]:

@@ -5,9 +5,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from infra.errors import NodeError
 from infra.history.runs import Run
-from infra.results.filenames import read_path
 
 NAMES = ("report.html", "index.html")
 
@@ -17,13 +15,7 @@ def find_report(run: Run) -> Path | None:
 
     Only a regular file that no link leads to counts: a link could have another name's handler start.
     """
-    paths = []
-    for output in run.receipt.outputs:
-        with suppress(NodeError):
-            path = read_path(output.path)
-            if path.name in NAMES and output.link is None:
-                paths.append(path)
-    for path in sorted(paths, key=lambda path: (len(path.parts), NAMES.index(path.name), str(path))):
+    for path in run.find_outputs(NAMES):
         place = PurePosixPath(run.files, path)
         with suppress(OSError), run.open_parent(place) as parent:
             if stat.S_ISREG(os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode):

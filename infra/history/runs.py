@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from infra.base.folders import Descent, open_folder, read_end, read_plain
-from infra.errors import NotFoundError, UsageError
+from infra.base.folders import Descent, open_folder, read_end
+from infra.errors import NodeError, NotFoundError, UsageError
 from infra.model import Job
 from infra.names import NAME
-from infra.results.receipts import FILES, RECEIPT, RECEIPT_BYTES, Receipt, is_results, parse_receipt
+from infra.results.filenames import read_path
+from infra.results.receipts import FILES, Receipt, is_results, load_receipt
 
 HINT = "gpujob runs"
 
@@ -54,6 +55,15 @@ class Run:
             return read_end(path.name, parent, most_bytes)
         return b""
 
+    def find_outputs(self, names: Sequence[str]) -> list[PurePosixPath]:
+        """Return its outputs with one of these file names: those in the fewest folders first, then in that order."""
+        found = []
+        for output in self.receipt.outputs:
+            if output.path.rpartition("/")[2] in names and output.link is None:
+                with suppress(NodeError):
+                    found.append(read_path(output.path))
+        return sorted(found, key=lambda path: (len(path.parts), names.index(path.name), str(path)))
+
 
 def list_runs(runs: Path) -> list[Run]:
     """Return the runs in a project's results folder, oldest first."""
@@ -67,10 +77,8 @@ def list_runs(runs: Path) -> list[Run]:
 
 def read_run(folder: Path) -> Run | None:
     """Return the run in a results folder; None if its receipt cannot be read."""
-    with suppress(OSError):
-        receipt = parse_receipt(read_plain(folder / RECEIPT, RECEIPT_BYTES))
-        return Run(folder, receipt) if receipt and NAME.fullmatch(receipt.cluster) else None
-    return None
+    receipt = load_receipt(folder)
+    return Run(folder, receipt) if receipt and NAME.fullmatch(receipt.cluster) else None
 
 
 def find_run(runs: Sequence[Run], asked: str, cluster: str) -> Run:

@@ -35,7 +35,7 @@ CLOSED = "a cleaned machine accepts no logins for 15 minutes, or until it has re
 
 
 def find_image(account: Account, name: str) -> Baked | None:
-    """Return the image of a name in a region, whoever created it; None if there is none."""
+    """Return the image of a name in a region, created by any user; None if there is none."""
     return next((image for image in own_images.list_baked(account, name) if image.image_id), None)
 
 

@@ -134,7 +134,7 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     group = network.create_group(account, name, choice.vpc, tags)
     opened = start(lambda: network.open_group(account, group, planned.address, planned.request.nodes))
     launched = launch(choice, planned, attempt, group, tags, report)
-    opened()
+    opened.result()
     return launched
 
 

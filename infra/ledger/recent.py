@@ -8,9 +8,8 @@ from pathlib import Path
 
 from infra.base.decoding import MOST_SECONDS
 from infra.ledger.costs import is_counted, read_ended
+from infra.model import UNFINISHED
 from infra.results.receipts import RECEIPT, is_results, read_receipt
-
-RUNNING = ("queued", "running", "stalled")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def list_jobs(runs: Path, most: int) -> Iterator[Ended]:
             times.append((path.stat().st_mtime, path.parent))
     for _, folder in sorted(times, reverse=True)[: 2 * most]:
         found = read_receipt(folder) if is_results(folder) else None
-        if found and is_counted(found) and (job := found["job"]).get("state") not in RUNNING:
+        if found and is_counted(found) and (job := found["job"]).get("state") not in UNFINISHED:
             command = job.get("command")
             name = job.get("name") or (" ".join(map(str, command)) if isinstance(command, list) else "")
             what = f"job {job.get('number')} on {found['cluster']}: {str(name)[:24]}"

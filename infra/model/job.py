@@ -11,6 +11,8 @@ FileName = Annotated[str, re.compile(r"[^\0]{1,4096}")]
 Sha256 = Annotated[str, re.compile("[0-9a-f]{64}|")]
 ExitCode = Annotated[int, range(256)]
 JobState = Literal["queued", "running", "stalled", "succeeded", "failed", "cancelled", "interrupted"]
+UNFINISHED = ("queued", "running", "stalled")
+"""The states of a job that has not ended."""
 HANG_AFTER_S = 1800.0
 
 
@@ -82,7 +84,7 @@ class Job:
     @property
     def over(self) -> bool:
         """Whether it has ended."""
-        return self.state not in ("queued", "running", "stalled")
+        return self.state not in UNFINISHED
 
     @property
     def states(self) -> tuple[tuple[str, float], ...]:

@@ -91,6 +91,14 @@ class Project:
         return self.home / RUNS
 
 
+def find_here() -> Path | None:
+    """Return the current folder; None if it was deleted."""
+    try:
+        return Path.cwd().resolve()
+    except FileNotFoundError:
+        return None
+
+
 def find_root(here: Path) -> Path:
     """Return the top of the git repository around `here`, or `here` if there is none."""
     repository = find_repository(here)

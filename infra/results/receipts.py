@@ -133,6 +133,14 @@ def parse_receipt(content: bytes) -> Receipt | None:
         return None
 
 
+def load_receipt(folder: Path) -> Receipt | None:
+    """Return a folder's receipt; None if it is missing, or this version cannot read it."""
+    try:
+        return parse_receipt(read_plain(folder / RECEIPT, RECEIPT_BYTES))
+    except OSError:
+        return None
+
+
 def read_receipt(folder: Path) -> Mapping[str, Any] | None:
     """Return the content of a folder's receipt; None if it is missing or unreadable."""
     try:

@@ -5,11 +5,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.base.folders import read_plain
 from infra.errors import ProjectError
 from infra.model import Cluster, Job
 from infra.results.folder import open_results, write_receipt
-from infra.results.receipts import RECEIPT, RECEIPT_BYTES, is_results, parse_receipt
+from infra.results.receipts import is_results, load_receipt
 
 
 def mark_preempted(cluster: Cluster, runs: Path) -> list[int]:
@@ -26,7 +25,6 @@ def mark_preempted(cluster: Cluster, runs: Path) -> list[int]:
 def list_unfinished(cluster: Cluster, runs: Path) -> Iterator[Job]:
     """Yield the jobs of this machine that had not ended when their receipt in `runs` was written."""
     for folder in filter(is_results, runs.glob(f"{cluster.name}-*")):
-        with suppress(OSError):
-            receipt = parse_receipt(read_plain(folder / RECEIPT, RECEIPT_BYTES))
-            if receipt and receipt.instance_id == cluster.node.instance_id and not receipt.job.over:
-                yield receipt.job
+        receipt = load_receipt(folder)
+        if receipt and receipt.instance_id == cluster.node.instance_id and not receipt.job.over:
+            yield receipt.job

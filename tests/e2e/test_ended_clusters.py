@@ -1,4 +1,4 @@
-"""A cluster that ended by itself says why, and is in nobody's way."""
+"""A cluster that ended by itself says why, and is in no one's way."""
 
 import json
 

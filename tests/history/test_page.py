@@ -1,4 +1,4 @@
-"""The page of all runs: whole, harmless, and in nobody's way."""
+"""The page of all runs: whole, harmless, and in no one's way."""
 
 import re
 import subprocess

@@ -86,7 +86,7 @@ def find_foreign(account: Account, name: str) -> "list[InstanceTypeDef]":
 
 
 def find_tagged(account: Account, name: str) -> "Iterator[InstanceTypeDef]":
-    """Yield EC2's description of every instance with a cluster's tag, whoever added it."""
+    """Yield EC2's description of every instance with a cluster's tag, whether or not gpujob launched it."""
     with aws_errors():
         for page in account.ec2.get_paginator("describe_instances").paginate(Filters=by_cluster(name)):
             for reservation in page["Reservations"]:

@@ -83,7 +83,7 @@ def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool])
     """Delete what is left after the instances; return what AWS still shows afterwards."""
     remains = find_remains(account, name, is_meant)
     refused = [resource for resource in remains if resource[0] != KEY_PAIR and not delete(account, *resource)]
-    if not refused:  # the key pair is deleted last: while it exists, nobody else can use the name
+    if not refused:  # the key pair is deleted last: while it exists, no other launch can use the name
         for resource in remains:
             if resource[0] == KEY_PAIR:
                 delete(account, *resource)

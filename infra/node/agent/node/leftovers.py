@@ -1,4 +1,4 @@
-"""Detect work outside of jobs with nobody connected, such as a download left running in tmux."""
+"""Detect work outside of jobs while no user is connected, such as a download left running in tmux."""
 
 from __future__ import annotations
 
