@@ -3,6 +3,7 @@
 import base64
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -98,6 +99,12 @@ def remains(laptop: Laptop) -> list[str]:
     with suppress(BotoCoreError):
         return Watch(cloud).remains() if cloud else []
     return []
+
+
+def node_home(laptop: Laptop) -> Path:
+    """Return the home folder of the only machine in a laptop's local cloud."""
+    [home] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home")
+    return home
 
 
 def keep_alive(watch: Watch) -> None:

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests.cloudwatch import node_home
 from tests.conftest import Laptop, wait_for
 
 ROOM_MB = 12
@@ -15,7 +16,7 @@ ROOM_MB = 12
 def cramped(laptop):
     """A laptop with a cluster whose machine has a small disk."""
     assert laptop.type("up", "--dry-run").code == 0
-    [home] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home")
+    home = node_home(laptop)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM_MB}m,mode=700", "tmpfs", str(home)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here: that takes root")

@@ -97,7 +97,10 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     assert set(look[1:]) <= {f"{key}.lock", ".gpujob", ".profile", ".cache", ".config", ".ssh", ".local", ".ipython"}
     assert cooked.type("down", "plate").code == 0
 
+    hosts = cooked.home / ".local/state/gpujob/local/hosts"
+    assert list(hosts.glob("ami-*/home"))
     gone = cooked.type("images", "rm", "cake")
+    wait_for(lambda: not list(hosts.glob("ami-*")), "end of the image's own copy of the home")
     assert (gone.code, listed(cooked), snapshots(watch(cooked))) == (0, [], [])
     assert "saves $5.00/month" in gone.err
     again = cooked.type("images", "rm", "cake", "--if-exists")

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.cloudwatch import node_home
 from tests.conftest import Laptop, wait_for
 from tests.e2e.test_jobs import job_number
 
@@ -102,12 +103,6 @@ def shown(laptop: Laptop, *words: str) -> Iterator[Shown]:
     finally:
         process.kill()
         process.communicate(timeout=60)
-
-
-def node_home(laptop: Laptop) -> Path:
-    """The home folder of the one machine."""
-    [home] = Path(laptop.home).glob(".local/state/gpujob/local/hosts/*/home")
-    return home
 
 
 def processes(laptop: Laptop, word: str) -> list[psutil.Process]:

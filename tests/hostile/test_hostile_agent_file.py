@@ -1,13 +1,12 @@
 """A job that overwrites, removes or replaces the agent: the next command notices before it runs any of it, and puts it back."""
 
-import json
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from infra.node.packing import pack_agent
-from tests.conftest import Laptop
+from tests.cloudwatch import node_home
 
 AGENT = pack_agent()[0]
 PLANTED = "import sys; print('planted'); sys.exit(0)"
@@ -22,25 +21,19 @@ DEEDS = {
 }
 
 
-def home_of_shared(laptop: Laptop) -> Path:
-    """Return the home of the shared cluster's machine; other clusters may have machines in the same cloud."""
-    [node] = (one["nodes"][0] for one in json.loads(laptop.type("ls", "--json").out) if one["name"] == "shared")
-    return laptop.home / ".local/state/gpujob/local/hosts" / node["instance_id"] / "home"
-
-
 @pytest.mark.parametrize("deed", DEEDS)
 def test_an_agent_that_a_job_changed_is_put_back_before_it_is_used(project, deed):
     assert project.type("ssh", "--", "sh", "-c", DEEDS[deed]).code == 0
     listed = project.type("jobs")
     assert listed.code == 0, listed.said
     assert "planted" not in listed.said
-    home = home_of_shared(project)
+    home = node_home(project)
     assert (home / AGENT).read_bytes() == pack_agent()[1]
     assert (home / ".gpujob/agent.pyz").resolve() == home / AGENT
 
 
 def test_the_agent_of_another_version_that_the_machine_runs_is_left_alone(project):
-    home = home_of_shared(project)
+    home = node_home(project)
     other = b"# another version"
 
     name = f"agent-{sha256(other).hexdigest()[:12]}.pyz"

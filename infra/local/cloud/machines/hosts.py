@@ -54,6 +54,7 @@ class Hosts:
         self._host_keys: dict[str, str] = {}
         self._cleared: set[str] = set()
         self._imaging: dict[str, str] = {}
+        self._images: dict[str, str] = {}
         self._events: queue.Queue[_Event] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hosts")
@@ -117,7 +118,9 @@ class Hosts:
         for instance in instances:
             host, ready = self._hosts.get(instance.id), self.boots.advance(instance)
             if instance.id in self._imaging and host is None:
-                imaging.keep_home(instance, self._folder, self._imaging.pop(instance.id))
+                image_id = self._imaging.pop(instance.id)
+                imaging.keep_home(instance, self._folder, image_id)
+                self._images[image_id] = instance.region_name
             elif instance.id in self._imaging and host is not None:
                 self._end(host)
             elif ready and host is None:
@@ -126,9 +129,18 @@ class Hosts:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
                 self._clear(instance)
+        self._remove_images(instances)
         self.seen = self.seen or bool(instances)
         living = any(instance.state != "terminated" for instance in instances)
         self.alive = bool(self._hosts) or living or moto_state.has_own_images()
+
+    def _remove_images(self, instances: list[Any]) -> None:
+        """Remove the homes of deregistered images that no instance boots from any more."""
+        booting = {one.image_id for one in instances if one.id not in self._hosts and one.state != "terminated"}
+        for image_id, region in list(self._images.items()):
+            if image_id not in booting and moto_state.find_image(region, image_id) is None:
+                trees.remove(self._folder / image_id)
+                del self._images[image_id]
 
     def _start(self, instance: Any) -> None:
         folder = self._folder / instance.id
