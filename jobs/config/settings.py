@@ -20,6 +20,7 @@ class Settings:
     model: str = "small"
     pretrained: bool = False
     weights: Path | None = None
+    partial_weights: bool = False
     device: str = "auto"
     resume: str = ""
     save_every_s: float = 60.0
@@ -50,6 +51,7 @@ def parse(
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from pretrained weights")
     add("--weights", type=Path, metavar="FILE", help="start from weights in a .safetensors or .pth file")
+    add("--partial-weights", action="store_true", help="use --weights even if they lack a tenth of the network or more")
     add("--out", type=Path, metavar="DIR", default=default_out(), help="output folder (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device; auto uses a GPU if available")
     add("--resume", default="", metavar="auto|DIR", help="resume from the latest checkpoint in --out, or from this one")

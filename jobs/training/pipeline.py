@@ -86,7 +86,7 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
     if settings.quick:
         data = data.shorten(QUICK_IMAGES)
     torch.manual_seed(settings.recipe.seed)
-    model = build(settings.model, data, settings.weights, settings.pretrained)
+    model = build(settings.model, data, settings.weights, settings.pretrained, settings.partial_weights)
     device = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else context.device.type
     size = " x ".join(map(str, data.train.shape))
     say(
