@@ -25,6 +25,7 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
     from .data import load
+    from .data.parts import drop_trained
     from .look import provenance, sections
     from .look.mistakes import majority_baseline
     from .look.report import write_report
@@ -40,6 +41,7 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
         raise DataError(
             f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"
         )
+    data = drop_trained(data, path.parent)
     if data.test.shape[0] != facts.shape[0]:
         raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
     out.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def write(checkpoint: Path, sample: Path, images: Path, out: Path, tta: bool) -> Path:
     """Write the submission. Raises DataError if the sample does not fit the model, or images are missing."""
-    from .data.listing import find_file
+    from .images.listing import find_file
     from .predict import predict_files
 
     with sample.open(newline="", encoding="utf-8-sig") as text:

@@ -57,6 +57,7 @@ LAYERS = tuple(
     jobs.errors
     jobs.program
     jobs.config
+    jobs.images
     jobs.data jobs.optim
     jobs.models
     jobs.look

@@ -28,6 +28,7 @@ class DataConfig:
     size: int = knob(
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
     )
+    dedupe: bool = knob(False, "leave out training images that are also in the test, identical or saved again")
     strict: bool = knob(False, "fail on a corrupt image instead of skipping it")
     stream: bool = knob(False, "decode images during training (default: only if they do not fit in memory)")
     seed: int = 0

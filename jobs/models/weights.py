@@ -121,4 +121,8 @@ def rename(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
 
 def head_name(net: nn.Module) -> str:
     """Return the name of the last layer."""
-    return next(n for n, m in reversed(list(net.named_modules())) if isinstance(m, nn.Linear | nn.Conv2d))
+    found = ""
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            found = name
+    return found

@@ -70,8 +70,8 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
         run.ended = plan.is_over(run)
         run.losses.zero_()
         run.epoch_s = 0.0
-        if run.ended and plan.store and context.first:
-            run.save(plan.store, plan.recipe, 0.0)
+        if run.ended and context.first:
+            run.save(plan, 0.0)
         yield metrics, run.result
 
 
@@ -90,7 +90,7 @@ def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
         share_norms(model)
     run = begin(model, groups, plan.recipe, execution, plan.steps)
     if found:
-        run.restore(*found, plan.recipe)
+        run.restore(*found, plan)
     return run
 
 
@@ -126,7 +126,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
             mean_loss(run.losses[: at + 1], run.step - at - 1)  # never save a diverged state
         if store and context.first and (asked_to_stop or due):
             saved = time.monotonic()
-            run.save(store, plan.recipe, run.epoch_s + saved - started)
+            run.save(plan, run.epoch_s + saved - started)
         if asked_to_stop:
             raise Stopped(asked_to_stop)
     if context.device.type == "cuda":

@@ -15,6 +15,7 @@ import torch
 from ..config.recipe import Recipe
 from ..config.settings import QUICK_IMAGES, Settings
 from ..data import Dataset, load
+from ..data.parts import write_parts
 from ..data.splits import split
 from ..errors import CheckpointError
 from ..look.track import tracking
@@ -31,6 +32,9 @@ from .fit import Metrics, fit
 from .lr_find import find_lr
 from .state import Plan
 from .stop import Stop, Stopped, listening
+
+VALIDATION = 1_000_003
+"""Added to the seed: with the test's own draws, nothing below its share would be left to hold out."""
 
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
@@ -160,7 +164,8 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
 
 def hold_out(data: Dataset, seed: int) -> Dataset:
     """Hold out a tenth of the training images: the test images must not decide when to stop."""
-    train, validation = split(data.train.labels.cpu(), 0.1, seed)
+    known = data.train
+    train, validation = split(known.labels.cpu(), 0.1, seed + VALIDATION, known.units, known.grouped)
     return replace(data, train=data.train.take(train), test=data.train.take(validation))
 
 
@@ -206,6 +211,7 @@ def write_model(training: Training, model: Classifier, accuracy: float) -> None:
     settings, data = training.settings, training.data
     facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
     if training.context.first:
+        write_parts(settings.out, data)
         save_model(settings.out / NAME, model, facts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..program import names_of, say
-from .images import ENDINGS
+from .decoding import ENDINGS
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation", "testing")
@@ -16,12 +16,13 @@ TEST = ("test", "val", "valid", "validation", "testing")
 
 @dataclass(frozen=True)
 class Listing:
-    """Files with their classes; `groups` is empty if there are none."""
+    """Files with their classes; `units` are what must not be split: groups, or the files' names."""
 
     name: str
     files: tuple[Path, ...]
     labels: tuple[str, ...]
-    groups: tuple[str, ...] = ()
+    units: tuple[str, ...]
+    grouped: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -53,15 +54,17 @@ def list_classes(folder: Path) -> Listing:
     """List the images in each subfolder, labelled with its name. Raises DataError."""
     files: list[Path] = []
     labels: list[str] = []
+    units: list[str] = []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         found = find_images(inside)
         if not found:
             say(f"{inside}: no images, skipping class '{inside.name}'")
         files += found
         labels += [inside.name] * len(found)
+        units += [path.relative_to(inside).as_posix() for path in found]
     if not files:
         raise DataError(f"{folder}: no class folders with images and no idx files; expected FOLDER/CLASS/IMAGE")
-    return Listing(folder.name, tuple(files), tuple(labels))
+    return Listing(folder.name, tuple(files), tuple(labels), tuple(units))
 
 
 def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
@@ -78,7 +81,7 @@ def list_csv(path: Path, images: Path | None, label: str | None, file: str | Non
         raise DataError(f"{path}: the CSV file needs a header, two columns and at least one row")
     file = need_column(path, columns, file or columns[0])
     label = need_column(path, columns, label or next(name for name in columns if name != file))
-    groups = tuple(row[need_column(path, columns, group)] or "" for row in rows) if group else ()
+    unit = need_column(path, columns, group or file)
     kept = [at for at, row in enumerate(rows) if (row[label] or "").strip()]
     if len(kept) < len(rows):
         say(f"{path}: {len(rows) - len(kept):,} rows without {label} skipped")
@@ -87,7 +90,7 @@ def list_csv(path: Path, images: Path | None, label: str | None, file: str | Non
     if twice:
         raise DataError(f"{path}: listed more than once: {names_of(twice, 3)}")
     labels = tuple(rows[at][label].strip() for at in kept)
-    return Listing(path.stem, files, labels, tuple(groups[at] for at in kept) if groups else ())
+    return Listing(path.stem, files, labels, tuple(rows[at][unit] or "" for at in kept), grouped=bool(group))
 
 
 def need_column(path: Path, columns: list[str], wanted: str) -> str:
