@@ -89,6 +89,11 @@ def keep_memory() -> None:
         libc.mallopt(mmap_max, 0)
 
 
+def count_of(number: int, what: str) -> str:
+    """Return a number with its noun, which ends in s for all but 1."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def names_of(values: Sequence[str], most: int = 8) -> str:
     """Join the first `most` names for a message."""
     shown = ", ".join(values[:most])

@@ -11,7 +11,8 @@ from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
 from ..images.decoding import Files, is_grey, natural_size, read_images
-from ..images.listing import Listing, list_csv, list_folder
+from ..images.labels import Columns, list_csv
+from ..images.listing import Listing, list_folder
 from ..program import names_of, say
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
@@ -19,6 +20,7 @@ from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
 from .splits import split
 
+TABLES = (".csv", ".tsv")
 CSV_ONLY = ("label", "file", "group", "images")
 
 
@@ -39,8 +41,8 @@ def load(config: DataConfig, source: Source | None = None) -> Dataset:
     """
     source = source or Source()
     path = Path(config.data).expanduser()
-    if path.suffix.lower() != ".csv" and (columns := [name for name in CSV_ONLY if getattr(config, name)]):
-        raise DataError(f"--{columns[0]} is for CSV files, and {config.data} is not one")
+    if path.suffix.lower() not in TABLES and (given := [name for name in CSV_ONLY if getattr(config, name)]):
+        raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
     if config.data == "auto":
         data = load_any(source)
     elif config.data in NAMED:
@@ -49,9 +51,9 @@ def load(config: DataConfig, source: Source | None = None) -> Dataset:
         data = read_idx(path, cache=source.cache)
     elif path.is_dir():
         data = from_listings(*list_folder(path), config, source.cache)
-    elif path.suffix.lower() == ".csv" and path.is_file():
-        listing = list_csv(path, config.images, config.label, config.file, config.group)
-        data = from_listings(listing, None, config, source.cache)
+    elif path.suffix.lower() in TABLES and path.is_file():
+        columns = Columns(config.label, config.file, config.group)
+        data = from_listings(*list_csv(path, config.images, columns, config.strict), config, source.cache)
     else:
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
     data.check()

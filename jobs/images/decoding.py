@@ -5,7 +5,9 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,12 @@ from torch import Tensor
 from ..errors import DataError
 from ..program import names_of, say
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".avif"),
+    *(".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".tga"),
+)
+HEIF = (".heic", ".heif")
+"""Read with the package pillow-heif, where it is installed."""
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 89_478_485
 """Pillow's limit for decompression bombs: small files that would fill the memory."""
@@ -59,6 +66,8 @@ def open_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if path.suffix.lower() in HEIF:
+                register_heif()
             image = Image.open(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
@@ -66,6 +75,15 @@ def open_image(path: Path) -> Image.Image:
         image.close()
         raise BrokenImageError(f"{path}: {image.width:,} x {image.height:,} pixels are more than {MOST_PIXELS:,}")
     return image
+
+
+@cache
+def register_heif() -> None:
+    """Let Pillow read the photographs of iPhones, if the package for it is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
+
+        register_heif_opener()
 
 
 def read_image(path: Path, size: int) -> Pixels:

@@ -1,15 +1,18 @@
-"""List images and their classes: a folder with one subfolder per class, or a CSV file."""
+"""List images and their classes: a folder with one subfolder per class."""
 
-import csv
-import difflib
+import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import DataError
-from ..program import names_of, say
-from .decoding import ENDINGS
+from ..program import count_of, say
+from .decoding import ENDINGS, HEIF
 
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6")
+"""How JPEG, PNG, GIF, BMP, TIFF, WebP and PGM begin: a file without an ending may be one."""
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation", "testing")
 
@@ -32,12 +35,51 @@ class Listing:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the images below `folder` sorted by name, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Return the images below `folder` sorted by name, without hidden ones; report what else is there.
+
+    Linked folders are followed, each once.
+    """
+    found: list[Path] = []
+    skipped: Counter[str] = Counter()
+    entered = {folder.resolve()}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and enter(Path(place, name), entered))
+        for name in names:
+            if not name.startswith("."):
+                why = why_not(path := Path(place, name))
+                if why:
+                    skipped[why] += 1
+                else:
+                    found.append(path)
+    if skipped:
+        listed = ", ".join(f"{number:,} {why}" for why, number in sorted(skipped.items()))
+        say(f"{folder}: {count_of(skipped.total(), 'file')} skipped: {listed}")
+    return sorted(found)
+
+
+def enter(folder: Path, entered: set[Path]) -> bool:
+    """Return whether to look into a folder: not twice, as links may lead in a circle."""
+    real = folder.resolve()
+    new = real not in entered
+    entered.add(real)
+    return new
+
+
+def why_not(path: Path) -> str:
+    """Return why a file is not an image to read, by its ending or its first bytes; "" if it is."""
+    ending = path.suffix.lower()
+    if not path.is_file():
+        return "link that leads nowhere" if path.is_symlink() else "special file"
+    if ending in HEIF and not find_spec("pillow_heif"):
+        return f"{ending} (pip install pillow-heif)"
+    if ending in ENDINGS or ending in HEIF:
+        return ""
+    if ending and not ending[1:].isdecimal():  # scan.0017 has no ending
+        return ending
+    with suppress(OSError), path.open("rb") as content:
+        if content.read(16).startswith(SIGNATURES):
+            return ""
+    return ending or "without an ending"
 
 
 def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
@@ -65,46 +107,3 @@ def list_classes(folder: Path) -> Listing:
     if not files:
         raise DataError(f"{folder}: no class folders with images and no idx files; expected FOLDER/CLASS/IMAGE")
     return Listing(folder.name, tuple(files), tuple(labels), tuple(units))
-
-
-def list_csv(path: Path, images: Path | None, label: str | None, file: str | None, group: str | None) -> Listing:
-    """List the images and labels in a CSV file. Raises DataError for a missing column or image.
-
-    By default the columns are the first two, as in Kaggle's competitions. Files are relative to `images` or, by default,
-    to the CSV file's folder; extensions are optional.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as text:
-        reader = csv.DictReader(text)
-        rows = list(reader)
-        columns = list(reader.fieldnames or ())
-    if len(columns) < 2 or not rows:
-        raise DataError(f"{path}: the CSV file needs a header, two columns and at least one row")
-    file = need_column(path, columns, file or columns[0])
-    label = need_column(path, columns, label or next(name for name in columns if name != file))
-    unit = need_column(path, columns, group or file)
-    kept = [at for at, row in enumerate(rows) if (row[label] or "").strip()]
-    if len(kept) < len(rows):
-        say(f"{path}: {len(rows) - len(kept):,} rows without {label} skipped")
-    files = tuple(find_file(path, images or path.parent, rows[at][file] or "") for at in kept)
-    twice = [str(found) for found, times in Counter(files).items() if times > 1]
-    if twice:
-        raise DataError(f"{path}: listed more than once: {names_of(twice, 3)}")
-    labels = tuple(rows[at][label].strip() for at in kept)
-    return Listing(path.stem, files, labels, tuple(rows[at][unit] or "" for at in kept), grouped=bool(group))
-
-
-def need_column(path: Path, columns: list[str], wanted: str) -> str:
-    """Return a column's name; raises DataError with a suggestion."""
-    if wanted in columns:
-        return wanted
-    near = difflib.get_close_matches(wanted, columns, 1)
-    meant = f"; did you mean '{near[0]}'?" if near else ""
-    raise DataError(f"{path}: no column '{wanted}' among {names_of(columns)}{meant}")
-
-
-def find_file(path: Path, folder: Path, name: str) -> Path:
-    """Return the image that a row names; raises DataError if it does not exist."""
-    for ending in ("", *ENDINGS):
-        if name and (found := folder / f"{name}{ending}").is_file():
-            return found
-    raise DataError(f"{path}: no image '{name}' in {folder}; set the folder with --images")
