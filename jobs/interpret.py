@@ -36,7 +36,8 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     path = find_model(checkpoint)
     out = out or path.parent / "report"
     config = recall(config, path.parent / "args.json")
-    data = load(replace(config, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
+    size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
+    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels))
     if data.classes != facts.classes:
         raise DataError(
             f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"

@@ -63,7 +63,7 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
     from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
-    source = Files(tuple(files), facts.shape[1], facts.shape[0])
+    source = Files(tuple(files), facts.shape[1], facts.shape[0], levels=facts.levels)
     whole: list[Path] = []
     found: list[Tensor] = []
     for start in range(0, len(files), 256):

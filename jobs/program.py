@@ -53,6 +53,15 @@ def duration(text: str) -> float:
     return seconds
 
 
+def levels(text: str) -> tuple[float, float]:
+    """Return the two numbers of LOW:HIGH."""
+    low, _, high = text.partition(":")
+    with suppress(ValueError):
+        if math.isfinite(float(low)) and float(low) < float(high) < math.inf:
+            return float(low), float(high)
+    raise argparse.ArgumentTypeError(f"invalid range '{text}'; expected LOW:HIGH, such as 0:4095")
+
+
 def default_out() -> Path:
     """Return the default output folder: the one that gpujob provides, otherwise `outputs`."""
     return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..images.decoding import Files
+from ..images.depth import Levels
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Dataset:
     test: Split
     held_out: bool = False
     """Whether the test was held out of one folder or CSV file, by seed."""
+    levels: Levels | None = None
+    """Which values are black and white in images of more than 8 bits, if there are any."""
 
     def check(self) -> "Dataset":
         """Return the data set; raises DataError if it cannot be learned from."""
@@ -102,7 +105,12 @@ class Dataset:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Return what a run must find again in order to resume: the classes and the training images."""
-        return {"classes": list(self.classes), "images": len(self.train), "digest": self.train.digest()}
+        return {
+            "classes": list(self.classes),
+            "images": len(self.train),
+            "digest": self.train.digest(),
+            "levels": self.levels,
+        }
 
     def resize(self, size: int) -> "Dataset":
         """Return it with square images of `size` pixels."""

@@ -11,6 +11,7 @@ from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
 from ..images.decoding import Files, is_grey, natural_size, read_images
+from ..images.depth import Levels, find_levels
 from ..images.labels import Columns, list_csv
 from ..images.listing import Listing, list_folder
 from ..program import names_of, say
@@ -99,35 +100,39 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
         raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
     if test and (strange := sorted(set(test.labels) - set(classes))):
         raise DataError(f"{test.name}: classes not in {train.name}: {names_of(strange)}")
-    pool, learns = read_pool(train, test, config, cache)
+    pool, learns, levels = read_pool(train, test, config, cache)
     if test:
         learned, held = learns.nonzero().flatten(), (~learns).nonzero().flatten()
     else:
         learned, held = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)
-    data = Dataset(train.name, classes, pool.take(learned), pool.take(held), held_out=test is None)
+    data = Dataset(train.name, classes, pool.take(learned), pool.take(held), held_out=test is None, levels=levels)
     return separate(data, config.dedupe)
 
 
-def read_pool(train: Listing, test: Listing | None, config: DataConfig, cache: Path) -> tuple[Split, Tensor]:
-    """Return all images that can be read, decoded if they fit in memory, and which of them are the first listing's."""
+def read_pool(
+    train: Listing, test: Listing | None, config: DataConfig, cache: Path
+) -> tuple[Split, Tensor, Levels | None]:
+    """Return all readable images, decoded if they fit in memory; which are the first listing's; and the levels."""
     listings = [train, *([test] if test else [])]
     files = [file for listing in listings for file in listing.files]
     labels = torch.tensor([train.classes.index(label) for listing in listings for label in listing.labels])
     units = tuple(unit for listing in listings for unit in listing.units)
     learns = torch.arange(len(files)) < len(train.files)
-    size = config.size or natural_size(files)
-    pool = Split(Files(tuple(files), size, 3, config.strict), labels, tuple(map(str, files)), units, train.grouped)
+    size, levels = config.size or natural_size(files), config.range or find_levels(files)
+    pool = Split(
+        Files(tuple(files), size, 3, config.strict, levels), labels, tuple(map(str, files)), units, train.grouped
+    )
     if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        return replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict)), learns
-    images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, config.strict))
+        return replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict, levels)), learns, levels
+    images, whole = cached(cache, files, f"{size} {levels} 2", lambda: read_images(files, size, config.strict, levels))
     if len(whole) < len(files):
         say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are corrupt and were skipped")
         if config.strict:
             read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
     kept = torch.tensor(whole)
-    return replace(pool.take(kept), images=images), learns[kept]
+    return replace(pool.take(kept), images=images), learns[kept], levels
 
 
 def fits(count: int, size: int) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..program import names_of, say
+from .depth import Levels, is_deep, stretch
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".avif"),
@@ -45,6 +46,8 @@ class Files:
     channels: int
     strict: bool = False
     """Whether to fail on a broken image."""
+    levels: Levels | None = None
+    """Which values become black and white in images of more than 8 bits; by default all that their mode can hold."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,7 +58,7 @@ class Files:
 
     def read(self, index: int) -> Tensor:
         """Return one image, uint8 (C, H, W); raises BrokenImageError."""
-        pixels = read_image(self.paths[index], self.size)
+        pixels = read_image(self.paths[index], self.size, self.levels)
         if self.channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -86,25 +89,23 @@ def register_heif() -> None:
         register_heif_opener()
 
 
-def read_image(path: Path, size: int) -> Pixels:
+def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
     """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
     image = open_image(path)
     try:
         with image:
             image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decode at a fraction of the size
-            square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.BILINEAR)
+            upright = to_rgb(ImageOps.exif_transpose(image), levels)
+            square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
     return np.asarray(square)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB: 16 bits to 8, transparent to white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        deep = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(float(deep.max(initial=0)), 1.0)
-        scale = 255.0 / top if deep.max(initial=0) > 255 else 1.0
-        image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+def to_rgb(image: Image.Image, levels: Levels | None) -> Image.Image:
+    """Convert an image of any mode to RGB: deep ones to 8 bits, transparent to white."""
+    if is_deep(image.mode):
+        image = stretch(image, levels)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
@@ -133,7 +134,9 @@ def is_grey(path: Path) -> bool:
         return True
 
 
-def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
+def read_images(
+    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None
+) -> tuple[Tensor, list[int]]:
     """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
     Broken images are reported and skipped. Raises DataError if all are broken or, with `strict`, if any is.
@@ -143,7 +146,7 @@ def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor,
 
     def read(index: int) -> bool:
         try:
-            pixels[index] = read_image(paths[index], size)
+            pixels[index] = read_image(paths[index], size, levels)
         except BrokenImageError as error:
             broken[index] = str(error)
             return True

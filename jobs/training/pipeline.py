@@ -209,7 +209,9 @@ def copy_best(resume: Path, out: Path) -> None:
 def write_model(training: Training, model: Classifier, accuracy: float) -> None:
     """Write the model, from the first process only."""
     settings, data = training.settings, training.data
-    facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
+    facts = Facts(
+        settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed, data.levels
+    )
     if training.context.first:
         write_parts(settings.out, data)
         save_model(settings.out / NAME, model, facts)

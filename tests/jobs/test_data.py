@@ -23,6 +23,7 @@ from jobs.data.parts import drop_trained, write_parts
 from jobs.data.splits import draw, folds, split
 from jobs.errors import DataError
 from jobs.images.decoding import BrokenImageError, read_image
+from jobs.images.depth import find_levels
 from jobs.training.pipeline import hold_out
 
 needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
@@ -215,9 +216,38 @@ def test_images_of_every_mode_look_the_same_in_the_end(tmp_path):
     paths = images_of_all_modes(tmp_path)
     wanted = read_image(paths["grey.png"], 32).astype(int)
     for name, path in paths.items():
-        found = read_image(path, 32)
+        found = read_image(path, 32, find_levels([path]))
         assert found.shape == (32, 32, 3), name
         assert abs(found.astype(int) - wanted).mean() < 8, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "levels"),
+    [
+        (np.uint16, (250, 260), (0, 1023)),  # a dark image has no other rule than its neighbour
+        (np.uint16, (100, 4000), (0, 4095)),
+        (np.uint16, (100, 60_000), (0, 65535)),
+        (np.int32, (0, 1_000_000), (0, 1_000_000)),
+        (np.float32, (0.2, 1.0), (0, 1)),
+        (np.float32, (0.2, 254.5), (0, 255)),
+        (np.float32, (-3.0, 5.0), (-3, 5)),
+    ],
+)
+def test_one_rule_for_a_data_set_tells_what_is_black_and_white(source, tmp_path, capsys, kind, values, levels):
+    for at, value in enumerate(values):
+        for copy in range(2):
+            path = tmp_path / f"photos/{at}/{copy}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((40, 40), value, kind)).save(path)
+    data = load(DataConfig(str(tmp_path / "photos")), source)
+    assert data.levels == levels
+    assert f"{levels[0]:g} becomes black, {levels[1]:g} white" in capsys.readouterr().out
+    low, high = levels
+    for part in (data.train, data.test):
+        wanted = [round((values[label] - low) / (high - low) * 255) for label in part.labels.tolist()]
+        assert part.images[:, 0, 0, 0].tolist() == wanted
+    chosen = load(DataConfig(str(tmp_path / "photos"), range=(0.0, values[0] or 1.0)), source)
+    assert chosen.train.images[chosen.train.labels == 1].min() == (255 if values[0] >= 0 else 0)
 
 
 def test_what_is_transparent_becomes_white(tmp_path):
