@@ -39,6 +39,8 @@ class Plan:
     resume: Path | None = None
     """The checkpoint to resume from."""
     stop: Stop = field(default_factory=Stop)
+    execution: Execution | None = None
+    """Number type and memory layout, if they are chosen already."""
 
     @property
     def batch(self) -> int:
