@@ -90,7 +90,7 @@ def test_a_page_with_an_unknown_command_is_found(tmp_path):
 
 
 def test_a_message_that_a_line_break_splits_is_found(monkeypatch):
-    said = Text("a.py:1", f"{'word ' * 14}then follow it: gpujob logs --follow 3; or {'word ' * 20}")
+    said = Text("a.py:1", f"{'word ' * 13}follow: gpujob logs --follow 3; or {'word ' * 20}")
     assert words.find_split(iter([said])) == []
     monkeypatch.setattr(lines, "TYPED", re.compile("(?!)"))
     assert words.find_split(iter([said])) != []
