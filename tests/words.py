@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from cli.terminal.lines import fold
+from cli.terminal.lines import TYPED, fold
 from tests import walls
 from tests.commands import walk
 
@@ -118,7 +118,7 @@ def find_split(texts: Iterator[Text], width: int = 80) -> list[str]:
             if not any(f"gpujob {shown.text}" in line for line in lines)
         ]
         # A command that is longer than a line is left to the terminal, so that it can be copied.
-        long = (line for line in lines if len(line) > width and " " in line.strip() and "gpujob" not in line)
+        long = (line for line in lines if len(line) > width and " " in line.strip() and not TYPED.search(line))
         found += [f"{one.where}: {line!r} is too long" for line in long]
     return found
 
