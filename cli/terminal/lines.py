@@ -5,6 +5,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 import click
@@ -41,7 +42,11 @@ def protect(text: str) -> str:
 
 
 def find_width(stream: TextIO) -> int:
-    """Return the width of the terminal that a stream writes to, in columns; sys.maxsize if it is none."""
+    """Return the width of the terminal that a stream writes to, or $COLUMNS; sys.maxsize if it is no terminal."""
+    if not stream.isatty():
+        return sys.maxsize
+    with suppress(ValueError):
+        return int(os.environ.get("COLUMNS", "")) or sys.maxsize
     try:
         return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
     except (OSError, ValueError):

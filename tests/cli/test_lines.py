@@ -5,6 +5,7 @@ import pty
 import termios
 from contextlib import redirect_stderr
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,11 @@ from cli.terminal import show
 from cli.terminal.lines import fold
 
 LONG = "the machine is still running and ends itself at 23:35 or after an hour. Stop paying: gpujob down --cluster proj"
+
+
+@pytest.fixture(autouse=True)
+def without_columns(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def say_on_terminal(text: str, columns: int) -> list[str]:
