@@ -9,7 +9,7 @@ import click
 
 from cli.notices import billing
 from cli.notices.asked import Scope, report_unasked, say_unasked, widen
-from cli.options.context import name_to_end
+from cli.options.context import name_to_end, note_cluster
 from cli.options.declared import (
     hidden_dry_run_option,
     if_exists_option,
@@ -117,6 +117,7 @@ def describe_end(name: str) -> str:
 
 def remove(name: str, removal: Removal) -> bool:
     """Download remaining outputs and terminate a cluster; return whether it existed."""
+    note_cluster(name)
     accounts = find_accounts(name, removal.scope.region, removal.scope.dry_run)
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
@@ -124,4 +125,4 @@ def remove(name: str, removal: Removal) -> bool:
     if not removal.force:
         terms = drain_terms(removal.yes, f"terminate it anyway: gpujob down {name} --force")
         drain_outputs(name, accounts, terms)
-    return terminate(name, accounts)
+    return terminate(name, accounts, drained=not removal.force)
