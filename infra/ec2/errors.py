@@ -26,6 +26,7 @@ from infra.errors import (
     NotFoundError,
     ParameterError,
     PermissionsError,
+    PlaceError,
     QuotaError,
     SubscriptionError,
     ThrottledError,
@@ -61,7 +62,12 @@ CLASSES: tuple[tuple[str, type[GpujobError], str], ...] = (
         "see the quotas and how to raise them: gpujob check",
     ),
     (
-        "Insufficient\\w*Capacity|InsufficientFreeAddresses|Unsupported$|UnfulfillableCapacity|SpotMaxPriceTooLow"
+        "^Unsupported$|^InvalidFleetConfiguration$",
+        PlaceError,
+        "try another --gpu, --instance-type, --region or --zone",
+    ),
+    (
+        "Insufficient\\w*Capacity|InsufficientFreeAddresses|UnfulfillableCapacity|SpotMaxPriceTooLow"
         "|CapacityNotAvailable",
         CapacityError,
         "try another --gpu, --instance-type, --region or --spot-first",

@@ -61,6 +61,34 @@ def test_without_capacity_in_some_zones_another_zone_is_taken(warm, cloud):
     assert node["zone"] == "us-east-1f"
 
 
+def test_of_twelve_pools_the_only_one_with_a_machine_is_found_in_five_requests_each_with_its_own_token(warm, cloud):
+    """EC2 tries about three pools for one request, and answers a token that it knows as before."""
+    full = [
+        "no-capacity=g4dn.xlarge",
+        "no-capacity=g4dn.2xlarge",
+        *(f"no-capacity=*@us-east-1{zone}" for zone in "abc"),
+    ]
+    control.add_faults(cloud.cloud, *full)
+    control.clear_trail(cloud.cloud)
+    words = [word for size in ("", "2", "4") for word in ("--instance-type", f"g4dn.{size}xlarge")]
+    (node,) = succeeds(warm, *words, *(word for zone in "abcd" for word in ("--zone", f"us-east-1{zone}")))
+    assert (node["instance_type"], node["zone"]) == ("g4dn.4xlarge", "us-east-1d")
+    asked = [one["params"] for one in control.read_trail(cloud.cloud) if one["action"] == "CreateFleet"]
+    overrides = [name for name in asked[0] if name.endswith(".InstanceType")]
+    assert (len(overrides), 2 <= len(asked) <= 5) == (12, True)
+    assert len({one["ClientToken"] for one in asked}) == len(asked)
+
+
+def test_several_nodes_are_found_in_the_last_zone_too(warm, cloud):
+    control.add_faults(cloud.cloud, *(f"no-capacity=*@us-east-1{zone}" for zone in "abcde"))
+    assert {node["zone"] for node in succeeds(warm, "--nodes", "2", "--spot")} == {"us-east-1f"}
+
+
+def test_a_security_group_that_fleets_do_not_find_yet_is_waited_for(warm, cloud):
+    control.add_faults(cloud.cloud, "unsettled=3")
+    assert len(succeeds(warm)) == 1
+
+
 def test_without_any_capacity_it_says_so_and_what_to_try(warm, cloud):
     control.add_faults(cloud.cloud, "no-capacity=*")
     fails(warm, "InsufficientInstanceCapacity", "next:", "--region")

@@ -47,7 +47,7 @@ def offer(price_usd: float = 0.5, **prices: float) -> Offer:
         ("InvalidClientTokenId", errors.CredentialsError),
         ("UnrecognizedClientException", errors.CredentialsError),
         ("InsufficientInstanceCapacity", errors.CapacityError),
-        ("Unsupported", errors.CapacityError),
+        ("Unsupported", errors.PlaceError),
         ("VcpuLimitExceeded", errors.QuotaError),
         ("MaxSpotInstanceCountExceeded", errors.QuotaError),
         ("RequestExpired", errors.CredentialsError),
