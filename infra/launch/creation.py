@@ -23,6 +23,7 @@ from infra.errors import (
     ParameterError,
     PermissionsError,
     QuotaError,
+    SubscriptionError,
 )
 from infra.launch.plans import Choice, Plan
 from infra.launch.readiness import SLOW, add_console, prepare
@@ -169,7 +170,7 @@ def launch(
         pools = find_pools(choice.of_market(market), choice.subnets)
         try:
             return search.find(account, wanted, pools, partial(record_fleet, name, attempt), report)
-        except CapacityError as error:
+        except (CapacityError, QuotaError, SubscriptionError) as error:
             if market == markets[-1]:
                 raise
             report(f"{error.what}; trying {markets[-1]}")

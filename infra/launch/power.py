@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from infra import state
@@ -15,7 +16,7 @@ from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
 from infra.ec2.machines.userdata import format_until, make_user_data
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
-from infra.errors import CloudError, GpujobError, LossError, NodeError
+from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
 from infra.model import Cluster, Lease
@@ -112,11 +113,29 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
     sums = {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", HOURS_TAG: f"{hours_on(cluster, now):.6f}"}
-    instances.tag(account, ids, sums)
     report(f"stopping {', '.join(ids)}")
-    instances.stop(account, ids)
+    with noted(account, cluster, ids, sums):
+        instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
     known_clusters.remember(found)
+
+
+@contextmanager
+def noted(account: Account, cluster: Cluster, ids: list[str], tags: dict[str, str]) -> Iterator[None]:
+    """Tag instances before a call that changes their state, and restore the tags if it is refused."""
+    before = {
+        LEASE_TAG: format_time(cluster.lease_until),
+        SPENT_TAG: f"{cluster.spent_usd:.6f}",
+        HOURS_TAG: f"{cluster.ran_hours:.6f}",
+    }
+    if ids:
+        instances.tag(account, ids, tags)
+    try:
+        yield
+    except GpujobError:
+        if ids:
+            instances.tag(account, ids, {name: before[name] for name in tags})
+        raise
 
 
 def start(account: Account, cluster: Cluster, hours: float, report: Report) -> Cluster:
@@ -130,10 +149,16 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
     spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
-    instances.tag(account, asleep, {LEASE_TAG: format_time(lease.until), **spent})
     network.update_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
-    instances.start(account, asleep)
+    try:
+        with noted(account, cluster, asleep, {LEASE_TAG: format_time(lease.until), **spent}):
+            instances.start(account, asleep)
+    except CapacityError as error:
+        error.hint = (
+            f"its disk is kept; rerun later: gpujob start {cluster.name}; or terminate it: gpujob down {cluster.name}"
+        )
+        raise
     found = wait_for(account, cluster, lambda one: all(node.state == "running" and node.host for node in one.nodes))
     known_clusters.remember(found)
     report("waiting for a login")

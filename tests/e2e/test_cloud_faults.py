@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
@@ -54,6 +55,13 @@ def succeeds(laptop: Laptop, *words: str) -> list[dict]:
     return found["nodes"]
 
 
+def tags_of(cloud: Watch) -> dict[str, str]:
+    """What the only machine's tags say of its lease and of what it has cost before."""
+    [machine] = cloud.living()
+    tags = {SPENT_TAG: "0.000000", HOURS_TAG: "0.000000"} | {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
+    return {name: tags[name] for name in (LEASE_TAG, SPENT_TAG, HOURS_TAG)}
+
+
 def test_without_capacity_in_some_zones_another_zone_is_taken(warm, cloud):
     zones = "abcde"
     control.add_faults(cloud.cloud, *(f"no-capacity=*@us-east-1{zone}" for zone in zones))
@@ -87,6 +95,30 @@ def test_several_nodes_are_found_in_the_last_zone_too(warm, cloud):
 def test_a_security_group_that_fleets_do_not_find_yet_is_waited_for(warm, cloud):
     control.add_faults(cloud.cloud, "unsettled=3")
     assert len(succeeds(warm)) == 1
+
+
+def test_an_account_that_cannot_use_spot_machines_is_told_how_and_spot_first_goes_on_without(warm, cloud):
+    control.add_faults(cloud.cloud, "no-spot-role")
+    fails(warm, "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com", command=(*UP, "--spot"))
+    (node,) = succeeds(warm, "--spot-first")
+    assert node["market"] == "on-demand"
+
+
+def test_a_stopped_machine_that_finds_no_capacity_keeps_its_disk_and_can_be_started_later(warm, cloud):
+    assert warm.type(*UP).code == 0
+    before = tags_of(cloud)
+    control.add_faults(cloud.cloud, "denied=ec2:StopInstances")
+    fails(warm, "ec2:StopInstances", command=("stop",))
+    assert tags_of(cloud) == before  # otherwise its hours would count twice
+    control.clear_faults(cloud.cloud)
+    assert warm.type("stop").code == 0
+    before = tags_of(cloud)
+    control.add_faults(cloud.cloud, "no-capacity=*")
+    fails(warm, "InsufficientInstanceCapacity", "rerun later: gpujob start project", command=("start",))
+    assert tags_of(cloud) == before
+    control.clear_faults(cloud.cloud)
+    assert warm.type("start").code == 0
+    assert warm.type("down").code == 0
 
 
 def test_without_any_capacity_it_says_so_and_what_to_try(warm, cloud):

@@ -13,6 +13,7 @@ from infra.ec2.machines.instances import terminate
 from infra.ec2.machines.network import SETTLING_S
 from infra.errors import (
     CapacityError,
+    CloudError,
     GpujobError,
     NotFoundError,
     PermissionsError,
@@ -52,7 +53,7 @@ class Search:
         for entry in answer["Errors"]:
             code = entry["ErrorCode"]
             error = classify(code, entry["ErrorMessage"], "CreateFleet")
-            if not isinstance(error, OF_ONE_POOL):
+            if not isinstance(error, OF_ONE_POOL) and type(error) is not CloudError:
                 raise error
             if code != UNANSWERED or len(asked) <= POOLS_TRIED:
                 self.errors |= dict.fromkeys(refused_pools(entry, asked), error)

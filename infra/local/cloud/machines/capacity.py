@@ -33,8 +33,15 @@ class Capacity:
     _fleets: dict[str, list[str]] = field(default_factory=dict)
     """The fleets that each launch template was used for."""
 
-    def find_unsettled(self, template: str, fleet: str) -> Refusal | None:
-        """Refuse the first fleets of a template as long as EC2 does not know its new security group everywhere."""
+    def find_bar(self, template: str, fleet: str, pool: Pool) -> Refusal | None:
+        """Refuse a pool of a fleet for what has nothing to do with capacity.
+
+        The first fleets of a template may not find its new security group; the first spot request needs a role.
+        """
+        if pool.spot and self.faults.value("no-spot-role") is not None:
+            return "AuthFailure.ServiceLinkedRoleCreationNotPermitted", (
+                "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances."
+            )
         asked = self._fleets.setdefault(template, [])
         if fleet not in asked:
             asked.append(fleet)

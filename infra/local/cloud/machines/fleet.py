@@ -88,7 +88,7 @@ class Fleet:
         most = self.capacity.most()
         if most is not None and most - self.count < room:
             room, refusal = most - self.count, no_capacity(choice.pool)
-        barred = self.capacity.find_unsettled(choice.template.template_id, self.id) or _price_refusal(choice)
+        barred = self.capacity.find_bar(choice.template.template_id, self.id, choice.pool) or _price_refusal(choice)
         refusal = barred or refusal
         count = 0 if barred else max(0, min(room, wanted))
         ids: tuple[str, ...] = ()
@@ -218,7 +218,9 @@ def _room(choices: list[Choice], target: float, fleet: Fleet) -> float:
 
 def _refuse(choice: Choice, target: float, fleet: Fleet) -> dict[str, Tree]:
     _, refusal = fleet.capacity.find_room(choice.pool, math.ceil(target / choice.weight))
-    code, message = fleet.capacity.find_unsettled(choice.template.template_id, fleet.id) or refusal or UNFULFILLABLE
+    code, message = (
+        fleet.capacity.find_bar(choice.template.template_id, fleet.id, choice.pool) or refusal or UNFULFILLABLE
+    )
     return choice.show(errorCode=code, errorMessage=message)
 
 
