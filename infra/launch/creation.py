@@ -44,7 +44,9 @@ def create(planned: Plan, report: Report) -> Cluster:
     with hold_name(planned.name):
         clear_ended(planned, report)
         for choice in planned.choices:
-            attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
+            resumed = planned.attempt and planned.attempt.region == choice.account.region
+            attempt = planned.attempt if resumed else begin(choice.account, planned.request, planned.lease)
+            assert attempt is not None  # noqa: S101  for the type checker
             try:
                 return create_in(choice, planned, attempt, report)
             except CapacityError as error:
@@ -144,7 +146,7 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
 
 def find_begun(account: Account, planned: Plan, attempt: Attempt) -> list[str]:
     """Return the instances that a resumed launch had created before it was interrupted, if all exist."""
-    if planned.attempt is None:
+    if planned.attempt != attempt:
         return []
     running = [
         one["InstanceId"]

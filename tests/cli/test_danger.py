@@ -71,6 +71,7 @@ HARMLESS = {
     "--template",
     "--time-limit",
     "--version",
+    "--wait",
     "--workdir",
     "--zone",
 }

@@ -1,6 +1,7 @@
 """What the cloud gets wrong on demand, each with its documented end, and nothing of ours left but what is listed."""
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
+from tests.conftest import Finished, Laptop, make_laptop
+from tests.typist import Typed
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -124,6 +126,38 @@ def test_a_stopped_machine_that_finds_no_capacity_keeps_its_disk_and_can_be_star
 def test_without_any_capacity_it_says_so_and_what_to_try(warm, cloud):
     control.add_faults(cloud.cloud, "no-capacity=*")
     fails(warm, "InsufficientInstanceCapacity", "next:", "--region")
+
+
+def wait_for_machine(laptop: Laptop, *words: str) -> Typed:
+    """Start an `up` that waits for a free machine, and return its process once it says what it waits for."""
+    process = laptop.start(*UP, "--wait", "10m", *words)
+    said = b""
+    while b"waiting for a free g4dn.xlarge or g4dn.2xlarge in us-east-1 or eu-west-1; next try at" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    return process
+
+
+def test_up_waits_until_a_machine_is_free_in_any_region_and_leaves_nothing_when_it_is_interrupted(warm, cloud):
+    control.add_faults(cloud.cloud, "no-capacity=*")
+    regions = ("--region", "us-east-1", "--region", "eu-west-1")
+    for name, number, code in (("stopped", signal.SIGINT, 130), ("killed", signal.SIGKILL, -signal.SIGKILL)):
+        waiting = wait_for_machine(warm, name, *regions)
+        waiting.send_signal(number)
+        ended = Finished.of(waiting)
+        assert (ended.code, "nothing was launched" in ended.err) == (code, name == "stopped")
+        assert cloud.remains() == watch(warm, "eu-west-1").remains() == []
+    waiting = wait_for_machine(warm, "patient", *regions)
+    control.clear_faults(cloud.cloud)
+    control.add_faults(cloud.cloud, "no-capacity=*@us-east-1*")
+    done = Finished.of(waiting)
+    assert done.code == 0, done.said
+    [found] = json.loads(warm.type("ls", "--dry-run", "--json").out)
+    assert (found["name"], found["region"]) == ("patient", "eu-west-1")
+    assert found["lease_until"] > found["launched_at"] + 12 * 3600 - 60
+    assert warm.type("down", "patient").code == 0
+    assert watch(warm, "eu-west-1").remains() == []
 
 
 def test_a_machine_whose_ssh_server_never_answers_is_given_back_with_its_console_s_last_lines(warm, cloud):
