@@ -26,7 +26,7 @@ from infra.errors import (
     SubscriptionError,
 )
 from infra.launch.plans import Choice, Plan
-from infra.launch.readiness import SLOW, add_console, prepare
+from infra.launch.readiness import SLOW, Limits, add_console, prepare
 from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
 from infra.ledger.endings import clear, find_ended
@@ -72,7 +72,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         launched = create_resources(choice, planned, attempt, report)
         cluster = wait_for_addresses(account, planned, launched, report)
         known_clusters.remember(cluster)
-        prepare(account, cluster, planned.boot_s, planned.setup, report)
+        prepare(account, cluster, attempt.lease, Limits(planned.boot_s, planned.setup), report)
     except BaseException as error:
         with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):

@@ -14,16 +14,16 @@ from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
-from infra.ec2.machines.userdata import format_until, make_user_data
+from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
+from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
 from infra.model import Cluster, Lease
 from infra.node import client
 from infra.node.listing import Left
 from infra.ssh import keys
-from infra.ssh.commands import execute
 from infra.ssh.connection import connect
 
 Report = Callable[[str], None]
@@ -65,21 +65,7 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
 def arm(cluster: Cluster, rank: int, until: float) -> None:
     """Set the end of a node's lease; raises NodeError if it does not confirm."""
     with connections.reach(cluster, rank, patience_s=10) as connection:
-        execute(connection, ["sudo", "gpujob-lease", format_until(until)])
-        deadline = time.monotonic() + 10
-        while read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout) != int(until):
-            if time.monotonic() > deadline:
-                raise NodeError(
-                    f"{cluster.nodes[rank].instance_id} did not change its lease",
-                    f"check the machine: gpujob ssh {cluster.name}",
-                )
-            time.sleep(0.1)
-
-
-def read_lease(said: bytes) -> int:
-    """Return the end of the lease in a node's output; 0 if it is invalid."""
-    word = said.strip()
-    return int(word) if word.isdigit() and len(word) < 16 else 0
+        set_lease(connection, until)
 
 
 def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
@@ -165,16 +151,14 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     if not state.known_hosts_file(cluster.name).exists():
         pins = {node.instance_id: find_host_keys(account, node) for node in found.nodes}
         keys.pin(state.known_hosts_file(cluster.name), pins)
-    map_parallel(lambda rank: arm_again(found, rank), range(len(found.nodes)))
+    map_parallel(lambda rank: arm_again(found, lease, rank), range(len(found.nodes)))
     return found
 
 
-def arm_again(cluster: Cluster, rank: int = 0) -> None:
-    """Log in to a started node, which verifies its host key, and check that its lease is armed."""
+def arm_again(cluster: Cluster, lease: Lease, rank: int = 0) -> None:
+    """Log in to a started node, which verifies its host key, and make sure that its new lease is armed."""
     with connect(cluster, rank, patience_s=BOOT_S) as connection:
-        armed_until = read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout)
-    if armed_until < int(cluster.lease_until):
-        arm(cluster, rank, cluster.lease_until)
+        ensure_lease(connection, lease)
 
 
 def wait_for(account: Account, cluster: Cluster, ready: Callable[[Cluster], bool]) -> Cluster:

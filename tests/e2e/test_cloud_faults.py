@@ -160,6 +160,28 @@ def test_up_waits_until_a_machine_is_free_in_any_region_and_leaves_nothing_when_
     assert watch(warm, "eu-west-1").remains() == []
 
 
+def test_a_machine_whose_user_data_failed_gets_its_lease_over_ssh(warm, cloud):
+    control.add_faults(cloud.cloud, "unarmed")
+    up = warm.type(*UP, "--max-hours", "1")
+    assert (up.code, "armed the lease over SSH" in up.err) == (0, True), up.said
+    [found] = json.loads(warm.type("ls", "--dry-run", "--json").out)
+    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(found["lease_until"])
+    assert warm.type("extend", "2h").code == 0
+    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(found["lease_until"]) + 7200
+    assert warm.type("down").code == 0
+
+
+def test_a_machine_that_cannot_end_itself_is_terminated_at_once(warm, cloud):
+    control.add_faults(cloud.cloud, "unarmable")
+    said = fails(warm, "did not set the end of its lease", command=(*UP, "--nodes", "2"))
+    assert "removing what this launch created" in said
+
+
+def test_a_first_boot_that_never_finishes_is_waited_for_no_longer_than_a_boot(warm, cloud):
+    control.add_faults(cloud.cloud, "unfinished")
+    fails(warm, "did not finish within 5 s", command=(*UP, "--boot-timeout", "5s"))
+
+
 def test_a_machine_whose_ssh_server_never_answers_is_given_back_with_its_console_s_last_lines(warm, cloud):
     control.add_faults(cloud.cloud, "mute")
     said = fails(warm, "cannot connect to", "the console of i-", command=(*UP, "--boot-timeout", "3s"))
