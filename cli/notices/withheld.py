@@ -1,10 +1,10 @@
 """Report which project files are not uploaded, and how to upload them."""
 
-import json
 from typing import TYPE_CHECKING
 
 from cli.terminal import show
 from infra.errors import UsageError
+from infra.project.exclusion import find_exclusion
 from infra.project.withheld import is_news
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ def show_withheld(project: "Project") -> None:
 
 def explain_absence(project: "Project", script: str, path: str) -> UsageError:
     """Return an error for a script that would not be uploaded, with the fix."""
-    withheld = next((each for each in project.withheld if each.path == path), None)
-    if withheld is None:
-        return UsageError(
-            f"'{script}' would not be uploaded: it is ignored",
-            f"upload it: [sync] include = [{json.dumps(path)}] in gpujob.toml",
-        )
-    return UsageError(f"'{script}' would not be uploaded: {withheld.reason}", withheld.advice)
+    found = find_exclusion(project, project.root / path)
+    rule, advice = (found.rule, found.advice) if found else ("ignored", "")
+    return UsageError(f"'{script}' would not be uploaded: {rule}", advice)

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
+from cli.notices.absent import explain_missing_file
 from cli.notices.ending import notify
 from cli.notices.remains import want
 from cli.steps.following import download, follow_again, follow_job, next_commands
@@ -65,6 +66,7 @@ def run_job(
     with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
         job = follow_and_keep(connection, project, number, manner)
         explain_notebook(connection, job)
+        explain_missing_file(connection, project, job)
         notify(manner.notify, cluster.name, job)
         return job, download(connection, number, project.runs, want(manner.yes))
 

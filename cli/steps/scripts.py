@@ -84,8 +84,10 @@ def as_program(project: Project, name: str, args: Sequence[str]) -> tuple[str, .
 
 
 def locate(project: Project, folder: Path, script: str) -> Path:
-    """Return the path of a script, named from a folder."""
-    path = Path(os.path.normpath(folder / script))
+    """Return the path of a script, named from a folder or else from the job's working folder."""
+    named = (Path(os.path.normpath(place / script)) for place in (folder, project.root / project.workdir))
+    path, *others = dict.fromkeys(named)
+    path = next((other for other in others if other.is_file() and not path.exists()), path)
     return path if path.is_relative_to(project.root) else path.resolve()  # the folder may be a link to the project
 
 

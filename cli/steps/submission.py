@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
+from cli.notices.absent import show_absent_arguments
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
 from cli.notices.withheld import show_withheld
@@ -30,6 +31,7 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     """Submit a job and report what was uploaded and what was not; return its number."""
     cluster = connection.cluster
     show_withheld(project)
+    show_absent_arguments(project, request)
     with progress.transfer("uploading") as sent, unsure_whether_started(cluster):
         taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
