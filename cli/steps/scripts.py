@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli.failures.notebooks import NBCONVERT
 from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
 from infra.errors import UsageError
@@ -15,7 +16,6 @@ from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
 NOTEBOOK, KERNEL = ".ipynb", "python3"
-NBCONVERT = ("python", "-m", "nbconvert")
 INTERPRETERS = ("python", "python3", "bash", "sh")
 # Programs that are never a misspelled script. Any other name is one, too, unless it resembles a script of the project.
 PROGRAMS = (

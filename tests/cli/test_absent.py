@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.notices.absent import find_excluded, names_in, show_absent_arguments
+from cli.failures.files import names_in
+from cli.notices.withheld import find_excluded, show_absent_arguments
 from infra.model import Request
 from infra.project.files import Project, read_project
 from tests.here import move_in
@@ -40,7 +41,9 @@ def test_a_file_that_a_job_missed_is_found_in_what_its_program_says(project, log
     assert found.rule == ("outside the project" if "other" in name else ".gitignore line 1 (*.csv)")
 
 
-@pytest.mark.parametrize("log", ["loaded top.csv", "FileNotFoundError: 'nothing.csv' '/etc/passwd' '/' '..' 'sub/train.py' '~'"])
+@pytest.mark.parametrize(
+    "log", ["loaded top.csv", "FileNotFoundError: 'nothing.csv' '/etc/passwd' '/' '..' 'sub/train.py' '~'"]
+)
 def test_what_is_uploaded_or_on_every_machine_is_not_named(project, log):
     assert not list(find_excluded(project, names_in(log)))
 
