@@ -78,8 +78,11 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
 def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
     """Measure, print and plot the models; return the results."""
     from .data import load
+    from .models.networks import check_name
     from .training.distributed import distributed_context
 
+    for name in comparison.models:  # before an hour of training the others
+        check_name(name)
     data = load(config)
     say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test")
     rungs = []

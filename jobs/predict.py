@@ -32,7 +32,8 @@ def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path
     """Write one row per image: file, class, its probability and all others; report broken images."""
     files = [file for path in paths for file in expand(path)]
     facts, whole, chances = predict_files(checkpoint, files, tta)
-    with out.open("w", newline="") as text:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as text:
         table = csv.writer(text)
         table.writerow(["file", "class", "probability", *facts.classes])
         for file, row in zip(whole, chances.tolist(), strict=True):

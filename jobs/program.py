@@ -70,7 +70,8 @@ def default_out() -> Path:
 def say(text: str) -> None:
     """Print a line unbuffered, as the log may be followed; under torchrun only from the first process."""
     if os.environ.get("RANK", "0") == "0":
-        print(text, flush=True)
+        # A file's name may be bytes that are no UTF-8.
+        print(text.encode(errors="surrogateescape").decode(errors="backslashreplace"), flush=True)
 
 
 def run_program(name: str, body: Callable[[], T]) -> T:

@@ -68,6 +68,7 @@ def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
     answers = answer(wanted, header[1:], [row[1] for row in rows], facts.classes, chances.tolist())
+    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, delimiter=mark, lineterminator="\n")
         table.writerow(header)

@@ -1,6 +1,7 @@
 """Batches on the device, from memory or from a DataLoader that decodes ahead."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) 
     loader = DataLoader(
         Decoded(split.images),
         batch_sampler=chunks,
-        collate_fn=join,
+        collate_fn=partial(join, split.shape),
         num_workers=WORKERS,
         pin_memory=device.type == "cuda",
         multiprocessing_context="fork" if device.type == "cpu" else None,
@@ -57,9 +58,8 @@ class Decoded(Dataset[Tensor | str]):
             return str(error)
 
 
-def join(images: list[Tensor | str]) -> tuple[Tensor, list[str]]:
-    """Collate a batch and the reasons for broken images, which are replaced by grey ones."""
-    whole = [image for image in images if isinstance(image, Tensor)]
-    blank = torch.full_like(whole[0], 128) if whole else torch.full((3, 8, 8), 128, dtype=torch.uint8)
+def join(shape: tuple[int, int, int], images: list[Tensor | str]) -> tuple[Tensor, list[str]]:
+    """Collate a batch of this shape and the reasons for broken images, which are replaced by grey ones."""
+    blank = torch.full(shape, 128, dtype=torch.uint8)
     broken = [image for image in images if isinstance(image, str)]
     return torch.stack([image if isinstance(image, Tensor) else blank for image in images]), broken

@@ -1,6 +1,5 @@
 """Find the requested data by name, folder or CSV file; download it if possible."""
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ..images.listing import Listing, list_folder
 from ..program import names_of, say
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
+from .memory import free_memory_bytes
 from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
 from .splits import split
@@ -137,8 +137,4 @@ def read_pool(
 
 def fits(count: int, size: int) -> bool:
     """Return whether this many colour images fit in half of the free memory."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not available on macOS
-        free = 8_000_000_000
-    return count * 3 * size * size < free / 2
+    return count * 3 * size * size < free_memory_bytes() / 2

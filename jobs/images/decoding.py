@@ -68,7 +68,7 @@ def open_image(path: Path) -> Image.Image:
     """Open an image, reading only its header; raises BrokenImageError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             if path.suffix.lower() in HEIF:
                 register_heif()
             image = Image.open(path)
@@ -93,13 +93,25 @@ def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
     """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
     image = open_image(path)
     try:
-        with image:
+        with image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged tag that Pillow skips costs nothing
             image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decode at a fraction of the size
-            upright = to_rgb(ImageOps.exif_transpose(image), levels)
+            upright = to_rgb(rotate(image), levels)
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
     return np.asarray(square)
+
+
+def rotate(image: Image.Image) -> Image.Image:
+    """Return the image upright, as its EXIF data says; damaged data cost the rotation, not the image."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # Pillow's reader of EXIF raises whatever odd data make it: struct.error, KeyError, TypeError ...
+        image.load()
+        return image
 
 
 def to_rgb(image: Image.Image, levels: Levels | None) -> Image.Image:

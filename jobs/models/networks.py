@@ -93,10 +93,7 @@ def published(name: str, classes: int, fetch: bool = True) -> nn.Module:
     """Build torchvision's classifier, with ImageNet weights if `fetch`. Raises TrainingError."""
     from torchvision import models  # takes a second, and only its own networks need it
 
-    if name not in (known := models.list_models(module=models)):
-        near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see --help for the list"
-        raise TrainingError(f"no model '{name}'; {hint}")
+    check_name(name)
     try:
         net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch else None)
     except (OSError, RuntimeError) as error:
@@ -105,6 +102,18 @@ def published(name: str, classes: int, fetch: bool = True) -> nn.Module:
         ) from error
     replace_head(net, classes)
     return net
+
+
+def check_name(name: str) -> None:
+    """Raise TrainingError, with the nearest name, if there is no such model."""
+    if name in (*CLOSED_FORM, *SMALL):
+        return
+    from torchvision import models  # takes a second, and only its own networks need it
+
+    if name not in (known := models.list_models(module=models)):
+        near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see --help for the list"
+        raise TrainingError(f"no model '{name}'; {hint}")
 
 
 def replace_head(net: nn.Module, classes: int) -> None:

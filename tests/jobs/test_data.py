@@ -18,6 +18,7 @@ from jobs.config.data import DataConfig
 from jobs.data import Dataset, Source, load
 from jobs.data.batches import batches
 from jobs.data.idx import FILES
+from jobs.data.memory import free_memory_bytes
 from jobs.data.named import INSTALLED, fetch
 from jobs.data.parts import drop_trained, write_parts
 from jobs.data.splits import draw, folds, split
@@ -176,6 +177,36 @@ def test_a_broken_image_that_is_streamed_is_named_and_ends_a_strict_run(photos, 
         else:
             assert sum(len(images) for images, _ in seen) == len(train)
             assert "0.png" in capsys.readouterr().out
+
+
+def test_a_batch_of_broken_images_is_grey_and_odd_exif_data_cost_the_rotation_only(photos, source, capsys):
+    train = load(DataConfig(str(photos), stream=True, size=16), source).train
+    for name in train.names:
+        Path(name).write_text("no image")
+    [(images, _), *_] = batches(train, torch.arange(4), 4, torch.device("cpu"))
+    assert images.shape == (4, 1, 16, 16)
+    assert images.unique().tolist() == [128]
+    assert capsys.readouterr().out.count("broken: ") == 4
+    odd = photos / "odd.jpg"
+    Image.new("RGB", (20, 10), "red").save(
+        odd, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x05\0\xff\xff\xff\xff\xff\xff\xff\xff"
+    )
+    assert read_image(odd, 8)[..., 0].min() > 200
+
+
+def test_memory_is_what_can_be_freed_and_what_the_control_group_allows(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 4000 kB\n")
+    assert free_memory_bytes(tmp_path) == 4000 * 1024
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("100\n")
+    (group / "memory.stat").write_text("anon 5\ninactive_file 30\n")
+    assert free_memory_bytes(tmp_path) == 4000 * 1024
+    (group / "memory.max").write_text("1000\n")
+    assert free_memory_bytes(tmp_path) == 1000 - 100 + 30
+    assert free_memory_bytes(tmp_path / "nowhere") > 0
 
 
 def test_packed_images_are_unpacked_once(tmp_path, source, monkeypatch, few):

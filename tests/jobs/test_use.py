@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from jobs.models.modelfile import load_model
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as text:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as text:
         return list(csv.DictReader(text))
 
 
@@ -79,8 +81,9 @@ def test_confusion_and_calibration_are_counted_right():
 def test_predictions_name_each_file_its_class_and_all_chances(trained, photos, tmp_path, capsys):
     (photos / "is 0" / "broken.png").write_text("no image")
     Image.new("RGB", (50, 20), "red").save(photos / "is 0" / "red.jpg")
-    found = rows(predict.main([str(trained), str(photos), "--out", str(tmp_path / "p.csv")]))
-    assert len(found) == 37
+    shutil.copy(photos / "is 0" / "red.jpg", os.fsencode(photos) + b"/caf\xe9.jpg")  # no UTF-8
+    found = rows(predict.main([str(trained), str(photos), "--out", str(tmp_path / "new" / "p.csv")]))
+    assert len(found) == 38
     assert "broken.png" in capsys.readouterr().out
     assert all(abs(sum(float(row[str(label)]) for label in range(10)) - 1) < 1e-4 for row in found)
     right = [f"is {row['class']}" in row["file"] for row in found]

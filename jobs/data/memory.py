@@ -1,0 +1,29 @@
+"""How much memory this process may still use."""
+
+from contextlib import suppress
+from pathlib import Path
+
+ELSEWHERE_BYTES = 16_000_000_000
+"""Assumed where the system has no /proc, as on macOS."""
+
+
+def free_memory_bytes(root: Path = Path("/")) -> int:
+    """Return the memory that is free or can be freed at once, at most what the control group still allows.
+
+    A full page cache is not used memory: the kernel gives it back.
+    """
+    free = ELSEWHERE_BYTES
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    # https://docs.kernel.org/admin-guide/cgroup-v2.html, and version 1
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        group = root / "sys/fs/cgroup"
+        with suppress(OSError, ValueError):
+            most, now = (int((group / name).read_text()) for name in (limit, used))  # "max" is no number: no limit
+            rows = dict(line.split() for line in (group / limit).with_name("memory.stat").read_text().splitlines())
+            free = min(free, most - now + int(rows.get(cached, 0)))
+    return max(free, 0)
