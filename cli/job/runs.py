@@ -5,6 +5,7 @@ load fabric or boto3 are imported when a job runs.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -28,10 +29,12 @@ from cli.options.declared import (
 from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
+from cli.options.values import parse_ports
 from cli.options.variables import read_secrets, read_variables
 from cli.steps.scripts import make_command
+from cli.terminal.keyboard import describe_terminal
 from infra.errors import UsageError
-from infra.model import Request
+from infra.model import NEVER_S, Request, Terminal
 from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
@@ -110,6 +113,15 @@ class JobOptions(TypedDict):
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
+@option("--interactive", "-i", is_flag=True, help="Give the job this terminal: for breakpoint(), input(), a shell.")
+@option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=parse_ports,
+    metavar="PORT[:REMOTE]",
+    help="Forward a port of the machine to this computer while the job is followed; repeatable.",
+)
 @notify_option
 @raw_option
 @cluster_option
@@ -131,6 +143,8 @@ def run(
     raw: bool,
     notify: str | None,
     fetch_every_s: float,
+    interactive: bool,
+    ports: tuple[tuple[int, int], ...],
     yes: bool,
     **options: Unpack[JobOptions],
 ) -> None:
@@ -146,6 +160,7 @@ def run(
     gpujob run --down train.py
     gpujob run torchrun train.py
     gpujob run -- 'nvidia-smi -L && df -h'
+    gpujob run --interactive debug.py
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
@@ -153,6 +168,7 @@ def run(
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
     check_options(context, found, down=down, detach=detach)
+    terminal = check_attached(interactive, ports, detach)
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
@@ -160,9 +176,13 @@ def run(
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
+        if terminal:  # a person may think for longer than a job that hangs
+            options["hang_after_s"] = NEVER_S
+        request = Request(
+            command, terminal=terminal, env=read_variables(env, env_file), secrets=read_secrets(secret), **options
+        )
         check_secrets(request)
-        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))
+        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify, ports))
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
 
@@ -189,6 +209,14 @@ def check_options(context: click.Context, cluster: "Cluster", *, down: bool, det
             f"--down would terminate {cluster.name}, which is not this folder's own cluster",
             f"if you mean it, add: --cluster {cluster.name}",
         )
+
+
+def check_attached(interactive: bool, ports: Sequence[tuple[int, int]], detach: bool) -> Terminal | None:
+    """Return the terminal for the job, if it gets one; raises UsageError without one, or with --detach."""
+    if detach and (interactive or ports):
+        flag = "--interactive" if interactive else "--port"
+        raise UsageError(f"{flag} cannot be used with --detach: it needs this computer", "use one of them")
+    return describe_terminal() if interactive else None
 
 
 def choose_workdir(project: Project, folder: Path | None) -> Project:

@@ -7,17 +7,22 @@ from contextlib import contextmanager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    LoginError,
+    MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
     TokenRetrievalError,
-    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
+from infra.ec2.credentials import LOG_IN, how_to_log_in
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -32,7 +37,6 @@ from infra.errors import (
 )
 
 FIX_PROFILE = "list profiles: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check; without AWS: --dry-run"
 TRY_AGAIN = "wait a minute, then rerun; AWS status: https://health.aws.amazon.com/health/status"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first match counts.
@@ -41,7 +45,7 @@ CLASSES: tuple[tuple[str, type[GpujobError], str], ...] = (
         "ExpiredToken|RequestExpired|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch|Unrecognized"
         "|IncompleteSignature|MissingAuthenticationToken",
         CredentialsError,
-        LOG_IN,
+        "",
     ),
     (
         "OptInRequired|PendingVerification|Blocked|SubscriptionRequired|NotSignedUp",
@@ -90,8 +94,14 @@ def aws_errors() -> Iterator[None]:
         raise CredentialsError(f"{str(error)[:1].lower()}{str(error)[1:]}", FIX_PROFILE) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise CredentialsError(f"no usable AWS credentials: {error}", LOG_IN) from error
-    except (TokenRetrievalError, UnauthorizedSSOTokenError) as error:
-        raise CredentialsError(f"the AWS login has expired: {error}", LOG_IN) from error
+    except (TokenRetrievalError, SSOError, LoginError) as error:
+        raise CredentialsError(f"the AWS login has expired: {error}", how_to_log_in()) from error
+    except (CredentialRetrievalError, RefreshWithMFAUnsupportedError, FileNotFoundError) as error:
+        raise CredentialsError(f"cannot get AWS credentials: {error}", how_to_log_in()) from error
+    except MissingDependencyException as error:
+        raise CredentialsError(f"cannot get AWS credentials: {error}", "install botocore[crt], then rerun") from error
+    except EOFError as error:  # botocore asks for an MFA code with getpass
+        raise CredentialsError("the profile needs an MFA code, and there is no terminal", how_to_log_in()) from error
     except ClientError as error:
         raise explain(error) from error
     except ParamValidationError as error:
@@ -123,7 +133,7 @@ def classify(code: str, message: str, operation: str) -> GpujobError:
     if kind is PermissionsError:
         return explain_denial(code, message, operation)
     if kind is CredentialsError:
-        return CredentialsError(f"AWS rejects the credentials ({code}): {message}", hint)
+        return CredentialsError(f"AWS rejects the credentials ({code}): {message}", how_to_log_in())
     if kind is CloudError or kind is ParameterError:
         return kind(f"AWS refused {operation} ({code}): {message}", hint)
     return kind(f"{message} ({code})", hint)

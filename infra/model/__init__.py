@@ -1,13 +1,26 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
 from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
-from infra.model.job import HANG_AFTER_S, UNFINISHED, ExitCode, FileName, Job, JobState, Output, Request, Sha256
+from infra.model.job import (
+    HANG_AFTER_S,
+    NEVER_S,
+    UNFINISHED,
+    ExitCode,
+    FileName,
+    Job,
+    JobState,
+    Output,
+    Request,
+    Sha256,
+    Terminal,
+)
 from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [
     "GONE",
     "HANG_AFTER_S",
+    "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",
     "CloudName",
@@ -28,6 +41,7 @@ __all__ = [
     "Output",
     "Request",
     "Sha256",
+    "Terminal",
     "format_gpu",
     "parse_gpu",
 ]

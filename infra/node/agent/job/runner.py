@@ -22,6 +22,7 @@ from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
 from ..records import write_reserved, write_runner
 from .mask import Mask, pour
+from .terminal import feed, take_terminal
 
 CANCEL = signal.SIGTERM
 STALLED, STALLED_UNSEEN = signal.SIGUSR1, signal.SIGUSR2
@@ -53,7 +54,9 @@ class Task(NamedTuple):
     """Reason to record if the job is ended because it stalled."""
     secrets: list[str]
     pipe: tuple[int, int] | None
-    """The pipe through the mask; None if there is nothing to mask and the job writes to the log directly."""
+    """The pipe through the mask, or the terminal; None if the job writes to the log directly."""
+    terminal: bool
+    """Whether it is a terminal, from which the job also reads."""
 
 
 def run(task: Task) -> None:
@@ -85,11 +88,11 @@ def start(task: Task) -> subprocess.Popen[bytes]:
             task.command,
             cwd=task.workdir,
             env=task.variables,
-            stdin=subprocess.DEVNULL,
+            stdin=out if task.terminal else subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=unblock_signals,
+            preexec_fn=take_terminal if task.terminal else unblock_signals,
         )
 
 
@@ -100,6 +103,8 @@ def finish(task: Task, pid: int) -> None:
         arguments = task.pipe[0], task.folder / "log", Mask(task.secrets)
         pouring = threading.Thread(target=pour, args=arguments, daemon=True)
         pouring.start()
+    if task.pipe and task.terminal:
+        threading.Thread(target=feed, args=(task.folder, task.pipe[0]), daemon=True).start()
     ending = wait(task, pid)
     if ending:
         # Recorded before ending stragglers, which may take a while.
