@@ -144,6 +144,8 @@ def request(
         "outputs": [],
         "exclude": [],
         "terminal": None,
+        "data": [],
+        "earlier": None,
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))

@@ -9,8 +9,8 @@ from cli.options.context import runs_of
 from cli.options.declared import cluster_option
 from cli.options.values import JobName, parse_job
 from cli.steps.following import attached, download, exit_code, follow_job
+from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import reach_job
-from cli.terminal.keyboard import describe_terminal
 from cli.terminal.output import Output
 from infra.node import client
 

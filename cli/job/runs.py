@@ -5,7 +5,7 @@ load fabric or boto3 are imported when a job runs.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -31,8 +31,8 @@ from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.values import parse_ports
 from cli.options.variables import read_secrets, read_variables
+from cli.steps.keyboard import describe_terminal
 from cli.steps.scripts import make_command
-from cli.terminal.keyboard import describe_terminal
 from infra.errors import UsageError
 from infra.model import NEVER_S, Request, Terminal
 from infra.project.files import Project, read_project
@@ -49,6 +49,7 @@ class JobOptions(TypedDict):
     time_limit_s: float | None
     hang_after_s: float
     kill_stalled: bool
+    start_from: str
     outputs: tuple[str, ...]
     exclude: tuple[str, ...]
     no_deps: bool
@@ -100,6 +101,13 @@ class JobOptions(TypedDict):
     help="Treat the job as stalled after this long without output or CPU/GPU activity; log its stack traces.",
 )
 @typed_option("--kill-stalled", is_flag=True, help="Kill the job when it stalls.")
+@option(
+    "--from",
+    "start_from",
+    default="",
+    metavar="RUN",
+    help="Start with the outputs of an earlier run: a number, a name, or latest.",
+)
 @option(
     "--fetch-every",
     "fetch_every_s",
@@ -157,10 +165,8 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
-    gpujob run --down train.py
-    gpujob run torchrun train.py
+    gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
-    gpujob run --interactive debug.py
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
@@ -168,7 +174,6 @@ def run(
     """  # noqa: D301  click reads the backspace
     found = find_cluster(cluster)
     check_options(context, found, down=down, detach=detach)
-    terminal = check_attached(interactive, ports, detach)
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
@@ -176,14 +181,24 @@ def run(
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        if terminal:  # a person may think for longer than a job that hangs
-            options["hang_after_s"] = NEVER_S
-        request = Request(
-            command, terminal=terminal, env=read_variables(env, env_file), secrets=read_secrets(secret), **options
-        )
-        check_secrets(request)
+        terminal = check_attached(interactive, ports, detach)
+        request = make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify, ports))
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
+
+
+def make_request(
+    command: tuple[str, ...],
+    terminal: Terminal | None,
+    env: Mapping[str, str],
+    secrets: Mapping[str, str],
+    options: JobOptions,
+) -> Request:
+    """Return the request for a job; raises UsageError if a record of it would contain a secret."""
+    request = Request(command, terminal=terminal, env=env, secrets=secrets, **options)
+    check_secrets(request)
+    # A person may think for longer than a job that hangs.
+    return replace(request, hang_after_s=NEVER_S) if terminal else request
 
 
 def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:

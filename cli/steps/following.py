@@ -10,8 +10,8 @@ from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
+from cli.steps.keyboard import DETACH_KEY, Keyboard
 from cli.terminal import progress, show
-from cli.terminal.keyboard import DETACH_KEY, Keyboard
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
 from infra.errors import GpujobError, NodeError

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.failures.explanations import explain_failure
 from cli.notices import billing
 from cli.notices.ending import notify
 from cli.notices.remains import want
+from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, follow_again, follow_job, next_commands, open_ports
 from cli.steps.reach import note_preempted
 from cli.steps.submission import submit_job

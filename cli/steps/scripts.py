@@ -8,10 +8,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.failures.notebooks import NBCONVERT
+import click
+
 from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
-from infra.errors import UsageError
+from cli.options.retype import retype, typed_words
+from cli.reasons.notebooks import NBCONVERT
+from infra.errors import Change, UsageError
 from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
@@ -118,8 +121,10 @@ def runner_of(path: Path, script: str) -> tuple[str, ...]:
 def suggest(project: Project, script: str) -> str:
     """Return a hint for a script that does not exist: a similar one, or to run it as a command."""
     similar = find_similar(project, script)
-    found = shlex.quote(similar[0]) if similar else script_here()
-    return f"gpujob run {found}, or as a command: gpujob run -- {shlex.quote(script)}"
+    found = similar[0] if similar else shlex.split(script_here())[0]
+    typed = typed_words(click.get_current_context())
+    run = retype(typed, Change(script, found)) if script in typed else shlex.join(["gpujob", "run", found])
+    return f"{run}, or as a command: gpujob run -- {shlex.quote(script)}"
 
 
 def find_similar(project: Project, script: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The client's end of a job's terminal, as `infra/node/agent/job/terminal.py` reads it."""
+"""The client's end of a job's terminal, as `infra/node/agent/terminal.py` reads it."""
 
 import struct
 from collections.abc import Callable

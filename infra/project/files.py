@@ -3,8 +3,8 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import ProjectError
@@ -69,6 +69,8 @@ class Project:
     """Patterns of outputs that are not downloaded."""
     repositories: tuple[str, ...]
     """The top folder of each git repository, "" for the project itself."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Where data sets come from, by their paths."""
     copy_of: Path | None = None
     """The project that it is a temporary copy of, with earlier code."""
 
@@ -138,6 +140,7 @@ def read_project(here: Path) -> Project:
         outputs=settings.outputs,
         unwanted=settings.unwanted,
         repositories=tuple(sorted(listing.repositories)),
+        data=settings.data,
     )
 
 

@@ -16,7 +16,7 @@ import termios
 from pathlib import Path
 from typing import Any
 
-from ..processes import unblock_signals
+from .processes import unblock_signals
 
 HEAD = struct.Struct(">cH")
 SIZE = struct.Struct(">HH")

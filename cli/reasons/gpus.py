@@ -2,7 +2,7 @@
 
 import re
 
-from cli.failures.failure import Failure
+from cli.reasons.failure import Failure
 
 # Errors only: TensorFlow and JAX also warn about a missing GPU when they go on without one.
 NO_GPU = re.compile(

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 
-from cli.failures.failure import Failure
+from cli.reasons.failure import Failure
 
 # input(), getpass() and pdb at the end of standard input; click.prompt().
 ASKED = re.compile(r"^(?:EOFError: EOF when reading a line|EOFError|bdb\.BdbQuit|Aborted[!.])\s*\Z", re.MULTILINE)

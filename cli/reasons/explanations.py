@@ -3,8 +3,8 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.failures import files, gpus, notebooks, terminals
-from cli.failures.failure import Failure
+from cli.reasons import files, gpus, notebooks, terminals
+from cli.reasons.failure import Failure
 from cli.terminal import show
 from infra.errors import NodeError
 from infra.node import client
