@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli import unknown
+from cli.options.declared import add_profile_option
 from cli.options.retype import TYPED
 from infra.errors import GpujobError
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "run": Entry("cli.job.runs", "Upload the project, run SCRIPT, download the results."),
     "jobs": Entry("cli.job.jobs", "List the jobs of a cluster."),
     "logs": Entry("cli.job.jobs", "Print a job's output."),
+    "attach": Entry("cli.job.attaching", "Take over the terminal of an interactive job."),
     "wait": Entry("cli.job.jobs", "Wait until a job ends."),
     "cancel": Entry("cli.job.jobs", "Stop a job and every process it started."),
     "data": Entry("cli.job.data", "Send, list and remove data sets."),
@@ -59,10 +61,21 @@ COMMANDS = {
     "config": Entry("cli.account.config", "Show the value of every option and where it comes from."),
     "help": Entry("cli.help", "Show the help of a command, or list all commands."),
 }
+WITHOUT_AWS = ("init", "runs", "diff", "open", "completion", "policy", "local", "config", "help")
+"""The commands that never ask AWS, and so have no --profile."""
 GROUPS = {
     "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
     "Machine": dict.fromkeys(("ls", "ssh", "ssh-config", "tunnel", "extend", "stop", "start", "setup", "verify"), ""),
-    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "data": "", "receipt": ""},
+    "Jobs": {
+        "jobs": "",
+        "logs": "",
+        "attach": "",
+        "wait": "",
+        "cancel": "",
+        "fetch": "download",
+        "data": "",
+        "receipt": "",
+    },
     "History": {"runs": "metrics", "diff": "", "rerun": "", "open": "report"},
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
@@ -86,6 +99,8 @@ class LazyCommands(MutableMapping[str, click.Command]):
         found = self.found[name]
         if isinstance(found, Entry):
             found = self.found[name] = getattr(import_module(found.module), name.replace("-", "_"))
+            if name not in WITHOUT_AWS:
+                add_profile_option(found)
         return found
 
     def __setitem__(self, name: str, command: click.Command) -> None:

@@ -12,7 +12,7 @@ from infra.errors import CloudError, CredentialsError, GpujobError, UnreachableE
 from infra.ledger.known_clusters import recall
 
 SUGGESTED = re.compile(r"\bgpujob ((?:jobs rm|[a-z-]+)\b)(?![a-z-])([^;]*?)(?=; |, or\b|, then\b|  |$)")
-LOG_IN = "aws sso login"
+LOG_IN, RERUN = "aws sso login", "; then rerun"
 
 
 def complete(error: GpujobError, context: click.Context) -> None:
@@ -29,7 +29,9 @@ def complete(error: GpujobError, context: click.Context) -> None:
         return
     if not any("still be running" in note or "still running" in note for note in getattr(error, "__notes__", ())):
         error.add_note(describe_unasked(known, time.time()))
-    if isinstance(obstacle, CredentialsError) and LOG_IN in obstacle.hint:
+    if isinstance(obstacle, CredentialsError) and obstacle.hint.endswith(RERUN):
+        error.hint = f"{obstacle.hint.removesuffix(RERUN)}; then: {typed_command(context)}"
+    elif isinstance(obstacle, CredentialsError) and LOG_IN in obstacle.hint:
         error.hint = f"log in: {LOG_IN}, or aws configure; then: {typed_command(context)}"
 
 

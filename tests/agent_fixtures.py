@@ -96,6 +96,12 @@ class Node:
                     os.kill(pid, signal.SIGKILL)
 
 
+def kill(pid: int) -> None:
+    """End a process as nothing can prevent, and wait until it has gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
+
+
 def request(
     command: tuple[str, ...],
     token: str,
@@ -137,6 +143,7 @@ def request(
         "kill_stalled": False,
         "outputs": [],
         "exclude": [],
+        "terminal": None,
         "data": [],
         "earlier": None,
         **more,

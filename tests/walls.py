@@ -52,7 +52,7 @@ LAYERS = tuple(
     cli.terminal
     cli.options
     cli.notices
-    cli.failures
+    cli.reasons
     cli.steps
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli

@@ -1,12 +1,12 @@
 """Connect with ssh: ssh, tunnel, ssh-config."""
 
-import re
 from contextlib import suppress
 
 import click
 
 from cli.options.context import find_cluster
 from cli.options.declared import SplitCommand, cluster_argument, cluster_option, option, yes_option
+from cli.options.values import parse_ports
 from cli.terminal import show
 from cli.terminal.questions import confirm
 from infra.cluster import connections, logins
@@ -34,10 +34,10 @@ def ssh(context: click.Context, name: str | None, node: int) -> None:
 
 
 @click.command()
-@click.argument("ports", metavar="PORT[:REMOTE]")
+@click.argument("ports", metavar="PORT[:REMOTE]", type=parse_ports)
 @node_option
 @cluster_option
-def tunnel(ports: str, node: int, cluster: str | None) -> None:
+def tunnel(ports: tuple[int, int], node: int, cluster: str | None) -> None:
     """Forward a port of the machine to this computer.
 
     Runs until Ctrl-C.
@@ -46,7 +46,7 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
     gpujob tunnel 8888
     gpujob tunnel 8080:80     local port 8080, remote port 80
     """  # noqa: D301  click reads the backspace
-    here, there = parse_ports(ports)
+    here, there = ports
     found, _ = logins.choose_node(find_cluster(cluster), node)
     try:
         forward = Forward(here)
@@ -56,15 +56,6 @@ def tunnel(ports: str, node: int, cluster: str | None) -> None:
     with suppress(KeyboardInterrupt), forward, connections.reach(found, node) as connection:
         show.say(f"forwarding http://127.0.0.1:{here} to port {there} of '{found.name}' (Ctrl-C to stop)")
         hold_tunnel(connection, forward, there, show.say)
-
-
-def parse_ports(text: str) -> tuple[int, int]:
-    """Parse PORT or PORT:REMOTE into the local and the remote port; raises UsageError."""
-    found = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", text)
-    ports = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if not all(0 < port < 65536 for port in ports):
-        raise UsageError(f"'{text}' is not PORT or PORT:REMOTE", "gpujob tunnel 8888, or: gpujob tunnel 8080:80")
-    return ports
 
 
 @click.command("ssh-config")

@@ -5,6 +5,7 @@ load fabric or boto3 are imported when a job runs.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -28,10 +29,12 @@ from cli.options.declared import (
 from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
+from cli.options.values import parse_ports
 from cli.options.variables import read_secrets, read_variables
+from cli.steps.keyboard import describe_terminal
 from cli.steps.scripts import make_command
 from infra.errors import UsageError
-from infra.model import Request
+from infra.model import NEVER_S, Request, Terminal
 from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
@@ -118,6 +121,15 @@ class JobOptions(TypedDict):
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
+@option("--interactive", "-i", is_flag=True, help="Give the job this terminal: for breakpoint(), input(), a shell.")
+@option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=parse_ports,
+    metavar="PORT[:REMOTE]",
+    help="Forward a port of the machine to this computer while the job is followed; repeatable.",
+)
 @notify_option
 @raw_option
 @cluster_option
@@ -139,6 +151,8 @@ def run(
     raw: bool,
     notify: str | None,
     fetch_every_s: float,
+    interactive: bool,
+    ports: tuple[tuple[int, int], ...],
     yes: bool,
     **options: Unpack[JobOptions],
 ) -> None:
@@ -151,8 +165,6 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
-    gpujob run --down train.py
-    gpujob run torchrun train.py
     gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
@@ -169,10 +181,24 @@ def run(
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
-        check_secrets(request)
-        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))
+        terminal = check_attached(interactive, ports, detach)
+        request = make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
+        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify, ports))
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
+
+
+def make_request(
+    command: tuple[str, ...],
+    terminal: Terminal | None,
+    env: Mapping[str, str],
+    secrets: Mapping[str, str],
+    options: JobOptions,
+) -> Request:
+    """Return the request for a job; raises UsageError if a record of it would contain a secret."""
+    request = Request(command, terminal=terminal, env=env, secrets=secrets, **options)
+    check_secrets(request)
+    # A person may think for longer than a job that hangs.
+    return replace(request, hang_after_s=NEVER_S) if terminal else request
 
 
 def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:
@@ -198,6 +224,14 @@ def check_options(context: click.Context, cluster: "Cluster", *, down: bool, det
             f"--down would terminate {cluster.name}, which is not this folder's own cluster",
             f"if you mean it, add: --cluster {cluster.name}",
         )
+
+
+def check_attached(interactive: bool, ports: Sequence[tuple[int, int]], detach: bool) -> Terminal | None:
+    """Return the terminal for the job, if it gets one; raises UsageError without one, or with --detach."""
+    if detach and (interactive or ports):
+        flag = "--interactive" if interactive else "--port"
+        raise UsageError(f"{flag} cannot be used with --detach: it needs this computer", "use one of them")
+    return describe_terminal() if interactive else None
 
 
 def choose_workdir(project: Project, folder: Path | None) -> Project:

@@ -1,5 +1,6 @@
 """Options shared by commands, and where each may be set: command line, variable, gpujob.toml."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from infra.errors import UsageError
 from infra.ledger.traffic import USD_PER_GB
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-CLUSTER_VARIABLE = "GPUJOB_CLUSTER"
+CLUSTER_VARIABLE, PROFILE_VARIABLE = "GPUJOB_CLUSTER", "GPUJOB_PROFILE"
 FETCH_EVERY_S = 60
 """How often a job's outputs are downloaded while attached, unless told otherwise."""
 DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
@@ -66,6 +67,28 @@ class GuardedOption(click.Option):
                 f"{place} sets {long_name(self.opts)}, which is accepted {self.accepted}", f"unset {place}"
             )
         return value, source
+
+
+def set_profile(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Use an AWS profile in this process: boto3's sessions are made in many places."""
+    if name and not context.resilient_parsing:
+        os.environ[PROFILE_VARIABLE] = name
+
+
+def add_profile_option(command: click.Command) -> None:
+    """Add --profile to a command, and to those below it."""
+    command.params.append(
+        GuardedOption(
+            ["--profile"],
+            metavar="NAME",
+            envvar=PROFILE_VARIABLE,
+            expose_value=False,
+            callback=set_profile,
+            help="AWS profile  [default: your AWS configuration]",
+        )
+    )
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        add_profile_option(inner)
 
 
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS; nothing is billed.")

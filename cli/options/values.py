@@ -59,3 +59,12 @@ def parse_job(value: str) -> JobName:
     if not int(value):
         raise click.BadParameter("jobs are numbered from 1")
     return int(value)
+
+
+def parse_ports(value: str) -> tuple[int, int]:
+    """Parse PORT or PORT:REMOTE into the local and the remote port."""
+    found = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", value)
+    ports = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not all(0 < port < 65536 for port in ports):
+        raise click.BadParameter(f"'{value}' is not PORT or PORT:REMOTE, such as 8888 or 8080:80")
+    return ports

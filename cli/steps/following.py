@@ -1,6 +1,8 @@
 """Follow a job until it ends, then download its outputs."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +10,15 @@ from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
+from cli.steps.keyboard import DETACH_KEY, Keyboard
 from cli.terminal import progress, show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
 from infra.errors import GpujobError, NodeError
 from infra.fetch.outputs import Wanted, fetch
 from infra.run import following
+from infra.run.following import Attachment
+from infra.ssh.forward import Forward
 
 if TYPE_CHECKING:
     from cli.terminal.streams import Copy
@@ -27,11 +32,13 @@ def follow_job(
     output: Output,
     offset: int = 0,
     keep: "Copy | None" = None,
+    attachment: Attachment = Attachment(),  # noqa: B008  it is frozen
 ) -> "Job":
     """Print a job's output until it ends, then its final state; Ctrl-C detaches.
 
     `keep` receives a copy of the output.
     """
+    interactive = attachment.terminal is not None
 
     def pass_on(chunk: bytes) -> None:
         if keep:
@@ -39,12 +46,12 @@ def follow_job(
         output.write(chunk)
 
     try:
-        job = following.follow(connection, number, pass_on, show.say, offset)
+        job = following.follow(connection, number, pass_on, show.say, offset, attachment)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):
             output.flush()
-        show.say(f"\n{next_commands(connection.cluster, number)}")
+        show.say(f"\n{next_commands(connection.cluster, number, interactive)}")
         if isinstance(error, BrokenPipeError):
             raise
         sys.exit(130)
@@ -63,11 +70,36 @@ def follow_again(cluster: "Cluster", number: int) -> str:
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
-def next_commands(cluster: "Cluster", number: int) -> str:
+def next_commands(cluster: "Cluster", number: int, interactive: bool = False) -> str:
     """Return a message that a job continues, with commands to follow, fetch and stop it."""
     where = cluster_flag(cluster.name)
-    follow, fetch, stop = (f"gpujob {words}{where} {number}" for words in ("logs -f", "fetch", "cancel"))
-    return f"job {number} keeps running on {cluster.name}.\n  Follow:    {follow}\n  Download:  {fetch}\n  Stop:      {stop}"
+    words = {
+        "Attach" if interactive else "Follow": "attach" if interactive else "logs -f",
+        "Download": "fetch",
+        "Stop": "cancel",
+    }
+    commands = [f"  {what + ':':<10} gpujob {word}{where} {number}" for what, word in words.items()]
+    return "\n".join([f"job {number} keeps running on {cluster.name}.", *commands])
+
+
+@contextmanager
+def attached(number: int, ports: Sequence[tuple[Forward, int]] = (), interactive: bool = False) -> Iterator[Attachment]:
+    """Yield what is attached to a job while it is followed: ports, and with `interactive` this terminal."""
+    for forward, there in ports:
+        show.say(f"port {there} of the machine: http://127.0.0.1:{forward.port}")
+    if not interactive:
+        yield Attachment(ports=tuple(ports))
+        return
+    with Keyboard() as keyboard:
+        show.say(f"job {number} has this terminal, also for Ctrl-C; {DETACH_KEY} detaches, it keeps running")
+        yield Attachment(keyboard.terminal, tuple(ports))
+
+
+@contextmanager
+def open_ports(ports: Sequence[tuple[int, int]]) -> Iterator[list[tuple[Forward, int]]]:
+    """Listen on local ports; raises UsageError if one is in use."""
+    with ExitStack() as opened:
+        yield [(opened.enter_context(Forward(here)), there) for here, there in ports]
 
 
 def exit_code(cluster: "Cluster", job: "Job") -> int:

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.failures.explanations import explain_failure
 from cli.notices import billing
 from cli.notices.ending import notify
 from cli.notices.remains import want
-from cli.steps.following import download, follow_again, follow_job, next_commands
+from cli.reasons.explanations import explain_failure
+from cli.steps.following import attached, download, follow_again, follow_job, next_commands, open_ports
 from cli.steps.reach import note_preempted
 from cli.steps.submission import submit_job
 from cli.terminal import show
@@ -23,6 +23,7 @@ from infra.results.folder import keep_log, open_log
 if TYPE_CHECKING:
     from infra.model import Job, Request
     from infra.project.files import Project
+    from infra.run.following import Attachment
     from infra.ssh.connection import Connection
 
 
@@ -41,6 +42,8 @@ class Manner:
     """Whether to skip confirmation of large transfers."""
     notify: str | None = None
     """How to notify the user when it ends."""
+    ports: tuple[tuple[int, int], ...] = ()
+    """Local ports and those of the machine that they lead to, while the job is followed."""
 
 
 def run_job(
@@ -51,26 +54,36 @@ def run_job(
     Return the ended job and whether all of its outputs were downloaded; None if detached.
     """
     cluster = connection.cluster
-    number = submit_job(connection, project, request, manner.yes)
-    if manner.detach:
-        show.say(next_commands(cluster, number))
-        billing.remind(cluster)
-        return None
-    with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
-        job = follow_and_keep(connection, project, number, manner)
-        explain_failure(connection, project, job)
-        notify(manner.notify, cluster.name, job)
-        return job, download(connection, number, project.runs, want(manner.yes))
+    with open_ports(manner.ports) as ports:  # first: if one is in use, no job is started
+        number = submit_job(connection, project, request, manner.yes)
+        if manner.detach:
+            show.say(next_commands(cluster, number))
+            billing.remind(cluster)
+            return None
+        with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
+            with attached(number, ports, request.terminal is not None) as attachment:
+                job = follow_and_keep(connection, project, number, manner, attachment)
+            return conclude(connection, project, job, manner)
 
 
-def follow_and_keep(connection: "Connection", project: "Project", number: int, manner: Manner) -> "Job":
+def conclude(connection: "Connection", project: "Project", job: "Job", manner: Manner) -> "tuple[Job, bool]":
+    """Explain, announce and download an ended job; return it, and whether all of its outputs were downloaded."""
+    explain_failure(connection, project, job)
+    notify(manner.notify, connection.cluster.name, job)
+    return job, download(connection, job.number, project.runs, want(manner.yes))
+
+
+def follow_and_keep(
+    connection: "Connection", project: "Project", number: int, manner: Manner, attachment: "Attachment"
+) -> "Job":
     """Follow a job until it ends, saving its log and downloading its outputs periodically."""
     terms = Terms(manner.fetch_every_s, math.inf if manner.yes else UNASKED_BYTES)
     meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
     with open_folder(project.runs / f"{connection.cluster.name}-{number}") as top:
         try:
             with open_log(top, fresh=True) as log, meanwhile:  # what is printed now is not downloaded again later
-                return follow_job(connection, number, Output(manner.raw), keep=Copy(log, show.say))
+                output = Output(manner.raw, editing=attachment.terminal is not None)
+                return follow_job(connection, number, output, keep=Copy(log, show.say), attachment=attachment)
         except GoneError as error:
             keep_log(top)
             note_preempted(error, connection.cluster, project.runs)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from cli.failures.notebooks import NBCONVERT
 from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
 from cli.options.retype import retype, typed_words
+from cli.reasons.notebooks import NBCONVERT
 from infra.errors import Change, UsageError
 from infra.project.files import Project
 

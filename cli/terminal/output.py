@@ -18,8 +18,8 @@ class Output:
     final state of such a line is kept, unless `raw`.
     """
 
-    def __init__(self, raw: bool = False, stream: BinaryIO | None = None) -> None:
-        self.screen = Screen() if sys.stdout.isatty() else None
+    def __init__(self, raw: bool = False, stream: BinaryIO | None = None, editing: bool = False) -> None:
+        self.screen = Screen(editing) if sys.stdout.isatty() else None
         self.collapses = not raw and not self.screen
         self.stream = stream or sys.stdout.buffer
         self.held = b""

@@ -20,13 +20,17 @@ SEQUENCE = re.compile(
 UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c\r\n]*\x1b?|[ -/]*)?\Z")
 # Up, down, right, left, next line, line before, column; erase the line or the screen below, above, all of it; colours.
 ALLOWED = re.compile(r"[0-9;]*[ABCDEFGK]|[012]?J|[0-9;:]*m|\?25[hl]")
+# Also insert, delete and erase characters, as readline does.
+EDITING = re.compile(rf"{ALLOWED.pattern}|[0-9]*[@PX]")
 RESET = "\x1b[0m\x1b[?25h"
 
 
 class Screen:
     """Filters a program's output chunk by chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, editing: bool = False) -> None:
+        """Keep also what edits a line, if a person types into the program."""
+        self.allowed = EDITING if editing else ALLOWED
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held = ""
         self.styled = False
@@ -47,7 +51,7 @@ class Screen:
 
     def keep(self, found: re.Match[str]) -> str:
         """Return an escape sequence if it is allowed, otherwise ""."""
-        if found[2] is None or not ALLOWED.fullmatch(found[1] + found[2]):
+        if found[2] is None or not self.allowed.fullmatch(found[1] + found[2]):
             return ""
         self.styled = True
         return found[0]

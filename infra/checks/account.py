@@ -97,14 +97,15 @@ def check_quota(account: Account, quota: quotas.Quota) -> Check:
 def check_permissions(account: Account) -> Check:
     """Check the permissions needed by `up` and `down`."""
     try:
-        denied = permissions.find_denied(account)
+        found = permissions.find_permissions(account)
     except GpujobError as error:
         return fail("permissions", error)
-    if denied:
+    open_questions = f"; not tested: {', '.join(found.untested)}" if found.untested else ""
+    if found.denied:
         return Check(
             "permissions",
             False,
-            f"not allowed: {', '.join(denied)}",
+            f"not allowed: {', '.join(found.denied)}{open_questions}",
             "send your AWS administrator the output of: gpujob policy",
         )
-    return Check("permissions", True, "sufficient for up and down")
+    return Check("permissions", True, f"sufficient for up and down{open_questions}")

@@ -12,7 +12,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from infra.ec2.errors import LOG_IN, aws_errors
+from infra.ec2.credentials import LOG_IN, open_session
+from infra.ec2.errors import aws_errors
 from infra.ec2.tags import OWNER_ID_TAG, OWNER_TAG
 from infra.ec2.trace import trace_calls
 from infra.errors import CredentialsError, UsageError
@@ -157,9 +158,11 @@ def open_aws(region: str | None = None) -> Account:
     Raises CredentialsError without credentials, and UsageError for an unknown or missing region.
     """
     with aws_errors():
-        session = trace_calls(boto3.Session(region_name=region))
-        if session.get_credentials() is None:
+        session = trace_calls(open_session(region))
+        credentials = session.get_credentials()
+        if credentials is None:
             raise CredentialsError("no AWS credentials found", LOG_IN)
+        credentials.get_frozen_credentials()  # a role may need an MFA code: ask before calls run in parallel
     check_region(session)
     # Some networks block the default service.
     return Account("aws", session, checkip_url=os.environ.get("GPUJOB_CHECKIP_URL", CHECKIP_URL))
@@ -195,13 +198,13 @@ def list_regions(account: Account) -> list[str]:
 def has_credentials() -> bool:
     """Return whether boto3 finds AWS credentials, without checking that AWS accepts them."""
     with aws_errors():
-        return boto3.Session().get_credentials() is not None
+        return open_session().get_credentials() is not None
 
 
 def default_region() -> str | None:
     """Return the region that boto3 finds in a variable or a profile; None if none is set."""
     with aws_errors():
-        return boto3.Session().region_name
+        return open_session().region_name
 
 
 def check_region(session: boto3.Session, region: str | None = None) -> None:

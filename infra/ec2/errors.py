@@ -16,13 +16,14 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    RefreshWithMFAUnsupportedError,
     SSOError,
     TokenRetrievalError,
-    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
 from infra.ec2.codes import find_code
+from infra.ec2.credentials import LOG_IN, how_to_log_in
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -38,7 +39,6 @@ from infra.errors import (
 )
 
 FIX_PROFILE = "list profiles: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
-LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check; without AWS: --dry-run"
 TRY_AGAIN = "wait a minute, then rerun; AWS status: https://health.aws.amazon.com/health/status"
 
 KINDS: dict[str, type[GpujobError]] = {
@@ -67,10 +67,14 @@ def aws_errors() -> Iterator[None]:
         raise CredentialsError(f"{str(error)[:1].lower()}{str(error)[1:]}", FIX_PROFILE) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise CredentialsError(f"no usable AWS credentials: {error}", LOG_IN) from error
-    except (TokenRetrievalError, UnauthorizedSSOTokenError) as error:
-        raise CredentialsError(f"the AWS login has expired: {error}", LOG_IN) from error
-    except (SSOError, LoginError, CredentialRetrievalError, MissingDependencyException) as error:
-        raise CredentialsError(f"cannot get AWS credentials: {' '.join(str(error).split())}", LOG_IN) from error
+    except (TokenRetrievalError, SSOError, LoginError) as error:
+        raise CredentialsError(f"the AWS login has expired: {error}", how_to_log_in()) from error
+    except (CredentialRetrievalError, RefreshWithMFAUnsupportedError, FileNotFoundError) as error:
+        raise CredentialsError(f"cannot get AWS credentials: {error}", how_to_log_in()) from error
+    except MissingDependencyException as error:
+        raise CredentialsError(f"cannot get AWS credentials: {error}", "install botocore[crt], then rerun") from error
+    except EOFError as error:  # botocore asks for an MFA code with getpass
+        raise CredentialsError("the profile needs an MFA code, and there is no terminal", how_to_log_in()) from error
     except ClientError as error:
         raise explain(error) from error
     except ParamValidationError as error:
@@ -100,9 +104,10 @@ def classify(code: str, message: str, operation: str) -> GpujobError:
     kind = KINDS.get(known.kind, CloudError)
     if kind is PermissionsError:
         return explain_denial(code, message, operation)
+    hint = how_to_log_in() if kind is CredentialsError and "ExpiredToken" in code else known.next
     if known.means:
-        return kind(f"{known.means}: {message} ({code})", known.next)
-    return kind(f"AWS refused {operation} ({code}): {message}", known.next)
+        return kind(f"{known.means}: {message} ({code})", hint)
+    return kind(f"AWS refused {operation} ({code}): {message}", hint)
 
 
 def explain_denial(code: str, message: str, operation: str) -> PermissionsError:

@@ -3,6 +3,7 @@
 from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
 from infra.model.job import (
     HANG_AFTER_S,
+    NEVER_S,
     UNFINISHED,
     DataSet,
     ExitCode,
@@ -12,6 +13,7 @@ from infra.model.job import (
     Output,
     Request,
     Sha256,
+    Terminal,
 )
 from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
 from infra.model.use import GpuUse, JobUse, NodeUse
@@ -19,6 +21,7 @@ from infra.model.use import GpuUse, JobUse, NodeUse
 __all__ = [
     "GONE",
     "HANG_AFTER_S",
+    "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",
     "CloudName",
@@ -40,6 +43,7 @@ __all__ = [
     "Output",
     "Request",
     "Sha256",
+    "Terminal",
     "format_gpu",
     "parse_gpu",
 ]

@@ -16,6 +16,20 @@ UNFINISHED = ("queued", "running", "stalled")
 HANG_AFTER_S = 1800.0
 
 
+NEVER_S = 1e9
+"""More seconds than any job runs."""
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The terminal that a job gets."""
+
+    columns: int
+    rows: int
+    kind: str
+    """The value of TERM."""
+
+
 @dataclass(frozen=True)
 class DataSet:
     """One version of files that a job sees, read-only, at a path of its project."""
@@ -53,6 +67,8 @@ class Request:
     """Patterns of files that do not count as outputs."""
     python: str | None = None
     """The interpreter on the node; None for the image's, or the one its dependencies are installed for."""
+    terminal: Terminal | None = None
+    """The terminal that it reads from and writes to; None for an empty input and a plain log."""
     data: tuple[DataSet, ...] = ()
     start_from: str = ""
     """The earlier job whose outputs it starts from, as CLUSTER-NUMBER."""

@@ -15,6 +15,7 @@ from infra.base.decoding import decode, parse
 from infra.base.text import last_line, one_line
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
+from infra.node.attached import AttachedTerminal
 from infra.node.listing import AllLeft, JobReply, Outputs
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
 from infra.ssh.commands import Conversation, execute, stream
@@ -158,6 +159,11 @@ def read_log(connection: Connection, number: int, offset: int, follow: bool) -> 
     """Yield the log from `offset`; with `follow` until the job ends."""
     arguments = ["logs", str(number), str(offset), *(["--follow"] if follow else [])]
     return stream(connection, agent_argv(*arguments))
+
+
+def attach(connection: Connection, number: int, offset: int, terminal: AttachedTerminal) -> Iterator[bytes]:
+    """Yield the log from `offset` until the job ends, and let the terminal write to the job's."""
+    return stream(connection, agent_argv("attach", str(number), str(offset)), terminal.lead)
 
 
 def find_tail(connection: Connection, number: int, lines: int) -> int:

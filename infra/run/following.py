@@ -1,11 +1,24 @@
 """Follow the log of a submitted job."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from infra.cluster.connections import persist
 from infra.model import Job
 from infra.node import client
+from infra.node.attached import AttachedTerminal
 from infra.ssh.connection import Connection
+from infra.ssh.forward import Forward
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What is connected to a job while it is followed, besides its output."""
+
+    terminal: AttachedTerminal | None = None
+    """Where what is typed for the job comes from."""
+    ports: tuple[tuple[Forward, int], ...] = ()
+    """Local ports, and the ports of the node that they lead to."""
 
 
 def follow(
@@ -14,6 +27,7 @@ def follow(
     write: Callable[[bytes], None],
     warn: Callable[[str], None],
     offset: int = 0,
+    attachment: Attachment = Attachment(),
 ) -> Job:
     """Stream the job's log to `write` from an offset until the job ends; return the ended job.
 
@@ -22,7 +36,13 @@ def follow(
 
     def read(connection: Connection) -> Job:
         nonlocal offset
-        for chunk in client.read_log(connection, number, offset, follow=True):
+        for forward, there in attachment.ports:
+            forward.lead(connection, there)
+        if attachment.terminal:
+            chunks = client.attach(connection, number, offset, attachment.terminal)
+        else:
+            chunks = client.read_log(connection, number, offset, follow=True)
+        for chunk in chunks:
             write(chunk)
             offset += len(chunk)
         return client.find_job(connection, number)

@@ -37,7 +37,7 @@ class Options:
 def describe_options(request: Request, workdir: str) -> dict[str, Any]:
     """Return the options of a request as its record has them."""
     names = {"workdir": workdir, "env": sorted(request.env), "secrets": sorted(request.secrets)}
-    kept = {name: value for name, value in vars(request).items() if name not in ("command", "data", *names)}
+    kept = {name: value for name, value in vars(request).items() if name not in ("command", "data", "terminal", *names)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**kept, **names}.items()}
 
 

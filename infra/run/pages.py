@@ -11,12 +11,11 @@ from infra.base.text import one_line
 from infra.base.waiting import wait_until
 from infra.cluster.connections import persist
 from infra.errors import NodeError
-from infra.model import Job, Request
+from infra.model import NEVER_S, Job, Request
 from infra.node import client
 from infra.ssh.connection import Connection, wait_for_drop
 from infra.ssh.forward import LOOPBACK, Forward
 
-NEVER_S = 1e9  # an idle notebook is not stalled
 ROUND_S, ANSWER_S, LINES = 60, 60, 6
 LOG_BYTES = 1 << 16
 JUMP = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={0}"><a href="{0}">gpujob</a>\n'

@@ -5,7 +5,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -147,12 +147,25 @@ def execute(connection: Connection, argv: Sequence[str], converse: Conversation 
             return Answer(exit_status(channel), rest, stderr)
 
 
-def stream(connection: Connection, argv: Sequence[str]) -> Iterator[bytes]:
+Send = Callable[[bytes], None]
+"""A function that writes to a command's standard input; does nothing once the connection is broken."""
+
+
+def stream(
+    connection: Connection, argv: Sequence[str], offer: Callable[[Send], None] = lambda _: None
+) -> Iterator[bytes]:
     """Yield a command's output as it arrives; its input stays open until the caller stops reading.
 
-    Raises NodeError if it fails, DroppedError if the connection breaks first.
+    `offer` gets a function that writes to that input, from any thread. Raises NodeError if the command fails, DroppedError if
+    the connection breaks first.
     """
     with open_channel(connection, argv) as channel:
+
+        def send(data: bytes) -> None:
+            with suppress(OSError, EOFError, paramiko.SSHException):
+                channel.sendall(data)
+
+        offer(send)
         yield from read_all(channel)
         if exit_status(channel):
             raise NodeError(last_line(read_complaint(channel)) or "the agent failed")

@@ -10,18 +10,12 @@ import psutil
 import pytest
 
 from tests import agent_fixtures as fixtures
-from tests.agent_fixtures import Node
+from tests.agent_fixtures import Node, kill
 from tests.conftest import wait_for
 
 node = fixtures.node
 
 GATE = "while [ ! -e ../go ]; do sleep 0.02; done; echo through; exit 5"
-
-
-def kill(pid: int) -> None:
-    """End a process as nothing can prevent, and wait until it has gone."""
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
 
 
 def open_gate(node: Node, number: int) -> None:

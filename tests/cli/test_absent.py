@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.failures.files import names_in
 from cli.notices.withheld import find_excluded, show_absent_arguments
+from cli.reasons.files import names_in
 from infra.model import Request
 from infra.project.files import Project, read_project
 from tests.here import move_in

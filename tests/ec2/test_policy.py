@@ -133,7 +133,9 @@ def unique(found: Iterator[Need]) -> list[Need]:
 
 
 def test_every_call_of_a_whole_life_is_allowed(needs, policy):
-    assert [need for need in needs if not is_allowed(policy, need)] == []
+    refused = [need for need in needs if not is_allowed(policy, need)]
+    # `check` tries a launch before there is a group that the policy allows, and knows what a refusal of this one means.
+    assert {need["resource"].rpartition(":")[2] for need in refused} <= {"security-group/default"}
 
 
 def test_nothing_is_allowed_that_no_call_needs(needs, policy):
@@ -178,6 +180,28 @@ def test_under_the_stricter_policy_only_images_of_known_owners_boot(needs):
     for owner, allowed in (("123456789012", True), ("099720109477", True), ("666666666666", False), ("", False)):
         assert is_allowed(POLICIES["one's own"], launches[0] | {"owner": owner}) is allowed
         assert is_allowed(POLICIES["anybody's"], launches[0] | {"owner": owner})
+
+
+def test_check_rejects_nothing_that_the_policy_grants_and_says_what_it_could_not_test(laptop):
+    laptop.type("check", "--dry-run")
+    keep_alive(watch(laptop))
+    cloud = watch(laptop).cloud
+
+    def permission() -> tuple[bool, str]:
+        rows = json.loads(laptop.type("check", "--dry-run", "--json").out)
+        return next((row["ok"], row["detail"]) for row in rows if row["what"] == "permissions")
+
+    control.set_caller(cloud, **ANN, policy=POLICIES["one's own"])
+    ok, detail = permission()
+    assert (ok, "not tested: ec2:RunInstances" in detail, "ec2:TerminateInstances" in detail) == (True, True, True), (
+        detail
+    )
+    control.set_caller(cloud, **ANN)
+    assert "RunInstances" not in permission()[1]
+    kept = [each for each in POLICIES["one's own"]["Statement"] if "Launch" not in each["Sid"]]
+    control.set_caller(cloud, **ANN, policy={**POLICIES["one's own"], "Statement": kept})
+    ok, detail = permission()
+    assert (ok, "not allowed: " in detail, "ec2:RunInstances" in detail) == (False, True, True), detail
 
 
 def test_a_second_user_cannot_end_or_take_over_the_first_one_s_machine(laptop):

@@ -1,39 +1,94 @@
 """Check the caller's permissions by EC2's dry-run calls."""
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
 from infra.base.parallel import map_parallel
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
-from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import CLUSTER_TAG
+from infra.ec2.machines.images import find_image
+from infra.ec2.machines.network import find_subnets, tag_specification
+from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags
+from infra.errors import GpujobError
 from infra.ssh.keys import make_key
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html (DryRun)
-DENIED = "UnauthorizedOperation"
+ALLOWED = "DryRunOperation"
+DENIED = re.compile("UnauthorizedOperation|AccessDenied")
+# A policy may allow a launch only with the group and the key that `up` creates and tags: without them, a refusal says nothing.
+CREATED = re.compile(r"on resource:? arn:aws[\w-]*:ec2:[^ ]*:(security-group|key-pair|launch-template)/")
 NAME = "gpujob-check"
+ON_MACHINES = ("ec2:GetConsoleOutput", "ec2:TerminateInstances")
+Call = Callable[[], object]
 
 
-def find_denied(account: Account) -> list[str]:
-    """Return the actions that EC2 would deny; those it cannot check count as allowed."""
-    calls = make_calls(account)
-    return [action for action, denied in zip(calls, map_parallel(is_denied, calls.values()), strict=True) if denied]
+@dataclass(frozen=True)
+class Permissions:
+    """What the caller may not do of what `up` and `down` do, and what could not be found out."""
+
+    denied: tuple[str, ...]
+    untested: tuple[str, ...]
 
 
-def is_denied(call: Callable[[], object]) -> bool:
-    """Return whether EC2 denies the caller this action."""
+def find_permissions(account: Account) -> Permissions:
+    """Try every action without effect; what needs a machine is tried on one of the caller's, if there is one."""
+    calls = {**make_calls(account), **make_launch(account), **make_machine_calls(account)}
+    found = dict(zip(calls, map_parallel(is_allowed, calls.values()), strict=True))
+    untested = [action for action, allowed in found.items() if allowed is None]
+    untested += [action for action in ON_MACHINES if action not in calls]
+    return Permissions(tuple(action for action, allowed in found.items() if allowed is False), tuple(untested))
+
+
+def is_allowed(call: Call) -> bool | None:
+    """Return whether the caller may do this; None if AWS refuses it for another reason."""
     with aws_errors():
         try:
             call()
         except ClientError as error:
-            # Any other error, such as "no such group", means that the permission was already checked.
-            return code_of(error) == DENIED
-    return False
+            if DENIED.search(code_of(error)):
+                return None if CREATED.search(str(error)) else False
+            return True if code_of(error) == ALLOWED else None
+    return True
 
 
-def make_calls(account: Account) -> Mapping[str, Callable[[], object]]:
+def make_launch(account: Account) -> Mapping[str, Call]:
+    """Return the launch of a machine with the real image, subnet and tags; nothing if those cannot be found."""
+    tags = {CLUSTER_TAG: NAME, **account.identity.tags}
+    try:
+        image, (_, subnets) = find_image(account), find_subnets(account)
+    except GpujobError:  # a check of its own says why
+        return {}
+    return {
+        "ec2:RunInstances": lambda: account.ec2.run_instances(
+            ImageId=image.image_id,
+            InstanceType="g4dn.xlarge",
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=next(iter(subnets.values())),
+            TagSpecifications=[tag_specification(kind, tags) for kind in ("instance", "volume", "network-interface")],
+            DryRun=True,
+        )
+    }
+
+
+def make_machine_calls(account: Account) -> Mapping[str, Call]:
+    """Return what `up` and `down` do to a machine, for one of the caller's own; nothing without one."""
+    with aws_errors():
+        pages = account.ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": [CLUSTER_TAG]}])
+    machines = [machine for each in pages["Reservations"] for machine in each["Instances"]]
+    own = [one["InstanceId"] for one in machines if account.identity.is_owner(read_owner(read_tags(one)))]
+    if not own:
+        return {}
+    return {
+        "ec2:GetConsoleOutput": lambda: account.ec2.get_console_output(InstanceId=own[0], DryRun=True),
+        "ec2:TerminateInstances": lambda: account.ec2.terminate_instances(InstanceIds=own[:1], DryRun=True),
+    }
+
+
+def make_calls(account: Account) -> Mapping[str, Call]:
     """Return the calls by action, tagged as `up` does: a policy may allow them only with our tag."""
     ec2 = account.ec2
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
@@ -62,6 +117,8 @@ def make_calls(account: Account) -> Mapping[str, Callable[[], object]]:
             TagSpecifications=[tag_specification("fleet", tags)],
             DryRun=True,
         ),
+        "ec2:DescribeSpotPriceHistory": lambda: ec2.describe_spot_price_history(DryRun=True),
+        "pricing:GetProducts": lambda: account.pricing.get_products(ServiceCode="AmazonEC2", MaxResults=1),
         "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),
         "ec2:DescribeVolumes": lambda: ec2.describe_volumes(DryRun=True),
         "ec2:DescribeNetworkInterfaces": lambda: ec2.describe_network_interfaces(DryRun=True),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Callable
 
 from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 
@@ -44,18 +45,28 @@ def send_log(number: str, start: str, *options: str) -> None:
 
     With `--follow`, until the job is over or the client hangs up (stdin ends).
     """
-    folder, offset, follow = folder_of(number), int(start), "--follow" in options
-    with (folder / "log").open("ab+", buffering=0) as log:
+
+    def is_gone() -> bool:
+        return bool(select.select([0], [], [], POLL_S)[0]) and not os.read(0, 1)
+
+    copy_log(number, int(start), folder_of(number) if "--follow" in options else None, is_gone)
+
+
+def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[[], bool]) -> None:
+    """Write a job's log from an offset on, with its folder `followed` until the job is over or the client `is_gone`.
+
+    Raises AgentError if the log is shorter.
+    """
+    with (folder_of(number) / "log").open("ab+", buffering=0) as log:
         size = log.seek(0, os.SEEK_END)
         if offset > size:
             raise AgentError(f"the log of job {number} has only {size} bytes, offset {offset} is past its end")
         log.seek(offset)
         while True:
-            over = not (
-                follow and is_supervised(folder)
-            )  # checked first, so that everything written before the end is sent
+            # checked first, so that everything written before the end is sent
+            over = not (followed and is_supervised(followed))
             for chunk in iter(lambda: log.read(CHUNK_BYTES), b""):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
-            if over or (select.select([0], [], [], POLL_S)[0] and not os.read(0, 1)):
+            if over or is_gone():
                 return

@@ -51,14 +51,14 @@ class Callers:
     caller: Caller | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(int(time.time())))
 
-    def find_denied(self, request: Request) -> str | None:
-        """Return the first action of a call that the caller's policy does not allow; None if all are."""
+    def find_denied(self, request: Request) -> permissions.Need | None:
+        """Return the first need of a call that the caller's policy does not allow; None if all are."""
         if self.caller is None or self.caller.policy is None:
             return None
         needs = permissions.needs_of(request)
         variables = self.caller.variables
         denied = [need for need in needs if not policies.is_allowed(self.caller.policy, need, variables)]
-        return denied[0].action if denied else None
+        return denied[0] if denied else None
 
     def get_caller_identity(self) -> Answer | None:
         """Answer STS's GetCallerIdentity; None for moto's default user."""

@@ -62,9 +62,9 @@ class Calls:
         if self.faults.values("enabled") and request.region not in self.faults.values("enabled"):
             return permissions.deny_disabled_region(request)
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-        action = min(denied) if denied else self.callers.find_denied(request)
-        if action:
-            return permissions.deny(request, action)
+        need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+        if need:
+            return permissions.deny(request, need)
         if self._throw("throttle"):
             code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
             return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)

@@ -87,6 +87,8 @@ def _named(request: Request, action: str) -> list[Need]:
     if template and request.action != "CreateLaunchTemplate":
         known = moto_state.find_template(request.region, None, template)
         named += [(f"launch-template/{known.id}", known.id)] if known else []
+    if request.action == "RunInstances" and "sg" not in kinds_of(found):
+        named.append(("security-group/default", ""))  # EC2 uses the network's default group, which nobody has tagged
     key = request.params.get("KeyName")
     if key and request.action != "ImportKeyPair":
         named.append((f"key-pair/{key}", moto_state.key_pair_id(request.region, key)))
@@ -94,6 +96,11 @@ def _named(request: Request, action: str) -> list[Need]:
         Need(action, _arn(request, path), {}, moto_state.tags(request.region, one), owner=_owner(request, path))
         for path, one in named
     ]
+
+
+def kinds_of(ids: set[str]) -> set[str]:
+    """Return the prefixes of some ids: i, sg, subnet."""
+    return {one.partition("-")[0] for one in ids}
 
 
 def _owner(request: Request, path: str) -> str:
@@ -122,9 +129,14 @@ def _arn(request: Request, path: str) -> str:
     return f"arn:aws:ec2:{request.region}:{owner}:{path}"
 
 
-def refusal(request: Request, action: str) -> tuple[str, str]:
+def need_of(request: Request, action: str) -> Need:
+    """Return the first need of a call for an action."""
+    return next((need for need in needs_of(request) if need.action == action), Need(action, "*", {}, {}))
+
+
+def refusal(need: Need) -> tuple[str, str]:
     """Return EC2's error code and message for a missing permission, including the encoded details."""
-    need = next((need for need in needs_of(request) if need.action == action), Need(action, "*", {}, {}))
+    action = need.action
     context = {"principal": {"arn": CALLER}, "action": action, "resource": need.resource, "conditions": {"items": []}}
     facts = {"allowed": False, "explicitDeny": False, "matchedStatements": {"items": []}, "context": context}
     encoded = base64.urlsafe_b64encode(zlib.compress(json.dumps(facts).encode())).decode().rstrip("=")
@@ -135,11 +147,11 @@ def refusal(request: Request, action: str) -> tuple[str, str]:
     )
 
 
-def deny(request: Request, action: str) -> Answer:
+def deny(request: Request, need: Need) -> Answer:
     """Refuse a call that lacks a permission."""
     if request.service == "ec2":
-        return error("ec2", *refusal(request, action), 403)
-    words = f"User: {CALLER} is not authorized to perform: {action}"
+        return error("ec2", *refusal(need), 403)
+    words = f"User: {CALLER} is not authorized to perform: {need.action}"
     return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
 
 

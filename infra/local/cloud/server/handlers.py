@@ -136,8 +136,8 @@ class Handlers:
                 return moto(request)
             self.trail.record(request, inner=True)
             denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-            action = min(denied) if denied else self.callers.find_denied(request)
-            return permissions.deny(request, action) if action else boot(request)
+            need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+            return permissions.deny(request, need) if need else boot(request)
 
         return hand
 

@@ -80,11 +80,19 @@ def cover(text: bytes, found: list[tuple[int, int]]) -> bytes:
 
 
 def pour(source: int, log: Path, mask: Mask) -> None:
-    """Copy a pipe to the log, masked; a failure to write must not stop the job."""
+    """Copy a pipe or a terminal to the log, masked; a failure to write must not stop the job."""
     with log.open("ab", buffering=0) as file:
         while True:
-            data = os.read(source, CHUNK_BYTES)
+            data = read_some(source)
             with contextlib.suppress(OSError):
                 file.write(mask.feed(data) if data else mask.flush())
             if not data:
                 return
+
+
+def read_some(source: int) -> bytes:
+    """Read from a pipe or a terminal; empty at the end."""
+    try:
+        return os.read(source, CHUNK_BYTES)
+    except OSError:  # EIO: nobody has the terminal open any more
+        return b""

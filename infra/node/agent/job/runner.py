@@ -23,6 +23,7 @@ from ..environment.uv import say
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
 from ..records import read_json, write_reserved, write_runner
+from ..terminal import feed, take_terminal
 from .mask import Mask, pour
 
 CANCEL = signal.SIGTERM
@@ -55,7 +56,9 @@ class Task(NamedTuple):
     """Reason to record if the job is ended because it stalled."""
     secrets: list[str]
     pipe: tuple[int, int] | None
-    """The pipe through the mask; None if there is nothing to mask and the job writes to the log directly."""
+    """The pipe through the mask, or the terminal; None if the job writes to the log directly."""
+    terminal: bool = False
+    """Whether it is a terminal, from which the job also reads."""
     mounts: tuple[Mount, ...] = ()
     """The data sets to mount; where that is not possible, they are links."""
 
@@ -102,11 +105,11 @@ def start(task: Task) -> subprocess.Popen[bytes]:
             task.command,
             cwd=task.workdir,
             env=task.variables,
-            stdin=subprocess.DEVNULL,
+            stdin=out if task.terminal else subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=unblock_signals,
+            preexec_fn=take_terminal if task.terminal else unblock_signals,
         )
 
 
@@ -117,6 +120,8 @@ def finish(task: Task, pid: int) -> None:
         arguments = task.pipe[0], task.folder / "log", Mask(task.secrets)
         pouring = threading.Thread(target=pour, args=arguments, daemon=True)
         pouring.start()
+    if task.pipe and task.terminal:
+        threading.Thread(target=feed, args=(task.folder, task.pipe[0]), daemon=True).start()
     ending = wait(task, pid)
     if ending:
         # Recorded before ending stragglers, which may take a while.

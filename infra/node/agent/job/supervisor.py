@@ -32,6 +32,7 @@ from ..records import (
     write_json,
     write_runner,
 )
+from ..terminal import open_terminal
 from .inputs import get_ready, place_data
 from .mask import maskable
 from .queue import wait_in_queue
@@ -87,6 +88,7 @@ def supervise(number: str, queued: str) -> None:
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
     """Return what the runner needs to know; `own` is the interpreter of the job's own environment."""
     variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
+    terminal = job.get("terminal")  # earlier agents, whose jobs may be queued, had none
     return Task(
         folder=folder,
         command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
@@ -96,7 +98,8 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
         time_limit_s=job["time_limit_s"],
         stalled=stalled_text(job),
         secrets=hidden,
-        pipe=os.pipe() if hidden else None,
+        pipe=open_terminal(terminal) if terminal else os.pipe() if hidden else None,
+        terminal=bool(terminal),
     )
 
 
@@ -184,6 +187,7 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
         "PYTHONFAULTHANDLER": "1",  # on a crash or an abort, print Python's stacks into the log
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
+        **({"TERM": job["terminal"]["kind"]} if job.get("terminal") else {}),
         **job["env"],
         "GPUJOB_JOB": folder.name,
         "GPUJOB_COMMIT": str(job.get("source", {}).get("commit", "")),

@@ -5,6 +5,7 @@
                                     "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER]                   -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
+    attach NUMBER OFFSET            the same for a job with a terminal; frames on stdin are passed on to it: `terminal`
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "disk_bytes",
                                         "disk_free_bytes", "gpus": [...],
@@ -58,6 +59,7 @@ COMMANDS = {
     "watch": ("job.respawn", "watch"),
     "jobs": ("job.recovery", "list_jobs"),
     "logs": ("logs", "send_log"),
+    "attach": ("requests.attaching", "attach"),
     "tail": ("logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),

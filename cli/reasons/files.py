@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from cli.failures.failure import Failure
 from cli.notices.withheld import describe, find_excluded
+from cli.reasons.failure import Failure
 from infra.errors import GpujobError
 
 # What programs print when a file does not exist: Python, C libraries, shells, OpenCV, HDF5, NumPy, transformers.

@@ -2,7 +2,7 @@
 
 import re
 
-from cli.failures.failure import Failure
+from cli.reasons.failure import Failure
 
 NBCONVERT = ("python", "-m", "nbconvert")
 

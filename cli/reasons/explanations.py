@@ -3,8 +3,8 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.failures import files, notebooks
-from cli.failures.failure import Failure
+from cli.reasons import files, gpus, notebooks, terminals
+from cli.reasons.failure import Failure
 from cli.terminal import show
 from infra.errors import NodeError
 from infra.node import client
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 LINES, END_BYTES = 100, 1 << 16  # of the end of the log
 
-
 # Each returns a message, or "" if this is not the reason.
-REASONS = (notebooks.explain, files.explain)
+REASONS = (notebooks.explain, terminals.explain, gpus.explain, files.explain)
 
 
 def explain_failure(connection: "Connection", project: "Project", job: "Job") -> None:

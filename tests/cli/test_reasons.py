@@ -1,0 +1,77 @@
+"""Reasons of failures that are known by what frameworks print."""
+
+from dataclasses import replace
+
+import pytest
+
+from cli.reasons import gpus, terminals
+from cli.reasons.failure import Failure
+from infra.model import Cluster, Gpu, Node, Request
+from infra.project.files import Project
+from infra.run.submission import queued
+from tests.here import move_in
+
+NODE = Node("i-1", "running", "127.0.0.1", 22, "t3.micro", "us-east-1a")
+LOCAL = Cluster("project", "local", "us-east-1", (NODE,), Gpu("T4"), 1.0, 0.0, 0.0, "me")
+
+
+@pytest.fixture
+def failure(tmp_path, monkeypatch) -> Failure:
+    root = move_in(tmp_path, monkeypatch)
+    project = Project(root, ".", (), (), (), (), (), ())
+    return Failure(LOCAL, project, queued(1, Request(("python", "x.py")), {}), "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a",
+        "AssertionError: Torch not compiled with CUDA enabled",
+        "RuntimeError: No CUDA GPUs are available",
+        "RuntimeError: Cannot access accelerator device when none is available.",
+        "RuntimeError: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. If you",
+        "tensorflow.python.framework.errors_impl.InvalidArgumentError: Could not satisfy device specification '/job:local"
+        "host/replica:0/task:0/device:GPU:0'. enable_soft_placement=0.",
+        "tensorflow.python.framework.errors_impl.InvalidArgumentError: /job:localhost/replica:0/task:0/device:GPU:0 unknown"
+        " device.",
+        "RuntimeError: Unknown backend: 'gpu' requested, but no platforms that are instances of gpu are present.",
+        "RuntimeError: Unable to initialize backend 'cuda': FAILED_PRECONDITION: No visible GPU devices.",
+        "cupy_backends.cuda.api.runtime.CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is insufficient",
+        "gpujob: cannot run nvidia-smi: No such file or directory",
+        "bash: line 1: nvidia-smi: command not found",
+        "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory",
+    ],
+)
+def test_a_missing_gpu_is_explained_in_the_words_of_each_framework(failure, line):
+    failed = replace(failure, log=f"epoch 1\n{line}\n")
+    said = "the local cloud has no GPU; on AWS this would run on a T4. Here it must run on the CPU"
+    assert gpus.explain(failed) == said
+    several = replace(failed, cluster=replace(LOCAL, gpu=Gpu("H100", 8)))
+    assert "would run on H100:8." in gpus.explain(several)
+    assert "would run on an A100." in gpus.explain(replace(failed, cluster=replace(LOCAL, gpu=Gpu("A100"))))
+    assert "'project' has no GPU (t3.micro)" in gpus.explain(replace(failed, cluster=replace(LOCAL, gpu=None)))
+    assert gpus.explain(replace(failed, job=replace(failed.job, driver="550.1"))) == ""
+    assert gpus.explain(replace(failed, cluster=replace(LOCAL, cloud="aws"))) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Could not find cuda drivers on your machine, GPU will not be used.",
+        "INFO:jax._src.xla_bridge:Unable to initialize backend 'cuda': no GPU",
+        "ValueError: bad shape",
+    ],
+)
+def test_a_failure_for_another_reason_is_not_blamed_on_the_gpu(failure, line):
+    assert gpus.explain(replace(failure, log=f"{line}\nKeyError: 'x'\n")) == ""
+
+
+@pytest.mark.parametrize(
+    "end", ["EOFError: EOF when reading a line", "bdb.BdbQuit", "Password: Aborted!\n".replace("Password: ", "")]
+)
+def test_a_job_that_asks_without_a_terminal_is_told_how_to_have_one(failure, end, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpujob", "run", "--gpus", "1", "ask.py", "a b"])
+    failed = replace(failure, log=f"Traceback (most recent call last):\n{end}\n")
+    again = "gpujob run --interactive --gpus 1 ask.py 'a b'"
+    assert terminals.explain(failed).endswith(f"Give it one: {again}")
+    assert terminals.explain(replace(failed, log=f"{end}\nKeyError: 1\n")) == ""
