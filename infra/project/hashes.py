@@ -10,6 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 CHUNK_BYTES = 1 << 20
+MOST_BYTES = 100_000_000  # of all projects' hashes, a million files
 SETTLED_NS = 2_000_000_000  # a more recent file may be written again within one tick of the clock
 
 
@@ -82,5 +83,15 @@ class Hashes:
             self.place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             part.write_text(json.dumps(self.used))
             part.replace(self.place)
+            prune(self.place.parent, MOST_BYTES)
         except OSError:
             part.unlink(missing_ok=True)
+
+
+def prune(folder: Path, most_bytes: int) -> None:
+    """Remove the caches that were written least recently until the others fit into `most_bytes`."""
+    files = [(path.stat(), path) for path in folder.iterdir()]
+    for info, path in sorted(files, key=lambda each: each[0].st_mtime_ns, reverse=True):
+        most_bytes -= info.st_size
+        if most_bytes < 0:
+            path.unlink(missing_ok=True)

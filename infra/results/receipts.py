@@ -183,9 +183,10 @@ def is_results(folder: Path) -> bool:
 
 def find_home(runs: Path, cluster: str, number: int | None) -> Path:
     """Return the results folder of a job in `runs`, by default the cluster's latest; it need not exist."""
-    numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
-    latest = max((int(text) for text in numbers if text.isdecimal()), default=0)
-    return runs / f"{cluster}-{number or latest}"
+    if not number:  # only then are all folders listed
+        numbers = (folder.name.removeprefix(f"{cluster}-") for folder in runs.glob(f"{cluster}-*"))
+        number = max((int(text) for text in numbers if text.isdecimal()), default=0)
+    return runs / f"{cluster}-{number}"
 
 
 def find_receipt(runs: Path, cluster: str, number: int | None) -> Mapping[str, Any] | None:
