@@ -23,7 +23,7 @@ def main() -> None:
 
 def show() -> None:
     """Print when each cached data set was last used, its size and its path."""
-    from .data.cache import FOLDER, TOTAL_BYTES, list_files
+    from .images.cache import FOLDER, TOTAL_BYTES, list_files
 
     files = list_files(FOLDER)
     for path, info in files:
@@ -35,7 +35,7 @@ def show() -> None:
 
 def remove(keep_gb: float) -> None:
     """Remove cached data sets until the rest has at most this size."""
-    from .data.cache import FOLDER, trim
+    from .images.cache import FOLDER, trim
 
     say(f"freed {trim(FOLDER, int(keep_gb * 1e9)) / 1e9:.3f} GB")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jobs import cache
-from jobs.data import cache as files
+from jobs.images import cache as files
 
 
 @pytest.fixture
