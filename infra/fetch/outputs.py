@@ -161,8 +161,9 @@ def fetch_once(
             clear_parts(results.parts)
     if complete and not job.fetched:
         client.mark_fetched(connection, number)
-    here = find_runs(cluster, number) is not None
-    return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
+    return Fetched(
+        results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), bool(find_runs(cluster, number))
+    )
 
 
 def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:
