@@ -151,8 +151,7 @@ def fetch_once(
             fetched = complete or (known.fetched and not wanted.all)
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
-            if wanted.all:  # otherwise only some files were looked at
-                hashes.save()
+            hashes.save(whole=wanted.all)
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
@@ -161,9 +160,8 @@ def fetch_once(
             clear_parts(results.parts)
     if complete and not job.fetched:
         client.mark_fetched(connection, number)
-    return Fetched(
-        results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), bool(find_runs(cluster, number))
-    )
+    here, lists = bool(find_runs(cluster, number)), (tuple(changing), tuple(postponed), tuple(removed))
+    return Fetched(results.path, receipt, told, *lists, here)
 
 
 def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:

@@ -74,9 +74,9 @@ class Hashes:
             digest.update(chunk)
         return digest.hexdigest()
 
-    def save(self) -> None:
-        """Write the cache; a failure, such as a full disk, is ignored."""
-        if self.used == self.known:
+    def save(self, whole: bool = True) -> None:
+        """Write the cache, if all files were looked at; a failure, such as a full disk, is ignored."""
+        if not whole or self.used == self.known:
             return
         part = self.place.with_name(f"{self.place.name}.{os.getpid()}")
         try:
