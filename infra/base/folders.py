@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ FETCH = "then: gpujob fetch"
 FOLDER = "folder"
 OTHER = "other"
 PLAIN_BYTES = 16 << 20
+HashOf = Callable[[os.stat_result, Callable[[], str]], str]
 WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would wait for a writer.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,7 +50,17 @@ class Descent:
 
     def __exit__(self, *_: object) -> None:
         """Close the current folder."""
-        os.close(self.folder)
+        self.close()
+
+    def __del__(self) -> None:
+        """Close the current folder, if nothing has."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the current folder, once."""
+        folder, self.folder = self.folder, -1
+        if folder >= 0:
+            os.close(folder)
 
     def enter(self, name: str) -> None:
         """Descend into a folder; raises OSError for anything else, and for a name that is a path."""
@@ -68,22 +79,30 @@ def make_folder(name: str, within: int) -> None:
         return
 
 
-def look_at(name: str, within: int) -> str | None:
-    """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing exists."""
+def look_at(name: str, within: int, hash_of: HashOf = lambda _, read: read()) -> str | None:
+    """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing exists.
+
+    `hash_of` gets the file's status and a function that reads the hash, which it may know already.
+    """
     try:
-        mode = os.stat(name, dir_fd=within, follow_symlinks=False).st_mode
-        if stat.S_ISDIR(mode):
+        info = os.stat(name, dir_fd=within, follow_symlinks=False)
+        if stat.S_ISDIR(info.st_mode):
             return FOLDER
-        if stat.S_ISLNK(mode):
+        if stat.S_ISLNK(info.st_mode):
             return f"-> {os.readlink(name, dir_fd=within)}"
-        if stat.S_ISREG(mode):
-            with os.fdopen(os.open(name, READ, dir_fd=within), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+        if stat.S_ISREG(info.st_mode):
+            return hash_of(info, lambda: read_hash(name, within))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         pass
     return OTHER
+
+
+def read_hash(name: str, within: int) -> str:
+    """Return the SHA-256 of a file."""
+    with os.fdopen(os.open(name, READ, dir_fd=within), "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_of(name: str, within: int) -> int:

@@ -1,9 +1,11 @@
 """Fetch a job: its outputs, each verified, its log and its receipt."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from infra.base.folders import local_errors, size_of
@@ -14,9 +16,10 @@ from infra.model import Job, Output
 from infra.node import client
 from infra.node.agent.caches import is_excluded
 from infra.node.listing import Outputs
-from infra.results.folder import LOG, Results, keep_log, open_log, open_outside, open_results, write_receipt
+from infra.project.hashes import Hashes
+from infra.results.folder import LOG, OUTSIDE, Results, keep_log, open_log, open_outside, open_results, write_receipt
 from infra.results.parts import clear_parts
-from infra.results.receipts import Receipt, Shelved, make_receipt
+from infra.results.receipts import FILES, Receipt, Shelved, make_receipt
 from infra.results.shelf import Shelf
 from infra.run.origins import find_runs
 from infra.ssh.connection import Connection, DroppedError
@@ -126,10 +129,12 @@ def fetch_once(
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     with open_results(runs, cluster, job) as results, ExitStack() as opened:
-        shelves = [Shelf(results, overwrite=wanted.overwrite)]
+        hashes = Hashes(results.path)
+        shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
             outside = opened.enter_context(open_outside(results))
-            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True))
+            hash_of = partial(hash_below, hashes, OUTSIDE)
+            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True, hash_of=hash_of))
         known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
         try:
@@ -146,6 +151,7 @@ def fetch_once(
             fetched = complete or (known.fetched and not wanted.all)
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
+            hashes.save(whole=wanted.all)
             receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
@@ -154,8 +160,13 @@ def fetch_once(
             clear_parts(results.parts)
     if complete and not job.fetched:
         client.mark_fetched(connection, number)
-    here = find_runs(cluster, number) is not None
-    return Fetched(results.path, receipt, told, tuple(changing), tuple(postponed), tuple(removed), here)
+    here, lists = bool(find_runs(cluster, number)), (tuple(changing), tuple(postponed), tuple(removed))
+    return Fetched(results.path, receipt, told, *lists, here)
+
+
+def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:
+    """Return the hash of a downloaded file, which is read only if it has changed since it was hashed."""
+    return hashes.hash_of(f"{folder}/{place}", info, read)
 
 
 class Traffic:

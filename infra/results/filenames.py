@@ -71,14 +71,15 @@ def find_repository(path: PurePosixPath) -> PurePosixPath | None:
 
 def make_inert(path: PurePosixPath) -> tuple[PurePosixPath, str]:
     """Return a path that nothing executes, and why it differs from the job's; "" if it does not."""
-    parts = [escape(part) for part in path.parts]
+    parts = [part if part.isascii() and part.isprintable() else escape(part) for part in path.parts]
     whys = ["" if inert == part else WHY_CONTROL for inert, part in zip(parts, path.parts, strict=True)]
     for at, part in enumerate(path.parts):
         if EXECUTABLE.match(fold(part)):
             parts[at], whys[at] = parts[at] + SUFFIX, WHY_EXECUTED
     if fold(path.name) == "head":
         parts[-1], whys[-1] = parts[-1] + SUFFIX, WHY_HEAD
-    return PurePosixPath(*parts), next(filter(None, whys), "")
+    why = next(filter(None, whys), "")
+    return PurePosixPath(*parts) if why else path, why
 
 
 @lru_cache(maxsize=1 << 14)

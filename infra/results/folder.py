@@ -160,6 +160,7 @@ def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job) -> Receip
     if receipt.folder != FILES:  # from a version with outputs next to the receipt; both are kept
         write_file(f"{RECEIPT}.earlier", top, content or b"")
         receipt = replace(receipt, outputs=(), folder=FILES)
+        write_file(RECEIPT, top, format_receipt(receipt))
     return receipt
 
 

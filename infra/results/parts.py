@@ -3,15 +3,17 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from io import FileIO
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
 
 from infra.base.folders import FETCH, local_errors, remove, size_of
 from infra.errors import ProjectError
 from infra.model import Output
 
+HOLE_BYTES = 4096  # a block of most file systems
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -21,9 +23,11 @@ def name_part(output: Output) -> str:
     return f"{hashlib.sha256(path).hexdigest()[:16]}.{output.sha256[:16]}"
 
 
-def count_left(output: Output, parts: int) -> int:
-    """Return how many bytes of an output are still missing."""
-    return max(output.size_bytes - size_of(name_part(output), parts), 0)
+def count_left(outputs: Iterable[Output], parts: int) -> dict[Output, int]:
+    """Return how many bytes of each output are still missing."""
+    begun = set(os.listdir(parts))
+    sizes = {output: size_of(name, parts) if (name := name_part(output)) in begun else 0 for output in outputs}
+    return {output: max(output.size_bytes - size, 0) for output, size in sizes.items()}
 
 
 def write_part(content: Iterable[bytes], output: Output, parts: int, report: Callable[[int], None]) -> bool:
@@ -31,33 +35,55 @@ def write_part(content: Iterable[bytes], output: Output, parts: int, report: Cal
 
     If not, the part is deleted. Zeros are written as holes, which need no space.
     """
-    name = name_part(output)
-    with local_errors(Path(output.path)):
+    name, place = name_part(output), Path(output.path)
+    with local_errors(place):
         # The umask applies to the mode, as for any new file; set-uid bits are dropped.
-        file = os.fdopen(os.open(name, FLAGS, output.mode & 0o777 | 0o600, dir_fd=parts), "r+b")
+        descriptor = os.open(name, FLAGS, output.mode & 0o777 | 0o600, dir_fd=parts)
+        file = FileIO(descriptor, "r+")
     with closing(file):
         digest = hashlib.file_digest(file, "sha256")
+        is_hole = False
         try:
             for chunk in content:
                 digest.update(chunk)
-                with local_errors(Path(output.path)):
-                    append(file, chunk)
+                with local_errors(place):
+                    is_hole = append(file, chunk)
                 report(len(chunk))
         finally:
-            with local_errors(Path(output.path)):
-                file.truncate()  # a hole at the end needs the file to have its full length
+            if is_hole:  # it needs the file to have its full length
+                with local_errors(place):
+                    file.truncate()
     if digest.hexdigest() == output.sha256:
         return True
     remove(name, parts)
     return False
 
 
-def append(file: BinaryIO, chunk: bytes) -> None:
-    """Write a chunk, or leave a hole for one of zeros."""
-    if chunk.count(0) == len(chunk):
-        file.seek(len(chunk), os.SEEK_CUR)
-    else:
-        file.write(chunk)
+def append(file: FileIO, chunk: bytes) -> bool:
+    """Write a chunk, leaving holes for zeros; return whether it ends with one."""
+    is_hole = False
+    for is_hole, piece in split_holes(chunk):
+        if is_hole:
+            file.seek(len(piece), os.SEEK_CUR)
+        else:
+            while piece:
+                piece = piece[file.write(piece) :]
+    return is_hole
+
+
+def split_holes(chunk: bytes) -> Iterator[tuple[bool, memoryview]]:
+    """Yield the parts of a chunk in order: whether one is all zeros, and its content."""
+    view = memoryview(chunk)
+    if chunk.count(0) < min(HOLE_BYTES, len(chunk)):
+        yield False, view
+        return
+
+    def is_hole(at: int) -> bool:
+        return chunk.count(0, at, at + HOLE_BYTES) == min(HOLE_BYTES, len(chunk) - at)
+
+    for hole, places in groupby(range(0, len(chunk), HOLE_BYTES), is_hole):
+        first, *others = places
+        yield hole, view[first : (others or [first])[-1] + HOLE_BYTES]
 
 
 def check_room(wanted: dict[Output, int], folder: int, path: Path) -> None:

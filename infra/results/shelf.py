@@ -6,9 +6,10 @@ another name. Interim files, downloaded while the job was running, are replaced 
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from infra.base.folders import FOLDER, Descent, look_at, make_folder
@@ -33,11 +34,27 @@ WHY_TAKEN = "the name is already in use"
 WHY_NAME = "the file system does not support the name"
 
 
+HashAt = Callable[[str, os.stat_result, Callable[[], str]], str]
+"""Returns the hash of a file at a place, which it may know, else by reading it."""
+
+
+def read_anew(_: str, __: os.stat_result, read: Callable[[], str]) -> str:
+    """Return a file's hash by reading it."""
+    return read()
+
+
 class Shelf:
     """The content of a results folder below `files/`, by its receipt and on disk."""
 
-    def __init__(self, results: Results, *, overwrite: bool = False, outside: bool = False) -> None:
+    def __init__(
+        self, results: Results, *, overwrite: bool = False, outside: bool = False, hash_of: HashAt = read_anew
+    ) -> None:
         self.outside = outside
+        self.hash_of = hash_of
+        self.looked: tuple[PurePosixPath, Descent | None] | None = None
+        """The folder in which `look` was last, open; None if it does not exist."""
+        self.entered: tuple[PurePosixPath, Descent, PurePosixPath] | None = None
+        """The folder that `enter` opened last: asked for, open, and its actual path."""
         receipt = results.receipt
         self.results = results
         self.overwrite = overwrite
@@ -63,6 +80,13 @@ class Shelf:
             return True
         return False
 
+    def knows(self, output: Output, *, interim: bool) -> bool:
+        """Return whether exactly this output is recorded as saved, so that confirming it would change nothing."""
+        if self.outputs.get(output.path) != output:
+            return False
+        place = self.place_of(output)
+        return self.contents.get(place) == output.content and (interim or place not in self.interim)
+
     def withhold(self, path: str, why: str) -> None:
         """Record that another file at or below a path is not written."""
         before = self.withheld.get(path, Withheld(path, 0, why))
@@ -77,16 +101,32 @@ class Shelf:
 
     def look(self, place: PurePosixPath) -> str | None:
         """Return what is at a place, like `look_at`; None also if a link or a file blocks the path."""
-        with suppress(OSError), self.folder_at(place.parent) as folder:
-            return look_at(place.name, folder)
+        if self.looked is None or self.looked[0] != place.parent:
+            self.looked = place.parent, self.open_folder(place.parent)
+        descent = self.looked[1]
+        if descent is None:
+            return None
+        with suppress(OSError):
+            return look_at(place.name, descent.folder, partial(self.hash_of, str(place)))
+        return None
+
+    def open_folder(self, path: PurePosixPath) -> Descent | None:
+        """Return a folder below these files, open; None if it or a parent is a link or missing."""
+        descent = Descent(self.results.files)
+        with suppress(OSError):
+            for part in path.parts:
+                descent.enter(part)
+            return descent
+        descent.close()
         return None
 
     @contextmanager
     def folder_at(self, path: PurePosixPath) -> Iterator[int]:
         """Yield a folder below these files; raises OSError if it or a parent is a link or missing."""
-        with Descent(self.results.files) as descent:
-            for part in path.parts:
-                descent.enter(part)
+        descent = self.open_folder(path)
+        if descent is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        with descent:
             yield descent.folder
 
     @contextmanager
@@ -101,6 +141,7 @@ class Shelf:
     def discard(self, place: str) -> str:
         """Remove a saved output and empty parent folders; return its path, or "" if it was modified locally."""
         path, known = self.path_of(place), PurePosixPath(place)
+        self.entered = None
         if self.look(known) != self.contents.get(place):
             return ""
         with suppress(OSError):
@@ -163,23 +204,24 @@ class Shelf:
 
     def move(self, part: str, path: PurePosixPath, content: str) -> tuple[str, str]:
         """Move a part to a path or an alternative; return its place, and why it differs from the path."""
-        with self.way_to(path) as (folder, way):
-            name = self.choose(folder, way, path.name, content)
-            why = self.explain(folder, way / path.name) if name != path.name else ""
-            os.rename(part, name, src_dir_fd=self.results.parts, dst_dir_fd=folder)
+        self.looked = None
+        folder, way = self.enter(path.parent)
+        name = self.choose(folder, way, path.name, content)
+        why = self.explain(folder, way / path.name) if name != path.name else ""
+        os.rename(part, name, src_dir_fd=self.results.parts, dst_dir_fd=folder)
         return str(way / name), why or (WHY_TAKEN if way != path.parent else "")
 
-    @contextmanager
-    def way_to(self, path: PurePosixPath) -> Iterator[tuple[int, PurePosixPath]]:
-        """Yield the folder for a path, created if needed, and its path: an alternative if it is blocked."""
-        with Descent(self.results.files) as descent:
-            way = PurePosixPath()
-            for part in path.parent.parts:
+    def enter(self, path: PurePosixPath) -> tuple[int, PurePosixPath]:
+        """Return a folder, created if needed, open until the next one is; and its path, another one if that is blocked."""
+        if self.entered is None or self.entered[0] != path:
+            descent, way = Descent(self.results.files), PurePosixPath()
+            for part in path.parts:
                 name = self.choose_folder(descent.folder, way, part)
                 make_folder(name, descent.folder)
                 descent.enter(name)
                 way /= name
-            yield descent.folder, way
+            self.entered = path, descent, way
+        return self.entered[1].folder, self.entered[2]
 
     def choose_folder(self, folder: int, way: PurePosixPath, part: str) -> str:
         """Return the name of a folder that exists or can be created, possibly replacing an interim file."""

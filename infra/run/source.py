@@ -25,7 +25,7 @@ from infra.results.folder import CHANGES, UNPATCHED
 
 # A patch is for reading and applying; a model or a data set is identified by its hash instead.
 FILE_BYTES = 1 << 20
-PATCH_BYTES = 16 << 20
+PATCH_BYTES = 4_000_000  # of contents; in base 85 they take up to 5 MB
 PATCH_FILES = 1000
 LARGE, FILTERED, CHANGING = "large", "filtered by a program", "changed during the upload"
 PRIVATE, UNKNOWN = "may contain secrets", "could not be compared"
@@ -188,22 +188,22 @@ class Comparison:
         filtered = self.commit.find_filtered(sorted(path for path in changed if self.files[path].link is None))
         stored = self.find_stored_elsewhere(filtered, committed)
         reasons, files_left, bytes_left = {}, PATCH_FILES, PATCH_BYTES
-        largest = {path: self.largest(path, committed) for path in changed | deleted}
-        for path in sorted(largest, key=lambda path: (largest[path], path)):
+        sizes = {path: self.sizes_of(path, committed) for path in changed | deleted}
+        for path in sorted(sizes, key=lambda path: (max(sizes[path]), path)):
             if is_secret(self.start + path):
                 reasons[path] = PRIVATE
             elif path in filtered:
                 reasons[path] = "" if path in stored else FILTERED
-            elif largest[path] > min(FILE_BYTES, bytes_left) or not files_left:
+            elif max(sizes[path]) > FILE_BYTES or sum(sizes[path]) > bytes_left or not files_left:
                 reasons[path] = LARGE
             else:
-                files_left, bytes_left = files_left - 1, bytes_left - largest[path]
+                files_left, bytes_left = files_left - 1, bytes_left - sum(sizes[path])
         return reasons
 
-    def largest(self, path: str, committed: Mapping[str, Entry]) -> int:
-        """Return the larger of a file's sizes in the commit and now, in bytes."""
+    def sizes_of(self, path: str, committed: Mapping[str, Entry]) -> tuple[int, int]:
+        """Return a file's sizes in the commit and now, in bytes; a patch may contain both contents."""
         before = committed[path].size_bytes if path in committed else 0
-        return max(before, self.files[path].size_bytes if path in self.files else 0)
+        return before, self.files[path].size_bytes if path in self.files else 0
 
     def find_stored_elsewhere(self, filtered: Iterable[str], committed: Mapping[str, Entry]) -> set[str]:
         """Return the files for which the commit has a Git LFS pointer to exactly their content."""

@@ -18,7 +18,9 @@ from torch import Tensor
 from ..program import say
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpujob"
-MOST_BYTES = 20_000_000_000
+MOST_BYTES = 20_000_000_000  # of one file
+TOTAL_BYTES = 50_000_000_000  # beyond that, the files that were used least recently are removed
+DECODED, SUFFIX = "decoded", ".safetensors"
 
 
 def cached(
@@ -29,21 +31,54 @@ def cached(
     `options` identifies what else affects the result, such as the image size. If the disk is full, nothing is cached.
     """
     seen = digest([json.dumps([options, *(describe(path) for path in files)]).encode()])
-    note = folder / "decoded" / f"{seen}.json"
+    note = folder / DECODED / f"{seen}.json"
     with suppress(OSError, ValueError, KeyError, SafetensorError):
-        kept = load_file(folder / "decoded" / json.loads(note.read_text())["content"])
-        return kept["images"], kept["whole"].tolist()
-    name = f"{digest([options.encode(), *map(digest_file, files)])}.safetensors"
+        return load(folder / DECODED / json.loads(note.read_text())["content"])
+    name = f"{digest([options.encode(), *map(digest_file, files)])}{SUFFIX}"
     try:
-        kept = load_file(folder / "decoded" / name)
-        images, whole = kept["images"], kept["whole"].tolist()
+        images, whole = load(folder / DECODED / name)
     except (OSError, SafetensorError, KeyError):
         images, whole = make()
         if images.nbytes <= MOST_BYTES:
-            keep(folder / "decoded" / name, images, whole)
+            keep(folder / DECODED / name, images, whole)
+            trim(folder, TOTAL_BYTES)
     with suppress(OSError):
         note.write_text(json.dumps({"content": name}))
     return images, whole
+
+
+def load(path: Path) -> tuple[Tensor, list[int]]:
+    """Return the images and indices in a file, and note that it was used; raises OSError if it does not exist."""
+    kept = load_file(path)
+    with suppress(OSError):
+        os.utime(path)
+    return kept["images"], kept["whole"].tolist()
+
+
+def list_files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """Return the cached files with their status, the one that was used last first."""
+    found = []
+    for path in (folder / DECODED).glob(f"*{SUFFIX}"):
+        with suppress(FileNotFoundError):  # another process may remove it
+            found.append((path, path.stat()))
+    return sorted(found, key=lambda each: each[1].st_mtime_ns, reverse=True)
+
+
+def trim(folder: Path, most_bytes: int) -> int:
+    """Remove the files used least recently until the others fit into `most_bytes`; return the freed bytes."""
+    freed_bytes, left_bytes, kept = 0, most_bytes, set()
+    for path, info in list_files(folder):
+        left_bytes -= info.st_size
+        if left_bytes >= 0:
+            kept.add(path.name)
+        else:
+            freed_bytes += info.st_size
+            path.unlink(missing_ok=True)
+    for note in (folder / DECODED).glob("*.json"):
+        with suppress(OSError, ValueError, KeyError):
+            if json.loads(note.read_text())["content"] not in kept:
+                note.unlink()
+    return freed_bytes
 
 
 def keep(path: Path, images: Tensor, whole: list[int]) -> None:

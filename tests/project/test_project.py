@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from infra.errors import ProjectError, UsageError
 from infra.names import check_name, name_for
 from infra.project.files import LINK, SENSITIVE, SUBMODULE, read_project
+from infra.project.hashes import prune
 from infra.run.source import read_source
 
 
@@ -338,3 +339,12 @@ def test_any_folder_gives_a_cluster_name(name):
 def test_names_that_are_none_are_refused(name):
     with pytest.raises(UsageError):
         check_name(name)
+
+
+def test_the_hashes_of_projects_that_were_not_used_for_long_are_removed(tmp_path):
+    for number in range(5):
+        path = tmp_path / f"{number}.json"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (number, number))
+    prune(tmp_path, 250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3.json", "4.json"]

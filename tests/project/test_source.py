@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -148,6 +149,18 @@ def test_large_files_are_listed_with_their_hashes_instead(tmp_path):
     assert source.record["files"] == [{"path": "model.pt", **entry}, {"path": "new.bin", **entry}]
     assert b"small.py" in source.patch
     assert len(source.patch) < 1000
+
+
+def test_a_patch_stays_below_five_megabytes_however_much_has_changed(tmp_path):
+    chance = random.Random(1)
+    before = {f"{number:02}.bin": chance.randbytes(900_000) for number in range(8)}
+    folder = commit(tmp_path / "project", {**HERE, **before})
+    write(folder, {name: chance.randbytes(900_000) for name in before})
+    source = read_source(read_project(folder))
+    left_out = [each["path"] for each in source.record["files"] if each["reason"] == "large"]
+    assert 1_000_000 < len(source.patch) < 5_000_000
+    assert 0 < len(left_out) < len(before)
+    assert all(name.encode() in source.patch for name in before.keys() - {*left_out})
 
 
 def test_what_of_the_commit_was_not_uploaded_is_listed_and_no_secret_is_in_any_record(tmp_path):

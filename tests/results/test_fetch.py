@@ -9,16 +9,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infra.base import folders
+from infra.base.folders import Descent
 from infra.errors import NodeError, ProjectError
 from infra.fetch.download import save_link
-from infra.fetch.outputs import EVERYTHING, Wanted, shelve
+from infra.fetch.outputs import EVERYTHING, Wanted, hash_below, shelve
 from infra.model import Cluster, Gpu, Job, Node, Output
+from infra.project import hashes as project_hashes
+from infra.project.hashes import Hashes
 from infra.results import shelf as shelves
 from infra.results.filenames import make_inert, make_portable, read_path
 from infra.results.folder import open_results, start_results, write_receipt
@@ -114,8 +119,8 @@ def test_what_came_before_a_break_is_kept_and_gone_on_from(tmp_path):
     with opened(tmp_path) as shelf, pytest.raises(DroppedError):
         write_part(arriving(b"0123", 10), whole, shelf.results.parts, lambda _: None)
     with opened(tmp_path) as shelf:
-        assert count_left(whole, shelf.results.parts) == 6
-        assert count_left(output("a", b"another content"), shelf.results.parts) == 15
+        other = output("a", b"another content")
+        assert count_left([whole, other], shelf.results.parts) == {whole: 6, other: 15}
         assert write_part(arriving(b"456789", 6), whole, shelf.results.parts, lambda _: None) is True
         shelf.save(whole, name_part(whole), interim=False)
     assert files_in(tmp_path) == {"a": "0123456789"}
@@ -293,6 +298,61 @@ def test_holes_stay_holes(tmp_path):
     assert info.st_blocks * 512 < 1 << 20
 
 
+def test_holes_stay_holes_between_data_that_arrives_in_pieces_of_any_size(tmp_path):
+    content = b"".join(bytes([1 + part]) * 100 + bytes(1 << 20) for part in range(8)) + b"end"
+    sparse = output("sparse", content)
+    with opened(tmp_path) as shelf:
+        chunks = (content[at : at + 33_333] for at in range(0, len(content), 33_333))
+        assert write_part(chunks, sparse, shelf.results.parts, lambda _: None)
+        shelf.save(sparse, name_part(sparse), interim=False)
+    saved = tmp_path / "c-1/files/sparse"
+    assert saved.read_bytes() == content
+    assert saved.stat().st_blocks * 512 < 8 * (16 << 10)
+
+
+def test_a_file_that_is_here_is_read_once_and_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(project_hashes, "SETTLED_NS", -(10**12))
+    read, names = folders.read_hash, [f"out/{number}" for number in range(20)]
+    reads: list[str] = []
+    monkeypatch.setattr(folders, "read_hash", lambda name, within: reads.append(name) or read(name, within))
+
+    def look() -> list[str]:
+        """Look at each file as a fetch does; return which were read for that."""
+        reads.clear()
+        with open_results(tmp_path, CLUSTER, OVER) as results:
+            hashes = Hashes(results.path)
+            shelf = Shelf(results, hash_of=partial(hash_below, hashes, "files"))
+            assert all(shelf.holds(output(name, b"x")) == (name != "out/9" or changed == b"x") for name in names)
+            hashes.save()
+        return sorted(reads)
+
+    with opened(tmp_path, OVER) as shelf:
+        for name in names:
+            put(shelf, name, b"x")
+    changed = b"x"
+    assert len(look()) == 20
+    assert look() == []
+    changed = b"y"
+    (tmp_path / "c-1/files/out/9").write_bytes(changed)
+    assert look() == ["9"]
+    assert look() == []
+
+
+def test_a_folder_is_opened_once_for_all_files_that_arrive_in_it(tmp_path, monkeypatch):
+    enter, entered = Descent.enter, []
+    monkeypatch.setattr(Descent, "enter", lambda self, name: entered.append(name) or enter(self, name))
+    with opened(tmp_path) as shelf:
+        for number in range(50):
+            wanted = output(f"a/b/{number}", b"x")
+            assert write_part(arriving(b"x", 1), wanted, shelf.results.parts, lambda _: None)
+            shelf.save(wanted, name_part(wanted), interim=False)
+        assert entered == ["a", "b"]
+        assert all(shelf.holds(output(f"a/b/{number}", b"x")) for number in range(50))
+        assert entered == ["a", "b", "a", "b"]
+    assert len(files_in(tmp_path)) == 50
+
+
 def test_outputs_that_the_disk_has_no_room_for_are_refused_before_anything_comes(tmp_path):
     with opened(tmp_path) as shelf, pytest.raises(ProjectError, match="the largest is 'big'") as refused:
         check_room({output("big"): 1 << 60, output("small"): 1}, shelf.results.parts, tmp_path)
@@ -333,7 +393,7 @@ def caseless(monkeypatch):
         return next((each for each in os.listdir(folder) if each.lower() == name.lower()), name)
 
     look, make = shelves.look_at, shelves.make_folder
-    monkeypatch.setattr(shelves, "look_at", lambda name, within: look(find(name, within), within))
+    monkeypatch.setattr(shelves, "look_at", lambda name, within, *more: look(find(name, within), within, *more))
     monkeypatch.setattr(shelves, "make_folder", lambda name, within: make(find(name, within), within))
     real = os.open
     monkeypatch.setattr(
