@@ -29,7 +29,7 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
     receipts in this project's runs/. Exits with 1 if AWS could not be reached, unless this computer has only ever used the
     local cloud.
     """
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=None if region else say_unasked)
     rows = costs.add_up(found, runs_here(), usd_per_gb)
     scope = Scope(dry_run, region, all_regions)
     empty = f"no costs found {scope} or in this computer's records"

@@ -29,7 +29,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     the local cloud.
     """
     scope = Scope(dry_run, region, all_regions)
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
+    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=None if region else say_unasked)
     empty = f"no clusters {scope}. Launch one: gpujob up   Try it without AWS: gpujob up --dry-run"
     droppable = ("owner", "market", "gpu", "up", "where", "price")
     facts = [cluster.to_dict() for cluster in found]
