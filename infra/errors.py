@@ -13,6 +13,7 @@ GpujobError               one line of what happened, one of what to run next; ex
 │   └── SubscriptionError the account must accept terms or enable something first
 ├── NotFoundError         no such cluster, job or file
 ├── NodeError             the node is unreachable or sent an invalid response
+│   ├── UnreachableError  neither the node nor its cloud could be reached
 │   ├── StoppedError      the node is stopped
 │   └── HostKeyError      the node's host key is not the pinned one
 ├── SetupError            the playbook failed on a node
@@ -108,6 +109,14 @@ class GoneError(NodeError):
 
     reclaimed = False
     """Whether AWS reclaimed it, as a spot instance."""
+
+
+class UnreachableError(NodeError):
+    """Neither the node nor its cloud could be reached, so it may be running."""
+
+    def __init__(self, silence: NodeError, obstacle: CloudError) -> None:
+        super().__init__(f"{silence.what}; could not ask AWS either: {obstacle.what}", obstacle.hint)
+        self.obstacle = obstacle
 
 
 class StoppedError(NodeError):

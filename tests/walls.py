@@ -27,6 +27,7 @@ LAYERS = tuple(
     """
     infra.node.agent
     infra.node.agent.snapshot infra.node.agent.environment
+    infra.node.agent.data
     infra.node.agent.outputs
     infra.node.agent.job
     infra.node.agent.node
@@ -51,12 +52,14 @@ LAYERS = tuple(
     cli.terminal
     cli.options
     cli.notices
+    cli.failures
     cli.steps
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli
     jobs.errors
     jobs.program
     jobs.config
+    jobs.images
     jobs.data jobs.optim
     jobs.models
     jobs.look

@@ -9,7 +9,7 @@ import click
 
 from cli.notices import billing
 from cli.notices.asked import Scope, report_unasked, say_unasked, widen
-from cli.options.context import name_to_end
+from cli.options.context import name_to_end, note_cluster
 from cli.options.declared import (
     hidden_dry_run_option,
     if_exists_option,
@@ -120,6 +120,7 @@ def remove(name: str, removal: Removal, *, own_only: bool = False) -> bool:
 
     With `own_only`, another user's cluster of this name is refused; otherwise its owner is named in the question.
     """
+    note_cluster(name)
     accounts = find_accounts(name, removal.scope.region, removal.scope.dry_run)
     if own_only:
         others = {account.region: clusters.find_other_owners(name, account) for account in accounts}
@@ -133,4 +134,4 @@ def remove(name: str, removal: Removal, *, own_only: bool = False) -> bool:
     if not removal.force:
         terms = drain_terms(removal.yes, f"terminate it anyway: gpujob down {name} --force")
         drain_outputs(name, accounts, terms)
-    return terminate(name, accounts)
+    return terminate(name, accounts, drained=not removal.force)

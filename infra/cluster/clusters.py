@@ -19,6 +19,7 @@ from infra.errors import (
     GpujobError,
     NodeError,
     StoppedError,
+    UnreachableError,
     UsageError,
 )
 from infra.ledger import costs, endings, known_clusters
@@ -109,8 +110,8 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     try:
         account = open_known(cluster)
         found = instances.find_clusters(account, cluster.name)
-    except CloudError:
-        return explain_gone(cluster) if cluster.is_local else error
+    except CloudError as obstacle:
+        return explain_gone(cluster) if cluster.is_local else UnreachableError(error, obstacle)
     if not found or found[0].node.state == "shutting-down":
         return explain_gone(cluster, account)
     if found[0].node.state in ("stopping", "stopped"):

@@ -20,7 +20,8 @@ from infra.errors import CapacityError, CloudError, GpujobError, LossError, Node
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
-from infra.model import Cluster, Lease
+from infra.ledger.drained import note_drained
+from infra.model import Cluster, Job, Lease
 from infra.node import client
 from infra.node.listing import Left
 from infra.ssh import keys
@@ -78,19 +79,29 @@ def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
         )
 
 
-def check_quiet(cluster: Cluster) -> None:
-    """Raise LossError if a job is running on the cluster, or if that cannot be determined."""
+def check_quiet(cluster: Cluster) -> list[Job]:
+    """Return the jobs whose outputs are only on the cluster's disk.
+
+    Raises LossError if a job is running, if stopping would delete outputs, or if that cannot be determined.
+    """
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
         with connections.reach(cluster) as connection:
-            quiet.check_quiet(cluster, client.list_jobs(connection), force)
-            check_left(cluster, client.list_left(connection).left, force)
+            jobs = client.list_jobs(connection)
+            quiet.check_quiet(cluster, jobs, force)
+            listing = client.list_left(connection)
+            check_left(cluster, listing.left, force)
     except NodeError as error:
         raise LossError(f"cannot tell whether a job is running: {error.what}", force) from error
+    left = {job for each in listing.left if not each.minor for job in each.jobs}
+    return [job for job in jobs if not job.fetched or job.number in left or not listing.complete]
 
 
-def stop(account: Account, cluster: Cluster, report: Report) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines."""
+def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = False) -> None:
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines.
+
+    `drained` says that everything its jobs wrote is downloaded.
+    """
     if any(node.market == "spot" for node in cluster.nodes):
         raise CloudError(
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
@@ -104,6 +115,8 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
         instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
     known_clusters.remember(found)
+    if drained:
+        note_drained(found)
 
 
 @contextmanager

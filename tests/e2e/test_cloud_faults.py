@@ -1,6 +1,7 @@
 """What the cloud gets wrong on demand, each with its documented end, and nothing of ours left but what is listed."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 
@@ -224,6 +225,23 @@ def test_credentials_that_expire_half_way_are_told_and_what_is_left_is_listed_an
     assert len(cloud.living()) == 1
     assert cloud.lease_end_s(cloud.living()[0]["InstanceId"])
     assert warm.type("down", "--dry-run", "--force").code == 0
+
+
+def test_credentials_that_expire_while_a_cluster_is_terminated_say_what_is_done_and_what_is_not(warm, cloud):
+    assert warm.type(*UP).code == 0
+    assert warm.type("run", "--detach", "--", "sh", "-c", "echo x > model.txt").code == 0
+    assert warm.type("wait").code == 0
+    control.add_faults(cloud.cloud, "expired-after=TerminateInstances")
+    said = fails(warm, "project may not be terminated; its outputs are downloaded", command=("down",))
+    assert re.search(
+        r"project may still be running, .*; it and its jobs continue until its lease ends at \d\d:\d\d", said
+    )
+    assert said.endswith("next: log in: aws sso login, or aws configure; then: gpujob down\n")
+    assert list(warm.project.glob("runs/*/files/model.txt"))
+    listed = warm.type("ls")
+    assert (listed.code, "project\tunknown" in listed.out) == (1, True), listed.said
+    control.clear_faults(cloud.cloud)
+    assert warm.type("down").code == 0
 
 
 def test_an_action_that_is_not_allowed_is_named(warm, cloud):

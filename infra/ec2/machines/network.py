@@ -88,14 +88,11 @@ def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
     default: FilterTypeDef = {"Name": "default-for-az", "Values": ["true"]}
     with aws_errors():
         subnets = account.ec2.describe_subnets(Filters=[default])["Subnets"]
-        if not subnets:
-            vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-            what = (
-                f"the default VPC of {account.region} has no default subnet"
-                if vpcs
-                else f"{account.region} has no default VPC"
-            )
-            raise NotFoundError(what, f"aws ec2 create-default-vpc --region {account.region}")
+    if not subnets:
+        raise NotFoundError(
+            f"{account.region} has no default VPC, or that has no subnet",
+            f"aws ec2 create-default-vpc --region {account.region}",
+        )
     return subnets[0]["VpcId"], {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
 
 
