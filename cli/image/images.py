@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.notices.asked import Scope, check_asked, report_unasked, widen
+from cli.notices.asked import Scope, check_asked, report_unasked, say_unasked, widen
 from cli.options.declared import (
     dry_run_option,
     if_exists_option,
@@ -21,8 +21,9 @@ from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_rate
 from infra.cluster.clouds import open_all
+from infra.cluster.regions import ask_or_skip, ask_regions
 from infra.ec2.machines.own_images import list_baked
-from infra.errors import NotFoundError
+from infra.errors import GpujobError, NotFoundError
 from infra.ledger import known_clusters
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
     context.obj = Scope(dry_run, region, all_regions)
     if context.invoked_subcommand:
         return
-    places = accounts(context.obj)
-    found = [image for account in places for image in list_baked(account)]
+    listed = ask_or_skip(list_baked, accounts(context.obj), say_unasked)
+    found = [image for images_there in listed.values() for image in images_there]
     facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
     empty = f"no images {context.obj}. Create one: gpujob bake --as NAME"
     droppable = ("owner", "id", "created", "source")
@@ -75,7 +76,10 @@ def rm(
     scope = Scope(dry_run or context.obj.dry_run, region or context.obj.region, all_regions)
     with progress.steps() as report:
         report(f"looking for '{image}'")
-        places = [account for account in accounts(scope) if list_baked(account, image)]
+        listed, refused = ask_regions(lambda account: list_baked(account, image), accounts(scope))
+    for account, error in refused.items():
+        say_unasked(account, error)
+    places = [account for account, found in listed.items() if found]
     if not places:
         report_missing(image, scope, if_exists)
         return
@@ -84,6 +88,9 @@ def rm(
     with progress.steps() as report:
         saved = sum(build.remove(account, image, report) for account in places)
     show.say(f"removed '{image}' and its snapshots; saves {format_rate(saved, 'month')}")
+    if refused:
+        unasked = ", ".join(account.region for account in refused)
+        raise GpujobError(f"cannot tell whether '{image}' exists in {unasked}", "see the reasons above; then rerun")
 
 
 def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
@@ -93,7 +100,8 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     if if_exists:
         show.say(f"nothing to do: {what}")
         return
-    there = {found.name: found for account in accounts(scope) for found in list_baked(account)}
+    listed, _ = ask_regions(list_baked, accounts(scope))
+    there = {found.name: found for images_there in listed.values() for found in images_there}
     near = [there[name] for name in difflib.get_close_matches(image, there, 3)]
     if not near:
         raise NotFoundError(what, widen("gpujob images", scope))

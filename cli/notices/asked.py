@@ -64,7 +64,7 @@ def check_asked(scope: Scope, again: str, refusal: CloudError | None = None) -> 
 
 def list_clusters(scope: Scope) -> "tuple[tuple[Cluster, ...], CloudError | None]":
     """Return the clusters in a scope, and why AWS refused; then its clusters are as recorded on this computer."""
-    skip = say_unasked if scope.everywhere else None
+    skip = None if scope.region else say_unasked
     try:
         return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None
     except CloudError as error:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar, overload
 
-from infra.errors import GpujobError
+from infra.errors import CloudError, GpujobError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,10 +46,12 @@ def map_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     return [results[index] for index in range(len(asked))]
 
 
-def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R], dict[T, GpujobError]]:
-    """Call `function` on all items in parallel; return the results, and the errors by item.
+def try_parallel(
+    function: Callable[[T], R], items: Iterable[T], limit_s: float | None = None
+) -> tuple[dict[T, R], dict[T, GpujobError]]:
+    """Call `function` on all items in parallel; return results and errors by item, both in order.
 
-    Raises the first of these errors if all items failed.
+    What has not returned within `limit_s` counts as failed; it is left behind, not ended.
     """
 
     def attempt(item: T) -> R | GpujobError:
@@ -57,12 +60,15 @@ def try_parallel(function: Callable[[T], R], items: Iterable[T]) -> tuple[list[R
         except GpujobError as error:
             return error
 
-    asked = list(items)
-    outcomes = map_parallel(attempt, asked)
-    refused = {item: outcome for item, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, GpujobError)}
-    if asked and len(refused) == len(asked):
-        raise next(iter(refused.values()))
-    return [outcome for outcome in outcomes if not isinstance(outcome, GpujobError)], refused
+    futures = {item: start(partial(attempt, item)) for item in dict.fromkeys(items)}
+    wait(futures.values(), limit_s, FIRST_EXCEPTION)
+    failed = next((one for one in futures.values() if one.done() and one.exception()), None)
+    if failed:
+        failed.result()
+    late = CloudError(f"no answer within {limit_s or 0:g} s", "check the network, then rerun; or name a --region")
+    outcomes = {item: future.result() if future.done() else late for item, future in futures.items()}
+    results = {item: one for item, one in outcomes.items() if not isinstance(one, GpujobError)}
+    return results, {item: one for item, one in outcomes.items() if isinstance(one, GpujobError)}
 
 
 @overload

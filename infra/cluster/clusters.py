@@ -1,12 +1,12 @@
 """Clusters: list, find, terminate."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from infra import state
-from infra.base.parallel import map_parallel, try_parallel
 from infra.cluster.clouds import find_local, open_all, open_cloud
+from infra.cluster.regions import Skip, ask_or_skip, ask_regions
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import is_over
@@ -29,7 +29,6 @@ from infra.model import GONE, UNKNOWN, Cluster
 from infra.names import check_name
 
 Report = Callable[[str], None]
-Skip = Callable[[Account, GpujobError], None]
 
 
 def list_clusters(
@@ -37,16 +36,16 @@ def list_clusters(
 ) -> tuple[Cluster, ...]:
     """Return all clusters found by tags, and recorded ones that have ended, whose cost is recorded.
 
-    With `everywhere`, in all enabled regions of the account, in parallel. `skip` is called for each region that fails, unless all
-    of them do; without `skip` that is an error.
+    With `everywhere`, in all enabled regions of the account. `skip` is called for each region that fails, unless all of a cloud
+    do; without `skip` that is an error.
     """
     remembered = {(c.cloud, c.region, c.name): c for c in known_clusters.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
-    listed, refused = ask_each(accounts, skip)
-    found = {(c.cloud, c.region, c.name): c for c in listed}
+    listed = ask_or_skip(instances.find_clusters, accounts, skip)
+    found = {(c.cloud, c.region, c.name): c for clusters in listed.values() for c in clusters}
     missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.is_local)]
     aws = next((account for account in accounts if not account.is_local), None)
-    closed = {(account.cloud, account.region) for account in refused}
+    closed = {(account.cloud, account.region) for account in accounts if account not in listed}
     gone = [mark_missing(c, aws, asked=(c.cloud, c.region) not in closed) for c in missing]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
 
@@ -57,24 +56,9 @@ def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None)
     `skip` is called for each region that fails; without it that is an error.
     """
     own = {cluster.name for cluster in known_clusters.recall_all() if cluster.is_local or not dry_run}
-    for account in open_all(dry_run, set(), region):
-        try:
-            own |= {c.name for c in instances.find_clusters(account) if account.identity.is_owner(c.owner)}
-        except CloudError as error:
-            if skip is None:
-                raise
-            skip(account, error)
+    for account, found in ask_or_skip(instances.find_clusters, open_all(dry_run, set(), region), skip).items():
+        own |= {cluster.name for cluster in found if account.identity.is_owner(cluster.owner)}
     return sorted(own)
-
-
-def ask_each(accounts: Sequence[Account], skip: Skip | None) -> tuple[list[Cluster], Collection[Account]]:
-    """Return the clusters of all regions that respond, and the regions that failed."""
-    if skip is None:
-        return [c for found in map_parallel(instances.find_clusters, accounts) for c in found], ()
-    listed, refused = try_parallel(instances.find_clusters, accounts)
-    for account, error in refused.items():
-        skip(account, error)
-    return [c for found in listed for c in found], refused.keys()
 
 
 def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:
@@ -167,7 +151,14 @@ def locate(name: str, dry_run: bool, region: str | None = None) -> list[Account]
         )
     else:
         accounts = [open_known(known)]
-    found = [account for account in accounts if find_remains(account, name) or instances.find_foreign(account, name)]
+
+    def has_any(account: Account) -> bool:
+        return bool(find_remains(account, name) or instances.find_foreign(account, name))
+
+    answers, refused = ask_regions(has_any, accounts)
+    found = [account for account, has in answers.items() if has]
+    if refused and not found:
+        raise next(iter(refused.values()))
     if lost and not found and all(account.is_local for account in accounts):
         raise CredentialsError(
             f"cannot tell whether '{name}' is running: its record on this computer cannot be read, and AWS was not asked",

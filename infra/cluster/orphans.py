@@ -1,10 +1,10 @@
 """Orphaned resources in all regions, and their cost."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from infra.base.parallel import try_parallel
+from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account, is_same_owner, strip_session
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
@@ -32,14 +32,14 @@ class Orphan:
 
 
 def find_orphans(
-    accounts: Iterable[Account], *, everyone: bool = False
+    accounts: Sequence[Account], *, everyone: bool = False
 ) -> tuple[list[Orphan], dict[Account, GpujobError]]:
     """Return the caller's orphans in these accounts, most expensive first; with `everyone`, all users'.
 
     Also return the regions that failed, and why: an organisation may block some of the enabled ones.
     """
-    found, refused = try_parallel(find_in, accounts)
-    own = [one for orphans in found for one in orphans if everyone or one.account.identity.is_owner(one.owner)]
+    found, refused = ask_regions(find_in, accounts)
+    own = [one for orphans in found.values() for one in orphans if everyone or one.account.identity.is_owner(one.owner)]
     return sorted(own, key=lambda orphan: (-orphan.month_usd, orphan.account.region, orphan.cluster)), refused
 
 

@@ -16,7 +16,7 @@ from infra.ec2.credentials import LOG_IN, open_session
 from infra.ec2.errors import aws_errors
 from infra.ec2.tags import OWNER_ID_TAG, OWNER_TAG
 from infra.ec2.trace import trace_calls
-from infra.errors import CredentialsError, UsageError
+from infra.errors import CloudError, CredentialsError, PermissionsError, UsageError
 from infra.model import CloudName
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 CLIENTS = threading.Lock()  # boto3 cannot create two clients at once
+COMMON = ("us-east-1", "us-west-2", "eu-west-1", "ap-southeast-1")
+"""Enabled for every account; an organisation may still deny one."""
 CHECKIP_URL = "https://checkip.amazonaws.com"
 # Throttled calls and server errors are retried with exponential back-off and jitter:
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
@@ -190,9 +192,18 @@ def make_plain_session(access_key: str, region: str) -> boto3.Session:
 
 
 def list_regions(account: Account) -> list[str]:
-    """Return the regions that are enabled for the account."""
-    with aws_errors():
-        return sorted(region["RegionName"] for region in account.ec2.describe_regions()["Regions"])
+    """Return the regions that are enabled for the account, asking others if the account's own may not say."""
+    refusal: CloudError | None = None
+    for one in [account, *(account.in_region(name) for name in COMMON if name != account.region)]:
+        try:
+            with aws_errors():
+                return sorted(region["RegionName"] for region in one.ec2.describe_regions()["Regions"])
+        except CloudError as error:
+            if refusal is None and not isinstance(error, PermissionsError):
+                raise
+            refusal = refusal or error
+    assert refusal is not None  # noqa: S101  the loop returns or is refused
+    raise refusal
 
 
 def has_credentials() -> bool:

@@ -11,7 +11,7 @@ FILE = Path(__file__).with_name("codes.toml")
 # For codes that are not listed; the first match counts.
 FAMILIES = (
     ("ExpiredToken|RequestExpired|AuthFailure|Signature|Unrecognized|Credentials", "credentials"),
-    ("OptIn|Subscription|NotSignedUp|Blocked|Verification", "account"),
+    ("^Opt|Subscription|NotSignedUp|Blocked|Verification", "account"),
     ("Unauthorized|AccessDenied", "permission"),
     (r"^Internal|^(Service)?Unavailable|^Server|^5\d\d$", "transient"),
     ("Throttl|TooManyRequests|RequestLimitExceeded|SlowDown", "throttling"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
-from infra.base.parallel import map_parallel, start
+from infra.base.parallel import call_parallel, map_parallel, start
 from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.capacity import search
@@ -70,9 +70,11 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
     account, name = choice.account, planned.name
     try:
         launched = create_resources(choice, planned, attempt, report)
-        cluster = wait_for_addresses(account, planned, launched, report)
+        cluster = add_prices(planned, wait_for_addresses(account, planned, launched, report))
         known_clusters.remember(cluster)
+        tagged = start(lambda: tag_nodes(account, cluster))
         prepare(account, cluster, attempt.lease, Limits(planned.boot_s, planned.setup), report)
+        tagged.result()
     except BaseException as error:
         with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):
@@ -130,11 +132,13 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     """
     account, name, token = choice.account, planned.name, attempt.token
     report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
-    check_free(account, name, token)
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
-    network.import_key(account, name, attempt.public_key, tags)
+    call_parallel(
+        lambda: network.import_key(account, name, attempt.public_key, tags),
+        lambda: check_free(account, name, token),  # while the question was asked, another may have taken the name
+    )
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     group = network.create_group(account, name, choice.vpc, tags)
@@ -204,11 +208,11 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
     cluster = wait_until(look, planned.boot_s)
     if cluster is None:
         raise CloudError(f"the machine did not start within {planned.boot_s:g} s", SLOW)
-    return tag_nodes(account, planned, cluster)
+    return cluster
 
 
-def tag_nodes(account: Account, planned: Plan, cluster: Cluster) -> Cluster:
-    """Tag each node with its rank and its price, now known; return the updated cluster."""
+def add_prices(planned: Plan, cluster: Cluster) -> Cluster:
+    """Return a cluster with the price of each node, now known."""
     prices = {
         (offer.instance_type, offer.market, zone): price
         for choice in planned.choices
@@ -220,9 +224,14 @@ def tag_nodes(account: Account, planned: Plan, cluster: Cluster) -> Cluster:
         for node in cluster.nodes
     )
 
-    def put(rank: int) -> None:
-        tags = {RANK_TAG: str(rank), PRICE_TAG: f"{nodes[rank].price_usd:.6f}"}
-        instances.tag(account, [nodes[rank].instance_id], tags)
-
-    map_parallel(put, range(len(nodes)))
     return replace(cluster, nodes=nodes, price_usd=sum(node.price_usd for node in nodes))
+
+
+def tag_nodes(account: Account, cluster: Cluster) -> None:
+    """Tag each node with its rank and its price."""
+
+    def put(rank: int) -> None:
+        node = cluster.nodes[rank]
+        instances.tag(account, [node.instance_id], {RANK_TAG: str(rank), PRICE_TAG: f"{node.price_usd:.6f}"})
+
+    map_parallel(put, range(len(cluster.nodes)))

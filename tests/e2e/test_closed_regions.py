@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.cluster import regions
+from infra.cluster.orphans import find_orphans
+from infra.ec2.account import open_local
 from infra.ec2.machines.network import tag_specification
 from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
 from infra.local.cloud.server import control
@@ -51,6 +54,30 @@ def test_a_region_that_is_closed_is_named_and_all_others_are_swept_and_listed(la
     control.add_faults(cloud.cloud, *FEW_REGIONS)
     assert laptop.type("sweep", "--dry-run", "--yes").code == 0
     assert watch(laptop, "eu-west-2").remains() == []
+
+
+def test_a_home_region_that_is_closed_hides_no_other(laptop, cloud):
+    owner = json.loads(laptop.type("up", "--dry-run", "--plan", "--json").out)["owner"]
+    leave_group(laptop, "eu-west-1", "lost", owner)
+    control.add_faults(cloud.cloud, "closed=us-east-1")
+    swept = laptop.type("sweep", "--dry-run", "--yes")
+    assert (swept.code, "could not ask us-east-1: " in swept.err) == (1, True), swept.said
+    assert "deleted orphaned resources of 1 cluster" in swept.err
+    listed = laptop.type("images", "--all-regions", "--dry-run")
+    assert (listed.code, "could not ask us-east-1: " in listed.err) == (0, True), listed.said
+    control.add_faults(cloud.cloud, *(f"closed={region.removeprefix('enabled=')}" for region in FEW_REGIONS))
+    assert laptop.type("ls", "--all-regions", "--dry-run").code == 1  # nobody can tell what is running
+
+
+def test_a_region_that_does_not_answer_is_named_and_not_waited_for(laptop, cloud, monkeypatch):
+    monkeypatch.setattr(regions, "LIMIT_S", 5.0)
+    here = open_local(cloud.cloud.url, cloud.cloud.access_key)
+    control.add_faults(cloud.cloud, "slow=eu-west-2:600")
+    leave_group(laptop, "eu-west-1", "lost", here.identity.arn)
+    found, refused = find_orphans([here.in_region(name) for name in ("us-east-1", "eu-west-1", "eu-west-2")])
+    assert [orphan.cluster for orphan in found] == ["lost"]
+    [(account, error)] = refused.items()
+    assert (account.region, error.what) == ("eu-west-2", "no answer within 5 s")
 
 
 def test_a_cluster_in_a_region_that_is_closed_is_not_taken_for_gone(laptop, cloud):

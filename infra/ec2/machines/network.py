@@ -85,18 +85,15 @@ def read_address(answer: bytes, host: str) -> str:
 
 def find_subnets(account: Account) -> tuple[str, dict[str, str]]:
     """Return the default VPC's id and default subnets by zone; raises NotFoundError if there are none."""
-    fix = f"aws ec2 create-default-vpc --region {account.region}"
+    default: FilterTypeDef = {"Name": "default-for-az", "Values": ["true"]}
     with aws_errors():
-        vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-        if not vpcs:
-            raise NotFoundError(f"{account.region} has no default VPC", fix)
-        vpc = vpcs[0]["VpcId"]
-        subnets = account.ec2.describe_subnets(
-            Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "default-for-az", "Values": ["true"]}]
-        )["Subnets"]
+        subnets = account.ec2.describe_subnets(Filters=[default])["Subnets"]
     if not subnets:
-        raise NotFoundError(f"the default VPC of {account.region} has no default subnet", fix)
-    return vpc, {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
+        raise NotFoundError(
+            f"{account.region} has no default VPC, or that has no subnet",
+            f"aws ec2 create-default-vpc --region {account.region}",
+        )
+    return subnets[0]["VpcId"], {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in subnets}
 
 
 def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:

@@ -45,6 +45,7 @@ VOCABULARY = {
     "enabled": Word(
         "REGION", r"[a-z]{2}(-[a-z]+)+-\d", "only regions named like this are enabled for the account", True
     ),
+    "slow": Word("REGION:SECONDS", r"[a-z]{2}(-[a-z]+)+-\d:\d+", "calls in this region take this long", True),
     "sessions": Word("", "", "the caller is a role with a new session name for each command"),
     "kill": Word("PID:CALL:before|after", KILL, "kill a process at a call: 7 (its 7th), or CreateTags.2", True),
     "boot": Word("SECONDS", NUMBER, "boot time: pending for the first half, unreachable for the second"),

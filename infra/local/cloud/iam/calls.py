@@ -54,7 +54,8 @@ class Calls:
 
     def refuse(self, request: Request) -> Answer | None:
         """Delay a call, then return its error if a fault fails it; None to continue."""
-        time.sleep((self.faults.number("latency") or 0) / 1000)
+        slow = dict(value.split(":") for value in self.faults.values("slow"))
+        time.sleep((self.faults.number("latency") or 0) / 1000 + float(slow.get(request.region, 0)))
         if self._has_expired(request.action):
             return _expired(request.service)
         if request.region in self.faults.values("closed"):

@@ -1,0 +1,37 @@
+"""Ask several regions at once; one that refuses, or takes long, is named and keeps nothing from the others."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from infra.base.parallel import try_parallel
+from infra.ec2.account import Account
+from infra.errors import GpujobError
+
+R = TypeVar("R")
+Skip = Callable[[Account, GpujobError], None]
+LIMIT_S = 20.0
+"""For one region's answer while others are asked too; a call that AWS throttles is repeated for about that long."""
+
+
+def ask_regions(
+    function: Callable[[Account], R], accounts: Sequence[Account]
+) -> tuple[dict[Account, R], dict[Account, GpujobError]]:
+    """Return the answers by region, and the regions that failed with their errors.
+
+    Raises the first error of a cloud of which no region answered.
+    """
+    answers, refused = try_parallel(function, accounts, LIMIT_S if len(accounts) > 1 else None)
+    for account, error in refused.items():
+        if not any(answered.cloud == account.cloud for answered in answers):
+            raise error
+    return answers, refused
+
+
+def ask_or_skip(function: Callable[[Account], R], accounts: Sequence[Account], skip: Skip | None) -> dict[Account, R]:
+    """Return the answers by region; `skip` is called for each one that failed, without it that is an error."""
+    answers, refused = ask_regions(function, accounts)
+    for account, error in refused.items():
+        if skip is None:
+            raise error
+        skip(account, error)
+    return answers
