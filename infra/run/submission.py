@@ -65,11 +65,7 @@ def submit(
             # With the token it is queued once, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
                 taken = client.submit(again, header, pack)
-        if taken.job <= after:
-            raise NodeError(
-                f"the node numbered this job {taken.job}, but numbers up to {after} are in use; their results were not changed",
-                f"gpujob jobs --cluster {cluster.name}",
-            )
+        check_number(cluster, taken.job, after)
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
 
@@ -82,6 +78,15 @@ def hide_values(request: Request) -> None:
     """Keep the values of a job's variables out of the log."""
     long = (text for text in request.env.values() if len(text) >= redaction.SHORT)
     redaction.hide([*request.secrets.values(), *long])
+
+
+def check_number(cluster: Cluster, number: int, after: int) -> None:
+    """Raise NodeError if the node gave a job the number of another one."""
+    if number <= after:
+        raise NodeError(
+            f"the node numbered this job {number}, but numbers up to {after} are in use; their results were not changed",
+            f"gpujob jobs --cluster {cluster.name}",
+        )
 
 
 def check_gpus(cluster: Cluster, request: Request) -> None:
