@@ -8,6 +8,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli import unknown
+from cli.options.retype import TYPED
+from infra.errors import GpujobError
 
 
 class Entry(NamedTuple):
@@ -107,6 +109,21 @@ class LazyGroup(click.Group):
 
     https://click.palletsprojects.com/en/stable/complex/#lazily-loading-subcommands
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words as typed, for what errors suggest."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; its errors are completed."""
+        try:
+            return super().invoke(ctx)
+        except GpujobError as error:
+            from cli.failures import complete  # imported only after a failure
+
+            complete(error, ctx)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
         """Return the names in the order of the table."""

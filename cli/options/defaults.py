@@ -22,7 +22,7 @@ all all-regions allow-outside as as-it-was boot-timeout browser check clear clus
 env-file every everyone exclude fetch-every follow force from gpu gpu-memory gpus hang-after hours html idle-stop
 if-exists image install instance-type json kill-stalled max-cost max-hours max-price module name no-color no-deps node
 nodes notify on-demand once output overwrite owner-only pattern plan port python raw refresh region report secret set
-setup since spot spot-first stop tags tail template time-limit to transfer-usd verbose workdir yes zone
+setup since spot spot-first stop tags tail template time-limit to transfer-usd verbose wait workdir yes zone
 """
 """All options of all commands, listed here so that checking a variable imports no command."""
 VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())

@@ -72,6 +72,7 @@ HARMLESS = {
     "--template",
     "--time-limit",
     "--version",
+    "--wait",
     "--workdir",
     "--zone",
 }
