@@ -29,6 +29,7 @@ LAYERS = tuple(
     infra.node.agent.snapshot infra.node.agent.environment
     infra.node.agent.data
     infra.node.agent.outputs
+    infra.node.agent.inputs
     infra.node.agent.job
     infra.node.agent.node
     infra.node.agent.pages

@@ -39,9 +39,7 @@ def submit(
     """
     cluster = connection.cluster
     check_gpus(cluster, request)
-    redaction.hide(
-        [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
-    )
+    hide_values(request)
     with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
         after = last_number(project.runs, cluster.name)
     token, asked = uuid.uuid4().hex, False
@@ -51,7 +49,7 @@ def submit(
         source = {**describe_source(upload.project, code), **describe_request(request, project.workdir)}
         sent = add_files(upload, earlier)
         header = {**make_header(cluster, sent.project, request), "token": token, "after": after, "source": source}
-        header["earlier"] = earlier and earlier.describe()
+        header["earlier"] = earlier.describe() if earlier else None
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -67,17 +65,28 @@ def submit(
             # With the token it is queued once, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
                 taken = client.submit(again, header, pack)
-        if taken.job <= after:
-            raise NodeError(
-                f"the node numbered this job {taken.job}, but numbers up to {after} are in use; their results were not changed",
-                f"gpujob jobs --cluster {cluster.name}",
-            )
+        check_number(cluster, taken.job, after)
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
 
     taken = upload_project(project, attempt)
     note_submission(cluster, taken.job, project.home)
     return taken
+
+
+def hide_values(request: Request) -> None:
+    """Keep the values of a job's variables out of the log."""
+    long = (text for text in request.env.values() if len(text) >= redaction.SHORT)
+    redaction.hide([*request.secrets.values(), *long])
+
+
+def check_number(cluster: Cluster, number: int, after: int) -> None:
+    """Raise NodeError if the node gave a job the number of another one."""
+    if number <= after:
+        raise NodeError(
+            f"the node numbered this job {number}, but numbers up to {after} are in use; their results were not changed",
+            f"gpujob jobs --cluster {cluster.name}",
+        )
 
 
 def check_gpus(cluster: Cluster, request: Request) -> None:

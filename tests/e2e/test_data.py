@@ -181,3 +181,13 @@ def test_a_bucket_is_fetched_by_the_machine_and_only_what_changed_in_it_again(pr
     denied = project.type("run", "read.py", path)
     assert denied.code != 0
     assert f"cannot fetch s3://{bucket}/set" in denied.said
+
+
+def test_the_cache_of_the_home_folder_is_there_for_the_next_job_and_is_no_output(project):
+    mark = own_folder(project, "mark").replace("/", "-")
+    cache = f"~/.cache/huggingface/{mark}"
+    first = project.type("run", "--", f"mkdir -p {cache} && echo model > {cache}/weights")
+    assert first.code == 0, first.said
+    assert "not downloaded" not in first.err
+    second = project.type("run", "--", f"cat {cache}/weights")
+    assert second.out == "model\n", second.said

@@ -105,7 +105,7 @@ HEAVY = SSH | AWS | {"rich", "moto", "asyncssh", "torch", "torchvision", "sklear
 JOBS = ("jobs", "logs", "wait", "cancel", "fetch", "top", "notebook", "tensorboard")
 # Which commands may load what before they know their options: those that always use it. All others load nothing heavy.
 LOADING = [
-    (SSH, (*JOBS, "verify", "setup", "ssh", "tunnel", "ssh-config")),
+    (SSH, (*JOBS, "data", "verify", "setup", "ssh", "tunnel", "ssh-config")),
     (AWS, ("offers", "ls", "images", "cost", "sweep", "check", "local")),
     (SSH | AWS, ("extend", "stop", "start", "bake", "down")),
     (

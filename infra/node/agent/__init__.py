@@ -8,7 +8,7 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     environment/   what the job installs itself, on top of its project's dependencies; removed when it is over
     log            stdout and stderr interleaved, secrets masked
     times          how long the log was at which time
-    state.json     supervisor, GPUs, start, since when it is stalled; replaced atomically, never edited
+    state.json     supervisor, GPUs, versions of data sets, start, since when it is stalled; replaced atomically, never edited
     runner.json    the job's runner and main process, each by number, start and boot
     end.json       end, exit code; space for this and runner.json is reserved on submission, in case the disk fills up
     hashes.json    SHA-256 of outputs, so that none is read twice
@@ -21,6 +21,7 @@ files, so that losing the connection, the laptop or the agent loses no record. A
 
 A job's working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project/, so that a job that writes to ../x reaches
 no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; store/, all uploaded contents;
+data/, the data sets;
 environments/, dependencies installed once per set, each with its fingerprint (`ready`); notebook.token; and uv/, py-spy/,
 notebook-3.X/, tensorboard-3.X/ for programs that the machine lacked.
 

@@ -16,6 +16,7 @@ from ..environment import overlay
 from ..environment.dependencies import prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..identities import identify, lives
+from ..inputs.waiting import get_ready, place_data
 from ..machine import read_driver
 from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
@@ -33,7 +34,6 @@ from ..records import (
     write_runner,
 )
 from ..terminal import open_terminal
-from .inputs import get_ready, place_data
 from .mask import maskable
 from .queue import wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run

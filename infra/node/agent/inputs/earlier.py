@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, Iterable, Mapping
 from .. import trees
 from ..caches import is_cache, is_environment
 from ..environment.uv import say
+from ..outputs.asked import Found
+from ..outputs.changes import Look
+from ..outputs.hashing import stamp_of
 from ..records import AgentError, folder_of, read_json, work_of, write_json
-from .asked import Found
-from .changes import Look
-from .hashing import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file, copy on write
 # In a manifest, of a file that was taken from an earlier job: that job, and what the project had there itself.

@@ -15,8 +15,8 @@ from ..data.mounts import Mount, place
 from ..data.progress import show_size
 from ..data.store import find_record
 from ..environment.uv import say
-from ..outputs.earlier import copy_outputs
 from ..records import JOBS, AgentError, read_json, record_of, work_of, write_json
+from .earlier import copy_outputs
 
 
 def get_ready(folder: Path, job: Mapping[str, Any], secrets: Mapping[str, str], queued: int) -> dict[str, str]:
