@@ -31,6 +31,7 @@ from ..records import (
     write_json,
     write_runner,
 )
+from ..snapshot.upkeep import start_upkeep
 from .mask import maskable
 from .queue import wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
@@ -109,6 +110,7 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
             traceback.print_exc()
         finally:
             os._exit(1)
+    start_upkeep()
     if task.pipe:
         os.close(task.pipe[1])  # the read end stays open here too: without a reader, the job would die of SIGPIPE
     ended: dict[int, int] = {}

@@ -35,6 +35,7 @@ from ..records import (
 )
 from ..snapshot.inside import check_paths
 from ..snapshot.store import Store
+from ..snapshot.upkeep import INCOMING
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
@@ -85,6 +86,7 @@ def submit() -> dict[str, int]:
                 take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
     finally:
+        store.close()
         trees.remove(staging)
         trees.remove(around)
     return {"job": number, "ahead": count_ahead(number), **find_space()}
@@ -92,7 +94,7 @@ def submit() -> dict[str, int]:
 
 def make_staging() -> tuple[Path, Path]:
     """Return two new folders, for a job's records and its working tree, until it is numbered."""
-    name = f"incoming-{os.getpid()}-{time.time_ns()}"
+    name = f"{INCOMING}{os.getpid()}-{time.time_ns()}"
     for folder in (JOBS, WORK):
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         (folder / name).mkdir()
