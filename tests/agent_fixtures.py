@@ -107,9 +107,12 @@ def request(
     **more: object,
 ) -> bytes:
     """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`. Text is a link's."""
-    contents = {path: content for path, content in files.items() if isinstance(content, bytes)}
+    contents = {path: content for path, content in sorted(files.items()) if isinstance(content, bytes)}
     links = {path: target for path, target in files.items() if isinstance(target, str)}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    entries = [[path, sha256, len(files[path]), 0o644, 0, None] for path, sha256 in hashes.items()]
+    entries += [[path, "", 0, 0o777, 0, target] for path, target in links.items()]
+    listed = sorted(entries)
     header = {
         "token": token,
         "command": command,
@@ -122,14 +125,10 @@ def request(
         "python": None,
         "workdir": ".",
         "folders": ["empty"],
-        "files": [
-            {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
-            for p, h in hashes.items()
-        ]
-        + [
-            {"path": path, "sha256": "", "size_bytes": 0, "mode": 0o777, "mtime_ns": 0, "link": target}
-            for path, target in links.items()
-        ],
+        "files": listed,
+        "list": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+        "base": "",
+        "removed": [],
         "after": 0,
         "source": {},
         "secrets": {},

@@ -11,6 +11,7 @@ from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
+from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
 from infra.run.options import describe_options
@@ -44,6 +45,7 @@ def submit(
         code = read_source(upload.project)
         source = {**describe_source(upload.project, code), "options": describe_options(request, project.workdir)}
         header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
+        files = list_files(upload.project.root, upload.project.files)
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -54,16 +56,17 @@ def submit(
             upload.send(files, stream, report)
 
         try:
-            taken = client.submit(connection, header, pack)
+            taken = client.submit(connection, header, files, pack)
         except DroppedError:
             # With the token it is queued once, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
-                taken = client.submit(again, header, pack)
+                taken = client.submit(again, header, files, pack)
         if taken.job <= after:
             raise NodeError(
                 f"the node numbered this job {taken.job}, but numbers up to {after} are in use; their results were not changed",
                 f"gpujob jobs --cluster {cluster.name}",
             )
+        files.remember()
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
 
@@ -88,7 +91,6 @@ def make_header(cluster: Cluster, project: Project, request: Request) -> dict[st
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
-        "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
     }
 
 

@@ -43,13 +43,12 @@ class CancelledError(Exception):
 
 
 def supervise(number: str, queued: str) -> None:
-    """Queue, prepare, run and watch the job; secret values arrive on stdin."""
+    """Queue, prepare, run and watch the job; secret values are on stdin, and stay there until it leaves the queue."""
     folder = folder_of(number)
-    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
+    job = read_json(folder / "job.json")
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     state: dict[str, Any] = {"supervisor": identify(os.getpid())}
-    watching = take_lock(folder / "watched")
     try:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
@@ -58,6 +57,7 @@ def supervise(number: str, queued: str) -> None:
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
+        watching, secrets = take_lock(folder / "watched"), json.load(sys.stdin)
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
                 state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
@@ -110,7 +110,7 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
             traceback.print_exc()
         finally:
             os._exit(1)
-    start_upkeep()
+    start_upkeep(watch.job.get("list", ""))
     if task.pipe:
         os.close(task.pipe[1])  # the read end stays open here too: without a reader, the job would die of SIGPIPE
     ended: dict[int, int] = {}
@@ -199,4 +199,9 @@ def cancel(number: str) -> dict[str, Any]:
                     tell(one[0], CANCEL)
                 break
         time.sleep(0.02)
+    if told and not (is_supervised(folder) or "started_at" in read_json(folder / "state.json", {})):
+        # It was waiting behind others, as a program that records nothing.
+        with contextlib.suppress(OSError):
+            if not read_json(folder / "end.json"):
+                record_end(folder, None, Ending(128 + signal.SIGTERM, cancelled=True))
     return record_of(number)

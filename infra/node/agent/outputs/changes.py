@@ -11,8 +11,9 @@ from typing import Any, Callable, Iterator
 from .. import trees
 from ..caches import lies_in_cache
 from ..records import folder_of, is_supervised, read_json, record_of, work_of
+from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
-from .hashing import Hashes, stamp_of
+from .hashing import Hashes
 from .outside import find_left
 from .settled import find_unsettled, is_settled
 from .sieve import Sieve

@@ -14,15 +14,17 @@ from pathlib import Path
 
 from ..records import JOBS, WORK, take_lock
 from ..removal import LEAVING, remove_tree
+from .lists import remove_old_lists
 from .packs import merge_packs
+from .prepared import prepare
 from .store import FOLDER
 
 INCOMING = "incoming-"  # the prefix of a folder that has no number yet; then comes the id of the process that fills it
 LOWEST = 19  # priority
 
 
-def start_upkeep() -> None:
-    """Fork a process that tidies up; it holds none of this process's locks."""
+def start_upkeep(list_name: str) -> None:
+    """Fork a process that tidies up and prepares the next snapshot; it holds none of this process's locks."""
     if os.fork():
         return
     try:
@@ -31,7 +33,7 @@ def start_upkeep() -> None:
         os.nice(LOWEST)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        tidy()
+        tidy(list_name)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -46,8 +48,8 @@ def close_all() -> None:
             os.closerange(max(int(name), 3), int(name) + 1)
 
 
-def tidy() -> None:
-    """Remove what killed processes left, and merge small packs, unless another process is doing so."""
+def tidy(list_name: str) -> None:
+    """Remove leftovers, merge packs and prepare the next snapshot, unless another process is doing so."""
     FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
     if take_lock(FOLDER / "upkeep") is None:
         return
@@ -56,6 +58,8 @@ def tidy() -> None:
             if is_left_over(path):
                 remove_tree(path)
     merge_packs()
+    remove_old_lists()
+    prepare(list_name, WORK / f"{INCOMING}{os.getpid()}-next")
 
 
 def is_left_over(path: Path) -> bool:
