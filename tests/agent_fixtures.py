@@ -144,9 +144,9 @@ def request(
 
 def in_blocks(content: bytes) -> bytes:
     """Cut into small blocks, every other one deflated."""
-    stream = io.BytesIO()
-    for number, start in enumerate(range(0, len(content), 7)):
-        block = content[start : start + 7]
+    stream, size = io.BytesIO(), max(7, len(content) // 1000)
+    for number, start in enumerate(range(0, len(content), size)):
+        block = content[start : start + size]
         block = zlib.compress(block) if number % 2 else block
         stream.write(struct.pack(">BI", number % 2, len(block)) + block)
     return stream.getvalue()

@@ -31,6 +31,7 @@ from ..records import (
     write_json,
     write_runner,
 )
+from ..room import explain
 from ..snapshot.upkeep import start_upkeep
 from .mask import maskable
 from .queue import wait_in_queue
@@ -68,7 +69,8 @@ def supervise(number: str, queued: str) -> None:
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
     except (DependenciesError, OSError) as error:  # usually a full disk
-        record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
+        reason = explain(error) if isinstance(error, OSError) else str(error)
+        record_end(folder, state.get("started_s"), Ending(1, reason=reason))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
         return

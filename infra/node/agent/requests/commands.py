@@ -89,5 +89,7 @@ def main() -> None:
     except BrokenPipeError:  # the client hung up; without this, flushing would raise again
         os._exit(1)
     except OSError as error:  # usually a full disk
-        sys.stderr.write(f"{error}\n")
+        from ..room import explain
+
+        sys.stderr.write(f"{explain(error)}\n")
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ from ..records import (
     reserve,
     write_json,
 )
+from ..room import explain, make_room
 from ..snapshot.inside import check_paths
 from ..snapshot.layout import build
 from ..snapshot.lists import Snapshot, read_list, read_snapshot
@@ -50,26 +52,16 @@ def submit() -> dict[str, int]:
 
     Submitting a token twice returns the same job; so does a second notebook while one is running.
     """
-    stdin = sys.stdin.buffer
     coming = announce()
-    asked, snapshot = read_asked(stdin)
+    asked, snapshot = read_asked(sys.stdin.buffer)
     check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
         from ..pages.notebook import carry_over, find_notebook  # rarely needed, and the agent starts for every job
     staging, around = make_staging()
     store = Store()
     try:
-        prepared = Prepared(snapshot, around)
-        sizes = {file.sha256: file.size_bytes for file in prepared.pending if file.link is None}
-        missing = store.find_missing(sizes)
-        reply({"missing": missing})
-        if not REMOVED.exists():
-            reserve(REMOVED)  # jobs are removed mostly when the disk is full
         project = around / "project"
-        for name in (".", *asked["folders"]):
-            trees.make(project / name)
-        arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
-        manifest = {**prepared.manifest, **build(store, prepared.pending, project, arriving)}
+        manifest = receive(store, Prepared(snapshot, around), project, asked["folders"])
         write_json(staging / "manifest.json", manifest)
         if asked["command"] == NOTEBOOK:
             carry_over(staging, project, asked["source"])
@@ -88,12 +80,30 @@ def submit() -> dict[str, int]:
                 number = next_number(asked["after"])
                 take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
+    except OSError as error:  # before what was written is removed, which makes room
+        if error.errno != errno.ENOSPC:
+            raise
+        raise AgentError(explain(error)) from error
     finally:
         store.close()
         os.close(coming)
         trees.remove(staging)
         trees.remove(around)
     return {"job": number, "ahead": count_ahead(number), **find_space()}
+
+
+def receive(store: Store, prepared: Prepared, project: Path, folders: list[str]) -> dict[str, Any]:
+    """Ask the client for what is missing, and complete the working tree; return its manifest."""
+    pending = prepared.pending
+    sizes = {file.sha256: file.size_bytes for file in pending if file.link is None}
+    missing = {sha256: sizes[sha256] for sha256 in store.find_missing(sizes)}
+    reply({"missing": list(missing)})
+    make_room(sum(missing.values()) + sum(file.size_bytes for file in pending), len(pending))
+    if not REMOVED.exists():
+        reserve(REMOVED)  # jobs are removed mostly when the disk is full
+    for name in (".", *folders):
+        trees.make(project / name)
+    return {**prepared.manifest, **build(store, pending, project, store.take_in(sys.stdin.buffer, missing))}
 
 
 def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:

@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from .. import trees
-from ..machine import find_space
-from ..records import WORK, read_json, take_lock, write_json
+from ..records import read_json, take_lock, write_json
+from ..room import NEXT, find_room
 from ..trees import stamp_of
 from .inside import File
 from .layout import lay_out
 from .lists import Snapshot, read_list
 from .store import FOLDER, Store
 
-NEXT = WORK / "next"
 PROJECT, MANIFEST, LIST = "project", "manifest.json", "list.json"
 WAITING = FOLDER / "waiting"  # shared by submissions, for which a preparation makes way
 FEW_FILES = 100  # below that, copying them takes no longer than checking
-SHARE = 10  # at most this part of the free space is used
+SHARE = 10  # a tenth of the room is used at most
 
 
 def list_of(prepared: Path) -> str:
@@ -135,7 +134,8 @@ def prepare(name: str, around: Path) -> None:
     if len(files) < FEW_FILES or list_of(NEXT) == name:
         return
     trees.remove(NEXT)
-    if sum(file.size_bytes for file in files) * SHARE > find_space()["disk_free_bytes"]:
+    room = find_room()
+    if sum(file.size_bytes for file in files) * SHARE > room.size_bytes or len(files) * SHARE > room.files:
         return
     store, manifest = Store(), {}
     try:
