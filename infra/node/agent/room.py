@@ -39,13 +39,20 @@ def make_room(size_bytes: int, files: int) -> None:
     """
     if size_bytes > find_space()["disk_bytes"]:  # removing all of them would not help
         return
-    trees = [NEXT, *(WORK / str(number) for number in numbers())]
+    trees, needed = [NEXT, *(WORK / str(number) for number in numbers())], find_needed()
     for tree in trees:
         room = find_room()
         if room.size_bytes >= size_bytes and room.files >= files:
             return
-        if tree.exists() and (tree == NEXT or may_go(JOBS / tree.name)):
+        if tree.exists() and (tree == NEXT or (tree.name not in needed and may_go(JOBS / tree.name))):
             free(tree)
+
+
+def find_needed() -> set[str]:
+    """Return the numbers of jobs whose outputs a job that is not over starts from."""
+    alive = [JOBS / str(number) for number in numbers() if is_supervised(JOBS / str(number))]
+    earlier = [read_json(folder / "job.json", {}).get("earlier") for folder in alive]
+    return {str(each["job"]) for each in earlier if each}
 
 
 def may_go(folder: Path) -> bool:

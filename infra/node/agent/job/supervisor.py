@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import DependenciesError, prepare
+from ..environment.dependencies import prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..identities import identify, lives
 from ..machine import read_driver
@@ -21,6 +21,7 @@ from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, re
 from ..records import (
     HOME,
     NOTEBOOK,
+    AgentError,
     folder_of,
     is_supervised,
     read_json,
@@ -33,8 +34,9 @@ from ..records import (
 )
 from ..room import explain
 from ..snapshot.upkeep import start_upkeep
+from .inputs import get_ready, place_data
 from .mask import maskable
-from .queue import wait_in_queue
+from .queue import forget_waiting, wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
 from .watch import Watch, stalled_text
 
@@ -44,31 +46,45 @@ class CancelledError(Exception):
 
 
 def supervise(number: str, queued: str) -> None:
-    """Queue, prepare, run and watch the job; secret values are on stdin, and stay there until it leaves the queue."""
+    """Queue, prepare, run and watch the job; secret values are on stdin.
+
+    In the queue this may be called again, by the same process started anew.
+    """
     folder = folder_of(number)
-    job = read_json(folder / "job.json")
+    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    state: dict[str, Any] = {"supervisor": identify(os.getpid())}
+    forget_waiting(int(queued))
+    state: dict[str, Any] = {**read_json(folder / "state.json", {}), "supervisor": identify(os.getpid())}
     try:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
+        if "data" not in state:
+            with cancellable():
+                state["data"] = get_ready(folder, job, secrets, int(queued))
+            write_json(folder / "state.json", state)
+
+        def take(gpus: list[int]) -> None:
+            state["gpus"] = gpus
+            write_json(folder / "state.json", state)
+
         with cancellable():
-            state["gpus"] = wait_in_queue(int(number), count_gpus(job), job["slots"])
+            wait_in_queue(int(number), count_gpus(job), job["slots"], take)
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
-        watching, secrets = take_lock(folder / "watched"), json.load(sys.stdin)
+        watching = take_lock(folder / "watched")
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
                 state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
             write_json(folder / "state.json", state)
         with cancellable():
             own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
-        task = make_task(folder, job, state, own, secrets)
+            mounts = place_data(folder, state["data"])
+        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
-    except (DependenciesError, OSError) as error:  # usually a full disk
+    except (AgentError, OSError) as error:  # usually a full disk
         reason = explain(error) if isinstance(error, OSError) else str(error)
         record_end(folder, state.get("started_s"), Ending(1, reason=reason))
     else:

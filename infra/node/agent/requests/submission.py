@@ -42,7 +42,7 @@ from ..snapshot.upkeep import INCOMING
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
-    *("hang_after_s", "kill_stalled", "outputs", "exclude", "list"),
+    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "list"),
 )
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
@@ -113,7 +113,7 @@ def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:
         reply({"missing": [], "unknown": True})
         asked = {**read_request(stdin.readline()), "base": ""}
     snapshot = read_snapshot(asked)
-    check_paths(snapshot.files, asked["folders"], asked["workdir"])
+    check_paths(snapshot.files, asked)
     return asked, snapshot
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..records import AgentError
 
@@ -20,10 +20,10 @@ class File(NamedTuple):
     link: str | None
 
 
-def check_paths(files: list[File], folders: list[str], workdir: str) -> None:
+def check_paths(files: list[File], asked: dict[str, Any]) -> None:
     """Raise AgentError for a file, folder or link that leads outside, directly or through a link."""
     links = {file.path for file in files if file.link is not None}
-    for path in [*(file.path for file in files), *folders]:
+    for path in [*(file.path for file in files), *asked["folders"]]:
         if not is_inside(path):
             raise AgentError(f"{path!r} is outside the project")
         if links and any(path[:at] in links for at, letter in enumerate(path) if letter == "/"):
@@ -31,6 +31,12 @@ def check_paths(files: list[File], folders: list[str], workdir: str) -> None:
     for file in files:
         if file.link is not None and leads_out(file.path, file.link):
             raise AgentError(f"the link {file.path!r} leads outside the project")
+    for each in asked["data"]:
+        if not is_inside(each["path"]):
+            raise AgentError(f"the data set {each['path']!r} is outside the project")
+        if any(each["path"] == link or each["path"].startswith(f"{link}/") for link in links):
+            raise AgentError(f"the data set {each['path']!r} is behind a link")
+    workdir = asked["workdir"]
     if workdir != "." and not is_inside(workdir):
         raise AgentError(f"the working folder {workdir!r} is outside the project")
 

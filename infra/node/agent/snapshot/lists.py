@@ -43,7 +43,7 @@ def read_snapshot(asked: dict[str, Any]) -> Snapshot:
     text = json.dumps(files)
     if hash_of(text) != name:
         raise AgentError("the list of files does not match its hash; rerun the command")
-    check_paths(files, asked["folders"], asked["workdir"])
+    check_paths(files, asked)
     write_list(name, text)
     return Snapshot(name, files, base, before)
 
