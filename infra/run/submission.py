@@ -69,11 +69,7 @@ def submit(
             # With the token it is queued once, whether or not the first attempt arrived.
             with reach(cluster, patience_s=60) as again:
                 taken = client.submit(again, header, listed, pack)
-        if taken.job <= after:
-            raise NodeError(
-                f"the node numbered this job {taken.job}, but numbers up to {after} are in use; their results were not changed",
-                f"gpujob jobs --cluster {cluster.name}",
-            )
+        check_number(cluster, taken.job, after)
         listed.remember()
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
@@ -81,6 +77,15 @@ def submit(
     taken = upload_project(project, attempt)
     note_submission(cluster, taken.job, project.home)
     return taken
+
+
+def check_number(cluster: Cluster, number: int, after: int) -> None:
+    """Raise NodeError if a node gave a job a number that is in use."""
+    if number <= after:
+        raise NodeError(
+            f"the node numbered this job {number}, but numbers up to {after} are in use; their results were not changed",
+            f"gpujob jobs --cluster {cluster.name}",
+        )
 
 
 def check_gpus(cluster: Cluster, request: Request) -> None:
