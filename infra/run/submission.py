@@ -66,8 +66,7 @@ def submit(
         try:
             taken = client.submit(connection, header, listed, pack)
         except DroppedError:
-            # With the token it is queued once, whether or not the first attempt arrived.
-            with reach(cluster, patience_s=60) as again:
+            with reach(cluster, patience_s=60) as again:  # with the token it is queued once
                 taken = client.submit(again, header, listed, pack)
         check_number(cluster, taken.job, after)
         listed.remember()
