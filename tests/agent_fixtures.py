@@ -113,9 +113,12 @@ def request(
     **more: object,
 ) -> bytes:
     """What the client sends, to a node that has none of the files, or lacks those contents that are `sent`. Text is a link's."""
-    contents = {path: content for path, content in files.items() if isinstance(content, bytes)}
+    contents = {path: content for path, content in sorted(files.items()) if isinstance(content, bytes)}
     links = {path: target for path, target in files.items() if isinstance(target, str)}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    entries = [[path, sha256, len(files[path]), 0o644, 0, None] for path, sha256 in hashes.items()]
+    entries += [[path, "", 0, 0o777, 0, target] for path, target in links.items()]
+    listed = sorted(entries)
     header = {
         "token": token,
         "command": command,
@@ -128,14 +131,10 @@ def request(
         "python": None,
         "workdir": ".",
         "folders": ["empty"],
-        "files": [
-            {"path": p, "sha256": h, "size_bytes": len(files[p]), "mode": 0o644, "mtime_ns": 0, "link": None}
-            for p, h in hashes.items()
-        ]
-        + [
-            {"path": path, "sha256": "", "size_bytes": 0, "mode": 0o777, "mtime_ns": 0, "link": target}
-            for path, target in links.items()
-        ],
+        "files": listed,
+        "list": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+        "base": "",
+        "removed": [],
         "after": 0,
         "source": {},
         "secrets": {},
@@ -154,9 +153,9 @@ def request(
 
 def in_blocks(content: bytes) -> bytes:
     """Cut into small blocks, every other one deflated."""
-    stream = io.BytesIO()
-    for number, start in enumerate(range(0, len(content), 7)):
-        block = content[start : start + 7]
+    stream, size = io.BytesIO(), max(7, len(content) // 1000)
+    for number, start in enumerate(range(0, len(content), size)):
+        block = content[start : start + size]
         block = zlib.compress(block) if number % 2 else block
         stream.write(struct.pack(">BI", number % 2, len(block)) + block)
     return stream.getvalue()

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Protocol
 
 from infra.base.decoding import decode, parse
 from infra.base.text import last_line, one_line
@@ -35,6 +35,20 @@ class MissingReply:
     """The agent's first reply to a submission: the hashes of missing files."""
 
     missing: tuple[str, ...]
+    unknown: bool = False
+    """Whether it does not have the list that the request refers to, and expects the request again with all of it."""
+
+
+class Listed(Protocol):
+    """The fields of a request that list the files of a project."""
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """All of the list."""
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """Its difference to an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -111,27 +125,37 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
 
 
 def submit(
-    connection: Connection, request: Mapping[str, Any], pack: Callable[[BinaryIO, Sequence[str]], None]
+    connection: Connection,
+    request: Mapping[str, Any],
+    files: Listed,
+    pack: Callable[[BinaryIO, Sequence[str]], None],
 ) -> SubmitReply:
     """Submit a job; return the agent's reply.
 
     `pack` is called with a stream to write to and the hashes of the files missing on the node.
     """
-    line = base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
 
     def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
-        write(stdin, line)
+        write(stdin, encode({**request, **files.changes}))
         asked = stdout.readline(ASKED_BYTES)
+        if asked and read_missing(asked).unknown:
+            write(stdin, encode({**request, **files.whole}))
+            asked = stdout.readline(ASKED_BYTES)
         if asked:  # otherwise it has ended, and stderr says why
-            pack(stdin, read_missing(asked))
+            pack(stdin, read_missing(asked).missing)
             stdin.flush()
 
     return decode(SubmitReply, call(connection, "submit", converse=converse))
 
 
-def read_missing(line: bytes) -> tuple[str, ...]:
-    """Return the hashes that the agent requests; raises NodeError for an invalid response."""
-    return decode(MissingReply, parse(line)).missing
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Return a request as one line."""
+    return base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
+
+
+def read_missing(line: bytes) -> MissingReply:
+    """Return the agent's first reply to a submission; raises NodeError for an invalid response."""
+    return decode(MissingReply, parse(line))
 
 
 def list_jobs(connection: Connection) -> tuple[Job, ...]:

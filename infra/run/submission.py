@@ -11,6 +11,7 @@ from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
 from infra.model import Cluster, Job, Request
 from infra.node import client
+from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
 from infra.run.earlier import Earlier, add_files
@@ -50,6 +51,7 @@ def submit(
         sent = add_files(upload, earlier)
         header = {**make_header(cluster, sent.project, request), "token": token, "after": after, "source": source}
         header["earlier"] = earlier.describe() if earlier else None
+        listed = list_files(sent.project.root, sent.project.files)
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -60,12 +62,12 @@ def submit(
             sent.send(files, stream, report)
 
         try:
-            taken = client.submit(connection, header, pack)
+            taken = client.submit(connection, header, listed, pack)
         except DroppedError:
-            # With the token it is queued once, whether or not the first attempt arrived.
-            with reach(cluster, patience_s=60) as again:
-                taken = client.submit(again, header, pack)
+            with reach(cluster, patience_s=60) as again:  # with the token it is queued once
+                taken = client.submit(again, header, listed, pack)
         check_number(cluster, taken.job, after)
+        listed.remember()
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
 
@@ -105,7 +107,6 @@ def make_header(cluster: Cluster, project: Project, request: Request) -> dict[st
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
-        "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
     }
 
 

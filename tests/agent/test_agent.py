@@ -94,7 +94,7 @@ def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
 def test_content_that_the_disk_lost_is_told_and_sent_again(node):
     files = {"a": b"kept", "b": b"lost"}
     node.wait(node.submit("true", token="one", files=files))
-    [pack] = [path for path in (node.home / ".gpujob/store").iterdir() if path.name != "index"]
+    [pack] = [path for path in (node.home / ".gpujob/store").iterdir() if "-" in path.name]
     pack.write_bytes(pack.read_bytes().replace(b"lost", b"los\0"))
     process = node.start("submit")
     _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=60)

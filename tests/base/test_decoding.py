@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from infra.base.decoding import decode
 from infra.errors import GpujobError, NodeError
 from infra.model import Cluster, Gpu, Job, Node, Output
 from infra.node import client
+from infra.project.filelist import list_files
 from infra.results.filenames import make_inert, read_path
 from infra.results.receipts import make_receipt
 from infra.ssh.commands import Answer
 
+FILES = list_files(Path("/"), ())
 RECORD = {
     "number": 1,
     "name": "best",
@@ -88,7 +91,7 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
     "probe": ({"python": "p", "driver": "", "gpus": ["T4"], "multiplied": True}, lambda: client.probe(None)),
     "submit": (
         {"job": 1, "ahead": 0, "disk_bytes": 1, "disk_free_bytes": 1},
-        lambda: client.submit(None, {}, lambda stream, missing: None),
+        lambda: client.submit(None, {}, FILES, lambda stream, missing: None),
     ),
 }
 CLUSTER = Cluster("c", "local", "r", (Node("i", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.cloudwatch import node_home
-from tests.conftest import Laptop, wait_for
+from tests.conftest import Laptop
 
 ROOM_MB = 12
 
@@ -40,6 +40,7 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
     data = cramped.write("data.bin", os.urandom(2 * ROOM_MB << 20))
     full = told(cramped, "run", "first.py")
     assert "No space left on device" in full
+    assert " MB are free on the machine's disk" in full
     assert "free disk space: gpujob jobs rm --done" in full
     data.unlink()
     assert len(json.loads(cramped.type("jobs", "--json").out)) == 1
@@ -67,15 +68,15 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
         assert fetch.code == 0, fetch.said
     assert (elsewhere / "project-1/files/out.txt").read_text() == "kept"
     assert cramped.type("logs", "1").out == "first\n"
-    cramped.write("one_more.py", "# " + os.urandom(1_000_000).hex())
-    assert "No space left on device" in told(cramped, "run", "one_more.py")
-    wait_for(lambda: len(json.loads(cramped.type("jobs", "--json").out)) == 2, "only the two jobs")
-
     for words in (["jobs"], ["top"]):
         listed = cramped.type(*words)
         assert "left on the disk of 'project'. Free space: gpujob jobs rm --done" in listed.said
-    freed = cramped.type("jobs", "rm", "--done")
-    assert freed.code == 0, freed.said
-    assert cramped.type("run", "one_more.py").code == 0
-    assert [job["number"] for job in json.loads(cramped.type("jobs", "--json").out)] == [3]
+
+    cramped.write("one_more.py", "# " + os.urandom(1_000_000).hex())
+    assert cramped.type("run", "one_more.py").code == 0, "downloaded jobs make room"
+    assert [job["number"] for job in json.loads(cramped.type("jobs", "--json").out)] == [1, 2, 3]
+    freed = cramped.type("fetch", "2", "--to", str(cramped.home / "late"))
+    assert (freed.code, "no longer on the machine: they had been downloaded" in freed.err) == (1, True), freed.said
+    assert cramped.type("jobs", "rm", "--done").code == 0
+    assert json.loads(cramped.type("jobs", "--json").out) == []
     assert cramped.type("down").code == 0

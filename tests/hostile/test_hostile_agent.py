@@ -25,6 +25,7 @@ from infra.ledger import known_clusters
 from infra.model import Cluster, Node
 from infra.node import client, measures
 from infra.node.packing import install_agent
+from infra.project.filelist import list_files
 from infra.run import pages
 from infra.ssh import commands, keys, transport
 from infra.ssh.connection import connect
@@ -43,7 +44,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "page": client.find_page,
     "probe": client.probe,
     "measure": measures.measure,
-    "submit": lambda c: client.submit(c, {}, lambda stream, missing: None),
+    "submit": lambda c: client.submit(c, {}, list_files(Path("/"), ()), lambda stream, missing: None),
     "install": install_agent,
     "log": lambda c: b"".join(client.read_log(c, 1, 0, follow=False)),
     "board": lambda c: list(client.serve_board(c, 1)),

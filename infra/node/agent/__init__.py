@@ -17,11 +17,12 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     watched        held by the supervisor; a job without one gets a new one
     queued         held by the supervisor while the job is queued
     fetched        exists once every output is downloaded
+    freed          exists once the working tree was removed because the disk was nearly full
     jupyter/       notebooks only: address and token, readable by the user only
 
 A job's working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project/, so that a job that writes to ../x reaches
-no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; store/, all uploaded contents;
-data/, the data sets;
+no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; store/, all uploaded contents and the
+latest lists of files; work/next/, a prepared snapshot; data/, the data sets;
 environments/, dependencies installed once per set, each with its fingerprint (`ready`); notebook.token; and uv/, py-spy/,
 notebook-3.X/, tensorboard-3.X/ for programs that the machine lacked.
 

@@ -18,6 +18,7 @@ MOST_JOBS = 10**9  # per machine; the client rejects numbers much higher
 CHUNK_BYTES = 1 << 20
 RESERVED_BYTES = 4096
 PREEMPTED = "preempted"  # the name of an empty file in the folder of a job whose spot machine AWS reclaims
+FREED = "freed"  # the name of an empty file in the folder of a downloaded job whose working tree was removed
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
 
 
@@ -28,7 +29,7 @@ class AgentError(Exception):
 
 
 class UnknownJobError(AgentError):
-    """No job has this number."""
+    """No job has this number, or its files are gone."""
 
     exit_code = 3
 

@@ -14,8 +14,8 @@ from ..caches import is_cache, is_environment
 from ..environment.uv import say
 from ..outputs.asked import Found
 from ..outputs.changes import Look
-from ..outputs.hashing import stamp_of
-from ..records import AgentError, folder_of, read_json, work_of, write_json
+from ..records import FREED, AgentError, folder_of, read_json, work_of, write_json
+from ..trees import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file, copy on write
 # In a manifest, of a file that was taken from an earlier job: that job, and what the project had there itself.
@@ -28,6 +28,8 @@ def copy_outputs(folder: Path, number: int, sets: Iterable[str], log: BinaryIO) 
 
     A file that the project has changed since that job is kept. Raises AgentError if that job's files cannot be read.
     """
+    if (folder_of(number) / FREED).exists():
+        raise AgentError(f"the files of job {number}, whose outputs it needs, were removed to free space")
     source, work = work_of(folder_of(number)), work_of(folder)
     before, now = read_json(folder_of(number) / "manifest.json"), read_json(folder / "manifest.json")
     entries = find_outputs(folder_of(number), before)

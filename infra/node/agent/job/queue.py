@@ -1,15 +1,22 @@
 """The queue: jobs start in the order of their numbers, each when enough GPUs are free.
 
-There is no scheduler that could crash: each job's supervisor waits for itself. It holds its job's `queued` lock until the
-job starts, so queueing means waiting for the locks of all earlier jobs; the kernel releases those of dead processes. A job
-that waits for data or for another job's outputs does not hold it, so later jobs pass.
+There is no scheduler that could crash: each job waits for itself. It holds its `queued` lock until it starts, so queueing
+means waiting for the locks of all earlier jobs; the kernel releases those of dead processes. Behind others a supervisor
+becomes util-linux's `flock`, which takes a hundredth of the memory, and becomes a supervisor again when its turn may have
+come. A job that waits for data or for another job's outputs does not hold the lock, so later jobs pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Callable
 
 from ..records import JOBS, NOTEBOOK, is_supervised, numbers, read_json
@@ -20,36 +27,91 @@ POLL_S = 0.05
 def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int]], None]) -> None:
     """Wait for all earlier jobs to leave the queue and for enough free GPUs; record them with `take`.
 
-    A notebook does not queue, because a person is waiting for it.
+    While it waits behind others, this process may start anew, with what it inherited and nothing else. A notebook does not
+    queue, because a person is waiting for it.
     """
     if is_notebook(number):
         take([])
         return
-    for earlier in numbers():
-        if earlier < number:
-            with contextlib.suppress(FileNotFoundError), (JOBS / str(earlier) / "queued").open("rb") as queued:
-                fcntl.flock(queued, fcntl.LOCK_SH)
-    while True:
-        # Besides the head of the queue, jobs get here that were out of it when a later one passed.
-        with (JOBS / ".gpus").open("ab") as choosing:
-            fcntl.flock(choosing, fcntl.LOCK_EX)
-            free = sorted(set(range(slots)) - used_gpus(number))
-            if len(free) >= wanted:
-                take(free[:wanted])
-                return
+    for earlier in reversed(numbers()):
+        if earlier < number and is_locked(JOBS / str(earlier) / "queued"):
+            wait_behind(JOBS / str(earlier) / "queued")
+    # From here on only jobs on the list are looked at; an older version of the agent does not write it.
+    others = {other for other in numbers() if held_gpus(other)}
+    while not choose_gpus(number, wanted, slots, others, take):
         time.sleep(POLL_S)
 
 
-def used_gpus(number: int) -> set[int]:
-    """Return the GPUs in use by other jobs."""
-    return {gpu for other in numbers() if other != number for gpu in held_gpus(other)}
+def choose_gpus(number: int, wanted: int, slots: int, others: set[int], take: Callable[[list[int]], None]) -> bool:
+    """Take free GPUs if there are enough, and return whether; a list names the jobs that hold some, besides `others`.
+
+    Besides the head of the queue, jobs choose that were out of it when a later one passed.
+    """
+    with (JOBS / ".gpus").open("a+") as book:
+        fcntl.flock(book, fcntl.LOCK_EX)
+        book.seek(0)
+        listed = {*others, *map(int, book.read().split())} - {number}
+        held = {other: gpus for other, gpus in ((other, held_gpus(other)) for other in listed) if gpus}
+        free = sorted(set(range(slots)).difference(*held.values()))
+        if len(free) < wanted:
+            return False
+        take(free[:wanted])
+        book.truncate(0)
+        book.write(" ".join(map(str, [*held, number])))
+        return True
+
+
+def wait_behind(queued: Path) -> None:
+    """Wait until a job leaves the queue; where possible as a small program, which then starts the agent again."""
+    flock = shutil.which("flock")
+    if flock and can_rewind() and can_replace(flock):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the caller has unblocked it; who cancels a job records its end
+        agent = [sys.executable, "-I", "-S", *sys.argv]
+        os.execv(flock, [flock, "--shared", "--no-fork", str(queued), *agent])  # noqa: S606
+    with contextlib.suppress(FileNotFoundError), queued.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def can_rewind() -> bool:
+    """Return whether standard input, which has the secrets, can be read again."""
+    try:
+        os.lseek(0, 0, os.SEEK_SET)
+    except OSError:
+        return False
+    return True
+
+
+def can_replace(flock: str) -> bool:
+    """Return whether a program is a `flock` that becomes the command that it runs, as util-linux's since 2.34."""
+    words = [flock, "--shared", "--no-fork", "--nonblock", os.devnull, "true"]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+
+
+def forget_waiting(own: int) -> None:
+    """Close the lock that a `flock` left open before it became this process; `own` is that of the job itself."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) != own and os.readlink(f"/proc/self/fd/{name}").endswith("/queued"):
+                os.close(int(name))
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock exclusively."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def held_gpus(number: int) -> list[int]:
     """Return the GPUs a job uses now: none unless it is running."""
     folder = JOBS / str(number)  # may be gone: finished jobs can be removed
-    gpus: list[int] = read_json(folder / "state.json", {}).get("gpus")
-    return gpus if gpus and is_supervised(folder) else []
+    if not is_supervised(folder):
+        return []
+    gpus: list[int] = read_json(folder / "state.json", {}).get("gpus", [])
+    return gpus
 
 
 def count_ahead(number: int) -> int:

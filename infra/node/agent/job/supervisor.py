@@ -33,9 +33,11 @@ from ..records import (
     write_json,
     write_runner,
 )
+from ..room import explain
+from ..snapshot.upkeep import start_upkeep
 from ..terminal import open_terminal
 from .mask import maskable
-from .queue import wait_in_queue
+from .queue import forget_waiting, wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
 from .watch import Watch, stalled_text
 
@@ -45,18 +47,23 @@ class CancelledError(Exception):
 
 
 def supervise(number: str, queued: str) -> None:
-    """Queue, prepare, run and watch the job; secret values arrive on stdin."""
+    """Queue, prepare, run and watch the job; secret values are on stdin.
+
+    In the queue this may be called again, by the same process started anew.
+    """
     folder = folder_of(number)
     job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    state: dict[str, Any] = {"supervisor": identify(os.getpid())}
-    watching = take_lock(folder / "watched")
+    forget_waiting(int(queued))
+    state: dict[str, Any] = {**read_json(folder / "state.json", {}), "supervisor": identify(os.getpid())}
     try:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
-        with cancellable():
-            state["data"] = get_ready(folder, job, secrets, int(queued))
+        if "data" not in state:
+            with cancellable():
+                state["data"] = get_ready(folder, job, secrets, int(queued))
+            write_json(folder / "state.json", state)
 
         def take(gpus: list[int]) -> None:
             state["gpus"] = gpus
@@ -67,6 +74,7 @@ def supervise(number: str, queued: str) -> None:
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
+        watching = take_lock(folder / "watched")
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
                 state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
@@ -78,7 +86,8 @@ def supervise(number: str, queued: str) -> None:
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
     except (AgentError, OSError) as error:  # usually a full disk
-        record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
+        reason = explain(error) if isinstance(error, OSError) else str(error)
+        record_end(folder, state.get("started_s"), Ending(1, reason=reason))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
@@ -122,6 +131,7 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
             traceback.print_exc()
         finally:
             os._exit(1)
+    start_upkeep(watch.job.get("list", ""))
     if task.pipe:
         os.close(task.pipe[1])  # the read end stays open here too: without a reader, the job would die of SIGPIPE
     ended: dict[int, int] = {}
@@ -211,4 +221,9 @@ def cancel(number: str) -> dict[str, Any]:
                     tell(one[0], CANCEL)
                 break
         time.sleep(0.02)
+    if told and not (is_supervised(folder) or "started_at" in read_json(folder / "state.json", {})):
+        # It was waiting behind others, as a program that records nothing.
+        with contextlib.suppress(OSError):
+            if not read_json(folder / "end.json"):
+                record_end(folder, None, Ending(128 + signal.SIGTERM, cancelled=True))
     return record_of(number)

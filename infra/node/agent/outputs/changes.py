@@ -10,9 +10,10 @@ from typing import Any, Callable, Iterator
 
 from .. import trees
 from ..caches import lies_in_cache
-from ..records import folder_of, is_supervised, read_json, record_of, work_of
+from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
+from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
-from .hashing import Hashes, stamp_of
+from .hashing import Hashes
 from .outside import find_left
 from .settled import find_unsettled, is_settled
 from .sieve import Sieve
@@ -27,6 +28,10 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     cache inside it, from now on.
     """
     folder, settled = folder_of(number), "--settled" in options
+    if (folder / FREED).exists():
+        raise UnknownJobError(
+            f"the files of job {number} are no longer on the machine: they had been downloaded, and it needed the space"
+        )
     asked = asked_of(folder, [option.partition("=")[2] for option in options if option.startswith("--output=")])
     job = record_of(number)  # only now: a job with newly requested paths no longer counts as downloaded
     found, missing = find_asked(folder, asked)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from ..records import CHUNK_BYTES, read_json, write_json
+from ..trees import stamp_of
 
 SETTLED_NS = 2_000_000_000  # a file written more recently may be written again within one clock tick
 
@@ -52,8 +53,3 @@ def read_hash(path: Path) -> str:
         for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def stamp_of(info: os.stat_result) -> list[int]:
-    """Return what changes with every write; programs cannot set the change time back."""
-    return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]

@@ -8,7 +8,7 @@ from typing import Any, Iterable, Iterator, Mapping
 
 from .. import trees
 from ..caches import CACHES, DATASETS, is_cache, is_environment, is_excluded, with_parents
-from .hashing import stamp_of
+from ..trees import stamp_of
 
 
 class Sieve:

@@ -1,6 +1,8 @@
 """The agent's commands, as the client calls them over SSH.
 
     submit                          request on stdin, a line of base64 of deflated JSON -> {"missing": [SHA-256, ...]} in a line,
+                                    with "unknown": true where its list of files refers to one that is not here, and the
+                                    request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
                                     "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER]                   -> [record, ...]
@@ -97,5 +99,7 @@ def main() -> None:
     except BrokenPipeError:  # the client hung up; without this, flushing would raise again
         os._exit(1)
     except OSError as error:  # usually a full disk
-        sys.stderr.write(f"{error}\n")
+        from ..room import explain
+
+        sys.stderr.write(f"{explain(error)}\n")
         sys.exit(1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
-import itertools
 import json
 import os
 import subprocess
@@ -12,13 +12,12 @@ import sys
 import time
 import zlib
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, BinaryIO
 
 from .. import trees
 from ..job.queue import count_ahead
 from ..machine import base_python, find_space
 from ..outputs.asked import check_asked
-from ..outputs.hashing import stamp_of
 from ..records import (
     HOME,
     JOBS,
@@ -33,13 +32,19 @@ from ..records import (
     reserve,
     write_json,
 )
+from ..room import explain, make_room
 from ..snapshot.inside import check_paths
-from ..snapshot.store import Store
+from ..snapshot.layout import build
+from ..snapshot.lists import Snapshot, read_list, read_snapshot
+from ..snapshot.prepared import Prepared, announce
+from ..snapshot.store import Store, write_all
+from ..snapshot.upkeep import INCOMING
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
-    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal"),
+    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal", "list"),
 )
+LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
 
 def submit() -> dict[str, int]:
@@ -47,26 +52,17 @@ def submit() -> dict[str, int]:
 
     Submitting a token twice returns the same job; so does a second notebook while one is running.
     """
-    stdin = sys.stdin.buffer
-    asked = read_request(stdin.readline())
-    check_paths(asked)
+    coming = announce()
+    asked, snapshot = read_asked(sys.stdin.buffer)
     check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
         from ..pages.notebook import carry_over, find_notebook  # rarely needed, and the agent starts for every job
-    sizes = {file["sha256"]: file["size_bytes"] for file in asked["files"] if file["link"] is None}
-    store = Store()
-    missing = store.find_missing(sizes)
-    sys.stdout.write(json.dumps({"missing": missing}) + "\n")
-    sys.stdout.flush()
     staging, around = make_staging()
-    project = around / "project"
-    if not REMOVED.exists():
-        reserve(REMOVED)  # jobs are removed mostly when the disk is full
+    store = Store()
     try:
-        for name in (".", *asked["folders"]):
-            trees.make(project / name)
-        arriving = store.take_in(stdin, {sha256: sizes[sha256] for sha256 in missing})
-        write_json(staging / "manifest.json", build(store, asked["files"], project, arriving))
+        project = around / "project"
+        manifest = receive(store, Prepared(snapshot, around), project, asked["folders"])
+        write_json(staging / "manifest.json", manifest)
         if asked["command"] == NOTEBOOK:
             carry_over(staging, project, asked["source"])
         job = {key: asked[key] for key in KEPT}
@@ -84,15 +80,52 @@ def submit() -> dict[str, int]:
                 number = next_number(asked["after"])
                 take_place(around, WORK / str(number))
                 start(staging, number, asked["secrets"])
+    except OSError as error:  # before what was written is removed, which makes room
+        if error.errno != errno.ENOSPC:
+            raise
+        raise AgentError(explain(error)) from error
     finally:
+        store.close()
+        os.close(coming)
         trees.remove(staging)
         trees.remove(around)
     return {"job": number, "ahead": count_ahead(number), **find_space()}
 
 
+def receive(store: Store, prepared: Prepared, project: Path, folders: list[str]) -> dict[str, Any]:
+    """Ask the client for what is missing, and complete the working tree; return its manifest."""
+    pending = prepared.pending
+    sizes = {file.sha256: file.size_bytes for file in pending if file.link is None}
+    missing = {sha256: sizes[sha256] for sha256 in store.find_missing(sizes)}
+    reply({"missing": list(missing)})
+    make_room(sum(missing.values()) + sum(file.size_bytes for file in pending), len(pending))
+    if not REMOVED.exists():
+        reserve(REMOVED)  # jobs are removed mostly when the disk is full
+    for name in (".", *folders):
+        trees.make(project / name)
+    return {**prepared.manifest, **build(store, pending, project, store.take_in(sys.stdin.buffer, missing))}
+
+
+def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:
+    """Return the request and its snapshot; ask again, for all of it, where its list refers to an unknown one."""
+    asked = read_request(stdin.readline())
+    if asked["base"] and read_list(asked["base"]) is None:
+        reply({"missing": [], "unknown": True})
+        asked = {**read_request(stdin.readline()), "base": ""}
+    snapshot = read_snapshot(asked)
+    check_paths(snapshot.files, asked)
+    return asked, snapshot
+
+
+def reply(answer: dict[str, Any]) -> None:
+    """Write an answer that does not end the conversation."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
 def make_staging() -> tuple[Path, Path]:
     """Return two new folders, for a job's records and its working tree, until it is numbered."""
-    name = f"incoming-{os.getpid()}-{time.time_ns()}"
+    name = f"{INCOMING}{os.getpid()}-{time.time_ns()}"
     for folder in (JOBS, WORK):
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         (folder / name).mkdir()
@@ -114,7 +147,7 @@ def read_request(line: bytes) -> dict[str, Any]:
         asked = json.loads(zlib.decompress(base64.b64decode(line)))
     except (ValueError, zlib.error) as error:
         raise AgentError(f"the request is incomplete: {error}") from error
-    left_out = sorted({*KEPT, "files", "folders", "after", "python", "secrets"} - set(asked))
+    left_out = sorted({*KEPT, *LISTED, "folders", "after", "python", "secrets"} - set(asked))
     if left_out:
         raise AgentError(f"the request has no {left_out[0]}")
     if asked["after"] >= MOST_JOBS:
@@ -135,47 +168,35 @@ def start(staging: Path, number: int, secrets: dict[str, str]) -> None:
 
     The values of secrets go to the supervisor's standard input and nowhere else.
     """
+    held = hold(json.dumps(secrets).encode())
     opened = [(staging / "lock").open("ab"), (staging / "queued").open("ab")]
     with opened[0] as lock, opened[1] as queued, (HOME / "agent.log").open("ab") as complaints:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(queued, fcntl.LOCK_EX)
         staging.rename(JOBS / str(number))
-        given, giving = os.pipe()
         subprocess.Popen(
             [sys.executable, "-I", "-S", sys.argv[0], "supervise", str(number), str(queued.fileno())],
-            stdin=given,
+            stdin=held,
             stdout=complaints,
             stderr=complaints,
             pass_fds=[lock.fileno(), queued.fileno()],
             start_new_session=True,
         )
-        os.close(given)
-        with os.fdopen(giving, "wb") as pipe:
-            pipe.write(json.dumps(secrets).encode())
+    os.close(held)
 
 
-def build(store: Store, files: list[dict[str, Any]], folder: Path, arriving: Iterable[str]) -> dict[str, Any]:
-    """Write the snapshot to `folder`; return the manifest of its files before the job touches them.
-
-    Contents still `arriving` are written as they come, then those already in the store.
-    """
-    manifest: dict[str, Any] = {}
-    waiting: dict[str, list[dict[str, Any]]] = {}
-    for file in files:
-        waiting.setdefault(file["sha256"], []).append(file)
-    for sha256 in arriving:
-        for file in waiting.pop(sha256):
-            manifest[file["path"]] = lay_out(store, file, folder / file["path"])
-    for file in itertools.chain.from_iterable(waiting.values()):
-        manifest[file["path"]] = lay_out(store, file, folder / file["path"])
-    return manifest
-
-
-def lay_out(store: Store, file: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Create one file or link of a snapshot; return its manifest entry."""
-    if file["link"] is not None:
-        trees.make(path.parent)
-        path.symlink_to(file["link"])
-        return {"link": file["link"]}
-    info = store.lay_out(file["sha256"], str(path), file["mode"], file["mtime_ns"])
-    return {"sha256": file["sha256"], "stamp": stamp_of(info)}
+def hold(content: bytes) -> int:
+    """Return a descriptor from which this can be read later, kept in memory only; raises AgentError for too much."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("gpujob")
+        write_all(descriptor, content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+    reading, writing = os.pipe()  # its buffer, since nobody reads until the job leaves the queue
+    os.set_blocking(writing, False)
+    written = os.write(writing, content)
+    os.close(writing)
+    if written != len(content):
+        os.close(reading)
+        raise AgentError("the secrets are too large for this machine's C library")
+    return reading

@@ -1,25 +1,36 @@
-"""Check a submission's paths: each must stay inside the job's folder."""
+"""The files of a submission, and their paths: each must stay inside the job's folder."""
 
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..records import AgentError
 
 
-def check_paths(asked: dict[str, Any]) -> None:
+class File(NamedTuple):
+    """A file or link of a snapshot."""
+
+    path: str
+    sha256: str
+    """Empty for a link."""
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link: str | None
+
+
+def check_paths(files: list[File], asked: dict[str, Any]) -> None:
     """Raise AgentError for a file, folder or link that leads outside, directly or through a link."""
-    files = asked["files"]
-    links = {file["path"] for file in files if file["link"] is not None}
-    for path in [*(file["path"] for file in files), *asked["folders"]]:
+    links = {file.path for file in files if file.link is not None}
+    for path in [*(file.path for file in files), *asked["folders"]]:
         if not is_inside(path):
             raise AgentError(f"{path!r} is outside the project")
         if links and any(path[:at] in links for at, letter in enumerate(path) if letter == "/"):
             raise AgentError(f"{path!r} is behind a link")
     for file in files:
-        if file["link"] is not None and leads_out(file["path"], file["link"]):
-            raise AgentError(f"the link {file['path']!r} leads outside the project")
+        if file.link is not None and leads_out(file.path, file.link):
+            raise AgentError(f"the link {file.path!r} leads outside the project")
     for each in asked["data"]:
         if not is_inside(each["path"]):
             raise AgentError(f"the data set {each['path']!r} is outside the project")

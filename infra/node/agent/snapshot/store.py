@@ -1,8 +1,8 @@
 """The store: every uploaded content once, by its SHA-256; jobs get copies of their own.
 
-Each upload appends its contents to one pack file, which takes a fraction of the time of one file per content. The index
+Each upload writes its contents to one pack file, which takes a fraction of the time of one file per content. The index
 has a line for each content: SHA-256, pack, offset, size. A line is written once its content is stored; a line with the
-pack "-" deletes it.
+pack "-" deletes it. Who uses the store shares its lock, so that no pack is merged away meanwhile (see `packs`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, NamedTuple
 
@@ -22,7 +23,9 @@ from .blocks import Blocks
 
 FOLDER = HOME / "store"
 INDEX = FOLDER / "index"
+LOCK = FOLDER / "lock"
 GONE = "-"
+MOST_OPEN = 64  # packs at a time: a process may open 1,024 files
 # Blocks are shared whole, so contents worth sharing start at a block boundary; smaller ones are packed tightly.
 BLOCK_BYTES = 4096
 SHARED_BYTES = 4 * BLOCK_BYTES
@@ -43,9 +46,18 @@ class Store:
 
     def __init__(self) -> None:
         FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.lock = LOCK.open("ab")
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
         self.index = read_index()
-        self.packs: dict[str, int] = {}
+        self.packs: OrderedDict[str, int] = OrderedDict()
+        """The descriptors of open packs, the least recently used first."""
         self.sharing = True
+
+    def close(self) -> None:
+        """Close all packs and release the lock."""
+        while self.packs:
+            os.close(self.packs.popitem()[1])
+        self.lock.close()
 
     def find_missing(self, hashes: Iterable[str]) -> list[str]:
         """Return the hashes whose content is missing, without duplicates; raises AgentError for invalid ones."""
@@ -61,30 +73,20 @@ class Store:
         """
         if not sizes:
             return
-        name = f"{time.time_ns():x}-{os.getpid()}"
-        self.packs[name] = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        name = name_pack()
         blocks, end, lines = Blocks(stream), 0, []
-        try:
-            for sha256, size_bytes in sizes.items():
-                place = Place(name, align(end) if size_bytes >= SHARED_BYTES else end, size_bytes)
-                self.keep(blocks, place, sha256)
-                end = place.offset + size_bytes
-                self.index[sha256] = place
-                lines.append(f"{sha256} {name} {place.offset} {size_bytes}\n")
-                yield sha256
-        finally:
-            os.ftruncate(self.packs[name], end)  # partial content must not take space: a full disk may be the reason
-            add_to_index(lines)
-
-    def keep(self, blocks: Blocks, place: Place, sha256: str) -> None:
-        """Write one content to its pack; raises AgentError if the hash does not match."""
-        descriptor, digest = self.packs[place.pack], hashlib.sha256()
-        os.lseek(descriptor, place.offset, os.SEEK_SET)
-        for chunk in blocks.read(place.size_bytes):
-            digest.update(chunk)
-            write_all(descriptor, chunk)
-        if digest.hexdigest() != sha256:
-            raise AgentError("a file changed during the upload; rerun the command")
+        with create_pack(name) as pack:
+            try:
+                for sha256, size_bytes in sizes.items():
+                    place = Place(name, place_after(end, size_bytes), size_bytes)
+                    keep(blocks, pack.fileno(), place, sha256)
+                    end = place.offset + size_bytes
+                    self.index[sha256] = place
+                    lines.append(write_line(sha256, place))
+                    yield sha256
+            finally:
+                os.ftruncate(pack.fileno(), end)  # partial content must not take space: a full disk may be the reason
+                add_to_index(lines)
 
     def lay_out(self, sha256: str, path: str, mode: int, mtime_ns: int) -> os.stat_result:
         """Create a file with this content, sharing the store's blocks where the file system supports it.
@@ -96,7 +98,8 @@ class Store:
         target = create(path, mode)
         try:
             place = self.index[sha256]
-            if not self.share(place, target) and not self.copy(place, target, sha256):
+            source = self.open_pack(place.pack)
+            if not self.share(place, source, target) and not copy(place, source, target, sha256):
                 add_to_index([f"{sha256} {GONE} 0 0\n"])
                 raise AgentError(
                     "the machine's disk lost a file of an earlier upload; rerun the command to upload it again"
@@ -108,24 +111,10 @@ class Store:
         finally:
             os.close(target)
 
-    def copy(self, place: Place, target: int, sha256: str) -> bool:
-        """Copy a content to a new file; return whether its hash matches."""
-        source, digest = self.open_pack(place.pack), hashlib.sha256()
-        offset, end = place.offset, place.offset + place.size_bytes
-        while offset < end:
-            chunk = os.pread(source, min(CHUNK_BYTES, end - offset), offset)
-            if not chunk:
-                return False
-            digest.update(chunk)
-            write_all(target, chunk)
-            offset += len(chunk)
-        return digest.hexdigest() == sha256
-
-    def share(self, place: Place, target: int) -> bool:
+    def share(self, place: Place, source: int, target: int) -> bool:
         """Share a content's blocks with a new file; return whether the file system did."""
         if not self.sharing or place.size_bytes < SHARED_BYTES:
             return False
-        source = self.open_pack(place.pack)
         length = align(place.size_bytes)
         if os.fstat(source).st_size < place.offset + length:
             os.ftruncate(source, place.offset + length)  # the last one in the pack: pad the block
@@ -138,10 +127,66 @@ class Store:
         return True
 
     def open_pack(self, name: str) -> int:
-        """Return a pack's descriptor."""
+        """Return a pack's descriptor; only the most recently used ones stay open."""
         if name not in self.packs:
-            self.packs[name] = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC)
+            # Created if it is gone, so that its contents count as lost.
+            self.packs[name] = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if len(self.packs) > MOST_OPEN:
+                os.close(self.packs.popitem(last=False)[1])
+        self.packs.move_to_end(name)
         return self.packs[name]
+
+
+def create_pack(name: str) -> BinaryIO:
+    """Create a pack and open it."""
+    descriptor = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "r+b", buffering=0)
+
+
+def name_pack() -> str:
+    """Return a new pack's name: later ones follow earlier ones in order."""
+    return f"{time.time_ns():x}-{os.getpid()}"
+
+
+def keep(blocks: Blocks, descriptor: int, place: Place, sha256: str) -> None:
+    """Write one content to its pack; raises AgentError if the hash does not match."""
+    digest = hashlib.sha256()
+    os.lseek(descriptor, place.offset, os.SEEK_SET)
+    for chunk in blocks.read(place.size_bytes):
+        digest.update(chunk)
+        write_all(descriptor, chunk)
+    if digest.hexdigest() != sha256:
+        raise AgentError("a file changed during the upload; rerun the command")
+
+
+def place_after(end: int, size_bytes: int) -> int:
+    """Return the offset of a content that is stored after `end`."""
+    return align(end) if size_bytes >= SHARED_BYTES else end
+
+
+def write_line(sha256: str, place: Place) -> str:
+    """Return the index's line for a content."""
+    return f"{sha256} {place.pack} {place.offset} {place.size_bytes}\n"
+
+
+def copy(place: Place, source: int, target: int, sha256: str) -> bool:
+    """Copy a content from its pack to a new file; return whether its hash matches."""
+    digest = hashlib.sha256()
+    for chunk in read_range(source, place):
+        digest.update(chunk)
+        write_all(target, chunk)
+    return digest.hexdigest() == sha256
+
+
+def read_range(source: int, place: Place) -> Iterator[bytes]:
+    """Yield a content in pieces, as far as its pack has it."""
+    offset, end = place.offset, place.offset + place.size_bytes
+    while offset < end:
+        chunk = os.pread(source, min(CHUNK_BYTES, end - offset), offset)
+        if not chunk:
+            return
+        yield chunk
+        offset += len(chunk)
 
 
 def read_index() -> dict[str, Place]:

@@ -1,0 +1,90 @@
+"""Room on the node's disk: free what is downloaded when it gets short, and say what has run out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from .machine import find_space
+from .records import FREED, HOME, JOBS, NOTEBOOK, WORK, AgentError, is_supervised, numbers, read_json
+from .removal import BYTE_CODE, LEAVING, remove_tree
+
+RESERVE_BYTES, RESERVE_SHARE = 5e9, 0.05  # half of what `jobs` warns of
+NEXT = WORK / "next"  # the prepared snapshot, see `prepared`
+
+
+class Room(NamedTuple):
+    """Free bytes and files."""
+
+    size_bytes: float
+    files: float
+
+
+def find_room() -> Room:
+    """Return the room beyond the reserve; a file system without a fixed number of files has any number."""
+    disk = os.statvfs(HOME)
+    reserve = min(RESERVE_BYTES, RESERVE_SHARE * disk.f_blocks * disk.f_frsize)
+    files = disk.f_favail - RESERVE_SHARE * disk.f_files if disk.f_files else float("inf")
+    return Room(disk.f_bavail * disk.f_frsize - reserve, files)
+
+
+def make_room(size_bytes: int, files: int) -> None:
+    """Remove the prepared snapshot, then the working trees of downloaded jobs, oldest first, until this much fits.
+
+    Records and logs stay, and notebooks, whose files the next one starts with.
+    """
+    if size_bytes > find_space()["disk_bytes"]:  # removing all of them would not help
+        return
+    trees, needed = [NEXT, *(WORK / str(number) for number in numbers())], find_needed()
+    for tree in trees:
+        room = find_room()
+        if room.size_bytes >= size_bytes and room.files >= files:
+            return
+        if tree.exists() and (tree == NEXT or (tree.name not in needed and may_go(JOBS / tree.name))):
+            free(tree)
+
+
+def find_needed() -> set[str]:
+    """Return the numbers of jobs whose outputs a job that is not over starts from."""
+    alive = [JOBS / str(number) for number in numbers() if is_supervised(JOBS / str(number))]
+    earlier = [read_json(folder / "job.json", {}).get("earlier") for folder in alive]
+    return {str(each["job"]) for each in earlier if each}
+
+
+def may_go(folder: Path) -> bool:
+    """Return whether a job is over and downloaded, and no notebook."""
+    downloaded = (folder / "fetched").exists() and not is_supervised(folder)
+    return downloaded and read_json(folder / "job.json", {}).get("command") != NOTEBOOK
+
+
+def free(tree: Path) -> None:
+    """Remove a working tree and its byte code; the job's record says so."""
+    for path in (tree, BYTE_CODE / tree.relative_to("/")):
+        gone = WORK / f"{LEAVING}{tree.name}-{time.time_ns():x}"
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+            mark_freed(JOBS / tree.name)
+            with contextlib.suppress(AgentError):  # what root owns stays
+                remove_tree(gone)
+            mark_freed(JOBS / tree.name)
+
+
+def mark_freed(folder: Path) -> None:
+    """Record that a job's files are no longer here; on a full disk, once there is room again."""
+    with contextlib.suppress(OSError):
+        (folder / FREED).touch()
+
+
+def explain(error: OSError) -> str:
+    """Return an error's text; for a full disk, whether it lacks space or inodes."""
+    if error.errno != errno.ENOSPC:
+        return str(error)
+    what, disk, space = os.strerror(errno.ENOSPC), os.statvfs(HOME), find_space()
+    if disk.f_files and not disk.f_favail:
+        return f"{what}: the machine's disk has no inodes left for more files ({disk.f_files:,} are in use)"
+    free_mb, disk_mb = space["disk_free_bytes"] // 10**6, space["disk_bytes"] // 10**6
+    return f"{what}: {free_mb:,} MB of {disk_mb:,} MB are free on the machine's disk"
