@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": Entry("cli.job.jobs", "Print a job's output."),
     "wait": Entry("cli.job.jobs", "Wait until a job ends."),
     "cancel": Entry("cli.job.jobs", "Stop a job and every process it started."),
+    "data": Entry("cli.job.data", "Send, list and remove data sets."),
     "fetch": Entry("cli.job.jobs", "Download a job's outputs."),
     "receipt": Entry("cli.job.receipts", "Show a job's record: command, machine, cost, outputs."),
     "runs": Entry("cli.history.runs", "List all runs of this project with their last metrics."),
@@ -61,7 +62,7 @@ COMMANDS = {
 GROUPS = {
     "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
     "Machine": dict.fromkeys(("ls", "ssh", "ssh-config", "tunnel", "extend", "stop", "start", "setup", "verify"), ""),
-    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "receipt": ""},
+    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "data": "", "receipt": ""},
     "History": {"runs": "metrics", "diff": "", "rerun": "", "open": "report"},
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
@@ -119,7 +120,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except GpujobError as error:
-            from cli.failures import complete  # imported only after a failure
+            from cli.hints import complete  # imported only after a failure
 
             complete(error, ctx)
             raise

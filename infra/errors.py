@@ -7,6 +7,7 @@ GpujobError               one line of what happened, one of what to run next; ex
 │   ├── PermissionsError  the credentials do not allow this
 │   ├── QuotaError        the account's quota is too small
 │   ├── CapacityError     no capacity for this instance type
+│   │   └── PlaceError    the zone does not offer this instance type at all
 │   ├── ThrottledError    too many calls; AWS throttles them
 │   ├── ParameterError    AWS rejects a parameter
 │   └── SubscriptionError the account must accept terms or enable something first
@@ -77,6 +78,10 @@ class QuotaError(CloudError):
 
 class CapacityError(CloudError):
     """AWS has no capacity for this instance type."""
+
+
+class PlaceError(CapacityError):
+    """The zone or region does not offer this instance type, now or later."""
 
 
 class ThrottledError(CloudError):

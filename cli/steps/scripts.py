@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cli.failures.notebooks import NBCONVERT
 from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
 from cli.options.retype import retype, typed_words
@@ -18,7 +19,6 @@ from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
 NOTEBOOK, KERNEL = ".ipynb", "python3"
-NBCONVERT = ("python", "-m", "nbconvert")
 INTERPRETERS = ("python", "python3", "bash", "sh")
 # Programs that are never a misspelled script. Any other name is one, too, unless it resembles a script of the project.
 PROGRAMS = (
@@ -87,8 +87,10 @@ def as_program(project: Project, name: str, args: Sequence[str]) -> tuple[str, .
 
 
 def locate(project: Project, folder: Path, script: str) -> Path:
-    """Return the path of a script, named from a folder."""
-    path = Path(os.path.normpath(folder / script))
+    """Return the path of a script, named from a folder or else from the job's working folder."""
+    named = (Path(os.path.normpath(place / script)) for place in (folder, project.root / project.workdir))
+    path, *others = dict.fromkeys(named)
+    path = next((other for other in others if other.is_file() and not path.exists()), path)
     return path if path.is_relative_to(project.root) else path.resolve()  # the folder may be a link to the project
 
 

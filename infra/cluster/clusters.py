@@ -11,6 +11,7 @@ from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import is_over
 from infra.ec2.machines.removal import find_remains, remove_cluster
+from infra.ec2.machines.resources import list_resources
 from infra.errors import (
     CloudError,
     CredentialsError,
@@ -214,6 +215,12 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     for account in accounts:
         refuse_foreign(account, name)
     return known_here or any(found)
+
+
+def find_other_owners(name: str, account: Account) -> list[str]:
+    """Return the owners, other than the caller, of what a region has of a cluster of this name."""
+    owners = {thing.owner for thing in list_resources(account, name)}
+    return sorted(owner or "an unknown owner" for owner in owners if not account.identity.is_owner(owner))
 
 
 def refuse_foreign(account: Account, name: str) -> None:

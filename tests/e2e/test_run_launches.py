@@ -8,7 +8,6 @@ from tests.cloudwatch import has_machines
 from tests.conftest import Laptop
 from tests.here import Here
 
-
 pytestmark = pytest.mark.timeout(180)  # two launches, each with jobs
 
 
@@ -40,7 +39,7 @@ def test_one_command_launches_runs_downloads_and_terminates(desk):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--gpu", "A10G", "trian.py"), "next: gpujob run --dry-run --gpu A10G train.py, or"),
+        (("--gpu", "A10G", "traim.py"), "next: gpujob run --dry-run --gpu A10G train.py, or"),
         (("--gpu", "A1OG", "train.py"), "next: gpujob run --dry-run --gpu A10G train.py\n"),
         (("--gpu", "A10G", "--gpus", "4", "train.py"), "next: gpujob run --dry-run --gpu A10G:4 --gpus 4 train.py\n"),
         (("--gpus", "4", "train.py"), "next: gpujob run --gpu T4:4 --dry-run --gpus 4 train.py\n"),
