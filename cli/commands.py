@@ -135,7 +135,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except GpujobError as error:
-            from cli.failures import complete  # imported only after a failure
+            from cli.hints import complete  # imported only after a failure
 
             complete(error, ctx)
             raise

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from cli.options.context import cluster_flag, here, script_here
+from cli.options.context import CHECK_PLAN, cluster_flag, here, script_here
 from cli.options.declared import (
     cluster_argument,
     dry_run_option,
@@ -176,6 +176,9 @@ def up(
             open_account(dry_run, request.regions), name, request, read_settings(root).variables, plan_only=plan_only
         )
         plan = replace(plan, boot_s=boot_s, usd_per_gb=usd_per_gb)
+    refuse = context.meta.get(CHECK_PLAN)
+    if refuse:
+        refuse(plan)
     show_plan(plan, sorted(settings_of(context)), plan_only=plan_only, as_json=as_json)
     warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
@@ -186,8 +189,9 @@ def up(
     started = time.monotonic()
     with progress.steps() as report:
         cluster = patience.create_when_free(plan, wait_s or 0, report)
-    run = f"gpujob run{cluster_flag(cluster.name)} {script_here()}"
-    show.say(f"'{cluster.name}' is up after {formats.duration(time.monotonic() - started)}; next: {run}")
+    after = formats.duration(time.monotonic() - started)
+    run = "" if refuse else f"; next: gpujob run{cluster_flag(cluster.name)} {script_here()}"
+    show.say(f"'{cluster.name}' is up after {after}{run}")
 
 
 def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:

@@ -6,6 +6,7 @@ load fabric or boto3 are imported when a job runs.
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -29,12 +30,12 @@ from cli.options.declared import (
 from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
-from cli.options.values import parse_ports
+from cli.options.values import parse_gpu, parse_ports
 from cli.options.variables import read_secrets, read_variables
 from cli.steps.keyboard import describe_terminal
 from cli.steps.scripts import make_command
 from infra.errors import UsageError
-from infra.model import NEVER_S, Request, Terminal
+from infra.model import NEVER_S, Gpu, Request, Terminal
 from infra.project.files import Project, read_project
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ class JobOptions(TypedDict):
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
 )
+@typed_option(
+    "--gpu",
+    envvar=None,
+    type=parse_gpu,
+    metavar="NAME[:COUNT]",
+    help="Launch the cluster first if it does not exist, with this GPU, e.g. A10G.",
+)
+@typed_option("--dry-run", envvar=None, is_flag=True, help="Launch it on the local cloud instead of AWS.")
 @option("--name", default="", help="Job name, shown in listings.")
 @option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
 @option(
@@ -148,6 +157,8 @@ def run(
     cluster: str | None,
     detach: bool,
     down: bool,
+    gpu: Gpu | None,
+    dry_run: bool,
     raw: bool,
     notify: str | None,
     fetch_every_s: float,
@@ -165,25 +176,41 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
+    gpujob run --gpu A10G --down train.py
     gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
-    running or queued, or you detached.
+    running or queued, or you detached. --gpu shows and asks what gpujob up does, unless the cluster exists.
     """  # noqa: D301  click reads the backspace
-    found = find_cluster(cluster)
-    check_options(context, found, down=down, detach=detach)
-    from cli.steps.running import Manner, run_job
-    from infra.cluster import connections
+    launches = bool(gpu or dry_run)
+    found = None if launches else find_cluster(cluster)
+    check_options(context, found.name if found else own_name(cluster), down=down, detach=detach)
 
-    with connections.reach_meanwhile(found) as connect:
+    def prepare() -> tuple[Project, Request]:
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
         terminal = check_attached(interactive, ports, detach)
-        request = make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
-        ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify, ports))
+        return project, make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
+
+    from cli.steps.running import Manner, run_job
+    from infra.cluster import connections
+
+    manner = Manner(detach, down, raw, fetch_every_s, yes, notify, ports)
+    with ExitStack() as stack:
+        prepared = None
+        if found is None:
+            from cli.steps.launching import find_or_launch, reporting
+
+            prepared = prepare()  # before anything is billed
+            flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes)) if given]
+            found = find_or_launch(context, own_name(cluster), gpu, options["gpus"], flags)
+            stack.enter_context(reporting(found))
+        connect = stack.enter_context(connections.reach_meanwhile(found))
+        project, request = prepared or prepare()
+        ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
 
@@ -211,7 +238,7 @@ def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes
     return exit_code(cluster, job)
 
 
-def check_options(context: click.Context, cluster: "Cluster", *, down: bool, detach: bool) -> None:
+def check_options(context: click.Context, cluster: str, *, down: bool, detach: bool) -> None:
     """Raise UsageError if --down is not allowed; warn about options that are passed to the script."""
     warn_of_misplaced(context)
     if not down:
@@ -219,10 +246,10 @@ def check_options(context: click.Context, cluster: "Cluster", *, down: bool, det
     if detach:
         raise UsageError("--down cannot be used with --detach: it waits for the download", "use one of them")
     typed = context.get_parameter_source("cluster") is ParameterSource.COMMANDLINE
-    if not typed and cluster.name != own_name(None):
+    if not typed and cluster != own_name(None):
         raise UsageError(
-            f"--down would terminate {cluster.name}, which is not this folder's own cluster",
-            f"if you mean it, add: --cluster {cluster.name}",
+            f"--down would terminate {cluster}, which is not this folder's own cluster",
+            f"if you mean it, add: --cluster {cluster}",
         )
 
 

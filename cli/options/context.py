@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from infra.model import Cluster
 
 CHOSEN = "gpujob.cluster"
+CHECK_PLAN = "gpujob.check-plan"
+"""Where `up` finds a function that may refuse its plan, if another command launches."""
 SCRIPTS = ("train.py", "main.py")
 """Names of scripts that are suggested first."""
 NO_SCRIPTS = ("conftest.py", "setup.py")

@@ -92,7 +92,7 @@ TYPED = {
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
     "rerun": {"--yes"},
-    "run": {"--down", "--kill-stalled", "--yes"},
+    "run": {"--down", "--dry-run", "--gpu", "--kill-stalled", "--yes"},
     "ssh-config": {"--yes"},
     "start": {"--yes"},
     "stop": {"--force", "--yes"},

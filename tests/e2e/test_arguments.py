@@ -74,9 +74,8 @@ def test_a_program_s_script_must_be_one_that_is_uploaded(desk):
 def test_a_script_that_does_not_exist_is_answered_with_one_that_does(desk, typed):
     refused = desk.type("run", typed)
     assert refused.code == 2
-    flag = "--cluster shared"
-    hint = f"gpujob run {flag} learn.py, or as a command: gpujob run {flag} -- {typed}"
-    assert f"no such script: '{typed}'\n  next: {hint}\n" in refused.err
+    run = "gpujob run --cluster shared"
+    assert f"no such script: '{typed}'\n  next: {run} learn.py, or as a command: {run} -- {typed}\n" in refused.err
 
 
 def test_suggestions_name_no_script_where_there_is_none(desk):

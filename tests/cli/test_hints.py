@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 import pytest
 
-from cli.failures import keep_cluster
+from cli.hints import keep_cluster
 from cli.main import gpujob
 from infra import state
 from infra.errors import CredentialsError, NodeError, UnreachableError
@@ -130,7 +130,7 @@ def test_a_suggested_command_names_the_cluster_that_was_chosen(tmp_path, monkeyp
     ("words", "suggested"),
     [
         (("logs", "99"), "gpujob jobs --cluster shared"),
-        (("run", "--gpus", "1", "trian.py"), "gpujob run --cluster shared --gpus 1 train.py, or as a command:"),
+        (("run", "--gpus", "1", "traim.py"), "gpujob run --cluster shared --gpus 1 train.py, or as a command:"),
         (("run", "--gpus", "9", "train.py"), "--gpus 1"),
         (("fetch", "99"), "gpujob jobs --cluster shared"),
         (("run",), "gpujob run --cluster shared train.py, or: gpujob run --cluster shared -- nvidia-smi"),
