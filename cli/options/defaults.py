@@ -19,7 +19,7 @@ from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
 all all-regions as as-it-was boot-timeout browser check clear cluster detach disk done down dry-run env env-file every
-everyone exclude fetch-every follow force gpu gpu-memory gpus hang-after hours html idle-stop if-exists image install
+everyone exclude extra fetch-every follow force gpu gpu-memory gpus group hang-after hours html idle-stop if-exists image install
 instance-type json kill-stalled max-cost max-hours max-price module name no-color no-deps node nodes notify on-demand
 once output overwrite owner-only pattern plan port python raw refresh region report secret set setup since spot
 spot-first stop tags tail template time-limit to transfer-usd verbose workdir yes zone

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.notices.dependencies import explain_missing_module
 from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
 from cli.notices.results import show_fetched
@@ -55,6 +56,7 @@ def follow_job(
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {describe_state(job)}", colour=show.STATES.get(job.state))
+    explain_missing_module(connection, job)
     return job
 
 

@@ -3,13 +3,13 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.model import Cluster, Job, Request
+from infra.model import Cluster, Dependencies, Job, Request
 from infra.node import client
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
@@ -23,15 +23,22 @@ Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
 
-def submit(
-    connection: Connection, project: Project, request: Request, approve: Approval, report: Progress
-) -> client.SubmitReply:
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit: its project, what to run, and what it needs installed."""
+
+    project: Project
+    request: Request
+    dependencies: Dependencies | None = None
+
+
+def submit(connection: Connection, submission: Submission, approve: Approval, report: Progress) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return the node's reply.
 
     `approve` gets the files to upload, and can raise an error to stop; then nothing is queued. Raises UsageError if the job
     requests more GPUs than the node has.
     """
-    cluster = connection.cluster
+    cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
     redaction.hide(
         [*request.secrets.values(), *(text for text in request.env.values() if len(text) >= redaction.SHORT)]
@@ -42,8 +49,13 @@ def submit(
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
-        source = {**describe_source(upload.project, code), "options": describe_options(request, project.workdir)}
-        header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
+        source = {
+            **describe_source(upload.project, code),
+            "options": describe_options(request, project.workdir),
+            "manifest": submission.dependencies.manifest if submission.dependencies else "",
+        }
+        header = make_header(cluster, replace(submission, project=upload.project))
+        header.update(token=token, after=after, source=source)
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
@@ -81,15 +93,25 @@ def check_gpus(cluster: Cluster, request: Request) -> None:
         )
 
 
-def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
+def make_header(cluster: Cluster, submission: Submission) -> dict[str, Any]:
     """Return a job's header for the agent, sent before the missing files."""
+    project, request = submission.project, with_settings(submission.request, submission.project)
     return {
-        **asdict(with_settings(request, project)),
+        **asdict(request),
+        **describe_dependencies(submission.dependencies),
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
         "files": [vars(file) for file in project.files],  # asdict would copy every value of every file
     }
+
+
+def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
+    """Return what the agent needs to install a job's dependencies; credentials go apart, as they are not recorded."""
+    if dependencies is None:
+        return {"dependencies": None, "credentials": {}}
+    plan = asdict(dependencies)
+    return {"credentials": plan.pop("secrets"), "dependencies": plan}
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:

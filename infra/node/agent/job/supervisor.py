@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import DependenciesError, prepare
+from ..environment.dependencies import DependenciesError, complete_plan, link_projects, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..identities import identify, lives
 from ..machine import read_driver
@@ -44,7 +44,8 @@ class CancelledError(Exception):
 def supervise(number: str, queued: str) -> None:
     """Queue, prepare, run and watch the job; secret values arrive on stdin."""
     folder = folder_of(number)
-    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
+    job, private = read_json(folder / "job.json"), json.load(sys.stdin)
+    secrets = private["secrets"]
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     state: dict[str, Any] = {"supervisor": identify(os.getpid())}
@@ -59,10 +60,12 @@ def supervise(number: str, queued: str) -> None:
         os.close(int(queued))
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
-                state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
+                plan, variables = complete_plan(job, secrets, private["credentials"])
+                state["python"], state["dependencies"] = prepare(work_of(folder), plan, job["python"], log, variables)
             write_json(folder / "state.json", state)
         with cancellable():
             own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+            link_projects(own, work_of(folder), job["dependencies"])
         task = make_task(folder, job, state, own, secrets)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
