@@ -17,6 +17,7 @@ from infra.model import Request
 from infra.node.agent.environment.dependencies import key_of, link_projects
 from infra.node.agent.environment.environments import VERSION, look_at
 from infra.node.agent.environment.overlay import make_environment
+from infra.node.agent.environment.uv import choose_index_strategy
 from infra.node.packing import pack_agent
 from infra.project.files import read_project
 from infra.run.submission import describe_dependencies
@@ -162,6 +163,11 @@ def finish(process: "subprocess.Popen[str]") -> str | list[str]:
     return json.loads(out)
 
 
+def locked(package: tuple[str, str]) -> str:
+    """An entry of a poetry.lock."""
+    return '[[package]]\nname = "{}"\nversion = "{}"\n'.format(*package)
+
+
 def said(python: str, script: str) -> str:
     return subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, cwd="/").stdout.strip()
 
@@ -208,6 +214,98 @@ def test_a_torch_that_does_not_satisfy_is_installed_and_its_companions_with_it(n
     assert installed(python) == ["nvidia_fake-1.0", "small-1.0", "torch-10.0"]
     assert said(python, WHERE).split()[0] == "10.0"
     assert said(node.base, "import torch; print(torch.VERSION)") == "9.9"
+
+
+@pytest.mark.parametrize("declared", ["*", ">=9.9"])
+def test_the_image_s_torch_is_kept_where_a_lock_pins_another_patch_release(node, declared):
+    node.write(pyproject__toml=f"[tool.poetry.dependencies]\ntorch = '{declared}'\nsmall = '*'\n")
+    node.write(poetry__lock="".join(map(locked, (("torch", "9.9.5"), ("small", "1.0"), ("nvidia-fake", "2.0")))))
+    python, _ = node.prepare()
+    assert installed(python) == ["small-1.0"], node.log.read_text()
+    assert "gpujob: keeping torch 9.9 of the image (poetry.lock has 9.9.5)\n" in node.log.read_text()
+    assert said(python, WHERE).split()[0] == "9.9"
+
+
+@pytest.mark.parametrize(("declared", "pinned"), [("9.9.5", "9.9.5"), ("*", "10.0")])
+def test_the_image_s_torch_is_replaced_where_it_does_not_satisfy(node, declared, pinned):
+    if pinned == "9.9.5":
+        write_wheel(node.home, "torch", pinned)
+    settings = {"UV_FIND_LINKS": f"{node.links},{node.home}"}
+    node.write(
+        pyproject__toml=f"[tool.poetry.dependencies]\ntorch = '{declared}'\n", poetry__lock=locked(("torch", pinned))
+    )
+    python, _ = Node(**{**vars(node), "settings": settings}).prepare()
+    assert said(python, "import torch; print(torch.VERSION)") == pinned
+
+
+def test_the_image_s_torch_is_kept_with_a_lock_of_uv_and_hashes_are_checked(node):
+    more = node.home / "more"
+    more.mkdir()
+    for path in (
+        *node.links.glob("small-*"),
+        write_wheel(more, "torch", "9.9.1"),
+        write_wheel(more, "torchvision", "1.0"),
+    ):
+        shutil.copy(path, more) if path.parent != more else None
+    told = Node(**{**vars(node), "settings": {"UV_FIND_LINKS": str(more)}})
+    node.write(
+        pyproject__toml='[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.8"\n'
+        'dependencies = ["torch>=9", "torchvision", "small<2"]\n'
+    )
+    subprocess.run([node.uv, "lock", "-q"], cwd=node.project, env=told.environment, check=True)
+    python, _ = told.prepare()
+    assert installed(python) == ["small-1.0", "torchvision-1.0"], node.log.read_text()
+    assert "keeping torch 9.9 of the image (uv.lock has 9.9.1)" in node.log.read_text()
+
+
+def test_a_lock_of_uv_that_is_out_of_date_installs_nothing(node):
+    project = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = ["small{}"]\n'
+    node.write(pyproject__toml=project.format("<2"))
+    subprocess.run([node.uv, "lock", "-q"], cwd=node.project, env=node.environment, check=True)
+    node.write(pyproject__toml=project.format(">=2"))
+    python, refusal = node.prepare()
+    assert (python, refusal.partition(":")[0]) == ("", "uv.lock is out of date"), node.log.read_text()
+    assert "run: uv lock" in refusal
+    assert node.environments() == []
+
+
+def test_credentials_of_an_index_are_in_no_log_and_no_record(node):
+    node.write(requirements__txt="--index-url https://me:hunter22@127.0.0.1:9/${TOKEN}/simple\nnowhere\n")
+    told = Node(
+        **{
+            **vars(node),
+            "job": {"secrets": {"TOKEN": "t0ken-value"}},
+            "settings": {"UV_OFFLINE": "0", "UV_HTTP_RETRIES": "0"},
+        }
+    )
+    python, refusal = told.prepare()
+    text = node.log.read_text() + refusal
+    assert python == ""
+    assert "127.0.0.1:9/***/simple" in text
+    assert "hunter22" not in text
+    assert "t0ken-value" not in text
+    assert "hunter22" not in json.dumps(json.loads((node.home / "job.json").read_text())["dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("urls", "searches"),
+    [
+        (["--extra-index-url https://download.pytorch.org/whl/cu121"], True),
+        (["--index-url https://pypi.org/simple", "--extra-index-url https://pypi.nvidia.com"], True),
+        (["--extra-index-url https://pypi.corp.example/simple"], False),
+        (
+            [
+                "--index-url https://${GPUJOB_INDEX_1}@pypi.corp.example/simple",
+                "--extra-index-url https://pypi.org/simple",
+            ],
+            False,
+        ),
+        (["--extra-index-url https://pypi.org@evil.example/simple"], False),
+        ([], False),
+    ],
+)
+def test_other_indexes_are_searched_for_a_version_only_if_all_are_public(urls, searches):
+    assert bool(choose_index_strategy([*urls, "torch==1"], {})) == searches
 
 
 def test_what_the_base_alone_has_needs_no_index(node):
