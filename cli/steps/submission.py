@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from cli.notices import billing
 from cli.notices.dependencies import show_dependencies
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
-from cli.notices.withheld import show_withheld
+from cli.notices.withheld import show_absent_arguments, show_withheld
 from cli.options.context import cluster_flag
+from cli.steps.data import send_data
+from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
 from infra.dependencies.search import find_dependencies
@@ -33,8 +36,12 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     cluster = connection.cluster
     dependencies = None if request.no_deps else find_dependencies(project, request)
     show_withheld(project)
+    earlier = find_earlier(connection, project, request.start_from) if request.start_from else None
+    data = request.data or send_data(connection, project)
+    request = replace(request, data=data, start_from=earlier.key if earlier else "")
+    show_absent_arguments(project, request)
     with progress.transfer("uploading") as sent, unsure_whether_started(cluster):
-        job = submission.Submission(project, request, dependencies)
+        job = submission.Submission(project, request, dependencies, earlier)
         taken = submission.submit(connection, job, partial(approve, yes=yes), sent)
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"

@@ -13,6 +13,7 @@ from infra.model import Cluster, Dependencies, Job, Request
 from infra.node import client
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
+from infra.run.earlier import Earlier, add_files
 from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
@@ -25,18 +26,19 @@ Approval = Callable[[Sequence[File]], None]
 
 @dataclass(frozen=True)
 class Submission:
-    """A job to submit: its project, what to run, and what it needs installed."""
+    """A job to submit: its project, what to run, what it needs installed, and the run whose outputs it starts from."""
 
     project: Project
     request: Request
     dependencies: Dependencies | None = None
+    earlier: Earlier | None = None
 
 
 def submit(connection: Connection, submission: Submission, approve: Approval, report: Progress) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return the node's reply.
 
     `approve` gets the files to upload, and can raise an error to stop; then nothing is queued. Raises UsageError if the job
-    requests more GPUs than the node has.
+    requests more GPUs than the node has. It starts from the outputs of `earlier`.
     """
     cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
@@ -49,21 +51,19 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
-        source = {
-            **describe_source(upload.project, code),
-            "options": describe_options(request, project.workdir),
-            "manifest": submission.dependencies.manifest if submission.dependencies else "",
-        }
-        header = make_header(cluster, replace(submission, project=upload.project))
+        source = {**describe_source(upload.project, code), **describe_request(submission)}
+        sent = add_files(upload, submission.earlier)
+        header = make_header(cluster, replace(submission, project=sent.project))
         header.update(token=token, after=after, source=source)
+        header["earlier"] = submission.earlier and submission.earlier.describe()
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
-            files = upload.find(missing)
+            files = sent.find(missing)
             if not asked:
                 approve(files)
             asked = True
-            upload.send(files, stream, report)
+            sent.send(files, stream, report)
 
         try:
             taken = client.submit(connection, header, pack)
@@ -123,6 +123,14 @@ def describe_source(project: Project, code: Source) -> dict[str, Any]:
         "snapshot": project.snapshot,
         **code.facts,
     }
+
+
+def describe_request(submission: Submission) -> dict[str, Any]:
+    """Return what a job's record says about its options, its data sets and the manifest of its dependencies."""
+    request, dependencies = submission.request, submission.dependencies
+    data = [{"path": each.path, "source": each.source, "version": each.version} for each in request.data]
+    options = describe_options(request, submission.project.workdir)
+    return {"options": options, "data": data, "manifest": dependencies.manifest if dependencies else ""}
 
 
 def with_settings(request: Request, project: Project) -> Request:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import DependenciesError, complete_plan, link_projects, prepare
+from ..environment.dependencies import complete_plan, link_projects, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..identities import identify, lives
 from ..machine import read_driver
@@ -21,6 +21,7 @@ from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, re
 from ..records import (
     HOME,
     NOTEBOOK,
+    AgentError,
     folder_of,
     is_supervised,
     read_json,
@@ -31,6 +32,7 @@ from ..records import (
     write_json,
     write_runner,
 )
+from .inputs import get_ready, place_data
 from .mask import maskable
 from .queue import wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
@@ -54,7 +56,14 @@ def supervise(number: str, queued: str) -> None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         with cancellable():
-            state["gpus"] = wait_in_queue(int(number), count_gpus(job), job["slots"])
+            state["data"] = get_ready(folder, job, secrets, int(queued))
+
+        def take(gpus: list[int]) -> None:
+            state["gpus"] = gpus
+            write_json(folder / "state.json", state)
+
+        with cancellable():
+            wait_in_queue(int(number), count_gpus(job), job["slots"], take)
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
@@ -66,10 +75,11 @@ def supervise(number: str, queued: str) -> None:
         with cancellable():
             own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
             link_projects(own, work_of(folder), job["dependencies"])
-        task = make_task(folder, job, state, own, secrets)
+            mounts = place_data(folder, state["data"])
+        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
-    except (DependenciesError, OSError) as error:  # usually a full disk
+    except (AgentError, OSError) as error:  # usually a full disk
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
