@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.notices.dependencies import explain_missing_module
 from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
+from cli.steps.dependencies import explain_missing_module
 from cli.terminal import progress, show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output

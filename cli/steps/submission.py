@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
-from cli.notices.dependencies import show_dependencies
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
 from cli.notices.withheld import show_absent_arguments, show_withheld
 from cli.options.context import cluster_flag
 from cli.steps.data import send_data
+from cli.steps.dependencies import show_dependencies
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm

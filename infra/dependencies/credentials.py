@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from infra.base import redaction
 
 INSIDE = re.compile(r"(?<=://)([^/@\s${}]+)(?=@)")
-LOGINS = ("git", "hg", "")  # of git+ssh://git@host: a login name, not a secret
+LOGINS = ("", "git", "hg")  # of git+ssh://git@host: a login name, not a secret
 VARIABLE = "GPUJOB_INDEX_{number}"
 
 
