@@ -138,6 +138,8 @@ def request(
         "after": 0,
         "source": {},
         "secrets": {},
+        "credentials": {},
+        "dependencies": None,
         "hang_after_s": 1800,
         "kill_stalled": False,
         "outputs": [],

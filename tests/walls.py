@@ -39,6 +39,7 @@ LAYERS = tuple(
     infra.base
     infra.git infra.results
     infra.project
+    infra.dependencies
     infra.ssh
     infra.node
     infra.ec2

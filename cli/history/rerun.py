@@ -124,5 +124,7 @@ def describe(request: Request, workdir: str) -> str:
     }
     words = [word for flag, value in flags.items() if value not in (None, "") for word in (flag, str(value))]
     words += ["--kill-stalled"] * request.kill_stalled + ["--no-deps"] * request.no_deps
+    words += [word for extra in request.extras for word in ("--extra", extra)]
+    words += [word for group in request.groups for word in ("--group", group)]
     words += [word for path in request.outputs for word in ("--output", path)]
     return shlex.join(["gpujob", "run", *words, "--", *request.command])

@@ -54,6 +54,8 @@ class JobOptions(TypedDict):
     outputs: tuple[str, ...]
     exclude: tuple[str, ...]
     no_deps: bool
+    extras: tuple[str, ...]
+    groups: tuple[str, ...]
     python: str | None
 
 
@@ -129,6 +131,8 @@ class JobOptions(TypedDict):
 @output_option
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
+@option("--extra", "extras", multiple=True, metavar="NAME", help="Install this extra of the project, too; repeatable.")
+@option("--group", "groups", multiple=True, metavar="NAME", help="Install this dependency group, too; repeatable.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
 @option("--interactive", "-i", is_flag=True, help="Give the job this terminal: for breakpoint(), input(), a shell.")
 @option(

@@ -14,9 +14,11 @@ from cli.notices.space import show_largest_folders, warn_of_space
 from cli.notices.withheld import show_absent_arguments, show_withheld
 from cli.options.context import cluster_flag
 from cli.steps.data import send_data
+from cli.steps.dependencies import show_dependencies
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
+from infra.dependencies.search import find_dependencies
 from infra.errors import NodeError
 from infra.node import client
 from infra.run import submission
@@ -32,16 +34,20 @@ ASK_ABOVE_BYTES = 200_000_000
 def submit_job(connection: "Connection", project: "Project", request: "Request", yes: bool) -> int:
     """Submit a job and report what was uploaded and what was not; return its number."""
     cluster = connection.cluster
+    dependencies = None if request.no_deps else find_dependencies(project, request)
     show_withheld(project)
     earlier = find_earlier(connection, project, request.start_from) if request.start_from else None
     data = request.data or send_data(connection, project)
     request = replace(request, data=data, start_from=earlier.key if earlier else "")
     show_absent_arguments(project, request)
     with progress.transfer("uploading") as sent, unsure_whether_started(cluster):
-        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent, earlier)
+        job = submission.Submission(project, request, dependencies, earlier)
+        taken = submission.submit(connection, job, partial(approve, yes=yes), sent)
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")
+    if not request.no_deps:
+        show_dependencies(dependencies, request.command)
     if taken.ahead:
         with suppress(NodeError):  # the job is accepted, whatever happens to the connection
             show_queue(cluster, client.list_jobs(connection), taken.job, request.gpus)

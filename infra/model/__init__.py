@@ -1,6 +1,7 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
 from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
+from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
     NEVER_S,
@@ -27,6 +28,7 @@ __all__ = [
     "CloudName",
     "Cluster",
     "DataSet",
+    "Dependencies",
     "ExitCode",
     "FileName",
     "Gpu",

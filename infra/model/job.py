@@ -56,6 +56,10 @@ class Request:
     """Number of GPUs reserved for it; None for all of the node's."""
     time_limit_s: float | None = None
     no_deps: bool = False
+    extras: tuple[str, ...] = ()
+    """Extras of the project to install besides its dependencies."""
+    groups: tuple[str, ...] = ()
+    """Dependency groups of the project to install, too."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables whose values are never recorded and are masked in the log."""
     hang_after_s: float = HANG_AFTER_S

@@ -25,6 +25,8 @@ class Options:
     outputs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     no_deps: bool = False
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     python: str | None = None
     start_from: str = ""
 

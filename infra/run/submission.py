@@ -3,13 +3,13 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.model import Cluster, Job, Request
+from infra.model import Cluster, Dependencies, Job, Request
 from infra.node import client
 from infra.project.filelist import list_files
 from infra.project.files import File, Project
@@ -25,20 +25,23 @@ Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
 
-def submit(
-    connection: Connection,
-    project: Project,
-    request: Request,
-    approve: Approval,
-    report: Progress,
-    earlier: Earlier | None = None,
-) -> client.SubmitReply:
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit: its project, what to run, what it needs installed, and the run whose outputs it starts from."""
+
+    project: Project
+    request: Request
+    dependencies: Dependencies | None = None
+    earlier: Earlier | None = None
+
+
+def submit(connection: Connection, submission: Submission, approve: Approval, report: Progress) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return the node's reply.
 
     `approve` gets the files to upload, and can raise an error to stop; then nothing is queued. Raises UsageError if the job
     requests more GPUs than the node has. It starts from the outputs of `earlier`.
     """
-    cluster = connection.cluster
+    cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
     hide_values(request)
     with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
@@ -47,10 +50,11 @@ def submit(
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
-        source = {**describe_source(upload.project, code), **describe_request(request, project.workdir)}
-        sent = add_files(upload, earlier)
-        header = {**make_header(cluster, sent.project, request), "token": token, "after": after, "source": source}
-        header["earlier"] = earlier.describe() if earlier else None
+        source = {**describe_source(upload.project, code), **describe_request(submission)}
+        sent = add_files(upload, submission.earlier)
+        header = make_header(cluster, replace(submission, project=sent.project))
+        header.update(token=token, after=after, source=source)
+        header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
@@ -100,14 +104,24 @@ def check_gpus(cluster: Cluster, request: Request) -> None:
         )
 
 
-def make_header(cluster: Cluster, project: Project, request: Request) -> dict[str, Any]:
+def make_header(cluster: Cluster, submission: Submission) -> dict[str, Any]:
     """Return a job's header for the agent, sent before the missing files."""
+    project, request = submission.project, with_settings(submission.request, submission.project)
     return {
-        **asdict(with_settings(request, project)),
+        **asdict(request),
+        **describe_dependencies(submission.dependencies),
         "slots": cluster.gpu_count,
         "workdir": project.workdir,
         "folders": project.folders,
     }
+
+
+def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
+    """Return what the agent needs to install a job's dependencies; credentials go apart, as they are not recorded."""
+    if dependencies is None:
+        return {"dependencies": None, "credentials": {}}
+    plan = asdict(dependencies)
+    return {"credentials": plan.pop("secrets"), "dependencies": plan}
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:
@@ -121,10 +135,12 @@ def describe_source(project: Project, code: Source) -> dict[str, Any]:
     }
 
 
-def describe_request(request: Request, workdir: str) -> dict[str, Any]:
-    """Return what a job's record says about its options and its data sets."""
+def describe_request(submission: Submission) -> dict[str, Any]:
+    """Return what a job's record says about its options, its data sets and the manifest of its dependencies."""
+    request, dependencies = submission.request, submission.dependencies
     data = [{"path": each.path, "source": each.source, "version": each.version} for each in request.data]
-    return {"options": describe_options(request, workdir), "data": data}
+    options = describe_options(request, submission.project.workdir)
+    return {"options": options, "data": data, "manifest": dependencies.manifest if dependencies else ""}
 
 
 def with_settings(request: Request, project: Project) -> Request:

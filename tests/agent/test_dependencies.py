@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.agent.environment.dependencies import DependenciesError, find_manifest, key_of
-from infra.node.agent.environment.environments import ITSELF, VERSION, look_at
+from infra.dependencies.search import find_dependencies
+from infra.model import Request
+from infra.node.agent.environment.dependencies import key_of, link_projects
+from infra.node.agent.environment.environments import VERSION, look_at
 from infra.node.agent.environment.overlay import make_environment
+from infra.node.agent.environment.uv import choose_index_strategy
 from infra.node.packing import pack_agent
+from infra.project.files import read_project
+from infra.run.submission import describe_dependencies
 from tests.agent_fixtures import interpreters
 from tests.conftest import wait_for
 from tests.wheels import write_wheel
@@ -24,12 +29,14 @@ PREPARE = """
 import json, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from agent.environment.dependencies import DependenciesError, prepare
+from agent.environment.dependencies import DependenciesError, complete_plan, prepare
+job = json.load(open(sys.argv[5]))
 def cancel(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, cancel)
 with open(sys.argv[4], "ab") as log:
     try:
-        print(json.dumps(prepare(Path(sys.argv[2]), sys.argv[3], log)))
+        plan, variables = complete_plan(job, job["secrets"], job["credentials"])
+        print(json.dumps(prepare(Path(sys.argv[2]), plan, sys.argv[3], log, variables)))
     except DependenciesError as error:
         print(json.dumps(str(error)))
 """
@@ -94,6 +101,8 @@ class Node:
     links: Path
     python: str = sys.executable
     settings: dict[str, str] = field(default_factory=dict)
+    request: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    job: dict[str, dict[str, str]] = field(default_factory=dict)
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     @property
@@ -118,6 +127,7 @@ class Node:
 
     def start(self, log: str = "log") -> "subprocess.Popen[str]":
         words = [self.python, "-c", PREPARE, self.home / "agent.pyz", self.project, self.base, self.home / log]
+        words.append(self.submit())
         (self.home / log).touch()
         self.started.append(subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, text=True))
         return self.started[-1]
@@ -126,6 +136,14 @@ class Node:
         """The interpreter and the key, or "" and the refusal."""
         answer = finish(self.start())
         return ("", answer) if isinstance(answer, str) else tuple(answer)
+
+    def submit(self) -> Path:
+        """What the client would send of the project's dependencies, in a file."""
+        project, path = read_project(self.project), self.home / "job.json"
+        found = find_dependencies(project, Request(("python", "train.py"), **self.request))
+        plan = describe_dependencies(found)
+        path.write_text(json.dumps({**plan, "env": {}, "secrets": {}, **self.job}))
+        return path
 
     def environments(self) -> list[Path]:
         return [path for path in (self.home / ".gpujob" / "environments").glob("*") if path.is_dir()]
@@ -143,6 +161,11 @@ def finish(process: "subprocess.Popen[str]") -> str | list[str]:
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     return json.loads(out)
+
+
+def locked(package: tuple[str, str]) -> str:
+    """An entry of a poetry.lock."""
+    return '[[package]]\nname = "{}"\nversion = "{}"\n'.format(*package)
 
 
 def said(python: str, script: str) -> str:
@@ -191,6 +214,98 @@ def test_a_torch_that_does_not_satisfy_is_installed_and_its_companions_with_it(n
     assert installed(python) == ["nvidia_fake-1.0", "small-1.0", "torch-10.0"]
     assert said(python, WHERE).split()[0] == "10.0"
     assert said(node.base, "import torch; print(torch.VERSION)") == "9.9"
+
+
+@pytest.mark.parametrize("declared", ["*", ">=9.9"])
+def test_the_image_s_torch_is_kept_where_a_lock_pins_another_patch_release(node, declared):
+    node.write(pyproject__toml=f"[tool.poetry.dependencies]\ntorch = '{declared}'\nsmall = '*'\n")
+    node.write(poetry__lock="".join(map(locked, (("torch", "9.9.5"), ("small", "1.0"), ("nvidia-fake", "2.0")))))
+    python, _ = node.prepare()
+    assert installed(python) == ["small-1.0"], node.log.read_text()
+    assert "gpujob: keeping torch 9.9 of the image (poetry.lock has 9.9.5)\n" in node.log.read_text()
+    assert said(python, WHERE).split()[0] == "9.9"
+
+
+@pytest.mark.parametrize(("declared", "pinned"), [("9.9.5", "9.9.5"), ("*", "10.0")])
+def test_the_image_s_torch_is_replaced_where_it_does_not_satisfy(node, declared, pinned):
+    if pinned == "9.9.5":
+        write_wheel(node.home, "torch", pinned)
+    settings = {"UV_FIND_LINKS": f"{node.links},{node.home}"}
+    node.write(
+        pyproject__toml=f"[tool.poetry.dependencies]\ntorch = '{declared}'\n", poetry__lock=locked(("torch", pinned))
+    )
+    python, _ = Node(**{**vars(node), "settings": settings}).prepare()
+    assert said(python, "import torch; print(torch.VERSION)") == pinned
+
+
+def test_the_image_s_torch_is_kept_with_a_lock_of_uv_and_hashes_are_checked(node):
+    more = node.home / "more"
+    more.mkdir()
+    for path in (
+        *node.links.glob("small-*"),
+        write_wheel(more, "torch", "9.9.1"),
+        write_wheel(more, "torchvision", "1.0"),
+    ):
+        shutil.copy(path, more) if path.parent != more else None
+    told = Node(**{**vars(node), "settings": {"UV_FIND_LINKS": str(more)}})
+    node.write(
+        pyproject__toml='[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.8"\n'
+        'dependencies = ["torch>=9", "torchvision", "small<2"]\n'
+    )
+    subprocess.run([node.uv, "lock", "-q"], cwd=node.project, env=told.environment, check=True)
+    python, _ = told.prepare()
+    assert installed(python) == ["small-1.0", "torchvision-1.0"], node.log.read_text()
+    assert "keeping torch 9.9 of the image (uv.lock has 9.9.1)" in node.log.read_text()
+
+
+def test_a_lock_of_uv_that_is_out_of_date_installs_nothing(node):
+    project = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = ["small{}"]\n'
+    node.write(pyproject__toml=project.format("<2"))
+    subprocess.run([node.uv, "lock", "-q"], cwd=node.project, env=node.environment, check=True)
+    node.write(pyproject__toml=project.format(">=2"))
+    python, refusal = node.prepare()
+    assert (python, refusal.partition(":")[0]) == ("", "uv.lock is out of date"), node.log.read_text()
+    assert "run: uv lock" in refusal
+    assert node.environments() == []
+
+
+def test_credentials_of_an_index_are_in_no_log_and_no_record(node):
+    node.write(requirements__txt="--index-url https://me:hunter22@127.0.0.1:9/${TOKEN}/simple\nnowhere\n")
+    told = Node(
+        **{
+            **vars(node),
+            "job": {"secrets": {"TOKEN": "t0ken-value"}},
+            "settings": {"UV_OFFLINE": "0", "UV_HTTP_RETRIES": "0"},
+        }
+    )
+    python, refusal = told.prepare()
+    text = node.log.read_text() + refusal
+    assert python == ""
+    assert "127.0.0.1:9/***/simple" in text
+    assert "hunter22" not in text
+    assert "t0ken-value" not in text
+    assert "hunter22" not in json.dumps(json.loads((node.home / "job.json").read_text())["dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("urls", "searches"),
+    [
+        (["--extra-index-url https://download.pytorch.org/whl/cu121"], True),
+        (["--index-url https://pypi.org/simple", "--extra-index-url https://pypi.nvidia.com"], True),
+        (["--extra-index-url https://pypi.corp.example/simple"], False),
+        (
+            [
+                "--index-url https://${GPUJOB_INDEX_1}@pypi.corp.example/simple",
+                "--extra-index-url https://pypi.org/simple",
+            ],
+            False,
+        ),
+        (["--extra-index-url https://pypi.org@evil.example/simple"], False),
+        ([], False),
+    ],
+)
+def test_other_indexes_are_searched_for_a_version_only_if_all_are_public(urls, searches):
+    assert bool(choose_index_strategy([*urls, "torch==1"], {})) == searches
 
 
 def test_what_the_base_alone_has_needs_no_index(node):
@@ -293,7 +408,6 @@ def test_a_requirement_of_the_project_itself_stands_for_its_dependencies(node):
     node.write(requirements__txt="torch\n-e .  # ours\n")
     python, first = node.prepare()
     assert installed(python) == ["small-2.0"]
-    assert "-e .  # ours: only the project's dependencies are installed" in node.log.read_text()
     assert sorted(path.name for path in node.project.iterdir()) == ["pyproject.toml", "requirements.txt"]
     node.write(pyproject__toml='[project]\nname = "mine"\nversion = "1"\ndependencies = ["small==1.0"]\n')
     python, second = node.prepare()
@@ -316,26 +430,10 @@ def test_a_pyproject_without_dependencies_installs_nothing(node, text):
     assert not (node.home / ".gpujob").exists()
 
 
-def test_of_several_files_the_most_exact_decides(tmp_path):
-    def decides() -> list[str]:
-        return [path.name for path in find_manifest(tmp_path)]
-
-    assert decides() == []
-    (tmp_path / "environment.yml").touch()
-    assert decides() == ["environment.yml"]
-    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["small"]\n')
-    assert decides() == ["pyproject.toml"]
-    (tmp_path / "requirements.txt").touch()
-    assert decides() == ["requirements.txt"]
-    (tmp_path / "uv.lock").touch()
-    assert decides() == ["uv.lock", "pyproject.toml"]
-    (tmp_path / "pyproject.toml").unlink()
-    assert decides() == ["requirements.txt"]
-
-
-def test_the_key_follows_every_byte_of_the_files_and_what_the_base_is_and_nothing_else(tmp_path, base, uv):
+def test_the_key_follows_what_is_to_be_installed_and_what_the_base_is_and_nothing_else(tmp_path, base, uv):
     def key(interpreter: str = base) -> str:
-        return key_of(tmp_path, find_manifest(tmp_path), look_at(interpreter))
+        found = find_dependencies(read_project(tmp_path), Request(("python", "train.py")))
+        return key_of(tmp_path, describe_dependencies(found)["dependencies"], look_at(interpreter))
 
     (tmp_path / "more").mkdir()
     files = [
@@ -350,8 +448,12 @@ def test_the_key_follows_every_byte_of_the_files_and_what_the_base_is_and_nothin
     (tmp_path / "train.py").write_text("print()")
     os.utime(files[0], (0, 0))
     assert key() == keys[0]
-    for path in files:
-        path.write_bytes(path.read_bytes() + b"\n")
+    for path, change in zip(
+        files, ("torch\n", "launcher\n", "launcher<2\n", "of which a byte is different"), strict=True
+    ):
+        path.write_text(f"# a comment\n{path.read_text()}" if path.suffix == ".txt" else path.read_text())
+        assert key() == keys[-1]
+        path.write_text(path.read_text() + change)
         keys.append(key())
     (tmp_path / "link").symlink_to(base)
     assert key(str(tmp_path / "link")) != "", "a link to an interpreter is one too"
@@ -424,50 +526,30 @@ def test_a_failed_build_says_why_and_leaves_nothing(node):
     assert installed(mended.prepare()[0]) == ["nowhere-1.0", "small-2.0"]
 
 
-def test_a_folder_of_the_project_is_refused(node):
-    (node.project / "inner").mkdir()
-    (node.project / "inner" / "pyproject.toml").write_text(
-        '[project]\nname = "inner"\nversion = "1"\ndependencies = []\n'
-    )
-    backend = "import zipfile\ndef build_wheel(folder, *_):\n    return make(folder)\ndef build_editable(folder, *_):\n"
-    backend += "    return make(folder)\ndef make(folder):\n    name = 'inner-1-py3-none-any.whl'\n"
-    backend += "    with zipfile.ZipFile(folder + '/' + name, 'w') as wheel:\n"
-    backend += (
-        "        wheel.writestr('inner-1.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: inner\\nVersion: 1\\n')\n"
-    )
-    backend += "        wheel.writestr('inner-1.dist-info/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n"
-    backend += "Tag: py3-none-any\\n')\n        wheel.writestr('inner-1.dist-info/RECORD', '')\n    return name\n"
-    (node.project / "inner" / "backend.py").write_text(backend)
-    with (node.project / "inner" / "pyproject.toml").open("a") as file:
-        file.write('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
+def test_a_folder_of_the_project_is_imported_from_there_with_what_it_needs(node):
+    inner = node.project / "inner"
+    inner.mkdir()
+    (inner / "inner.py").write_text("import small\n")
+    (inner / "pyproject.toml").write_text('[project]\nname = "inner"\nversion = "1"\ndependencies = ["small<2"]\n')
     node.write(requirements__txt="-e ./inner\n")
-    _, refusal = node.prepare()
-    assert refusal.startswith("requirements.txt depends on a folder of the project (inner)"), node.log.read_text()
-    assert node.environments() == []
+    python, _ = node.prepare()
+    assert installed(python) == ["small-1.0"]
+    own = make_environment(node.home / "environment", python, node.base)
+    link_projects(own, node.project, json.loads(node.submit().read_text())["dependencies"])
+    assert said(own, "import inner; print(inner.small.VERSION, inner.__file__)") == f"1.0 {inner}/inner.py"
 
 
-def test_dependencies_that_only_a_build_knows_are_refused(tmp_path):
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\ndynamic = ["version", "dependencies"]\n')
-    with pytest.raises(
-        DependenciesError, match=r"leaves its dependencies to its build system .* list them in requirements\.txt"
-    ):
-        find_manifest(tmp_path)
-
-
-def test_an_environment_yml_without_conda_is_refused(node):
-    node.write(environment__yml="dependencies: [python]\n")
-    assert node.prepare() == (
-        "",
-        "environment.yml needs conda, mamba or micromamba, and none is installed on the machine; "
-        "list the dependencies in requirements.txt instead, or run with --no-deps",
-    )
-    assert node.environments() == []
+def test_an_environment_yml_without_conda_installs_what_pypi_has_under_the_same_name(node):
+    node.write(environment__yml="dependencies: [python=3.11, gdal, pytorch>=9, pip: [small<2]]\n")
+    python, _ = node.prepare()
+    assert installed(python) == ["small-1.0"]
+    assert "conda is not installed on the machine; installing from PyPI" in node.log.read_text()
 
 
 def test_an_environment_yml_is_conda_s(node):
     conda = node.home / "bin" / "conda"
     conda.write_text(
-        f'#!/bin/sh\necho "conda $1 $2"\nmkdir -p "$4/bin" && ln -s "{sys.executable}" "$4/bin/python"\ntest -f "$6"\n'
+        f'#!/bin/sh\necho "Collecting conda $1 $2"\nmkdir -p "$4/bin" && ln -s "{sys.executable}" "$4/bin/python"\ntest -f "$6"\n'
     )
     conda.chmod(0o755)
     node.write(environment__yml="dependencies: [python]\n")
@@ -518,22 +600,12 @@ def test_what_the_user_tells_pip_uv_is_told_too(node):
     told = Node(**{**vars(node), "settings": environment})
     node.write(requirements__txt="small\n")
     process = subprocess.run(
-        [sys.executable, "-c", PREPARE, node.home / "agent.pyz", node.project, node.base, node.log],
+        [sys.executable, "-c", PREPARE, node.home / "agent.pyz", node.project, node.base, node.log, node.submit()],
         env={name: value for name, value in told.environment.items() if name != "UV_FIND_LINKS"},
         capture_output=True,
         check=True,
     )
     assert installed(json.loads(process.stdout)[0]) == ["small-3.0"]
-
-
-@pytest.mark.parametrize("line", [".", "./", "-e .", "--editable=.", "-e .[dev, gpu]", "  -e ./  # ours", "file:.\r"])
-def test_a_line_that_means_the_project_itself_is_known(line):
-    assert ITSELF.search(f"torch\n{line}\nsmall\n")
-
-
-@pytest.mark.parametrize("line", ["./inner", "-e ..", "-r .", "./small.whl", ".hidden", "-e .[dev"])
-def test_any_other_line_is_not_taken_for_the_project(line):
-    assert not ITSELF.search(f"torch\n{line}\nsmall\n")
 
 
 @pytest.mark.parametrize(

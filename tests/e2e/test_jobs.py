@@ -59,10 +59,23 @@ def test_what_a_project_depends_on_is_installed_once_and_on_top_of_what_is_there
     assert jobs[0]["dependencies"] == jobs[1]["dependencies"] != ""
 
 
-def test_dependencies_that_cannot_be_had_fail_the_job_with_the_way_around(project):
+def test_the_manifest_nearest_to_the_script_is_named_and_a_missing_module_with_the_line_to_add(project):
+    project.write("requirements.txt", "nowhere-to-be-had\n")
+    (project.project / "week3").mkdir()
+    project.write("week3/requirements.txt", "pytest\n")
+    project.write("week3/use.py", "import pytest, cv2")
+    run = project.type("run", "week3/use.py")
+    assert run.code == 1
+    assert "dependencies: week3/requirements.txt\n" in run.said
+    assert "'cv2' is not installed (dependencies were from week3/requirements.txt)" in run.said
+    assert "add this line to week3/requirements.txt: opencv-python-headless" in run.said
+
+
+def test_dependencies_that_cannot_be_had_start_no_job_and_name_the_way_around(project):
     project.write("requirements.txt", "./wheels/not_there-1.0-py3-none-any.whl\n")
     run = project.type("run", "--", "echo", "ran")
-    assert run.code == 1
+    assert run.code == 2
+    assert "requirements.txt, line 1: no file ./wheels/not_there-1.0-py3-none-any.whl" in run.said
     assert "ran\n" not in run.out
     around = project.type("run", "--no-deps", "--", "echo", "ran")
     assert around.out == "ran\n"

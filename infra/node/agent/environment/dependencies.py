@@ -1,6 +1,7 @@
 """Install a project's dependencies into an environment, once for all jobs that need the same.
 
-The project itself is never installed: each job imports it from its own working folder.
+The client found and read the manifest (`infra/dependencies`); what it sent is installed here. The project itself is not
+installed: each job imports it from its own working folder.
 """
 
 from __future__ import annotations
@@ -12,21 +13,18 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Mapping, NamedTuple
 
 from ..records import HOME, JOBS, is_supervised, numbers, read_json
 from ..removal import remove_tree
-from .environments import ITSELF, Base, build, look_at
+from .environments import Base, look_at
+from .installation import Installation
+from .packages import build
 from .uv import READY, build_once, is_spoiled, say
 from .uv import DependenciesError as DependenciesError
 
 ENVIRONMENTS = HOME / "environments"
-
-ARCHIVES = (".whl", ".zip", ".tar.gz")
-INCLUDED = re.compile(r"^\s*(-r|-c|--requirement|--constraint)?[\s=]*([^\s#]+)", re.MULTILINE)
-PROJECT_TABLE = re.compile(r"^\s*\[project\][^\n]*\n(.*?)(?=^\s*\[|\Z)", re.MULTILINE | re.DOTALL)
-LISTED = re.compile(r"^\s*dependencies\s*=\s*\[(?:\s|#[^\n]*\n)*[^\]\s#]", re.MULTILINE)
-DYNAMIC = re.compile(r"^\s*dynamic\s*=\s*\[[^\]]*[\"']dependencies[\"']", re.MULTILINE)
+REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 class Prepared(NamedTuple):
@@ -36,20 +34,40 @@ class Prepared(NamedTuple):
     key: str
 
 
-def prepare(project: Path, base_python: str, log: BinaryIO) -> Prepared:
-    """Install the project's dependencies if needed and return their interpreter.
+def complete_plan(
+    job: dict[str, Any], secrets: Mapping[str, str], credentials: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Return what to install, and the variables that this may refer to.
 
-    Raises DependenciesError.
+    They are the credentials of indexes and, of the job's own variables, those named in the manifest and uv's and pip's.
     """
-    manifest = find_manifest(project)
-    if not manifest:
+    plan = job["dependencies"]
+    if plan is None:
+        return None, {}
+    named = set(REFERENCE.findall("\n".join([*plan["lines"], *plan["constraints"]])))
+
+    def select(given: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in given.items() if name in named or name.startswith(("UV_", "PIP_"))}
+
+    own = select(job["env"])
+    return {**plan, "variables": own}, {**own, **select(secrets), **credentials}
+
+
+def prepare(
+    project: Path, plan: dict[str, Any] | None, base_python: str, log: BinaryIO, variables: dict[str, str]
+) -> Prepared:
+    """Install what the client read in the manifest, if needed, and return its interpreter.
+
+    `variables` are those that the manifest may refer to, with the credentials of its indexes. Raises DependenciesError.
+    """
+    if plan is None or not (plan["lines"] or plan["files"] or plan["groups"] or plan["kind"] != "requirements"):
         return Prepared(base_python, "")
-    name, started = manifest[0].name, time.monotonic()
+    name, started = plan["manifest"], time.monotonic()
     try:
         base = look_at(base_python)
-        key = key_of(project, manifest, base)
+        key = key_of(project, plan, base)
         folder = choose_folder(key, log)
-        if build_once(folder, log, lambda lock: build(project, manifest, base, folder, log, lock)):
+        if build_once(folder, log, lambda lock: build(Installation(project, plan, base, folder, log, lock, variables))):
             say(log, f"dependencies installed in {time.monotonic() - started:.1f} s")
         else:
             say(log, f"dependencies from {name} are already installed")
@@ -87,52 +105,25 @@ def sift() -> None:
             remove_tree(path)
 
 
-def find_manifest(project: Path) -> list[Path]:
-    """Return the files that declare the project's dependencies; the first kind found wins."""
-    lock, settings = project / "uv.lock", project / "pyproject.toml"
-    if lock.is_file() and settings.is_file():
-        return [lock, settings]
-    requirements = project / "requirements.txt"
-    if requirements.is_file():
-        return [requirements]
-    if settings.is_file() and lists_dependencies(settings):
-        return [settings]
-    return [path for path in (project / "environment.yml", project / "environment.yaml") if path.is_file()][:1]
+def key_of(project: Path, plan: dict[str, Any], base: Base) -> str:
+    """Hash what identifies an environment: what to install, the files it is read from, and the base with its packages.
 
-
-def lists_dependencies(settings: Path) -> bool:
-    """Return whether the [project] table of a pyproject.toml lists dependencies.
-
-    A regular expression, because Python 3.8 cannot parse TOML.
+    Where the manifest is does not matter, nor what is said about it: jobs of two folders share an environment.
     """
-    table = PROJECT_TABLE.search(settings.read_text(encoding="utf-8", errors="replace"))
-    if table and DYNAMIC.search(table[1]):
-        raise DependenciesError(
-            "pyproject.toml leaves its dependencies to its build system (dynamic); "
-            "list them in requirements.txt or under [project] dependencies, or run with --no-deps"
-        )
-    return bool(table and LISTED.search(table[1]))
-
-
-def key_of(project: Path, manifest: list[Path], base: Base) -> str:
-    """Hash what identifies an environment: the manifest files, the base interpreter and its packages."""
-    digest = hashlib.sha256()
-    for path in with_included(manifest):
-        name, content = os.path.relpath(path, project), path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
+    ignored = ("manifest", "notes", "folder") if not (plan["files"] or plan["watched"]) else ("notes",)
+    content = {name: value for name, value in plan.items() if name not in ignored}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name in plan["watched"]:
+        text = (project / name).read_bytes()
+        digest.update(f"{name}\0{len(text)}\0".encode("utf-8", "surrogateescape") + text)
     packages = sorted(path.name for folder in base.path for path in Path(folder).glob("*.*-info"))
     digest.update(json.dumps([os.path.realpath(base.python), base.prefix, base.version, packages]).encode())
     return digest.hexdigest()[:32]
 
 
-def with_included(manifest: list[Path]) -> list[Path]:
-    """Return the manifest and the files it refers to: -r, -c, local wheels, the project's pyproject.toml."""
-    found = list(manifest)
-    for path in found:  # extended during the loop
-        if path.suffix in (".txt", ".in"):
-            text = path.read_text(encoding="utf-8", errors="replace")
-            named = [name for option, name in INCLUDED.findall(text) if option or name.endswith(ARCHIVES)]
-            named += ["pyproject.toml"] if ITSELF.search(text) else []
-            others = dict.fromkeys(Path(os.path.normpath(path.parent / name)) for name in named)
-            found += [other for other in others if other.is_file() and other not in found]
-    return found
+def link_projects(own: str, project: Path, plan: dict[str, Any] | None) -> None:
+    """Let a job's own environment import the folders of the project that its manifest requires."""
+    folders = [project / folder for folder, _ in (plan["projects"] if plan else ())]
+    lines = [f"{folder / 'src' if (folder / 'src').is_dir() else folder}\n" for folder in folders]
+    for site in Path(own).parent.parent.glob("lib/python*/site-packages") if lines else ():
+        (site / "zz_required.pth").write_text("".join(lines), encoding="utf-8", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Build an environment on top of a base interpreter, whose packages are reused; uv installs the rest.
+"""An environment on top of a base interpreter, whose packages are reused; uv installs the rest (`packages`).
 
 uv only sees an environment's own packages and would download the base's again, the image's torch above all. So a new
 environment gets a stand-in for each package of the base (name, version and requirements, no code) before uv installs:
@@ -11,7 +11,6 @@ Jobs share the environment and install nothing into it: each has its own on top 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -19,17 +18,13 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from .uv import DependenciesError, find_uv, say, stream
+from .uv import DependenciesError
 
-CONDAS = ("micromamba", "mamba", "conda")
 STAND_IN = "gpujob"
 # torch looks for these packages next to itself, so they are installed wherever torch is.
 COMPANIONS = ("nvidia_*", "triton-*", "pytorch_triton-*")
-ITSELF = re.compile(
-    r"^[ \t]*(?:(?:-e|--editable)[ \t=]+)?(?:file:)?\./?(?:\[([\w, .-]*)\])?[ \t]*(?:#.*)?\r?$", re.MULTILINE
-)
 VERSION = re.compile(
     r"v?(\d+!)?\d+(\.\d+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?\d*)?(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
     r"([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
@@ -61,84 +56,9 @@ def look_at(base_python: str) -> Base:
     return Base(base_python, prefix, version, list(filter(os.path.isdir, sites)), list(filter(os.path.isdir, path)))
 
 
-def build(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> None:
-    """Build the environment; raises DependenciesError."""
-    name = manifest[0].name
-    say(log, f"installing dependencies from {name} ...")
-    if manifest[0].suffix in (".yml", ".yaml"):
-        program, code = "conda", run_conda(manifest[0], folder, log, lock)
-    else:
-        program, code = "uv", run_uv(project, manifest, base, folder, log, lock)
-    if code:
-        raise DependenciesError(
-            f"{program} could not install the dependencies from {name}; see the lines above; "
-            "fix the file, or run with --no-deps"
-        )
-
-
-def run_conda(file: Path, folder: Path, log: BinaryIO, lock: int) -> int:
-    """Create the conda environment of an environment.yml; return the exit code."""
-    conda = next(filter(None, map(shutil.which, CONDAS)), None)
-    if conda is None:
-        raise DependenciesError(
-            f"{file.name} needs conda, mamba or micromamba, and none is installed on the machine; "
-            "list the dependencies in requirements.txt instead, or run with --no-deps"
-        )
-    make = [conda, "create", "--yes"] if Path(conda).name == "micromamba" else [conda, "env", "create"]
-    code = stream([*make, "--prefix", str(folder), "--file", str(file)], log, lock, file.parent)
-    if code == 0 and not os.access(folder / "bin" / "python", os.X_OK):
-        raise DependenciesError(f"{file.name} does not list python; add it to its dependencies")
-    return code
-
-
-def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: BinaryIO, lock: int) -> int:
-    """Create an environment on top of the base, install the manifest; return uv's exit code."""
-    uv = find_uv(base.python, log)
-    code = stream([*uv, "venv", "--quiet", "--python", base.python, str(folder)], log, lock, folder.parent)
-    if code:
-        return code
-    python, site = folder / "bin" / "python", next(folder.glob("lib/python*/site-packages"))
+def lead_to_base(site: Path, base: Base) -> None:
+    """Let an environment import the base's packages, after its own."""
     (site / "zz_base.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in base.sites))
-    add_stand_ins(site, base.path)
-    source, given = source_of(project, manifest[0], folder, log)
-    if manifest[0].name == "uv.lock":
-        export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header"]
-        code = stream([*export, "--python", base.python, "--output-file", source[1]], log, lock, project)
-    install = [*uv, "pip", "install", "--python", str(python), *source]
-    # The base and uv's cache are often enough, so try without an index or network first.
-    code = code or (install_offline(install, log, lock, project, given) and stream(install, log, lock, project, given))
-    if code == 0 and replaced_torch(site):
-        code = stream(install, log, lock, project, given)
-    if code == 0:
-        refuse_own_folders(site, manifest[0].name)
-        for stand_in in stand_ins(site):
-            shutil.rmtree(stand_in)
-    return code
-
-
-def install_offline(install: list[str], log: BinaryIO, lock: int, project: Path, given: bytes) -> int:
-    """Try to install offline; return uv's exit code. Errors are not logged, as a retry follows."""
-    said = io.BytesIO()
-    code = stream([*install, "--offline"], said, lock, project, given)
-    log.write(b"" if code else said.getvalue())
-    return code
-
-
-def source_of(project: Path, file: Path, folder: Path, log: BinaryIO) -> tuple[list[str], bytes]:
-    """Return uv's options that select what to install, and its standard input."""
-    if file.name == "uv.lock":
-        return ["-r", str(folder / "locked.txt")], b""
-    text = file.read_text(encoding="utf-8", errors="surrogateescape")
-    itself = ITSELF.search(text) if file.name == "requirements.txt" else None
-    if itself is None:
-        return ["-r", file.name], b""
-    say(
-        log,
-        f"{itself[0].strip()}: only the project's dependencies are installed; the project is imported from its folder",
-    )
-    extras = [word for name in (itself[1] or "").split(",") if name.strip() for word in ("--extra", name.strip())]
-    settings = ["-r", "pyproject.toml", *extras] if (project / "pyproject.toml").is_file() else []
-    return ["-r", "-", *settings], ITSELF.sub("", text).encode("utf-8", "surrogateescape")
 
 
 def add_stand_ins(site: Path, path: list[str]) -> None:
@@ -167,6 +87,12 @@ def add_stand_ins(site: Path, path: list[str]) -> None:
 def stand_ins(site: Path, pattern: str = "*") -> list[Path]:
     """Return the stand-ins that uv did not replace."""
     return [path.parent for path in site.glob(f"{pattern}.dist-info/INSTALLER") if path.read_text() == STAND_IN]
+
+
+def remove_stand_ins(site: Path) -> None:
+    """Remove the stand-ins: the base's own packages are found from now on."""
+    for stand_in in stand_ins(site):
+        shutil.rmtree(stand_in)
 
 
 def replaced_torch(site: Path) -> bool:

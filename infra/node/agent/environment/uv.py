@@ -6,18 +6,34 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import BinaryIO, Callable
+from typing import BinaryIO, Callable, Mapping, Protocol, Sequence
+from urllib.parse import urlsplit
 
 from .. import trees
 from ..processes import unblock_signals
 from ..records import HOME, AgentError
 
 READY = "ready"
+OLDEST = (0, 8)  # reads and writes pylock.toml
+INDEXES = ("--index-url", "--extra-index-url", "-r ")
+INDEX_VARIABLES = ("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
+UV_SETTINGS = (Path.home() / ".config" / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
+# Indexes that only their owners, or on PyPI everybody, can publish on: no private package is among them.
+PUBLIC = {
+    "pypi.org",
+    "pypi.python.org",
+    "download.pytorch.org",
+    "pypi.nvidia.com",
+    "data.pyg.org",
+    "wheels.vllm.ai",
+    "flashinfer.ai",
+}
 # uv's equivalents of pip's variables; uv's own wins where both are set.
 PIP_VARIABLES = {
     "PIP_INDEX_URL": "UV_INDEX_URL",
@@ -35,6 +51,16 @@ UV_RECIPES = (
 
 class DependenciesError(AgentError):
     """A job's dependencies cannot be installed."""
+
+
+class Log(Protocol):
+    """What takes a program's output, line by line."""
+
+    def write(self, line: bytes) -> int:
+        """Take one line."""
+
+    def flush(self) -> None:
+        """Pass on what was written."""
 
 
 def say(log: BinaryIO, text: str) -> None:
@@ -92,15 +118,20 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def stream(words: list[str], log: BinaryIO, lock: int, cwd: Path, given: bytes = b"") -> int:
-    """Run a program with its output going to the log; return its exit code. It ends with this call."""
+def stream(
+    words: list[str], log: Log, lock: int, cwd: Path, given: bytes = b"", more: Mapping[str, str] | None = None
+) -> int:
+    """Run a program with its output going to the log; return its exit code. It ends with this call.
+
+    `more` are variables for it besides the login's.
+    """
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given)
         stdin.seek(0)
         process = subprocess.Popen(
             words,
             cwd=cwd,
-            env=variables(),
+            env=variables(more or {}),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -120,9 +151,10 @@ def stream(words: list[str], log: BinaryIO, lock: int, cwd: Path, given: bytes =
             raise
 
 
-def variables() -> dict[str, str]:
-    """Return the environment for uv and conda: the login's, with pip's settings translated for uv."""
-    said = {theirs: os.environ[ours] for ours, theirs in PIP_VARIABLES.items() if os.environ.get(ours)}
+def variables(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for uv and conda: the login's and `more`, with pip's settings translated for uv."""
+    login = {**os.environ, **more}
+    said = {theirs: login[ours] for ours, theirs in PIP_VARIABLES.items() if login.get(ours)}
     if "UV_FIND_LINKS" in said:  # pip separates with spaces, uv with commas
         said["UV_FIND_LINKS"] = ",".join(said["UV_FIND_LINKS"].split())
     quiet = {
@@ -133,8 +165,22 @@ def variables() -> dict[str, str]:
         "CONDA_ALWAYS_YES": "true",
         "MAMBA_ALWAYS_YES": "true",
     }
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    kept = {name: value for name, value in login.items() if name != "VIRTUAL_ENV"}
     return {**said, **quiet, **kept}
+
+
+def choose_index_strategy(lines: Sequence[str], more: Mapping[str, str]) -> list[str]:
+    """Return the option that looks for a version on all indexes, if all are known to be public.
+
+    uv takes a package from the first index that has its name: with a private index, a stranger could publish that name on a
+    public one. https://docs.astral.sh/uv/concepts/indexes/#searching-across-multiple-indexes
+    """
+    said = variables(more)
+    named = [line.split(None, 1)[1].strip() for line in lines if line.startswith(INDEXES) and " " in line]
+    named += [word for name in INDEX_VARIABLES for word in said.get(name, "").split()]
+    hosts = {urlsplit(url.rpartition("=")[2] if "=http" in url else url).hostname for url in named}
+    settled = said.get("UV_INDEX_STRATEGY") or any(path.exists() for path in UV_SETTINGS)
+    return [] if settled or not named or not hosts <= PUBLIC else ["--index-strategy", "unsafe-first-match"]
 
 
 def find_uv(base_python: str, log: BinaryIO) -> list[str]:
@@ -148,11 +194,13 @@ def find_uv(base_python: str, log: BinaryIO) -> list[str]:
 
 
 def works(words: list[str]) -> bool:
-    """Return whether this command starts uv: a name on PATH may be a dangling link."""
+    """Return whether this command starts a uv that is new enough: a name on PATH may be a dangling link."""
     try:
-        return subprocess.run([*words, "--version"], capture_output=True, check=False).returncode == 0
+        answer = subprocess.run([*words, "--version"], capture_output=True, check=False)
     except OSError:
         return False
+    version = re.match(rb"uv (\d+)\.(\d+)", answer.stdout)
+    return version is not None and (int(version[1]), int(version[2])) >= OLDEST
 
 
 def install_uv(folder: Path, base_python: str, log: BinaryIO, lock: int) -> None:

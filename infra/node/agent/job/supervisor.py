@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import prepare
+from ..environment.dependencies import complete_plan, link_projects, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..identities import identify, lives
 from ..inputs.waiting import get_ready, place_data
@@ -52,7 +52,8 @@ def supervise(number: str, queued: str) -> None:
     In the queue this may be called again, by the same process started anew.
     """
     folder = folder_of(number)
-    job, secrets = read_json(folder / "job.json"), json.load(sys.stdin)
+    job, private = read_json(folder / "job.json"), json.load(sys.stdin)
+    secrets = private["secrets"]
     adopt_orphans()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     forget_waiting(int(queued))
@@ -77,10 +78,12 @@ def supervise(number: str, queued: str) -> None:
         watching = take_lock(folder / "watched")
         if not job["no_deps"]:
             with cancellable(), (folder / "log").open("ab") as log:
-                state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
+                plan, variables = complete_plan(job, secrets, private["credentials"])
+                state["python"], state["dependencies"] = prepare(work_of(folder), plan, job["python"], log, variables)
             write_json(folder / "state.json", state)
         with cancellable():
             own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+            link_projects(own, work_of(folder), job["dependencies"])
             mounts = place_data(folder, state["data"])
         task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
     except CancelledError:

@@ -42,7 +42,7 @@ from ..snapshot.upkeep import INCOMING
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
-    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal", "list"),
+    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal", "list", "dependencies"),
 )
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
@@ -79,7 +79,7 @@ def submit() -> dict[str, int]:
             if number is None:
                 number = next_number(asked["after"])
                 take_place(around, WORK / str(number))
-                start(staging, number, asked["secrets"])
+                start(staging, number, {"secrets": asked["secrets"], "credentials": asked["credentials"]})
     except OSError as error:  # before what was written is removed, which makes room
         if error.errno != errno.ENOSPC:
             raise
@@ -147,7 +147,7 @@ def read_request(line: bytes) -> dict[str, Any]:
         asked = json.loads(zlib.decompress(base64.b64decode(line)))
     except (ValueError, zlib.error) as error:
         raise AgentError(f"the request is incomplete: {error}") from error
-    left_out = sorted({*KEPT, *LISTED, "folders", "after", "python", "secrets"} - set(asked))
+    left_out = sorted({*KEPT, *LISTED, "folders", "after", "python", "secrets", "credentials"} - set(asked))
     if left_out:
         raise AgentError(f"the request has no {left_out[0]}")
     if asked["after"] >= MOST_JOBS:
@@ -163,10 +163,10 @@ def find_token(token: str) -> int | None:
     return None
 
 
-def start(staging: Path, number: int, secrets: dict[str, str]) -> None:
+def start(staging: Path, number: int, secrets: dict[str, dict[str, str]]) -> None:
     """Assign the unpacked job its number and start its supervisor, which inherits the job's lock.
 
-    The values of secrets go to the supervisor's standard input and nowhere else.
+    The values of secrets, and of credentials for package indexes, go to the supervisor's standard input and nowhere else.
     """
     held = hold(json.dumps(secrets).encode())
     opened = [(staging / "lock").open("ab"), (staging / "queued").open("ab")]
