@@ -27,6 +27,7 @@ LAYERS = tuple(
     """
     infra.node.agent
     infra.node.agent.snapshot infra.node.agent.environment
+    infra.node.agent.environment.project
     infra.node.agent.outputs
     infra.node.agent.job
     infra.node.agent.node

@@ -78,6 +78,11 @@ def make_environment(folder: Path, python: str, base_python: str) -> str:
     return str(own)
 
 
+def site_of(own: str) -> Path:
+    """Return the folder of a job's own packages."""
+    return next(Path(own).parent.parent.glob("lib/python*/site-packages"))
+
+
 def look_below(python: str) -> Below:
     """Query an interpreter."""
     try:

@@ -14,9 +14,13 @@ from typing import Any, Iterator
 
 from ..environment import overlay
 from ..environment.dependencies import DependenciesError, prepare
+from ..environment.interpreters import choose_interpreter
 from ..environment.overlay import ENVIRONMENT, make_environment
+from ..environment.project.install import install_projects
+from ..environment.project.search import start_of
 from ..identities import identify, lives
 from ..machine import read_driver
+from ..outputs.built import record_built
 from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
     HOME,
@@ -57,12 +61,7 @@ def supervise(number: str, queued: str) -> None:
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
-        if not job["no_deps"]:
-            with cancellable(), (folder / "log").open("ab") as log:
-                state["python"], state["dependencies"] = prepare(work_of(folder), job["python"], log)
-            write_json(folder / "state.json", state)
-        with cancellable():
-            own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
+        own = prepare_environment(folder, job, state)
         task = make_task(folder, job, state, own, secrets)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
@@ -72,6 +71,24 @@ def supervise(number: str, queued: str) -> None:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
+
+
+def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any]) -> str:
+    """Install the job's dependencies and its project; return the interpreter of its own environment."""
+    work, base = work_of(folder), job["python"]
+    start = start_of(job["command"], work / job["workdir"])
+    if job["no_deps"]:
+        with cancellable():
+            return make_environment(folder / ENVIRONMENT, base, base)
+    with cancellable(), (folder / "log").open("ab") as log:
+        if not job["python_chosen"]:
+            base = state["base"] = choose_interpreter(work, start, base, log)
+        state["python"], state["dependencies"] = prepare(work, base, log)
+        write_json(folder / "state.json", state)
+        own = make_environment(folder / ENVIRONMENT, state["python"], base)
+        if install_projects(own, work, start, [base], log):
+            record_built(folder)
+    return own
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
@@ -165,7 +182,8 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
-    programs = [str(Path(python).parent) for python in (own, state.get("python", job["python"]), job["python"])]
+    base = state.get("base", job["python"])
+    programs = [str(Path(python).parent) for python in (own, state.get("python", base), base)]
     return {
         **os.environ,
         **overlay.variables(own),
