@@ -29,7 +29,7 @@ from cli.options.durations import parse_duration
 from cli.options.handover import confirm_handover
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
-from cli.steps.scripts import make_command
+from cli.steps.scripts import distribute, make_command
 from infra.errors import UsageError
 from infra.model import Request
 from infra.project.files import Project, read_project
@@ -56,6 +56,7 @@ class JobOptions(TypedDict):
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
+@option("--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job.")
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
@@ -121,6 +122,7 @@ def run(
     script: str | None,
     args: tuple[str, ...],
     module: bool,
+    torchrun: bool,
     workdir: Path | None,
     env: tuple[str, ...],
     env_file: Path | None,
@@ -144,7 +146,7 @@ def run(
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
     gpujob run --down train.py
-    gpujob run torchrun train.py
+    gpujob run --torchrun train.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
@@ -160,6 +162,9 @@ def run(
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
+        if torchrun:
+            gpus = found.gpu_count if options["gpus"] is None else options["gpus"]
+            command = distribute(command, max(gpus, 1))
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))

@@ -52,6 +52,13 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
     return (*runner_of(path, script), name, *args)
 
 
+def distribute(command: Sequence[str], processes: int) -> tuple[str, ...]:
+    """Return the command that runs a script or module in several processes; raises UsageError for any other."""
+    if command[0] != "python" or tuple(command[: len(NBCONVERT)]) == NBCONVERT:
+        raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
+    return ("torchrun", "--standalone", f"--nproc-per-node={processes}", *command[1:])
+
+
 def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:
     """Return the command that executes a notebook in place; raises UsageError for arguments, or if invalid."""
     if args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.agent.environment.interpreters import as_request, choose_interpreter, satisfies, version_of
+from infra.node.agent.environment.project.interpreters import as_request, choose_interpreter, satisfies, version_of
 from infra.node.agent.environment.uv import DependenciesError
 
 HERE = "{}.{}".format(*sys.version_info)

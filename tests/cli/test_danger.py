@@ -70,6 +70,7 @@ HARMLESS = {
     "--tail",
     "--template",
     "--time-limit",
+    "--torchrun",
     "--version",
     "--workdir",
     "--zone",

@@ -102,7 +102,8 @@ def run_uv(project: Path, manifest: list[Path], base: Base, folder: Path, log: B
     add_stand_ins(site, base.path)
     source, given = source_of(project, manifest[0], folder, log)
     if manifest[0].name == "uv.lock":
-        export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header"]
+        export = [*uv, "export", "--quiet", "--frozen", "--no-dev", "--no-header"]
+        export += ["--all-packages", "--no-emit-workspace"]  # the members are installed for each job
         code = stream([*export, "--python", base.python, "--output-file", source[1]], log, lock, project)
     install = [*uv, "pip", "install", "--python", str(python), *source]
     # The base and uv's cache are often enough, so try without an index or network first.

@@ -14,9 +14,9 @@ from typing import Any, Iterator
 
 from ..environment import overlay
 from ..environment.dependencies import DependenciesError, prepare
-from ..environment.interpreters import choose_interpreter
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..environment.project.install import install_projects
+from ..environment.project.interpreters import choose_interpreter
 from ..environment.project.search import start_of
 from ..identities import identify, lives
 from ..machine import read_driver

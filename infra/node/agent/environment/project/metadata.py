@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, NamedTuple
 
 from ..environments import VERSION
-from ..toml import Table, find_table
 from .search import Found, read
+from .toml import Table, find_table
 
 CONSOLE, WINDOWED = "console_scripts", "gui_scripts"
 # What the backend may fill in without a need to ask it: nothing at run time depends on these.

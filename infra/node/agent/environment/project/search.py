@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
-from ..toml import Table, find_table, read_toml
+from .toml import Table, find_table, read_toml
 
 SCRIPTS = (".py", ".ipynb", ".sh")
 SETUP = re.compile(r"^\s*(?:from|import)\s+(?:setuptools|distutils|skbuild)\b.*?\bsetup\s*\(", re.MULTILINE | re.DOTALL)

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO, Iterator, NamedTuple, Tuple
 
-from .project.search import folders_above, read
+from ..uv import DependenciesError, find_uv, say, stream, variables
+from .search import folders_above, read
 from .toml import find_table, read_toml
-from .uv import DependenciesError, find_uv, say, stream, variables
 
 Release = Tuple[int, ...]
 PIN = re.compile(r"(?:cpython-?|python-?)?(\d+\.\d+(?:\.\d+)?)", re.ASCII)
