@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench docs pictures clean
+.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench bench-growth docs pictures clean
 
 setup: .venv/ready
 
@@ -96,6 +96,10 @@ mutants: setup
 # Ratios against OpenSSH and rsync, measured in one run: make bench, make bench ARGS="--quick --rows run"
 bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# How the cost of commands grows with files, jobs and outputs: make bench-growth, make bench-growth ARGS="--rows fetch --most 1000"
+bench-growth: setup
+	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 clean:
 	rm -rf .venv .try .matrix site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

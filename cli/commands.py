@@ -8,6 +8,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli import unknown
+from cli.options.retype import TYPED
+from infra.errors import GpujobError
 
 
 class Entry(NamedTuple):
@@ -27,6 +29,7 @@ COMMANDS = {
     "logs": Entry("cli.job.jobs", "Print a job's output."),
     "wait": Entry("cli.job.jobs", "Wait until a job ends."),
     "cancel": Entry("cli.job.jobs", "Stop a job and every process it started."),
+    "data": Entry("cli.job.data", "Send, list and remove data sets."),
     "fetch": Entry("cli.job.jobs", "Download a job's outputs."),
     "receipt": Entry("cli.job.receipts", "Show a job's record: command, machine, cost, outputs."),
     "runs": Entry("cli.history.runs", "List all runs of this project with their last metrics."),
@@ -59,7 +62,7 @@ COMMANDS = {
 GROUPS = {
     "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
     "Machine": dict.fromkeys(("ls", "ssh", "ssh-config", "tunnel", "extend", "stop", "start", "setup", "verify"), ""),
-    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "receipt": ""},
+    "Jobs": {"jobs": "", "logs": "", "wait": "", "cancel": "", "fetch": "download", "data": "", "receipt": ""},
     "History": {"runs": "metrics", "diff": "", "rerun": "", "open": "report"},
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "sweep": "orphaned resources"},
@@ -106,6 +109,21 @@ class LazyGroup(click.Group):
 
     https://click.palletsprojects.com/en/stable/complex/#lazily-loading-subcommands
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words as typed, for what errors suggest."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; its errors are completed."""
+        try:
+            return super().invoke(ctx)
+        except GpujobError as error:
+            from cli.failures import complete  # imported only after a failure
+
+            complete(error, ctx)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
         """Return the names in the order of the table."""

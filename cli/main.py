@@ -9,7 +9,7 @@ import click
 
 from cli.commands import COMMANDS, LazyCommands, LazyGroup
 from cli.terminal import log, show
-from cli.terminal.help import HelpFormatter
+from cli.terminal.lines import HelpFormatter
 from cli.terminal.streams import open_missing
 from infra.base.installation import find_version
 from infra.base.interrupts import interrupt_on_stop

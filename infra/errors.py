@@ -7,11 +7,13 @@ GpujobError               one line of what happened, one of what to run next; ex
 │   ├── PermissionsError  the credentials do not allow this
 │   ├── QuotaError        the account's quota is too small
 │   ├── CapacityError     no capacity for this instance type
+│   │   └── PlaceError    the zone does not offer this instance type at all
 │   ├── ThrottledError    too many calls; AWS throttles them
 │   ├── ParameterError    AWS rejects a parameter
 │   └── SubscriptionError the account must accept terms or enable something first
 ├── NotFoundError         no such cluster, job or file
 ├── NodeError             the node is unreachable or sent an invalid response
+│   ├── UnreachableError  neither the node nor its cloud could be reached
 │   ├── StoppedError      the node is stopped
 │   └── HostKeyError      the node's host key is not the pinned one
 ├── SetupError            the playbook failed on a node
@@ -78,6 +80,10 @@ class CapacityError(CloudError):
     """AWS has no capacity for this instance type."""
 
 
+class PlaceError(CapacityError):
+    """The zone or region does not offer this instance type, now or later."""
+
+
 class ThrottledError(CloudError):
     """AWS throttles the calls."""
 
@@ -103,6 +109,14 @@ class GoneError(NodeError):
 
     reclaimed = False
     """Whether AWS reclaimed it, as a spot instance."""
+
+
+class UnreachableError(NodeError):
+    """Neither the node nor its cloud could be reached, so it may be running."""
+
+    def __init__(self, silence: NodeError, obstacle: CloudError) -> None:
+        super().__init__(f"{silence.what}; could not ask AWS either: {obstacle.what}", obstacle.hint)
+        self.obstacle = obstacle
 
 
 class StoppedError(NodeError):

@@ -25,6 +25,7 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
     from .data import load
+    from .data.parts import drop_trained
     from .look import provenance, sections
     from .look.mistakes import majority_baseline
     from .look.report import write_report
@@ -35,11 +36,13 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     path = find_model(checkpoint)
     out = out or path.parent / "report"
     config = recall(config, path.parent / "args.json")
-    data = load(replace(config, seed=facts.seed, size=facts.shape[1] if facts.shape[1] == facts.shape[2] else 0))
+    size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
+    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels))
     if data.classes != facts.classes:
         raise DataError(
             f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"
         )
+    data = drop_trained(data, path.parent)
     if data.test.shape[0] != facts.shape[0]:
         raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
     out.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path
 
 def expand(path: Path) -> list[Path]:
     """Return the images in a folder, or the file itself; raises DataError."""
-    from .data.listing import find_images
+    from .images.listing import find_images
 
     if path.is_dir() and (found := find_images(path)):
         return found
@@ -58,12 +58,12 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
     import torch
 
     from .data import Split
-    from .data.images import BrokenImageError, Files
+    from .images.decoding import BrokenImageError, Files
     from .models.modelfile import load_model
     from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
-    source = Files(tuple(files), facts.shape[1], facts.shape[0])
+    source = Files(tuple(files), facts.shape[1], facts.shape[0], levels=facts.levels)
     whole: list[Path] = []
     found: list[Tensor] = []
     for start in range(0, len(files), 256):

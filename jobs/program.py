@@ -53,6 +53,15 @@ def duration(text: str) -> float:
     return seconds
 
 
+def levels(text: str) -> tuple[float, float]:
+    """Return the two numbers of LOW:HIGH."""
+    low, _, high = text.partition(":")
+    with suppress(ValueError):
+        if math.isfinite(float(low)) and float(low) < float(high) < math.inf:
+            return float(low), float(high)
+    raise argparse.ArgumentTypeError(f"invalid range '{text}'; expected LOW:HIGH, such as 0:4095")
+
+
 def default_out() -> Path:
     """Return the default output folder: the one that gpujob provides, otherwise `outputs`."""
     return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")
@@ -87,6 +96,11 @@ def keep_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
+
+
+def count_of(number: int, what: str) -> str:
+    """Return a number with its noun, which ends in s for all but 1."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def names_of(values: Sequence[str], most: int = 8) -> str:

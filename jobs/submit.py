@@ -1,14 +1,17 @@
 """Make a Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/`.
 
-Rows follow the sample. Its columns determine the values: with one column the class, or the probability of the second of
-two classes if the sample contains a fraction; with a column per class, their probabilities.
+Rows, separators and numbers follow the sample. Its columns determine the values: with one column the class, or with
+--proba a probability; with a column per class, their probabilities.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
 
 import csv
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from .errors import DataError
 from .program import Parser, keep_memory, names_of, run_program, say
@@ -21,48 +24,100 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument("sample", type=Path, help="sample submission of the competition")
     parser.add_argument("images", type=Path, help="folder with the images named in the sample's first column")
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="CSV file (%(default)s)")
+    parser.add_argument(
+        "--proba", metavar="CLASS", help="write the probability of this class in the sample's one column"
+    )
     parser.add_argument("--tta", action="store_true", help="average over each image and its mirror image")
     asked = parser.parse_args(argv)
     keep_memory()
-    return run_program("jobs.submit", lambda: write(asked.checkpoint, asked.sample, asked.images, asked.out, asked.tta))
+    wanted = Submission(asked.sample, asked.images, asked.proba, asked.tta)
+    return run_program("jobs.submit", lambda: write(asked.checkpoint, wanted, asked.out))
 
 
-def write(checkpoint: Path, sample: Path, images: Path, out: Path, tta: bool) -> Path:
+@dataclass(frozen=True)
+class Submission:
+    """What to fill in, and how."""
+
+    sample: Path
+    images: Path
+    proba: str | None = None
+    tta: bool = False
+
+
+def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
     """Write the submission. Raises DataError if the sample does not fit the model, or images are missing."""
-    from .data.listing import find_file
+    from .images.labels import Folder
+    from .images.table import decode, separator
     from .predict import predict_files
 
-    with sample.open(newline="", encoding="utf-8-sig") as text:
-        header, *rows = [row for row in csv.reader(text) if row] or [[]]
+    sample, text = wanted.sample, decode(wanted.sample)
+    mark = separator(text)
+    header, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if row] or [[]]
     if len(header) < 2 or not rows:
         raise DataError(f"{sample}: expected a header and rows with image names in the first column")
+    if odd := next((row for row in rows if len(row) != len(header)), None):
+        raise DataError(f"{sample}: the row of {odd[0]} has {len(odd)} cells, the header {len(header)}")
     if len({row[0] for row in rows}) < len(rows):
         raise DataError(f"{sample}: contains duplicate images")
-    files = [find_file(sample, images, row[0]) for row in rows]
-    facts, whole, chances = predict_files(checkpoint, files, tta)
+    folder = Folder(wanted.images)
+    found = [folder.find(row[0]) for row in rows]
+    files = [file for file in found if file]
+    if len(files) < len(rows):
+        raise DataError(f"{sample}: no image '{rows[found.index(None)][0]}' in {wanted.images}")
+    facts, whole, chances = predict_files(checkpoint, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
-    columns = answer(sample, header[1:], rows[0][1], facts.classes, chances.tolist())
-    with out.open("w", newline="") as text:
-        table = csv.writer(text)
+    answers = answer(wanted, header[1:], [row[1] for row in rows], facts.classes, chances.tolist())
+    with out.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, delimiter=mark, lineterminator="\n")
         table.writerow(header)
-        table.writerows([row[0], *values] for row, values in zip(rows, columns, strict=True))
+        table.writerows([row[0], *values] for row, values in zip(rows, answers, strict=True))
     say(f"{len(rows):,} rows in the order of {sample}\n{out}")
     return out
 
 
 def answer(
-    sample: Path, columns: Sequence[str], example: str, classes: Sequence[str], chances: Sequence[Sequence[float]]
+    wanted: Submission,
+    columns: Sequence[str],
+    examples: Sequence[str],
+    classes: Sequence[str],
+    chances: Sequence[Sequence[float]],
 ) -> list[list[str]]:
-    """Return the values for each row. Raises DataError if the columns are not the model's classes."""
-    if len(columns) == 1 and columns[0] not in classes:
-        if len(classes) == 2 and "." in example:
-            return [[f"{row[1]:.6f}"] for row in chances]
-        return [[classes[max(range(len(row)), key=row.__getitem__)]] for row in chances]
-    if missing := set(classes) ^ set(columns):
-        raise DataError(f"{sample}: columns and the model's classes differ: {names_of(sorted(missing))}")
-    order = [classes.index(column) for column in columns]
-    return [[f"{row[at]:.6f}" for at in order] for row in chances]
+    """Return the values for each row. Raises DataError if the columns or values are not the model's classes."""
+    if len(columns) > 1 or columns[0] in classes:
+        missing = set(columns) - set(classes) if len(columns) == 1 else set(classes) ^ set(columns)
+        if missing:
+            raise DataError(f"{wanted.sample}: columns and the model's classes differ: {names_of(sorted(missing))}")
+        order = [classes.index(column) for column in columns]
+        return [[f"{row[at]:.6f}" for at in order] for row in chances]
+    values = {example.strip() for example in examples} - {""}
+    if wanted.proba is None and any(map(is_fraction, values)) and not values <= set(classes):
+        raise DataError(
+            f"{wanted.sample}: '{columns[0]}' is a probability; of which class? --proba {quote(classes[-1])}, or another "
+            f"of {names_of(classes)}"
+        )
+    if wanted.proba is not None:
+        if wanted.proba not in classes:
+            raise DataError(f"--proba {wanted.proba}: not a class of the model ({names_of(classes)})")
+        at = classes.index(wanted.proba)
+        return [[f"{row[at]:.6f}"] for row in chances]
+    best = [classes[max(range(len(row)), key=row.__getitem__)] for row in chances]
+    if all(value.removesuffix(".0").isdecimal() for value in values) and values:
+        if strange := next((name for name in classes if not name.isdecimal()), None):
+            raise DataError(
+                f"{wanted.sample}: '{columns[0]}' is a number, but the model's classes are names: {strange}"
+            )
+        end = ".0" if all(value.endswith(".0") for value in values) else ""
+        return [[f"{name}{end}"] for name in best]
+    return [[name] for name in best]
+
+
+def is_fraction(value: str) -> bool:
+    """Return whether a value is a probability rather than a number of a class: 0.5, but not 0.0 or 1."""
+    try:
+        return 0 < float(value) < 1
+    except ValueError:
+        return False
 
 
 if __name__ == "__main__":

@@ -137,6 +137,8 @@ def request(
         "kill_stalled": False,
         "outputs": [],
         "exclude": [],
+        "data": [],
+        "earlier": None,
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))

@@ -34,7 +34,7 @@ NEAREST = {
     "infra/base/decoding.py": ["tests/base/test_decoding.py", "tests/base/test_decoding_types.py"],
     "infra/ec2/machines/lease.py": ["tests/ec2/test_lease.py", "tests/ec2/test_ec2.py"],
     "infra/ec2/machines/userdata.py": ["tests/ec2/test_ec2.py", "tests/ec2/test_userdata.py"],
-    "infra/ec2/machines/fleet.py": ["tests/ec2/test_ec2.py"],
+    "infra/ec2/capacity/search.py": ["tests/ec2/test_capacity.py"],
     "infra/ec2/errors.py": ["tests/ec2/test_ec2.py"],
     "infra/node/agent/snapshot/blocks.py": ["tests/agent/test_protocol.py"],
     "infra/node/agent/node/guard.py": ["tests/agent/test_guard_rules.py"],

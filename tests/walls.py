@@ -27,7 +27,7 @@ LAYERS = tuple(
     """
     infra.node.agent
     infra.node.agent.snapshot infra.node.agent.environment
-    infra.node.agent.environment.project
+    infra.node.agent.environment.project infra.node.agent.data
     infra.node.agent.outputs
     infra.node.agent.job
     infra.node.agent.node
@@ -44,7 +44,7 @@ LAYERS = tuple(
     infra.local
     infra.local.machine infra.local.cloud infra.ec2.market
     infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
-    infra.local.cloud.machines infra.ledger
+    infra.local.cloud.machines infra.ledger infra.ec2.capacity
     infra.local.cloud.server infra.cluster
     infra.setup
     infra.launch infra.run
@@ -52,12 +52,14 @@ LAYERS = tuple(
     cli.terminal
     cli.options
     cli.notices
+    cli.failures
     cli.steps
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli
     jobs.errors
     jobs.program
     jobs.config
+    jobs.images
     jobs.data jobs.optim
     jobs.models
     jobs.look

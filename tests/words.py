@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import click
 
+from cli.terminal.lines import TYPED, fold
 from tests import walls
 from tests.commands import walk
 
@@ -101,6 +102,24 @@ def find_broken(command: click.Command) -> list[str]:
             for one in shown
             if not any(f"gpujob {one.text}" in line for line in narrow.splitlines())
         ]
+    return found
+
+
+def find_split(texts: Iterator[Text], width: int = 80) -> list[str]:
+    """Return lines of messages that are too long for a terminal, and words and commands that a line break splits."""
+    found = []
+    for one in texts:
+        lines = fold(one.text, width).split("\n")
+        whole = {word for line in lines for word in line.split()}
+        found += [f"{one.where}: the word {word!r} is split" for word in one.text.split() if word not in whole]
+        found += [
+            f"{one.where}: the command 'gpujob {shown.text}' is split"
+            for shown in read_commands(iter([one]))
+            if not any(f"gpujob {shown.text}" in line for line in lines)
+        ]
+        # A command that is longer than a line is left to the terminal, so that it can be copied.
+        long = (line for line in lines if len(line) > width and " " in line.strip() and not TYPED.search(line))
+        found += [f"{one.where}: {line!r} is too long" for line in long]
     return found
 
 

@@ -121,6 +121,7 @@ def list_tables(settings: Settings) -> Iterator[Setting]:
         ("[sync]", "exclude"): settings.exclude,
         ("[fetch]", "also"): settings.outputs,
         ("[fetch]", "exclude"): settings.unwanted,
+        **{("[data]", path): address for path, address in settings.data.items()},
         **{("[setup.variables]", name): value for name, value in settings.variables.items()},
     }
     for (table, name), value in tables.items():

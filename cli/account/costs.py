@@ -5,12 +5,11 @@ from dataclasses import asdict
 
 import click
 
-from cli.notices.asked import Scope, report_unasked, say_unasked
+from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.context import runs_here
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option, transfer_option
 from cli.terminal import clouds, show
 from infra.base.money import format_usd
-from infra.cluster import clusters
 from infra.ledger import costs
 from infra.ledger.costs import Cost
 from infra.model import GONE, UNKNOWN
@@ -29,9 +28,9 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
     receipts in this project's runs/. Exits with 1 if AWS could not be reached, unless this computer has only ever used the
     local cloud.
     """
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
-    rows = costs.add_up(found, runs_here(), usd_per_gb)
     scope = Scope(dry_run, region, all_regions)
+    found, refusal = list_clusters(scope)
+    rows = costs.add_up(found, runs_here(), usd_per_gb)
     empty = f"no costs found {scope} or in this computer's records"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)
     if rows and not as_json:
@@ -39,10 +38,11 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
         if any(cluster.node.state not in (GONE, UNKNOWN) for cluster in found):
             show.say("existing clusters are counted until now")
     if others := [cluster.name for cluster in found if cluster.node.state == UNKNOWN]:
-        show.say(
-            f"not counted: {', '.join(others)}, launched in an AWS account other than that of the current credentials"
+        why = (
+            "AWS was not asked" if refusal else "launched in an AWS account other than that of the current credentials"
         )
-    report_unasked(scope, "gpujob cost")
+        show.say(f"not counted: {', '.join(others)}, {why}")
+    report_unasked(scope, "gpujob cost", refusal)
 
 
 def say_total(rows: Sequence[Cost]) -> None:

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.notices.asked import Scope, report_unasked, say_unasked
+from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
 from cli.terminal import clouds, formats, show
 from infra.base.money import format_rate, format_usd
-from infra.cluster import clusters
 from infra.ec2.machines.lease import hourly_usd, is_over, spent_usd
 from infra.model import GONE, UNKNOWN, format_gpu
 
@@ -29,16 +28,16 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     the local cloud.
     """
     scope = Scope(dry_run, region, all_regions)
-    found = clusters.list_clusters(dry_run, region, everywhere=all_regions, skip=say_unasked if all_regions else None)
+    found, refusal = list_clusters(scope)
     empty = f"no clusters {scope}. Launch one: gpujob up   Try it without AWS: gpujob up --dry-run"
     droppable = ("owner", "market", "gpu", "up", "where", "price")
     facts = [cluster.to_dict() for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
     if not as_json and any(cluster.is_local for cluster in found):
         show.say("(the local cloud is free; prices are what its machines would cost on AWS)")
-    if any(cluster.node.state == UNKNOWN for cluster in found):
+    if not refusal and any(cluster.node.state == UNKNOWN for cluster in found):
         show.say("(unknown: launched in an AWS account other than that of the current credentials)")
-    report_unasked(scope, "gpujob ls")
+    report_unasked(scope, "gpujob ls", refusal)
 
 
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
@@ -48,6 +47,8 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
     left = formats.duration(max(cluster.lease_until - now, 0)) if on else ""
     if node.state == GONE and is_over(cluster, now):
         left = f"ended {formats.clock(cluster.lease_until)}"
+    if node.state == UNKNOWN and cluster.lease_until > now:
+        left = f"at most {formats.duration(cluster.lease_until - now)}"
     return {
         "name": cluster.name,
         "state": node.state,
@@ -56,7 +57,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "market": node.market,
         "where": clouds.place(cluster),
         "up": formats.duration(now - cluster.launched_at) if on else "",
-        "price": format_rate(hourly_usd(cluster)),
+        "price": format_rate(cluster.price_usd if node.state == UNKNOWN else hourly_usd(cluster)),
         "spent": "" if missing else format_usd(spent_usd(cluster, now)),
         "owner": cluster.owner.rpartition("/")[2],
         "lease left": left,

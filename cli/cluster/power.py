@@ -94,12 +94,14 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     costs = f"{verb} {format_rate(cluster.disk_usd * HOURS_A_MONTH, 'month')}"
     question = f"Stop '{cluster.name}'? Its disk {costs} until you start or terminate it."
     confirm(question, yes or cluster.is_local)
-    if not force:
-        power.check_quiet(cluster)
+    kept = None if force else power.check_quiet(cluster)
     with progress.steps() as report:
-        power.stop(account, cluster, report)
+        power.stop(account, cluster, report, drained=kept == [])
     after = f"Resume: gpujob start {cluster.name}   Terminate: gpujob down {cluster.name}"
     show.say(f"'{cluster.name}' is stopped; its disk {costs}. {after}")
+    if kept:
+        jobs = formats.plural(len(kept), "job")
+        show.say(f"  The disk has outputs of {jobs} that are not downloaded; down needs the machine started to do so.")
 
 
 @click.command()

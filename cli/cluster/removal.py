@@ -9,7 +9,7 @@ import click
 
 from cli.notices import billing
 from cli.notices.asked import Scope, report_unasked, say_unasked, widen
-from cli.options.context import name_to_end
+from cli.options.context import name_to_end, note_cluster
 from cli.options.declared import (
     hidden_dry_run_option,
     if_exists_option,
@@ -81,7 +81,7 @@ def remove_all(removal: Removal) -> None:
     names = clusters.list_own(scope.dry_run, scope.region, skip)
     for name in names:
         try:
-            remove(name, removal)
+            remove(name, removal, own_only=True)
         except GpujobError as error:
             refused.append(name)
             show.say(f"{name} was not terminated: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint))
@@ -115,13 +115,23 @@ def describe_end(name: str) -> str:
     return f"; the last one ended at {formats.clock(max(ends))}" if ends else ""
 
 
-def remove(name: str, removal: Removal) -> bool:
-    """Download remaining outputs and terminate a cluster; return whether it existed."""
+def remove(name: str, removal: Removal, *, own_only: bool = False) -> bool:
+    """Download remaining outputs and terminate a cluster; return whether it existed.
+
+    With `own_only`, another user's cluster of this name is refused; otherwise its owner is named in the question.
+    """
+    note_cluster(name)
     accounts = find_accounts(name, removal.scope.region, removal.scope.dry_run)
+    if own_only:
+        others = {account.region: clusters.find_other_owners(name, account) for account in accounts}
+        accounts = [account for account in accounts if not others[account.region]]
+        if not accounts and any(others.values()):
+            whose = ", ".join(sorted({owner for owners in others.values() for owner in owners}))
+            raise GpujobError(f"it belongs to {whose}", f"if you may terminate it: gpujob down {name}")
     owners = {cluster.owner for cluster in clusters.find_living(name, accounts)}
     whose = f", launched by {', '.join(sorted(owners))}," if owners else ""
     confirm(f"Terminate '{name}'{whose} on AWS?", removal.yes or clouds.are_local(accounts))
     if not removal.force:
         terms = drain_terms(removal.yes, f"terminate it anyway: gpujob down {name} --force")
         drain_outputs(name, accounts, terms)
-    return terminate(name, accounts)
+    return terminate(name, accounts, drained=not removal.force)

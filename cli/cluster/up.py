@@ -128,6 +128,13 @@ class LaunchOptions(TypedDict):
     help="Terminate the machine if it is not reachable within this time.",
 )
 @option(
+    "--wait",
+    "wait_s",
+    type=parse_duration,
+    metavar="TIME",
+    help="If no machine is available, keep trying all regions for this long.",
+)
+@option(
     "--setup/--no-setup",
     default=True,
     help="Run the setup playbook: all roles on ubuntu, only missing ones on other images.",
@@ -144,6 +151,7 @@ def up(
     name: str | None,
     dry_run: bool,
     boot_s: float,
+    wait_s: float | None,
     usd_per_gb: float,
     plan_only: bool,
     as_json: bool,
@@ -157,7 +165,7 @@ def up(
     """
     from cli.cluster.preflight import show_plan
     from infra.cluster.clouds import open_account
-    from infra.launch import creation, plans
+    from infra.launch import patience, plans
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
@@ -177,7 +185,7 @@ def up(
     confirm(f"Launch it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()
     with progress.steps() as report:
-        cluster = creation.create(plan, report)
+        cluster = patience.create_when_free(plan, wait_s or 0, report)
     run = f"gpujob run{cluster_flag(cluster.name)} {script_here()}"
     show.say(f"'{cluster.name}' is up after {formats.duration(time.monotonic() - started)}; next: {run}")
 

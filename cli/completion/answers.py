@@ -23,6 +23,7 @@ from cli.completion.records import Candidates
 VARIABLE = "_GPUJOB_COMPLETE"
 SOURCES: dict[str, Callable[[click.Context], Candidates]] = {
     "--cluster": records.list_clusters,
+    "--from": records.list_earlier,
     "--gpu": records.list_gpus,
     "--image": records.list_images,
     "--region": records.list_regions,
@@ -30,6 +31,7 @@ SOURCES: dict[str, Callable[[click.Context], Candidates]] = {
     "CLUSTER": records.list_clusters,
     "IMAGE": records.list_images,
     "JOB": records.list_jobs,
+    "DATASET": records.list_datasets,
     "NAME": records.list_clusters,
     "RUN": records.list_jobs,
 }

@@ -9,6 +9,7 @@ import click
 from cli.options.context import choose_name, runs_here
 from infra import state
 from infra.ledger import choice, known_clusters
+from infra.project.settings import read_settings
 from infra.results.receipts import RECEIPT, read_receipt
 
 Candidates = Iterator[tuple[str, str]]
@@ -17,6 +18,7 @@ MOST_RECEIPTS = 50
 """How many of the latest receipts are read for names of jobs."""
 PLAIN = re.compile(r"[\w.+-]+")
 """Names that need no quotes in any shell; a receipt may come from someone else's project."""
+PLAIN_PATH = re.compile(r"[\w.+/-]+")
 GPUS = {
     "T4": "16 GB",
     "A10G": "24 GB",
@@ -56,6 +58,21 @@ def list_jobs(context: click.Context) -> Candidates:
             names |= {name: f"job {number}"} if isinstance(name, str) and PLAIN.fullmatch(name) else {}
     yield from ((str(number), found[number]) for number in sorted(found, reverse=True))
     yield from names.items()
+
+
+def list_earlier(context: click.Context) -> Candidates:
+    """Yield what a job can start from."""
+    yield "latest", "the latest run of this project"
+    yield from list_jobs(context)
+
+
+def list_datasets(_: click.Context) -> Candidates:
+    """Yield the data sets of the project."""
+    yield from (
+        (path, address)
+        for path, address in read_settings(runs_here().parent).data.items()
+        if PLAIN_PATH.fullmatch(path)
+    )
 
 
 def find_number(receipt: Path) -> int:

@@ -70,6 +70,7 @@ def describe(run: Run) -> dict[str, str]:
         "machine": receipt.instance_type,
         "commit": str(job.source.get("commit", ""))[:12],
         "dependencies": job.dependencies,
+        **{f"data {path}": version[:12] for path, version in job.data.items()},
         "python": job.python,
         **{name: f"{value:.4g}" for name, value in last_metrics(read_metrics(run)).items()},
     }

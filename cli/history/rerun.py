@@ -56,11 +56,14 @@ def rerun(
     request = options.make_request(past.job.command, read_variables(env, None), read_secrets(secret))
     check_secrets(request)
     found = find_cluster(cluster)
+    from cli.steps.data import send_recorded
     from cli.steps.following import exit_code
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
     with choose_code(past, options.workdir, as_it_was) as project, connections.reach(found) as connection:
+        if as_it_was:
+            request = replace(request, data=send_recorded(connection, runs_here().parent, past))
         show.say(f"running again: {describe(request, options.workdir)}")
         ended = run_job(connection, project, request, Manner(detach, False, False, FETCH_EVERY_S, yes))
     sys.exit(exit_code(found, ended[0]) if ended else 0)
@@ -117,6 +120,7 @@ def describe(request: Request, workdir: str) -> str:
         "--gpus": request.gpus,
         "--time-limit": f"{request.time_limit_s:g}s" if request.time_limit_s else "",
         "--python": request.python,
+        "--from": request.start_from,
     }
     words = [word for flag, value in flags.items() if value not in (None, "") for word in (flag, str(value))]
     words += ["--kill-stalled"] * request.kill_stalled + ["--no-deps"] * request.no_deps

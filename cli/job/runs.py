@@ -46,6 +46,7 @@ class JobOptions(TypedDict):
     time_limit_s: float | None
     hang_after_s: float
     kill_stalled: bool
+    start_from: str
     outputs: tuple[str, ...]
     exclude: tuple[str, ...]
     no_deps: bool
@@ -99,6 +100,13 @@ class JobOptions(TypedDict):
 )
 @typed_option("--kill-stalled", is_flag=True, help="Kill the job when it stalls.")
 @option(
+    "--from",
+    "start_from",
+    default="",
+    metavar="RUN",
+    help="Start with the outputs of an earlier run: a number, a name, or latest.",
+)
+@option(
     "--fetch-every",
     "fetch_every_s",
     type=parse_duration,
@@ -147,6 +155,7 @@ def run(
     gpujob run notebook.ipynb
     gpujob run --down train.py
     gpujob run --torchrun train.py
+    gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with

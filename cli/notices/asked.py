@@ -5,12 +5,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cli.terminal import show
+from infra.cluster import clusters
 from infra.cluster.clouds import explain_unasked, used_only_local
+from infra.cluster.overview import list_unasked
 from infra.ec2.account import default_region
 from infra.errors import CloudError, CredentialsError, GpujobError
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
+    from infra.model import Cluster
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,41 @@ def widen(command: str, scope: Scope) -> str:
     return command if scope.obstacle else f"{command} --all-regions"
 
 
-def check_asked(scope: Scope, again: str) -> None:
-    """Raise CloudError, suggesting to rerun the command `again`, if AWS could not be asked."""
-    if scope.obstacle is None:
+def check_asked(scope: Scope, again: str, refusal: CloudError | None = None) -> None:
+    """Raise CloudError, suggesting to rerun the command `again`, if AWS could not be asked.
+
+    `refusal` is AWS's error if it was asked in vain.
+    """
+    obstacle = refusal or scope.obstacle
+    if obstacle is None:
         return
-    hint = f"log in (aws sso login, or aws configure), then: {again}; without AWS: {again} --dry-run"
-    if not isinstance(scope.obstacle, CredentialsError):
+    if isinstance(obstacle, CredentialsError):
+        hint = f"log in (aws sso login, or aws configure), then: {again}; without AWS: {again} --dry-run"
+    elif refusal:
+        hint = refusal.hint
+    else:
         hint = f"{again} --region us-east-1, or: aws configure set region us-east-1"
-    what = f"could not ask AWS: {scope.obstacle.what}. Cannot tell whether anything is running there"
-    raise type(scope.obstacle)(what, hint)
+    what = f"could not ask AWS: {obstacle.what.rstrip('.')}. Cannot tell whether anything is running there"
+    raise type(obstacle)(what, hint)
 
 
-def report_unasked(scope: Scope, again: str) -> None:
+def list_clusters(scope: Scope) -> "tuple[tuple[Cluster, ...], CloudError | None]":
+    """Return the clusters in a scope, and why AWS refused; then its clusters are as recorded on this computer."""
+    skip = say_unasked if scope.everywhere else None
+    try:
+        return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None
+    except CloudError as error:
+        if scope.dry_run:
+            raise
+        return list_unasked(), error
+
+
+def report_unasked(scope: Scope, again: str, refusal: CloudError | None = None) -> None:
     """Report that AWS was not asked if only the local cloud was ever used; otherwise `check_asked`."""
-    if isinstance(scope.obstacle, CredentialsError) and used_only_local():
+    if refusal is None and isinstance(scope.obstacle, CredentialsError) and used_only_local():
         show.say(f"(AWS was not asked: {scope.obstacle.what})")
     else:
-        check_asked(scope, again)
+        check_asked(scope, again, refusal)
 
 
 def say_unasked(account: "Account", error: GpujobError) -> None:

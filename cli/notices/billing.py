@@ -29,14 +29,27 @@ def standing(cluster: "Cluster") -> str:
 
 def running(cluster: "Cluster", certain: bool = True) -> str:
     """Return lines saying that a cluster is running, its price, its end and how to terminate it."""
-    on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
     idle = ""
     if cluster.idle_stop_s:
         idle = f" or after {formats.duration(cluster.idle_stop_s)} idle once all outputs are downloaded"
     stop = "Terminate it" if cluster.is_local else "Stop paying"
     state = "is still running" if certain else "may still be running"
     end = f"ends itself at {formats.soon(cluster.lease_until)}{idle}"
-    return f"{cluster.name} {state}: {hourly(on)}, {end}\n  {stop}: gpujob down {cluster.name}"
+    return f"{cluster.name} {state}: {hourly(as_running(cluster))}, {end}\n  {stop}: gpujob down {cluster.name}"
+
+
+def describe_unasked(cluster: "Cluster", now: float) -> str:
+    """Return a line saying what happens on a cluster that could not be reached."""
+    end = formats.soon(cluster.lease_until)
+    if 0 < cluster.lease_until <= now:
+        return f"the lease of {cluster.name} ended at {end}; its machine should have terminated itself then"
+    rate = hourly(as_running(cluster))
+    return f"{cluster.name} may still be running, {rate}; it and its jobs continue until its lease ends at {end}"
+
+
+def as_running(cluster: "Cluster") -> "Cluster":
+    """Return a cluster with all its machines running."""
+    return replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
 
 
 def remind(cluster: "Cluster") -> None:

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from cli.options.declared import CLUSTER_VARIABLE
 from infra import names
 from infra.errors import NotFoundError, UsageError
@@ -16,6 +18,7 @@ from infra.run.origins import find_runs
 if TYPE_CHECKING:
     from infra.model import Cluster
 
+CHOSEN = "gpujob.cluster"
 SCRIPTS = ("train.py", "main.py")
 """Names of scripts that are suggested first."""
 NO_SCRIPTS = ("conftest.py", "setup.py")
@@ -26,7 +29,21 @@ def find_cluster(name: str | None) -> "Cluster":
     cluster = choice.find(name, find_root(here()))
     if not cluster.is_local and is_dry_run():
         raise UsageError(f"GPUJOB_DRY_RUN is set, but '{cluster.name}' is a cluster on AWS", "unset GPUJOB_DRY_RUN")
+    note_cluster(cluster.name)
     return cluster
+
+
+def note_cluster(name: str) -> None:
+    """Note which cluster the command applies to, for its errors."""
+    context = click.get_current_context(silent=True)
+    if context:
+        context.meta[CHOSEN] = name
+
+
+def chosen_cluster(context: click.Context) -> str | None:
+    """Return the name of the cluster that the command applies to; None if none was chosen yet."""
+    name: str | None = context.meta.get(CHOSEN)
+    return name
 
 
 def is_dry_run() -> bool:

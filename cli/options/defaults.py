@@ -18,11 +18,12 @@ from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
-all all-regions as as-it-was boot-timeout browser check clear cluster detach disk done down dry-run env env-file every
-everyone exclude fetch-every follow force gpu gpu-memory gpus hang-after hours html idle-stop if-exists image install
-instance-type json kill-stalled max-cost max-hours max-price module name no-color no-deps node nodes notify on-demand
-once output overwrite owner-only pattern plan port python raw refresh region report secret set setup since spot
-spot-first stop tags tail template time-limit to torchrun transfer-usd verbose workdir yes zone
+all all-regions allow-outside as as-it-was boot-timeout browser check clear cluster detach disk done down dry-run env
+env-file every everyone exclude fetch-every follow force from gpu gpu-memory gpus hang-after hours html idle-stop
+if-exists image install instance-type json kill-stalled max-cost max-hours max-price module name no-color no-deps node
+nodes notify on-demand once output overwrite owner-only pattern plan port python raw refresh region report secret set
+setup since spot spot-first stop tags tail template time-limit to torchrun transfer-usd verbose wait workdir yes
+zone
 """
 """All options of all commands, listed here so that checking a variable imports no command."""
 VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())

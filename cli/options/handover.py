@@ -1,4 +1,4 @@
-"""Confirm the secrets and variables that gpujob.toml passes from this computer to a job."""
+"""Confirm what gpujob.toml passes from this computer to a job: secrets, variables, data from outside the project."""
 
 import shlex
 import sys
@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from cli.terminal import show
 from infra.errors import GpujobError, UsageError
 from infra.project import consents
+from infra.project.datasets import Source
 
 
 def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str], env_file: Path | None) -> None:
@@ -35,6 +36,28 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
     show.say(f"gpujob.toml in {root} passes to the job, from this computer: {describe(asked)}")
     if not click.confirm("Always allow this for the project?", err=True):
         raise GpujobError("aborted; nothing was changed")
+    consents.remember(root, asked)
+
+
+def confirm_outside(root: Path, sources: Sequence[Source], allow: bool = False) -> None:
+    """Ask, once per project and place, whether data sets from outside the project may be sent to machines.
+
+    `allow` is the answer. Raises UsageError without a terminal, and GpujobError if the answer is no.
+    """
+    outside = {f"data {each.place}": each for each in sources if each.leads_out(root)}
+    asked = consents.list_missing(root, list(outside))
+    if not asked:
+        return
+    names = ", ".join(f"{outside[item].place} (as {outside[item].path})" for item in asked)
+    if not allow:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"gpujob.toml sends files from outside the project to the machine: {names}; this needs confirmation",
+                "allow it, once for this project: gpujob data push --allow-outside",
+            )
+        show.say(f"gpujob.toml in {root} sends to the machine, from outside the project: {names}")
+        if not click.confirm("Always allow this for the project?", err=True):
+            raise GpujobError("aborted; nothing was sent")
     consents.remember(root, asked)
 
 

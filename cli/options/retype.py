@@ -3,12 +3,14 @@
 import functools
 import re
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
+import click
+
 from infra.errors import Change, GpujobError
 
+TYPED = "gpujob.typed"
 Given = ParamSpec("Given")
 ASKING = re.compile(r"\bgpujob (up|offers|check)\b(?! --dry-run)")
 
@@ -22,12 +24,23 @@ def suggests(command: Callable[Given, None]) -> Callable[Given, None]:
             command(*args, **options)
         except GpujobError as error:
             if error.change:
-                error.hint = retype(sys.argv[1:], error.change)
+                error.hint = retype(typed_words(click.get_current_context()), error.change)
             elif options["dry_run"] and "--dry-run" not in error.hint:
                 error.hint = ASKING.sub(r"gpujob \1 --dry-run", error.hint)
             raise
 
     return wrapped
+
+
+def typed_words(context: click.Context) -> tuple[str, ...]:
+    """Return the words of the command line, without `gpujob`."""
+    words: tuple[str, ...] = context.meta.get(TYPED, ())
+    return words
+
+
+def typed_command(context: click.Context) -> str:
+    """Return the command line as typed."""
+    return shlex.join(["gpujob", *typed_words(context)])
 
 
 def retype(typed: Sequence[str], change: Change) -> str:

@@ -1,35 +1,29 @@
 """Run a job: submit it, follow it, download its outputs."""
 
 import math
-import re
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
+from cli.failures.explanations import explain_failure
 from cli.notices import billing
 from cli.notices.ending import notify
 from cli.notices.remains import want
 from cli.steps.following import download, follow_again, follow_job, next_commands
 from cli.steps.reach import note_preempted
-from cli.steps.scripts import NBCONVERT
 from cli.steps.submission import submit_job
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.terminal.streams import Copy, outliving
 from infra.base.folders import open_folder
-from infra.errors import GoneError, NodeError
+from infra.errors import GoneError
 from infra.fetch.autofetch import Terms, fetch_meanwhile
 from infra.fetch.pace import UNASKED_BYTES
-from infra.node import client
 from infra.results.folder import keep_log, open_log
 
 if TYPE_CHECKING:
     from infra.model import Job, Request
     from infra.project.files import Project
     from infra.ssh.connection import Connection
-
-LINES = 5
 
 
 @dataclass(frozen=True)
@@ -64,25 +58,9 @@ def run_job(
         return None
     with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
         job = follow_and_keep(connection, project, number, manner)
-        explain_notebook(connection, job)
+        explain_failure(connection, project, job)
         notify(manner.notify, cluster.name, job)
         return job, download(connection, number, project.runs, want(manner.yes))
-
-
-def explain_notebook(connection: "Connection", job: "Job") -> None:
-    """If a notebook could not be executed for lack of a program, say what to install."""
-    if job.state != "failed" or job.command[:3] != NBCONVERT:
-        return
-    with suppress(NodeError):
-        start = client.find_tail(connection, job.number, LINES)
-        end = b"".join(islice(client.read_log(connection, job.number, start, follow=False), LINES)).decode(
-            errors="replace"
-        )
-        if found := re.search("No module named '?(nbconvert|ipykernel)|(No such kernel)", end):
-            show.say(
-                f"{found[1] or 'ipykernel'} is not installed for this job:"
-                " add nbconvert and ipykernel to requirements.txt, then rerun"
-            )
 
 
 def follow_and_keep(connection: "Connection", project: "Project", number: int, manner: Manner) -> "Job":

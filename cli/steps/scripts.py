@@ -8,14 +8,17 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
+from cli.failures.notebooks import NBCONVERT
 from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
-from infra.errors import UsageError
+from cli.options.retype import retype, typed_words
+from infra.errors import Change, UsageError
 from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
 NOTEBOOK, KERNEL = ".ipynb", "python3"
-NBCONVERT = ("python", "-m", "nbconvert")
 INTERPRETERS = ("python", "python3", "bash", "sh")
 # Programs that are never a misspelled script. Any other name is one, too, unless it resembles a script of the project.
 PROGRAMS = (
@@ -91,8 +94,10 @@ def as_program(project: Project, name: str, args: Sequence[str]) -> tuple[str, .
 
 
 def locate(project: Project, folder: Path, script: str) -> Path:
-    """Return the path of a script, named from a folder."""
-    path = Path(os.path.normpath(folder / script))
+    """Return the path of a script, named from a folder or else from the job's working folder."""
+    named = (Path(os.path.normpath(place / script)) for place in (folder, project.root / project.workdir))
+    path, *others = dict.fromkeys(named)
+    path = next((other for other in others if other.is_file() and not path.exists()), path)
     return path if path.is_relative_to(project.root) else path.resolve()  # the folder may be a link to the project
 
 
@@ -123,8 +128,10 @@ def runner_of(path: Path, script: str) -> tuple[str, ...]:
 def suggest(project: Project, script: str) -> str:
     """Return a hint for a script that does not exist: a similar one, or to run it as a command."""
     similar = find_similar(project, script)
-    found = shlex.quote(similar[0]) if similar else script_here()
-    return f"gpujob run {found}, or as a command: gpujob run -- {shlex.quote(script)}"
+    found = similar[0] if similar else shlex.split(script_here())[0]
+    typed = typed_words(click.get_current_context())
+    run = retype(typed, Change(script, found)) if script in typed else shlex.join(["gpujob", "run", found])
+    return f"{run}, or as a command: gpujob run -- {shlex.quote(script)}"
 
 
 def find_similar(project: Project, script: str) -> list[str]:

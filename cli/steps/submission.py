@@ -4,14 +4,17 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
-from cli.notices.withheld import show_withheld
+from cli.notices.withheld import show_absent_arguments, show_withheld
 from cli.options.context import cluster_flag
+from cli.steps.data import send_data
+from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
 from infra.errors import NodeError
@@ -30,8 +33,12 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     """Submit a job and report what was uploaded and what was not; return its number."""
     cluster = connection.cluster
     show_withheld(project)
+    earlier = find_earlier(connection, project, request.start_from) if request.start_from else None
+    data = request.data or send_data(connection, project)
+    request = replace(request, data=data, start_from=earlier.key if earlier else "")
+    show_absent_arguments(project, request)
     with progress.transfer("uploading") as sent, unsure_whether_started(cluster):
-        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent)
+        taken = submission.submit(connection, project, request, partial(approve, yes=yes), sent, earlier)
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")

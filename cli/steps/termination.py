@@ -8,7 +8,7 @@ from cli.notices.remains import make_chooser, show_drained
 from cli.options.context import runs_here
 from cli.terminal import progress, show
 from infra.cluster import clusters
-from infra.errors import GpujobError, LossError
+from infra.errors import CloudError, GpujobError, LossError
 from infra.fetch.drain import Terms, drain
 
 if TYPE_CHECKING:
@@ -25,10 +25,14 @@ def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -
         return clusters.locate(name, dry_run, region)
 
 
-def terminate(name: str, accounts: "Sequence[Account]") -> bool:
-    """Terminate a cluster without downloading anything; return whether it existed."""
-    with progress.steps() as report:
-        found = clusters.remove(name, accounts, report)
+def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> bool:
+    """Terminate a cluster; return whether it existed. `drained` says that its outputs are downloaded."""
+    try:
+        with progress.steps() as report:
+            found = clusters.remove(name, accounts, report)
+    except CloudError as error:
+        error.add_note(f"{name} may not be terminated" + "; its outputs are downloaded" * drained)
+        raise
     if found:
         show.say(f"terminated {name}; nothing left that bills")
     return found
@@ -69,7 +73,7 @@ def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool 
             raise LossError(f"some outputs of job {job.number} were not downloaded")
         accounts = find_accounts(cluster.name)
         drain_outputs(cluster.name, accounts, drain_terms(yes), told=job.number)
-        terminate(cluster.name, accounts)
+        terminate(cluster.name, accounts, drained=True)
     except LossError as error:
         show.say(
             f"--down did not terminate {cluster.name}: {error.what}" + f"\n  next: {error.hint}" * bool(error.hint)

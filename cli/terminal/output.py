@@ -29,7 +29,7 @@ class Output:
         """Write a chunk of bytes, which may not be text."""
         if self.collapses:
             lines, newline, self.held = (self.held + chunk).rpartition(b"\n")
-            chunk = collapse(lines) + newline
+            chunk, self.held = collapse(lines) + newline, collapse_line(self.held)
             if len(self.held) > MOST_BYTES:
                 chunk, self.held = chunk + self.held, b""
         self.pass_on(chunk)
@@ -65,6 +65,6 @@ def collapse(text: bytes) -> bytes:
 
 
 def collapse_line(line: bytes) -> bytes:
-    """Return the final state of a line on a terminal; a trailing carriage return is kept."""
+    """Return the state of a line on a terminal so far; a trailing carriage return, perhaps of a line end, is kept."""
     ending = b"\r" if line.endswith(b"\r") else b""
     return line.removesuffix(b"\r").rpartition(b"\r")[2] + ending

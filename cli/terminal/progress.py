@@ -38,7 +38,7 @@ class Counter:
 
 
 @contextmanager
-def transfer(what: str) -> Iterator[Counter]:
+def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
     """Yield a byte counter, shown as a progress bar on a terminal."""
     if not sys.stderr.isatty():
         yield Counter(lambda _: None)
@@ -49,7 +49,7 @@ def transfer(what: str) -> Iterator[Counter]:
 
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn()
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
+    task = bar.add_task(what, total=total_bytes)
 
     def advance(count: int) -> None:
         bar.start()  # started late: a confirmation prompt may come first

@@ -6,14 +6,13 @@ names, tags and responses escaped.
 
 import json
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from cli.terminal.lines import FOLDED, find_width, fold, wrap
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
@@ -24,13 +23,11 @@ STATES = {
 }
 """Colours of states on a terminal."""
 STATE_COLUMNS = frozenset({"state", "status"})
-FOLDED = 16
-"""Minimum width of a folded column."""
 
 
 def say(text: str = "", colour: str | None = None) -> None:
-    """Print a message to stderr."""
-    echo(text, err=True, colour=colour)
+    """Print a message to stderr; on a terminal, no word and no suggested command is broken."""
+    echo(fold(plain(text), find_width(sys.stderr)), err=True, colour=colour)
 
 
 def echo(text: str, err: bool = False, colour: str | None = None) -> None:
@@ -115,12 +112,7 @@ def facts(pairs: Mapping[str, str], err: bool = True) -> None:
     pairs = {printable(name): value for name, value in pairs.items()}
     indent = max(map(len, pairs)) + 4
     stream = sys.stderr if err else sys.stdout
-    room = max(shutil.get_terminal_size().columns - indent, FOLDED) if stream.isatty() else sys.maxsize
+    room = max(find_width(stream) - indent, FOLDED)
     for name, value in pairs.items():
         lines = [part for line in plain(value).split("\n") for part in wrap(line, room)]
         echo(f"  {name}".ljust(indent) + f"\n{' ' * indent}".join(lines), err=err)
-
-
-def wrap(line: str, width: int) -> list[str]:
-    """Return a line wrapped between words; words longer than the width are kept whole."""
-    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]

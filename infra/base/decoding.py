@@ -8,8 +8,9 @@ string that matches completely.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from reprlib import repr as shorten
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,7 @@ from infra.base.text import one_line
 from infra.errors import NodeError
 
 T = TypeVar("T")
+Read = Callable[[Any], Any]
 MOST = 1 << 62  # the most that a count or size may be, and for times still a valid date
 MOST_SECONDS = 1e11
 # https://peps.python.org/pep-0383/: \udc80 to \udcff represent the bytes of a name that is not UTF-8; no others can be encoded.
@@ -53,52 +55,94 @@ def invalid(said: str | bytes, hint: str = HINT) -> NodeError:
 
 def make(kind: Any, value: Any) -> Any:
     """Return parsed JSON as a value of this type; raises ValueError."""
+    return find_reader(kind)(value)
+
+
+@cache
+def find_reader(kind: Any) -> Read:
+    """Return the function that makes values of a type; made once, as a response may have a million of them."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return narrow(make(arguments[0], value), arguments[1:])
+        return narrow(find_reader(arguments[0]), arguments[1:])
     if is_dataclass(kind):
-        return make_fields(kind, value)
+        return read_fields(kind)
     if origin in (Union, UnionType):
-        return None if value is None and NoneType in arguments else make(arguments[0], value)
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is not ... and len(value) != len(arguments):
-            raise ValueError(f"{shorten(value)} does not have {len(arguments)} parts")
-        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
-        return tuple(make(each, part) for each, part in zip(kinds, value, strict=True))
-    if fits(kind, value):
-        return float(value) if kind is float else value
-    raise ValueError(f"{shorten(value)} is not {getattr(kind, '__name__', kind)}")
+        inner = find_reader(arguments[0])
+        return lambda value: None if value is None and NoneType in arguments else inner(value)
+    return read_list(kind, arguments) if origin is tuple else read_plain(kind)
 
 
-def narrow(value: Any, limits: tuple[Any, ...]) -> Any:
-    """Return a value if it is within all of these limits; raises ValueError."""
-    for limit in limits:
-        if not (limit.fullmatch(value) if isinstance(limit, re.Pattern) else value in limit):
-            raise ValueError(f"{shorten(value)} is not within {shorten(limit)}")
-    return value
+def narrow(inner: Read, limits: tuple[Any, ...]) -> Read:
+    """Return a reader of values that are within all of these limits."""
+    checks = [limit.fullmatch if isinstance(limit, re.Pattern) else limit.__contains__ for limit in limits]
+
+    def read(value: Any) -> Any:
+        made = inner(value)
+        for check, limit in zip(checks, limits, strict=True):
+            if not check(made):
+                raise ValueError(f"{shorten(made)} is not within {shorten(limit)}")
+        return made
+
+    return read
 
 
-def make_fields(kind: Any, value: Any) -> Any:
-    """Return a dataclass instance from exactly its fields; raises ValueError."""
-    known = {field.name: field for field in fields(kind)}
-    if not isinstance(value, dict) or set(value) - set(known):
-        raise ValueError(f"{shorten(value)} is not {kind.__name__}")
-    left_out = [name for name, field in known.items() if name not in value and field.default is MISSING]
-    if left_out:
-        raise ValueError(f"{kind.__name__} without {left_out[0]}")
+def read_list(kind: Any, arguments: tuple[Any, ...]) -> Read:
+    """Return a reader of tuples, which are lists in JSON."""
+    readers, endless = [find_reader(each) for each in arguments if each is not ...], arguments[-1] is ...
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise wrong(kind, value)
+        if endless:
+            return tuple(map(readers[0], value))
+        if len(value) != len(readers):
+            raise ValueError(f"{shorten(value)} does not have {len(readers)} parts")
+        return tuple(reader(part) for reader, part in zip(readers, value, strict=True))
+
+    return read
+
+
+def read_fields(kind: Any) -> Read:
+    """Return a reader of dataclass instances from exactly their fields."""
     hints = get_type_hints(kind, include_extras=True)
-    return kind(**{name: make(hints[name], part) for name, part in value.items()})
+    readers = {field.name: find_reader(hints[field.name]) for field in fields(kind)}
+    needed = {field.name: None for field in fields(kind) if field.default is MISSING}
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict) or not value.keys() <= readers.keys():
+            raise wrong(kind, value)
+        if not needed.keys() <= value.keys():
+            raise ValueError(f"{kind.__name__} without {next(name for name in needed if name not in value)}")
+        return kind(**{name: readers[name](part) for name, part in value.items()})
+
+    return read
+
+
+def read_plain(kind: Any) -> Read:
+    """Return a reader of values of a plain type and of a reasonable size."""
+
+    def read(value: Any) -> Any:
+        if not fits(kind, value):
+            raise wrong(kind, value)
+        return float(value) if kind is float else value
+
+    return read
+
+
+def wrong(kind: Any, value: Any) -> ValueError:
+    """Return the error that a value is not of a type."""
+    return ValueError(f"{shorten(value)} is not {getattr(kind, '__name__', kind)}")
 
 
 def fits(kind: Any, value: Any) -> bool:
     """Return whether a plain value is of a plain type and of a reasonable size."""
+    if kind is str:
+        return isinstance(value, str) and (value.isascii() or not HALF_A_LETTER.search(value))
+    if kind is int:
+        return type(value) is int and 0 <= value < MOST
     if kind is float:
         # This rejects NaN, which compares false, and works for an int of any length.
         return type(value) in (int, float) and 0 <= value < MOST_SECONDS
-    if kind is int:
-        return type(value) is int and 0 <= value < MOST
-    if kind is str:
-        return isinstance(value, str) and not HALF_A_LETTER.search(value)
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is Mapping:

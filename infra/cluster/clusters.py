@@ -11,6 +11,7 @@ from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import is_over
 from infra.ec2.machines.removal import find_remains, remove_cluster
+from infra.ec2.machines.resources import list_resources
 from infra.errors import (
     CloudError,
     CredentialsError,
@@ -18,6 +19,7 @@ from infra.errors import (
     GpujobError,
     NodeError,
     StoppedError,
+    UnreachableError,
     UsageError,
 )
 from infra.ledger import costs, endings, known_clusters
@@ -124,8 +126,8 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
     try:
         account = open_known(cluster)
         found = instances.find_clusters(account, cluster.name)
-    except CloudError:
-        return explain_gone(cluster) if cluster.is_local else error
+    except CloudError as obstacle:
+        return explain_gone(cluster) if cluster.is_local else UnreachableError(error, obstacle)
     if not found or found[0].node.state == "shutting-down":
         return explain_gone(cluster, account)
     if found[0].node.state in ("stopping", "stopped"):
@@ -213,6 +215,12 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     for account in accounts:
         refuse_foreign(account, name)
     return known_here or any(found)
+
+
+def find_other_owners(name: str, account: Account) -> list[str]:
+    """Return the owners, other than the caller, of what a region has of a cluster of this name."""
+    owners = {thing.owner for thing in list_resources(account, name)}
+    return sorted(owner or "an unknown owner" for owner in owners if not account.identity.is_owner(owner))
 
 
 def refuse_foreign(account: Account, name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from infra.base.parallel import try_parallel
-from infra.ec2.account import Account
+from infra.ec2.account import Account, is_same_owner, strip_session
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
 from infra.ec2.machines.removal import remove_cluster
@@ -45,21 +45,21 @@ def find_orphans(
 
 def find_in(account: Account) -> list[Orphan]:
     """Return the orphans of one region."""
-    things: dict[str, list[Resource]] = {}
+    things: dict[tuple[str, str], list[Resource]] = {}
     for thing in list_resources(account):
-        things.setdefault(thing.cluster, []).append(thing)
+        things.setdefault((thing.cluster, strip_session(thing.owner)), []).append(thing)
     clusters = {cluster.name: cluster for cluster in instances.find_clusters(account)}
     now = time.time()
     return [
         Orphan(
             account,
             name,
-            next((thing.owner for thing in found if thing.owner), ""),
+            found[0].owner,
             tuple(f"{thing.kind} {thing.key}" for thing in found),
             sum(thing.month_usd for thing in found) + compute_month_usd(clusters.get(name)),
             why,
         )
-        for name, found in sorted(things.items())
+        for (name, _), found in sorted(things.items())
         if (why := reason(clusters.get(name), max(thing.made_at for thing in found), now))
     ]
 
@@ -92,9 +92,12 @@ def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[O
 def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     """Delete all resources of an orphan in its region."""
     report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
-    costs.record_end(instances.find_clusters(orphan.account, orphan.cluster))
-    remove_cluster(orphan.account, orphan.cluster, report)
+    living = instances.find_clusters(orphan.account, orphan.cluster)
+    costs.record_end([cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
+    remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)
     known = known_clusters.recall(orphan.cluster)
+    if known and not is_same_owner(known.owner, orphan.owner):
+        return
     if known and (known.cloud, known.region) == (orphan.account.cloud, orphan.account.region):
         costs.record_missed(known)
         known_clusters.forget(orphan.cluster)

@@ -32,12 +32,17 @@ def look(dry_run: bool, limit_s: float) -> Overview:
         why = obstacle.what
     except GpujobError as error:
         why = error.what
+    return Overview(list_unasked(), why)
+
+
+def list_unasked() -> tuple[Cluster, ...]:
+    """Return the clusters of the local cloud, and those recorded on AWS, which is not asked."""
     recorded = tuple(known_clusters.recall_all())
     try:
         local = list_clusters(dry_run=True)
     except GpujobError:
         local = tuple(map(mark_unknown, (cluster for cluster in recorded if cluster.is_local)))
-    return Overview((*local, *(mark_unknown(cluster) for cluster in recorded if not cluster.is_local)), why)
+    return (*local, *(mark_unknown(cluster) for cluster in recorded if not cluster.is_local))
 
 
 def mark_unknown(cluster: Cluster) -> Cluster:

@@ -38,9 +38,13 @@ SETTINGS = Config(
 )
 
 
-# Without an explicit session name, an assumed role's session name contains the time, so that each command has a new ARN: see
-# botocore's credentials.py; other SDKs and aws-vault do the same.
-GENERATED_SESSION = re.compile(r"(botocore-session-|aws-go-sdk-|aws-sdk-[a-z]+-(session-)?)?\d{9,}")
+# Without an explicit session name, programs invent one for each login, so that each command has a new ARN: botocore-session-TIME,
+# aws-go-sdk-TIME, TIME alone (aws-vault), a UUID. A time is in seconds to nanoseconds since the epoch, until 2033.
+TIME = r"(?:1[4-9]|20)\d{8}(?:\d{3}){0,3}"
+INVENTED = re.compile(rf"(.*?)(?:{TIME}|[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|[0-9a-f]{{32}})")
+OF_PROGRAMS = re.compile(r"(botocore|aws-go-sdk|aws-sdk-[a-z0-9]+|aws-dotnet-sdk|assume-role|web-identity)\b[a-z-]*|")
+SSO_ROLE = ":assumed-role/AWSReservedSSO_"
+"""Of SSO's roles, whose session is the user's name."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,25 @@ class Identity:
         return {OWNER_TAG: self.arn, OWNER_ID_TAG: self.user_id}
 
     def is_owner(self, arn: str) -> bool:
-        """Return whether an ARN is the caller's, ignoring generated session names."""
-        return strip_session(arn) == strip_session(self.arn)
+        """Return whether an ARN is the caller's, ignoring invented session names."""
+        return is_same_owner(arn, self.arn)
+
+
+def is_same_owner(arn: str, other: str) -> bool:
+    """Return whether two ARNs are of one user or role; an empty one belongs to nobody."""
+    return bool(arn) and strip_session(arn) == strip_session(other)
 
 
 def strip_session(arn: str) -> str:
-    """Return an assumed role's ARN without a generated session name; any other ARN unchanged."""
+    """Return an assumed role's ARN without what a program invented of its session's name; any other ARN unchanged.
+
+    A session that is named after a person keeps that name: they are another owner than the next person with the role.
+    """
     role, _, session = arn.rpartition("/")
-    return role if ":assumed-role/" in role and GENERATED_SESSION.fullmatch(session) else arn
+    found = INVENTED.fullmatch(session)
+    if ":assumed-role/" not in role or SSO_ROLE in arn or found is None:
+        return arn
+    return role if OF_PROGRAMS.fullmatch(found[1]) else f"{role}/{found[1]}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ def decode_denial(account: Account, error: PermissionsError) -> PermissionsError
         error.add_note("(details need sts:DecodeAuthorizationMessage, which is not allowed either)")
         return error
     explicit = " by an explicit deny" if json.loads(text).get("explicitDeny") else ""
-    return PermissionsError(
+    decoded = PermissionsError(
         f"the credentials do not allow {action} on {resource}{explicit}",
         f"ask your AWS administrator to allow {action}",
     )
+    # It may name another action, and the policy that denied.
+    decoded.add_note(f"EC2's own words: {error.what}")
+    return decoded

@@ -7,17 +7,22 @@ from contextlib import contextmanager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    LoginError,
+    MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
+from infra.ec2.codes import find_code
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -26,6 +31,7 @@ from infra.errors import (
     NotFoundError,
     ParameterError,
     PermissionsError,
+    PlaceError,
     QuotaError,
     SubscriptionError,
     ThrottledError,
@@ -35,48 +41,19 @@ FIX_PROFILE = "list profiles: aws configure list-profiles; then set AWS_PROFILE 
 LOG_IN = "log in: aws sso login, or aws configure; then: gpujob check; without AWS: --dry-run"
 TRY_AGAIN = "wait a minute, then rerun; AWS status: https://health.aws.amazon.com/health/status"
 
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; the first match counts.
-CLASSES: tuple[tuple[str, type[GpujobError], str], ...] = (
-    (
-        "ExpiredToken|RequestExpired|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch|Unrecognized"
-        "|IncompleteSignature|MissingAuthenticationToken",
-        CredentialsError,
-        LOG_IN,
-    ),
-    (
-        "OptInRequired|PendingVerification|Blocked|SubscriptionRequired|NotSignedUp",
-        SubscriptionError,
-        "open the page that AWS names (an image's terms: AWS Marketplace; a region: Account > AWS Regions), then rerun",
-    ),
-    ("UnauthorizedOperation|AccessDenied", PermissionsError, ""),
-    (r"^Internal(Error|Failure|Server)|^(Service)?Unavailable|^Server|^5\d\d$", CloudError, TRY_AGAIN),
-    (
-        "RequestLimitExceeded|Throttl|TooManyRequests|RequestThrottled",
-        ThrottledError,
-        "wait a minute, then rerun",
-    ),
-    (
-        "LimitExceeded|MaxSpotInstanceCountExceeded|QuotaExceeded",
-        QuotaError,
-        "see the quotas and how to raise them: gpujob check",
-    ),
-    (
-        "Insufficient\\w*Capacity|InsufficientFreeAddresses|Unsupported$|UnfulfillableCapacity|SpotMaxPriceTooLow"
-        "|CapacityNotAvailable",
-        CapacityError,
-        "try another --gpu, --instance-type, --region or --spot-first",
-    ),
-    (
-        "NotFound(Exception)?$|^InvalidInstanceType$|NoSuchResource|Malformed$|^InvalidAMIID",
-        NotFoundError,
-        "gpujob check",
-    ),
-    (
-        "Invalid|Missing|UnknownParameter|Unsupported|ValidationError|IdempotentParameterMismatch",
-        ParameterError,
-        "change or omit the option that AWS names",
-    ),
-)
+KINDS: dict[str, type[GpujobError]] = {
+    "capacity": CapacityError,
+    "place": PlaceError,
+    "quota": QuotaError,
+    "permission": PermissionsError,
+    "credentials": CredentialsError,
+    "account": SubscriptionError,
+    "throttling": ThrottledError,
+    "missing": NotFoundError,
+    "exists": ParameterError,
+    "request": ParameterError,
+}
+"""By class in `codes.toml`; any other is a CloudError."""
 ACTION = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
 ENCODED = re.compile(r"Encoded authorization failure message: ([\w-]+)")
 
@@ -92,6 +69,8 @@ def aws_errors() -> Iterator[None]:
         raise CredentialsError(f"no usable AWS credentials: {error}", LOG_IN) from error
     except (TokenRetrievalError, UnauthorizedSSOTokenError) as error:
         raise CredentialsError(f"the AWS login has expired: {error}", LOG_IN) from error
+    except (SSOError, LoginError, CredentialRetrievalError, MissingDependencyException) as error:
+        raise CredentialsError(f"cannot get AWS credentials: {' '.join(str(error).split())}", LOG_IN) from error
     except ClientError as error:
         raise explain(error) from error
     except ParamValidationError as error:
@@ -117,16 +96,13 @@ def explain(error: ClientError) -> GpujobError:
 
 def classify(code: str, message: str, operation: str) -> GpujobError:
     """Return the GpujobError for AWS's error code and message, of a call or a part of a fleet."""
-    kind, hint = next(
-        ((kind, hint) for words, kind, hint in CLASSES if re.search(words, code)), (CloudError, "gpujob check")
-    )
+    known = find_code(code, message)
+    kind = KINDS.get(known.kind, CloudError)
     if kind is PermissionsError:
         return explain_denial(code, message, operation)
-    if kind is CredentialsError:
-        return CredentialsError(f"AWS rejects the credentials ({code}): {message}", hint)
-    if kind is CloudError or kind is ParameterError:
-        return kind(f"AWS refused {operation} ({code}): {message}", hint)
-    return kind(f"{message} ({code})", hint)
+    if known.means:
+        return kind(f"{known.means}: {message} ({code})", known.next)
+    return kind(f"AWS refused {operation} ({code}): {message}", known.next)
 
 
 def explain_denial(code: str, message: str, operation: str) -> PermissionsError:

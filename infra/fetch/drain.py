@@ -12,6 +12,7 @@ from infra.ec2.account import Account
 from infra.errors import GoneError, LossError, NodeError, StoppedError
 from infra.fetch.outputs import Choose, Fetched, Wanted, fetch, take_all
 from infra.ledger import known_clusters
+from infra.ledger.drained import drained_file, is_drained
 from infra.model import Cluster
 from infra.node import client
 from infra.node.listing import AllLeft, output_options
@@ -38,7 +39,7 @@ def drain(
     """Download all jobs' outputs to their projects, or to `runs`; also yield what they left elsewhere.
 
     Raises LossError while a job is running, if the machine exists but is unreachable, and if more than `minor` files were left
-    elsewhere. Does nothing for a machine that no longer exists.
+    elsewhere. Does nothing for a machine that no longer exists, or was stopped when everything was downloaded.
     """
     cluster = known_clusters.recall(name)
     if cluster is None and not state.attempt_file(name).exists():  # an interrupted `up` has run no job
@@ -48,7 +49,8 @@ def drain(
                 f"'{name}' was launched from another computer, so its outputs cannot be downloaded to this one",
                 f"on that computer: gpujob down {name}; {terms.force}",
             )
-    if cluster is not None:
+    drained = drained_file(name).exists() and any(map(is_drained, find_living(name, accounts)))
+    if cluster is not None and not drained:
         yield from fetch_all(cluster, runs, report, terms)
 
 

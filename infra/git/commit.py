@@ -1,7 +1,6 @@
 """Read a commit without its repository's configuration, in an empty one that borrows the objects."""
 
 import os
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,12 +118,6 @@ def holds_crlf(path: Path) -> bool:
         return not path.is_symlink() and b"\r\n" in read_plain(path)
     except OSError:
         return False
-
-
-def read_pointer(content: bytes) -> str:
-    """Return the SHA-256 in a Git LFS pointer, which stands for a large file; "" for anything else."""
-    found = re.match(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n", content)
-    return found[1].decode() if found else ""
 
 
 def as_zeros(names: Sequence[str]) -> bytes:

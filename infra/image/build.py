@@ -15,17 +15,17 @@ from infra.base.waiting import wait_until
 from infra.cluster.connections import reach
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, own_images
+from infra.ec2.machines.lease import WARNING_S
 from infra.ec2.machines.own_images import Baked
 from infra.errors import CloudError, CredentialsError, GpujobError, NodeError, PermissionsError, UsageError
 from infra.image.cleaning import clean, undo
 from infra.launch.power import arm_again
-from infra.launch.readiness import BOOT_S, FINISHED
+from infra.launch.readiness import BOOT_S, wait_for_first_boot
 from infra.ledger import known_clusters
 from infra.ledger.builds import Bake, bake_file, make_bake, read_bake, write_bake
-from infra.model import Cluster, Node
+from infra.model import Cluster, Lease, Node
 from infra.node.packing import install_agent
 from infra.ssh import keys
-from infra.ssh.commands import execute
 from infra.ssh.connection import connect
 
 Report = Callable[[str], None]
@@ -131,9 +131,10 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
         raise NodeError(f"{begun.instance_id} is not running after {REBOOT_S:g} s", f"gpujob start {cluster.name}")
     known_clusters.remember(found_again)
     with connect(found_again, patience_s=REBOOT_S) as connection:
-        execute(connection, FINISHED)
+        wait_for_first_boot(connection, REBOOT_S)
         install_agent(connection)
-    arm_again(found_again)
+    lease = Lease(found_again.lease_until, 0, found_again.idle_stop_s, WARNING_S)
+    arm_again(found_again, lease)
 
 
 def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:

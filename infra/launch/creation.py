@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.parallel import map_parallel, start
 from infra.base.waiting import wait_until
 from infra.ec2.account import Account
+from infra.ec2.capacity import search
+from infra.ec2.capacity.requests import find_pools, make_request
 from infra.ec2.machines import fleet, instances, network
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
@@ -20,13 +23,14 @@ from infra.errors import (
     ParameterError,
     PermissionsError,
     QuotaError,
+    SubscriptionError,
 )
 from infra.launch.plans import Choice, Plan
-from infra.launch.readiness import SLOW, add_console, prepare
+from infra.launch.readiness import SLOW, Limits, add_console, prepare
 from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
 from infra.ledger.endings import clear, find_ended
-from infra.model import Cluster, Market
+from infra.model import Cluster
 
 Report = Callable[[str], None]
 PLAIN_REFUSALS = (CapacityError, ParameterError, PermissionsError, QuotaError)
@@ -40,7 +44,9 @@ def create(planned: Plan, report: Report) -> Cluster:
     with hold_name(planned.name):
         clear_ended(planned, report)
         for choice in planned.choices:
-            attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
+            resumed = planned.attempt and planned.attempt.region == choice.account.region
+            attempt = planned.attempt if resumed else begin(choice.account, planned.request, planned.lease)
+            assert attempt is not None  # noqa: S101  for the type checker
             try:
                 return create_in(choice, planned, attempt, report)
             except CapacityError as error:
@@ -66,7 +72,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         launched = create_resources(choice, planned, attempt, report)
         cluster = wait_for_addresses(account, planned, launched, report)
         known_clusters.remember(cluster)
-        prepare(account, cluster, planned.boot_s, planned.setup, report)
+        prepare(account, cluster, attempt.lease, Limits(planned.boot_s, planned.setup), report)
     except BaseException as error:
         with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):
@@ -133,36 +139,49 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     state.write_private(state.key_file(name), attempt.private_key)
     group = network.create_group(account, name, choice.vpc, tags)
     opened = start(lambda: network.open_group(account, group, planned.address, planned.request.nodes))
-    launched = launch(choice, planned, attempt, group, tags, report)
+    launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, group, tags, report)
     opened.result()
     return launched
+
+
+def find_begun(account: Account, planned: Plan, attempt: Attempt) -> list[str]:
+    """Return the instances that a resumed launch had created before it was interrupted, if all exist."""
+    if planned.attempt != attempt:
+        return []
+    running = [
+        one["InstanceId"]
+        for one in instances.find_instances(account, planned.name)
+        if instances.is_launch(one, attempt.token)
+    ]
+    if len(running) >= planned.request.nodes:
+        return running
+    # EC2 may not show them yet.
+    return search.repeat(account, attempt.fleet) if attempt.fleet else []
 
 
 def launch(
     choice: Choice, planned: Plan, attempt: Attempt, group: str, tags: dict[str, str], report: Report
 ) -> list[str]:
     """Launch the nodes in the first market with capacity; return the ids of the instances."""
-    markets = [market for market in planned.request.markets if choice.of_market(market)]
+    account, name, request = choice.account, planned.name, planned.request
+    markets = [market for market in request.markets if choice.of_market(market)]
     for market in markets:
+        data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
+        template = fleet.create_template(account, name, data, tags, market)
+        wanted = make_request(template, market, request.nodes, tags)
+        pools = find_pools(choice.of_market(market), choice.subnets)
         try:
-            return launch_on(choice, planned, attempt, market, group, tags)
-        except CapacityError as error:
+            return search.find(account, wanted, pools, partial(record_fleet, name, attempt), report)
+        except (CapacityError, QuotaError, SubscriptionError) as error:
             if market == markets[-1]:
                 raise
             report(f"{error.what}; trying {markets[-1]}")
     raise AssertionError("a choice without offers")
 
 
-def launch_on(
-    choice: Choice, planned: Plan, attempt: Attempt, market: Market, group: str, tags: dict[str, str]
-) -> list[str]:
-    """Launch the nodes in one market; return the ids of the instances."""
-    account, name, request = choice.account, planned.name, planned.request
-    places = fleet.find_places(choice.of_market(market), choice.subnets)
-    data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
-    template = fleet.create_template(account, name, data, tags, market)
-    fleet_request = fleet.make_request(template, places, market, request.nodes, tags)
-    return fleet.launch(account, name, fleet_request, request.nodes, attempt.token)
+def record_fleet(name: str, attempt: Attempt, request: dict[str, Any]) -> None:
+    """Record a request for machines before it is sent, so that a resumed launch can repeat it."""
+    write_attempt(name, replace(attempt, fleet=request))
 
 
 def wait_for_addresses(account: Account, planned: Plan, launched: list[str], report: Report) -> Cluster:

@@ -102,17 +102,17 @@ def make_plan(
     earlier = find_attempt(account, name, request)
     if earlier and has_ended(account.in_region(earlier.region), name, earlier.token):
         earlier = None  # its token would only return the ended machine
-    regions = [earlier.region] if earlier else request.regions
+    regions = list(dict.fromkeys([earlier.region, *request.regions] if earlier else request.regions))
     accounts = [account.in_region(region) for region in regions] or [account]
     check_zones([one.region for one in accounts], request.zones)
     token = earlier.token if earlier else ""
     results, address, ended = call_parallel(
-        lambda: map_parallel(lambda one: attempt(one, request), accounts),
+        lambda: map_parallel(lambda one: attempt(one, request, earlier), accounts),
         lambda: network.find_caller_address(account),
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
-    if not choices:
+    if not choices or (earlier and isinstance(results[0], GpujobError)):
         raise next(result for result in results if isinstance(result, GpujobError))
     taken = [offer for choice in choices for offer in choice.offers]
     most = max(choice.gib_month_usd for choice in choices)
@@ -151,10 +151,10 @@ def choose_setup(account: Account, request: LaunchRequest, image: Image, variabl
     return Setup(ROLES[image.kind], variables=variables)
 
 
-def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
+def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -> Choice | GpujobError:
     """Return a region's choice, or why it is unsuitable; raise errors that affect all regions."""
     try:
-        return look_in(account, request)
+        return look_in(account, request, resumes=earlier is not None and earlier.region == account.region)
     except (NotFoundError, QuotaError) as error:
         return error
     except CloudError as error:
@@ -163,8 +163,8 @@ def attempt(account: Account, request: LaunchRequest) -> Choice | GpujobError:
         raise
 
 
-def look_in(account: Account, request: LaunchRequest) -> Choice:
-    """Return the choice of one region."""
+def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
+    """Return the choice of one region; the machines of a launch that is resumed may already use the quota."""
     found, image, (vpc, subnets), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
@@ -186,7 +186,8 @@ def look_in(account: Account, request: LaunchRequest) -> Choice:
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
-    return Choice(account, allowed(reachable, known, request, account.region), image, vpc, subnets, tuple(known), disk)
+    fitting = tuple(reachable) if resumes else allowed(reachable, known, request, account.region)
+    return Choice(account, fitting, image, vpc, subnets, tuple(known), disk)
 
 
 def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:

@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from infra import state
@@ -13,16 +14,17 @@ from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
-from infra.ec2.machines.userdata import format_until, make_user_data
+from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
-from infra.errors import CloudError, GpujobError, LossError, NodeError
+from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
+from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import known_clusters
-from infra.model import Cluster, Lease
+from infra.ledger.drained import note_drained
+from infra.model import Cluster, Job, Lease
 from infra.node import client
 from infra.node.listing import Left
 from infra.ssh import keys
-from infra.ssh.commands import execute
 from infra.ssh.connection import connect
 
 Report = Callable[[str], None]
@@ -64,21 +66,7 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
 def arm(cluster: Cluster, rank: int, until: float) -> None:
     """Set the end of a node's lease; raises NodeError if it does not confirm."""
     with connections.reach(cluster, rank, patience_s=10) as connection:
-        execute(connection, ["sudo", "gpujob-lease", format_until(until)])
-        deadline = time.monotonic() + 10
-        while read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout) != int(until):
-            if time.monotonic() > deadline:
-                raise NodeError(
-                    f"{cluster.nodes[rank].instance_id} did not change its lease",
-                    f"check the machine: gpujob ssh {cluster.name}",
-                )
-            time.sleep(0.1)
-
-
-def read_lease(said: bytes) -> int:
-    """Return the end of the lease in a node's output; 0 if it is invalid."""
-    word = said.strip()
-    return int(word) if word.isdigit() and len(word) < 16 else 0
+        set_lease(connection, until)
 
 
 def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
@@ -91,19 +79,29 @@ def check_left(cluster: Cluster, left: Sequence[Left], force: str) -> None:
         )
 
 
-def check_quiet(cluster: Cluster) -> None:
-    """Raise LossError if a job is running on the cluster, or if that cannot be determined."""
+def check_quiet(cluster: Cluster) -> list[Job]:
+    """Return the jobs whose outputs are only on the cluster's disk.
+
+    Raises LossError if a job is running, if stopping would delete outputs, or if that cannot be determined.
+    """
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
         with connections.reach(cluster) as connection:
-            quiet.check_quiet(cluster, client.list_jobs(connection), force)
-            check_left(cluster, client.list_left(connection).left, force)
+            jobs = client.list_jobs(connection)
+            quiet.check_quiet(cluster, jobs, force)
+            listing = client.list_left(connection)
+            check_left(cluster, listing.left, force)
     except NodeError as error:
         raise LossError(f"cannot tell whether a job is running: {error.what}", force) from error
+    left = {job for each in listing.left if not each.minor for job in each.jobs}
+    return [job for job in jobs if not job.fetched or job.number in left or not listing.complete]
 
 
-def stop(account: Account, cluster: Cluster, report: Report) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines."""
+def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = False) -> None:
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines.
+
+    `drained` says that everything its jobs wrote is downloaded.
+    """
     if any(node.market == "spot" for node in cluster.nodes):
         raise CloudError(
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
@@ -112,11 +110,31 @@ def stop(account: Account, cluster: Cluster, report: Report) -> None:
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
     sums = {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", HOURS_TAG: f"{hours_on(cluster, now):.6f}"}
-    instances.tag(account, ids, sums)
     report(f"stopping {', '.join(ids)}")
-    instances.stop(account, ids)
+    with noted(account, cluster, ids, sums):
+        instances.stop(account, ids)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
     known_clusters.remember(found)
+    if drained:
+        note_drained(found)
+
+
+@contextmanager
+def noted(account: Account, cluster: Cluster, ids: list[str], tags: dict[str, str]) -> Iterator[None]:
+    """Tag instances before a call that changes their state, and restore the tags if it is refused."""
+    before = {
+        LEASE_TAG: format_time(cluster.lease_until),
+        SPENT_TAG: f"{cluster.spent_usd:.6f}",
+        HOURS_TAG: f"{cluster.ran_hours:.6f}",
+    }
+    if ids:
+        instances.tag(account, ids, tags)
+    try:
+        yield
+    except GpujobError:
+        if ids:
+            instances.tag(account, ids, {name: before[name] for name in tags})
+        raise
 
 
 def start(account: Account, cluster: Cluster, hours: float, report: Report) -> Cluster:
@@ -130,26 +148,30 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
     spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
-    instances.tag(account, asleep, {LEASE_TAG: format_time(lease.until), **spent})
     network.update_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
-    instances.start(account, asleep)
+    try:
+        with noted(account, cluster, asleep, {LEASE_TAG: format_time(lease.until), **spent}):
+            instances.start(account, asleep)
+    except CapacityError as error:
+        error.hint = (
+            f"its disk is kept; rerun later: gpujob start {cluster.name}; or terminate it: gpujob down {cluster.name}"
+        )
+        raise
     found = wait_for(account, cluster, lambda one: all(node.state == "running" and node.host for node in one.nodes))
     known_clusters.remember(found)
     report("waiting for a login")
     if not state.known_hosts_file(cluster.name).exists():
         pins = {node.instance_id: find_host_keys(account, node) for node in found.nodes}
         keys.pin(state.known_hosts_file(cluster.name), pins)
-    map_parallel(lambda rank: arm_again(found, rank), range(len(found.nodes)))
+    map_parallel(lambda rank: arm_again(found, lease, rank), range(len(found.nodes)))
     return found
 
 
-def arm_again(cluster: Cluster, rank: int = 0) -> None:
-    """Log in to a started node, which verifies its host key, and check that its lease is armed."""
+def arm_again(cluster: Cluster, lease: Lease, rank: int = 0) -> None:
+    """Log in to a started node, which verifies its host key, and make sure that its new lease is armed."""
     with connect(cluster, rank, patience_s=BOOT_S) as connection:
-        armed_until = read_lease(execute(connection, ["sudo", "gpujob-lease"]).stdout)
-    if armed_until < int(cluster.lease_until):
-        arm(cluster, rank, cluster.lease_until)
+        ensure_lease(connection, lease)
 
 
 def wait_for(account: Account, cluster: Cluster, ready: Callable[[Cluster], bool]) -> Cluster:

@@ -1,6 +1,7 @@
 """Prepare a running machine for jobs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from infra import state
 from infra.base.parallel import map_parallel
@@ -9,43 +10,69 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.errors import GpujobError, NodeError, SetupError
-from infra.model import Cluster, Node
+from infra.launch.arming import ensure_lease
+from infra.model import Cluster, Lease, Node
 from infra.node import client
 from infra.node.packing import install_agent
 from infra.setup.events import Event
 from infra.setup.playbook import Setup, run
 from infra.ssh import keys
 from infra.ssh.commands import execute
-from infra.ssh.connection import connect
+from infra.ssh.connection import Connection, connect
 
 BOOT_S = 300.0
 CONSOLE_LINES = 8
 SLOW = "rerun with another --gpu or a longer --boot-timeout"
-FINISHED = ["sh", "-c", "! command -v cloud-init > /dev/null || cloud-init status --wait"]
+TIMED_OUT = 124  # timeout's exit code
 Report = Callable[[str], None]
 
 
-def prepare(account: Account, cluster: Cluster, boot_s: float, setup: Setup | None, report: Report) -> None:
-    """Pin host keys, log in, set up, install the agent and check the GPUs, on all nodes in parallel.
+@dataclass(frozen=True)
+class Limits:
+    """How long a boot may take, and the parts of the playbook that follow it."""
 
-    Raises NodeError for a node that is not ready after `boot_s`, SetupError if the playbook fails.
+    boot_s: float = BOOT_S
+    setup: Setup | None = None
+
+
+def prepare(account: Account, cluster: Cluster, lease: Lease, limits: Limits, report: Report) -> None:
+    """Pin host keys, log in, check the lease, set up, install the agent and check the GPUs, on all nodes in parallel.
+
+    Raises NodeError for a node that is not ready in time or does not end itself, SetupError if the playbook fails.
     """
     report("waiting for the host key on the console")
-    found = map_parallel(lambda node: find_host_keys(account, node, boot_s), cluster.nodes)
+    found = map_parallel(lambda node: find_host_keys(account, node, limits.boot_s), cluster.nodes)
     pins = {node.instance_id: keys for node, keys in zip(cluster.nodes, found, strict=True)}
     keys.pin(state.known_hosts_file(cluster.name), pins)
     report(f"waiting for a login at {', '.join(f'{node.host}:{node.port}' for node in cluster.nodes)}")
-    if setup is not None:
-        map_parallel(lambda rank: wait_for_boot(cluster, rank, boot_s, report), range(len(cluster.nodes)))
-        set_up(cluster, setup, report)
-    map_parallel(lambda rank: prepare_node(cluster, rank, boot_s, report), range(len(cluster.nodes)))
+    if limits.setup is not None:
+        map_parallel(lambda rank: settle(cluster, rank, lease, limits.boot_s, report), range(len(cluster.nodes)))
+        set_up(cluster, limits.setup, report)
+    map_parallel(lambda rank: prepare_node(cluster, rank, lease, limits, report), range(len(cluster.nodes)))
 
 
-def wait_for_boot(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
-    """Log in to a node and wait for its first boot to finish, which may still be installing packages."""
+def settle(cluster: Cluster, rank: int, lease: Lease, boot_s: float, report: Report) -> None:
+    """Log in to a node, check its lease, and wait for its first boot to finish."""
     with connect(cluster, rank, patience_s=boot_s) as connection:
-        report("waiting for its first boot to finish")
-        execute(connection, FINISHED)
+        check_boot(connection, lease, boot_s, report)
+
+
+def check_boot(connection: Connection, lease: Lease, boot_s: float, report: Report) -> None:
+    """Check a node's lease, then wait for its first boot, which may still be installing packages.
+
+    Raises NodeError if the lease cannot be armed.
+    """
+    if not ensure_lease(connection, lease):
+        report("armed the lease over SSH: the machine's first boot had not")
+    report("waiting for its first boot to finish")
+    wait_for_first_boot(connection, boot_s)
+
+
+def wait_for_first_boot(connection: Connection, boot_s: float) -> None:
+    """Wait until a node's first boot has finished; raises NodeError after `boot_s`."""
+    command = f"! command -v cloud-init > /dev/null || timeout {boot_s:g} cloud-init status --wait"
+    if execute(connection, ["sh", "-c", command]).exit_code == TIMED_OUT:
+        raise NodeError(f"the first boot of {connection.node.instance_id} did not finish within {boot_s:g} s", SLOW)
 
 
 def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
@@ -70,11 +97,11 @@ def find_host_keys(account: Account, node: Node, boot_s: float = BOOT_S) -> tupl
     return found
 
 
-def prepare_node(cluster: Cluster, rank: int, boot_s: float, report: Report) -> None:
+def prepare_node(cluster: Cluster, rank: int, lease: Lease, limits: Limits, report: Report) -> None:
     """Prepare one node."""
-    with connect(cluster, rank, patience_s=boot_s) as connection:
-        report("waiting for its first boot to finish")
-        execute(connection, FINISHED)
+    with connect(cluster, rank, patience_s=limits.boot_s) as connection:
+        if limits.setup is None:
+            check_boot(connection, lease, limits.boot_s, report)
         install_agent(connection)
         machine = client.probe(connection)
         if not cluster.is_local and cluster.gpu is not None:

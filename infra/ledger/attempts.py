@@ -32,6 +32,8 @@ class Attempt:
     lease: Lease
     private_key: str
     public_key: str
+    fleet: dict[str, Any] | None = None
+    """The latest request for machines, recorded before it was sent; EC2 answers the same one the same way."""
 
 
 def read_attempt(name: str) -> Attempt | None:

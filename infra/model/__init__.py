@@ -1,7 +1,18 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
 from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
-from infra.model.job import HANG_AFTER_S, UNFINISHED, ExitCode, FileName, Job, JobState, Output, Request, Sha256
+from infra.model.job import (
+    HANG_AFTER_S,
+    UNFINISHED,
+    DataSet,
+    ExitCode,
+    FileName,
+    Job,
+    JobState,
+    Output,
+    Request,
+    Sha256,
+)
 from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
 from infra.model.use import GpuUse, JobUse, NodeUse
 
@@ -12,6 +23,7 @@ __all__ = [
     "UNKNOWN",
     "CloudName",
     "Cluster",
+    "DataSet",
     "ExitCode",
     "FileName",
     "Gpu",

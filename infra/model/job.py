@@ -17,6 +17,21 @@ HANG_AFTER_S = 1800.0
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """One version of files that a job sees, read-only, at a path of its project."""
+
+    path: str
+    source: str
+    """Where they come from, as shown and recorded."""
+    version: str
+    """Identifies their names and contents; "" if only the node will know."""
+    address: str = ""
+    """Where the node fetches them itself: https://... or s3://...; "" for those that this computer sends."""
+    sha256: str = ""
+    """Of a file that the node fetches by https."""
+
+
+@dataclass(frozen=True)
 class Request:
     """What to run, and how."""
 
@@ -38,6 +53,9 @@ class Request:
     """Patterns of files that do not count as outputs."""
     python: str | None = None
     """The interpreter on the node; None for the image's, or the one its dependencies are installed for."""
+    data: tuple[DataSet, ...] = ()
+    start_from: str = ""
+    """The earlier job whose outputs it starts from, as CLUSTER-NUMBER."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,8 @@ class Job:
     """Origin of the code: project folder, git commit, whether it was modified, number of files and bytes."""
     peak_memory_bytes: int | None = None
     """The most memory that any one of its processes used; None if unknown."""
+    data: Mapping[str, Annotated[str, re.compile("[0-9a-f]{64}|")]] = field(default_factory=dict)
+    """The version of each data set that it used, by path; "" until it is known."""
     preempted: bool = False
     """Whether AWS reclaimed its spot machine while it was running."""
 

@@ -3,23 +3,26 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import ProjectError
 from infra.git.command import find_program
 from infra.git.listing import Listing, is_inside, list_folder, list_repository, list_without_git
+from infra.git.pointers import find_pointers
 from infra.git.repository import Repository, find_repository
 from infra.project.hashes import Hashes
 from infra.project.rules import RUNS, Rules
 from infra.project.settings import read_settings
 
 SENSITIVE, LINK, SUBMODULE = "may contain secrets", "points outside the project", "submodule not checked out"
+POINTER = "only its Git LFS pointer is here"
 ADVICE = {
     SENSITIVE: "to upload it, add it to [sync] include in gpujob.toml",
     LINK: "to upload its target, replace the link with a copy",
     SUBMODULE: "git submodule update --init",
+    POINTER: "git lfs pull",
 }
 
 
@@ -38,7 +41,7 @@ class File:
 
 @dataclass(frozen=True)
 class Withheld:
-    """A path that is not uploaded though git would commit it, and why."""
+    """A path that is not uploaded as it should be though git would commit it, and why."""
 
     path: str
     reason: str
@@ -66,6 +69,8 @@ class Project:
     """Patterns of outputs that are not downloaded."""
     repositories: tuple[str, ...]
     """The top folder of each git repository, "" for the project itself."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Where data sets come from, by their paths."""
     copy_of: Path | None = None
     """The project that it is a temporary copy of, with earlier code."""
 
@@ -109,10 +114,7 @@ def read_project(here: Path) -> Project:
     """Return the project that contains `here`: the git repository around it, or `here` itself."""
     repository = find_repository(here)
     root = repository.top if repository else here
-    if Path.home().resolve().is_relative_to(root):
-        raise ProjectError(
-            f"{root} is not a project folder: all of it would be uploaded", "cd to the folder with your code"
-        )
+    check_size(root, here)
     settings = read_settings(root)
     rules = Rules(root, settings)
     listing = list_project(root, repository, rules)
@@ -122,7 +124,13 @@ def read_project(here: Path) -> Project:
     files = {name: read_file(root, name, hashes) for name in drop_behind_links(root, names)}
     hashes.save()
     links = [name for name, file in files.items() if file is None and (root / name).is_symlink()]
-    reasons = {SENSITIVE: secrets, LINK: links, SUBMODULE: rules.choose_folders(listing.absent)}
+    pointers = find_pointers(root, {name: file.size_bytes for name, file in files.items() if file and not file.link})
+    reasons = {
+        SENSITIVE: secrets,
+        LINK: links,
+        SUBMODULE: rules.choose_folders(listing.absent),
+        POINTER: pointers,
+    }
     return Project(
         root=root,
         workdir=here.relative_to(root).as_posix(),
@@ -132,6 +140,22 @@ def read_project(here: Path) -> Project:
         outputs=settings.outputs,
         unwanted=settings.unwanted,
         repositories=tuple(sorted(listing.repositories)),
+        data=settings.data,
+    )
+
+
+def check_size(root: Path, here: Path) -> None:
+    """Raise ProjectError if the home folder is part of the project."""
+    home = Path.home().resolve()
+    if not home.is_relative_to(root):
+        return
+    if home.is_relative_to(here):
+        raise ProjectError(
+            f"{here} is not a project folder: all of it would be uploaded", "cd to the folder with your code"
+        )
+    raise ProjectError(
+        f"{here} belongs to the git repository {root}, all of which would be uploaded",
+        "make this folder a repository of its own: git init",
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +11,7 @@ from infra.errors import ProjectError
 from infra.git.listing import Listing
 from infra.git.patterns import match
 from infra.node.agent import trees
-from infra.node.agent.caches import is_cache, is_environment, lies_in_cache
+from infra.node.agent.caches import is_cache, is_environment, lies_in_cache, with_parents
 from infra.project.secretfiles import is_secret
 from infra.project.settings import Settings
 
@@ -38,8 +38,11 @@ class Rules:
         They are what git would commit, less .gpujobignore and `exclude`, plus `include`, all in .gitignore's syntax.
         """
         ignored = match(self.excluded, listing.files)
+        data = self.settings.data
         kept = {n for n, tracked in listing.files.items() if n not in ignored and (tracked or not self.is_made(n))}
         included = self.find_included()
+        if data:
+            kept, included = ({n for n in names if not lies_in(n, data)} for names in (kept, included))
         named = {pattern.strip("/") for pattern in self.settings.include if not WILD & set(pattern)}
         secrets = {n for n in kept | included if is_secret(n) and not (n in included and is_named(n, named))}
         return sorted((kept | included) - secrets), sorted(secrets)
@@ -47,7 +50,8 @@ class Rules:
     def choose_folders(self, folders: set[str]) -> list[str]:
         """Return the empty folders to create on the node."""
         wanted = {name for name in folders if name != RUNS and not self.is_made(f"{name}/") and not is_secret(name)}
-        return sorted(wanted - match(self.excluded, (), wanted))
+        data = self.settings.data
+        return sorted(n for n in wanted - match(self.excluded, (), wanted) if not (data and lies_in(n, data)))
 
     @property
     def excluded(self) -> bytes:
@@ -101,6 +105,11 @@ class Rules:
         from infra.results.receipts import is_results  # imports Fabric, which takes a third of a second
 
         return any(is_results(self.root / folder) for folder in folders)
+
+
+def lies_in(name: str, folders: Container[str]) -> bool:
+    """Return whether a path is one of these, or inside one."""
+    return any(above in folders for above in with_parents(name))
 
 
 def read_ignore_file(root: Path) -> bytes:

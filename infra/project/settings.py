@@ -13,6 +13,7 @@ from infra.errors import UsageError
 FILE = "gpujob.toml"
 SYNC, FETCH = "sync", "fetch"
 SETUP, VARIABLES = "setup", "variables"
+DATA, FOLDERS = "data", "folders"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Settings:
     """Patterns of outputs not to download."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the playbook: a table [setup.variables] with dotfiles_repository = "https://..."."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Where the data sets come from, by their paths in the project; a folder of the project comes from itself."""
 
 
 def read_settings(root: Path) -> Settings:
@@ -46,8 +49,9 @@ def read_settings(root: Path) -> Settings:
     if not isinstance(sync, dict) or set(sync) - {"include", "exclude"}:
         raise UsageError(f"{FILE}: [sync] accepts only include and exclude", 'exclude = ["notebooks/"]')
     for name, table in tables.items():
-        if not isinstance(table, dict):
+        if name != DATA and not isinstance(table, dict):
             raise UsageError(f"{FILE}: '{name}' is outside a table", 'write [up], and below it: gpu = "A10G"')
+    data = read_data(tables.pop(DATA, {}))
     variables = tables.get(SETUP, {}).pop(VARIABLES, {})
     if not isinstance(variables, dict):
         raise UsageError(
@@ -67,7 +71,39 @@ def read_settings(root: Path) -> Settings:
         outputs=read_patterns(fetched, FETCH, "also"),
         unwanted=read_patterns(fetched, FETCH, "exclude"),
         variables=variables,
+        data=data,
     )
+
+
+def read_data(table: Any) -> dict[str, str]:
+    """Return the table [data]; raises UsageError for paths outside the project, or inside one another."""
+    example = '[data], and below it: "data/cats" = "~/pictures/cats", or: folders = ["data"]'
+    folders = table.get(FOLDERS, []) if isinstance(table, dict) else None
+    if not isinstance(folders, list):  # there may be a data set at the path "folders"
+        folders = []
+    else:
+        table = {name: value for name, value in table.items() if name != FOLDERS}
+    if not isinstance(table, dict) or not all(isinstance(each, str) for each in (*table.values(), *folders)):
+        raise UsageError(f"{FILE}: [{DATA}] has paths and where their files come from", f"write {example}")
+    found = {**{name: name for name in folders}, **table}
+    data = {name.removeprefix("./").rstrip("/"): address for name, address in found.items()}
+    for name in data:
+        if not is_plain(name):
+            raise UsageError(
+                f"{FILE}: [{DATA}] {name!r} is not a path in the project", 'write "data/cats" = "/where/it/is"'
+            )
+        inner = next((other for other in data if other.startswith(f"{name}/")), None)
+        if inner:
+            raise UsageError(
+                f"{FILE}: [{DATA}] '{inner}' is inside '{name}'", "use paths that are not inside one another"
+            )
+    return data
+
+
+def is_plain(path: str) -> bool:
+    """Return whether a path is relative, consists of plain names, and is not git's or gpujob's."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & set(parts) and not set(path) & set("\0\r\n") and parts[0] not in (".git", "runs", FILE)
 
 
 def read_patterns(table: Mapping[str, Any], title: str, name: str) -> tuple[str, ...]:

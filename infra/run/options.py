@@ -26,6 +26,7 @@ class Options:
     exclude: tuple[str, ...] = ()
     no_deps: bool = False
     python: str | None = None
+    start_from: str = ""
 
     def make_request(self, command: tuple[str, ...], env: Mapping[str, str], secrets: Mapping[str, str]) -> Request:
         """Return the request of another job with these options."""
@@ -36,7 +37,7 @@ class Options:
 def describe_options(request: Request, workdir: str) -> dict[str, Any]:
     """Return the options of a request as its record has them."""
     names = {"workdir": workdir, "env": sorted(request.env), "secrets": sorted(request.secrets)}
-    kept = {name: value for name, value in vars(request).items() if name not in ("command", *names)}
+    kept = {name: value for name, value in vars(request).items() if name not in ("command", "data", *names)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**kept, **names}.items()}
 
 

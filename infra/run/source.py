@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import ProjectError
-from infra.git.commit import EXECUTABLE, LINK, Commit, open_commit, read_pointer
+from infra.git.commit import EXECUTABLE, LINK, Commit, open_commit
 from infra.git.index import Entry
 from infra.git.listing import SUBMODULE
+from infra.git.pointers import POINTER_BYTES, read_pointer
 from infra.git.repository import open_repository
 from infra.project.files import File, Project
 from infra.project.hashes import Hashes, read_beginning
@@ -26,7 +27,6 @@ from infra.results.folder import CHANGES, UNPATCHED
 FILE_BYTES = 1 << 20
 PATCH_BYTES = 16 << 20
 PATCH_FILES = 1000
-POINTER_BYTES = 1024
 LARGE, FILTERED, CHANGING = "large", "filtered by a program", "changed during the upload"
 PRIVATE, UNKNOWN = "may contain secrets", "could not be compared"
 

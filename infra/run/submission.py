@@ -13,6 +13,7 @@ from infra.model import Cluster, Job, Request
 from infra.node import client
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
+from infra.run.earlier import Earlier, add_files
 from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
@@ -24,12 +25,17 @@ Approval = Callable[[Sequence[File]], None]
 
 
 def submit(
-    connection: Connection, project: Project, request: Request, approve: Approval, report: Progress
+    connection: Connection,
+    project: Project,
+    request: Request,
+    approve: Approval,
+    report: Progress,
+    earlier: Earlier | None = None,
 ) -> client.SubmitReply:
     """Upload the project and queue the job on the node; return the node's reply.
 
     `approve` gets the files to upload, and can raise an error to stop; then nothing is queued. Raises UsageError if the job
-    requests more GPUs than the node has.
+    requests more GPUs than the node has. It starts from the outputs of `earlier`.
     """
     cluster = connection.cluster
     check_gpus(cluster, request)
@@ -42,16 +48,18 @@ def submit(
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
-        source = {**describe_source(upload.project, code), "options": describe_options(request, project.workdir)}
-        header = {**make_header(cluster, upload.project, request), "token": token, "after": after, "source": source}
+        source = {**describe_source(upload.project, code), **describe_request(request, project.workdir)}
+        sent = add_files(upload, earlier)
+        header = {**make_header(cluster, sent.project, request), "token": token, "after": after, "source": source}
+        header["earlier"] = earlier and earlier.describe()
 
         def pack(stream: BinaryIO, missing: Sequence[str]) -> None:
             nonlocal asked
-            files = upload.find(missing)
+            files = sent.find(missing)
             if not asked:
                 approve(files)
             asked = True
-            upload.send(files, stream, report)
+            sent.send(files, stream, report)
 
         try:
             taken = client.submit(connection, header, pack)
@@ -101,6 +109,12 @@ def describe_source(project: Project, code: Source) -> dict[str, Any]:
         "snapshot": project.snapshot,
         **code.facts,
     }
+
+
+def describe_request(request: Request, workdir: str) -> dict[str, Any]:
+    """Return what a job's record says about its options and its data sets."""
+    data = [{"path": each.path, "source": each.source, "version": each.version} for each in request.data]
+    return {"options": describe_options(request, workdir), "data": data}
 
 
 def with_settings(request: Request, project: Project) -> Request:

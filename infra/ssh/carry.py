@@ -46,6 +46,25 @@ def pack(files: Iterable[tuple[File, Path]], stream: BinaryIO, report: Callable[
     blocks.flush()
 
 
+def pack_rest(files: Iterable[tuple[File, Path, int]], stream: BinaryIO, report: Callable[[int], None]) -> None:
+    """Write the contents of files from an offset on, like `pack`, reporting each chunk.
+
+    What is before the offset is hashed by the receiver.
+    """
+    blocks = Blocks(stream)
+    for file, place, offset in files:
+        left = file.size_bytes
+        for chunk in read_file(file, place):
+            skipped = min(max(offset - (file.size_bytes - left), 0), len(chunk))
+            left -= len(chunk)
+            if skipped < len(chunk):
+                blocks.write(chunk[skipped:])
+                report(len(chunk) - skipped)
+        if left:
+            raise ChangedError(file.path)
+    blocks.flush()
+
+
 def read_file(file: File, place: Path) -> Iterator[bytes]:
     """Yield a file's content up to its listed size; raises ChangedError if it can no longer be read."""
     try:

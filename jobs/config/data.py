@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from ..program import number
+from ..program import levels, number
 from .recipe import knob
 
 NAMED = ("fashion-mnist", "mnist", "digits", "cifar10", "imagenette", "pets", "pet-breeds")
@@ -28,6 +28,10 @@ class DataConfig:
     size: int = knob(
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
     )
+    range: tuple[float, float] | None = knob(
+        None, "values that become black and white in images of more than 8 bits", levels, metavar="LOW:HIGH"
+    )
+    dedupe: bool = knob(False, "leave out training images that are also in the test, identical or saved again")
     strict: bool = knob(False, "fail on a corrupt image instead of skipping it")
     stream: bool = knob(False, "decode images during training (default: only if they do not fit in memory)")
     seed: int = 0
@@ -41,5 +45,6 @@ def recall(config: DataConfig, record: Path) -> DataConfig:
         kept = json.loads(record.read_text())
         found = {each.name: kept[each.name] for each in fields(DataConfig) if each.name in kept}
         images = Path(found["images"]) if found.get("images") else None
-        return replace(config, **{**found, "images": images})
+        kept_range = tuple(found["range"]) if found.get("range") else None
+        return replace(config, **{**found, "images": images, "range": kept_range})
     return config

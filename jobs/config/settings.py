@@ -1,9 +1,12 @@
 """The command line of a training program as frozen dataclasses. No torch."""
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..program import Parser, default_out, duration
 from .data import DataConfig
@@ -20,6 +23,7 @@ class Settings:
     model: str = "small"
     pretrained: bool = False
     weights: Path | None = None
+    partial_weights: bool = False
     device: str = "auto"
     resume: str = ""
     save_every_s: float = 60.0
@@ -27,6 +31,10 @@ class Settings:
     lr_find: bool = False
     tensorboard: bool = False
     wandb: bool = False
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """The program, and the options that only it has."""
+    like: Mapping[str, Any] = field(default_factory=dict)
+    """What args.json of the run to repeat says."""
     config: DataConfig = field(default_factory=DataConfig)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -50,6 +58,7 @@ def parse(
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from pretrained weights")
     add("--weights", type=Path, metavar="FILE", help="start from weights in a .safetensors or .pth file")
+    add("--partial-weights", action="store_true", help="use --weights even if they lack a tenth of the network or more")
     add("--out", type=Path, metavar="DIR", default=default_out(), help="output folder (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device; auto uses a GPU if available")
     add("--resume", default="", metavar="auto|DIR", help="resume from the latest checkpoint in --out, or from this one")
@@ -65,15 +74,49 @@ def parse(
     add("--lr-find", action="store_true", help="find a learning rate instead of training; writes lr-find.png")
     add("--tensorboard", action="store_true", help="log to TensorBoard")
     add("--wandb", action="store_true", help="log to Weights & Biases (WANDB_MODE=offline: locally only)")
+    add(
+        "--like",
+        type=Path,
+        metavar="RUN",
+        help="repeat a run: its options are the defaults; bit for bit on the same CPU",
+    )
     add_options(parser, recipe or Recipe())
     parsed = parser.parse_args(argv)
+    if like := parsed.like:
+        parser.set_defaults(**(kept := read_options(parser, like)))
+        parsed = parser.parse_args(argv)
+        parsed.like = kept
     values = vars(parsed)
+    values["like"] = values["like"] or {}
     if values["mixup"] and values["cutmix"]:
         parser.error("--mixup and --cutmix cannot be combined")
+    values["own"] = {"program": name, **{each.dest: values[each.dest] for each in (own._actions if own else ())}}
     settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
     if settings.quick:
         settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
     return complete(settings), parsed
+
+
+def read_options(parser: argparse.ArgumentParser, run: Path) -> dict[str, Any]:
+    """Return the options of a run from its args.json; a run that cannot be read ends the program."""
+    found: Any = None
+    for path in (run / "args.json", run / "outputs" / "args.json"):
+        with suppress(OSError, ValueError):
+            found = json.loads(path.read_text())
+            break
+    if not isinstance(found, dict):
+        parser.error(f"--like {run}: no args.json there; expected the folder of a finished run")
+    if found.get("program") != parser.prog:
+        parser.error(f"--like {run}: was made by {found.get('program') or 'another program'}, not by {parser.prog}")
+    here = {"out", "device", "resume", "like", "help"}
+    kinds = {action.dest: action.type for action in parser._actions if action.dest not in here}
+    kept = {name: value for name, value in found.items() if name in kinds}
+    for name in kept:
+        if kinds[name] is Path and kept[name] is not None:
+            kept[name] = Path(kept[name])
+    if isinstance(kept.get("range"), list):
+        kept["range"] = tuple(kept["range"])
+    return {**kept, "train_digest": found.get("train_digest")}
 
 
 def complete(settings: Settings) -> Settings:

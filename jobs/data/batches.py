@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError
+from ..images.decoding import BrokenImageError, Files
 from ..program import say
 from .dataset import Split
-from .images import BrokenImageError, Files
 
 WORKERS = 2
 

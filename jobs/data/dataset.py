@@ -1,12 +1,17 @@
 """A data set and its splits, as frozen dataclasses."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .images import Files
+from ..images.decoding import Files
+from ..images.depth import Levels
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,10 @@ class Split:
     """int64 (N,); empty if unknown."""
     names: tuple[str, ...] = ()
     """The file of each image, if there are files."""
+    units: tuple[str, ...] = ()
+    """By what each image is held out, if there are files: its group, or its name below the class folder."""
+    grouped: bool = False
+    """Whether the units are groups."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -38,8 +47,21 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """Return the subset with these indices."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
-        names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
-        return Split(images, self.labels[indices] if len(self.labels) else self.labels, names)
+        labels = self.labels[indices] if len(self.labels) else self.labels
+        names, units = (tuple(each[i] for i in indices.tolist()) if each else () for each in (self.names, self.units))
+        return Split(images, labels, names, units, self.grouped)
+
+    def digest(self) -> str:
+        """Return a hash of the images' names, or of the pixels if they have none, and of the labels."""
+        total = hashlib.blake2b(digest_size=16)
+        if self.names:
+            # By name below the class folder, so that the same data in another folder is the same.
+            names = (f"{unit}\0{Path(name).name}" for unit, name in zip(self.units, self.names, strict=True))
+            total.update("\0".join(names).encode(errors="surrogateescape"))
+        elif isinstance(self.images, Tensor):
+            total.update(self.images.cpu().contiguous().numpy().data)
+        total.update(self.labels.cpu().numpy().data)
+        return total.hexdigest()
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with in-memory data moved to the device."""
@@ -67,6 +89,10 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split
+    held_out: bool = False
+    """Whether the test was held out of one folder or CSV file, by seed."""
+    levels: Levels | None = None
+    """Which values are black and white in images of more than 8 bits, if there are any."""
 
     def check(self) -> "Dataset":
         """Return the data set; raises DataError if it cannot be learned from."""
@@ -75,6 +101,16 @@ class Dataset:
         if not len(self.train) or not len(self.test):
             raise DataError(f"{self.name}: no images to {'train on' if not len(self.train) else 'test with'}")
         return self
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Return what a run must find again in order to resume: the classes and the training images."""
+        return {
+            "classes": list(self.classes),
+            "images": len(self.train),
+            "digest": self.train.digest(),
+            "levels": self.levels,
+        }
 
     def resize(self, size: int) -> "Dataset":
         """Return it with square images of `size` pixels."""

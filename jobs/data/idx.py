@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .cache import FOLDER, cached
+from ..images.cache import FOLDER, cached
 from .dataset import Dataset, Split
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -51,7 +51,7 @@ def read_idx(
         if not belong or int(targets.max()) >= len(classes):
             raise DataError(f"{folder}: the numbers of images and labels differ")
         splits.append(Split(pixels.unsqueeze(1), targets.to(torch.int64)))
-    return Dataset(name, classes, *splits)
+    return Dataset(name, classes, splits[0], splits[1])
 
 
 def read_array(folder: Path, name: str, cache: Path) -> Tensor:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
+from ..images.listing import Listing, list_folder
 from .dataset import Dataset, Split
 from .idx import DIGITS, FASHION, read_idx
-from .listing import Listing, list_folder
 from .splits import split
 
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -61,13 +61,13 @@ def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's 8x8 digits with a fixed split: 1,438 for training, 359 for testing."""
+    """Return scikit-learn's 1,797 digits of 8x8 pixels, a fifth of them for testing."""
     from sklearn.datasets import load_digits  # takes a second, and only these images need it
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
     whole = Split(images, torch.from_numpy(bunch.target).to(torch.int64))
-    train, test = split(whole.labels, 360 / 1797, 0)
+    train, test = split(whole.labels, 0.2, 0)
     return Dataset("digits", DIGITS, whole.take(train), whole.take(test))
 
 
@@ -96,7 +96,7 @@ def list_pets(cache: Path, breeds: bool) -> tuple[Listing, Listing]:
         rows = [line.split() for line in (root / "annotations" / f"{name}.txt").read_text().splitlines()]
         files = tuple(root / "images" / f"{row[0]}.jpg" for row in rows)
         labels = [row[0].rsplit("_", 1)[0] if breeds else ("cat", "dog")[int(row[2]) - 1] for row in rows]
-        found.append(Listing("pets", files, tuple(labels)))
+        found.append(Listing("pets", files, tuple(labels), tuple(row[0] for row in rows)))
     return found[0], found[1]
 
 

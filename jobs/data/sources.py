@@ -5,17 +5,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..config.data import NAMED, DataConfig
 from ..errors import DataError
+from ..images.cache import FOLDER, cached
+from ..images.decoding import Files, is_grey, natural_size, read_images
+from ..images.depth import Levels, find_levels
+from ..images.labels import Columns, list_csv
+from ..images.listing import Listing, list_folder
 from ..program import names_of, say
-from .cache import FOLDER, cached
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
-from .images import Files, is_grey, natural_size, read_images
-from .listing import Listing, list_csv, list_folder
 from .named import INSTALLED, NAMES, digits, fetch
+from .parts import separate
 from .splits import split
+
+TABLES = (".csv", ".tsv")
+CSV_ONLY = ("label", "file", "group", "images")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ def load(config: DataConfig, source: Source | None = None) -> Dataset:
     """
     source = source or Source()
     path = Path(config.data).expanduser()
+    if path.suffix.lower() not in TABLES and (given := [name for name in CSV_ONLY if getattr(config, name)]):
+        raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
     if config.data == "auto":
         data = load_any(source)
     elif config.data in NAMED:
@@ -43,9 +52,9 @@ def load(config: DataConfig, source: Source | None = None) -> Dataset:
         data = read_idx(path, cache=source.cache)
     elif path.is_dir():
         data = from_listings(*list_folder(path), config, source.cache)
-    elif path.suffix.lower() == ".csv" and path.is_file():
-        listing = list_csv(path, config.images, config.label, config.file, config.group)
-        data = from_listings(listing, None, config, source.cache)
+    elif path.suffix.lower() in TABLES and path.is_file():
+        columns = Columns(config.label, config.file, config.group)
+        data = from_listings(*list_csv(path, config.images, columns, config.strict), config, source.cache)
     else:
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
     data.check()
@@ -91,31 +100,39 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
         raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
     if test and (strange := sorted(set(test.labels) - set(classes))):
         raise DataError(f"{test.name}: classes not in {train.name}: {names_of(strange)}")
-    files = [*train.files, *(test.files if test else ())]
-    labels = torch.tensor([classes.index(label) for label in (*train.labels, *(test.labels if test else ()))])
-    names, everything = tuple(map(str, files)), torch.arange(len(files))
-    size = config.size or natural_size(files)
-    pool = Split(Files(tuple(files), size, 3, config.strict), labels, names)
+    pool, learns, levels = read_pool(train, test, config, cache)
+    if test:
+        learned, held = learns.nonzero().flatten(), (~learns).nonzero().flatten()
+    else:
+        learned, held = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)
+    data = Dataset(train.name, classes, pool.take(learned), pool.take(held), held_out=test is None, levels=levels)
+    return separate(data, config.dedupe)
+
+
+def read_pool(
+    train: Listing, test: Listing | None, config: DataConfig, cache: Path
+) -> tuple[Split, Tensor, Levels | None]:
+    """Return all readable images, decoded if they fit in memory; which are the first listing's; and the levels."""
+    listings = [train, *([test] if test else [])]
+    files = [file for listing in listings for file in listing.files]
+    labels = torch.tensor([train.classes.index(label) for listing in listings for label in listing.labels])
+    units = tuple(unit for listing in listings for unit in listing.units)
+    learns = torch.arange(len(files)) < len(train.files)
+    size, levels = config.size or natural_size(files), config.range or find_levels(files)
+    pool = Split(
+        Files(tuple(files), size, 3, config.strict, levels), labels, tuple(map(str, files)), units, train.grouped
+    )
     if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
         grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        pool = replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict))
-    else:
-        images, whole = cached(cache, files, f"{size} 1", lambda: read_images(files, size, config.strict))
-        if len(whole) < len(files):
-            everything = torch.tensor(whole)
-            say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are corrupt and were skipped")
-            if config.strict:
-                read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
-        pool = Split(images, labels[everything], tuple(names[at] for at in whole))
-    if test:
-        learned = everything < len(train.files)
-        return Dataset(
-            train.name, classes, pool.take(learned.nonzero().flatten()), pool.take((~learned).nonzero().flatten())
-        )
-    groups = [train.groups[at] for at in everything.tolist()] if train.groups else ()
-    learned, held = split(pool.labels, config.holdout, config.seed, groups)
-    return Dataset(train.name, classes, pool.take(learned), pool.take(held))
+        return replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict, levels)), learns, levels
+    images, whole = cached(cache, files, f"{size} {levels} 2", lambda: read_images(files, size, config.strict, levels))
+    if len(whole) < len(files):
+        say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are corrupt and were skipped")
+        if config.strict:
+            read_images([file for at, file in enumerate(files) if at not in set(whole)], size, strict=True)
+    kept = torch.tensor(whole)
+    return replace(pool.take(kept), images=images), learns[kept], levels
 
 
 def fits(count: int, size: int) -> bool:

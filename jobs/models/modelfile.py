@@ -27,6 +27,8 @@ class Facts:
     data: str
     accuracy: float
     seed: int = 0
+    levels: tuple[float, float] | None = None
+    """Which values are black and white in images of more than 8 bits."""
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
@@ -72,4 +74,10 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
 def read_facts(head: dict[str, Any]) -> Facts:
     """Read the metadata from a file's header."""
     channels, height, width = head.pop("shape")
-    return Facts(shape=(channels, height, width), classes=tuple(head.pop("classes")), **head)
+    levels = head.pop("levels", None)
+    return Facts(
+        shape=(channels, height, width),
+        classes=tuple(head.pop("classes")),
+        levels=(levels[0], levels[1]) if levels else None,
+        **head,
+    )

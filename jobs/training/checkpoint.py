@@ -23,8 +23,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
-FORMAT = 2
-"""Of state.pt. Version 1 was implicit, with one optimizer and an average without torch's own count."""
+FORMAT = 3
+"""Of state.pt. Version 1 was implicit, with one optimizer and an average without torch's own count; 2 lacked the data."""
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,10 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
     A resumed run first yields the metrics of its earlier epochs, without a network. Raises TrainingError,
     CheckpointError, Stopped.
     """
-    context, test = plan.context, plan.data.test
-    model.to(context.device)
-    train = plan.data.train
-    if plan.batch < 2:
-        raise TrainingError(f"not enough training images: {len(train)}")
+    execution = plan.execution or choose_execution(model, plan)
+    context, test, train = plan.context, plan.data.test, plan.data.train
     train = train.to(context.device) if context.has_room(train.size_bytes) else train
-    run = prepare(model, train, plan)
+    run = prepare(model, plan, execution)
     if run.ended and not plan.is_over(run):  # resumed with more epochs
         run.ended, run.step = False, len(run.history) * plan.steps
     network = wrap(run.model, plan)
@@ -70,27 +67,35 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
         run.ended = plan.is_over(run)
         run.losses.zero_()
         run.epoch_s = 0.0
-        if run.ended and plan.store and context.first:
-            run.save(plan.store, plan.recipe, 0.0)
+        if run.ended and context.first:
+            run.save(plan, 0.0)
         yield metrics, run.result
 
 
-def prepare(model: Classifier, train: Split, plan: Plan) -> Run:
+def choose_execution(model: Classifier, plan: Plan) -> Execution:
+    """Move the network to the plan's device; return the checkpoint's number type and layout, or the fastest.
+
+    Raises TrainingError, CheckpointError.
+    """
+    model.to(plan.context.device)
+    if plan.batch < 2:
+        raise TrainingError(f"not enough training images: {len(plan.data.train)}")
+    if plan.resume:
+        return Execution(**load_checkpoint(plan.resume)[1]["execution"])
+    first = torch.arange(plan.batch // plan.context.world)
+    images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
+    return choose(model, images, labels, plan.recipe)
+
+
+def prepare(model: Classifier, plan: Plan, execution: Execution) -> Run:
     """Return a new run, or one restored from the plan's checkpoint."""
     groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
-    found = load_checkpoint(plan.resume) if plan.resume else None
-    if found:
-        execution = Execution(**found[1]["execution"])
-    else:
-        first = torch.arange(plan.batch // plan.context.world)
-        images, labels = next(batches(train, first, plan.batch, plan.context.device))
-        execution = choose(model, images, labels, plan.recipe)
     model.to(memory_format=execution.format)
     if plan.context.world > 1:
         share_norms(model)
     run = begin(model, groups, plan.recipe, execution, plan.steps)
-    if found:
-        run.restore(*found, plan.recipe)
+    if plan.resume:
+        run.restore(*load_checkpoint(plan.resume), plan)
     return run
 
 
@@ -126,7 +131,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
             mean_loss(run.losses[: at + 1], run.step - at - 1)  # never save a diverged state
         if store and context.first and (asked_to_stop or due):
             saved = time.monotonic()
-            run.save(store, plan.recipe, run.epoch_s + saved - started)
+            run.save(plan, run.epoch_s + saved - started)
         if asked_to_stop:
             raise Stopped(asked_to_stop)
     if context.device.type == "cuda":

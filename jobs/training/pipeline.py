@@ -15,22 +15,30 @@ import torch
 from ..config.recipe import Recipe
 from ..config.settings import QUICK_IMAGES, Settings
 from ..data import Dataset, load
+from ..data.parts import write_parts
 from ..data.splits import split
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DataError
 from ..look.track import tracking
 from ..models import Classifier, build, count_parameters
 from ..models.classifier import ClosedForm
 from ..models.modelfile import NAME, Facts, load_model, save_model
 from ..optim.optimizers import LayerGroup
+from ..optim.precision import Execution
 from ..program import say
 from .checkpoint import Checkpoints
 from .closed_form import fit_closed_form
 from .distributed import DistributedContext, distributed_context
 from .evaluation import evaluate
-from .fit import Metrics, fit
+from .fit import Metrics, choose_execution, fit
 from .lr_find import find_lr
 from .state import Plan
 from .stop import Stop, Stopped, listening
+
+VALIDATION = 1_000_003
+"""Added to the seed: with the test's own draws, nothing below its share would be left to hold out."""
+
+DIGEST = "train_digest"
+"""The entry of args.json that identifies the training images."""
 
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
@@ -68,14 +76,14 @@ def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | No
             return find_lr(model.to(context.device), training.data, settings.recipe, settings.out)
         try:
             if isinstance(model.net, ClosedForm):
-                accuracy = fit_closed_form(model, training.data, context)
+                accuracy, execution = fit_closed_form(model, training.data, context), None
                 write_model(training, model, accuracy)
             else:
-                accuracy = train_by_steps(training, choose_layers, prepare)
+                accuracy, execution = train_by_steps(training, choose_layers, prepare)
         except Stopped as stopped:
             say(f"stopped by signal {stopped.signal}; --resume auto continues from {training.checkpoints.folder}")
             sys.exit(128 + stopped.signal)
-        write_arguments(training, accuracy)
+        write_arguments(training, accuracy, execution)
         say(f"test accuracy {accuracy:.4f}\n{settings.out / NAME}")
         return accuracy
 
@@ -86,9 +94,13 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
     if settings.quick:
         data = data.shorten(QUICK_IMAGES)
     torch.manual_seed(settings.recipe.seed)
-    model = build(settings.model, data, settings.weights, settings.pretrained)
+    model = build(settings.model, data, settings.weights, settings.pretrained, settings.partial_weights)
     device = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else context.device.type
     size = " x ".join(map(str, data.train.shape))
+    asked = asdict(replace(settings.config, seed=settings.recipe.seed))
+    repeats = settings.like and all(settings.like.get(name, value) == value for name, value in asked.items())
+    if repeats and data.identity["digest"] != settings.like.get(DIGEST):
+        raise DataError(f"--like: the training images or their classes have changed since that run ({data.name})")
     say(
         f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test, {size}, {len(data.classes)} "
         f"classes\n{settings.model}: {count_parameters(model):,} parameters on {device}"
@@ -98,10 +110,13 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
     return Training(settings, data, model, context, stop)
 
 
-def train_by_steps(training: Training, choose_layers: ChooseLayers, prepare: Prepare | None) -> float:
-    """Train the chosen layers and write the network to keep; return its test accuracy."""
+def train_by_steps(
+    training: Training, choose_layers: ChooseLayers, prepare: Prepare | None
+) -> tuple[float, Execution | None]:
+    """Train the chosen layers and write the network to keep; return its test accuracy, and how it was computed."""
     recipe, context = training.settings.recipe, training.context
     groups = choose_layers(training.model)
+    execution: Execution | None
     resume = find_resume(training) if groups else None
     data = hold_out(training.data, recipe.seed) if recipe.early_stop else training.data
     if prepare and resume is None:
@@ -109,14 +124,15 @@ def train_by_steps(training: Training, choose_layers: ChooseLayers, prepare: Pre
     if groups:
         freeze_others(training.model, groups)
         plan = Plan(data, recipe, context, groups, training.checkpoints, resume, training.stop)
-        kept, accuracy = fit_and_keep(training, plan)
+        execution = choose_execution(training.model, plan)
+        kept, accuracy = fit_and_keep(training, replace(plan, execution=execution))
         if not recipe.early_stop:
-            return accuracy
+            return accuracy, execution
     else:
-        kept = training.model
+        kept, execution = training.model, None
     accuracy = evaluate(kept, training.data.test, recipe.tta, context)
     write_model(training, kept, accuracy)
-    return accuracy
+    return accuracy, execution
 
 
 def fit_and_keep(training: Training, plan: Plan) -> tuple[Classifier, float]:
@@ -160,7 +176,8 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
 
 def hold_out(data: Dataset, seed: int) -> Dataset:
     """Hold out a tenth of the training images: the test images must not decide when to stop."""
-    train, validation = split(data.train.labels.cpu(), 0.1, seed)
+    known = data.train
+    train, validation = split(known.labels.cpu(), 0.1, seed + VALIDATION, known.units, known.grouped)
     return replace(data, train=data.train.take(train), test=data.train.take(validation))
 
 
@@ -204,20 +221,27 @@ def copy_best(resume: Path, out: Path) -> None:
 def write_model(training: Training, model: Classifier, accuracy: float) -> None:
     """Write the model, from the first process only."""
     settings, data = training.settings, training.data
-    facts = Facts(settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed)
+    facts = Facts(
+        settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed, data.levels
+    )
     if training.context.first:
+        write_parts(settings.out, data)
         save_model(settings.out / NAME, model, facts)
 
 
-def write_arguments(training: Training, accuracy: float) -> None:
-    """Write args.json: the run's settings and its accuracy."""
+def write_arguments(training: Training, accuracy: float, execution: Execution | None) -> None:
+    """Write args.json: the run's settings, as far as they were chosen by trial what was chosen, and its accuracy."""
     settings = training.settings
     flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
-    facts = {name: value for name, value in flat.items() if name not in ("config", "recipe")} | {
+    chosen = asdict(execution) if execution else {}
+    facts = {name: value for name, value in flat.items() if name not in ("config", "recipe", "like", "own")} | {
+        **settings.own,
+        **chosen,
         "device": str(training.context.device),
         "torch": torch.__version__,
         "data_set": training.data.name,
         "train_images": len(training.data.train),
+        DIGEST: training.data.identity["digest"],
         "epochs": settings.recipe.most_epochs,
         "test_accuracy": accuracy,
         "command": shlex.join(["python", *sys.orig_argv[1:]]),

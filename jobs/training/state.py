@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Plan:
     resume: Path | None = None
     """The checkpoint to resume from."""
     stop: Stop = field(default_factory=Stop)
+    execution: Execution | None = None
+    """Number type and memory layout, if they are chosen already."""
 
     @property
     def batch(self) -> int:
@@ -82,11 +85,14 @@ class Run:
         """The network to evaluate and keep: the moving average if there is one."""
         return self.average.module if self.average else self.model  # type: ignore[return-value]
 
-    def save(self, store: Checkpoints, recipe: Recipe, epoch_s: float) -> None:
-        """Write a checkpoint; raises CheckpointError."""
+    def save(self, plan: Plan, epoch_s: float) -> None:
+        """Write a checkpoint, if the plan has a place for it; raises CheckpointError."""
+        if plan.store is None:
+            return
         state = {
             "step": self.step,
-            "recipe": asdict(recipe),
+            "recipe": asdict(plan.recipe),
+            "data": plan.data.identity,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
@@ -97,10 +103,12 @@ class Run:
             "ended": self.ended,
             "execution": asdict(self.execution),
         }
-        store.save(self.step, self.model.state_dict(), state)
+        plan.store.save(self.step, self.model.state_dict(), state)
 
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Any], recipe: Recipe) -> None:
-        """Resume from a checkpoint. Raises CheckpointError if it does not fit the network or recipe."""
+    def restore(self, weights: dict[str, Tensor], state: dict[str, Any], plan: Plan) -> None:
+        """Resume from a checkpoint. Raises CheckpointError if it does not fit the data, network or recipe."""
+        recipe = plan.recipe
+        compare_data(state["data"], plan.data.identity)
         try:
             self.model.load_state_dict(weights)
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -119,6 +127,23 @@ class Run:
                 raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, not {wanted}")
         self.step, self.history, self.ended = state["step"], state["history"], state["ended"]
         self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
+
+
+def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise CheckpointError if a checkpoint was made with other classes or training images."""
+    if made["classes"] != wanted["classes"]:
+        pairs = zip_longest(made["classes"], wanted["classes"], fillvalue="none")
+        at, (old, new) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise CheckpointError(
+            f"the checkpoint was made with other classes: number {at} was '{old}', now it is '{new}'; "
+            "train without --resume, or start from its model with --weights"
+        )
+    if made["digest"] != wanted["digest"]:
+        counts = f"{made['images']:,} then, {wanted['images']:,} now"
+        raise CheckpointError(
+            f"the training images or their classes have changed since the checkpoint ({counts}); "
+            "train without --resume, or start from its model with --weights"
+        )
 
 
 def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execution: Execution, steps: int) -> Run:

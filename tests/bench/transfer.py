@@ -18,9 +18,9 @@ def main() -> None:
 
     from jobs.config.recipe import Recipe
     from jobs.data import Dataset, Split
-    from jobs.data.images import read_images
-    from jobs.data.listing import list_classes
     from jobs.data.splits import folds
+    from jobs.images.decoding import read_images
+    from jobs.images.listing import list_classes
     from jobs.models import build
     from jobs.training.distributed import DistributedContext
     from jobs.training.evaluation import evaluate

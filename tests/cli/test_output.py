@@ -25,6 +25,13 @@ def test_of_a_progress_bar_the_last_step_is_kept():
     assert pass_through(bar, raw=True) == b"".join(bar)
 
 
+def test_of_a_progress_bar_without_a_line_end_the_last_step_is_kept_however_long_it_runs():
+    steps = [f"step {step} of 9999 {'#' * 50}\r".encode() for step in range(10_000)]
+    assert pass_through(steps) == steps[-1]
+    assert pass_through([b"".join(steps[at : at + 3000]) for at in range(0, 10_000, 3000)]) == steps[-1]
+    assert pass_through([step[:-1].join([b"\r", b""]) for step in steps]) == steps[-1][:-1]
+
+
 def test_windows_line_ends_and_text_without_an_end_stay():
     assert pass_through([b"one\r", b"\ntwo\r\nthree"]) == b"one\r\ntwo\r\nthree"
     assert pass_through([b"x" * 200_000]) == b"x" * 200_000

@@ -74,25 +74,29 @@ def test_a_program_s_script_must_be_one_that_is_uploaded(desk):
 def test_a_script_that_does_not_exist_is_answered_with_one_that_does(desk, typed):
     refused = desk.type("run", typed)
     assert refused.code == 2
-    assert f"no such script: '{typed}'\n  next: gpujob run learn.py, or as a command: gpujob run -- {typed}\n" in (
-        refused.err
+    assert (
+        f"no such script: '{typed}'\n  next: gpujob run --cluster shared learn.py, or as a command: gpujob run --cluster shared -- {typed}\n"
+        in (refused.err)
     )
 
 
 def test_suggestions_name_no_script_where_there_is_none(desk):
     (desk.project / "learn.py").unlink()
-    assert "next: gpujob run SCRIPT, or" in desk.type("run").err
+    assert "next: gpujob run --cluster shared SCRIPT, or" in desk.type("run").err
     desk.write("test_it.py", "")
     desk.write("b.py", "")
-    assert "next: gpujob run b.py, or" in desk.type("run").err
+    assert "next: gpujob run --cluster shared b.py, or" in desk.type("run").err
     desk.write("main.py", "")
-    assert "next: gpujob run main.py, or" in desk.type("run", "far/away.py").err
+    assert "next: gpujob run --cluster shared main.py, or" in desk.type("run", "far/away.py").err
 
 
 def test_a_folder_is_run_as_a_module_if_it_is_one(desk):
     desk.write("tool/__main__.py", "print('main')")
     refused = desk.type("run", "tool")
-    assert (refused.code, "'tool' is a folder\n  next: gpujob run -m tool\n" in refused.err) == (2, True), refused.said
+    assert (refused.code, "'tool' is a folder\n  next: gpujob run --cluster shared -m tool\n" in refused.err) == (
+        2,
+        True,
+    ), refused.said
 
 
 @pytest.mark.parametrize("typed", [["--", "echo a && echo b; echo $((1+2))"], ["echo a && echo b; echo $((1+2))"]])

@@ -166,3 +166,21 @@ def test_the_same_up_goes_on_where_it_was_killed(world):
     assert {one["InstanceId"] for one in world.watch.living()} == before
     assert len(before) == NODES
     give_back(world, ["again"])
+
+
+def test_an_up_killed_in_the_middle_of_its_search_launches_nothing_twice(world):
+    """The second request has the machines, but the killed command never learned that, and EC2 does not show them yet."""
+    control.add_faults(world.watch.cloud, "no-capacity=g4dn.xlarge", "invisible=10")
+    control.clear_trail(world.watch.cloud)
+    command = world.laptop.prepare(*UP, "sought")
+    control.add_faults(world.watch.cloud, f"kill={command.pid}:CreateFleet.2:after")
+    assert finish([command])[0].code == KILLED
+    up = world.laptop.type(*UP, "sought")
+    control.clear_faults(world.watch.cloud)
+    assert up.code == 0, up.said
+    assert len(world.watch.living()) == NODES
+    sent = [
+        one["params"]["ClientToken"] for one in control.read_trail(world.watch.cloud) if one["action"] == "CreateFleet"
+    ]
+    assert len(sent) - len(set(sent)) == 1  # only the one that was recorded is sent again
+    give_back(world, ["sought"])

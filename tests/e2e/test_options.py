@@ -66,6 +66,7 @@ def test_a_job_runs_in_the_folder_that_it_was_told(project):
     project.write("sub/where.py", "import os, sys; print(os.getcwd(), sys.argv[0])")
     run = project.type("run", "--workdir", "sub", "sub/where.py")
     assert run.out.endswith("/project/sub where.py\n"), run.said
+    assert project.type("run", "--workdir", "sub", "where.py").out.endswith("/project/sub where.py\n")
     outside = project.type("run", "--workdir", "/", "sub/where.py")
     assert outside.code == 2
     assert "outside the project" in outside.err

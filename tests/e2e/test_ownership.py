@@ -1,5 +1,6 @@
 """Nothing without our tag is ever changed or deleted, whatever it is and whatever it is called."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,8 @@ from infra.ec2.machines.network import tag_specification
 from infra.local.cloud.server import control
 from infra.ssh.keys import make_key
 from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
-from tests.local_cloud_fixtures import find_image
+from tests.conftest import Finished, Laptop, make_laptop
+from tests.local_cloud_fixtures import client, find_image
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -102,3 +103,82 @@ def test_what_others_have_is_the_same_after_a_whole_life_beside_it(world):
     after = watching.everything()
     assert len(before) >= len(FOREIGN)
     assert {key: after.get(key) for key in before} == before
+
+
+ROLE = "arn:aws:sts::123456789012:assumed-role"
+PRINCIPALS = {
+    "root": "arn:aws:iam::123456789012:root",
+    "user": "arn:aws:iam::123456789012:user/ann",
+    "role": f"{ROLE}/train/botocore-session-1700000000",  # another name at each login
+    "vault": f"{ROLE}/vault/1700000000123456789",
+    "person": f"{ROLE}/train/ann",
+    "sso": f"{ROLE}/AWSReservedSSO_Train_0123456789abcdef/ann@example.com",
+    "other-sso": f"{ROLE}/AWSReservedSSO_Train_0123456789abcdef/bob@example.com",
+}
+
+
+@pytest.fixture
+def account(world) -> Iterator[tuple[Laptop, Watch]]:
+    """A laptop and cloud that end with the caller that they began with."""
+    yield world
+    control.set_caller(world[1].cloud)
+
+
+def log_in(watching: Watch, who: str) -> str:
+    """Make one of these the caller; return the ARN of a login."""
+    control.set_caller(watching.cloud, PRINCIPALS[who], f"AIDA{who}:session")
+    return client(watching.cloud, "sts").get_caller_identity()["Arn"]
+
+
+def test_each_principal_sweeps_its_own_after_another_login_and_nothing_of_another(account):
+    """Two of them use one name: neither the name nor the cluster decides."""
+    laptop, watching = account
+    names = {who: "same" if "sso" in who else who for who in PRINCIPALS}
+    for who, name in names.items():
+        tags = {"gpujob:cluster": name, "gpujob:owner": log_in(watching, who)}
+        subnet = watching.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+        specification = [tag_specification("network-interface", tags)]
+        watching.ec2.create_network_interface(SubnetId=subnet, TagSpecifications=specification)
+    for left, who in reversed(list(enumerate(PRINCIPALS))):
+        log_in(watching, who)
+        swept = laptop.type("sweep", "--dry-run", "--yes", "--region", "us-east-1")
+        assert swept.code == 0, (who, swept.said)
+        assert "deleted orphaned resources of 1 cluster" in swept.err, (who, swept.said)
+        assert len(watching.remains()) == left, who
+
+
+def test_down_all_of_one_user_leaves_the_cluster_of_another_though_this_computer_knows_it(account):
+    laptop, watching = account
+    log_in(watching, "other-sso")
+    assert laptop.type("up", "theirs", "--dry-run").code == 0
+    log_in(watching, "role")
+    assert laptop.type("up", "mine", "--dry-run").code == 0
+    down = laptop.type("down", "--all", "--dry-run", "--yes")
+    assert (down.code, "theirs was not terminated: it belongs to" in down.err) == (1, True), down.said
+    assert "terminated mine" in down.err
+    assert [len(watching.living()), "bob@example.com" in down.err] == [1, True]
+    assert laptop.type("down", "theirs", "--dry-run").code == 0
+    assert watching.remains() == []
+
+
+def test_a_role_resumes_its_launch_and_its_image_after_another_login(account):
+    laptop, watching = account
+    log_in(watching, "role")
+    process = laptop.prepare("up", "again", "--dry-run")
+    control.add_faults(watching.cloud, f"kill={process.pid}:CreateFleet:after")
+    process.send_signal(signal.SIGCONT)
+    assert Finished.of(process).code == -signal.SIGKILL
+    up = laptop.type("up", "again", "--dry-run")
+    assert (up.code, "resuming an interrupted launch" in up.err) == (0, True), up.said
+    bake = laptop.prepare("bake", "again", "--as", "torch")
+    control.add_faults(watching.cloud, f"kill={bake.pid}:CreateImage.2:after")
+    bake.send_signal(signal.SIGCONT)
+    assert Finished.of(bake).code == -signal.SIGKILL
+    baked = laptop.type("bake", "again", "--as", "torch")
+    assert baked.code == 0, baked.said
+    log_in(watching, "person")
+    assert "only they can delete it" in laptop.type("images", "rm", "torch", "--dry-run", "--yes").err
+    log_in(watching, "role")
+    removed = laptop.type("images", "rm", "torch", "--dry-run", "--yes")
+    assert removed.code == 0, removed.said
+    assert laptop.type("down", "again", "--dry-run", "--force").code == 0

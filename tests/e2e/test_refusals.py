@@ -155,7 +155,12 @@ def test_a_script_by_its_whole_path_or_from_a_folder_beside_it_runs(project):
 def test_a_script_that_git_ignores(project):
     project.write("hidden.py", "")
     project.write(".gitignore", "hidden.py")
-    refuses(project.type("run", "hidden.py"), 2, "'hidden.py' would not be uploaded", '[sync] include = ["hidden.py"]')
+    refuses(
+        project.type("run", "hidden.py"),
+        2,
+        "'hidden.py' would not be uploaded: .gitignore line 1 (hidden.py)",
+        'include = ["hidden.py"]',
+    )
 
 
 def test_outputs_that_could_not_come_home_are_no_reason_to_start_a_job(project):

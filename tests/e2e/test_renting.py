@@ -177,7 +177,8 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("run", "--detach", "--", "sleep", "600").code == 0
     assert "is still running" in laptop.type("stop").err
     assert laptop.type("cancel", "1").code == 0
-    assert laptop.type("stop").code == 0
+    stop = laptop.type("stop")
+    assert (stop.code, "The disk has outputs of 1 job that are not downloaded" in stop.err) == (0, True), stop.said
     [cluster] = json.loads(laptop.type("ls", "--json").out)
     assert cluster["nodes"][0]["state"] == "stopped"
     assert "gpujob start project" in laptop.type("run", "--", "true").err
@@ -196,7 +197,9 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert plan.code == 0, plan.said
     assert "cluster 'project' already exists" in plan.err
     assert "nothing to do" in laptop.type("start").err
-    assert laptop.type("down", "--force").code == 0
+    assert laptop.type("fetch").code == 0
+    assert "The disk has" not in laptop.type("stop").err
+    assert laptop.type("down").code == 0
     assert remains(laptop) == []
     [cost] = json.loads(laptop.type("cost", "--json").out)[-1:]
     assert (cost["cluster"], cost["cloud"]) == ("project", "local")

@@ -4,6 +4,17 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import Laptop
+from tests.here import Here
+
+
+@pytest.fixture
+def desk(project: Laptop) -> Here:
+    """The laptop with the shared cluster, whose commands run in this process."""
+    return Here(project.home, project.project, project.settings)
+
 
 def test_what_is_withheld_is_said_when_there_is_something_new_and_not_with_every_run(project):
     project.write("train.py", "import os\nprint(*map(os.path.lexists, ('.env', 'notes.txt')))\n")
@@ -42,3 +53,20 @@ def test_new_files_of_a_run_are_in_the_patch_and_large_ones_in_the_record(projec
     record = json.loads((folder / "changes.json").read_text())
     assert [(file["path"], file["reason"]) for file in record["files"]] == [("data.bin", "large")]
     assert "modified: changes.patch and changes.json" in project.type("receipt").out
+
+
+def test_an_argument_that_is_not_uploaded_is_named_before_the_start_and_after_the_failure(desk):
+    desk.write(".gitignore", "*.csv\nweights/\n")
+    desk.write("data/train.csv", "1")
+    desk.write("weights/a.bin", "1")
+    desk.write("read.py", "import sys\nfor name in sys.argv[1:]: open(name.partition('=')[2] or name)\n")
+    run = desk.type("run", "-e", "W=weights", "read.py", "read.py", "--x=data/train.csv")
+    line = "not uploaded: 'data/train.csv' (.gitignore line 1 (*.csv)); in gpujob.toml, below [sync]: include = "
+    assert f'{line}["data/train.csv"]\n' in run.err, run.said
+    assert "not uploaded: 'weights' (.gitignore line 2 (weights/)); in gpujob.toml, below [sync]: " in run.err
+    assert run.err.index(line) < run.err.index("job ")
+    after = "'data/train.csv' (.gitignore line 1 (*.csv)): it is on this computer, but was not uploaded.\n"
+    assert f'{after}  Upload it: in gpujob.toml, below [sync]: include = ["data/train.csv"]\n' in run.err
+    desk.write("gpujob.toml", '[sync]\ninclude = ["data/train.csv"]\n')
+    again = desk.type("run", "read.py", "read.py", "--x=data/train.csv")
+    assert (again.code, "uploaded: '" in again.err) == (0, False), again.said

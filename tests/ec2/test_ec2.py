@@ -47,7 +47,7 @@ def offer(price_usd: float = 0.5, **prices: float) -> Offer:
         ("InvalidClientTokenId", errors.CredentialsError),
         ("UnrecognizedClientException", errors.CredentialsError),
         ("InsufficientInstanceCapacity", errors.CapacityError),
-        ("Unsupported", errors.CapacityError),
+        ("Unsupported", errors.PlaceError),
         ("VcpuLimitExceeded", errors.QuotaError),
         ("MaxSpotInstanceCountExceeded", errors.QuotaError),
         ("RequestExpired", errors.CredentialsError),
@@ -166,7 +166,13 @@ def test_the_lease_command_of_the_user_data_arms_tells_moves_and_keeps_what_was_
     assert "OnCalendar=2030-01-02 00:00:00 UTC\n" in (tmp_path / "gpujob-lease.timer").read_text()
     lease("--boot", "2029-01-01 00:00:00 UTC")  # started under a new lease
     assert lease() == "1861920000\n"
-    assert (tmp_path / "told").read_text().count("restart --no-block gpujob-lease.timer") == 4
+    told = (tmp_path / "told").read_text()
+    assert told.count("restart --no-block gpujob-lease.timer") == 4
+    assert "poweroff" not in told
+    lease("--boot", "2020-01-01 00:00:00 UTC")  # booted after its end, when the timer need not fire
+    assert (tmp_path / "told").read_text().endswith("poweroff --no-block\n")
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 3\n")  # as for a timer that is not active
+    assert subprocess.run(["sh", command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True).stdout == b""
 
 
 def test_the_lease_s_price_covers_machine_disk_and_address_of_every_node_at_the_highest_price():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.cluster.clusters import mark_missing
-from infra.ec2.machines.fleet import find_places, make_request
+from infra.ec2.capacity.requests import ask_for, find_pools, make_request
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ec2.market.offers import choose
 from infra.ec2.market.quotas import Quota, family_of
@@ -56,13 +56,15 @@ def test_memory_and_zones_narrow_what_is_taken():
         choose(ALL, LaunchRequest(gpu_memory_gb=99), "us-east-1")
 
 
-def test_places_come_cheapest_first_and_several_nodes_stay_together():
-    places = find_places([SPOT, LARGER], {"a": "subnet-a", "b": "subnet-b"})
-    assert places == [("g4dn.xlarge", "subnet-b"), ("g4dn.xlarge", "subnet-a"), ("g4dn.2xlarge", "subnet-a")]
-    request = make_request("lt-1", places, "spot", 2, {"gpujob:launch": "token"})
+def test_pools_come_cheapest_first_and_several_nodes_stay_together():
+    pools = find_pools([SPOT, LARGER], {"a": "subnet-a", "b": "subnet-b"})
+    assert pools == [("g4dn.xlarge", "subnet-b"), ("g4dn.xlarge", "subnet-a"), ("g4dn.2xlarge", "subnet-a")]
+    request = make_request("lt-1", "spot", 2, {"gpujob:launch": "token"})
+    [config] = ask_for(request, pools)["LaunchTemplateConfigs"]
+    assert config["Overrides"][0] == {"InstanceType": "g4dn.xlarge", "SubnetId": "subnet-b"}
     assert request["SpotOptions"]["AllocationStrategy"] == "price-capacity-optimized"
     assert request["SpotOptions"]["MinTargetCapacity"] == 2
-    assert make_request("lt-1", places, "on-demand", 1, {"gpujob:launch": "token"})["OnDemandOptions"] == {
+    assert make_request("lt-1", "on-demand", 1, {"gpujob:launch": "token"})["OnDemandOptions"] == {
         "AllocationStrategy": "lowest-price"
     }
 

@@ -1,11 +1,13 @@
 """Messages, help and suggested commands: plain English, whole at 80 columns, and accepted when typed."""
 
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from cli.main import gpujob
+from cli.terminal import lines
 from tests import words
 from tests.conftest import REPOSITORY
 from tests.words import Text
@@ -37,6 +39,10 @@ def test_no_help_has_a_phrase_that_is_not_plain_english():
 
 def test_no_line_break_of_help_splits_a_word_or_a_command_at_80_columns():
     assert words.find_broken(gpujob) == []
+
+
+def test_no_line_break_of_a_message_splits_a_word_or_a_command_at_80_columns():
+    assert words.find_split(words.read_messages(REPOSITORY)) == []
 
 
 def test_every_command_that_a_message_suggests_is_accepted():
@@ -81,6 +87,15 @@ def test_a_suggestion_that_cannot_be_typed_is_found(tmp_path, text):
 def test_a_page_with_an_unknown_command_is_found(tmp_path):
     (tmp_path / "README.md").write_text("Type `gpujob dwon`.\n\n    gpujob up --gup T4   # a GPU\n    gpujob up\n")
     assert len(words.find_invalid(words.read_commands(words.read_pages(tmp_path)), gpujob)) == 2
+
+
+def test_a_message_that_a_line_break_splits_is_found(monkeypatch):
+    said = Text("a.py:1", f"{'word ' * 13}follow: gpujob logs --follow 3; or {'word ' * 20}")
+    assert words.find_split(iter([said])) == []
+    monkeypatch.setattr(lines, "TYPED", re.compile("(?!)"))
+    assert words.find_split(iter([said])) != []
+    monkeypatch.setattr(words, "fold", lambda text, _: text)
+    assert words.find_split(iter([Text("a.py:1", "word " * 20)])) != []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONTEXT, FIXED, PINNED, settings, weights
-from safetensors.torch import save_file
 
 from jobs import finetune
 from jobs.config.recipe import CLOSED_FORM, SMALL, Recipe
@@ -16,7 +15,9 @@ from jobs.data import Dataset, Split
 from jobs.errors import CheckpointError, TrainingError
 from jobs.models import build, count_parameters
 from jobs.models.classifier import find_head, find_maps
-from jobs.models.networks import packaged_lite0, read_weights
+from jobs.models.modelfile import load_model
+from jobs.models.networks import packaged_lite0
+from jobs.models.weights import COUNTER, PREFIXES, read_weights
 from jobs.train import run
 from jobs.training.evaluation import interval
 from jobs.training.fit import train_mode
@@ -60,20 +61,62 @@ def test_an_unknown_network_names_the_nearest():
         build("lenet", noise(3, 32), pretrained=True)
 
 
-def test_weights_of_a_file_are_taken_by_name_or_order_with_a_fresh_head(tmp_path):
+def wrapped(weights):
+    """Return what different programs write around the same tensors."""
+    prefixed = {prefix: {f"{prefix}{name}": value for name, value in weights.items()} for prefix in PREFIXES}
+    old = {name: value for name, value in weights.items() if not name.endswith(COUNTER)}
+    twice = {f"model._orig_mod.{name}": value for name, value in weights.items()}
+    lightning = {"epoch": 3, "state_dict": {**prefixed["model."], "loss.weight": torch.ones(3)}}
+    wrong = {name: value + 1 for name, value in weights.items()}
+    turned = dict(reversed(weights.items()))
+    nested = [{"model": weights}, {"state_dict": weights}, {"ema": weights, "model": wrong}, lightning]
+    return [weights, *prefixed.values(), old, twice, turned, *nested]
+
+
+def test_weights_are_loaded_by_name_whatever_is_written_around_them(tmp_path, capsys):
     torch.manual_seed(0)
-    ten, three = noise(3, 32), noise(3, 32, 2)
-    old = build("resnet18", ten)
-    torch.save({f"other.{name}": value for name, value in old.net.state_dict().items()}, tmp_path / "w.pth")
-    assert torch.equal(build("resnet18", three, weights=tmp_path / "w.pth").net.conv1.weight, old.net.conv1.weight)
-    with pytest.raises(CheckpointError, match="tensors"):
-        build("lenet", three, weights=tmp_path / "w.pth")
-    for path in (tmp_path / "lenet.pth", tmp_path / "lenet.safetensors"):
-        lenet = build("lenet", ten)
-        (torch.save if path.suffix == ".pth" else save_file)(lenet.net.state_dict(), path)
-        new = build("lenet", three, weights=path)
-        assert torch.equal(new.net[0].weight, lenet.net[0].weight)
-        assert new.net[-1].out_features == 2
+    data = noise(3, 32)
+    old = build("small", data)
+    own = {name: value for name, value in old.net.state_dict().items() if not name.endswith(COUNTER)}
+    for at, written in enumerate(wrapped(old.net.state_dict())):
+        torch.save(written, tmp_path / f"{at}.pth")
+        new = build("small", data, weights=tmp_path / f"{at}.pth").net.state_dict()
+        assert all(torch.equal(new[name], value) for name, value in own.items()), at
+        assert "15 of the network's 15 tensors loaded, with last layer" in capsys.readouterr().out
+    fewer = build("small", noise(3, 32, 2), weights=tmp_path / "0.pth")
+    assert fewer.net[-1].out_features == 2
+    assert torch.equal(fewer.net[0][0].weight, old.net[0][0].weight)
+    assert "and a new last layer" in capsys.readouterr().out
+
+
+def test_equal_shapes_are_never_swapped_and_little_of_a_network_is_refused(tmp_path, capsys):
+    data = noise(3, 32)
+    weights = build("lenet", data).net.state_dict()
+    torch.save({f"layer{name}": value for name, value in weights.items()}, tmp_path / "other.pth")
+    with pytest.raises(
+        CheckpointError, match=r"0 of the network's 8 tensors .*'layer0.weight', the network '0.weight'"
+    ):
+        build("lenet", data, weights=tmp_path / "other.pth")
+    torch.save({name: value for name, value in weights.items() if not name.startswith("0.")}, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"6 of the network's 8 .*--partial-weights"):
+        build("lenet", data, weights=tmp_path / "part.pth")
+    new = build("lenet", data, weights=tmp_path / "part.pth", partial=True)
+    assert torch.equal(new.net[3].weight, weights["3.weight"])
+    assert not torch.equal(new.net[0].weight, weights["0.weight"])
+    torch.save({**weights, "3.bias": torch.zeros(17)}, tmp_path / "wide.pth")
+    with pytest.raises(CheckpointError, match=r"'3.bias' is .17,. in the file, .16,. in the network"):
+        build("lenet", data, weights=tmp_path / "wide.pth")
+
+
+def test_weights_of_our_own_model_keep_its_normalization_and_the_head_of_the_same_classes(tmp_path, trained, digits):
+    old = load_model(trained)[0]
+    same = build("small", digits, weights=trained / "model.safetensors")
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in old.state_dict().items())
+    renamed = replace(digits, classes=digits.classes[::-1])
+    other = build("small", renamed, weights=trained / "model.safetensors")
+    assert torch.equal(other.mean, old.mean)
+    assert torch.equal(other.net[0][0].weight, old.net[0][0].weight)
+    assert not torch.equal(other.net[-1].weight, old.net[-1].weight)
 
 
 def test_foreign_weights_are_refused_with_the_reason(tmp_path):
@@ -89,7 +132,7 @@ def test_foreign_weights_are_refused_with_the_reason(tmp_path):
 def test_the_packaged_lite0_computes_what_timm_computes():
     timm = pytest.importorskip("timm")
     model = build("efficientnet_lite0", noise(3, 64), pretrained=True)
-    weights = read_weights(packaged_lite0())
+    weights = read_weights(packaged_lite0()).tensors
     theirs = timm.create_model("tf_efficientnet_lite0")
     theirs.load_state_dict(dict(zip(theirs.state_dict(), weights.values(), strict=True)))
     images = noise(3, 70).test.images.float()
@@ -99,6 +142,15 @@ def test_the_packaged_lite0_computes_what_timm_computes():
         assert torch.equal(
             ours, theirs.eval().forward_head(theirs.forward_features((images - 127) / 128), pre_logits=True)
         )
+
+
+@needs_weights
+def test_a_file_of_timm_s_lite0_is_loaded_by_its_names(tmp_path):
+    theirs = pytest.importorskip("timm").create_model("efficientnet_lite0", num_classes=3)
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "timm.pth")
+    model = build("efficientnet_lite0", noise(3, 64), weights=tmp_path / "timm.pth")
+    assert all(map(torch.equal, model.net.state_dict().values(), theirs.state_dict().values()))
+    assert model.mean.flatten().tolist() == [127.0] * 3
 
 
 @needs_weights

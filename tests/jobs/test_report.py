@@ -120,7 +120,7 @@ def test_provenance_names_command_commit_date_data_duration_and_accuracy(trained
     assert rows["Data set"] == "digits"
     assert re.fullmatch(r"[\d.]+ s", rows["Duration"])
     assert re.fullmatch(r"\d\d\.\d%", rows["Test accuracy"])
-    assert "baseline, always predicting 1" in page
+    assert "baseline, always predicting 3" in page
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")

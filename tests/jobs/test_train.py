@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import CONTEXT, FIXED, PINNED, ROOT, same, settings, start, weights
 
+from jobs import finetune
 from jobs import train as train_program
 from jobs.config.recipe import Recipe
 from jobs.data import Dataset
@@ -53,6 +54,25 @@ def test_one_seed_gives_the_same_weights_twice_and_another_gives_others(tmp_path
         run(settings(tmp_path / name, "lenet", few_files, seed=seed, epochs=1, crop=1, erase=0.2))
     assert same(tmp_path / "one", tmp_path / "two")
     assert not same(tmp_path / "one", tmp_path / "three")
+
+
+def test_a_run_is_repeated_bit_for_bit_though_its_precision_was_chosen_by_timing(tmp_path, photos, monkeypatch, capsys):
+    words = ["--data", str(photos), "--size", "16", "--model", "small", "--epochs", "2", "--batch-size", "8", "--flip"]
+    main([*words, "--device", "cpu", "--seed", "3", "--out", str(tmp_path / "one")])
+    kept = json.loads((tmp_path / "one/args.json").read_text())
+    assert "auto" not in (kept["precision"], kept["layout"])
+    monkeypatch.setattr("jobs.optim.precision.time_step", lambda *_: pytest.fail("timed again"))
+    main(["--like", str(tmp_path / "one"), "--device", "cpu", "--out", str(tmp_path / "two")])
+    assert same(tmp_path / "one", tmp_path / "two")
+    main(["--like", str(tmp_path / "one"), "--device", "cpu", "--seed", "4", "--out", str(tmp_path / "three")])
+    assert not same(tmp_path / "one", tmp_path / "three")
+    next((photos / "is 0").iterdir()).unlink()
+    (photos / "is 1/0.png").rename(photos / "is 1/new.png")
+    with pytest.raises(SystemExit):
+        main(["--like", str(tmp_path / "one"), "--device", "cpu", "--out", str(tmp_path / "four")])
+    with pytest.raises(SystemExit):
+        finetune.main(["--like", str(tmp_path / "one")])
+    assert "was made by jobs.train, not by jobs.finetune" in capsys.readouterr().err
 
 
 EVERYTHING = {

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -157,8 +158,24 @@ def test_a_checkpoint_in_the_format_of_an_older_version_is_refused_by_name(tmp_p
     [state["optimizer"]] = state.pop("optimizers")
     del state["format"]
     torch.save(state, latest / "state.pt")
-    with pytest.raises(CheckpointError, match=f"{latest}: refused: format 1, but this version reads 2"):
+    with pytest.raises(CheckpointError, match=f"{latest}: refused: format 1, but this version reads 3"):
         run(replace(settings(tmp_path, data=few_files), resume="auto"))
+
+
+def test_a_checkpoint_of_other_classes_or_images_is_refused_by_name(tmp_path, photos):
+    chosen = settings(tmp_path / "out", "small", photos, epochs=1, batch_size=8)
+    chosen = replace(chosen, config=replace(chosen.config, size=16))
+    run(chosen)
+    (photos / "is 2").rename(photos / "is -2")  # sorted first now: every name would be another's
+    with pytest.raises(CheckpointError, match=r"number 0 was 'is 0', now it is 'is -2'.*--weights"):
+        run(replace(chosen, resume="auto"))
+    (photos / "is -2").rename(photos / "is 2")
+    shutil.copy(photos / "is 0/0.png", photos / "is 0/more.png")
+    for stopped in (0, 1):
+        wanted = replace(chosen, resume="auto", recipe=replace(chosen.recipe, early_stop=stopped))
+        with pytest.raises(CheckpointError, match=r"have changed since the checkpoint \(\d+ then, \d+ now\)"):
+            run(wanted)
+        (photos / "is 0/more.png").unlink(missing_ok=True)  # then, --early-stop alone changes what is trained on
 
 
 def test_a_run_that_is_over_goes_on_where_more_epochs_are_wished_for(tmp_path, few_files, capfd):

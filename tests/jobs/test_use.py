@@ -99,17 +99,30 @@ def test_a_submission_has_the_rows_and_columns_of_the_sample(trained, photos, tm
     assert float(rows(out)[0]["2"]) > 0.5
 
 
+def test_a_submission_has_the_form_of_the_sample(trained, photos, tmp_path):
+    sample, out = tmp_path / "sample.csv", tmp_path / "out.csv"
+    sample.write_bytes("id;label\nis 2/3;0.0\n".encode("utf-16"))
+    submit.main([str(trained), str(sample), str(photos), "--out", str(out)])
+    assert out.read_text() == "id;label\nis 2/3;2.0\n"
+    sample.write_text("id\tlabel\nis 2/3\t0.5\nis 0/1\t0.5\n")
+    submit.main([str(trained), str(sample), str(photos), "--out", str(out), "--proba", "2"])
+    first, second = (float(line.split("\t")[1]) for line in out.read_text().splitlines()[1:])
+    assert first > 0.5 > second
+
+
 def test_a_sample_that_does_not_fit_is_refused(trained, photos, tmp_path):
     sample = tmp_path / "sample.csv"
     for text, reason in (
         ("id,label\nis 2/99,0\n", "no image 'is 2/99'"),
         ("id,0,1,cat\nis 2/3,0,0,0\n", "differ: 2, 3"),
+        ("id,label\nis 2/3,0.5\n", "of which class. --proba 9"),
+        ("id,label\nis 2/3,0,7\n", "has 3 cells"),
         ("id,label\nis 2/3,0\nis 2/3,0\n", "duplicate"),
         ("id\nis 2/3\n", "header"),
     ):
         sample.write_text(text)
         with pytest.raises(DataError, match=reason):
-            submit.write(trained, sample, photos, tmp_path / "out.csv", tta=False)
+            submit.write(trained, submit.Submission(sample, photos), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 

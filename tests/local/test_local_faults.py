@@ -44,7 +44,8 @@ def fail(call: Any, **words: Any) -> str:
 
 EXAMPLES = ["no-capacity=g5.*@us-east-1a", "quota=0", "partial=1", "throttle=30:7", "errors=5", "latency=100", "expired-after=3",
             "denied=ec2:RunInstances", "kill=1:2:before", "boot=5", "dies=0.5", "invisible=2", "console=60", "mute", "drop=1000",
-            "foreign=1000", "interrupt=120", "closed=eu-west-2", "enabled=eu-west-1", "sessions"]  # fmt: skip
+            "foreign=1000", "interrupt=120", "closed=eu-west-2", "enabled=eu-west-1", "sessions",
+            "unsettled=1", "no-spot-role", "unarmed", "unarmable", "unfinished"]  # fmt: skip
 
 
 def test_every_word_can_be_said_and_every_other_is_refused_with_what_would_fit():

@@ -277,6 +277,17 @@ def test_the_home_folder_and_the_root_are_refused(tmp_path, monkeypatch):
             read_project(folder)
 
 
+def test_below_a_repository_of_the_home_folder_a_repository_of_its_own_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    git(tmp_path, "init")
+    write(tmp_path, "code/a.py")
+    with pytest.raises(ProjectError, match="code belongs to the git repository") as refused:
+        read_project(tmp_path / "code")
+    assert refused.value.hint == "make this folder a repository of its own: git init"
+    git(tmp_path / "code", "init")
+    assert paths(tmp_path / "code") == ["a.py"]
+
+
 def test_without_git_a_repository_cannot_be_read_and_a_folder_can(tmp_path, monkeypatch):
     git(tmp_path, "init")
     write(tmp_path, "a.py")

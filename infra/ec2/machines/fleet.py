@@ -1,19 +1,16 @@
-"""Launch nodes: a launch template, and one CreateFleet over all suitable types and zones."""
+"""The launch template of a cluster's nodes, and the tags of everything that a launch creates."""
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.base.waiting import wait_until
 from infra.ec2.account import Account, Identity
-from infra.ec2.denials import decode_denial
-from infra.ec2.errors import aws_errors, classify, code_of
+from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.images import Image
-from infra.ec2.machines.instances import find_instances, is_launch, terminate
 from infra.ec2.machines.lease import disk_hour_usd
-from infra.ec2.machines.network import SETTLING_S, tag_specification
+from infra.ec2.machines.network import tag_specification
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.tags import (
     CLUSTER_TAG,
@@ -27,13 +24,11 @@ from infra.ec2.tags import (
     read_tags,
     resource_name,
 )
-from infra.errors import CapacityError, GpujobError, NotFoundError, PermissionsError, UsageError
+from infra.errors import UsageError
 from infra.model import LaunchRequest, Lease, Market, Offer, format_gpu
 
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import CreateFleetResultTypeDef
-
-OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html
+# What a repeated `up` gets for a template that it created before it was interrupted; images and prices may have changed since.
+CREATED = ("InvalidLaunchTemplateName.AlreadyExistsException", "IdempotentParameterMismatch")
 
 
 def make_tags(
@@ -86,7 +81,7 @@ def create_template(account: Account, name: str, data: dict[str, Any], tags: Map
             )
             return made["LaunchTemplate"]["LaunchTemplateId"]
         except ClientError as error:
-            if code_of(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
+            if code_of(error) not in CREATED:
                 raise
         found = account.ec2.describe_launch_templates(LaunchTemplateNames=[title])["LaunchTemplates"][0]
     if read_tags(found).get(LAUNCH_TAG) != token:
@@ -95,101 +90,3 @@ def create_template(account: Account, name: str, data: dict[str, Any], tags: Map
             f"choose another name; or, if it is orphaned: gpujob down {name}",
         )
     return found["LaunchTemplateId"]
-
-
-def make_request(
-    template: str, places: Sequence[tuple[str, str]], market: Market, nodes: int, tags: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the request for CreateFleet; `places` are pairs of instance type and subnet.
-
-    Several nodes are launched all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
-    """
-    together = (
-        {"SingleInstanceType": True, "SingleAvailabilityZone": True, "MinTargetCapacity": nodes} if nodes > 1 else {}
-    )
-    options: dict[str, Any] = (
-        {
-            "SpotOptions": {
-                "AllocationStrategy": "price-capacity-optimized",
-                "InstanceInterruptionBehavior": "terminate",
-                **together,
-            }
-        }
-        if market == "spot"
-        else {"OnDemandOptions": {"AllocationStrategy": "lowest-price", **together}}
-    )
-    return {
-        "Type": "instant",
-        "ClientToken": f"{tags[LAUNCH_TAG]}-{market}",
-        "TagSpecifications": [tag_specification("fleet", tags)],
-        "TargetCapacitySpecification": {"TotalTargetCapacity": nodes, "DefaultTargetCapacityType": market},
-        "LaunchTemplateConfigs": [
-            {
-                "LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "$Latest"},
-                "Overrides": [{"InstanceType": kind, "SubnetId": subnet} for kind, subnet in places[:OVERRIDES]],
-            }
-        ],
-        **options,
-    }
-
-
-def find_places(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of instance type and subnet with these offers, cheapest first."""
-    pairs = [
-        (price, offer.instance_type, subnets[z])
-        for offer in offers
-        for z, price in offer.prices.items()
-        if z in subnets
-    ]
-    return [(kind, subnet) for _, kind, subnet in sorted(pairs)]
-
-
-def launch(account: Account, name: str, request: dict[str, Any], nodes: int, token: str) -> list[str]:
-    """Launch the nodes, unless launched before with the same token; return the ids of their instances.
-
-    Raises CapacityError if AWS has too few, or the error of the most informative refusal.
-    """
-    existing = [i["InstanceId"] for i in find_instances(account, name) if is_launch(i, token)]
-    if len(existing) >= nodes:
-        return existing
-    # A new resource may not be visible everywhere yet: https://github.com/boto/boto3/issues/620
-    answer = wait_until(lambda: ask(account, request), SETTLING_S, retry_on=NotFoundError)
-    assert answer is not None  # noqa: S101  ask returns or raises
-    found = [one for instance in answer["Instances"] for one in instance["InstanceIds"]]
-    if len(found) < nodes:
-        terminate(account, found)
-        raise explain_shortage(account, answer, len(found), nodes)
-    return found
-
-
-def ask(account: Account, request: dict[str, Any]) -> "CreateFleetResultTypeDef":
-    """Return AWS's response; raises NotFoundError if something in the request does not exist."""
-    try:
-        with aws_errors():
-            answer = account.ec2.create_fleet(**request)
-    except PermissionsError as error:
-        raise decode_denial(account, error) from error
-    unknown = [error for error in errors_of(answer) if isinstance(error, NotFoundError)]
-    if unknown and not answer["Instances"]:
-        raise unknown[0]
-    return answer
-
-
-def errors_of(answer: "CreateFleetResultTypeDef") -> list[GpujobError]:
-    """Return an error for each part of the fleet that AWS refused."""
-    return [classify(e["ErrorCode"], e["ErrorMessage"], "CreateFleet") for e in answer["Errors"]]
-
-
-def explain_shortage(account: Account, answer: "CreateFleetResultTypeDef", found: int, nodes: int) -> GpujobError:
-    """Return why there are too few machines; other refusals than missing capacity come first."""
-    errors = errors_of(answer)
-    telling = next((error for error in errors if not isinstance(error, CapacityError)), None)
-    if isinstance(telling, PermissionsError):
-        return decode_denial(account, telling)
-    if telling:
-        return telling
-    said = f": {errors[0].what}" if errors else ""
-    had = f"only {found} of {nodes} machines are" if found else "no machine of this type is"
-    return CapacityError(
-        f"{had} available in {account.region}{said}", "try --spot-first, another --gpu, or several --region options"
-    )

@@ -1,39 +1,49 @@
 """Terminate a cluster's instances and delete its resources, until AWS shows nothing of it."""
 
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from infra.base.waiting import wait_until
-from infra.ec2.account import Account
+from infra.ec2.account import Account, is_same_owner
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.instances import GONE, find_instances, terminate
 from infra.ec2.machines.resources import list_resources
-from infra.ec2.tags import LAUNCH_TAG, read_tags
+from infra.ec2.tags import LAUNCH_TAG, read_owner, read_tags
 from infra.errors import CloudError
 
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef
+
+Meant = Callable[[str, str], bool]
 TERMINATION_S = 600
 KEY_PAIR = "key pair"
 
 
 def remove_cluster(
-    account: Account, name: str, report: Callable[[str], None], tokens: Collection[str] | None = None
+    account: Account,
+    name: str,
+    report: Callable[[str], None],
+    tokens: Collection[str] | None = None,
+    owner: str | None = None,
 ) -> bool:
     """Delete all of a cluster's resources; return whether there were any. Some may be missing already.
 
-    With `tokens`, only what the launches with these tokens created: another `up` with the name may be running.
+    With `tokens`, only what the launches with these tokens created: another `up` with the name may be running. With `owner`, only
+    what belongs to that user or role.
 
     The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError, with
     what is left, if AWS still shows something at the end.
     """
 
-    def is_meant(token: str) -> bool:
-        return tokens is None or token in tokens
+    def is_meant(token: str, arn: str) -> bool:
+        return (tokens is None or token in tokens) and (owner is None or is_same_owner(owner, arn))
 
     existing = [
         instance["InstanceId"]
         for instance in find_instances(account, name)
-        if instance["State"]["Name"] != GONE and is_meant(read_tags(instance).get(LAUNCH_TAG, ""))
+        if instance["State"]["Name"] != GONE and is_meant(*marks_of(instance))
     ]
     found = bool(existing or find_remains(account, name, is_meant))
     try:
@@ -51,23 +61,28 @@ def remove_cluster(
     return found
 
 
+def marks_of(instance: "InstanceTypeDef") -> tuple[str, str]:
+    """Return the token of the launch that created an instance, and its owner."""
+    tags = read_tags(instance)
+    return tags.get(LAUNCH_TAG, ""), read_owner(tags)
+
+
 def are_terminated(account: Account, name: str, instance_ids: Collection[str]) -> bool:
     """Return whether these instances of a cluster are terminated."""
     states = {one["InstanceId"]: one["State"]["Name"] for one in find_instances(account, name)}
     return all(states.get(one, GONE) == GONE for one in instance_ids)
 
 
-def find_remains(
-    account: Account, name: str, is_meant: Callable[[str], bool] = lambda _: True
-) -> list[tuple[str, str]]:
+def find_remains(account: Account, name: str, is_meant: Meant = lambda *_: True) -> list[tuple[str, str]]:
     """Return kind and name of a cluster's remaining resources; an instance counts until it is terminated.
 
-    `is_meant` decides by its token whether a resource counts.
+    `is_meant` decides by its token and owner whether a resource counts.
     """
-    return [(resource.kind, resource.key) for resource in list_resources(account, name) if is_meant(resource.token)]
+    found = list_resources(account, name)
+    return [(resource.kind, resource.key) for resource in found if is_meant(resource.token, resource.owner)]
 
 
-def find_left(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
+def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
     """Delete what is left of a cluster until AWS shows nothing; return what it shows after two minutes."""
     left: list[tuple[str, str]] = []
 
@@ -79,7 +94,7 @@ def find_left(account: Account, name: str, is_meant: Callable[[str], bool]) -> l
     return left
 
 
-def remove_remains(account: Account, name: str, is_meant: Callable[[str], bool]) -> list[tuple[str, str]]:
+def remove_remains(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
     """Delete what is left after the instances; return what AWS still shows afterwards."""
     remains = find_remains(account, name, is_meant)
     refused = [resource for resource in remains if resource[0] != KEY_PAIR and not delete(account, *resource)]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from infra.model import Lease
 
+UNITS, COMMAND = "/etc/systemd/system", "/usr/local/sbin/gpujob-lease"
 SERVICE = """\
 [Unit]
 Description=Power off: the gpujob lease has ended
@@ -20,10 +21,11 @@ LEASE = """\
 #!/bin/sh
 # The end of the gpujob lease. gpujob-lease: print it, in seconds since the epoch. gpujob-lease TIME: set it.
 # gpujob-lease --boot TIME: set it unless the same TIME was set at an earlier boot.
+# It prints nothing unless the timer is active. A timer whose time is past when the machine boots need not fire.
 timer=/etc/systemd/system/gpujob-lease.timer
 told=/etc/systemd/system/gpujob-lease.told
 now() { date -u -d "$(sed -n 's/^OnCalendar=//p' $timer)" +%s; }
-[ $# -eq 0 ] && { now; exit; }
+[ $# -eq 0 ] && { systemctl is-active --quiet gpujob-lease.timer && now; exit; }
 if [ "$1" = --boot ] && [ -e $timer ] && [ "$(cat $told)" = "$2" ]; then
   until=$(now)
 elif [ "$1" = --boot ]; then
@@ -47,6 +49,7 @@ mv $timer.new $timer
 systemctl daemon-reload
 systemctl enable gpujob-lease.timer
 systemctl restart --no-block gpujob-lease.timer
+[ "$until" -gt "$(date +%s)" ] || systemctl poweroff --no-block
 """
 
 # The agent is uploaded by SSH once the machine is up; until then this is retried.
@@ -67,19 +70,28 @@ WantedBy=multi-user.target
 KEEPALIVE = ["net.ipv4.tcp_keepalive_time=60", "net.ipv4.tcp_keepalive_intvl=15", "net.ipv4.tcp_keepalive_probes=4"]
 
 
+def list_lease_files(lease: Lease) -> list[tuple[str, str, str]]:
+    """Return path, mode and content of the files with which a machine ends itself."""
+    guard = GUARD.format(idle_s=lease.idle_stop_s, warning_s=lease.warning_s)
+    return [
+        (f"{UNITS}/gpujob-lease.service", "644", SERVICE),
+        (COMMAND, "755", LEASE),
+        (f"{UNITS}/gpujob-guard.service", "644", guard),
+    ]
+
+
 def make_user_data(lease: Lease) -> str:
     """Return the cloud-config that arms the lease before anything else runs on the machine.
 
     It runs in `bootcmd`, the earliest stage and at every boot.
     """
-    units, command = "/etc/systemd/system", "/usr/local/sbin/gpujob-lease"
-    guard = GUARD.format(idle_s=lease.idle_stop_s, warning_s=lease.warning_s)
+    service, command, guard = (write(path, text) for path, _, text in list_lease_files(lease))
     commands = [
-        write(f"{units}/gpujob-lease.service", SERVICE),
-        write(command, LEASE),
-        ["chmod", "755", command],
-        [command, "--boot", format_until(lease.until)],
-        write(f"{units}/gpujob-guard.service", guard),
+        service,
+        command,
+        ["chmod", "755", COMMAND],
+        [COMMAND, "--boot", format_until(lease.until)],
+        guard,
         ["systemctl", "daemon-reload"],
         ["systemctl", "enable", "gpujob-guard.service"],
         ["systemctl", "start", "--no-block", "gpujob-guard.service"],

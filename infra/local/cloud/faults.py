@@ -29,6 +29,8 @@ VOCABULARY = {
         "TYPE[@ZONE]", r"[\w.*?-]+(@[\w*?-]+)?", "no capacity for this type (in this zone); * matches any", True
     ),
     "quota": Word("VCPUS", r"\d+", "set every EC2 quota of the account to this"),
+    "unsettled": Word("COUNT", r"\d+", "the first fleets of a cluster do not find its new security group"),
+    "no-spot-role": Word("", "", "the account has no role for spot machines, and may not create it"),
     "partial": Word("COUNT", r"\d+", "a fleet launches at most this many machines"),
     "throttle": Word("PERCENT[:SEED]", PERCENT, "throttle this percentage of calls"),
     "errors": Word("PERCENT[:SEED]", PERCENT, "fail this percentage of calls with an internal error"),
@@ -49,6 +51,9 @@ VOCABULARY = {
     "dies": Word("SECONDS", NUMBER, "a machine is terminated this long after its launch"),
     "invisible": Word("SECONDS", NUMBER, "new instances are not found for this long"),
     "console": Word("SECONDS", NUMBER, "console output is empty for this long after the start"),
+    "unarmed": Word("", "", "the user data of new machines fails, so that they have no lease"),
+    "unarmable": Word("", "", "new machines have no lease, and none can be installed"),
+    "unfinished": Word("", "", "the first boot of new machines never finishes"),
     "mute": Word("", "", "SSH servers of new machines accept connections but never respond"),
     "drop": Word("BYTES", r"\d+", "connections to new machines break after this many bytes"),
     "foreign": Word("COUNT", r"\d+", "list this many of other people's instances first in each region"),

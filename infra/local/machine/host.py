@@ -87,7 +87,7 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     home, pipe = folder / "home", folder / "power"
     home.mkdir(exist_ok=True)
     os.chdir(home)  # relative SFTP paths start here
-    shims.write(folder / "bin", pipe)
+    shims.write(folder / "bin", pipe, frozenset(config.get("flaws", ())))
     shell = Shell(home, environment(config, folder))
     _write_profile(home, shell.environment["PATH"])
     power = Power(_lease(config, folder))
@@ -147,6 +147,8 @@ def _write_profile(home: Path, path: str) -> None:
 def _lease(config: dict[str, Any], folder: Path) -> float | None:
     moved = folder / LEASE
     told, end = folder / "told", userdata.lease_end_s(config["user_data"])
+    if {"unarmed", "unarmable"} & {*config.get("flaws", ())}:
+        return None
     if moved.exists() and told.exists() and told.read_text() == str(end):
         return float(moved.read_text())  # rebooted: an extended lease is kept
     told.write_text(str(end))

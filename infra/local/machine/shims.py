@@ -52,6 +52,7 @@ echo "$kind $delay" > "$PIPE"
 SYSTEMCTL = """
 for word in "$@"; do
   case "$word" in
+    gpujob-guard.service) exit 0 ;;  # the host starts it from the user data
     poweroff|halt) echo "off 0" > "$PIPE"; exit 0 ;;
     reboot|kexec|soft-reboot) echo "reboot 0" > "$PIPE"; exit 0 ;;
   esac
@@ -74,10 +75,23 @@ until=$(date -u -d "${1% UTC} UTC" +%s) || exit 1
 echo "lease $until" > "$PIPE"
 """
 
+# `up` may install the lease and the guard, which are files of the real machine's system.
+INSTALL = """
+for word in "$@"; do last=$word; done
+case "$last" in
+  /usr/local/sbin/gpujob-lease)
+    cat > /dev/null
+    [ -e "$BIN/../lease-command" ] || { echo "install: cannot create '$last': Read-only file system" >&2; exit 1; }
+    cp "$BIN/../lease-command" "$BIN/gpujob-lease"; exit ;;
+  /etc/systemd/system/gpujob-*) cat > /dev/null; exit 0 ;;
+esac
+exec /usr/bin/install "$@"
+"""
+
 # After a cleaning, the machine boots as if for the first time and generates a new host key.
 CLOUD_INIT = """
 case "$1" in
-  status) echo "status: done" ;;
+  status) [ -e "$BIN/../unfinished" ] && sleep 3600; echo "status: done" ;;
   clean) rm -f "$BIN/../ssh_host_ed25519_key" ;;
   *) echo "cloud-init: the local cloud supports only status and clean" >&2; exit 1 ;;
 esac
@@ -96,15 +110,22 @@ SCRIPTS = {
     "init": INIT,
     "telinit": INIT,
     "cloud-init": CLOUD_INIT,
+    "install": INSTALL,
     "gpujob-lease": LEASE,
 }
 
 
-def write(folder: Path, pipe: Path) -> None:
-    """Write the commands to a folder; they signal the host through the pipe."""
+def write(folder: Path, pipe: Path, flaws: frozenset[str] = frozenset()) -> None:
+    """Write the commands to a folder; they signal the host through the pipe. `flaws` are faults of the machine."""
     folder.mkdir(exist_ok=True)
     head = f"#!/bin/sh\nBIN={quote(str(folder))} PIPE={quote(str(pipe))}\n"
+    if "unfinished" in flaws:
+        (folder.parent / "unfinished").touch()
     for name, body in SCRIPTS.items():
         path = folder / name
+        if name == "gpujob-lease" and flaws & {"unarmed", "unarmable"}:
+            path = folder.parent / "lease-command"  # as if it were not installed yet
+        if name == "gpujob-lease" and "unarmable" in flaws:
+            continue
         path.write_text(head + body.lstrip("\n"))
         path.chmod(0o755)

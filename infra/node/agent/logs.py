@@ -5,26 +5,38 @@ from __future__ import annotations
 import os
 import select
 import sys
+from typing import BinaryIO
 
 from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 
 POLL_S = 0.05
-MOST_BYTES = 64 * CHUNK_BYTES  # limit of a tail: a log may be one endless line
 
 
 def find_tail(number: str, count: str) -> dict[str, int]:
     """Return the offset of the log's last lines; an unfinished line counts."""
-    lines = int(count)
     with (folder_of(number) / "log").open("ab+", buffering=0) as log:
-        start = log.seek(0, os.SEEK_END)
-        tail = b""
-        while start and len(tail) < MOST_BYTES and tail.rstrip(b"\n").count(b"\n") < lines:
-            step = min(CHUNK_BYTES, start)
-            start -= step
-            log.seek(start)
-            tail = log.read(step) + tail
-    kept = tail.splitlines(keepends=True)[-lines:] if lines else []
-    return {"offset": start + len(tail) - sum(map(len, kept))}
+        return {"offset": seek_back(log, int(count))}
+
+
+def seek_back(log: BinaryIO, lines: int) -> int:
+    """Return where the last lines of a file start, reading each part of it at most once."""
+    end = log.seek(0, os.SEEK_END)
+    if not lines:
+        return end
+    log.seek(max(end - 1, 0))
+    end -= log.read(1) == b"\n"  # it ends the last line, and starts none
+    while end:
+        start = max(end - CHUNK_BYTES, 0)
+        log.seek(start)
+        block = log.read(end - start)
+        ends = block.count(b"\n")
+        if ends >= lines:
+            at = len(block)
+            for _ in range(lines):
+                at = block.rindex(b"\n", 0, at)
+            return start + at + 1
+        lines, end = lines - ends, start
+    return 0
 
 
 def send_log(number: str, start: str, *options: str) -> None:

@@ -162,6 +162,7 @@ def record_of(number: str | int) -> dict[str, Any]:
         "dependencies": state.get("dependencies", ""),
         "driver": state.get("driver", ""),
         "peak_memory_bytes": state.get("peak_memory_bytes"),
+        "data": {**{each["path"]: each["version"] for each in job.get("data", [])}, **state.get("data", {})},
         "preempted": (folder / PREEMPTED).exists(),
         "source": job["source"],
     }

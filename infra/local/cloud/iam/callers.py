@@ -1,10 +1,11 @@
 """The local cloud's caller and its policy; by default moto's user, who may do anything."""
 
 import itertools
+import re
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra.local.cloud.answers import Answer
@@ -14,6 +15,8 @@ from infra.local.cloud.request import Request
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:sts::{ACCOUNT}:assumed-role/gpujob"
+INVENTED = "botocore-session-1700000000"
+TIME = re.compile(r"\d{10,19}$")
 SPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
@@ -25,6 +28,14 @@ class Caller:
     user_id: str
     policy: dict[str, Any] | None = None
     """What the caller is allowed to do; None for everything."""
+
+    def log_in(self, at: int) -> "Caller":
+        """Return the caller at a later login, whose session has a new name if that ends in a time."""
+
+        def rename(name: str) -> str:
+            return TIME.sub(lambda old: str(at).ljust(len(old[0]), "7"), name)
+
+        return replace(self, arn=rename(self.arn), user_id=rename(self.user_id))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -51,10 +62,15 @@ class Callers:
 
     def get_caller_identity(self) -> Answer | None:
         """Answer STS's GetCallerIdentity; None for moto's default user."""
-        caller = self.caller
-        if self.faults.value("sessions") is not None:  # botocore's default name for a role session
-            session = f"botocore-session-{next(self._numbers)}"
-            caller = Caller(f"{ROLE}/{session}", f"AROALOCAL:{session}")
+        caller = (
+            Caller(f"{ROLE}/{INVENTED}", f"AROALOCAL:{INVENTED}")
+            if self.faults.value("sessions") is not None
+            else self.caller
+        )
+        if (
+            caller and ":assumed-role/" in caller.arn
+        ):  # a program that names a session by the time does so for each login
+            caller = caller.log_in(next(self._numbers))
         if caller is None:
             return None
         told = f"<Arn>{caller.arn}</Arn><UserId>{caller.user_id}</UserId><Account>{ACCOUNT}</Account>"

@@ -4,7 +4,7 @@ The codes and messages are those of EC2 and its fleets:
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from infra.local.cloud import moto_state
@@ -30,6 +30,24 @@ class Capacity:
     """The local cloud's capacity."""
 
     faults: Faults
+    _fleets: dict[str, list[str]] = field(default_factory=dict)
+    """The fleets that each launch template was used for."""
+
+    def find_bar(self, template: str, fleet: str, pool: Pool) -> Refusal | None:
+        """Refuse a pool of a fleet for what has nothing to do with capacity.
+
+        The first fleets of a template may not find its new security group; the first spot request needs a role.
+        """
+        if pool.spot and self.faults.value("no-spot-role") is not None:
+            return "AuthFailure.ServiceLinkedRoleCreationNotPermitted", (
+                "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances."
+            )
+        asked = self._fleets.setdefault(template, [])
+        if fleet not in asked:
+            asked.append(fleet)
+        if asked.index(fleet) >= (self.faults.number("unsettled") or 0):
+            return None
+        return "InvalidGroup.NotFound", "The security group of the launch template does not exist"
 
     def find_room(self, pool: Pool, wanted: int) -> tuple[int, Refusal | None]:
         """Return how many of the wanted machines the pool can launch, and why not all of them."""

@@ -20,6 +20,13 @@ from infra.local.cloud.request import Request, items
 
 SHOWN = ("InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId")
 BY_PRIORITY = ("prioritized", "capacity-optimized-prioritized")
+# An instant fleet tries about three pools. Single source, measured on spot: six pools below the spot price gave three
+# SpotMaxPriceTooLow and three UnfulfillableCapacity.
+POOLS_TRIED = 3
+UNFULFILLABLE = (
+    "UnfulfillableCapacity",
+    "Unable to fulfill capacity due to your request configuration. Please adjust your request and try again.",
+)
 
 _ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 _FLEET = re.compile(rb"<fleetId>(fleet-[0-9a-f-]+)</fleetId>")
@@ -68,19 +75,22 @@ class Fleet:
     errors: list[dict[str, Tree]] = field(default_factory=list)
 
     def fill(self, choices: list[Choice], target: float) -> None:
-        """Launch from the choices in order until the target is met or all were tried."""
+        """Launch from the choices in order until the target is met or three pools were tried."""
         left = target
-        for choice in choices:
-            if left > 0:
+        for number, choice in enumerate(choices):
+            if left > 0 and number < POOLS_TRIED:
                 left -= choice.weight * self._launch(choice, math.ceil(left / choice.weight))
+            elif left > 0:
+                self.errors.append(choice.show(errorCode=UNFULFILLABLE[0], errorMessage=UNFULFILLABLE[1]))
 
     def _launch(self, choice: Choice, wanted: int) -> int:
         room, refusal = self.capacity.find_room(choice.pool, wanted)
         most = self.capacity.most()
         if most is not None and most - self.count < room:
             room, refusal = most - self.count, no_capacity(choice.pool)
-        refusal = _price_refusal(choice) or refusal
-        count = 0 if refusal and refusal[0] == "SpotMaxPriceTooLow" else max(0, min(room, wanted))
+        barred = self.capacity.find_bar(choice.template.template_id, self.id, choice.pool) or _price_refusal(choice)
+        refusal = barred or refusal
+        count = 0 if barred else max(0, min(room, wanted))
         ids: tuple[str, ...] = ()
         if count:
             numbers = {"MinCount": str(count), "MaxCount": str(count)}
@@ -182,14 +192,19 @@ def _pick(choices: list[Choice], options: dict[str, str], target: float, fleet: 
     def group(choice: Choice) -> tuple[str, str]:
         return choice.pool.instance_type * one_type, choice.pool.zone * one_zone
 
+    if not (one_type or one_zone):
+        return ordered
     groups: dict[tuple[str, str], list[Choice]] = {}
-    for choice in ordered:
+    for choice in ordered[:POOLS_TRIED]:
         groups.setdefault(group(choice), []).append(choice)
     minimum = float(options.get("MinTargetCapacity", 0))
     able = [found for found in groups.values() if _room(found, target, fleet) >= max(minimum, 1)]
     best = max(able, key=lambda found: _room(found, target, fleet) >= target, default=None)
     if best is None and minimum:
-        fleet.errors += [_refuse(choice, target, fleet) for choice in ordered]
+        fleet.errors += [_refuse(choice, target, fleet) for choice in ordered[:POOLS_TRIED]]
+        fleet.errors += [
+            choice.show(errorCode=UNFULFILLABLE[0], errorMessage=UNFULFILLABLE[1]) for choice in ordered[POOLS_TRIED:]
+        ]
         return []
     return best if best is not None else ordered
 
@@ -203,9 +218,8 @@ def _room(choices: list[Choice], target: float, fleet: Fleet) -> float:
 
 def _refuse(choice: Choice, target: float, fleet: Fleet) -> dict[str, Tree]:
     _, refusal = fleet.capacity.find_room(choice.pool, math.ceil(target / choice.weight))
-    code, message = refusal or (
-        "UnfulfillableCapacity",
-        "Unable to fulfill capacity due to your request configuration.",
+    code, message = (
+        fleet.capacity.find_bar(choice.template.template_id, fleet.id, choice.pool) or refusal or UNFULFILLABLE
     )
     return choice.show(errorCode=code, errorMessage=message)
 

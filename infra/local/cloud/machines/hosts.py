@@ -19,6 +19,8 @@ from infra.node.agent import trees
 
 POLL_S = 0.1
 GRACE_S = 5.0
+FLAWS = ("unarmed", "unarmable", "unfinished")
+"""The faults of a machine's system."""
 
 
 @dataclass
@@ -151,6 +153,7 @@ class Hosts:
             "authorized_key": moto_state.public_key(instance),
             "user_data": str(instance.user_data or ""),
             "metadata_url": f"{self.url}{metadata.PREFIX}{instance.id}/",
+            "flaws": [one for one in FLAWS if self.boots.faults.value(one) is not None],
             "mute": self.boots.faults.value("mute") is not None,
             "drop_bytes": self.boots.faults.number("drop"),
         }

@@ -40,9 +40,9 @@ def clear_trail(cloud: LocalCloud) -> None:
     _ask(cloud, "DELETE", TRAIL)
 
 
-def set_caller(cloud: LocalCloud, arn: str, user_id: str, policy: dict[str, Any] | None = None) -> None:
-    """Set the caller of all following calls, and the policy that applies to it."""
-    _ask(cloud, "POST", CALLER, {"arn": arn, "user_id": user_id, "policy": policy})
+def set_caller(cloud: LocalCloud, arn: str = "", user_id: str = "", policy: dict[str, Any] | None = None) -> None:
+    """Set the caller of all following calls, and the policy that applies to it; moto's user without an ARN."""
+    _ask(cloud, "POST", CALLER, {"arn": arn, "user_id": user_id, "policy": policy} if arn else {})
 
 
 def _ask(cloud: LocalCloud, method: str, path: str, content: object = None) -> Any:

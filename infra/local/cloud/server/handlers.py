@@ -13,7 +13,7 @@ from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
 from infra.local.cloud.iam.callers import Callers
 from infra.local.cloud.machines import console, fleet, foreign, images, imaging, launch
-from infra.local.cloud.machines.capacity import Capacity
+from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.machines.metadata import Metadata
 from infra.local.cloud.machines.templates import Templates
@@ -159,6 +159,10 @@ class Handlers:
         with moto_state.LOCK:
             found = filter(None, [moto_state.find_instance(request.region, one) for one in ids])
             stopped = [instance for instance in found if instance.state == "stopped"]
+            pools = [Pool(request.region, one.instance_type, one.placement.zone, False) for one in stopped]
+            refusal = next(filter(None, [self._capacity.find_room(pool, 1)[1] for pool in pools]), None)
+            if refusal:
+                return error("ec2", *refusal, 500)
             answer = moto(request)
             if answer.status == 200:
                 moto_state.relaunch(stopped)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Iterator
 from urllib.parse import quote, quote_plus
 
+from .matching import SHORT_BYTES, Matcher
+
 MASKED = b"***"
 # Shorter values occur by chance: masking them would garble the log and reveal the value by its gaps.
-LEAST_CHARACTERS = 4
+LEAST_CHARACTERS = SHORT_BYTES
 LINE_CHARACTERS = 8  # lines of a multi-line secret (such as a key) of at least this length are masked individually
 ENCODED_CHARACTERS = 8  # of a base64 value, whose first and last letters depend on its neighbours
 CHUNK_BYTES = 1 << 16
@@ -53,32 +55,28 @@ class Mask:
         values = {form for secret in hidden for form in forms(secret) if len(form) >= LEAST_CHARACTERS}
         lines = (line for secret in hidden for line in secret.splitlines() if len(line) >= LINE_CHARACTERS)
         values.update(line.encode("utf-8", "surrogateescape") for line in lines)
-        self.values = sorted(values, key=len, reverse=True)
-        self.pattern = re.compile(b"|".join(map(re.escape, self.values)) or b"(?!)")
+        self.matcher = Matcher(values)
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Return what is safe to print; hold back an end that may be the start of a secret."""
         text = self.held + data
-        cut = min((begin_of(value, text) for value in self.values), default=len(text))
-        for found in self.pattern.finditer(text):
-            if found.start() < cut < found.end():
-                cut = found.start()
-        self.held = text[cut:]
-        return self.pattern.sub(MASKED, text[:cut])
+        found, certain = self.matcher.find(text)
+        self.held = text[certain:]
+        return cover(text[:certain], found)
 
     def flush(self) -> bytes:
         """Return what was held back, at the end of the stream."""
         text, self.held = self.held, b""
-        return self.pattern.sub(MASKED, text)
+        return cover(text, self.matcher.find(text, final=True)[0])
 
 
-def begin_of(value: bytes, text: bytes) -> int:
-    """Return where at the end of a text a prefix of a value starts; its length if nowhere."""
-    at = text.find(value[:1], max(len(text) - len(value) + 1, 0))
-    while at >= 0 and not value.startswith(text[at:]):
-        at = text.find(value[:1], at + 1)
-    return at if at >= 0 else len(text)
+def cover(text: bytes, found: list[tuple[int, int]]) -> bytes:
+    """Return a text without what was found in it."""
+    if not found:
+        return text
+    edges = [0, *(edge for each in found for edge in each), len(text)]
+    return MASKED.join(text[start:end] for start, end in zip(edges[::2], edges[1::2]))
 
 
 def pour(source: int, log: Path, mask: Mask) -> None:

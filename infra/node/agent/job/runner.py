@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import trees
+from ..data.mounts import Mount, explain_refusal, mount_all
 from ..environment.overlay import ENVIRONMENT
+from ..environment.uv import say
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
-from ..records import write_reserved, write_runner
+from ..records import read_json, write_reserved, write_runner
 from .mask import Mask, pour
 
 CANCEL = signal.SIGTERM
@@ -54,6 +56,8 @@ class Task(NamedTuple):
     secrets: list[str]
     pipe: tuple[int, int] | None
     """The pipe through the mask; None if there is nothing to mask and the job writes to the log directly."""
+    mounts: tuple[Mount, ...] = ()
+    """The data sets to mount; where that is not possible, they are links."""
 
 
 def run(task: Task) -> None:
@@ -62,6 +66,7 @@ def run(task: Task) -> None:
     adopt_orphans()
     write_runner(task.folder, identify(os.getpid()))
     try:
+        mount_all(task.mounts)
         process = start(task)  # kept until the end: Python reaps a dropped child, losing its exit code
     except OSError as error:
         text = f"gpujob: cannot run {task.command[0]}: {error.strerror}\n"
@@ -73,8 +78,20 @@ def run(task: Task) -> None:
     if task.pipe:
         os.close(task.pipe[1])
     finish(task, process.pid)
+    explain(task.folder)
     # No other job uses it, and what a job installs may be large.
     trees.remove(task.folder / ENVIRONMENT)
+
+
+def explain(folder: Path) -> None:
+    """If a failed job tried to write to a data set, say so in its log."""
+    paths = list(read_json(folder / "state.json", {}).get("data", {}))
+    if paths and read_json(folder / "end.json", {}).get("exit_code"):
+        with contextlib.suppress(OSError):
+            text = explain_refusal(folder / "log", paths)
+            if text:
+                with (folder / "log").open("ab") as log:
+                    say(log, text)
 
 
 def start(task: Task) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import DependenciesError, prepare
+from ..environment.dependencies import prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..environment.project.install import install_projects
 from ..environment.project.interpreters import choose_interpreter
@@ -25,6 +25,7 @@ from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, re
 from ..records import (
     HOME,
     NOTEBOOK,
+    AgentError,
     folder_of,
     is_supervised,
     read_json,
@@ -35,6 +36,7 @@ from ..records import (
     write_json,
     write_runner,
 )
+from .inputs import get_ready, place_data
 from .mask import maskable
 from .queue import wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
@@ -57,15 +59,24 @@ def supervise(number: str, queued: str) -> None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         with cancellable():
-            state["gpus"] = wait_in_queue(int(number), count_gpus(job), job["slots"])
+            state["data"] = get_ready(folder, job, secrets, int(queued))
+
+        def take(gpus: list[int]) -> None:
+            state["gpus"] = gpus
+            write_json(folder / "state.json", state)
+
+        with cancellable():
+            wait_in_queue(int(number), count_gpus(job), job["slots"], take)
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
         own = prepare_environment(folder, job, state)
-        task = make_task(folder, job, state, own, secrets)
+        with cancellable():
+            mounts = place_data(folder, state["data"])
+        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
     except CancelledError:
         record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
-    except (DependenciesError, OSError) as error:  # usually a full disk
+    except (AgentError, OSError) as error:  # usually a full disk
         record_end(folder, state.get("started_s"), Ending(1, reason=str(error)))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))

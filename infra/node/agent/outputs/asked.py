@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Iterable, NamedTuple
 
+from ..data.store import list_roots
 from ..records import AgentError, parent_of, read_json, work_of, write_json
 
 MOST = 1000  # paths that one pattern may match
@@ -101,7 +102,7 @@ def is_open(path: Path, own: Path = SOMEWHERE) -> bool:
 def closed_paths() -> list[str]:
     """Return the paths that are never downloaded, nor anything below them."""
     home = os.path.realpath(Path.home())
-    return [*CLOSED, *(f"{home}/{name}" for name in PRIVATE)]
+    return [*CLOSED, *(f"{home}/{name}" for name in PRIVATE), *map(os.path.realpath, list_roots())]
 
 
 def is_below(path: str, folder: str) -> bool:

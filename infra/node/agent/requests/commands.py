@@ -25,6 +25,11 @@
     remove NUMBER... [--force]      remove finished jobs, only downloaded ones unless forced -> {"freed_bytes"}
     sift                            remove environments that were modified
     space                           -> {"disk_bytes", "disk_free_bytes"}
+    data-push                       a set's files on stdin, a line of base64 of deflated JSON -> {"missing": [[SHA-256, OFFSET],
+                                    ...], "changed": [PATH, ...], "free_bytes"} in a line, then the missing contents from
+                                    those offsets on, in blocks -> {"version"}
+    data-list [VERSION...]          -> [{"version", "path", "source", "files", "size_bytes", "stored_at", "jobs", "changed"}, ...]
+    data-remove VERSION...          -> {"freed_bytes"}
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
                                     listens
     notebook                        started by a job's supervisor: becomes JupyterLab
@@ -64,6 +69,9 @@ COMMANDS = {
     "remove": ("removal", "remove"),
     "sift": ("environment.dependencies", "sift"),
     "space": ("machine", "find_space"),
+    "data-push": ("data.arriving", "push"),
+    "data-list": ("data.used", "list_sets"),
+    "data-remove": ("data.used", "remove"),
     "page": ("pages.notebook", "find_page"),
     "notebook": ("pages.notebook", "serve"),
     "tensorboard": ("pages.tensorboard", "serve"),

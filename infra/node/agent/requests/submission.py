@@ -38,7 +38,7 @@ from ..snapshot.store import Store
 
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
-    *("hang_after_s", "kill_stalled", "outputs", "exclude"),
+    *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier"),
 )
 
 

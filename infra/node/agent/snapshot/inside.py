@@ -20,6 +20,11 @@ def check_paths(asked: dict[str, Any]) -> None:
     for file in files:
         if file["link"] is not None and leads_out(file["path"], file["link"]):
             raise AgentError(f"the link {file['path']!r} leads outside the project")
+    for each in asked["data"]:
+        if not is_inside(each["path"]):
+            raise AgentError(f"the data set {each['path']!r} is outside the project")
+        if any(each["path"] == link or each["path"].startswith(f"{link}/") for link in links):
+            raise AgentError(f"the data set {each['path']!r} is behind a link")
     workdir = asked["workdir"]
     if workdir != "." and not is_inside(workdir):
         raise AgentError(f"the working folder {workdir!r} is outside the project")

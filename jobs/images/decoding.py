@@ -5,7 +5,9 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,14 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..program import names_of, say
+from .depth import Levels, is_deep, stretch
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".avif"),
+    *(".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".tga"),
+)
+HEIF = (".heic", ".heif")
+"""Read with the package pillow-heif, where it is installed."""
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 89_478_485
 """Pillow's limit for decompression bombs: small files that would fill the memory."""
@@ -38,6 +46,8 @@ class Files:
     channels: int
     strict: bool = False
     """Whether to fail on a broken image."""
+    levels: Levels | None = None
+    """Which values become black and white in images of more than 8 bits; by default all that their mode can hold."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -48,7 +58,7 @@ class Files:
 
     def read(self, index: int) -> Tensor:
         """Return one image, uint8 (C, H, W); raises BrokenImageError."""
-        pixels = read_image(self.paths[index], self.size)
+        pixels = read_image(self.paths[index], self.size, self.levels)
         if self.channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -59,6 +69,8 @@ def open_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if path.suffix.lower() in HEIF:
+                register_heif()
             image = Image.open(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
@@ -68,25 +80,32 @@ def open_image(path: Path) -> Image.Image:
     return image
 
 
-def read_image(path: Path, size: int) -> Pixels:
+@cache
+def register_heif() -> None:
+    """Let Pillow read the photographs of iPhones, if the package for it is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
+
+        register_heif_opener()
+
+
+def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
     """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
     image = open_image(path)
     try:
         with image:
             image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decode at a fraction of the size
-            square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.BILINEAR)
+            upright = to_rgb(ImageOps.exif_transpose(image), levels)
+            square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
     return np.asarray(square)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB: 16 bits to 8, transparent to white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        deep = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(float(deep.max(initial=0)), 1.0)
-        scale = 255.0 / top if deep.max(initial=0) > 255 else 1.0
-        image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+def to_rgb(image: Image.Image, levels: Levels | None) -> Image.Image:
+    """Convert an image of any mode to RGB: deep ones to 8 bits, transparent to white."""
+    if is_deep(image.mode):
+        image = stretch(image, levels)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
@@ -115,7 +134,9 @@ def is_grey(path: Path) -> bool:
         return True
 
 
-def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor, list[int]]:
+def read_images(
+    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None
+) -> tuple[Tensor, list[int]]:
     """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
     Broken images are reported and skipped. Raises DataError if all are broken or, with `strict`, if any is.
@@ -125,7 +146,7 @@ def read_images(paths: Sequence[Path], size: int, strict: bool) -> tuple[Tensor,
 
     def read(index: int) -> bool:
         try:
-            pixels[index] = read_image(paths[index], size)
+            pixels[index] = read_image(paths[index], size, levels)
         except BrokenImageError as error:
             broken[index] = str(error)
             return True

@@ -1,0 +1,34 @@
+"""A job did not find a file that exists on this computer, but was not uploaded."""
+
+import re
+from collections.abc import Iterator
+
+from cli.failures.failure import Failure
+from cli.notices.withheld import describe, find_excluded
+from infra.errors import GpujobError
+
+# What programs print when a file does not exist: Python, C libraries, shells, OpenCV, HDF5, NumPy, transformers.
+NOT_FOUND = re.compile(
+    r"no such file|FileNotFoundError|can't open|cannot open|unable to open|not found|does not exist|couldn't find"
+    r"|not a local folder|not a directory",
+    re.IGNORECASE,
+)
+QUOTED = re.compile(r"""(["'`])(.{1,1024}?)\1""")
+
+
+def explain(failure: Failure) -> str:
+    """Return why the missing file was not uploaded, and how to upload it; "" if no such file is named."""
+    try:
+        found = next(find_excluded(failure.project, names_in(failure.log)), None)
+    except GpujobError:  # the job's own error is what counts
+        found = None
+    if found is None:
+        return ""
+    return f"{describe(found)}: it is on this computer, but was not uploaded.\n  Upload it: {found.advice}"
+
+
+def names_in(log: str) -> Iterator[str]:
+    """Yield what may be the names of files in messages that say that a file does not exist, the last first."""
+    for line in reversed([line for line in log.splitlines() if NOT_FOUND.search(line)]):
+        yield from (found[2] for found in QUOTED.finditer(line))
+        yield from (word.strip("\"'`:,;.()[]") for word in line.split() if "." in word or "/" in word)

@@ -1,0 +1,121 @@
+"""Bring a project's data sets to the machine, before the jobs that use them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.options.handover import confirm_outside
+from cli.terminal import formats, progress, show
+from infra.errors import ProjectError
+from infra.model import DataSet
+from infra.node import datasets
+from infra.node.agent.data.store import ITSELF, version_of
+from infra.node.agent.data.store import File as Stored
+from infra.project.datasets import Listing, Source, list_files, read_sources
+from infra.project.settings import read_settings
+
+if TYPE_CHECKING:
+    from infra.history.runs import Run
+    from infra.project.files import Project
+    from infra.ssh.connection import Connection
+
+SHOWN = 5
+
+
+def send_data(connection: "Connection", project: "Project") -> tuple[DataSet, ...]:
+    """Send what the machine lacks of a project's data sets; return them as a job uses them.
+
+    Raises UsageError or GpujobError if one is outside the project and this is not allowed.
+    """
+    sources = read_sources(project.root, project.data)
+    confirm_outside(project.root, sources)
+    return send_sources(connection, sources)
+
+
+def send_sources(connection: "Connection", sources: Sequence[Source]) -> tuple[DataSet, ...]:
+    """Send what the machine lacks of these data sets."""
+    listings = {source.path: read(source, source.place) for source in sources if source.place}
+    sets = {path: listing.data_set for path, listing in listings.items()}
+    stored = find_stored(connection, [one.version for one in sets.values()])
+    for path, listing in listings.items():
+        if sets[path].version not in stored:
+            send(connection, listing)
+    return tuple(sets.get(source.path) or describe_remote(source) for source in sources)
+
+
+def find_stored(connection: "Connection", versions: Sequence[str]) -> set[str]:
+    """Return which of these versions the machine has, unchanged."""
+    found = datasets.list_sets(connection, versions) if versions else ()
+    return {one.version for one in found if not one.changed}
+
+
+def read(source: Source, place: Path) -> Listing:
+    """List the files of a data set on this computer."""
+    with progress.transfer(f"reading {source.path}") as done:
+        return list_files(source, place, done)
+
+
+def describe_remote(source: Source) -> DataSet:
+    """Return a data set that the node fetches itself; the version of a file is known, that of a bucket is not."""
+    version = version_of([Stored(ITSELF, source.sha256, 0, False, 0, None)]) if source.sha256 else ""
+    return DataSet(source.path, source.shown, version, source.address, source.sha256)
+
+
+def send(connection: "Connection", listing: Listing) -> None:
+    """Send a data set, and report what of it was sent and what was not."""
+    path = listing.source.path
+    for reason, names in (("may contain secrets", listing.secret), ("leads out of it", listing.links)):
+        if names:
+            shown = ", ".join(map(repr, names[:SHOWN]))
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            show.say(f"not part of {path} ({reason}): {shown}{more}")
+    with progress.transfer(f"uploading {path}", listing.size_bytes) as sent:
+        pushed = datasets.push(connection, listing, sent)
+    if pushed.changed:
+        changed = ", ".join(name or path for name in pushed.changed[:SHOWN])
+        show.say(f"{path} was changed on the machine ({changed}); sent those files again")
+    sizes = f"{formats.plural(len(listing.files), 'file')}, {formats.size(listing.size_bytes)}"
+    show.say(f"data {path}: {sizes} ({formats.size(pushed.sent_bytes)} uploaded)")
+
+
+def send_recorded(connection: "Connection", root: Path, past: "Run") -> tuple[DataSet, ...]:
+    """Return the data sets that a run used, in the versions that it used, sent again if the machine lacks them.
+
+    Raises ProjectError for a version that can no longer be had.
+    """
+    recorded = [one for one in past.job.source.get("data", ()) if isinstance(one, dict)]
+    versions = {str(one.get("path")): find_version(past, one) for one in recorded}
+    sources = {source.path: source for source in read_sources(root, read_settings(root).data)}
+    stored = find_stored(connection, list(versions.values()))
+    found = []
+    for one in recorded:
+        path, version = str(one.get("path")), versions[str(one.get("path"))]
+        if version in stored:
+            found.append(DataSet(path, str(one.get("source")), version))
+        elif path in sources and (again := send_version(connection, root, sources[path], version)):
+            found.append(again)
+        else:
+            raise ProjectError(
+                f"run {past.key} used the version {version[:12]} of {path}, which is neither on the machine nor here",
+                f"to run with the current data: gpujob rerun {past.key}",
+            )
+    return tuple(found)
+
+
+def find_version(past: "Run", one: Mapping[str, Any]) -> str:
+    """Return the version of a data set that a run used; the node knew that of a bucket only later."""
+    return str(one.get("version") or past.job.data.get(str(one.get("path")), ""))
+
+
+def send_version(connection: "Connection", root: Path, source: Source, version: str) -> DataSet | None:
+    """Send a data set if it still has this version; None if it has not."""
+    if source.place is None:
+        remote = describe_remote(source)
+        return replace(remote, version=version) if remote.version in ("", version) else None
+    confirm_outside(root, [source])
+    listing = read(source, source.place)
+    if listing.data_set.version != version:
+        return None
+    send(connection, listing)
+    return listing.data_set

@@ -1,0 +1,73 @@
+"""Wait for a free machine: launch again, ever more rarely, until one is found or the time is over."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from infra.ec2.machines import network
+from infra.errors import CapacityError, CloudError, PlaceError
+from infra.launch.creation import create
+from infra.launch.plans import Plan
+from infra.model import Cluster
+
+FIRST_S, MOST_S, GROWTH = 5.0, 300.0, 1.6
+"""The first pause and the longest; a round is about ten calls for each region."""
+
+
+def create_when_free(planned: Plan, wait_s: float, report: Callable[[str], None]) -> Cluster:
+    """Launch a plan; while all its regions lack capacity, try again for `wait_s` seconds.
+
+    Between two tries nothing exists, so neither Ctrl-C nor a crash leaves anything. The lease begins with the try that succeeds.
+    Raises CapacityError when the time is over, or if a machine of this type can never come.
+    """
+    began, pause_s = time.time(), FIRST_S
+    until, current = began + wait_s, planned
+    while True:
+        try:
+            return create(current, report)
+        except CapacityError as error:
+            left_s = until - time.time()
+            if isinstance(error, PlaceError) or left_s <= 0:
+                raise
+        rest_s = min(pause_s * random.uniform(0.8, 1.2), left_s)  # noqa: S311  so that two waiting commands part
+        report(describe_wait(planned, time.time() + rest_s, until))
+        rest(rest_s)
+        pause_s = min(pause_s * GROWTH, MOST_S)
+        current = renew(planned, time.time() - began)
+
+
+def rest(seconds: float) -> None:
+    """Sleep between two tries."""
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt as error:
+        error.add_note("nothing was launched")
+        raise
+
+
+def renew(planned: Plan, late_s: float) -> Plan:
+    """Return the plan for a later try: a lease as long as before, for the current address of this computer."""
+    try:
+        address = network.find_caller_address(planned.first.account)
+    except CloudError:
+        address = planned.address
+    return replace(
+        planned, attempt=None, address=address, lease=replace(planned.lease, until=planned.lease.until + late_s)
+    )
+
+
+def describe_wait(planned: Plan, at: float, until: float) -> str:
+    """Return what is waited for, when the next try is, and when the wait ends."""
+    types = " or ".join(dict.fromkeys(offer.instance_type for choice in planned.choices for offer in choice.offers))
+    regions = " or ".join(choice.account.region for choice in planned.choices)
+    return (
+        f"waiting for a free {types} in {regions}; next try {clock(at)}, last {clock(until)} (Ctrl-C launches nothing)"
+    )
+
+
+def clock(at: float) -> str:
+    """Return a local time of day, with seconds if it is near."""
+    form = "%H:%M:%S" if at - time.time() < 60 else "%H:%M" if at - time.time() < 43_200 else "%a %H:%M"
+    return f"at {datetime.fromtimestamp(at, UTC).astimezone():{form}}"

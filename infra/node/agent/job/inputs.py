@@ -1,0 +1,83 @@
+"""What a job needs before it can run, besides its code: data sets, and the outputs of an earlier job.
+
+A job that waits for them leaves the queue meanwhile, so it holds up nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Mapping
+
+from ..data.fetching import fetch_all, is_remote
+from ..data.mounts import Mount, place
+from ..data.progress import show_size
+from ..data.store import find_record
+from ..environment.uv import say
+from ..outputs.earlier import copy_outputs
+from ..records import JOBS, AgentError, read_json, record_of, work_of, write_json
+
+
+def get_ready(folder: Path, job: Mapping[str, Any], secrets: Mapping[str, str], queued: int) -> dict[str, str]:
+    """Wait for an earlier job's outputs and fetch data sets; return the version of each set by its path.
+
+    Raises AgentError. `queued` is the lock that holds the job's place in the queue.
+    """
+    versions = {each["path"]: each["version"] for each in job["data"]}
+    earlier = job["earlier"]
+    if not earlier and not any(map(is_remote, job["data"])):
+        return versions
+    with out_of_queue(queued), (folder / "log").open("ab") as log:
+        if earlier:
+            wait_for(earlier["job"], earlier["over"], log)
+            copy_outputs(folder, earlier["job"], versions, log)
+        versions.update(fetch_all(job["data"], job["python"], {**job["env"], **secrets}, log))
+    check_versions(job, versions)
+    return versions
+
+
+def check_versions(job: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+    """Raise AgentError if a bucket no longer has what an earlier run had, which this one is to repeat."""
+    for each in job["data"]:
+        if each["version"] not in ("", versions[each["path"]]):
+            raise AgentError(f"{each['source']} has changed since that run, and the machine does not have its version")
+
+
+@contextlib.contextmanager
+def out_of_queue(queued: int) -> Iterator[None]:
+    """Let later jobs pass; then take the place in the queue again."""
+    fcntl.flock(queued, fcntl.LOCK_UN)
+    yield
+    fcntl.flock(queued, fcntl.LOCK_EX)
+
+
+def wait_for(number: int, over: bool, log: BinaryIO) -> None:
+    """Wait until a job is over; raises AgentError unless it succeeded or was `over` before."""
+    try:
+        with (JOBS / str(number) / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(log, f"waiting for job {number} to end, for its outputs")
+                fcntl.flock(lock, fcntl.LOCK_SH)
+    except FileNotFoundError as error:
+        raise AgentError(f"job {number}, whose outputs it needs, was removed") from error
+    state = record_of(number)["state"]
+    if not over and state != "succeeded":
+        raise AgentError(f"job {number}, whose outputs it needs, was not successful: {state}")
+
+
+def place_data(folder: Path, versions: Mapping[str, str]) -> tuple[Mount, ...]:
+    """Prepare the data sets of a job in its working tree, and say which they are; raises AgentError."""
+    mounts, entries = place(work_of(folder), versions)
+    if entries:
+        write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), **entries})
+    with (folder / "log").open("ab") as log:
+        for path, version in versions.items():
+            found = find_record(version)
+            if found:
+                _, record = found
+                size = f"{record['files']} file{'s' * (record['files'] != 1)}, {show_size(record['size_bytes'])}"
+                say(log, f"data: {path}, read-only: {size}, version {version[:12]}")
+    return mounts

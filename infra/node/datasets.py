@@ -1,0 +1,123 @@
+"""The data sets of a node: sent by this computer, listed, removed."""
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from infra.base.decoding import decode, parse
+from infra.errors import NodeError, ProjectError
+from infra.model import DataSet, FileName, Sha256
+from infra.node.client import ASKED_BYTES, Freed, call
+from infra.node.packing import write
+from infra.project.datasets import Listing
+from infra.project.files import File
+from infra.ssh import carry
+from infra.ssh.connection import Connection
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The agent's first reply: the contents that it lacks, how much it has of each, and changed files."""
+
+    missing: tuple[tuple[Sha256, int], ...]
+    changed: tuple[str, ...]
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """Its second reply: the version that it has stored."""
+
+    version: Sha256
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """A version of a data set on a node; the names are not trusted."""
+
+    version: Sha256
+    path: FileName
+    source: str
+    files: int
+    size_bytes: int
+    stored_at: float
+    jobs: tuple[int, ...]
+    """The jobs that use it and have not ended."""
+    changed: int
+    """How many of its files are no longer as they were stored."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A data set that a node has now, how much of it was sent, and which files had been changed there."""
+
+    data_set: DataSet
+    sent_bytes: int
+    changed: tuple[str, ...]
+
+
+def push(connection: Connection, listing: Listing, report: Callable[[int], None]) -> Pushed:
+    """Send what a node lacks of a data set; `report` gets the size of what it has or gets.
+
+    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes meanwhile.
+    """
+    wanted = Wanted((), (), 0)
+    request = {"path": listing.source.path, "source": listing.source.shown, "files": listing.stored}
+    line = base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
+    sent_bytes = 0
+
+    def count(size_bytes: int) -> None:
+        nonlocal sent_bytes
+        sent_bytes += size_bytes
+        report(size_bytes)
+
+    def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
+        nonlocal wanted
+        write(stdin, line)
+        asked = stdout.readline(ASKED_BYTES)
+        if asked:  # otherwise it has ended, and stderr says why
+            wanted = decode(Wanted, parse(asked))
+            send(listing, wanted, stdin, count)
+            stdin.flush()
+
+    answer = decode(Version, call(connection, "data-push", converse=converse))
+    if answer.version != listing.data_set.version:
+        raise NodeError(f"the node stored another version of {listing.source.path}", "gpujob data ls")
+    return Pushed(listing.data_set, sent_bytes, wanted.changed)
+
+
+def send(listing: Listing, wanted: Wanted, stream: BinaryIO, report: Callable[[int], None]) -> None:
+    """Send the rest of each missing content; raises NodeError if the node has no room for it."""
+    by_hash = {file.sha256: file for file in listing.files}
+    rest = [(by_hash[sha256], offset) for sha256, offset in wanted.missing if sha256 in by_hash]
+    needed_bytes = sum(min(held_bytes(listing.place, file), file.size_bytes - offset) for file, offset in rest)
+    if needed_bytes > wanted.free_bytes:
+        raise NodeError(
+            f"{listing.source.path} needs {needed_bytes / 1e9:.1f} GB more, but only"
+            f" {wanted.free_bytes / 1e9:.1f} GB of the machine's disk are free",
+            "free some: gpujob data rm, gpujob jobs rm --done; or launch one with --disk",
+        )
+    places = ((file, listing.place / file.path if file.path else listing.place, offset) for file, offset in rest)
+    carry.pack_rest(places, stream, report)
+
+
+def held_bytes(place: Path, file: File) -> int:
+    """Return how much of the disk a file takes, without its holes."""
+    try:
+        return (place / file.path if file.path else place).stat().st_blocks * 512
+    except OSError as error:
+        raise ProjectError(f"cannot read {str(place / file.path)!r}: {error.strerror}", "then rerun") from error
+
+
+def list_sets(connection: Connection, versions: Sequence[str] = ()) -> tuple[StoredSet, ...]:
+    """Return these versions of data sets as far as a node has them; without any, all that it has."""
+    return decode(tuple[StoredSet, ...], call(connection, "data-list", *versions))
+
+
+def remove_sets(connection: Connection, versions: Sequence[str]) -> int:
+    """Remove versions from a node; return the freed bytes. Raises NodeError for one that a job uses."""
+    return decode(Freed, call(connection, "data-remove", *versions)).freed_bytes

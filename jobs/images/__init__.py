@@ -1,0 +1,1 @@
+"""Image files: found, listed with their classes, decoded, cached."""

@@ -1,0 +1,109 @@
+"""List images and their classes: a folder with one subfolder per class."""
+
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import DataError
+from ..program import count_of, say
+from .decoding import ENDINGS, HEIF
+
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6")
+"""How JPEG, PNG, GIF, BMP, TIFF, WebP and PGM begin: a file without an ending may be one."""
+TRAIN = ("train", "training")
+TEST = ("test", "val", "valid", "validation", "testing")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files with their classes; `units` are what must not be split: groups, or the files' names."""
+
+    name: str
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    units: tuple[str, ...]
+    grouped: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, sorted: integers by value, others alphabetically."""
+        found = set(self.labels)
+        return tuple(sorted(found, key=lambda word: (0, int(word), word) if word.isdecimal() else (1, 0, word)))
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the images below `folder` sorted by name, without hidden ones; report what else is there.
+
+    Linked folders are followed, each once.
+    """
+    found: list[Path] = []
+    skipped: Counter[str] = Counter()
+    entered = {folder.resolve()}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and enter(Path(place, name), entered))
+        for name in names:
+            if not name.startswith("."):
+                why = why_not(path := Path(place, name))
+                if why:
+                    skipped[why] += 1
+                else:
+                    found.append(path)
+    if skipped:
+        listed = ", ".join(f"{number:,} {why}" for why, number in sorted(skipped.items()))
+        say(f"{folder}: {count_of(skipped.total(), 'file')} skipped: {listed}")
+    return sorted(found)
+
+
+def enter(folder: Path, entered: set[Path]) -> bool:
+    """Return whether to look into a folder: not twice, as links may lead in a circle."""
+    real = folder.resolve()
+    new = real not in entered
+    entered.add(real)
+    return new
+
+
+def why_not(path: Path) -> str:
+    """Return why a file is not an image to read, by its ending or its first bytes; "" if it is."""
+    ending = path.suffix.lower()
+    if not path.is_file():
+        return "link that leads nowhere" if path.is_symlink() else "special file"
+    if ending in HEIF and not find_spec("pillow_heif"):
+        return f"{ending} (pip install pillow-heif)"
+    if ending in ENDINGS or ending in HEIF:
+        return ""
+    if ending and not ending[1:].isdecimal():  # scan.0017 has no ending
+        return ending
+    with suppress(OSError), path.open("rb") as content:
+        if content.read(16).startswith(SIGNATURES):
+            return ""
+    return ending or "without an ending"
+
+
+def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
+    """List a folder of class folders, and its test split if there is one."""
+    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    train = next((inside[name] for name in TRAIN if name in inside), None)
+    test = next((inside[name] for name in TEST if name in inside), None)
+    if train is None:
+        return list_classes(folder), None
+    return list_classes(train), list_classes(test) if test else None
+
+
+def list_classes(folder: Path) -> Listing:
+    """List the images in each subfolder, labelled with its name. Raises DataError."""
+    files: list[Path] = []
+    labels: list[str] = []
+    units: list[str] = []
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        found = find_images(inside)
+        if not found:
+            say(f"{inside}: no images, skipping class '{inside.name}'")
+        files += found
+        labels += [inside.name] * len(found)
+        units += [path.relative_to(inside).as_posix() for path in found]
+    if not files:
+        raise DataError(f"{folder}: no class folders with images and no idx files; expected FOLDER/CLASS/IMAGE")
+    return Listing(folder.name, tuple(files), tuple(labels), tuple(units))

@@ -1,0 +1,145 @@
+"""Read a CSV file of labels as people's tools write it: any encoding, separator and header."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import DataError
+from ..program import say
+
+SEPARATORS = (",", ";", "\t", "|")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MOST_NUMBERS = 50
+"""Different fractions in a column of classes; more are measurements."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of equal length below named columns."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    headed: bool = True
+    """Whether the file has a line with the columns' names; otherwise they are numbered from 1."""
+
+    def cells(self, column: str) -> tuple[str, ...]:
+        """Return the values of a column."""
+        at = self.columns.index(column)
+        return tuple(row[at] for row in self.rows)
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file; columns that only count the rows are dropped. Raises DataError."""
+    text = decode(path)
+    lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator(text)) if any(row)]
+    if len(lines) < 2 or len(lines[0]) < 2:
+        raise DataError(f"{path}: the CSV file needs a header, two columns and at least one row")
+    header = tuple(name.strip() for name in lines[0])
+    twice = {name for name in header if name and header.count(name) > 1}
+    if twice:
+        raise DataError(f"{path}: two columns are called '{sorted(twice)[0]}'")
+    for at, row in enumerate(lines, 1):
+        if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+            raise DataError(f"{path}: row {at} has {len(row)} cells, the header {len(header)}")
+    width = len(header)
+    rows = tuple(tuple(cell.strip() for cell in (row + [""] * width)[:width]) for row in lines[1:])
+    return drop_counts(Table(path, header, rows))
+
+
+def drop_counts(table: Table) -> Table:
+    """Return a table without pandas' index: a nameless column that counts the rows."""
+    for at, name in enumerate(table.columns):
+        counts = all(row[at] == str(number) for number, row in enumerate(table.rows))
+        if counts and (not name or name.startswith("Unnamed:")) and len(table.columns) > 2:
+            return replace(
+                table,
+                columns=table.columns[:at] + table.columns[at + 1 :],
+                rows=tuple(row[:at] + row[at + 1 :] for row in table.rows),
+            )
+    return table
+
+
+def without_header(table: Table) -> Table:
+    """Return a table whose first line is a row like all others."""
+    numbered = tuple(str(at) for at in range(1, len(table.columns) + 1))
+    return replace(table, columns=numbered, rows=(table.columns, *table.rows), headed=False)
+
+
+def decode(path: Path) -> str:
+    """Return a file's text: UTF-8, UTF-16 with its mark, otherwise Windows' western encoding."""
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in content[:1000]:
+        raise DataError(f"{path}: not a CSV file, or UTF-16 without its mark; save it as UTF-8")
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            raise DataError(f"{path}: cannot read as UTF-16: {error.reason}; save it as UTF-8") from error
+        say(f"{path}: not UTF-8, reading it as Windows-1252")
+        return content.decode("cp1252", errors="replace")
+
+
+def separator(text: str) -> str:
+    """Return what separates the cells of the first line; commas if nothing does."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in SEPARATORS}
+    return max(SEPARATORS, key=lambda mark: counts[mark])
+
+
+def read_one_hot(table: Table, columns: Sequence[str]) -> tuple[str, ...] | None:
+    """Return each row's class from columns of 0 and 1, one per class, or None if they are something else.
+
+    Raises DataError if a row has several classes or none.
+    """
+    marks = [table.cells(column) for column in columns]
+    if len(columns) < 2 or not all(is_number(cell) and float(cell) in (0, 1) for cells in marks for cell in cells):
+        return None
+    found = []
+    for at, row in enumerate(zip(*marks, strict=True), 1):
+        ones = [column for column, cell in zip(columns, row, strict=True) if float(cell) == 1]
+        if len(ones) != 1:
+            raise DataError(
+                f"{table.path}: row {at} has {len(ones)} of the classes {', '.join(columns[:5])}; one for each image is "
+                "supported. --label chooses one column"
+            )
+        found.append(ones[0])
+    return tuple(found)
+
+
+def read_classes(table: Table, column: str) -> tuple[str, ...]:
+    """Return the classes in a column: whole numbers without .0, "" for missing ones.
+
+    Raises DataError for measurements and for several classes in a cell.
+    """
+    cells = ["" if cell.lower() == "nan" else cell for cell in table.cells(column)]
+    known = {cell for cell in cells if cell}
+    if known and all(map(is_number, known)):
+        if all(float(cell).is_integer() for cell in known):
+            return tuple(str(int(float(cell))) if "." in cell else cell for cell in cells)
+        if len(known) > MOST_NUMBERS:
+            raise DataError(
+                f"{table.path}: '{column}' has {len(known):,} different numbers; classes are needed, not measurements"
+            )
+    for mark in ("|", ";", ",", " "):
+        several = [cell for cell in known if mark in cell]
+        words = {word for cell in known for word in cell.split(mark)}
+        # Combinations of a few words are several labels; "golden retriever" and "labrador retriever" are names.
+        if several and words & (known - set(several)) and len(known) > len(words):
+            raise DataError(
+                f"{table.path}: '{column}' has several classes in one cell, such as '{sorted(several)[0]}'; one for each "
+                "image is supported"
+            )
+    return tuple(cells)
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a decimal number."""
+    return bool(NUMBER.fullmatch(cell))
