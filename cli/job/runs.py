@@ -152,8 +152,6 @@ def run(
     \b
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
-    gpujob run notebook.ipynb
-    gpujob run --down train.py
     gpujob run --torchrun train.py
     gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
@@ -170,10 +168,8 @@ def run(
     with connections.reach_meanwhile(found) as connect:
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
-        command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        if torchrun:
-            gpus = found.gpu_count if options["gpus"] is None else options["gpus"]
-            command = distribute(command, max(gpus, 1))
+        words = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
+        command = distribute(words, found, options["gpus"]) if torchrun else words
         request = Request(command, env=read_variables(env, env_file), secrets=read_secrets(secret), **options)
         check_secrets(request)
         ended = run_job(connect(), project, request, Manner(detach, down, raw, fetch_every_s, yes, notify))

@@ -15,6 +15,7 @@ from cli.notices.withheld import explain_absence
 from cli.options.context import here, script_here
 from cli.options.retype import retype, typed_words
 from infra.errors import Change, UsageError
+from infra.model import Cluster
 from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
@@ -55,11 +56,16 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
     return (*runner_of(path, script), name, *args)
 
 
-def distribute(command: Sequence[str], processes: int) -> tuple[str, ...]:
-    """Return the command that runs a script or module in several processes; raises UsageError for any other."""
+def distribute(command: Sequence[str], cluster: Cluster, gpus: int | None) -> tuple[str, ...]:
+    """Return the command that runs a script or module once for each GPU; raises UsageError for any other."""
     if command[0] != "python" or tuple(command[: len(NBCONVERT)]) == NBCONVERT:
         raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
-    return ("torchrun", "--standalone", f"--nproc-per-node={processes}", *command[1:])
+    return (
+        "torchrun",
+        "--standalone",
+        f"--nproc-per-node={max(cluster.gpu_count if gpus is None else gpus, 1)}",
+        *command[1:],
+    )
 
 
 def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:

@@ -184,12 +184,4 @@ SHAPES = {
         ("runs/lr0.1/events.txt",),
         ignored="*.log\n",
     ),
-    "25,000 files": Shape(
-        {
-            **{f"data/{number % 100}/{number}.txt": f"{number}" for number in range(25_000)},
-            "train.py": "from pathlib import Path\n" + SAVE.format(what="str(len(list(Path('data').glob('*/*.txt'))))"),
-        },
-        "train.py",
-        ("model.pt",),
-    ),
 }
