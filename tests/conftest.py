@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parent.parent
 MOST_PAUSE_S = 0.2  # between two looks at what may be a command
 COMMAND = [sys.executable, str(REPOSITORY / "cli" / "__main__.py")]
 CLOUD_FIXTURES = {"laptop", "needs", "victim", "rented", "project", "world", "folder", "shared", "machine"}
-CLOUD_FOLDERS = {"e2e", "local"}
+CLOUD_FOLDERS = {"e2e", "local", "projects"}
 NODE_FIXTURES = {"node", "agent"}
 NODE_FOLDERS = {"setup"}
 

@@ -27,7 +27,7 @@ LAYERS = tuple(
     """
     infra.node.agent
     infra.node.agent.snapshot infra.node.agent.environment
-    infra.node.agent.data
+    infra.node.agent.environment.project infra.node.agent.data
     infra.node.agent.outputs
     infra.node.agent.inputs
     infra.node.agent.job

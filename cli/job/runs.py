@@ -33,7 +33,7 @@ from cli.options.masking import check_secrets
 from cli.options.values import parse_gpu, parse_ports
 from cli.options.variables import read_secrets, read_variables
 from cli.steps.keyboard import describe_terminal
-from cli.steps.scripts import make_command
+from cli.steps.scripts import distribute, make_command, need_python
 from infra.errors import UsageError
 from infra.model import NEVER_S, Gpu, Request, Terminal
 from infra.project.files import Project, read_project
@@ -63,6 +63,7 @@ class JobOptions(TypedDict):
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
+@option("--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job.")
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
@@ -154,6 +155,7 @@ def run(
     script: str | None,
     args: tuple[str, ...],
     module: bool,
+    torchrun: bool,
     workdir: Path | None,
     env: tuple[str, ...],
     env_file: Path | None,
@@ -180,6 +182,7 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
+    gpujob run --torchrun train.py
     gpujob run --gpu A10G --down train.py
     gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
@@ -196,6 +199,8 @@ def run(
         project = choose_workdir(read_project(here()), workdir)
         confirm_handover(context, project.root, secret, env_file)
         command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
+        if torchrun:
+            need_python(command)
         terminal = check_attached(interactive, ports, detach)
         return project, make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
 
@@ -214,6 +219,8 @@ def run(
             stack.enter_context(reporting(found))
         connect = stack.enter_context(connections.reach_meanwhile(found))
         project, request = prepared or prepare()
+        if torchrun:
+            request = replace(request, command=distribute(request.command, found, request.gpus))
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 

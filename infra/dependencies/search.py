@@ -131,7 +131,10 @@ def read_uv_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies 
             chosen.check(join(folder, PYPROJECT), extras, {*root_groups, "dev"})
             options = [f"--extra={extra}" for extra in chosen.extras] + [f"--group={group}" for group in chosen.groups]
             options += ["--no-dev"] if "dev" not in chosen.groups else []
-            options += [f"--package={table_of(settings, 'project').get('name')}"] if root != folder else []
+            if root != folder:
+                options.append(f"--package={table_of(settings, 'project').get('name')}")
+            elif table_of(settings, "tool", "uv", "workspace") and not chosen.extras:
+                options.append("--all-packages")  # the members are installed for each job
             manifests = tuple(name for name in sources.names if name.endswith(f"/{PYPROJECT}") or name == PYPROJECT)
             return Dependencies(
                 lock,

@@ -14,9 +14,11 @@ import pytest
 
 from infra.dependencies.search import find_dependencies
 from infra.model import Request
-from infra.node.agent.environment.dependencies import key_of, link_projects
+from infra.node.agent.environment.dependencies import key_of
 from infra.node.agent.environment.environments import VERSION, look_at
 from infra.node.agent.environment.overlay import make_environment
+from infra.node.agent.environment.project.install import install_projects
+from infra.node.agent.environment.project.search import find_projects
 from infra.node.agent.environment.uv import choose_index_strategy
 from infra.node.packing import pack_agent
 from infra.project.files import read_project
@@ -535,7 +537,10 @@ def test_a_folder_of_the_project_is_imported_from_there_with_what_it_needs(node)
     python, _ = node.prepare()
     assert installed(python) == ["small-1.0"]
     own = make_environment(node.home / "environment", python, node.base)
-    link_projects(own, node.project, json.loads(node.submit().read_text())["dependencies"])
+    named = json.loads(node.submit().read_text())["dependencies"]["projects"]
+    projects = find_projects(node.project, node.project, [own], [node.project / folder for folder, _ in named])
+    with node.log.open("ab") as log:
+        install_projects(own, projects, node.project, log)
     assert said(own, "import inner; print(inner.small.VERSION, inner.__file__)") == f"1.0 {inner}/inner.py"
 
 

@@ -75,6 +75,7 @@ HARMLESS = {
     "--tail",
     "--template",
     "--time-limit",
+    "--torchrun",
     "--version",
     "--wait",
     "--workdir",

@@ -119,11 +119,3 @@ def key_of(project: Path, plan: dict[str, Any], base: Base) -> str:
     packages = sorted(path.name for folder in base.path for path in Path(folder).glob("*.*-info"))
     digest.update(json.dumps([os.path.realpath(base.python), base.prefix, base.version, packages]).encode())
     return digest.hexdigest()[:32]
-
-
-def link_projects(own: str, project: Path, plan: dict[str, Any] | None) -> None:
-    """Let a job's own environment import the folders of the project that its manifest requires."""
-    folders = [project / folder for folder, _ in (plan["projects"] if plan else ())]
-    lines = [f"{folder / 'src' if (folder / 'src').is_dir() else folder}\n" for folder in folders]
-    for site in Path(own).parent.parent.glob("lib/python*/site-packages") if lines else ():
-        (site / "zz_required.pth").write_text("".join(lines), encoding="utf-8", errors="surrogateescape")

@@ -40,6 +40,19 @@ UV = """#!/bin/sh
 for word; do [ "$word" != --system ] || export UV_PYTHON="${{UV_PYTHON:-{python}}}"; done
 exec "{uv}" "$@"
 """
+# torchrun ends with 1 and 30 lines, whichever process failed and however.
+TORCHRUN = b"""import sys
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+try:
+    sys.exit(main())
+except ChildFailedError as error:
+    rank, failure = error.get_first_failure()
+    code = failure.exitcode
+    how = f"exit {code}" if code >= 0 else failure.signal_name()
+    print(f"gpujob: rank {rank} failed first ({how})", file=sys.stderr)
+    sys.exit(code if code >= 0 else 128 - code)
+"""
 PIP = b"import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
 
 
@@ -78,6 +91,11 @@ def make_environment(folder: Path, python: str, base_python: str) -> str:
     return str(own)
 
 
+def site_of(own: str) -> Path:
+    """Return the folder of a job's own packages."""
+    return next(Path(own).parent.parent.glob("lib/python*/site-packages"))
+
+
 def look_below(python: str) -> Below:
     """Query an interpreter."""
     try:
@@ -111,6 +129,8 @@ def add_scripts(programs: Path, scripts: Path, line: bytes) -> None:
                     first = FIRST_LINE.match(text)
                     if first and b"sys.exit(" in text:
                         found[entry.name] = text[first.end() :]
+    if "torchrun" in found:
+        found["torchrun"] = TORCHRUN
     for name, rest in found.items():
         path = programs / name
         if not path.exists():

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import complete_plan, link_projects, prepare
+from ..environment.dependencies import complete_plan, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
+from ..environment.project.install import install_projects
+from ..environment.project.interpreters import choose_interpreter
+from ..environment.project.search import find_projects, start_of
 from ..identities import identify, lives
 from ..inputs.waiting import get_ready, place_data
 from ..machine import read_driver
+from ..outputs.built import record_built
 from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
     HOME,
@@ -76,14 +80,8 @@ def supervise(number: str, queued: str) -> None:
         write_json(folder / "state.json", state)
         os.close(int(queued))
         watching = take_lock(folder / "watched")
-        if not job["no_deps"]:
-            with cancellable(), (folder / "log").open("ab") as log:
-                plan, variables = complete_plan(job, secrets, private["credentials"])
-                state["python"], state["dependencies"] = prepare(work_of(folder), plan, job["python"], log, variables)
-            write_json(folder / "state.json", state)
+        own = prepare_environment(folder, job, state, private)
         with cancellable():
-            own = make_environment(folder / ENVIRONMENT, state.get("python", job["python"]), job["python"])
-            link_projects(own, work_of(folder), job["dependencies"])
             mounts = place_data(folder, state["data"])
         task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
     except CancelledError:
@@ -95,6 +93,26 @@ def supervise(number: str, queued: str) -> None:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
+
+
+def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any], private: dict[str, Any]) -> str:
+    """Install the job's dependencies and its project; return the interpreter of its own environment."""
+    work, base = work_of(folder), job["python"]
+    start = start_of(job["command"], work / job["workdir"])
+    if job["no_deps"]:
+        with cancellable():
+            return make_environment(folder / ENVIRONMENT, base, base)
+    with cancellable(), (folder / "log").open("ab") as log:
+        if not job["python_chosen"]:
+            base = state["base"] = choose_interpreter(work, start, base, log)
+        plan, variables = complete_plan(job, private["secrets"], private["credentials"])
+        state["python"], state["dependencies"] = prepare(work, plan, base, log, variables)
+        write_json(folder / "state.json", state)
+        own = make_environment(folder / ENVIRONMENT, state["python"], base)
+        required = [work / named for named, _ in (plan["projects"] if plan else ())]
+        if install_projects(own, find_projects(work, start, [own, base], required), work, log):
+            record_built(folder)
+    return own
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
@@ -191,7 +209,8 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
     outputs.mkdir(parents=True, exist_ok=True)
-    programs = [str(Path(python).parent) for python in (own, state.get("python", job["python"]), job["python"])]
+    base = state.get("base", job["python"])
+    programs = [str(Path(python).parent) for python in (own, state.get("python", base), base)]
     return {
         **os.environ,
         **overlay.variables(own),

@@ -65,10 +65,9 @@ def submit() -> dict[str, int]:
         write_json(staging / "manifest.json", manifest)
         if asked["command"] == NOTEBOOK:
             carry_over(staging, project, asked["source"])
-        job = {key: asked[key] for key in KEPT}
-        write_json(
-            staging / "job.json", {**job, "submitted_at": time.time(), "python": asked["python"] or base_python()}
-        )
+        python = {"python": asked["python"] or base_python(), "python_chosen": asked["python"] is not None}
+        job = {**{key: asked[key] for key in KEPT}, "submitted_at": time.time(), **python}
+        write_json(staging / "job.json", job)
         for record in ("end.json", "runner.json"):
             reserve(staging / record)  # an accepted job can always record its end
         with (JOBS / ".lock").open("ab") as lock:
