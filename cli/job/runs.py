@@ -5,7 +5,7 @@ load fabric or boto3 are imported when a job runs.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +57,22 @@ class JobOptions(TypedDict):
     extras: tuple[str, ...]
     groups: tuple[str, ...]
     python: str | None
+
+
+class RunOptions(JobOptions):
+    """The options that say what to run, and how it is followed."""
+
+    script: str | None
+    args: tuple[str, ...]
+    module: bool
+    torchrun: bool
+    workdir: Path | None
+    env: tuple[str, ...]
+    env_file: Path | None
+    secret: tuple[str, ...]
+    detach: bool
+    interactive: bool
+    ports: tuple[tuple[int, int], ...]
 
 
 @click.command(cls=RunCommand, context_settings={"allow_interspersed_args": False})
@@ -152,26 +168,15 @@ class JobOptions(TypedDict):
 def run(
     context: click.Context,
     /,
-    script: str | None,
-    args: tuple[str, ...],
-    module: bool,
-    torchrun: bool,
-    workdir: Path | None,
-    env: tuple[str, ...],
-    env_file: Path | None,
-    secret: tuple[str, ...],
     cluster: str | None,
-    detach: bool,
     down: bool,
     gpu: Gpu | None,
     dry_run: bool,
     raw: bool,
     notify: str | None,
     fetch_every_s: float,
-    interactive: bool,
-    ports: tuple[tuple[int, int], ...],
     yes: bool,
-    **options: Unpack[JobOptions],
+    **options: Unpack[RunOptions],
 ) -> None:
     """Upload the project, run SCRIPT, download the results.
 
@@ -184,56 +189,51 @@ def run(
     gpujob run notebook.ipynb
     gpujob run --torchrun train.py
     gpujob run --gpu A10G --down train.py
-    gpujob run --from latest validate.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
     running or queued, or you detached. --gpu shows and asks what gpujob up does, unless the cluster exists.
     """  # noqa: D301  click reads the backspace
-    launches = bool(gpu or dry_run)
-    found = None if launches else find_cluster(cluster)
-    check_options(context, found.name if found else own_name(cluster), down=down, detach=detach)
-
-    def prepare() -> tuple[Project, Request]:
-        project = choose_workdir(read_project(here()), workdir)
-        confirm_handover(context, project.root, secret, env_file)
-        command = make_command(project, script, (*args, *(context.meta["words"] or ())), module)
-        if torchrun:
-            need_python(command)
-        terminal = check_attached(interactive, ports, detach)
-        return project, make_request(command, terminal, read_variables(env, env_file), read_secrets(secret), options)
-
+    found = None if gpu or dry_run else find_cluster(cluster)
+    check_options(context, found.name if found else own_name(cluster), down=down, detach=options["detach"])
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
-    manner = Manner(detach, down, raw, fetch_every_s, yes, notify, ports)
+    manner = Manner(options["detach"], down, raw, fetch_every_s, yes, notify, options["ports"])
     with ExitStack() as stack:
         prepared = None
         if found is None:
-            from cli.steps.launching import find_or_launch, reporting
+            from cli.steps.launching import launched
 
-            prepared = prepare()  # before anything is billed
-            flags = [flag for flag, given in (("--dry-run", dry_run), ("--yes", yes)) if given]
-            found = find_or_launch(context, own_name(cluster), gpu, options["gpus"], flags)
-            stack.enter_context(reporting(found))
+            prepared = prepare(context, options)  # before anything is billed
+            flags = [*["--dry-run"] * dry_run, *["--yes"] * yes]
+            found = stack.enter_context(launched(context, own_name(cluster), gpu, options["gpus"], flags))
         connect = stack.enter_context(connections.reach_meanwhile(found))
-        project, request = prepared or prepare()
-        if torchrun:
+        project, request = prepared or prepare(context, options)
+        if options["torchrun"]:
             request = replace(request, command=distribute(request.command, found, request.gpus))
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
 
-def make_request(
-    command: tuple[str, ...],
-    terminal: Terminal | None,
-    env: Mapping[str, str],
-    secrets: Mapping[str, str],
-    options: JobOptions,
-) -> Request:
+def prepare(context: click.Context, options: RunOptions) -> tuple[Project, Request]:
+    """Return the project and the request for its job; raises UsageError for what cannot be run."""
+    project = choose_workdir(read_project(here()), options["workdir"])
+    confirm_handover(context, project.root, options["secret"], options["env_file"])
+    args = (*options["args"], *(context.meta["words"] or ()))
+    command = make_command(project, options["script"], args, options["module"])
+    if options["torchrun"]:
+        need_python(command)
+    terminal = check_attached(options["interactive"], options["ports"], options["detach"])
+    return project, make_request(command, terminal, options)
+
+
+def make_request(command: tuple[str, ...], terminal: Terminal | None, options: RunOptions) -> Request:
     """Return the request for a job; raises UsageError if a record of it would contain a secret."""
-    request = Request(command, terminal=terminal, env=env, secrets=secrets, **options)
+    env, secrets = read_variables(options["env"], options["env_file"]), read_secrets(options["secret"])
+    own: JobOptions = {name: options[name] for name in JobOptions.__annotations__}  # type: ignore[literal-required,assignment]
+    request = Request(command, terminal=terminal, env=env, secrets=secrets, **own)
     check_secrets(request)
     # A person may think for longer than a job that hangs.
     return replace(request, hang_after_s=NEVER_S) if terminal else request

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.reasons import files, gpus, notebooks, terminals
+from cli.reasons import files, gpus, modules, notebooks, terminals
 from cli.reasons.failure import Failure
 from cli.terminal import show
 from infra.errors import NodeError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES, END_BYTES = 100, 1 << 16  # of the end of the log
 
 # Each returns a message, or "" if this is not the reason.
-REASONS = (notebooks.explain, terminals.explain, gpus.explain, files.explain)
+REASONS = (notebooks.explain, terminals.explain, gpus.explain, files.explain, modules.explain)
 
 
 def explain_failure(connection: "Connection", project: "Project", job: "Job") -> None:

@@ -10,7 +10,6 @@ from cli.notices.jobs import describe_state
 from cli.notices.remains import show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
-from cli.steps.dependencies import explain_missing_module
 from cli.steps.keyboard import DETACH_KEY, Keyboard
 from cli.terminal import progress, show
 from cli.terminal.output import Output
@@ -63,7 +62,6 @@ def follow_job(
     if not output.ends_a_line and sys.stdout.isatty():
         show.say()
     show.say(f"job {number} {describe_state(job)}", colour=show.STATES.get(job.state))
-    explain_missing_module(connection, job)
     return job
 
 

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from infra.model import Cluster, Gpu
 
 
+@contextmanager
+def launched(
+    context: click.Context, name: str, gpu: "Gpu | None", gpus: int | None, options: "Sequence[str]"
+) -> "Iterator[Cluster]":
+    """Yield the cluster for a job, launched if it does not exist; if the job fails to start, say what goes on billing."""
+    cluster = find_or_launch(context, name, gpu, gpus, options)
+    with reporting(cluster):
+        yield cluster
+
+
 def find_or_launch(
     context: click.Context, name: str, gpu: "Gpu | None", gpus: int | None, options: "Sequence[str]"
 ) -> "Cluster":

@@ -14,21 +14,21 @@ from cli.notices.space import show_largest_folders, warn_of_space
 from cli.notices.withheld import show_absent_arguments, show_withheld
 from cli.options.context import cluster_flag
 from cli.steps.data import send_data
-from cli.steps.dependencies import show_dependencies
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
-from infra.dependencies.search import find_dependencies
+from infra.dependencies.search import LOOKED_FOR, find_dependencies
 from infra.errors import NodeError
 from infra.node import client
 from infra.run import submission
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Request
+    from infra.model import Cluster, Dependencies, Request
     from infra.project.files import File, Project
     from infra.ssh.connection import Connection
 
 ASK_ABOVE_BYTES = 200_000_000
+PYTHON = ("python", "python3", "torchrun", "accelerate", "deepspeed", "gpujob")
 
 
 def submit_job(connection: "Connection", project: "Project", request: "Request", yes: bool) -> int:
@@ -53,6 +53,16 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
             show_queue(cluster, client.list_jobs(connection), taken.job, request.gpus)
     warn_of_space(cluster.name, taken)
     return taken.job
+
+
+def show_dependencies(dependencies: "Dependencies | None", command: Sequence[str]) -> None:
+    """Report which manifest was read; for a job in Python, also that there is none."""
+    if dependencies is not None:
+        show.say(f"dependencies: {dependencies.manifest}")
+        for note in dependencies.notes:
+            show.say(f"  {note}")
+    elif command[0] in PYTHON:
+        show.say(f"no dependencies found (looked for {LOOKED_FOR})")
 
 
 @contextmanager

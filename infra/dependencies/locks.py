@@ -213,7 +213,7 @@ def check_locked(need: Requirement, versions: Mapping[NormalizedName, str], lock
     """Raise UsageError unless a lock has the package in a version that satisfies the requirement."""
     version = versions.get(canonicalize_name(need.name))
     if version is None:
-        said = f"{lock} is out of date: it lacks {need.name}, which the project requires"
+        said = f"{lock} is out of date: {need.name}, which the project requires, is missing"
     elif version and not need.url and not need.specifier.contains(version.lstrip("="), prereleases=True):
         there, wanted = f"{need.name} {version.lstrip('=')}", f"{need.name}{need.specifier}"
         said = f"{lock} is out of date: it has {there}, the project requires {wanted}"

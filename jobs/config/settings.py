@@ -50,6 +50,25 @@ def parse(
 
     User errors print one line and exit with status 2.
     """
+    parser = make_parser(name, about, recipe or Recipe(), own)
+    parsed = parser.parse_args(argv)
+    if like := parsed.like:
+        parser.set_defaults(**(kept := read_options(parser, like)))
+        parsed = parser.parse_args(argv)
+        parsed.like = kept
+    values = vars(parsed)
+    values["like"] = values["like"] or {}
+    if values["mixup"] and values["cutmix"]:
+        parser.error("--mixup and --cutmix cannot be combined")
+    values["own"] = {"program": name, **{each.dest: values[each.dest] for each in (own._actions if own else ())}}
+    settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
+    if settings.quick:
+        settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
+    return complete(settings), parsed
+
+
+def make_parser(name: str, about: str, recipe: Recipe, own: argparse.ArgumentParser | None) -> Parser:
+    """Return the parser of a training program, with the defaults of a recipe and the program's `own` options."""
     parents = [own] if own else []
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
@@ -58,7 +77,11 @@ def parse(
     add("--model", default="small", metavar="MODEL", help=f"{known} (%(default)s)")
     add("--pretrained", action="store_true", help="start from pretrained weights")
     add("--weights", type=Path, metavar="FILE", help="start from weights in a .safetensors or .pth file")
-    add("--partial-weights", action="store_true", help="use --weights even if they lack a tenth of the network or more")
+    add(
+        "--partial-weights",
+        action="store_true",
+        help="use --weights even if a tenth of the network or more is missing in them",
+    )
     add("--out", type=Path, metavar="DIR", default=default_out(), help="output folder (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device; auto uses a GPU if available")
     add("--resume", default="", metavar="auto|DIR", help="resume from the latest checkpoint in --out, or from this one")
@@ -80,21 +103,8 @@ def parse(
         metavar="RUN",
         help="repeat a run: its options are the defaults; bit for bit on the same CPU",
     )
-    add_options(parser, recipe or Recipe())
-    parsed = parser.parse_args(argv)
-    if like := parsed.like:
-        parser.set_defaults(**(kept := read_options(parser, like)))
-        parsed = parser.parse_args(argv)
-        parsed.like = kept
-    values = vars(parsed)
-    values["like"] = values["like"] or {}
-    if values["mixup"] and values["cutmix"]:
-        parser.error("--mixup and --cutmix cannot be combined")
-    values["own"] = {"program": name, **{each.dest: values[each.dest] for each in (own._actions if own else ())}}
-    settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
-    if settings.quick:
-        settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
-    return complete(settings), parsed
+    add_options(parser, recipe)
+    return parser
 
 
 def read_options(parser: argparse.ArgumentParser, run: Path) -> dict[str, Any]:

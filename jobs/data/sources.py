@@ -10,8 +10,9 @@ from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
 from ..images.decoding import Files, is_grey, natural_size, read_images
-from ..images.depth import Levels, find_levels
+from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
+from ..images.levels import find_levels
 from ..images.listing import Listing, list_folder
 from ..program import names_of, say
 from .dataset import Dataset, Split

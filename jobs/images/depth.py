@@ -1,19 +1,10 @@
-"""Images of more than 8 bits: which of their values become black and white, one rule for a whole data set."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""Convert images of more than 8 bits: the levels say which of their values become black and white."""
 
 import numpy as np
 from PIL import Image
 
-from ..program import say
-
 Levels = tuple[float, float]
 """The values that become 0 and 255."""
-TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""The highest values of sensors of 8, 10, 12, 14 and 16 bits, which all are stored as 16."""
-SAMPLE = 200
-"""Files that are looked at, evenly spread."""
 
 
 def is_deep(mode: str) -> bool:
@@ -31,36 +22,3 @@ def stretch(image: Image.Image, levels: Levels | None) -> Image.Image:
     low, high = levels or default_levels(image.mode)
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=high, neginf=low)
     return Image.fromarray(((values - low) * (255.0 / (high - low))).clip(0, 255).round().astype(np.uint8))
-
-
-def find_levels(paths: Sequence[Path]) -> Levels | None:
-    """Return the levels that fit a sample of a data set's deep images, and report them; None if there are none."""
-    from .decoding import BrokenImageError, open_image  # which needs this module to decode
-
-    lows, highs, fractions = [], [], False
-    for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
-        try:
-            with open_image(path) as image:
-                if is_deep(image.mode):
-                    values = np.asarray(image, dtype=np.float64)
-                    values = values[np.isfinite(values)]
-                    fractions |= image.mode == "F"
-                    if values.size:
-                        lows.append(float(values.min()))
-                        highs.append(float(values.max()))
-        except (BrokenImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError):
-            continue
-    if not highs:
-        return None
-    levels = choose_levels(min(lows), max(highs), fractions)
-    say(f"images of more than 8 bits: {levels[0]:g} becomes black, {levels[1]:g} white (--range LOW:HIGH changes that)")
-    return levels
-
-
-def choose_levels(low: float, high: float, fractions: bool) -> Levels:
-    """Return the levels for values from `low` to `high`: those of a usual depth, otherwise these themselves."""
-    if low < 0 or high > TOPS[-1]:
-        return (low, high) if high > low else (low, low + 1.0)
-    if fractions and high <= 1.0:
-        return 0.0, 1.0
-    return 0.0, next(top for top in TOPS if high <= top)

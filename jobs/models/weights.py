@@ -91,7 +91,7 @@ def load_weights(net: nn.Module, weights: Weights, classes: tuple[str, ...], par
         strange = next((name for name in weights.tensors if name not in own), "")
         raise CheckpointError(
             f"{report} are in the file (it has '{strange}', the network '{next(iter(body), '')}'); is it another network? "
-            "--partial-weights uses them all the same"
+            "--partial-weights uses them anyway"
         )
     heads = {name: found[name] for name in own if name.startswith(head) and name in found}
     fits = all(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.node.agent import logs
+from infra.node.agent.requests import logs
 
 
 class Counted(io.BytesIO):

@@ -102,7 +102,7 @@ def test_each_wall_has_a_breach_that_it_finds():
 SSH = {"fabric", "paramiko", "cryptography", "tenacity"}
 AWS = {"boto3", "botocore", "cryptography", "tenacity"}
 HEAVY = SSH | AWS | {"rich", "moto", "asyncssh", "torch", "torchvision", "sklearn"}
-JOBS = ("jobs", "logs", "wait", "cancel", "fetch", "top", "notebook", "tensorboard")
+JOBS = ("jobs", "logs", "wait", "attach", "cancel", "fetch", "top", "notebook", "tensorboard")
 # Which commands may load what before they know their options: those that always use it. All others load nothing heavy.
 LOADING = [
     (SSH, (*JOBS, "data", "verify", "setup", "ssh", "tunnel", "ssh-config")),

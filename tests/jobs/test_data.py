@@ -24,7 +24,7 @@ from jobs.data.parts import drop_trained, write_parts
 from jobs.data.splits import draw, folds, split
 from jobs.errors import DataError
 from jobs.images.decoding import BrokenImageError, read_image
-from jobs.images.depth import find_levels
+from jobs.images.levels import find_levels
 from jobs.training.pipeline import hold_out
 
 needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jobs.images.decoding import BrokenImageError, read_image
-from jobs.images.depth import find_levels
+from jobs.images.levels import find_levels
 
 FILES = int(os.environ.get("FUZZ", "300"))
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM"}

@@ -81,7 +81,7 @@ def test_confusion_and_calibration_are_counted_right():
 def test_predictions_name_each_file_its_class_and_all_chances(trained, photos, tmp_path, capsys):
     (photos / "is 0" / "broken.png").write_text("no image")
     Image.new("RGB", (50, 20), "red").save(photos / "is 0" / "red.jpg")
-    shutil.copy(photos / "is 0" / "red.jpg", os.fsencode(photos) + b"/caf\xe9.jpg")  # no UTF-8
+    shutil.copy(photos / "is 0" / "red.jpg", os.fsencode(photos) + b"/\xe9t\xe9.jpg")  # no UTF-8
     found = rows(predict.main([str(trained), str(photos), "--out", str(tmp_path / "new" / "p.csv")]))
     assert len(found) == 38
     assert "broken.png" in capsys.readouterr().out

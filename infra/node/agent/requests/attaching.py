@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Iterator
 
 from ..job.supervisor import cancel
-from ..logs import copy_log
 from ..records import AgentError, folder_of, read_json, read_runner
 from ..terminal import HEAD, READ_BYTES, TYPED, open_input, split
+from .logs import copy_log
 
 INTERRUPT = b"\x03"
 MOST_BYTES = 1024  # of a frame: up to 4,096 bytes are written to a pipe at once, whoever else writes to it

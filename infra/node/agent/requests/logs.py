@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Callable
 
-from .records import CHUNK_BYTES, AgentError, folder_of, is_supervised
+from ..records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 
 POLL_S = 0.05
 
