@@ -15,7 +15,7 @@ ELSEWHERE = {
     "jobs": "ps queue squeue",
     "run": "exec submit train sbatch python",
     "cancel": "kill abort scancel",
-    "logs": "log tail attach output follow",
+    "logs": "log tail output follow",
     "fetch": "download pull sync rsync-down",
     "notebook": "jupyter lab",
     "tensorboard": "tb",

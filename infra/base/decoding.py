@@ -106,7 +106,7 @@ def read_fields(kind: Any) -> Read:
     """Return a reader of dataclass instances from exactly their fields."""
     hints = get_type_hints(kind, include_extras=True)
     readers = {field.name: find_reader(hints[field.name]) for field in fields(kind)}
-    needed = {field.name: None for field in fields(kind) if field.default is MISSING}
+    needed = {field.name: None for field in fields(kind) if field.default is field.default_factory is MISSING}
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict) or not value.keys() <= readers.keys():

@@ -89,9 +89,7 @@ def test_a_lease_that_is_over_is_not_said_to_go_on():
 def test_a_listing_shows_what_is_recorded_where_aws_cannot_be_asked():
     listed = type_here("ls")
     assert listed.code == 1
-    assert re.search(
-        r"^stud\tunknown\tg4dn.xlarge\tT4\t.*\t\$0\.53/h\t.*\tat most (29|30) min", listed.out, re.MULTILINE
-    )
+    assert re.search(r"^stud\tunknown\tg4dn.xlarge\tT4\t.*\t\$0\.53/h\t.*\tat most \d+ min", listed.out, re.MULTILINE)
     assert "Cannot tell whether anything is running there" in listed.err
     assert "another" not in listed.err
     assert json.loads(type_here("ls", "--json").out)[0]["nodes"][0]["state"] == "unknown"

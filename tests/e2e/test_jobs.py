@@ -63,12 +63,12 @@ def test_the_manifest_nearest_to_the_script_is_named_and_a_missing_module_with_t
     project.write("requirements.txt", "nowhere-to-be-had\n")
     (project.project / "week3").mkdir()
     project.write("week3/requirements.txt", "pytest\n")
-    project.write("week3/use.py", "import pytest, cv2")
+    project.write("week3/use.py", "import pytest, serial")
     run = project.type("run", "week3/use.py")
     assert run.code == 1
     assert "dependencies: week3/requirements.txt\n" in run.said
-    assert "'cv2' is not installed (dependencies were from week3/requirements.txt)" in run.said
-    assert "add this line to week3/requirements.txt: opencv-python-headless" in run.said
+    assert "'serial' is not installed (dependencies were from week3/requirements.txt)" in run.said
+    assert "add this line to week3/requirements.txt: pyserial" in run.said
 
 
 def test_dependencies_that_cannot_be_had_start_no_job_and_name_the_way_around(project):

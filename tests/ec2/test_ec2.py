@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from infra import errors
 from infra.checks.account import run_checks
@@ -29,6 +28,7 @@ from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, format_time, parse_time
 from infra.local.machine.userdata import lease_end_s
 from infra.model import Gpu, LaunchRequest, Lease, Offer
 from infra.ssh.keys import make_key
+from tests.mocked import mocked_aws
 
 
 def offer(price_usd: float = 0.5, **prices: float) -> Offer:
@@ -216,7 +216,7 @@ def test_prices_of_zero_and_other_units_do_not_count():
 @pytest.fixture
 def account():
     """An account that moto keeps in this process."""
-    with mock_aws():
+    with mocked_aws():
         yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
 
 

@@ -13,7 +13,6 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from infra.cluster import orphans
 from infra.cluster.clusters import remove
@@ -28,6 +27,7 @@ from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, OWNER_TAG
 from infra.errors import CloudError, GpujobError, NotFoundError, UsageError
 from infra.ledger import costs
 from infra.model import Cluster
+from tests.mocked import mocked_aws
 
 IMAGE = "ami-12c6146b"  # one of moto's
 
@@ -36,7 +36,7 @@ IMAGE = "ami-12c6146b"  # one of moto's
 def account(tmp_path, monkeypatch) -> Iterator[Account]:
     """An account that moto keeps in this process, and a laptop that remembers nothing."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with mock_aws():
+    with mocked_aws():
         yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
 
 

