@@ -158,6 +158,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
     laptop.write("both.py", "changed here")
     for process in processes(laptop, "jupyterlab"):
         process.kill()
+    laptop.type("wait", "1")
     with shown(laptop, "notebook") as third:
         assert json.loads(third.ask("/api/contents/mine.py"))["content"] == "there"
         assert json.loads(third.ask("/api/contents/both.py"))["content"] == "changed here"

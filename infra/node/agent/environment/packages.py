@@ -15,7 +15,7 @@ from .uv import DependenciesError, choose_index_strategy, find_uv, say
 
 CONDAS = ("micromamba", "mamba", "conda")
 PYLOCK = "pylock.toml"
-STALE = "needs to be updated"
+STALE = re.compile(r"needs\s+to\s+be\s+updated")  # uv wraps its lines
 LOCAL = re.compile(r"^(--find-links )?\./|^(--find-links )(?![\w+.-]+://)(?:\./)?")
 
 
@@ -68,9 +68,9 @@ def read_lock(what: Installation, uv: list[str]) -> Source:
         export = [*uv, "export", "--quiet", "--locked", "--format", PYLOCK, "--no-emit-local", "--no-header"]
         words = [*export, "--python", what.base.python, "--output-file", str(file), *options]
         code, report = attempt(what, [*words, "--offline"])
-        if code and STALE not in report.text:
+        if code and not STALE.search(report.text):
             code, report = attempt(what, words)
-        if STALE in report.text:
+        if STALE.search(report.text):
             raise DependenciesError(
                 f"{what.name} is out of date: pyproject.toml has changed since it was written; "
                 "run: uv lock; to install nothing: --no-deps"

@@ -30,7 +30,7 @@ if __name__ == "__main__":
     sys.exit({function}{attributes}())
 """
 # What uv prints if a build failed after its requirements were installed, and what a build prints that lacks others.
-BACKEND_RAN, LACKED = b"Call to `", b"ModuleNotFoundError"
+BACKEND_RAN, LACKED = re.compile(rb"Call to\s+`"), b"ModuleNotFoundError"  # uv wraps its lines
 FROM_GIT = re.compile(r"setuptools[-_]scm|hatch-vcs|dynamic-versioning|source\s*=\s*[\"'](scm|vcs)")
 PRETENDED = {
     "SETUPTOOLS_SCM_PRETEND_VERSION": "0.0.0",
@@ -112,7 +112,7 @@ def build(own: str, found: Found, root: Path, log: BinaryIO) -> None:
         if stream(["env", *variables, *install, *options], output, log.fileno(), found.folder) == 0:
             order_paths(site_of(own))
             return
-        faulty = BACKEND_RAN in output.getvalue() and LACKED not in output.getvalue()
+        faulty = BACKEND_RAN.search(output.getvalue()) is not None and LACKED not in output.getvalue()
         reason = output.getvalue() if faulty or options != ["--no-build-isolation"] else reason
         if faulty:
             break  # an error of the project's own, which no other attempt would avoid
