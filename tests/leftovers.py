@@ -17,7 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 HOME = Path.home()  # a test may have another
-GRACE_S = 5.0
+GRACE_S = 8.0
 CACHES = ("__pycache__", ".coverage", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 OURS = ("cli", "infra", "jobs", "tests", "docs", "ansible", "runs", "")
 BEFORE = pytest.StashKey[frozenset[str]]()

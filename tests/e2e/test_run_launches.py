@@ -18,11 +18,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     (folder / "project").mkdir()
     laptop = Here(folder, folder / "project")
     laptop.write("train.py", "open('model.bin', 'w').write('weights'); raise SystemExit(3)\n")
-    laptop.type("check", "--dry-run")  # starts the local cloud
     try:
         yield laptop
     finally:
         laptop.give_back()
+
+
+@pytest.fixture(autouse=True)
+def local_cloud(desk: Laptop) -> None:
+    """Start the local cloud before each test: it ends itself once nobody asks it and it has no machine."""
+    assert desk.type("check", "--dry-run").code == 0
 
 
 def test_one_command_launches_runs_downloads_and_terminates(desk):

@@ -21,7 +21,7 @@ from infra.local.cloud.server.handlers import Handlers
 from infra.local.record import LocalCloud
 from infra.node.agent import trees
 
-IDLE_AFTER_LAST_S = 3.0
+IDLE_AFTER_LAST_S = 5.0
 """Without a request, after the last instance has ended."""
 IDLE_BEFORE_FIRST_S = 120.0
 POLL_S = 0.1
