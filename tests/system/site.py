@@ -69,6 +69,6 @@ def rent(folder: Path, *options: str) -> Iterator[Site]:
             wait_for(lambda: keys.read_host_keys(machine.console), "host keys on the console", 120)
             keys.pin(state.known_hosts_file(NAME), {node.instance_id: keys.read_host_keys(machine.console)})
             known_clusters.remember(cluster)
-            readiness.prepare_node(cluster, 0, 120, lambda text: None)
+            readiness.prepare_node(cluster, 0, machine.lease, readiness.Limits(120), lambda text: None)
             (laptop.home / "ssh_config").write_text(make_config([cluster]))
             yield Site(laptop, machine, cluster)
