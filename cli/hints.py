@@ -1,4 +1,4 @@
-"""Complete the errors of commands: the cluster in what they suggest, and that a machine nobody could ask goes on."""
+"""Complete the errors of commands: name the cluster in suggestions, and warn that a machine may still be running."""
 
 import re
 import time
