@@ -3,7 +3,7 @@
 import json
 
 from tests.conftest import wait_for
-from tests.e2e.test_data import receipt
+from tests.e2e.test_data_sets import receipt
 from tests.e2e.test_jobs import job_number
 
 PREPARE = """
