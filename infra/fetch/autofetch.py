@@ -27,7 +27,7 @@ def fetch_meanwhile(
     """Download a job's complete files at intervals while the caller follows its log.
 
     This uses the same connection in another thread, and opens a new one only if that breaks. A failure is reported once and
-    retried the next time. When the caller finishes, the current download is completed; when it fails, it is not.
+    retried at the next interval. The current download is completed when the caller finishes, but not when it fails.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
 

@@ -32,7 +32,7 @@ Choose = Callable[[Sequence[Output]], Sequence[Output]]
 
 
 def take_all(missing: Sequence[Output]) -> Sequence[Output]:
-    """Choose all of them."""
+    """Choose all outputs."""
     return missing
 
 

@@ -38,7 +38,7 @@ class DataSet:
     source: str
     """Where they come from, as shown and recorded."""
     version: str
-    """Identifies their names and contents; "" if only the node will know."""
+    """Identifies their names and contents; "" if it is not known until the node has fetched them."""
     address: str = ""
     """Where the node fetches them itself: https://... or s3://...; "" for those that this computer sends."""
     sha256: str = ""
@@ -59,7 +59,7 @@ class Request:
     extras: tuple[str, ...] = ()
     """Extras of the project to install besides its dependencies."""
     groups: tuple[str, ...] = ()
-    """Dependency groups of the project to install, too."""
+    """Dependency groups of the project to install besides its dependencies."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables whose values are never recorded and are masked in the log."""
     hang_after_s: float = HANG_AFTER_S

@@ -36,7 +36,7 @@ class MissingReply:
 
     missing: tuple[str, ...]
     unknown: bool = False
-    """Whether it does not have the list that the request refers to, and expects the request again with all of it."""
+    """Whether the referenced list is unknown to it, so that the request must be repeated in full."""
 
 
 class Listed(Protocol):

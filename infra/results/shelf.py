@@ -35,7 +35,7 @@ WHY_NAME = "the file system does not support the name"
 
 
 HashAt = Callable[[str, os.stat_result, Callable[[], str]], str]
-"""Returns the hash of a file at a place, which it may know, else by reading it."""
+"""Returns the hash of a file at a place, from memory or by reading it."""
 
 
 def read_anew(_: str, __: os.stat_result, read: Callable[[], str]) -> str:
@@ -52,9 +52,9 @@ class Shelf:
         self.outside = outside
         self.hash_of = hash_of
         self.looked: tuple[PurePosixPath, Descent | None] | None = None
-        """The folder in which `look` was last, open; None if it does not exist."""
+        """The folder that `look` used last, open; None if it does not exist."""
         self.entered: tuple[PurePosixPath, Descent, PurePosixPath] | None = None
-        """The folder that `enter` opened last: asked for, open, and its actual path."""
+        """The folder that `enter` opened last: as requested, open, and its actual path."""
         receipt = results.receipt
         self.results = results
         self.overwrite = overwrite
@@ -81,7 +81,7 @@ class Shelf:
         return False
 
     def knows(self, output: Output, *, interim: bool) -> bool:
-        """Return whether exactly this output is recorded as saved, so that confirming it would change nothing."""
+        """Return whether exactly this output is recorded as saved, so that it needs no confirmation."""
         if self.outputs.get(output.path) != output:
             return False
         place = self.place_of(output)
@@ -212,7 +212,7 @@ class Shelf:
         return str(way / name), why or (WHY_TAKEN if way != path.parent else "")
 
     def enter(self, path: PurePosixPath) -> tuple[int, PurePosixPath]:
-        """Return a folder, created if needed, open until the next one is; and its path, another one if that is blocked."""
+        """Return a folder, open until the next call and created if needed, and its path, which may differ."""
         if self.entered is None or self.entered[0] != path:
             descent, way = Descent(self.results.files), PurePosixPath()
             for part in path.parts:

@@ -83,7 +83,7 @@ def find_remains(account: Account, name: str, is_meant: Meant = lambda *_: True)
 
 
 def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
-    """Delete what is left of a cluster until AWS shows nothing; return what it shows after two minutes."""
+    """Delete a cluster's remaining resources; return those that AWS still shows after two minutes."""
     left: list[tuple[str, str]] = []
 
     def is_clear() -> bool:
