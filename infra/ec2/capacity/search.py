@@ -1,4 +1,4 @@
-"""Find capacity: a fleet's answer covers only a few pools, so request the others until all have answered."""
+"""Find capacity: a fleet's answer covers a few pools, so request the others until all answer."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field

@@ -51,7 +51,7 @@ def memory_gb(offer: Offer) -> int:
 
 
 def list_similar(offers: Sequence[Offer], gpu: Gpu, markets: Sequence[Market]) -> list[Similar]:
-    """Return alternatives to a GPU, closest first: the same number with at least its memory, or a similar name.
+    """Return alternatives to a GPU, closest first: as many with at least its memory, or a similar name.
 
     For an unknown name that resembles none, the cheapest come first.
     """

@@ -5,7 +5,7 @@ files, so that losing the connection, the laptop or the agent loses no record. A
 
     job.json       what was requested, and when
     manifest.json  every uploaded file: SHA-256, size, times, inode
-    environment/   what the job installs itself, on top of its project's dependencies; removed when it is over
+    environment/   packages that the job installs itself, on top of its project's dependencies; removed when it is over
     log            stdout and stderr interleaved, secrets masked
     times          how long the log was at which time
     state.json     supervisor, GPUs, versions of data sets, start, since when it is stalled; replaced atomically, never edited
@@ -24,7 +24,7 @@ A job's working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project
 no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; store/, all uploaded contents and the
 latest lists of files; work/next/, a prepared snapshot; data/, the data sets;
 environments/, dependencies installed once per set, each with its fingerprint (`ready`); notebook.token; and uv/, py-spy/,
-notebook-3.X/, tensorboard-3.X/ for programs that the machine lacked.
+notebook-3.X/, tensorboard-3.X/ for programs that were not on the machine.
 
 Imports are relative, because the folder is packed separately. Arguments and answers of each command are in `commands`.
 """

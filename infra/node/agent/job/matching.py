@@ -1,4 +1,4 @@
-"""Find any of many byte strings in a text, at a speed that depends neither on their number nor on their length.
+"""Find any of many byte strings in a text, at a speed independent of their number and length.
 
 Python's `re` tries every alternative at every position. Here each string is represented by its first bytes, its head, and a few
 calls that scan a whole text in C say where a head can be:
@@ -9,7 +9,7 @@ calls that scan a whole text in C say where a head can be:
 - Of short heads, the first or the last three bytes start at an even place in the text. With five bits of each byte, three fit
   into a character of UTF-16, and `re` has fast sets of these. One large integer makes such characters of a whole text.
 
-What is found is compared in full.
+Candidates are then compared in full.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Matcher:
         self.triples = re.compile(f"[{''.join(map(re.escape, triples))}]" if triples else "(?!)")
 
     def find(self, text: bytes, final: bool = False) -> tuple[list[tuple[int, int]], int]:
-        """Return the values in a text from left to right, and how much of the text is certain.
+        """Return the values in a text from left to right, and how much of the text is settled.
 
-        Unless it is `final`, what follows may be the start of a value of which the rest is still to come.
+        Unless it is `final`, the remainder may be the start of a value.
         """
         found: list[tuple[int, int]] = []
         end = 0

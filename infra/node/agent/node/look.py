@@ -1,4 +1,4 @@
-"""Collect the data for `top`: what the node uses, and what each job does."""
+"""Collect the data for `top`: the usage of the node and of each job."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """Return the last non-empty line of a log, cut to fit; for a progress bar, its latest state."""
+    """Return the last non-empty line of a log, truncated; for a progress bar, its latest state."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))

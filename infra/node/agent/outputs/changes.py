@@ -1,4 +1,4 @@
-"""Find what a job created or changed compared with its upload, and requested paths elsewhere."""
+"""Find the files that a job created or changed since its upload, and requested paths elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Leave = Callable[[str, str, bool], bool]
 
 
 def list_outputs(number: str, *options: str) -> dict[str, Any]:
-    """Return a job's record, the files and links it created or changed, and what is not downloaded.
+    """Return a job's record, the files and links it created or changed, and those not downloaded.
 
     With `--settled`, files still being written are skipped. `--output=PATH` requests a path outside the working tree, or a
     cache inside it, from now on.
@@ -163,7 +163,7 @@ def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: L
 
 
 def open_up(path: Path, mode: int) -> None:
-    """Give the owner missing rights on what a finished job left."""
+    """Give the owner missing permissions on a finished job's files."""
     with contextlib.suppress(OSError):
         before = stat.S_IMODE(path.stat().st_mode)
         if before & mode != mode:

@@ -16,7 +16,7 @@ SETTLED_NS = 2_000_000_000  # a file written more recently may be written again 
 
 
 Key = Tuple[bool, str]
-"""What identifies a file: whether it is outside the working tree, and its name."""
+"""The identity of a file: whether it is outside the working tree, and its name."""
 
 
 class Hashes:

@@ -1,4 +1,4 @@
-"""Find what jobs wrote outside their working trees, by time: no record says who wrote a file."""
+"""Find files that jobs wrote outside their working trees, by time: no record says who wrote a file."""
 
 from __future__ import annotations
 
