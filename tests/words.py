@@ -1,8 +1,10 @@
 """What users read: messages in the code, help of the commands, commands suggested by either or shown in the docs."""
 
 import ast
+import io
 import re
 import shlex
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +26,21 @@ BANNED = re.compile(
     r"|all the same|there is none|tells?(?! whether)|told|is gone|has gone|gone away|comes? back|asked again|lives|rent(s|ed)?"
     r"|lay|laid|stands?|(?<!there )is no (?!longer)|are no (?!longer)|go together|may be repeated|for as long as|the former"
     r"|contradict|minds|in words|switched (on|off)|USD an hour|USD a month|less than 0\.01|or else"
-    r"|ends? it|so many|so much|lacks?|whatever is|what is left"
+    r"|ends? it|so many|so much|lacks?|whatever is|what is left|anew|in vain|leads? out|can be had|there are(?=: )|goes on"
+    r"|leave (out|off)(?= -)|for lack of|a person"
     r")\b"
     r"|[;,] else\b|\d USD\b|\bX USD\b|\bX a month\b|^let (a|it|none|plain|the)\b"
 )
+BANNED_INSIDE = re.compile(
+    r"(?i)\b("
+    r"nobody|somebody|whoever|anew|in vain|beside|lack(s|ed)?|mend(s|ed)?|meanwhile|told|goes on|(is|are) gone|a person"
+    r"|(can|could|cannot) (no longer )?be had|leads? out of|cloud (is|was|cannot be) asked|ask(s|ing)? (the|its|no|any) cloud"
+    r"|it is no (?!longer)\w+|of ours|what of (?=an?\b|the\b|it\b|these\b)"
+    r")\b"
+)
+"""Phrases to avoid in docstrings and comments, too; code in backticks does not count."""
+MOST_FIRST_LINE = 99
+"""Characters of the first line of a docstring."""
 COMMAND = re.compile(r"\bgpujob (?=([^\n;`]*))")
 STARTS = re.compile(r"(\A|\n {2,}|[:$`] +|\bor:? |\bthen:? |&& |\()$")
 ENDS = re.compile(r" {2,}|\.(?=\s|$)|[,)](?=\s|$)| (?:&&|\||>|#|or|and|then|to|with) |\.\.\.")
@@ -81,9 +94,36 @@ def read_help(command: click.Command) -> Iterator[Text]:
         yield Text(context.command_path, context.get_help())
 
 
-def find_banned(texts: Iterator[Text]) -> list[str]:
+def find_banned(texts: Iterator[Text], banned: re.Pattern[str] = BANNED) -> list[str]:
     """Return the texts with a phrase that is not plain English, each with the phrase."""
-    return [f"{one.where}: {found[0]!r} in {one.text!r}" for one in texts if (found := BANNED.search(one.text))]
+    return [f"{one.where}: {found[0]!r} in {one.text!r}" for one in texts if (found := banned.search(one.text))]
+
+
+def read_remarks(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
+    """Yield the lines of docstrings, and the comments, without code in backticks."""
+    for name in walls.sources(root, *parts):
+        source = (root / name).read_text()
+        found = [
+            (node.lineno + at, line)
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            for at, line in enumerate(node.value.value.splitlines())
+        ]
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        found += [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+        yield from (Text(f"{name}:{line}", re.sub(r"`[^`]*`", HOLE, text)) for line, text in found)
+
+
+def find_long_docstrings(root: Path, parts: tuple[str, ...] = PARTS) -> list[str]:
+    """Return the docstrings whose first line is too long."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        f"{name}:{node.body[0].lineno}: {len(first)} characters"
+        for name in walls.sources(root, *parts)
+        for node in ast.walk(ast.parse((root / name).read_text()))
+        if isinstance(node, documented)
+        and len(first := (ast.get_docstring(node) or "").partition("\n")[0]) > MOST_FIRST_LINE
+    ]
 
 
 def find_broken(command: click.Command) -> list[str]:

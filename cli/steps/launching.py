@@ -53,7 +53,7 @@ def find_or_launch(
 
 
 def has_ended(cluster: "Cluster") -> bool:
-    """Return whether a recorded cluster's machine no longer exists; not if its cloud cannot be asked."""
+    """Return whether a recorded cluster's machine no longer exists; False if its cloud cannot be reached."""
     try:
         power.find(cluster)
     except GoneError:

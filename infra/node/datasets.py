@@ -63,7 +63,7 @@ class Pushed:
 def push(connection: Connection, listing: Listing, report: Callable[[int], None]) -> Pushed:
     """Send the parts of a data set that a node does not have; `report` gets the size of each sent part.
 
-    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes meanwhile.
+    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes during the transfer.
     """
     wanted = Wanted((), (), 0)
     request = {"path": listing.source.path, "source": listing.source.shown, "files": listing.stored}

@@ -46,7 +46,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a job created or changed, and what of it is not downloaded."""
+    """The files that a job created or changed, and those not downloaded."""
 
     job: JobReply
     outputs: tuple[Output, ...]

@@ -29,7 +29,7 @@ class AgentError(Exception):
 
 
 class UnknownJobError(AgentError):
-    """No job has this number, or its files are gone."""
+    """No job has this number, or its files no longer exist."""
 
     exit_code = 3
 

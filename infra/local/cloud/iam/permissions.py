@@ -148,7 +148,7 @@ def refusal(need: Need) -> tuple[str, str]:
 
 
 def deny(request: Request, need: Need) -> Answer:
-    """Refuse a call that lacks a permission."""
+    """Refuse a call without a permission."""
     if request.service == "ec2":
         return error("ec2", *refusal(need), 403)
     words = f"User: {CALLER} is not authorized to perform: {need.action}"

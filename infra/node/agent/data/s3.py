@@ -91,7 +91,7 @@ def get_object(client: Any, version: tuple[str, str, str], size_bytes: int, name
 
 
 def read(client: Any, version: tuple[str, str, str], offset: int) -> Iterator[bytes]:
-    """Yield an object (bucket, key, ETag) from an offset on; fails if it was replaced meanwhile."""
+    """Yield an object (bucket, key, ETag) from an offset on; fails if it has been replaced."""
     bucket, key, etag = version
     body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag, Range=f"bytes={offset}-")["Body"]
     for chunk in iter(lambda: body.read(CHUNK_BYTES), b""):

@@ -15,7 +15,7 @@ from .asked import roots_of
 
 
 def send_outputs(number: str) -> None:
-    """Write the files that stdin lists as JSON (path, offset, outside); skip those that are gone."""
+    """Write the files that stdin lists as JSON (path, offset, outside); skip missing ones."""
     roots, out = dict(roots_of(folder_of(number))), sys.stdout.buffer
     for path, offset, outside in json.load(sys.stdin):
         base, _, name = path.partition("/") if outside else ("", "", path)

@@ -27,7 +27,7 @@ from ..records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_js
 TOKEN = HOME / "notebook.token"
 JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
 CHECKPOINTS = ".ipynb_checkpoints"
-# A project's interpreter may lack ipykernel: then it borrows the packages of the installed one.
+# A project's interpreter without ipykernel borrows the packages of the installed one.
 KERNEL = "import sys; sys.path.append({site!r}); from ipykernel.kernelapp import launch_new_instance as go; go()"
 
 
