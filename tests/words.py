@@ -1,11 +1,10 @@
 """What users read: messages in the code, help of the commands, commands suggested by either or shown in the docs."""
 
 import ast
-import io
 import re
 import shlex
-import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +38,8 @@ BANNED_INSIDE = re.compile(
     r")\b"
 )
 """Phrases to avoid in docstrings and comments, too; code in backticks does not count."""
+COMMENT = re.compile(r"(^|\s)# .*")
+"""A comment, also in a script that a string contains."""
 MOST_FIRST_LINE = 99
 """Characters of the first line of a docstring."""
 COMMAND = re.compile(r"\bgpujob (?=([^\n;`]*))")
@@ -55,10 +56,16 @@ class Text(NamedTuple):
     text: str
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a source; several checks read each."""
+    return ast.parse(path.read_text())
+
+
 def read_messages(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
     """Yield the strings of more than one word in the code, except docstrings; the values of f-strings are X."""
     for name in walls.sources(root, *parts):
-        yield from (Text(f"{name}:{line}", text) for line, text in read_strings(ast.parse((root / name).read_text())))
+        yield from (Text(f"{name}:{line}", text) for line, text in read_strings(parse(root / name)))
 
 
 def read_strings(node: ast.AST) -> Iterator[tuple[int, str]]:
@@ -102,15 +109,14 @@ def find_banned(texts: Iterator[Text], banned: re.Pattern[str] = BANNED) -> list
 def read_remarks(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
     """Yield the lines of docstrings, and the comments, without code in backticks."""
     for name in walls.sources(root, *parts):
-        source = (root / name).read_text()
         found = [
             (node.lineno + at, line)
-            for node in ast.walk(ast.parse(source))
+            for node in ast.walk(parse(root / name))
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
             for at, line in enumerate(node.value.value.splitlines())
         ]
-        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-        found += [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+        lines = enumerate((root / name).read_text().splitlines(), 1)
+        found += [(at, comment[0]) for at, line in lines if (comment := COMMENT.search(line))]
         yield from (Text(f"{name}:{line}", re.sub(r"`[^`]*`", HOLE, text)) for line, text in found)
 
 
@@ -120,7 +126,7 @@ def find_long_docstrings(root: Path, parts: tuple[str, ...] = PARTS) -> list[str
     return [
         f"{name}:{node.body[0].lineno}: {len(first)} characters"
         for name in walls.sources(root, *parts)
-        for node in ast.walk(ast.parse((root / name).read_text()))
+        for node in ast.walk(parse(root / name))
         if isinstance(node, documented)
         and len(first := (ast.get_docstring(node) or "").partition("\n")[0]) > MOST_FIRST_LINE
     ]
