@@ -165,7 +165,7 @@ def remove(name: str, within: int) -> None:
 
 
 @contextmanager
-def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
+def local_errors(place: Path | str, then: str = FETCH) -> Iterator[None]:
     """Turn a failure to write locally, such as a full disk, into ProjectError."""
     try:
         yield

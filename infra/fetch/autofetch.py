@@ -32,11 +32,12 @@ def fetch_meanwhile(
     done, pace = threading.Event(), Pace(terms.most_bytes)
 
     def go_on() -> None:
-        reported = ""
+        reported, fetched = "", None
         while not done.wait(terms.every_s):
             try:
-                wanted = Wanted(settled=True, choose=pace.choose)
-                pace.forget(fetch(connection, number, runs, lambda _: None, wanted).removed)
+                wanted = Wanted(settled=True, choose=pace.choose, before=fetched)
+                fetched = fetch(connection, number, runs, lambda _: None, wanted)
+                pace.forget(fetched.removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)
                 if what != reported and not done.is_set():

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 # Valid in a node's response (infra/base/decoding.py): a file system path, a hash, the exit code of a process.
@@ -148,15 +147,14 @@ class Output:
     same_as: str = ""
     """The path of another output to which this is a hard link."""
 
-    @property
-    def pure(self) -> PurePosixPath:
-        """The path as a path."""
-        return PurePosixPath(self.path)
+    def __hash__(self) -> int:
+        """Return a hash that is quickly found: fetching ten thousand outputs needs it a hundred thousand times."""
+        return hash(self.path)
 
     @property
-    def place(self) -> PurePosixPath:
-        """Its path in the folder of the job's results."""
-        return PurePosixPath("outside" if self.outside else "files", self.path)
+    def place(self) -> str:
+        """Its path in the folder of the job's results, for messages."""
+        return f"{'outside' if self.outside else 'files'}/{self.path}"
 
     @property
     def file(self) -> tuple[str, str, int, bool]:

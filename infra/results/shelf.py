@@ -94,10 +94,11 @@ class Shelf:
 
     def holds(self, output: Output, *, trust: bool = False) -> bool:
         """Return whether an output is already saved; with `trust`, without reading the file again."""
-        place = self.places.get((output.path, output.content), str(make_inert(read_path(output.path))[0]))
-        if trust and self.contents.get(place) == output.content:
+        place = self.places.get((output.path, output.content))
+        path = make_inert(read_path(output.path))[0] if place is None else PurePosixPath(place)
+        if trust and self.contents.get(str(path)) == output.content:
             return True
-        return self.look(PurePosixPath(place)) == output.content
+        return self.look(path) == output.content
 
     def look(self, place: PurePosixPath) -> str | None:
         """Return what is at a place, like `look_at`; None also if a link or a file blocks the path."""
@@ -209,7 +210,7 @@ class Shelf:
         name = self.choose(folder, way, path.name, content)
         why = self.explain(folder, way / path.name) if name != path.name else ""
         os.rename(part, name, src_dir_fd=self.results.parts, dst_dir_fd=folder)
-        return str(way / name), why or (WHY_TAKEN if way != path.parent else "")
+        return join(way, name), why or (WHY_TAKEN if way != path.parent else "")
 
     def enter(self, path: PurePosixPath) -> tuple[int, PurePosixPath]:
         """Return a folder, open until the next call and created if needed, and its path, which may differ."""
@@ -237,7 +238,7 @@ class Shelf:
     def choose(self, folder: int, way: PurePosixPath, name: str, content: str) -> str:
         """Return a name in a folder for some content that replaces nothing of value."""
         for candidate in list_candidates(name):
-            place, found = str(way / candidate), look_at(candidate, folder)
+            place, found = join(way, candidate), look_at(candidate, folder)
             if found is None and self.is_free(place, content):
                 return candidate
             if found == content or (found not in (None, FOLDER) and self.may_replace(place, found)):
@@ -258,6 +259,11 @@ class Shelf:
         if before is None or found == FOLDER:
             return WHY_TAKEN
         return WHY_KEPT if found in (before, None) else WHY_CHANGED
+
+
+def join(way: PurePosixPath, name: str) -> str:
+    """Return the path of a name in a folder as text, several times as fast as pathlib."""
+    return f"{way}/{name}" if way.parts else name
 
 
 def leads_inside(link: str, depth: int) -> bool:

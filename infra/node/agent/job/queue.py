@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from ..records import JOBS, NOTEBOOK, is_supervised, numbers, read_json
+from ..records import JOBS, NOTEBOOK, is_supervised, list_unfinished, numbers, read_json
 
 POLL_S = 0.05
 
@@ -118,7 +118,8 @@ def count_ahead(number: int) -> int:
     """Return how many earlier jobs are unfinished; notebooks neither block nor wait."""
     if is_notebook(number):
         return 0
-    return sum(is_supervised(JOBS / str(each)) for each in numbers() if each < number and not is_notebook(each))
+    ahead = (each for each in list_unfinished() if each < number)
+    return sum(is_supervised(JOBS / str(each)) for each in ahead if not is_notebook(each))
 
 
 def is_notebook(number: int) -> bool:

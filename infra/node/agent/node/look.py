@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..identities import lives
-from ..job.recovery import list_jobs
+from ..job.recovery import list_some
 from ..machine import find_space
 from ..processes import descendants
-from ..records import folder_of, read_runner
+from ..records import folder_of, list_unfinished, numbers, read_runner
 from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
@@ -20,7 +20,9 @@ TAIL_BYTES = 4096
 
 def look(count: str) -> dict[str, Any]:
     """Return the node's usage, every unfinished job, and the latest `count` finished ones."""
-    jobs = list_jobs()
+    unfinished = list_unfinished()
+    ended = [number for number in numbers() if number not in unfinished]
+    jobs = list_some(sorted([*unfinished, *ended[-int(count) :]]))
     over = [job["number"] for job in jobs if job["state"] not in ("queued", "running", "stalled")]
     shown = [job for job in jobs if job["number"] not in over or job["number"] in over[-int(count) :]]
     families = {job["number"]: family_of(job["number"]) for job in shown}
