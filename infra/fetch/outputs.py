@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from infra.base.folders import local_errors, size_of
-from infra.cluster.connections import reconnect
+from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
 from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Job, Output
@@ -123,11 +123,12 @@ def fetch_once(
 
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
-    cluster = connection.cluster
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
+    # While a job runs, its receipt has no cost yet.
+    cluster = find_prices(connection.cluster) if job.over else connection.cluster
     with open_results(runs, cluster, job) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
