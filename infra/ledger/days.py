@@ -1,11 +1,12 @@
 """Local days: times and costs by the calendar of this computer."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from infra.ec2.machines.lease import hours_on, spent_usd
 from infra.model import Cluster
 
+LONGEST_DAY_S = 27 * 3600
 Days = dict[str, tuple[float, float]]
 """Hours and USD by local day."""
 
@@ -14,13 +15,25 @@ def split(start: float, end: float) -> Iterator[tuple[str, float, float]]:
     """Yield the days between two times, each with the time at which it begins and ends, or they do."""
     moment = start
     while True:
-        here = datetime.fromtimestamp(moment, UTC).astimezone()
-        midnight = datetime.combine(here.date() + timedelta(days=1), datetime.min.time()).astimezone().timestamp()
-        until = min(midnight, end)
-        yield here.date().isoformat(), moment, max(until, moment)
+        until = min(find_midnight(moment), end)
+        yield day_of(moment).isoformat(), moment, max(until, moment)
         if until >= end:
             return
         moment = until
+
+
+def day_of(moment: float) -> date:
+    """Return the local date of a time."""
+    return datetime.fromtimestamp(moment, UTC).astimezone().date()
+
+
+def find_midnight(moment: float) -> int:
+    """Return when the local day of a time is over; where clocks change at midnight, there may be no 0:00."""
+    before, after = int(moment), int(moment) + LONGEST_DAY_S
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (before, middle) if day_of(middle) > day_of(moment) else (middle, after)
+    return after
 
 
 def share_out(cluster: Cluster, end: float, earlier: Days) -> Days:
