@@ -59,12 +59,15 @@ def find_priced(account: Account) -> tuple[Cluster, ...]:
 
 
 def record_lost(account: Account, found: Iterable[Cluster]) -> None:
-    """Record the cost of machines that clusters have lost since this computer saw them."""
+    """Record the cost of machines that clusters have lost since this computer saw them, and which were stopped by others."""
     for cluster in found:
         known = known_clusters.recall(cluster.name)
         if known and (known.cloud, known.region) == (cluster.cloud, cluster.region):
             kept = costs.record_lost(known, cluster, account)
-            if 0 < len(kept.nodes) < len(known.nodes):
+            states = {node.instance_id: node.state for node in cluster.nodes}
+            if any(node.state != states[node.instance_id] for node in kept.nodes):
+                known_clusters.remember(cluster)
+            elif 0 < len(kept.nodes) < len(known.nodes):
                 known_clusters.remember(kept)
 
 

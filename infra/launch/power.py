@@ -110,7 +110,7 @@ def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = 
     ids = [node.instance_id for node in cluster.nodes]
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
-    sums = {**spent_tags(cluster, now), HOURS_TAG: f"{hours_on(cluster, now):.6f}"}
+    sums = spent_tags(cluster, now)
     report(f"stopping {', '.join(ids)}")
     with noted(account, cluster, ids, sums):
         instances.stop(account, ids)
@@ -122,8 +122,9 @@ def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = 
 
 
 def spent_tags(cluster: Cluster, now: float) -> dict[str, str]:
-    """Return the tags that record what a cluster has cost so far."""
-    return {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", SPENT_AT_TAG: format_time(now)}
+    """Return the tags that record what a cluster has cost and how long it has run so far."""
+    hours = f"{hours_on(cluster, now):.6f}"
+    return {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", SPENT_AT_TAG: format_time(now), HOURS_TAG: hours}
 
 
 @contextmanager
