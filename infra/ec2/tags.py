@@ -6,10 +6,14 @@ Anyone in the account can edit a tag, so this is the only place that decodes val
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.model import Gpu, parse_gpu
 from infra.names import NAME
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import ResourceTypeType
+    from mypy_boto3_ec2.type_defs import TagSpecificationTypeDef
 
 CLUSTER_TAG = "gpujob:cluster"
 OWNER_TAG = "gpujob:owner"
@@ -47,6 +51,11 @@ MOST: Mapping[str, float] = {
 LATEST_S = 2**33  # in the year 2242; a later time cannot be shown in every time zone
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
 OWNER_LETTERS = 256  # the limit of a tag's value
+
+
+def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
+    """Return the tags in the form that creating calls expect."""
+    return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
 
 def read_tags(resource: Mapping[str, Any]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.capacity import search
 from infra.ec2.capacity.requests import find_pools, make_request
-from infra.ec2.machines import fleet, instances, network
+from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
+from infra.ec2.network import groups
 from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
 from infra.errors import (
     CapacityError,
@@ -122,7 +123,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 def is_ours(account: Account, name: str, token: str) -> bool:
     """Return whether the resources of this name were created by the launch with this token."""
     tags = [read_tags(instance) for instance in instances.find_instances(account, name)]
-    return network.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
+    return key_pairs.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
 
 
 def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
@@ -136,13 +137,13 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     tags |= {LAUNCH_TAG: token}
     write_attempt(name, attempt)
     call_parallel(
-        lambda: network.import_key(account, name, attempt.public_key, tags),
+        lambda: key_pairs.import_key(account, name, attempt.public_key, tags),
         lambda: check_free(account, name, token),  # while the question was asked, another may have taken the name
     )
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
-    group = network.create_group(account, name, choice.vpc, tags)
-    opened = start(lambda: network.open_group(account, group, planned.address, planned.request.nodes))
+    group = groups.create_group(account, name, choice.vpc, tags)
+    opened = start(lambda: groups.open_group(account, group, planned.address, planned.request.nodes))
     launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, group, tags, report)
     opened.result()
     return launched

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from infra.ec2.machines import network
+from infra.ec2.network.address import find_caller_address
 from infra.errors import CapacityError, CloudError, PlaceError
 from infra.launch.creation import create
 from infra.launch.plans import Plan
@@ -50,7 +50,7 @@ def rest(seconds: float) -> None:
 def renew(planned: Plan, late_s: float) -> Plan:
     """Return the plan for a later try: a lease as long as before, for the current address of this computer."""
     try:
-        address = network.find_caller_address(planned.first.account)
+        address = find_caller_address(planned.first.account)
     except CloudError:
         address = planned.address
     return replace(

@@ -8,11 +8,13 @@ from typing import Any
 from infra.base.parallel import call_parallel, map_parallel
 from infra.cluster.clusters import find_elsewhere
 from infra.ec2.account import Account
-from infra.ec2.machines import images, network
+from infra.ec2.machines import images
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
+from infra.ec2.network.address import find_caller_address
+from infra.ec2.network.subnets import find_subnets
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
@@ -108,7 +110,7 @@ def make_plan(
     token = earlier.token if earlier else ""
     results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, request, earlier), accounts),
-        lambda: network.find_caller_address(account),
+        lambda: find_caller_address(account),
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
@@ -168,7 +170,7 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
     found, image, (vpc, subnets), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
-        lambda: network.find_subnets(account),
+        lambda: find_subnets(account),
         lambda: quotas.count_used(account, list(quotas.CODES)),
         lambda: offers.find_disk_price(account),
     )

@@ -12,9 +12,10 @@ from infra.base.waiting import wait_until
 from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
-from infra.ec2.machines import instances, network
+from infra.ec2.machines import instances
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
 from infra.ec2.machines.userdata import make_user_data
+from infra.ec2.network.groups import update_address
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
 from infra.launch.arming import ensure_lease, set_lease
@@ -148,7 +149,7 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
     spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
-    network.update_address(account, cluster.name)
+    update_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
     try:
         with noted(account, cluster, asleep, {LEASE_TAG: format_time(lease.until), **spent}):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.ec2.machines.network import RULE, tag_specification
+from infra.ec2.network.groups import RULE
 from infra.ec2.policy import make_policy
-from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, OWNER_ID_TAG, OWNER_TAG
+from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, OWNER_ID_TAG, OWNER_TAG, tag_specification
 from infra.local.cloud.iam import permissions, policies
 from infra.local.cloud.iam.policies import as_list
 from infra.local.cloud.server import control

@@ -4,8 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import LAUNCH_TAG
+from infra.ec2.tags import LAUNCH_TAG, tag_specification
 from infra.model import Market, Offer
 
 OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html

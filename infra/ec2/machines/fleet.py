@@ -10,7 +10,6 @@ from infra.ec2.account import Account, Identity
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import disk_hour_usd
-from infra.ec2.machines.network import tag_specification
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.tags import (
     CLUSTER_TAG,
@@ -23,6 +22,7 @@ from infra.ec2.tags import (
     format_time,
     read_tags,
     resource_name,
+    tag_specification,
 )
 from infra.errors import UsageError
 from infra.model import LaunchRequest, Lease, Market, Offer, format_gpu

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from infra.base.parallel import call_parallel
 from infra.ec2.account import Account, Identity
 from infra.ec2.errors import aws_errors, code_of
-from infra.ec2.machines.network import tag_specification
 from infra.ec2.tags import (
     FROM_IMAGE_TAG,
     FROM_INSTANCE_TAG,
@@ -21,6 +20,7 @@ from infra.ec2.tags import (
     read_owner,
     read_tags,
     resource_name,
+    tag_specification,
 )
 from infra.errors import UsageError
 from infra.model import CloudName, Node

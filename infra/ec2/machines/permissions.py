@@ -10,8 +10,8 @@ from infra.base.parallel import map_parallel
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.images import find_image
-from infra.ec2.machines.network import find_subnets, tag_specification
-from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags
+from infra.ec2.network.subnets import find_subnets
+from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags, tag_specification
 from infra.errors import GpujobError
 from infra.ssh.keys import make_key
 

@@ -1,0 +1,115 @@
+"""The security group of a cluster, open to one address."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account
+from infra.ec2.errors import aws_errors, code_of
+from infra.ec2.network.address import find_caller_address
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, read_tags, resource_name, tag_specification
+from infra.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        IpPermissionTypeDef,
+        SecurityGroupTypeDef,
+    )
+
+# How long a new resource may be invisible in parts of AWS.
+SETTLING_S = 20
+SSH = 22
+RULE = "gpujob: SSH from the owner"
+
+
+def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
+    """Create the cluster's closed security group, or find that of the interrupted `up`; return its id."""
+    name = resource_name(cluster)
+    with aws_errors():
+        try:
+            return account.ec2.create_security_group(
+                GroupName=name,
+                Description=f"cluster {cluster}: SSH from the owner",
+                VpcId=vpc,
+                TagSpecifications=[tag_specification("security-group", tags)],
+            )["GroupId"]
+        except ClientError as error:
+            if code_of(error) != "InvalidGroup.Duplicate":
+                raise
+        filters: list[FilterTypeDef] = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+        found = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    if not found or read_tags(found[0]).get(LAUNCH_TAG) != tags[LAUNCH_TAG]:
+        raise UsageError(
+            f"security group '{name}' already exists, created by another launch",
+            f"choose another name; or, if it is orphaned: gpujob down {cluster}",
+        )
+    return found[0]["GroupId"]
+
+
+def open_group(account: Account, group: str, address: str, nodes: int) -> None:
+    """Open port 22 to the caller's address only, and all ports between several nodes."""
+    rules = [make_rule(address)]
+    if nodes > 1:
+        rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "Description": "between nodes"}]})
+    for rule in rules:
+        # A new group may not be visible everywhere yet: https://github.com/boto/boto3/issues/620
+        wait_until(partial(allow, account, group, rule), SETTLING_S, retry_on=NotFoundError)
+
+
+def make_rule(address: str) -> "IpPermissionTypeDef":
+    """Return the rule that opens port 22 to a network."""
+    rule: IpPermissionTypeDef = {"FromPort": SSH, "ToPort": SSH, "IpProtocol": "tcp"}
+    if ":" in address:
+        rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": RULE}]
+    else:
+        rule["IpRanges"] = [{"CidrIp": address, "Description": RULE}]
+    return rule
+
+
+def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
+    """Add a rule to a security group, which may already have it; return True."""
+    with aws_errors():
+        try:
+            account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        except ClientError as error:
+            if code_of(error) != "InvalidPermission.Duplicate":
+                raise
+    return True
+
+
+def update_address(account: Account, cluster: str) -> str | None:
+    """Open the cluster's port 22 to this computer's current address, and close it to its previous ones.
+
+    Return the new address, or None if nothing changed. Rules added by others stay.
+    """
+    address = find_caller_address(account)
+    with aws_errors():
+        filters: list[FilterTypeDef] = [
+            {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster]},
+            {"Name": "group-name", "Values": [resource_name(cluster)]},
+        ]
+        groups = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    updated = None
+    for group in groups:
+        known = find_addresses(group)
+        if address not in known:
+            allow(account, group["GroupId"], make_rule(address))
+            updated = address
+        for old in known - {address}:
+            with aws_errors():
+                account.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[make_rule(old)])
+    return updated
+
+
+def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
+    """Return the addresses that our rules of a group allow."""
+    found = set()
+    for rule in group.get("IpPermissions", []):
+        if (rule.get("FromPort"), rule.get("ToPort")) == (SSH, SSH):
+            found |= {r["CidrIp"] for r in rule.get("IpRanges", []) if r.get("Description") == RULE}
+            found |= {r["CidrIpv6"] for r in rule.get("Ipv6Ranges", []) if r.get("Description") == RULE}
+    return found
