@@ -198,6 +198,8 @@ def open_world(folder: Path) -> World:
         world = World(folder, process.start(folder), make_key())
     public = f"{world.key.get_name()} {world.key.get_base64()} tests\n".encode()
     world.ec2.import_key_pair(KeyName=KEY_NAME, PublicKeyMaterial=public)
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}
+    world.ec2.authorize_security_group_ingress(GroupName="default", IpPermissions=[rule])
     return world
 
 

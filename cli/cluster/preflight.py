@@ -27,6 +27,8 @@ def show_plan(plan: "Plan", settings: Sequence[str], *, plan_only: bool, as_json
         show.say("resuming an interrupted launch")
     for ended in plan.ended:
         show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
+    for warning in plan.warnings:
+        show.say(f"warning: {warning}")
     show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
 
 
@@ -51,8 +53,21 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "quota": "; ".join(quotas) or "unknown for this instance family",
         "image": f"{first.image.name}, {request.disk_gib} GiB disk",
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
-        "network": f"{first.vpc}, {formats.plural(len(first.subnets), 'zone')}; port 22 open only to {plan.address}",
+        "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
+
+
+def describe_place(plan: "Plan") -> str:
+    """Return the VPC and the subnets, or the number of the default VPC's zones."""
+    first, named = plan.first, plan.request.network.subnets
+    where = " or ".join(named) or formats.plural(len(first.subnets), "zone")
+    return f"{first.vpc}, {where}"
+
+
+def describe_access(plan: "Plan") -> str:
+    """Return who can reach the machine."""
+    groups = ", ".join(group.group_id for group in plan.first.groups)
+    return f"{groups}, which is not changed" if groups else f"port 22 open only to {plan.address}"
 
 
 def describe_idle(request: "LaunchRequest") -> str:
@@ -95,6 +110,8 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
                 "offers": [asdict(offer) for offer in choice.offers],
                 "image": asdict(choice.image),
                 "vpc": choice.vpc,
+                "subnets": [asdict(subnet) for subnet in choice.subnets],
+                "security_groups": [group.group_id for group in choice.groups],
                 "quotas": [asdict(quota) for quota in choice.quotas],
             }
             for choice in plan.choices

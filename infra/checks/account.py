@@ -66,8 +66,8 @@ def fail(what: str, error: GpujobError) -> Check:
 
 def describe_network(account: Account) -> str:
     """Return region, VPC and zones on one line."""
-    vpc, subnets = find_subnets(account)
-    return f"{account.region}, {vpc}, zones {', '.join(sorted(subnets))}"
+    subnets = find_subnets(account)
+    return f"{account.region}, {subnets[0].vpc}, zones {', '.join(one.zone for one in subnets)}"
 
 
 def check_clock(account: Account) -> Check:

@@ -142,9 +142,12 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     )
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
-    group = groups.create_group(account, name, choice.vpc, tags)
-    opened = start(lambda: groups.open_group(account, group, planned.address, planned.request.nodes))
-    launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, group, tags, report)
+    opened = start(lambda: None)
+    used = [group.group_id for group in choice.groups]
+    if not used:
+        used = [groups.create_group(account, name, choice.vpc, tags)]
+        opened = start(lambda: groups.open_group(account, used[0], planned.address, planned.request.nodes))
+    launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, used, tags, report)
     opened.result()
     return launched
 
@@ -165,13 +168,13 @@ def find_begun(account: Account, planned: Plan, attempt: Attempt) -> list[str]:
 
 
 def launch(
-    choice: Choice, planned: Plan, attempt: Attempt, group: str, tags: dict[str, str], report: Report
+    choice: Choice, planned: Plan, attempt: Attempt, used: list[str], tags: dict[str, str], report: Report
 ) -> list[str]:
     """Launch the nodes in the first market with capacity; return the ids of the instances."""
     account, name, request = choice.account, planned.name, planned.request
     markets = [market for market in request.markets if choice.of_market(market)]
     for market in markets:
-        data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
+        data = fleet.make_template(choice.image, attempt.lease, request, used, tags, market)
         template = fleet.create_template(account, name, data, tags, market)
         wanted = make_request(template, market, request.nodes, tags)
         pools = find_pools(choice.of_market(market), choice.subnets)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.base.parallel import call_parallel, map_parallel
@@ -14,13 +14,14 @@ from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
 from infra.ec2.network.address import find_caller_address
-from infra.ec2.network.subnets import find_subnets
+from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
+from infra.ec2.network.subnets import Subnet, find_subnets
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
-from infra.model import LaunchRequest, Lease, Market, Offer
+from infra.model import LaunchRequest, Lease, Market, NetworkRequest, Offer
 from infra.names import check_name
 from infra.setup.playbook import Setup, check_installed, check_words, find_program
 
@@ -40,11 +41,17 @@ class Choice:
     account: Account
     offers: tuple[Offer, ...]
     image: Image
-    vpc: str
-    subnets: Mapping[str, str]
-    """Default subnets by zone."""
+    subnets: tuple[Subnet, ...]
+    """Of one VPC."""
     quotas: tuple[Quota, ...]
     gib_month_usd: float
+    groups: tuple[Group, ...] = ()
+    """Existing security groups to use instead of a new one."""
+
+    @property
+    def vpc(self) -> str:
+        """The VPC of its subnets."""
+        return self.subnets[0].vpc
 
     def of_market(self, market: Market) -> list[Offer]:
         """Return the offers of one market."""
@@ -73,6 +80,12 @@ class Plan:
     """Price of downloads."""
     setup: Setup | None = None
     """The parts of the playbook to run before the cluster is ready."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What existing security groups do not let in."""
+        nodes = self.request.nodes
+        return list(dict.fromkeys(gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)))
 
     @property
     def first(self) -> Choice:
@@ -167,10 +180,10 @@ def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -
 
 def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
     """Return the choice of one region; the machines of a launch that is resumed may already use the quota."""
-    found, image, (vpc, subnets), used, disk = call_parallel(
+    found, image, (subnets, groups), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
-        lambda: find_subnets(account),
+        lambda: find_network(account, request.network),
         lambda: quotas.count_used(account, list(quotas.CODES)),
         lambda: offers.find_disk_price(account),
     )
@@ -179,17 +192,42 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
             f"the image requires a disk of at least {image.least_gib} GiB",
             change=Change("--disk", str(image.least_gib)),
         )
-    reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
-    if not reachable:
-        raise NotFoundError(
-            f"the default VPC of {account.region} has no subnet in {', '.join(sorted(found[0].prices))}",
-            f"aws ec2 create-default-subnet --region {account.region} --availability-zone {min(found[0].prices)}",
-        )
+    reachable = choose_reachable(account, found, subnets, named=bool(request.network.subnets))
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
     fitting = tuple(reachable) if resumes else allowed(reachable, known, request, account.region)
-    return Choice(account, fitting, image, vpc, subnets, tuple(known), disk)
+    return Choice(account, fitting, image, subnets, tuple(known), disk, groups)
+
+
+def find_network(account: Account, asked: NetworkRequest) -> tuple[tuple[Subnet, ...], tuple[Group, ...]]:
+    """Return the subnets and the existing security groups of a launch, all of one VPC."""
+    subnets, groups = call_parallel(
+        lambda: find_subnets(account, asked.subnets), lambda: find_groups(account, asked.security_groups)
+    )
+    check_groups(groups, subnets[0].vpc)
+    return subnets, groups
+
+
+def choose_reachable(
+    account: Account, found: Sequence[Offer], subnets: Sequence[Subnet], *, named: bool
+) -> tuple[Offer, ...]:
+    """Return the offers with prices in the zones of these subnets; raises NotFoundError if there are none."""
+    zones = {one.zone for one in subnets}
+    kept = [{zone: price for zone, price in offer.prices.items() if zone in zones} for offer in found]
+    reachable = tuple(replace(offer, prices=prices) for offer, prices in zip(found, kept, strict=True) if prices)
+    if reachable:
+        return reachable
+    offered = sorted({zone for offer in found for zone in offer.prices})
+    if named:
+        raise NotFoundError(
+            f"the subnets are in {', '.join(sorted(zones))}, but {found[0].instance_type} is offered in {', '.join(offered)}",
+            "use a --subnet there, or another --gpu or --instance-type",
+        )
+    raise NotFoundError(
+        f"the default VPC of {account.region} has no subnet in {', '.join(offered)}",
+        f"aws ec2 create-default-subnet --region {account.region} --availability-zone {offered[0]}",
+    )
 
 
 def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:

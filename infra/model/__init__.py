@@ -16,7 +16,7 @@ from infra.model.job import (
     Sha256,
     Terminal,
 )
-from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
+from infra.model.launch import Gpu, LaunchRequest, Lease, Market, NetworkRequest, Offer, format_gpu, parse_gpu
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "LaunchRequest",
     "Lease",
     "Market",
+    "NetworkRequest",
     "Node",
     "NodeUse",
     "Offer",

@@ -33,6 +33,16 @@ def parse_gpu(text: str) -> Gpu | None:
 
 
 @dataclass(frozen=True)
+class NetworkRequest:
+    """Where in the network machines are launched, and from where they can be reached."""
+
+    subnets: tuple[str, ...] = ()
+    """None for those of the default VPC."""
+    security_groups: tuple[str, ...] = ()
+    """Existing ones, which are not changed; none for a new one."""
+
+
+@dataclass(frozen=True)
 class LaunchRequest:
     """The requirements given to `up`."""
 
@@ -53,6 +63,7 @@ class LaunchRequest:
     idle_stop_s: float = 0
     setup: bool = True
     """Whether `up` runs the parts of the playbook that its image needs."""
+    network: NetworkRequest = NetworkRequest()
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def make_tags(
 
 
 def make_template(
-    image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
+    image: Image, lease: Lease, request: LaunchRequest, groups: Sequence[str], tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
     """Return the launch template of a node: an instance that terminates itself and leaves nothing behind."""
-    disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    disk = {"VolumeSize": request.disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
         "ImageId": image.image_id,
@@ -62,7 +62,7 @@ def make_template(
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
         "NetworkInterfaces": [
-            {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": True, "DeleteOnTermination": True}
+            {"DeviceIndex": 0, "Groups": list(groups), "AssociatePublicIpAddress": True, "DeleteOnTermination": True}
         ],
         "TagSpecifications": [tag_specification(kind, tags) for kind in kinds],  # type: ignore[arg-type]
     }

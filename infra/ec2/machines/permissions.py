@@ -58,7 +58,7 @@ def make_launch(account: Account) -> Mapping[str, Call]:
     """Return the launch of a machine with the real image, subnet and tags; nothing if those cannot be found."""
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     try:
-        image, (_, subnets) = find_image(account), find_subnets(account)
+        image, subnets = find_image(account), find_subnets(account)
     except GpujobError:  # a check of its own says why
         return {}
     return {
@@ -67,7 +67,7 @@ def make_launch(account: Account) -> Mapping[str, Call]:
             InstanceType="g4dn.xlarge",
             MinCount=1,
             MaxCount=1,
-            SubnetId=next(iter(subnets.values())),
+            SubnetId=subnets[0].subnet_id,
             TagSpecifications=[tag_specification(kind, tags) for kind in ("instance", "volume", "network-interface")],
             DryRun=True,
         )

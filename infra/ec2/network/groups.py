@@ -1,8 +1,10 @@
-"""The security group of a cluster, open to one address."""
+"""Security groups: a new one, open to one address, or existing ones, which are never changed."""
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -48,6 +50,79 @@ def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, st
             f"choose another name; or, if it is orphaned: gpujob down {cluster}",
         )
     return found[0]["GroupId"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """An existing security group, with what it lets in."""
+
+    group_id: str
+    name: str
+    vpc: str
+    rules: tuple[Any, ...] = field(repr=False)
+    """As EC2 describes them."""
+
+    def opens(self, port: int, address: str) -> bool | None:
+        """Return whether it lets an address reach a port; None if that depends on a prefix list."""
+        covering = [rule for rule in self.rules if covers(rule, port)]
+        ranges = [one["CidrIp"] for rule in covering for one in rule.get("IpRanges", [])]
+        if any(ipaddress.ip_network(address).subnet_of(ipaddress.ip_network(one)) for one in ranges):  # type: ignore[arg-type]
+            return True
+        return None if any(rule.get("PrefixListIds") for rule in covering) else False
+
+    def joins(self, group_ids: Collection[str]) -> bool:
+        """Return whether it lets machines with one of these groups reach any port."""
+        wide = [rule for rule in self.rules if rule.get("IpProtocol") == "-1"]
+        return any(pair.get("GroupId") in group_ids for rule in wide for pair in rule.get("UserIdGroupPairs", []))
+
+
+def covers(rule: Mapping[str, Any], port: int) -> bool:
+    """Return whether a rule is about a TCP port."""
+    if rule.get("IpProtocol") == "-1":
+        return True
+    return rule.get("IpProtocol") == "tcp" and rule.get("FromPort", 0) <= port <= rule.get("ToPort", 65_535)
+
+
+def find_groups(account: Account, wanted: Collection[str]) -> tuple[Group, ...]:
+    """Return existing security groups by their ids; raises NotFoundError for a missing one."""
+    if not wanted:
+        return ()
+    filters: list[FilterTypeDef] = [{"Name": "group-id", "Values": list(wanted)}]
+    with aws_errors():
+        described = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    found = {one["GroupId"]: one for one in described}
+    missing = [one for one in wanted if one not in found]
+    if missing:
+        raise NotFoundError(
+            f"{' and '.join(missing)} not found in {account.region}",
+            f"aws ec2 describe-security-groups --region {account.region}",
+        )
+    groups = (found[one] for one in wanted)
+    return tuple(Group(g["GroupId"], g["GroupName"], g["VpcId"], tuple(g["IpPermissions"])) for g in groups)
+
+
+def check_groups(groups: Collection[Group], vpc: str) -> None:
+    """Raise UsageError for a security group of another VPC than the subnets'."""
+    for group in groups:
+        if group.vpc != vpc:
+            raise UsageError(
+                f"{group.group_id} is in {group.vpc}, but the subnets are in {vpc}",
+                "use a security group and subnets of one VPC",
+            )
+
+
+def find_gaps(groups: Collection[Group], address: str, nodes: int) -> list[str]:
+    """Return warnings of what existing security groups do not let in, as far as their rules tell."""
+    if not groups:
+        return []
+    ids, gaps = [group.group_id for group in groups], []
+    opened = [group.opens(SSH, address) for group in groups]
+    if True not in opened:
+        known = "" if None not in opened else ", unless a prefix list of its rules does"
+        gaps.append(f"{' and '.join(ids)} does not let {address} reach port 22{known}")
+    if nodes > 1 and not any(group.joins(ids) for group in groups):
+        gaps.append(f"{' and '.join(ids)} does not let the machines reach each other")
+    return gaps
 
 
 def open_group(account: Account, group: str, address: str, nodes: int) -> None:

@@ -26,6 +26,7 @@ from infra.local.machine.shell import Shell
 TICK_S = 0.2
 KEY = "ssh_host_ed25519_key"
 LEASE = "lease"
+SOURCES = "sources"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -101,7 +102,7 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     guard, server = units.read_unit(config["user_data"]), None
     if not power.ended.is_set():
         key = _host_key(folder)
-        server = await sshd.listen(shell, key, config["authorized_key"])
+        server = await sshd.listen(shell, key, sshd.Access(config["authorized_key"], folder / SOURCES))
         port = await _listen_badly(server.port, config)
         _say(event="ready", port=port, host_key=key.export_public_key().decode().strip())
     while not power.ended.is_set():

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import io
+import ipaddress
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -19,11 +21,33 @@ CLIENT_MAY_SET = ("LANG", "LC_")
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-class Door(asyncssh.SSHServer):
-    """Access control: one user with one key, and local forwarding only."""
+@dataclass(frozen=True)
+class Access:
+    """Who may log in: the key, and the file of the networks that the machine's security groups let in."""
 
-    def __init__(self, authorized: asyncssh.SSHKey | None) -> None:
-        self._authorized = authorized
+    key: str
+    sources: Path
+
+    def lets_in(self, address: str) -> bool:
+        """Return whether an address may connect now."""
+        try:
+            networks = self.sources.read_text().split()
+        except FileNotFoundError:  # a machine outside any network, as in a test of its own
+            return True
+        return any(ipaddress.ip_address(address) in ipaddress.ip_network(one) for one in networks)
+
+
+class Door(asyncssh.SSHServer):
+    """Access control: some networks, one user with one key, and local forwarding only."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._authorized = asyncssh.import_public_key(access.key) if access.key else None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Break a connection that the security groups do not let in; EC2 would drop its packets."""
+        if not self._access.lets_in(str(conn.get_extra_info("peername")[0])):
+            conn.abort()
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002
         """Require authentication."""
@@ -50,9 +74,8 @@ class Sshd:
     port: int
 
 
-async def listen(shell: Shell, host_key: asyncssh.SSHKey, authorized_key: str) -> Sshd:
+async def listen(shell: Shell, host_key: asyncssh.SSHKey, access: Access) -> Sshd:
     """Listen on a free loopback port."""
-    authorized = asyncssh.import_public_key(authorized_key) if authorized_key else None
 
     async def serve(process: Process) -> None:
         await run(process, shell)
@@ -60,7 +83,7 @@ async def listen(shell: Shell, host_key: asyncssh.SSHKey, authorized_key: str) -
     acceptor = await asyncssh.listen(
         "127.0.0.1",
         0,
-        server_factory=lambda: Door(authorized),
+        server_factory=lambda: Door(access),
         server_host_keys=[host_key],
         process_factory=serve,
         sftp_factory=True,

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import reaper, record
-from infra.local.cloud import moto_state
+from infra.local.cloud import moto_state, networks
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.machines import imaging, metadata
 from infra.node.agent import trees
 
 POLL_S = 0.1
 GRACE_S = 5.0
+SOURCES = "sources"
+"""In a host's folder: the networks that may reach its SSH server, one a line."""
 FLAWS = ("unarmed", "unarmable", "unfinished")
 """The faults of a machine's system."""
 
@@ -55,6 +57,7 @@ class Hosts:
         self._hosts: dict[str, Host] = {}
         self._host_keys: dict[str, str] = {}
         self._cleared: set[str] = set()
+        self._sources: dict[str, list[str]] = {}
         self._imaging: dict[str, str] = {}
         self._images: dict[str, str] = {}
         self._events: queue.Queue[_Event] = queue.Queue()
@@ -127,6 +130,8 @@ class Hosts:
                 self._end(host)
             elif ready and host is None:
                 self._start(instance)
+            elif ready and host is not None:
+                self._note_sources(instance)
             elif instance.state != "running" and host is not None:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
@@ -157,12 +162,22 @@ class Hosts:
             "mute": self.boots.faults.value("mute") is not None,
             "drop_bytes": self.boots.faults.number("drop"),
         }
+        self._note_sources(instance)
         path = folder / "host.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(config))
         process = spawn(path, self._lock)
         host = self._hosts[instance.id] = Host(instance, process)
         threading.Thread(target=self._listen, args=(host,), daemon=True).start()
+
+    def _note_sources(self, instance: Any) -> None:
+        """Tell a host which networks its security groups let in, if that has changed."""
+        found = networks.find_sources(instance) if networks.is_public(instance) else []
+        if self._sources.get(instance.id) != found:
+            self._sources[instance.id] = found
+            path = self._folder / instance.id / SOURCES
+            path.with_suffix(".new").write_text("\n".join(found))
+            path.with_suffix(".new").replace(path)
 
     def _listen(self, host: Host) -> None:
         assert host.process.stdout is not None  # noqa: S101

@@ -1,0 +1,68 @@
+"""Options of `up` about the network: where machines are, and from where they can be reached."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import click
+
+from cli.options.declared import option
+from infra.model import NetworkRequest
+
+SUBNET = re.compile("subnet-[0-9a-f]{8,17}")
+GROUP = re.compile("sg-[0-9a-f]{8,17}")
+
+
+class NetworkOptions(TypedDict):
+    """The options about the network."""
+
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+
+
+def parse_subnet(value: str) -> str:
+    """Return the id of a subnet."""
+    if not SUBNET.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not a subnet ID, such as subnet-0123456789abcdef0")
+    return value
+
+
+def parse_group(value: str) -> str:
+    """Return the id of a security group."""
+    if not GROUP.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not a security group ID, such as sg-0123456789abcdef0")
+    return value
+
+
+OPTIONS = (
+    option(
+        "--subnet",
+        "subnets",
+        type=parse_subnet,
+        multiple=True,
+        metavar="ID",
+        help="Subnet to launch in; repeat for alternatives in one VPC  [default: the default VPC's]",
+    ),
+    option(
+        "--security-group",
+        "security_groups",
+        type=parse_group,
+        multiple=True,
+        metavar="ID",
+        help="Existing security group to use, unchanged, instead of a new one; repeatable.",
+    ),
+)
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options about the network to a command."""
+    for one in reversed(OPTIONS):
+        command = one(command)
+    return command
+
+
+def make_network(asked: NetworkOptions) -> NetworkRequest:
+    """Return the request about the network."""
+    return NetworkRequest(
+        subnets=tuple(dict.fromkeys(asked["subnets"])), security_groups=tuple(dict.fromkeys(asked["security_groups"]))
+    )

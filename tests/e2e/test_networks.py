@@ -1,0 +1,160 @@
+"""Accounts as they are: other networks than the default VPC, security groups of others, machines without a public address."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from infra.local.cloud.server import control
+from tests.cloudwatch import Watch, keep_alive, watch
+from tests.conftest import Laptop, make_laptop
+
+pytestmark = pytest.mark.timeout(240)
+ANYWHERE = "0.0.0.0/0"
+SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A laptop, and a VPC with a public and a private subnet in its account."""
+
+    laptop: Laptop
+    vpc: str
+    public: str
+    private: str
+
+    @property
+    def watch(self) -> Watch:
+        return watch(self.laptop)
+
+    def plan(self, *words: str) -> Any:
+        """Return the plan of a launch, or what was said if there is none."""
+        planned = self.laptop.type("up", "site", "--dry-run", "--plan", "--json", *words)
+        return json.loads(planned.out) if planned.code == 0 else planned
+
+    def make_group(self, name: str, *rules: dict[str, Any], vpc: str = "") -> str:
+        """Make a security group of somebody else."""
+        ec2 = self.watch.ec2
+        group = ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc or self.vpc)["GroupId"]
+        if rules:
+            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(rules))
+        return str(group)
+
+
+def make_subnet(ec2: Any, vpc: str, block: str, name: str, zone: str = "us-east-1a") -> str:
+    tags = [{"ResourceType": "subnet", "Tags": [{"Key": "Name", "Value": name}]}]
+    made = ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=zone, TagSpecifications=tags)
+    return str(made["Subnet"]["SubnetId"])
+
+
+def make_network(ec2: Any) -> tuple[str, str, str]:
+    """Make a VPC with a public and a private subnet; return their ids."""
+    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    public, private = make_subnet(ec2, vpc, "10.20.1.0/24", "front"), make_subnet(ec2, vpc, "10.20.2.0/24", "back")
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)
+    ec2.associate_route_table(RouteTableId=table, SubnetId=public)
+    return vpc, public, private
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    laptop = make_laptop(tmp_path_factory.mktemp("site"))
+    try:
+        laptop.type("check", "--dry-run")
+        keep_alive(watch(laptop))
+        yield Site(laptop, *make_network(watch(laptop).ec2))
+    finally:
+        laptop.give_back()
+
+
+def from_here(site: Site) -> dict[str, Any]:
+    """The rule that lets this computer in."""
+    return {**SSH, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}
+
+
+def test_a_machine_is_launched_in_the_subnet_and_with_the_security_group_that_were_named_and_they_stay(site):
+    group = site.make_group("ours", from_here(site))
+    before = site.watch.listing("groups")
+    plan = site.plan("--subnet", site.public, "--security-group", group)
+    [choice] = plan["choices"]
+    assert choice["vpc"] == site.vpc
+    assert {zone for offer in choice["offers"] for zone in offer["prices"]} == {"us-east-1a"}
+    up = site.laptop.type("up", "site", "--dry-run", "--subnet", site.public, "--security-group", group)
+    assert up.code == 0, up.said
+    assert f"{site.vpc}, {site.public}; {group}, which is not changed" in " ".join(up.said.split())
+    [machine] = site.watch.living()
+    assert machine["SubnetId"] == site.public
+    assert [one["GroupId"] for one in machine["SecurityGroups"]] == [group]
+    assert site.laptop.type("down", "site", "--dry-run").code == 0
+    assert site.watch.listing("groups") == before
+
+
+def test_what_a_security_group_does_not_let_in_is_warned_of_before_anything_is_launched(site):
+    closed = site.make_group("closed", {**SSH, "IpRanges": [{"CidrIp": "203.0.113.0/24"}]})
+    planned = site.laptop.type(
+        "up", "site", "--dry-run", "--plan", "--subnet", site.public, "--security-group", closed, "--nodes", "2"
+    )
+    said = " ".join(planned.said.split())
+    assert f"warning: {closed} does not let 127.0.0.1/32 reach port 22" in said
+    assert f"warning: {closed} does not let the machines reach each other" in said
+    unsure = site.make_group("lists", {**SSH, "PrefixListIds": [{"PrefixListId": "pl-0123456789abcdef0"}]})
+    words = ("--subnet", site.public, "--security-group", unsure)
+    said = " ".join(site.laptop.type("up", "site", "--dry-run", "--plan", *words).said.split())
+    assert "reach port 22, unless a prefix list of its rules does" in said
+    wide = site.make_group("wide", {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "127.0.0.0/8"}]})
+    words = ("--subnet", site.public, "--security-group", wide)
+    assert "warning" not in site.laptop.type("up", "site", "--dry-run", "--plan", *words).said
+
+
+def test_a_machine_whose_security_group_lets_nobody_in_is_terminated(site):
+    closed = site.make_group("shut")
+    words = ("--subnet", site.public, "--security-group", closed, "--boot-timeout", "3s")
+    up = site.laptop.type("up", "site", "--dry-run", *words)
+    assert up.code == 1, up.said
+    assert site.watch.living() == []
+
+
+def test_subnets_that_cannot_be_used_are_refused_with_the_reason(site):
+    default = site.watch.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
+    mixed = site.plan("--subnet", site.public, "--subnet", default["SubnetId"])
+    assert (mixed.code, "the subnets are in several VPCs" in mixed.err) == (2, True), mixed.said
+    closed = site.plan("--subnet", site.private)
+    assert f"{site.private} has no route to an internet gateway" in closed.err
+    gone = site.plan("--subnet", "subnet-0123456789abcdef0")
+    assert "subnet-0123456789abcdef0 not found in us-east-1" in gone.err
+    assert "is not a subnet ID" in site.plan("--subnet", "front").err
+    elsewhere = site.plan("--subnet", site.public, "--security-group", site.make_group("other", vpc=default["VpcId"]))
+    assert f"is in {default['VpcId']}, but the subnets are in {site.vpc}" in elsewhere.err
+
+
+def test_without_permission_to_read_routes_a_named_subnet_is_used_as_it_is(site):
+    cloud = site.watch.cloud
+    control.add_faults(cloud, "denied=ec2:DescribeRouteTables")
+    try:
+        [choice] = site.plan("--subnet", site.private)["choices"]
+    finally:
+        control.clear_faults(cloud)
+    assert [one["public"] for one in choice["subnets"]] == [None]
+
+
+def test_without_a_default_vpc_the_usable_subnets_are_listed_and_one_is_suggested(laptop):
+    laptop.type("check", "--dry-run")
+    keep_alive(watch(laptop))
+    ec2 = watch(laptop).ec2
+    for subnet in ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    none = laptop.type("up", "--dry-run", "--plan")
+    assert "next: aws ec2 create-default-vpc --region us-east-1" in none.err, none.said
+    vpc, front, back = make_network(ec2)
+    listed = laptop.type("up", "--dry-run", "--plan")
+    assert listed.code == 1
+    assert f"{front} front us-east-1a, public, {vpc}" in listed.err
+    assert f"{back} back us-east-1a, private, {vpc}" in listed.err
+    assert f"next: gpujob up --dry-run --plan --subnet {front}\n" in listed.err
+    planned = laptop.type("up", "--dry-run", "--plan", "--subnet", front)
+    assert planned.code == 0, planned.said
