@@ -7,6 +7,8 @@ from typing import Any, TypedDict
 import click
 
 from cli.options.declared import option
+from infra import names
+from infra.errors import Change, UsageError
 from infra.model import NetworkRequest
 
 SUBNET = re.compile("subnet-[0-9a-f]{8,17}")
@@ -18,6 +20,8 @@ class NetworkOptions(TypedDict):
 
     subnets: tuple[str, ...]
     security_groups: tuple[str, ...]
+    private: bool
+    proxy_jump: str | None
 
 
 def parse_subnet(value: str) -> str:
@@ -31,6 +35,13 @@ def parse_group(value: str) -> str:
     """Return the id of a security group."""
     if not GROUP.fullmatch(value):
         raise click.BadParameter(f"'{value}' is not a security group ID, such as sg-0123456789abcdef0")
+    return value
+
+
+def parse_jump(value: str) -> str:
+    """Return a jump host."""
+    if not names.JUMP.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not [USER@]HOST[:PORT], or the name of a host in your ssh config")
     return value
 
 
@@ -51,6 +62,13 @@ OPTIONS = (
         metavar="ID",
         help="Existing security group to use, unchanged, instead of a new one; repeatable.",
     ),
+    option("--private", is_flag=True, help="Private address only; reach it over a VPN, or with --proxy-jump."),
+    option(
+        "--proxy-jump",
+        type=parse_jump,
+        metavar="[USER@]HOST[:PORT]",
+        help="Jump host that leads to the private address, as for ssh -J; your ssh config applies to it.",
+    ),
 )
 
 
@@ -63,6 +81,11 @@ def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_network(asked: NetworkOptions) -> NetworkRequest:
     """Return the request about the network."""
+    if asked["proxy_jump"] and not asked["private"]:
+        raise UsageError("--proxy-jump leads to a private address", change=Change("--private"))
     return NetworkRequest(
-        subnets=tuple(dict.fromkeys(asked["subnets"])), security_groups=tuple(dict.fromkeys(asked["security_groups"]))
+        subnets=tuple(dict.fromkeys(asked["subnets"])),
+        security_groups=tuple(dict.fromkeys(asked["security_groups"])),
+        private=asked["private"],
+        proxy_jump=asked["proxy_jump"] or "",
     )

@@ -39,6 +39,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
     prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
     regions = ", then ".join(choice.account.region for choice in plan.choices)
+    bills = "" if request.network.private else " and IP address"
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
         "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
@@ -48,7 +49,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "price": f"{' to '.join(prices)}{' each' * (request.nodes > 1)}, {', then '.join(request.markets)}, {regions}",
         "lease": f"until {formats.deadline(plan.lease.until)}, then the machine powers itself off",
         "idle": describe_idle(request),
-        "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk and IP address,"
+        "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk{bills},"
         f" plus ${plan.usd_per_gb:g}/GB downloaded",
         "quota": "; ".join(quotas) or "unknown for this instance family",
         "image": f"{first.image.name}, {request.disk_gib} GiB disk",
@@ -67,7 +68,16 @@ def describe_place(plan: "Plan") -> str:
 def describe_access(plan: "Plan") -> str:
     """Return who can reach the machine."""
     groups = ", ".join(group.group_id for group in plan.first.groups)
-    return f"{groups}, which is not changed" if groups else f"port 22 open only to {plan.address}"
+    sources = " and ".join(plan.first.sources or [plan.address])
+    access = f"{groups}, which is not changed" if groups else f"port 22 open only to {sources}"
+    if not plan.request.network.private:
+        return access
+    return f"private address only, reached {describe_way(plan.request.network.proxy_jump)}; {access}"
+
+
+def describe_way(jump: str) -> str:
+    """Return how a private address is reached."""
+    return f"through {jump}" if jump else "over your VPN (or use --proxy-jump)"
 
 
 def describe_idle(request: "LaunchRequest") -> str:

@@ -25,6 +25,7 @@ LOOK = (
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
     "ec2:DescribeVolumes",
+    "ec2:DescribeVpcs",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "sts:DecodeAuthorizationMessage",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from infra.model import Gpu, parse_gpu
-from infra.names import NAME
+from infra.names import JUMP, NAME
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -32,6 +32,9 @@ HOURS_TAG = "gpujob:hours"
 IDLE_TAG = "gpujob:idle-stop"
 LEASE_TAG = "gpujob:lease-until"
 GPU_TAG = "gpujob:gpu"
+PRIVATE_TAG = "gpujob:private"
+"""The machines have only a private address."""
+JUMP_TAG = "gpujob:proxy-jump"
 IMAGE_TAG = "gpujob:image"
 FROM_TAG = "gpujob:from"
 """The cluster that an image was created from; then the node, its type, and the image it booted."""
@@ -94,6 +97,12 @@ def read_gpu(tags: Mapping[str, str]) -> Gpu | None:
 def read_owner(tags: Mapping[str, str]) -> str:
     """Return the owner's ARN in a tag, as one line no longer than a tag can be."""
     return "".join(letter for letter in tags.get(OWNER_TAG, "") if letter.isprintable())[:OWNER_LETTERS]
+
+
+def read_jump(tags: Mapping[str, str]) -> str:
+    """Return the jump host in a tag; "" if it is missing or invalid."""
+    jump = tags.get(JUMP_TAG, "")
+    return jump if JUMP.fullmatch(jump) else ""
 
 
 def read_endpoint(tags: Mapping[str, str]) -> tuple[str, int]:

@@ -146,7 +146,9 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     used = [group.group_id for group in choice.groups]
     if not used:
         used = [groups.create_group(account, name, choice.vpc, tags)]
-        opened = start(lambda: groups.open_group(account, used[0], planned.address, planned.request.nodes))
+        lasting = [groups.make_rule(network, groups.LASTING) for network in choice.sources]
+        rules = lasting or [groups.make_rule(planned.address)]
+        opened = start(lambda: groups.open_group(account, used[0], rules, planned.request.nodes))
     launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, used, tags, report)
     opened.result()
     return launched

@@ -15,7 +15,7 @@ from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
 from infra.ec2.network.address import find_caller_address
 from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
-from infra.ec2.network.subnets import Subnet, find_subnets
+from infra.ec2.network.subnets import Subnet, find_subnets, list_blocks
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
@@ -47,6 +47,8 @@ class Choice:
     gib_month_usd: float
     groups: tuple[Group, ...] = ()
     """Existing security groups to use instead of a new one."""
+    sources: tuple[str, ...] = ()
+    """The networks that a new security group is open to; none for this computer's address."""
 
     @property
     def vpc(self) -> str:
@@ -68,7 +70,7 @@ class Plan:
     choices: tuple[Choice, ...]
     """By region, in the order to try."""
     address: str
-    """The address, as a network of one, that may reach the nodes."""
+    """The address of this computer, as a network of one; "" if nothing is opened to it."""
     lease: Lease
     attempt: Attempt | None = None
     """The interrupted `up` that this one resumes."""
@@ -83,9 +85,16 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """What existing security groups do not let in."""
-        nodes = self.request.nodes
-        return list(dict.fromkeys(gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)))
+        """What the network does not let through."""
+        nodes, private = self.request.nodes, self.request.network.private
+        gaps = [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
+        open_ones = [one.subnet_id for choice in self.choices for one in choice.subnets if one.public]
+        if private and open_ones:
+            gaps.append(
+                f"{' and '.join(open_ones)} leads to the internet only with a public address, so a private machine there"
+                " reaches no package index"
+            )
+        return list(dict.fromkeys(gaps))
 
     @property
     def first(self) -> Choice:
@@ -123,7 +132,7 @@ def make_plan(
     token = earlier.token if earlier else ""
     results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, request, earlier), accounts),
-        lambda: find_caller_address(account),
+        lambda: find_address(account, request.network),
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
@@ -180,7 +189,7 @@ def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -
 
 def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
     """Return the choice of one region; the machines of a launch that is resumed may already use the quota."""
-    found, image, (subnets, groups), used, disk = call_parallel(
+    found, image, (subnets, groups, sources), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
         lambda: find_network(account, request.network),
@@ -197,16 +206,28 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
     fitting = tuple(reachable) if resumes else allowed(reachable, known, request, account.region)
-    return Choice(account, fitting, image, subnets, tuple(known), disk, groups)
+    return Choice(account, fitting, image, subnets, tuple(known), disk, groups, sources)
 
 
-def find_network(account: Account, asked: NetworkRequest) -> tuple[tuple[Subnet, ...], tuple[Group, ...]]:
-    """Return the subnets and the existing security groups of a launch, all of one VPC."""
+def find_network(
+    account: Account, asked: NetworkRequest
+) -> tuple[tuple[Subnet, ...], tuple[Group, ...], tuple[str, ...]]:
+    """Return the subnets and existing security groups of a launch, of one VPC, and the networks that a new group is open to.
+
+    A VPN's clients and a jump host reach a private address from inside the VPC.
+    """
     subnets, groups = call_parallel(
-        lambda: find_subnets(account, asked.subnets), lambda: find_groups(account, asked.security_groups)
+        lambda: find_subnets(account, asked.subnets, private=asked.private),
+        lambda: find_groups(account, asked.security_groups),
     )
     check_groups(groups, subnets[0].vpc)
-    return subnets, groups
+    sources = list_blocks(account, subnets[0].vpc) if asked.private and not groups else ()
+    return subnets, groups, sources
+
+
+def find_address(account: Account, asked: NetworkRequest) -> str:
+    """Return this computer's address, as a network of one; "" if it does not matter."""
+    return "" if asked.private else find_caller_address(account)
 
 
 def choose_reachable(

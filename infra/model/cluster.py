@@ -50,6 +50,10 @@ class Cluster:
     """How long it ran before its most recent start."""
     idle_stop_s: float = 0.0
     """Terminate it after this long without a job or login; 0 for never."""
+    private: bool = False
+    """Whether its machines have only a private address."""
+    proxy_jump: str = ""
+    """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
 
     @property
     def is_local(self) -> bool:

@@ -40,6 +40,10 @@ class NetworkRequest:
     """None for those of the default VPC."""
     security_groups: tuple[str, ...] = ()
     """Existing ones, which are not changed; none for a new one."""
+    private: bool = False
+    """Whether the machines have only a private address."""
+    proxy_jump: str = ""
+    """The jump host, [user@]host[:port], that leads to a private address; "" for a VPN."""
 
 
 @dataclass(frozen=True)

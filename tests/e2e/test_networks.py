@@ -1,12 +1,17 @@
 """Accounts as they are: other networks than the default VPC, security groups of others, machines without a public address."""
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.ec2.tags import CLUSTER_TAG
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
@@ -33,6 +38,10 @@ class Site:
         """Return the plan of a launch, or what was said if there is none."""
         planned = self.laptop.type("up", "site", "--dry-run", "--plan", "--json", *words)
         return json.loads(planned.out) if planned.code == 0 else planned
+
+    def machines(self, name: str) -> list[dict[str, Any]]:
+        """Return the machines of a cluster that may cost money."""
+        return [one for one in self.watch.living() if {"Key": CLUSTER_TAG, "Value": name} in one["Tags"]]
 
     def make_group(self, name: str, *rules: dict[str, Any], vpc: str = "") -> str:
         """Make a security group of somebody else."""
@@ -61,9 +70,19 @@ def make_network(ec2: Any) -> tuple[str, str, str]:
     return vpc, public, private
 
 
+def make_ssh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an ssh that finds its settings in the laptop's home; OpenSSH asks the system where the user's is."""
+    program = tmp_path_factory.mktemp("bin") / "ssh"
+    program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "$HOME/.ssh/config" "$@"\n')
+    program.chmod(0o755)
+    return program.parent
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    laptop = make_laptop(tmp_path_factory.mktemp("site"))
+    laptop = make_laptop(tmp_path_factory.mktemp("site"), PATH=f"{make_ssh(tmp_path_factory)}:{os.environ['PATH']}")
+    (laptop.home / ".ssh").mkdir(mode=0o700)
+    (laptop.home / ".ssh" / "config").touch(mode=0o600)
     try:
         laptop.type("check", "--dry-run")
         keep_alive(watch(laptop))
@@ -87,7 +106,7 @@ def test_a_machine_is_launched_in_the_subnet_and_with_the_security_group_that_we
     up = site.laptop.type("up", "site", "--dry-run", "--subnet", site.public, "--security-group", group)
     assert up.code == 0, up.said
     assert f"{site.vpc}, {site.public}; {group}, which is not changed" in " ".join(up.said.split())
-    [machine] = site.watch.living()
+    [machine] = site.machines("site")
     assert machine["SubnetId"] == site.public
     assert [one["GroupId"] for one in machine["SecurityGroups"]] == [group]
     assert site.laptop.type("down", "site", "--dry-run").code == 0
@@ -116,7 +135,7 @@ def test_a_machine_whose_security_group_lets_nobody_in_is_terminated(site):
     words = ("--subnet", site.public, "--security-group", closed, "--boot-timeout", "3s")
     up = site.laptop.type("up", "site", "--dry-run", *words)
     assert up.code == 1, up.said
-    assert site.watch.living() == []
+    assert site.machines("site") == []
 
 
 def test_subnets_that_cannot_be_used_are_refused_with_the_reason(site):
@@ -140,6 +159,76 @@ def test_without_permission_to_read_routes_a_named_subnet_is_used_as_it_is(site)
     finally:
         control.clear_faults(cloud)
     assert [one["public"] for one in choice["subnets"]] == [None]
+
+
+@pytest.fixture(scope="module")
+def jump(site: Site) -> str:
+    """A machine in the public subnet that leads to the private one, by its name in the ssh config."""
+    up = site.laptop.type("up", "bastion", "--dry-run", "--subnet", site.public)
+    assert up.code == 0, up.said
+    assert site.laptop.type("ssh-config", "--yes").code == 0
+    return "gpujob-bastion"
+
+
+def test_a_private_machine_is_used_through_a_jump_host_by_every_command(site, jump):
+    laptop = site.laptop
+    laptop.write("train.py", "open('out.txt', 'w').write('trained')\n")
+    up = laptop.type("up", "deep", "--dry-run", "--subnet", site.private, "--private", "--proxy-jump", jump)
+    assert up.code == 0, up.said
+    said = " ".join(up.said.split())
+    assert f"private address only, reached through {jump}; port 22 open only to 10.20.0.0/16" in said
+    assert "IP address" not in said
+    [machine] = site.machines("deep")
+    assert "PublicIpAddress" not in machine
+    run = laptop.type("run", "--cluster", "deep", "train.py")
+    assert run.code == 0, run.said
+    assert [one.read_text() for one in laptop.project.glob("runs/**/out.txt")] == ["trained"]
+    assert laptop.type("ssh", "deep", "--", "echo in there").out == "in there\n"
+    plain = subprocess.run(
+        ["ssh", "gpujob-deep", "echo by ssh"], env=laptop.environment, capture_output=True, text=True, check=False
+    )
+    assert plain.stdout == "by ssh\n", plain.stderr
+    down = laptop.type("down", "deep", "--dry-run")
+    assert down.code == 0, down.said
+
+
+def test_a_private_machine_that_nothing_leads_to_is_terminated_and_the_way_is_named(site):
+    words = ("--subnet", site.private, "--private", "--boot-timeout", "3s")
+    up = site.laptop.type("up", "alone", "--dry-run", *words)
+    assert (up.code, ", a private address" in up.err) == (1, True), up.said
+    assert site.machines("alone") == []
+
+
+def test_a_private_machine_is_reached_over_a_vpn(site):
+    control.add_faults(site.watch.cloud, "vpn")
+    try:
+        up = site.laptop.type("up", "inside", "--dry-run", "--subnet", site.private, "--private")
+        assert up.code == 0, up.said
+        assert site.laptop.type("ssh", "inside", "--", "echo in there").out == "in there\n"
+        assert site.laptop.type("down", "inside", "--dry-run").code == 0
+    finally:
+        control.clear_faults(site.watch.cloud)
+
+
+def test_a_jump_host_that_is_not_known_ends_the_launch_at_once(site, jump):
+    [machine] = site.machines("bastion")
+    port = next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "gpujob:endpoint").partition(":")[2]
+    words = ("--subnet", site.private, "--private", "--proxy-jump", f"nobody@127.0.0.1:{port}")
+    up = site.laptop.type("up", "alone", "--dry-run", *words)
+    assert (up.code, f"cannot use the jump host nobody@127.0.0.1:{port}: " in up.err) == (1, True), up.said
+    assert f"this must work without a question: ssh nobody@127.0.0.1 -p {port}" in up.err
+    assert site.machines("alone") == []
+
+
+@pytest.mark.parametrize("jump", ["-oProxyCommand=id", "a b", "host;id", "a@b@c", "$(id)", "host:port", "%h"])
+def test_a_jump_host_that_a_shell_could_read_otherwise_is_refused(site, jump):
+    refused = site.plan("--private", f"--proxy-jump={jump}")
+    assert (refused.code, "is not [USER@]HOST[:PORT]" in refused.err) == (2, True), refused.said
+
+
+def test_a_jump_host_without_a_private_address_is_refused_with_the_command(site, jump):
+    refused = site.laptop.type("up", "deep", "--dry-run", "--proxy-jump", jump)
+    assert f"next: gpujob up deep --dry-run --proxy-jump {jump} --private\n" in refused.err
 
 
 def test_without_a_default_vpc_the_usable_subnets_are_listed_and_one_is_suggested(laptop):

@@ -259,7 +259,7 @@ def test_a_new_address_of_the_laptop_takes_the_old_one_s_place_and_leaves_other_
     tags = [tag_specification("security-group", {CLUSTER_TAG: "demo"})]
     name = {"GroupName": "gpujob-demo", "Description": "demo", "TagSpecifications": tags}
     group = account.ec2.create_security_group(**name)["GroupId"]
-    open_group(account, group, "203.0.113.7/32", nodes=2)
+    open_group(account, group, [make_rule("203.0.113.7/32")], nodes=2)
     own = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.51.100.0/24"}]}
     account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[own])
     monkeypatch.setattr("infra.ec2.network.groups.find_caller_address", lambda _: "203.0.113.9/32")

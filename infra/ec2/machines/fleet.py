@@ -16,9 +16,11 @@ from infra.ec2.tags import (
     DISK_PRICE_TAG,
     GPU_TAG,
     IDLE_TAG,
+    JUMP_TAG,
     LAUNCH_TAG,
     LEASE_TAG,
     PRICE_TAG,
+    PRIVATE_TAG,
     format_time,
     read_tags,
     resource_name,
@@ -44,6 +46,8 @@ def make_tags(
         DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
         GPU_TAG: format_gpu(offers[0].gpu),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
+        **({PRIVATE_TAG: "yes"} if request.network.private else {}),
+        **({JUMP_TAG: request.network.proxy_jump} if request.network.proxy_jump else {}),
     }
 
 
@@ -62,7 +66,12 @@ def make_template(
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
         "NetworkInterfaces": [
-            {"DeviceIndex": 0, "Groups": list(groups), "AssociatePublicIpAddress": True, "DeleteOnTermination": True}
+            {
+                "DeviceIndex": 0,
+                "Groups": list(groups),
+                "AssociatePublicIpAddress": not request.network.private,
+                "DeleteOnTermination": True,
+            }
         ],
         "TagSpecifications": [tag_specification(kind, tags) for kind in kinds],  # type: ignore[arg-type]
     }

@@ -24,7 +24,8 @@ def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: f
     Its maximum cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
     highest = max(offer.highest_usd for offer in offers)
-    hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
+    address = 0 if request.network.private else IPV4_HOUR_USD
+    hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + address)
     hours = request.max_hours
     if request.max_cost_usd is not None:
         hours = min(hours, request.max_cost_usd / hourly)
@@ -51,7 +52,8 @@ def is_over(cluster: Cluster, now: float) -> bool:
 def hourly_usd(cluster: Cluster) -> float:
     """Return a cluster's current cost in USD per hour; stopped nodes cost only their disks."""
     on = [node for node in cluster.nodes if node.state in ("pending", "running", "shutting-down")]
-    return sum(node.price_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
+    addresses = 0 if cluster.private else len(on)
+    return sum(node.price_usd for node in on) + IPV4_HOUR_USD * addresses + cluster.disk_usd
 
 
 def hours_on(cluster: Cluster, until: float) -> float:

@@ -1,7 +1,7 @@
 """Security groups: a new one, open to one address, or existing ones, which are never changed."""
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SETTLING_S = 20
 SSH = 22
 RULE = "gpujob: SSH from the owner"
+LASTING = "gpujob: SSH from this network"
+"""Of rules that do not follow the address of this computer."""
 
 
 def create_group(account: Account, cluster: str, vpc: str, tags: Mapping[str, str]) -> str:
@@ -63,8 +65,12 @@ class Group:
     """As EC2 describes them."""
 
     def opens(self, port: int, address: str) -> bool | None:
-        """Return whether it lets an address reach a port; None if that depends on a prefix list."""
+        """Return whether it lets an address reach a port, or "" any; None if that depends on a prefix list or another group."""
         covering = [rule for rule in self.rules if covers(rule, port)]
+        if not address:
+            return any(
+                rule.get(kind) for rule in covering for kind in ("IpRanges", "PrefixListIds", "UserIdGroupPairs")
+            )
         ranges = [one["CidrIp"] for rule in covering for one in rule.get("IpRanges", [])]
         if any(ipaddress.ip_network(address).subnet_of(ipaddress.ip_network(one)) for one in ranges):  # type: ignore[arg-type]
             return True
@@ -119,15 +125,15 @@ def find_gaps(groups: Collection[Group], address: str, nodes: int) -> list[str]:
     opened = [group.opens(SSH, address) for group in groups]
     if True not in opened:
         known = "" if None not in opened else ", unless a prefix list of its rules does"
-        gaps.append(f"{' and '.join(ids)} does not let {address} reach port 22{known}")
+        gaps.append(f"{' and '.join(ids)} does not let {address or 'any address'} reach port 22{known}")
     if nodes > 1 and not any(group.joins(ids) for group in groups):
         gaps.append(f"{' and '.join(ids)} does not let the machines reach each other")
     return gaps
 
 
-def open_group(account: Account, group: str, address: str, nodes: int) -> None:
-    """Open port 22 to the caller's address only, and all ports between several nodes."""
-    rules = [make_rule(address)]
+def open_group(account: Account, group: str, sources: "Sequence[IpPermissionTypeDef]", nodes: int) -> None:
+    """Open port 22 as these rules say only, and all ports between several nodes."""
+    rules = list(sources)
     if nodes > 1:
         rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "Description": "between nodes"}]})
     for rule in rules:
@@ -135,13 +141,13 @@ def open_group(account: Account, group: str, address: str, nodes: int) -> None:
         wait_until(partial(allow, account, group, rule), SETTLING_S, retry_on=NotFoundError)
 
 
-def make_rule(address: str) -> "IpPermissionTypeDef":
+def make_rule(address: str, why: str = RULE) -> "IpPermissionTypeDef":
     """Return the rule that opens port 22 to a network."""
     rule: IpPermissionTypeDef = {"FromPort": SSH, "ToPort": SSH, "IpProtocol": "tcp"}
     if ":" in address:
-        rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": RULE}]
+        rule["Ipv6Ranges"] = [{"CidrIpv6": address, "Description": why}]
     else:
-        rule["IpRanges"] = [{"CidrIp": address, "Description": RULE}]
+        rule["IpRanges"] = [{"CidrIp": address, "Description": why}]
     return rule
 
 
@@ -159,16 +165,17 @@ def allow(account: Account, group: str, rule: "IpPermissionTypeDef") -> bool:
 def update_address(account: Account, cluster: str) -> str | None:
     """Open the cluster's port 22 to this computer's current address, and close it to its previous ones.
 
-    Return the new address, or None if nothing changed. Rules added by others stay.
+    Return the new address, or None if nothing changed. Rules added by others stay, and so do groups that are open to networks
+    that the user named.
     """
-    address = find_caller_address(account)
     with aws_errors():
         filters: list[FilterTypeDef] = [
             {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster]},
             {"Name": "group-name", "Values": [resource_name(cluster)]},
         ]
         groups = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
-    updated = None
+    groups = [group for group in groups if not find_addresses(group, LASTING)]
+    address, updated = find_caller_address(account) if groups else "", None
     for group in groups:
         known = find_addresses(group)
         if address not in known:
@@ -180,11 +187,11 @@ def update_address(account: Account, cluster: str) -> str | None:
     return updated
 
 
-def find_addresses(group: "SecurityGroupTypeDef") -> set[str]:
+def find_addresses(group: "SecurityGroupTypeDef", why: str = RULE) -> set[str]:
     """Return the addresses that our rules of a group allow."""
     found = set()
     for rule in group.get("IpPermissions", []):
         if (rule.get("FromPort"), rule.get("ToPort")) == (SSH, SSH):
-            found |= {r["CidrIp"] for r in rule.get("IpRanges", []) if r.get("Description") == RULE}
-            found |= {r["CidrIpv6"] for r in rule.get("Ipv6Ranges", []) if r.get("Description") == RULE}
+            found |= {r["CidrIp"] for r in rule.get("IpRanges", []) if r.get("Description") == why}
+            found |= {r["CidrIpv6"] for r in rule.get("Ipv6Ranges", []) if r.get("Description") == why}
     return found

@@ -70,6 +70,14 @@ def choose_public(account: Account, found: Sequence[Subnet], *, named: bool) -> 
     return tuple(one for one in found if one.public is not False)
 
 
+def list_blocks(account: Account, vpc: str) -> tuple[str, ...]:
+    """Return the networks of a VPC's private addresses."""
+    with aws_errors():
+        [described] = account.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    blocks = [one["CidrBlock"] for one in described.get("CidrBlockAssociationSet", [])]
+    return tuple(dict.fromkeys([described["CidrBlock"], *blocks]))
+
+
 def list_subnets(account: Account, filters: "Sequence[FilterTypeDef]" = ()) -> tuple[Subnet, ...]:
     """Return subnets by zone, each with whether it is public."""
 

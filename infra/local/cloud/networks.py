@@ -1,6 +1,5 @@
 """Who reaches a machine, by gateways, routes and security groups; like `moto_state` it knows moto's internals."""
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,10 +41,9 @@ SubnetBackend.create_subnet = _make_plain(SubnetBackend.create_subnet)  # type: 
 
 def is_public(instance: Any) -> bool:
     """Return whether the internet reaches an instance: it has a public address, and its subnet a route to a gateway."""
-    interface = instance.nics.get(0)
-    if interface is None or not (interface.public_ip or interface.public_ip_auto_assign):
+    if not has_public_address(instance):
         return False
-    subnet = interface.subnet
+    subnet = instance.nics[0].subnet
     tables = [one for one in instance.ec2_backend.route_tables.values() if one.vpc_id == subnet.vpc_id]
     own = [one for one in tables if any(each.get("SubnetId") == subnet.id for each in one.associations)]
     found = own or [one for one in tables if one.main_association_id]
@@ -54,6 +52,17 @@ def is_public(instance: Any) -> bool:
         for table in found
         for route in table.routes
     )
+
+
+def has_public_address(instance: Any) -> bool:
+    """Return whether an instance has a public address."""
+    interface = instance.nics.get(0)
+    return interface is not None and bool(interface.public_ip or interface.public_ip_auto_assign)
+
+
+def vpc_of(instance: Any) -> str:
+    """Return the VPC of an instance."""
+    return str(instance.nics[0].subnet.vpc_id) if instance.nics else ""
 
 
 def is_gateway(gateway: Any) -> bool:
@@ -84,8 +93,3 @@ def open_to(group: Any) -> Iterator[str]:
             rule.ip_protocol == "-1" or (rule.ip_protocol == "tcp" and low <= SSH <= high)
         ):
             yield str(rule.ip_range["CidrIp"])
-
-
-def is_within(address: str, networks: list[str]) -> bool:
-    """Return whether an address is in one of these networks."""
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(one) for one in networks)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import ipaddress
 import os
 import signal
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from typing import Any
 import asyncssh
 
 from infra.local.machine import streams
+from infra.local.machine.routes import Routes, is_within
 from infra.local.machine.shell import Running, Shell, resize
 
 USER = "ubuntu"
+HERE = ("127.0.0.1", "localhost", "::1")
 CLIENT_MAY_SET = ("LANG", "LC_")
 
 Process = asyncssh.SSHServerProcess[bytes]
@@ -26,15 +27,13 @@ class Access:
     """Who may log in: the key, and the file of the networks that the machine's security groups let in."""
 
     key: str
-    sources: Path
+    sources: Path | None
+    """None for a private machine: a jump host asks for itself."""
+    routes: Routes
 
     def lets_in(self, address: str) -> bool:
         """Return whether an address may connect now."""
-        try:
-            networks = self.sources.read_text().split()
-        except FileNotFoundError:  # a machine outside any network, as in a test of its own
-            return True
-        return any(ipaddress.ip_address(address) in ipaddress.ip_network(one) for one in networks)
+        return self.sources is None or is_within(address, self.sources.read_text().split())
 
 
 class Door(asyncssh.SSHServer):
@@ -46,6 +45,7 @@ class Door(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Break a connection that the security groups do not let in; EC2 would drop its packets."""
+        self._connection = conn
         if not self._access.lets_in(str(conn.get_extra_info("peername")[0])):
             conn.abort()
 
@@ -61,9 +61,12 @@ class Door(asyncssh.SSHServer):
         """Accept only the instance's key pair."""
         return username == USER and self._authorized is not None and key == self._authorized
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:  # noqa: ARG002
-        """Let the client reach ports through the host."""
-        return True
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:  # noqa: ARG002
+        """Let the client reach ports of the host, and through it private machines of its network."""
+        if dest_host in HERE:
+            return True
+        port = self._access.routes.find_port(dest_host, dest_port)
+        return port is not None and self._connection.forward_connection(HERE[0], port)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ POLL_S = 0.1
 GRACE_S = 5.0
 SOURCES = "sources"
 """In a host's folder: the networks that may reach its SSH server, one a line."""
+ROUTES = "routes"
+"""Beside the hosts' folders: where private addresses lead."""
 FLAWS = ("unarmed", "unarmable", "unfinished")
 """The faults of a machine's system."""
 
@@ -58,6 +60,8 @@ class Hosts:
         self._host_keys: dict[str, str] = {}
         self._cleared: set[str] = set()
         self._sources: dict[str, list[str]] = {}
+        self._ports: dict[str, int] = {}
+        self._routes = ""
         self._imaging: dict[str, str] = {}
         self._images: dict[str, str] = {}
         self._events: queue.Queue[_Event] = queue.Queue()
@@ -136,6 +140,7 @@ class Hosts:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
                 self._clear(instance)
+        self._note_routes(instances)
         self._remove_images(instances)
         self.seen = self.seen or bool(instances)
         living = any(instance.state != "terminated" for instance in instances)
@@ -156,6 +161,9 @@ class Hosts:
         config = {
             "instance_id": instance.id,
             "authorized_key": moto_state.public_key(instance),
+            "public": networks.has_public_address(instance),
+            "private_ip": instance.private_ip,
+            "vpc": networks.vpc_of(instance),
             "user_data": str(instance.user_data or ""),
             "metadata_url": f"{self.url}{metadata.PREFIX}{instance.id}/",
             "flaws": [one for one in FLAWS if self.boots.faults.value(one) is not None],
@@ -179,6 +187,29 @@ class Hosts:
             path.with_suffix(".new").write_text("\n".join(found))
             path.with_suffix(".new").replace(path)
 
+    def _announce(self, instance: Any, port: int) -> None:
+        """Say where a machine answers: on this computer if the internet or a VPN leads there."""
+        reached = networks.has_public_address(instance) or self.boots.faults.value("vpn") is not None
+        moto_state.set_endpoint(instance, f"127.0.0.1:{port}" if reached else f"{instance.private_ip}:{networks.SSH}")
+
+    def _note_routes(self, instances: list[Any]) -> None:
+        """Tell the hosts, any of which may be a jump host, where private addresses lead, if that has changed."""
+        found = {
+            one.private_ip: {
+                "port": self._ports[one.id],
+                "vpc": networks.vpc_of(one),
+                "sources": networks.find_sources(one),
+            }
+            for one in instances
+            if one.id in self._hosts and one.id in self._ports and not networks.has_public_address(one)
+        }
+        text = json.dumps(found)
+        if text != self._routes:
+            self._routes = text
+            path = self._folder / ROUTES
+            path.with_suffix(".new").write_text(text)
+            path.with_suffix(".new").replace(path)
+
     def _listen(self, host: Host) -> None:
         assert host.process.stdout is not None  # noqa: S101
         for line in host.process.stdout:
@@ -193,8 +224,9 @@ class Hosts:
             self._handle_exit(host)
         elif content["event"] == "ready":
             self._host_keys[host.instance.id] = content["host_key"]
+            self._ports[host.instance.id] = content["port"]
             if host.instance.state == "running":
-                moto_state.set_endpoint(host.instance, f"127.0.0.1:{content['port']}")
+                self._announce(host.instance, content["port"])
         else:
             host.report = content["event"]
 
