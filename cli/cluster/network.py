@@ -8,6 +8,7 @@ import click
 
 from cli.options.declared import option
 from infra import names
+from infra.ec2.tags import check_tag, check_tags
 from infra.errors import Change, UsageError
 from infra.model import NetworkRequest
 
@@ -22,6 +23,7 @@ class NetworkOptions(TypedDict):
     security_groups: tuple[str, ...]
     private: bool
     proxy_jump: str | None
+    tags: tuple[tuple[str, str], ...]
 
 
 def parse_subnet(value: str) -> str:
@@ -43,6 +45,18 @@ def parse_jump(value: str) -> str:
     if not names.JUMP.fullmatch(value):
         raise click.BadParameter(f"'{value}' is not [USER@]HOST[:PORT], or the name of a host in your ssh config")
     return value
+
+
+def parse_tag(text: str) -> tuple[str, str]:
+    """Return the key and the value of a tag."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"'{text}' is not KEY=VALUE, such as team=vision")
+    try:
+        check_tag(key, value)
+    except UsageError as error:
+        raise click.BadParameter(error.what) from error
+    return key, value
 
 
 OPTIONS = (
@@ -69,6 +83,14 @@ OPTIONS = (
         metavar="[USER@]HOST[:PORT]",
         help="Jump host that leads to the private address, as for ssh -J; your ssh config applies to it.",
     ),
+    option(
+        "--tag",
+        "tags",
+        type=parse_tag,
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Tag for everything that is created; repeatable.",
+    ),
 )
 
 
@@ -77,6 +99,13 @@ def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for one in reversed(OPTIONS):
         command = one(command)
     return command
+
+
+def make_tags(asked: NetworkOptions) -> tuple[tuple[str, str], ...]:
+    """Return the user's tags; raises UsageError for too many."""
+    tags = tuple(dict.fromkeys(asked["tags"]))
+    check_tags(tags)
+    return tags
 
 
 def make_network(asked: NetworkOptions) -> NetworkRequest:

@@ -54,6 +54,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "quota": "; ".join(quotas) or "unknown for this instance family",
         "image": f"{first.image.name}, {request.disk_gib} GiB disk",
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
+        **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
         "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
 

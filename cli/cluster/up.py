@@ -11,7 +11,7 @@ from typing import Unpack
 import click
 from click.core import ParameterSource
 
-from cli.cluster.network import NetworkOptions, make_network, network_options
+from cli.cluster.network import NetworkOptions, make_network, make_tags, network_options
 from cli.options.context import CHECK_PLAN, cluster_flag, here, script_here
 from cli.options.declared import (
     cluster_argument,
@@ -226,6 +226,7 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
         idle_stop_s=idle_stop_s,
         setup=asked["setup"],
         network=make_network(asked),
+        tags=make_tags(asked),
     )
 
 

@@ -68,6 +68,8 @@ class LaunchRequest:
     setup: bool = True
     """Whether `up` runs the parts of the playbook that its image needs."""
     network: NetworkRequest = NetworkRequest()
+    tags: tuple[tuple[str, str], ...] = ()
+    """The user's own tags, for everything that is created."""
 
 
 @dataclass(frozen=True)

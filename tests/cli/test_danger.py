@@ -75,6 +75,7 @@ HARMLESS = {
     "--spot",
     "--spot-first",
     "--subnet",
+    "--tag",
     "--tags",
     "--tail",
     "--template",

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from infra.ec2.tags import CLUSTER_TAG
+from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, read_tags
 from infra.local.cloud.server import control
-from tests.cloudwatch import Watch, keep_alive, watch
+from tests.cloudwatch import LISTINGS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
 pytestmark = pytest.mark.timeout(240)
@@ -229,6 +229,46 @@ def test_a_jump_host_that_a_shell_could_read_otherwise_is_refused(site, jump):
 def test_a_jump_host_without_a_private_address_is_refused_with_the_command(site, jump):
     refused = site.laptop.type("up", "deep", "--dry-run", "--proxy-jump", jump)
     assert f"next: gpujob up deep --dry-run --proxy-jump {jump} --private\n" in refused.err
+
+
+def test_the_user_s_tags_are_on_everything_that_is_created_and_on_images_of_it(site):
+    laptop, tags = site.laptop, {"team": "vision", "cost center": "4711"}
+    words = [word for key, value in tags.items() for word in ("--tag", f"{key}={value}")]
+    up = laptop.type("up", "tagged", "--dry-run", "--subnet", site.public, *words)
+    assert up.code == 0, up.said
+    assert "team=vision, cost center=4711" in up.said
+    assert laptop.type("bake", "tagged", "--as", "tagged", "--yes").code == 0
+    ec2, ours = site.watch.ec2, [{"Name": f"tag:{CLUSTER_TAG}", "Values": ["tagged"]}]
+    found = [one for kind in LISTINGS if kind != "instances" for one in site.watch.listing(kind, ours)]
+    found += site.machines("tagged")
+    baked = [{"Name": f"tag:{IMAGE_TAG}", "Values": ["tagged"]}]
+    found += ec2.describe_images(Filters=baked)["Images"] + ec2.describe_snapshots(Filters=baked)["Snapshots"]
+    assert len(found) >= 8
+    for one in found:
+        assert tags.items() <= read_tags(one).items(), one
+    [launch] = [one for one in control.read_trail(site.watch.cloud) if one["action"] == "CreateFleet"][-1:]
+    assert "cost center" in launch["params"].values()
+    assert laptop.type("images", "rm", "tagged", "--yes").code == 0
+    assert laptop.type("down", "tagged", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--tag", "gpujob:owner=me"], "keys with gpujob: are gpujob's own"),
+        (["--tag", "AWS:x=y"], "keys with aws: are AWS's own"),
+        (["--tag", f"{'k' * 129}=v"], "a key has 1 to 128 letters"),
+        (["--tag", f"k={'v' * 257}"], "a value at most 256"),
+        (["--tag", "=v"], "a key has 1 to 128 letters"),
+        (["--tag", "k=a\nb"], "use letters, digits, spaces"),
+        (["--tag", "team"], "is not KEY=VALUE"),
+        (["--tag", "a=1", "--tag", "a=2"], "the tag 'a' has two values"),
+        ([word for number in range(31) for word in ("--tag", f"k{number}=v")], "31 tags are too many"),
+    ],
+)
+def test_tags_that_aws_or_gpujob_would_refuse_are_refused_before_anything_is_created(site, words, why):
+    refused = site.plan(*words)
+    assert (refused.code, why in " ".join(refused.err.split())) == (2, True), refused.said
 
 
 def test_without_a_default_vpc_the_usable_subnets_are_listed_and_one_is_suggested(laptop):

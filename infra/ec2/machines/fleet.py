@@ -39,6 +39,7 @@ def make_tags(
     """Return the tags that describe a cluster, with the highest price until the actual one is known."""
     return {
         "Name": resource_name(name),
+        **dict(request.tags),
         CLUSTER_TAG: name,
         **owner.tags,
         LEASE_TAG: format_time(lease.until),
