@@ -1,5 +1,6 @@
 """Options of `up` about the network: where machines are, and from where they can be reached."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any, TypedDict
@@ -14,6 +15,10 @@ from infra.model import NetworkRequest
 
 SUBNET = re.compile("subnet-[0-9a-f]{8,17}")
 GROUP = re.compile("sg-[0-9a-f]{8,17}")
+PROFILE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:instance-profile/[\w+=,.@/-]{1,512}|[\w+=,.@-]{1,128}")
+KEY = re.compile(
+    r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:(?:key|alias)/[\w/-]{1,256}|alias/[\w/-]{1,250}|(?:mrk-)?[0-9a-f-]{32,36}"
+)
 
 
 class NetworkOptions(TypedDict):
@@ -24,6 +29,10 @@ class NetworkOptions(TypedDict):
     private: bool
     proxy_jump: str | None
     tags: tuple[tuple[str, str], ...]
+    ssh_from: tuple[str, ...]
+    instance_profile: str | None
+    kms_key: str | None
+    login_user: str | None
 
 
 def parse_subnet(value: str) -> str:
@@ -59,6 +68,35 @@ def parse_tag(text: str) -> tuple[str, str]:
     return key, value
 
 
+def parse_block(value: str) -> str:
+    """Return a network of IPv4 addresses."""
+    try:
+        return str(ipaddress.IPv4Network(value))
+    except ValueError as error:
+        raise click.BadParameter(f"'{value}' is not a network such as 203.0.113.0/24") from error
+
+
+def parse_profile(value: str) -> str:
+    """Return the name or the ARN of an instance profile."""
+    if not PROFILE.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not the name or the ARN of an instance profile")
+    return value
+
+
+def parse_key(value: str) -> str:
+    """Return the id, alias or ARN of a KMS key."""
+    if not KEY.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not a key ID, alias/NAME or ARN of a KMS key")
+    return value
+
+
+def parse_user(value: str) -> str:
+    """Return a login user."""
+    if not names.USER.fullmatch(value):
+        raise click.BadParameter(f"'{value}' is not the name of a user, such as ec2-user")
+    return value
+
+
 OPTIONS = (
     option(
         "--subnet",
@@ -91,6 +129,31 @@ OPTIONS = (
         metavar="KEY=VALUE",
         help="Tag for everything that is created; repeatable.",
     ),
+    option(
+        "--ssh-from",
+        type=parse_block,
+        multiple=True,
+        metavar="CIDR",
+        help="Network that may reach port 22; repeatable  [default: this computer's address]",
+    ),
+    option(
+        "--instance-profile",
+        type=parse_profile,
+        metavar="NAME",
+        help="Instance profile (name or ARN) whose role the machine gets  [default: none]",
+    ),
+    option(
+        "--kms-key",
+        type=parse_key,
+        metavar="KEY",
+        help="KMS key (ID, alias/NAME or ARN) that encrypts the disk  [default: the account's for EBS]",
+    ),
+    option(
+        "--login-user",
+        type=parse_user,
+        metavar="NAME",
+        help="Login user of the image  [default: ubuntu, or ec2-user on Amazon Linux]",
+    ),
 )
 
 
@@ -112,9 +175,12 @@ def make_network(asked: NetworkOptions) -> NetworkRequest:
     """Return the request about the network."""
     if asked["proxy_jump"] and not asked["private"]:
         raise UsageError("--proxy-jump leads to a private address", change=Change("--private"))
+    if asked["ssh_from"] and asked["security_groups"]:
+        raise UsageError("--security-group is used as it is, so --ssh-from cannot be applied", "use one of them")
     return NetworkRequest(
         subnets=tuple(dict.fromkeys(asked["subnets"])),
         security_groups=tuple(dict.fromkeys(asked["security_groups"])),
         private=asked["private"],
         proxy_jump=asked["proxy_jump"] or "",
+        ssh_from=tuple(dict.fromkeys(asked["ssh_from"])),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cli.terminal import clouds, formats, show
 from infra.base.installation import install_command
 from infra.base.money import format_rate
+from infra.model import LOGIN_USER
 from infra.setup.playbook import find_program
 
 if TYPE_CHECKING:
@@ -52,11 +53,20 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk{bills},"
         f" plus ${plan.usd_per_gb:g}/GB downloaded",
         "quota": "; ".join(quotas) or "unknown for this instance family",
-        "image": f"{first.image.name}, {request.disk_gib} GiB disk",
+        "image": f"{first.image.name}, {request.disk_gib} GiB disk" + describe_extras(plan),
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
         **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
         "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
+
+
+def describe_extras(plan: "Plan") -> str:
+    """Return what is not as usual about disk, role and login."""
+    request, user = plan.request, plan.request.login_user or plan.first.image.user
+    extras = {"encrypted with": request.kms_key, "with the role of": request.instance_profile}
+    told = [f"{words} {value}" for words, value in extras.items() if value]
+    told += [f"login as {user}"] if user != LOGIN_USER else []
+    return "".join(f"; {one}" for one in told)
 
 
 def describe_place(plan: "Plan") -> str:
@@ -93,6 +103,8 @@ def describe_setup(plan: "Plan") -> str:
     """Return which roles of the playbook run, or how to run it later."""
     if plan.setup:
         return ", ".join(plan.setup.tags) or "the whole playbook (takes minutes)"
+    if plan.first.image.is_amazon_linux:
+        return "none: the playbook is for Ubuntu and Debian"
     if plan.request.setup and find_program() is None:
         return f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
     return f"none (run the playbook later: gpujob setup {plan.name})"

@@ -85,7 +85,7 @@ class LaunchOptions(NetworkOptions):
     default="dlami",
     show_default=True,
     metavar="IMAGE",
-    help="dlami, ubuntu, an image made by gpujob bake, an AMI ID or an AMI name.",
+    help="dlami, dlami-al2023, ubuntu, an image made by gpujob bake, an AMI ID or an AMI name.",
 )
 @option(
     "--disk",
@@ -227,6 +227,9 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
         setup=asked["setup"],
         network=make_network(asked),
         tags=make_tags(asked),
+        instance_profile=asked["instance_profile"] or "",
+        kms_key=asked["kms_key"] or "",
+        login_user=asked["login_user"] or "",
     )
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from infra.base.text import one_line
 from infra.errors import UsageError
-from infra.model import Gpu, parse_gpu
-from infra.names import JUMP, NAME
+from infra.model import LOGIN_USER, Gpu, parse_gpu
+from infra.names import JUMP, NAME, USER
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -37,6 +37,7 @@ GPU_TAG = "gpujob:gpu"
 PRIVATE_TAG = "gpujob:private"
 """The machines have only a private address."""
 JUMP_TAG = "gpujob:proxy-jump"
+USER_TAG = "gpujob:user"
 IMAGE_TAG = "gpujob:image"
 FROM_TAG = "gpujob:from"
 """The cluster that an image was created from; then the node, its type, and the image it booted."""
@@ -140,6 +141,12 @@ def read_jump(tags: Mapping[str, str]) -> str:
     """Return the jump host in a tag; "" if it is missing or invalid."""
     jump = tags.get(JUMP_TAG, "")
     return jump if JUMP.fullmatch(jump) else ""
+
+
+def read_user(tags: Mapping[str, str]) -> str:
+    """Return the login user in a tag; the usual one if it is missing or invalid."""
+    user = tags.get(USER_TAG, "")
+    return user if USER.fullmatch(user) else LOGIN_USER
 
 
 def read_endpoint(tags: Mapping[str, str]) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """Launch a cluster completely, or leave nothing behind."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from infra.ec2.capacity.requests import find_pools, make_request
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.network import groups
-from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
+from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, USER_TAG, read_tags
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -30,10 +31,15 @@ from infra.launch.plans import Choice, Plan
 from infra.launch.readiness import SLOW, Limits, add_console, prepare
 from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
-from infra.ledger.endings import clear, find_ended
+from infra.ledger.endings import clear, clock, find_ended
 from infra.model import Cluster
 
 Report = Callable[[str], None]
+# EC2 says no more of a key that it may not use: https://github.com/aws/karpenter-provider-aws/issues/1407
+UNUSABLE_KEY = re.compile(r"Client\.(InternalError|InvalidKMSKey)")
+KEY_HINT = (
+    "if its disk has a KMS key of yours (--kms-key, or the default for EBS), check that you may use it: gpujob policy"
+)
 PLAIN_REFUSALS = (CapacityError, ParameterError, PermissionsError, QuotaError)
 
 
@@ -80,7 +86,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):
                 add_console(account, name, error)
-            undo(account, name, attempt.token, error, report)
+            undo(account, name, attempt, error, report)
         raise
     known_clusters.forget_attempt(name)
     return cluster
@@ -94,11 +100,12 @@ def forget_predecessor(account: Account, name: str) -> None:
     known_clusters.forget_cluster(name)
 
 
-def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
+def undo(account: Account, name: str, attempt: Attempt, error: BaseException, report: Report) -> None:
     """Remove what a failed `create` left, including resources that become visible only later.
 
     The key pair is created first and removed last: unless it or a machine has our token, nothing of this name is ours.
     """
+    token = attempt.token
     # New resources become visible with a delay; after a plain refusal there are none to wait for.
     patience_s = 0 if isinstance(error, PLAIN_REFUSALS) else 5
     try:
@@ -109,7 +116,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(
-            f"cleaning up failed: {failure.what}; its machines end with the lease; terminate them now: gpujob down {name}"
+            f"cleaning up failed: {failure.what}; what was launched goes on until its lease ends"
+            f"{clock(attempt.lease.until)}; then rerun to resume, or remove it: gpujob down {name}"
         )
         return
     if isinstance(error, KeyboardInterrupt):
@@ -134,7 +142,7 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     account, name, token = choice.account, planned.name, attempt.token
     report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
-    tags |= {LAUNCH_TAG: token}
+    tags |= {LAUNCH_TAG: token, USER_TAG: planned.request.login_user or choice.image.user}
     write_attempt(name, attempt)
     call_parallel(
         lambda: key_pairs.import_key(account, name, attempt.public_key, tags),
@@ -206,7 +214,9 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
         found = instances.find_launched(account, name, launched)
         ended = instances.find_end(found)
         if ended:
-            raise CloudError(f"a machine ended while starting: {ended}", hint)
+            raise CloudError(
+                f"a machine ended while starting: {ended}", KEY_HINT if UNUSABLE_KEY.search(ended) else hint
+            )
         clusters = instances.group_clusters(account, found)
         ready = [node for cluster in clusters for node in cluster.nodes if node.state == "running" and node.host]
         return replace(clusters[0], nodes=tuple(ready)) if len(ready) == len(launched) else None

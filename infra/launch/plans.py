@@ -15,7 +15,7 @@ from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
 from infra.ec2.network.address import find_caller_address
 from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
-from infra.ec2.network.subnets import Subnet, find_subnets, list_blocks
+from infra.ec2.network.subnets import ANYWHERE, Subnet, find_subnets, list_blocks
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
@@ -89,6 +89,8 @@ class Plan:
         nodes, private = self.request.nodes, self.request.network.private
         gaps = [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
         open_ones = [one.subnet_id for choice in self.choices for one in choice.subnets if one.public]
+        if ANYWHERE in self.request.network.ssh_from:
+            gaps.append("port 22 is open to every computer; a login still needs the cluster's key")
         if private and open_ones:
             gaps.append(
                 f"{' and '.join(open_ones)} leads to the internet only with a public address, so a private machine there"
@@ -221,13 +223,14 @@ def find_network(
         lambda: find_groups(account, asked.security_groups),
     )
     check_groups(groups, subnets[0].vpc)
-    sources = list_blocks(account, subnets[0].vpc) if asked.private and not groups else ()
-    return subnets, groups, sources
+    if asked.private and not groups and not asked.ssh_from:
+        return subnets, groups, list_blocks(account, subnets[0].vpc)
+    return subnets, groups, asked.ssh_from
 
 
 def find_address(account: Account, asked: NetworkRequest) -> str:
     """Return this computer's address, as a network of one; "" if it does not matter."""
-    return "" if asked.private else find_caller_address(account)
+    return "" if asked.private or asked.ssh_from else find_caller_address(account)
 
 
 def choose_reachable(

@@ -146,7 +146,7 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     seconds = hours * 3600
     lease = Lease(time.time() + seconds, 0, cluster.idle_stop_s, min(WARNING_S, seconds / 10))
     # User data applies at every boot; it can be changed only while the machine is stopped.
-    map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
+    map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease, cluster.user)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
     spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
     update_address(account, cluster.name)

@@ -1,6 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
-from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
+from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
@@ -22,6 +22,7 @@ from infra.model.use import GpuUse, JobUse, NodeUse
 __all__ = [
     "GONE",
     "HANG_AFTER_S",
+    "LOGIN_USER",
     "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",

@@ -8,6 +8,7 @@ from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
 
 CloudName = Literal["aws", "local"]
 GONE = "gone"
+LOGIN_USER = "ubuntu"
 UNKNOWN = "unknown"  # in an account other than the current one
 
 
@@ -54,6 +55,8 @@ class Cluster:
     """Whether its machines have only a private address."""
     proxy_jump: str = ""
     """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
+    user: str = LOGIN_USER
+    """The login user."""
 
     @property
     def is_local(self) -> bool:

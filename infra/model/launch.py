@@ -44,6 +44,8 @@ class NetworkRequest:
     """Whether the machines have only a private address."""
     proxy_jump: str = ""
     """The jump host, [user@]host[:port], that leads to a private address; "" for a VPN."""
+    ssh_from: tuple[str, ...] = ()
+    """The networks from which port 22 can be reached; none for this computer's address."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class LaunchRequest:
     network: NetworkRequest = NetworkRequest()
     tags: tuple[tuple[str, str], ...] = ()
     """The user's own tags, for everything that is created."""
+    instance_profile: str = ""
+    """The name or ARN of the instance profile whose role the machines get; "" for none."""
+    kms_key: str = ""
+    """The key that encrypts the disks; "" for the account's default."""
+    login_user: str = ""
+    """"" for the image's own."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from infra.base.waiting import wait_until
 from infra.errors import HostKeyError, NodeError
 from infra.model import Cluster, Node
 from infra.ssh.jump import open_jump
-from infra.ssh.login import USER
 from infra.ssh.transport import make_transport, protocol_errors
 
 log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
             )
     login = fabric.Connection(
         host=node.instance_id,  # the host key is pinned by this name; the socket below has the address
-        user=USER,
+        user=cluster.user,
         connect_timeout=10,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
         connect_kwargs={

@@ -11,7 +11,6 @@ from infra.errors import NodeError
 from infra.model import Cluster, Node
 from infra.ssh.jump import jump_words
 
-USER = "ubuntu"
 HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
 # ssh uses the first value that it finds for each keyword, so a user's `Host *` cannot override these. They are ssh's defaults
 # except for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
@@ -54,7 +53,7 @@ def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
     return {
         "HostName": node.host,
         "Port": str(node.port),
-        "User": USER,
+        "User": cluster.user,
         "HostKeyAlias": node.instance_id,
         "IdentityFile": quote(state.key_file(cluster.name)),
         "IdentitiesOnly": "yes",

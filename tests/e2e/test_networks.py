@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from infra.ec2.policy import make_policy
 from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, read_tags
+from infra.local.cloud.iam import policies
+from infra.local.cloud.iam.permissions import Need
 from infra.local.cloud.server import control
 from tests.cloudwatch import LISTINGS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
+from tests.local_cloud_fixtures import client
 
 pytestmark = pytest.mark.timeout(240)
 ANYWHERE = "0.0.0.0/0"
@@ -269,6 +273,55 @@ def test_the_user_s_tags_are_on_everything_that_is_created_and_on_images_of_it(s
 def test_tags_that_aws_or_gpujob_would_refuse_are_refused_before_anything_is_created(site, words, why):
     refused = site.plan(*words)
     assert (refused.code, why in " ".join(refused.err.split())) == (2, True), refused.said
+
+
+def test_a_machine_of_amazon_linux_has_the_role_the_key_and_the_network_that_were_asked_for(site):
+    laptop, iam = site.laptop, client(site.watch.cloud, "iam")
+    iam.create_role(RoleName="gpujob-reader", AssumeRolePolicyDocument="{}")
+    profile = iam.create_instance_profile(InstanceProfileName="reader")["InstanceProfile"]["Arn"]
+    iam.add_role_to_instance_profile(InstanceProfileName="reader", RoleName="gpujob-reader")
+    key = client(site.watch.cloud, "kms").create_key()["KeyMetadata"]["KeyId"]
+    words = ("--subnet", site.public, "--ssh-from", "127.0.0.0/8", "--instance-profile", "reader", "--kms-key", key)
+    up = laptop.type("up", "odd", "--dry-run", "--image", "dlami-al2023", *words)
+    assert up.code == 0, up.said
+    said = " ".join(up.said.split())
+    assert f"encrypted with {key}; with the role of reader; login as ec2-user" in said
+    assert "port 22 open only to 127.0.0.0/8" in said
+    [machine] = site.machines("odd")
+    assert machine["IamInstanceProfile"]["Arn"] == profile
+    assert laptop.type("ssh", "odd", "--", "echo $USER").out == "ec2-user\n"
+    needs = [need for one in control.read_trail(site.watch.cloud) for need in one["needs"]]
+    [passed] = {need["resource"]: need for need in needs if need["action"] == "iam:PassRole"}.values()
+    assert policies.is_allowed(make_policy(), Need(**passed), {})
+    assert not policies.is_allowed(make_policy(), Need(**passed | {"resource": "arn:aws:iam::1:role/admin"}), {})
+    assert not policies.is_allowed(make_policy(), Need(**passed | {"passed_to": "lambda.amazonaws.com"}), {})
+    assert laptop.type("down", "odd", "--dry-run").code == 0
+
+
+def test_a_profile_or_a_key_that_does_not_exist_is_named_and_nothing_is_left(site):
+    gone = site.laptop.type("up", "odd", "--dry-run", "--subnet", site.public, "--instance-profile", "nobody")
+    assert (gone.code, "Value (nobody) for parameter iamInstanceProfile.name is invalid" in gone.err) == (1, True), (
+        gone.said
+    )
+    lost = site.laptop.type("up", "odd", "--dry-run", "--subnet", site.public, "--kms-key", "alias/none")
+    assert (lost.code, "if its disk has a KMS key of yours" in lost.err) == (1, True), lost.said
+    assert site.machines("odd") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--ssh-from", "203.0.113.7/24"),
+        ("--ssh-from", "anywhere"),
+        ("--instance-profile", "a b"),
+        ("--kms-key", "key;"),
+        ("--login-user", "-oX"),
+        ("--ssh-from", "203.0.113.0/24", "--security-group", "sg-0123456789abcdef0"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(site, words):
+    refused = site.plan(*words)
+    assert refused.code == 2, refused.said
 
 
 def test_without_a_default_vpc_the_usable_subnets_are_listed_and_one_is_suggested(laptop):

@@ -45,7 +45,18 @@ AFTER_THE_MOVE = (
     ("down", "leftovers", "--dry-run", "--force"),
 )
 # IAM asks for these on behalf of EC2 itself, or only where a call was refused.
-UNSEEN = {"iam:CreateServiceLinkedRole", "sts:DecodeAuthorizationMessage"}
+UNSEEN = {
+    "ec2:DescribeVpcs",  # of a private machine: tests/e2e/test_networks.py
+    "iam:CreateServiceLinkedRole",
+    "iam:PassRole",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "sts:DecodeAuthorizationMessage",
+}
 Need = dict[str, Any]
 
 

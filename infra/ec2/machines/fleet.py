@@ -56,12 +56,19 @@ def make_template(
     image: Image, lease: Lease, request: LaunchRequest, groups: Sequence[str], tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
     """Return the launch template of a node: an instance that terminates itself and leaves nothing behind."""
-    disk = {"VolumeSize": request.disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    disk: dict[str, Any] = {
+        "VolumeSize": request.disk_gib,
+        "VolumeType": "gp3",
+        "Encrypted": True,
+        "DeleteOnTermination": True,
+    }
+    disk |= {"KmsKeyId": request.kms_key} if request.kms_key else {}
+    profile = request.instance_profile
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
         "ImageId": image.image_id,
         "KeyName": resource_name(tags[CLUSTER_TAG]),
-        "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
+        "UserData": base64.b64encode(make_user_data(lease, request.login_user or image.user).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
         # One hop: a container on the machine cannot read the machine's credentials.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
@@ -75,6 +82,7 @@ def make_template(
             }
         ],
         "TagSpecifications": [tag_specification(kind, tags) for kind in kinds],  # type: ignore[arg-type]
+        **({"IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile}} if profile else {}),
     }
 
 

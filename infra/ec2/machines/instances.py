@@ -29,6 +29,7 @@ from infra.ec2.tags import (
     read_number,
     read_owner,
     read_tags,
+    read_user,
     resource_name,
 )
 from infra.errors import CloudError, NotFoundError
@@ -123,6 +124,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         idle_stop_s=read_number(tags, IDLE_TAG),
         private=PRIVATE_TAG in tags,
         proxy_jump=read_jump(tags),
+        user=read_user(tags),
     )
 
 

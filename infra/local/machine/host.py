@@ -120,7 +120,7 @@ def make_access(config: dict[str, Any], folder: Path) -> sshd.Access:
     """Return who may log in, and where this machine leads as a jump host."""
     sources = folder / SOURCES if config.get("public") else None
     routes = Routes(folder.parent / ROUTES, config.get("private_ip", ""), config.get("vpc", ""))
-    return sshd.Access(config["authorized_key"], sources, routes)
+    return sshd.Access(config["authorized_key"], sources, routes, config.get("user", sshd.USER))
 
 
 async def _listen_badly(port: int, config: dict[str, Any]) -> int:
@@ -136,8 +136,8 @@ def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {
         "HOME": str(folder / "home"),
-        "USER": sshd.USER,
-        "LOGNAME": sshd.USER,
+        "USER": config.get("user", sshd.USER),
+        "LOGNAME": config.get("user", sshd.USER),
         "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         "LANG": "C.UTF-8",
         "PATH": path,

@@ -30,6 +30,7 @@ class Access:
     sources: Path | None
     """None for a private machine: a jump host asks for itself."""
     routes: Routes
+    user: str = USER
 
     def lets_in(self, address: str) -> bool:
         """Return whether an address may connect now."""
@@ -59,7 +60,7 @@ class Door(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Accept only the instance's key pair."""
-        return username == USER and self._authorized is not None and key == self._authorized
+        return username == self._access.user and self._authorized is not None and key == self._authorized
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:  # noqa: ARG002
         """Let the client reach ports of the host, and through it private machines of its network."""

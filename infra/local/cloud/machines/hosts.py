@@ -14,7 +14,7 @@ from typing import Any
 from infra.local import reaper, record
 from infra.local.cloud import moto_state, networks
 from infra.local.cloud.boots import Boots
-from infra.local.cloud.machines import imaging, metadata
+from infra.local.cloud.machines import images, imaging, metadata
 from infra.node.agent import trees
 
 POLL_S = 0.1
@@ -161,6 +161,7 @@ class Hosts:
         config = {
             "instance_id": instance.id,
             "authorized_key": moto_state.public_key(instance),
+            "user": images.login_user(instance.region_name, instance.image_id),
             "public": networks.has_public_address(instance),
             "private_ip": instance.private_ip,
             "vpc": networks.vpc_of(instance),
