@@ -129,11 +129,11 @@ def no_default_vpc(account: Account, *, private: bool) -> NotFoundError:
     what = f"{account.region} has no default VPC, or that has no subnet"
     if not found:
         return NotFoundError(what, f"aws ec2 create-default-vpc --region {account.region}")
-    if not usable:
-        error = NotFoundError(f"{what}; no other subnet is public", change=Change("--private"))
+    if usable:
+        best = usable[0].subnet_id  # commands other than `up` suggest it as it is
+        error = NotFoundError(what, f"gpujob up --subnet {best}", Change("--subnet", best))
     else:
-        error = NotFoundError(what, change=Change("--subnet", usable[0].subnet_id))
-    error.hint = f"choose one: --subnet {(usable or found)[0].subnet_id}"  # for commands that do not retype
+        error = NotFoundError(f"{what}; no other is public", f"gpujob up --subnet {found[0].subnet_id} --private")
     for one in found[:SHOWN]:
         error.add_note(str(one))
     if len(found) > SHOWN:
