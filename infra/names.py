@@ -7,7 +7,10 @@ from infra.errors import Change, UsageError
 
 NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
-RESERVED = ("dlami", "ubuntu")
+# As for ssh's ProxyJump, but without anything that a shell, ssh or a tag could read otherwise.
+JUMP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(?::[1-9][0-9]{0,4})?")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+RESERVED = ("dlami", "dlami-al2023", "ubuntu")
 """Names reserved for images of AWS and Canonical."""
 
 

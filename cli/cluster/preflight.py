@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cli.terminal import clouds, formats, show
 from infra.base.installation import install_command
 from infra.base.money import format_rate
+from infra.model import LOGIN_USER
 from infra.setup.playbook import find_program
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def show_plan(plan: "Plan", settings: Sequence[str], *, plan_only: bool, as_json
         show.say("resuming an interrupted launch")
     for ended in plan.ended:
         show.say(f"{ended.ending.what}." + " Launching a new one..." * (not plan_only))
+    for warning in plan.warnings:
+        show.say(f"warning: {warning}")
     show.facts(plan_rows(plan) | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
 
 
@@ -38,6 +41,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     spot = max((offer.most_usd for offer in first.offers if offer.market == "spot"), default=0.0)
     prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
     regions = ", then ".join(choice.account.region for choice in plan.choices)
+    bills = "" if request.network.private else " and IP address"
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
         "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
@@ -48,13 +52,45 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         + f"; a spot price can rise to {format_rate(spot)}" * bool(spot),
         "lease": f"until {formats.deadline(plan.lease.until)}, then the machine powers itself off",
         "idle": describe_idle(request),
-        "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk and IP address,"
+        "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk{bills},"
         f" plus ${plan.usd_per_gb:g}/GB downloaded",
         "quota": "; ".join(quotas) or "unknown for this instance family",
-        "image": f"{first.image.name}, {request.disk_gib} GiB disk",
+        "image": f"{first.image.name}, {request.disk_gib} GiB disk" + describe_extras(plan),
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
-        "network": f"{first.vpc}, {formats.plural(len(first.subnets), 'zone')}; port 22 open only to {plan.address}",
+        **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
+        "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
+
+
+def describe_extras(plan: "Plan") -> str:
+    """Return what is not as usual about disk, role and login."""
+    request, user = plan.request, plan.request.login_user or plan.first.image.user
+    extras = {"encrypted with": request.kms_key, "with the role of": request.instance_profile}
+    told = [f"{words} {value}" for words, value in extras.items() if value]
+    told += [f"login as {user}"] if user != LOGIN_USER else []
+    return "".join(f"; {one}" for one in told)
+
+
+def describe_place(plan: "Plan") -> str:
+    """Return the VPC and the subnets, or the number of the default VPC's zones."""
+    first, named = plan.first, plan.request.network.subnets
+    where = " or ".join(named) or formats.plural(len(first.subnets), "zone")
+    return f"{first.vpc}, {where}"
+
+
+def describe_access(plan: "Plan") -> str:
+    """Return who can reach the machine."""
+    groups = ", ".join(group.group_id for group in plan.first.groups)
+    sources = " and ".join(plan.first.sources or [plan.address])
+    access = f"{groups}, which is not changed" if groups else f"port 22 open only to {sources}"
+    if not plan.request.network.private:
+        return access
+    return f"private address only, reached {describe_way(plan.request.network.proxy_jump)}; {access}"
+
+
+def describe_way(jump: str) -> str:
+    """Return how a private address is reached."""
+    return f"through {jump}" if jump else "over your VPN (or use --proxy-jump)"
 
 
 def describe_idle(request: "LaunchRequest") -> str:
@@ -69,6 +105,8 @@ def describe_setup(plan: "Plan") -> str:
     """Return which roles of the playbook run, or how to run it later."""
     if plan.setup:
         return ", ".join(plan.setup.tags) or "the whole playbook (takes minutes)"
+    if plan.first.image.is_amazon_linux:
+        return "none: the playbook is for Ubuntu and Debian"
     if plan.request.setup and find_program() is None:
         return f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
     return f"none (run the playbook later: gpujob setup {plan.name})"
@@ -97,6 +135,8 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
                 "offers": [asdict(offer) for offer in choice.offers],
                 "image": asdict(choice.image),
                 "vpc": choice.vpc,
+                "subnets": [asdict(subnet) for subnet in choice.subnets],
+                "security_groups": [group.group_id for group in choice.groups],
                 "quotas": [asdict(quota) for quota in choice.quotas],
             }
             for choice in plan.choices

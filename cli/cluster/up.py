@@ -6,11 +6,12 @@ load fabric or boto3 are imported on launch.
 
 import time
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import click
 from click.core import ParameterSource
 
+from cli.cluster.network import NetworkOptions, make_network, make_tags, network_options
 from cli.options.context import CHECK_PLAN, cluster_flag, here, script_here
 from cli.options.declared import (
     cluster_argument,
@@ -38,7 +39,7 @@ IDLE_STOP_S = 3600
 SHORT_IDLE_S = 300
 
 
-class LaunchOptions(TypedDict):
+class LaunchOptions(NetworkOptions):
     """The options that describe what to launch."""
 
     gpu: Gpu | None
@@ -71,6 +72,7 @@ class LaunchOptions(TypedDict):
 @option("--spot-first", is_flag=True, help="Spot if available, otherwise on-demand.")
 @regions_option
 @option("--zone", "zones", multiple=True, metavar="ZONE", help="Availability zone; repeat for alternatives.")
+@network_options
 @option(
     "--nodes",
     type=click.IntRange(1, 64),
@@ -83,7 +85,7 @@ class LaunchOptions(TypedDict):
     default="dlami",
     show_default=True,
     metavar="IMAGE",
-    help="dlami, ubuntu, an image made by gpujob bake, an AMI ID or an AMI name.",
+    help="dlami, dlami-al2023, ubuntu, an image made by gpujob bake, an AMI ID or an AMI name.",
 )
 @option(
     "--disk",
@@ -223,6 +225,11 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
         max_cost_usd=asked["max_cost_usd"],
         idle_stop_s=idle_stop_s,
         setup=asked["setup"],
+        network=make_network(asked),
+        tags=make_tags(asked),
+        instance_profile=asked["instance_profile"] or "",
+        kms_key=asked["kms_key"] or "",
+        login_user=asked["login_user"] or "",
     )
 
 

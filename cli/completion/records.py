@@ -19,6 +19,11 @@ MOST_RECEIPTS = 50
 PLAIN = re.compile(r"[\w.+-]+")
 """Names that need no quotes in any shell; a receipt may come from someone else's project."""
 PLAIN_PATH = re.compile(r"[\w.+/-]+")
+IMAGES = {
+    "dlami": "AWS Deep Learning AMI",
+    "dlami-al2023": "AWS Deep Learning AMI, Amazon Linux",
+    "ubuntu": "Ubuntu",
+}
 GPUS = {
     "T4": "16 GB",
     "A10G": "24 GB",
@@ -88,7 +93,7 @@ def list_gpus(_: click.Context) -> Candidates:
 
 def list_images(_: click.Context) -> Candidates:
     """Yield the images that always exist, and those of unfinished bakes."""
-    yield from {"dlami": "AWS Deep Learning AMI", "ubuntu": "Ubuntu"}.items()
+    yield from IMAGES.items()
     yield from ((path.stem, "bake incomplete") for path in sorted((state.state_folder() / "bakes").glob("*.json")))
 
 

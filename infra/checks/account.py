@@ -8,8 +8,10 @@ from email.utils import parsedate_to_datetime
 from infra.base.parallel import map_parallel
 from infra.ec2.account import Account
 from infra.ec2.errors import TRY_AGAIN, aws_errors
-from infra.ec2.machines import images, network, permissions
+from infra.ec2.machines import images, permissions
 from infra.ec2.market import quotas
+from infra.ec2.network.address import find_caller_address
+from infra.ec2.network.subnets import find_subnets
 from infra.errors import GpujobError, UsageError
 from infra.model import Market
 
@@ -41,7 +43,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
         lambda: [check_clock(account)],
         lambda: [attempt("region and default VPC", lambda: describe_network(account))],
         lambda: [attempt("image", lambda: images.find_image(account).name)],
-        lambda: [attempt("address of this computer", lambda: network.find_caller_address(account))],
+        lambda: [attempt("address of this computer", lambda: find_caller_address(account))],
         lambda: check_quotas(account),
         lambda: [check_permissions(account)],
     ]
@@ -64,8 +66,8 @@ def fail(what: str, error: GpujobError) -> Check:
 
 def describe_network(account: Account) -> str:
     """Return region, VPC and zones on one line."""
-    vpc, subnets = network.find_subnets(account)
-    return f"{account.region}, {vpc}, zones {', '.join(sorted(subnets))}"
+    subnets = find_subnets(account)
+    return f"{account.region}, {subnets[0].vpc}, zones {', '.join(one.zone for one in subnets)}"
 
 
 def check_clock(account: Account) -> Check:

@@ -8,11 +8,12 @@ from infra import state
 from infra.cluster.clouds import find_local, open_all, open_cloud
 from infra.cluster.regions import Skip, ask_or_skip, ask_regions
 from infra.ec2.account import Account
-from infra.ec2.machines import instances, network
+from infra.ec2.machines import instances
 from infra.ec2.machines.lease import is_over
 from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.machines.resources import list_resources
 from infra.ec2.market.history import add_spot_prices
+from infra.ec2.network.groups import update_address
 from infra.errors import (
     CloudError,
     CredentialsError,
@@ -108,7 +109,7 @@ def refresh(cluster: Cluster) -> Cluster | None:
     """
     account = open_known(cluster)
     found = instances.find_clusters(account, cluster.name)
-    opened = bool(found) and not cluster.is_local and network.update_address(account, cluster.name)
+    opened = bool(found) and not cluster.is_local and update_address(account, cluster.name)
     if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
         return None
     known_clusters.remember(found[0])

@@ -24,7 +24,7 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
     if builds.find_closed(cluster, rank):
         with reach(cluster, rank):  # explains an unfinished bake, where ssh would warn about changed host keys
             pass
-    if not answers(cluster.nodes[rank]):
+    if not cluster.proxy_jump and not answers(cluster.nodes[rank]):
         # Imported late: it imports boto3, which takes a third of a second and is rarely needed.
         from infra.cluster.clusters import find_again
 

@@ -104,7 +104,7 @@ def classify(code: str, message: str, operation: str) -> GpujobError:
     kind = KINDS.get(known.kind, CloudError)
     if kind is PermissionsError:
         return explain_denial(code, message, operation)
-    hint = how_to_log_in() if kind is CredentialsError and "ExpiredToken" in code else known.next
+    hint = how_to_log_in() if kind is CredentialsError and "Expired" in code else known.next
     if known.means:
         return kind(f"{known.means}: {message} ({code})", hint)
     return kind(f"AWS refused {operation} ({code}): {message}", hint)

@@ -19,11 +19,13 @@ LOOK = (
     "ec2:DescribeLaunchTemplates",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeRegions",
+    "ec2:DescribeRouteTables",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSnapshots",
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
     "ec2:DescribeVolumes",
+    "ec2:DescribeVpcs",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "sts:DecodeAuthorizationMessage",
@@ -50,6 +52,12 @@ CHANGE = (
 UNBAKE = ("ec2:DeleteSnapshot", "ec2:DeregisterImage")
 # The roles that EC2 creates once per account: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
+
+# For disks with a key of one's own: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+KEYS = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+BY_EC2 = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}
+GRANTED_BY_EC2 = BY_EC2 | {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+PASSED_TO_EC2 = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
 
 # The ARNs of these have no account number.
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
@@ -90,6 +98,10 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
                 [*arns("fleet", *created, *ours), *IMAGES],
                 {"StringEquals": creation},
             ),
+            # Only roles that are meant for it: passing a role to a machine gives its permissions to the caller.
+            allow("PassRolesOfMachines", ("iam:PassRole",), "arn:aws:iam::*:role/gpujob-*", PASSED_TO_EC2),
+            allow("UseKeysOfDisks", KEYS, "arn:aws:kms:*:*:key/*", BY_EC2),
+            allow("GrantKeysOfDisks", ("kms:CreateGrant",), "arn:aws:kms:*:*:key/*", GRANTED_BY_EC2),
             allow("ImageTaggedMachines", IMAGE, arns("instance"), resource),
             allow("CreateTaggedImages", IMAGE, IMAGES, image_request),
             allow("DeleteTaggedImages", UNBAKE, IMAGES, image_resource),

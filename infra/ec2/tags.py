@@ -4,12 +4,18 @@ Anyone in the account can edit a tag, so this is the only place that decodes val
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infra.model import Gpu, parse_gpu
-from infra.names import NAME
+from infra.base.text import one_line
+from infra.errors import UsageError
+from infra.model import LOGIN_USER, Gpu, parse_gpu
+from infra.names import JUMP, NAME, USER
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import ResourceTypeType
+    from mypy_boto3_ec2.type_defs import TagSpecificationTypeDef
 
 CLUSTER_TAG = "gpujob:cluster"
 OWNER_TAG = "gpujob:owner"
@@ -30,6 +36,10 @@ HOURS_TAG = "gpujob:hours"
 IDLE_TAG = "gpujob:idle-stop"
 LEASE_TAG = "gpujob:lease-until"
 GPU_TAG = "gpujob:gpu"
+PRIVATE_TAG = "gpujob:private"
+"""The machines have only a private address."""
+JUMP_TAG = "gpujob:proxy-jump"
+USER_TAG = "gpujob:user"
 IMAGE_TAG = "gpujob:image"
 FROM_TAG = "gpujob:from"
 """The cluster that an image was created from; then the node, its type, and the image it booted."""
@@ -37,6 +47,12 @@ FROM_INSTANCE_TAG = "gpujob:from-instance"
 FROM_TYPE_TAG = "gpujob:from-type"
 FROM_IMAGE_TAG = "gpujob:from-image"
 
+OURS = "gpujob:"
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+MOST_TAGS, KEY_LETTERS, VALUE_LETTERS = 50, 128, 256
+RESERVED = 20
+"""Room for the tags above."""
+PLAIN = re.compile(r"[\w +=.:/@-]*")
 # More than anything on EC2 costs, but not so large as to ruin a sum: a p6-b300 is below 150 USD an hour.
 MOST: Mapping[str, float] = {
     PRICE_TAG: 1_000,
@@ -48,7 +64,41 @@ MOST: Mapping[str, float] = {
 }
 LATEST_S = 2**33  # in the year 2242; a later time cannot be shown in every time zone
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
-OWNER_LETTERS = 256  # the limit of a tag's value
+
+
+def tag_specification(kind: "ResourceTypeType", tags: Mapping[str, str]) -> "TagSpecificationTypeDef":
+    """Return the tags in the form that creating calls expect."""
+    return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+def check_tag(key: str, value: str) -> None:
+    """Raise UsageError for a tag that AWS or gpujob would refuse."""
+    if key.startswith(OURS):
+        wrong = f"keys with {OURS} are gpujob's own"
+    elif key.lower().startswith("aws:"):
+        wrong = "keys with aws: are AWS's own"
+    elif not 0 < len(key) <= KEY_LETTERS or len(value) > VALUE_LETTERS:
+        wrong = f"a key has 1 to {KEY_LETTERS} letters, a value at most {VALUE_LETTERS}"
+    elif not PLAIN.fullmatch(key) or not PLAIN.fullmatch(value):
+        wrong = "use letters, digits, spaces and + - = . _ : / @"
+    else:
+        return
+    raise UsageError(f"invalid tag '{one_line(f'{key}={value}', 60)}': {wrong}", "write --tag team=vision")
+
+
+def check_tags(tags: Sequence[tuple[str, str]]) -> None:
+    """Raise UsageError for too many tags, or two values of one key."""
+    keys = [key for key, _ in tags]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the tag '{twice}' has two values", "omit one of them")
+    if len(keys) > MOST_TAGS - RESERVED:
+        raise UsageError(f"{len(keys)} tags are too many", f"use at most {MOST_TAGS - RESERVED}; gpujob adds its own")
+
+
+def pick_foreign(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that are neither gpujob's nor AWS's own."""
+    return {key: value for key, value in tags.items() if not key.startswith((OURS, "aws:")) and key != "Name"}
 
 
 def read_tags(resource: Mapping[str, Any]) -> dict[str, str]:
@@ -86,7 +136,19 @@ def read_gpu(tags: Mapping[str, str]) -> Gpu | None:
 
 def read_owner(tags: Mapping[str, str]) -> str:
     """Return the owner's ARN in a tag, as one line no longer than a tag can be."""
-    return "".join(letter for letter in tags.get(OWNER_TAG, "") if letter.isprintable())[:OWNER_LETTERS]
+    return "".join(letter for letter in tags.get(OWNER_TAG, "") if letter.isprintable())[:VALUE_LETTERS]
+
+
+def read_jump(tags: Mapping[str, str]) -> str:
+    """Return the jump host in a tag; "" if it is missing or invalid."""
+    jump = tags.get(JUMP_TAG, "")
+    return jump if JUMP.fullmatch(jump) else ""
+
+
+def read_user(tags: Mapping[str, str]) -> str:
+    """Return the login user in a tag; the usual one if it is missing or invalid."""
+    user = tags.get(USER_TAG, "")
+    return user if USER.fullmatch(user) else LOGIN_USER
 
 
 def read_endpoint(tags: Mapping[str, str]) -> tuple[str, int]:

@@ -74,8 +74,8 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
 
 def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
     """Clean the node and have EC2 create an image of it; if that fails, restore the node's keys."""
-    node, owner = cluster.node, account.identity
-    tags = own_images.make_tags(name, owner, cluster.name, node)
+    node = cluster.node
+    tags = own_images.make_tags(account, name, cluster.name, node)
     own_images.create(account, name, node, tags, dry_run=True)
     begun = make_bake(cluster)
     with explain_closed(name, node), reach(cluster) as connection:

@@ -22,7 +22,7 @@ def ensure_lease(connection: Connection, lease: Lease) -> bool:
     if armed_until == int(lease.until):
         return True
     if not armed_until:
-        for path, mode, text in list_lease_files(lease):
+        for path, mode, text in list_lease_files(lease, connection.cluster.user):
             send_file(connection, path, mode, text)
     set_lease(connection, lease.until)
     # The guard only warns jobs and stops an idle machine, so its start is not checked.

@@ -1,5 +1,6 @@
 """Launch a cluster completely, or leave nothing behind."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,10 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.capacity import search
 from infra.ec2.capacity.requests import find_pools, make_request
-from infra.ec2.machines import fleet, instances, network
+from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
-from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, read_tags
+from infra.ec2.network import groups
+from infra.ec2.tags import LAUNCH_TAG, PRICE_TAG, RANK_TAG, USER_TAG, read_tags
 from infra.errors import (
     CapacityError,
     CloudError,
@@ -29,10 +31,15 @@ from infra.launch.plans import Choice, Plan
 from infra.launch.readiness import SLOW, Limits, add_console, prepare
 from infra.ledger import costs, known_clusters
 from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
-from infra.ledger.endings import clear, find_ended
+from infra.ledger.endings import clear, clock, find_ended
 from infra.model import Cluster
 
 Report = Callable[[str], None]
+# EC2 says no more of a key that it may not use: https://github.com/aws/karpenter-provider-aws/issues/1407
+UNUSABLE_KEY = re.compile(r"Client\.(InternalError|InvalidKMSKey)")
+KEY_HINT = (
+    "if its disk has a KMS key of yours (--kms-key, or the default for EBS), check that you may use it: gpujob policy"
+)
 PLAIN_REFUSALS = (CapacityError, ParameterError, PermissionsError, QuotaError)
 
 
@@ -79,7 +86,7 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
             if isinstance(error, NodeError):
                 add_console(account, name, error)
-            undo(account, name, attempt.token, error, report)
+            undo(account, name, attempt, error, report)
         raise
     known_clusters.forget_attempt(name)
     return cluster
@@ -93,11 +100,12 @@ def forget_predecessor(account: Account, name: str) -> None:
     known_clusters.forget_cluster(name)
 
 
-def undo(account: Account, name: str, token: str, error: BaseException, report: Report) -> None:
+def undo(account: Account, name: str, attempt: Attempt, error: BaseException, report: Report) -> None:
     """Remove what a failed `create` left, including resources that become visible only later.
 
     The key pair is created first and removed last: unless it or a machine has our token, nothing of this name is ours.
     """
+    token = attempt.token
     # New resources become visible with a delay; after a plain refusal there are none to wait for.
     patience_s = 0 if isinstance(error, PLAIN_REFUSALS) else 5
     try:
@@ -108,7 +116,8 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(
-            f"cleaning up failed: {failure.what}; its machines end with the lease; terminate them now: gpujob down {name}"
+            f"cleaning up failed: {failure.what}; what was launched continues until its lease ends"
+            f"{clock(attempt.lease.until)}; then rerun to resume, or remove it: gpujob down {name}"
         )
         return
     if isinstance(error, KeyboardInterrupt):
@@ -122,7 +131,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
 def is_ours(account: Account, name: str, token: str) -> bool:
     """Return whether the resources of this name were created by the launch with this token."""
     tags = [read_tags(instance) for instance in instances.find_instances(account, name)]
-    return network.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
+    return key_pairs.find_key_token(account, name) == token or any(t.get(LAUNCH_TAG) == token for t in tags)
 
 
 def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> list[str]:
@@ -133,17 +142,22 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     account, name, token = choice.account, planned.name, attempt.token
     report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
-    tags |= {LAUNCH_TAG: token}
+    tags |= {LAUNCH_TAG: token, USER_TAG: planned.request.login_user or choice.image.user}
     write_attempt(name, attempt)
     call_parallel(
-        lambda: network.import_key(account, name, attempt.public_key, tags),
+        lambda: key_pairs.import_key(account, name, attempt.public_key, tags),
         lambda: check_free(account, name, token),  # while the question was asked, another may have taken the name
     )
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
-    group = network.create_group(account, name, choice.vpc, tags)
-    opened = start(lambda: network.open_group(account, group, planned.address, planned.request.nodes))
-    launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, group, tags, report)
+    opened = start(lambda: None)
+    used = [group.group_id for group in choice.groups]
+    if not used:
+        used = [groups.create_group(account, name, choice.vpc, tags)]
+        lasting = [groups.make_rule(network, groups.LASTING) for network in choice.sources]
+        rules = lasting or [groups.make_rule(planned.address)]
+        opened = start(lambda: groups.open_group(account, used[0], rules, planned.request.nodes))
+    launched = find_begun(account, planned, attempt) or launch(choice, planned, attempt, used, tags, report)
     opened.result()
     return launched
 
@@ -164,13 +178,13 @@ def find_begun(account: Account, planned: Plan, attempt: Attempt) -> list[str]:
 
 
 def launch(
-    choice: Choice, planned: Plan, attempt: Attempt, group: str, tags: dict[str, str], report: Report
+    choice: Choice, planned: Plan, attempt: Attempt, used: list[str], tags: dict[str, str], report: Report
 ) -> list[str]:
     """Launch the nodes in the first market with capacity; return the ids of the instances."""
     account, name, request = choice.account, planned.name, planned.request
     markets = [market for market in request.markets if choice.of_market(market)]
     for market in markets:
-        data = fleet.make_template(choice.image, attempt.lease, request.disk_gib, group, tags, market)
+        data = fleet.make_template(choice.image, attempt.lease, request, used, tags, market)
         template = fleet.create_template(account, name, data, tags, market)
         wanted = make_request(template, market, request.nodes, tags)
         pools = find_pools(choice.of_market(market), choice.subnets)
@@ -200,7 +214,9 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
         found = instances.find_launched(account, name, launched)
         ended = instances.find_end(found)
         if ended:
-            raise CloudError(f"a machine ended while starting: {ended}", hint)
+            raise CloudError(
+                f"a machine ended while starting: {ended}", KEY_HINT if UNUSABLE_KEY.search(ended) else hint
+            )
         clusters = instances.group_clusters(account, found)
         ready = [node for cluster in clusters for node in cluster.nodes if node.state == "running" and node.host]
         return replace(clusters[0], nodes=tuple(ready)) if len(ready) == len(launched) else None

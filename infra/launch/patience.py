@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from infra.ec2.machines import network
 from infra.errors import CapacityError, CloudError, PlaceError
 from infra.launch.creation import create
-from infra.launch.plans import Plan
+from infra.launch.plans import Plan, find_address
 from infra.model import Cluster
 
 FIRST_S, MOST_S, GROWTH = 5.0, 300.0, 1.6
@@ -50,7 +49,7 @@ def rest(seconds: float) -> None:
 def renew(planned: Plan, late_s: float) -> Plan:
     """Return the plan for a later attempt, with a new lease and this computer's current address."""
     try:
-        address = network.find_caller_address(planned.first.account)
+        address = find_address(planned.first.account, planned.request.network)
     except CloudError:
         address = planned.address
     return replace(

@@ -2,23 +2,26 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.base.parallel import call_parallel, map_parallel
 from infra.cluster.clusters import find_elsewhere
 from infra.ec2.account import Account
-from infra.ec2.machines import images, network
+from infra.ec2.machines import images
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
+from infra.ec2.network.address import find_caller_address
+from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
+from infra.ec2.network.subnets import ANYWHERE, Subnet, find_subnets, list_blocks
 from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
 from infra.launch.readiness import BOOT_S
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
-from infra.model import LaunchRequest, Lease, Market, Offer
+from infra.model import LaunchRequest, Lease, Market, NetworkRequest, Offer
 from infra.names import check_name
 from infra.setup.playbook import Setup, check_installed, check_words, find_program
 
@@ -38,11 +41,19 @@ class Choice:
     account: Account
     offers: tuple[Offer, ...]
     image: Image
-    vpc: str
-    subnets: Mapping[str, str]
-    """Default subnets by zone."""
+    subnets: tuple[Subnet, ...]
+    """Of one VPC."""
     quotas: tuple[Quota, ...]
     gib_month_usd: float
+    groups: tuple[Group, ...] = ()
+    """Existing security groups to use instead of a new one."""
+    sources: tuple[str, ...] = ()
+    """The networks that a new security group is open to; none for this computer's address."""
+
+    @property
+    def vpc(self) -> str:
+        """The VPC of its subnets."""
+        return self.subnets[0].vpc
 
     def of_market(self, market: Market) -> list[Offer]:
         """Return the offers of one market."""
@@ -59,7 +70,7 @@ class Plan:
     choices: tuple[Choice, ...]
     """By region, in the order to try."""
     address: str
-    """The address, as a network of one, that may reach the nodes."""
+    """The address of this computer, as a network of one; "" if nothing is opened to it."""
     lease: Lease
     attempt: Attempt | None = None
     """The interrupted `up` that this one resumes."""
@@ -71,6 +82,21 @@ class Plan:
     """Price of downloads."""
     setup: Setup | None = None
     """The parts of the playbook to run before the cluster is ready."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the network does not let through."""
+        nodes, private = self.request.nodes, self.request.network.private
+        gaps = [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
+        open_ones = [one.subnet_id for choice in self.choices for one in choice.subnets if one.public]
+        if ANYWHERE in self.request.network.ssh_from:
+            gaps.append("port 22 is open to every computer; a login still needs the cluster's key")
+        if private and open_ones:
+            gaps.append(
+                f"{' and '.join(open_ones)} leads to the internet only with a public address, so a private machine there"
+                " reaches no package index"
+            )
+        return list(dict.fromkeys(gaps))
 
     @property
     def first(self) -> Choice:
@@ -108,7 +134,7 @@ def make_plan(
     token = earlier.token if earlier else ""
     results, address, ended = call_parallel(
         lambda: map_parallel(lambda one: attempt(one, request, earlier), accounts),
-        lambda: network.find_caller_address(account),
+        lambda: find_address(account, request.network),
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
@@ -165,10 +191,10 @@ def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -
 
 def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
     """Return the choice of one region; a resumed launch's machines may already use the quota."""
-    found, image, (vpc, subnets), used, disk = call_parallel(
+    found, image, (subnets, groups, sources), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),
-        lambda: network.find_subnets(account),
+        lambda: find_network(account, request.network),
         lambda: quotas.count_used(account, list(quotas.CODES)),
         lambda: offers.find_disk_price(account),
     )
@@ -177,17 +203,55 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
             f"the image requires a disk of at least {image.least_gib} GiB",
             change=Change("--disk", str(image.least_gib)),
         )
-    reachable = [offer for offer in found if set(offer.prices) & set(subnets)]
-    if not reachable:
-        raise NotFoundError(
-            f"the default VPC of {account.region} has no subnet in {', '.join(sorted(found[0].prices))}",
-            f"aws ec2 create-default-subnet --region {account.region} --availability-zone {min(found[0].prices)}",
-        )
+    reachable = choose_reachable(account, found, subnets, named=bool(request.network.subnets))
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
     fitting = tuple(reachable) if resumes else allowed(reachable, known, request, account.region)
-    return Choice(account, fitting, image, vpc, subnets, tuple(known), disk)
+    return Choice(account, fitting, image, subnets, tuple(known), disk, groups, sources)
+
+
+def find_network(
+    account: Account, asked: NetworkRequest
+) -> tuple[tuple[Subnet, ...], tuple[Group, ...], tuple[str, ...]]:
+    """Return a launch's subnets and existing security groups, and the networks that may reach port 22.
+
+    A VPN's clients and a jump host reach a private address from inside the VPC.
+    """
+    subnets, groups = call_parallel(
+        lambda: find_subnets(account, asked.subnets, private=asked.private),
+        lambda: find_groups(account, asked.security_groups),
+    )
+    check_groups(groups, subnets[0].vpc)
+    if asked.private and not groups and not asked.ssh_from:
+        return subnets, groups, list_blocks(account, subnets[0].vpc)
+    return subnets, groups, asked.ssh_from
+
+
+def find_address(account: Account, asked: NetworkRequest) -> str:
+    """Return this computer's address, as a network of one; "" if it does not matter."""
+    return "" if asked.private or asked.ssh_from else find_caller_address(account)
+
+
+def choose_reachable(
+    account: Account, found: Sequence[Offer], subnets: Sequence[Subnet], *, named: bool
+) -> tuple[Offer, ...]:
+    """Return the offers with prices in the subnets' zones; raises NotFoundError without any."""
+    zones = {one.zone for one in subnets}
+    kept = [{zone: price for zone, price in offer.prices.items() if zone in zones} for offer in found]
+    reachable = tuple(replace(offer, prices=prices) for offer, prices in zip(found, kept, strict=True) if prices)
+    if reachable:
+        return reachable
+    offered = sorted({zone for offer in found for zone in offer.prices})
+    if named:
+        raise NotFoundError(
+            f"the subnets are in {', '.join(sorted(zones))}, but {found[0].instance_type} is offered in {', '.join(offered)}",
+            "use a --subnet there, or another --gpu or --instance-type",
+        )
+    raise NotFoundError(
+        f"the default VPC of {account.region} has no subnet in {', '.join(offered)}",
+        f"aws ec2 create-default-subnet --region {account.region} --availability-zone {offered[0]}",
+    )
 
 
 def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:

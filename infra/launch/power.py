@@ -12,10 +12,11 @@ from infra.base.waiting import wait_until
 from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
-from infra.ec2.machines import instances, network
+from infra.ec2.machines import instances
 from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_usd
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.history import add_spot_prices
+from infra.ec2.network.groups import update_address
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
 from infra.launch.arming import ensure_lease, set_lease
@@ -154,11 +155,11 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     seconds = hours * 3600
     lease = Lease(time.time() + seconds, 0, cluster.idle_stop_s, min(WARNING_S, seconds / 10))
     # User data applies at every boot; it can be changed only while the machine is stopped.
-    map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
+    map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease, cluster.user)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
     now = time.time()
     spent = spent_tags(cluster, now)
-    network.update_address(account, cluster.name)
+    update_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
     try:
         with noted(account, cluster, asleep, {LEASE_TAG: format_time(lease.until), **spent}):

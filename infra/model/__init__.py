@@ -1,6 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
-from infra.model.cluster import GONE, UNKNOWN, CloudName, Cluster, Node
+from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
@@ -16,12 +16,13 @@ from infra.model.job import (
     Sha256,
     Terminal,
 )
-from infra.model.launch import Gpu, LaunchRequest, Lease, Market, Offer, format_gpu, parse_gpu
+from infra.model.launch import Gpu, LaunchRequest, Lease, Market, NetworkRequest, Offer, format_gpu, parse_gpu
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [
     "GONE",
     "HANG_AFTER_S",
+    "LOGIN_USER",
     "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",
@@ -39,6 +40,7 @@ __all__ = [
     "LaunchRequest",
     "Lease",
     "Market",
+    "NetworkRequest",
     "Node",
     "NodeUse",
     "Offer",

@@ -8,6 +8,7 @@ from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
 
 CloudName = Literal["aws", "local"]
 GONE = "gone"
+LOGIN_USER = "ubuntu"
 UNKNOWN = "unknown"  # in an account other than the current one
 
 
@@ -71,6 +72,12 @@ class Cluster:
     """When `spent_usd` was recorded; 0 if it was never stopped."""
     idle_stop_s: float = 0.0
     """Terminate it after this long without a job or login; 0 for never."""
+    private: bool = False
+    """Whether its machines have only a private address."""
+    proxy_jump: str = ""
+    """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
+    user: str = LOGIN_USER
+    """The login user."""
 
     @property
     def is_local(self) -> bool:

@@ -33,6 +33,22 @@ def parse_gpu(text: str) -> Gpu | None:
 
 
 @dataclass(frozen=True)
+class NetworkRequest:
+    """Where in the network machines are launched, and from where they can be reached."""
+
+    subnets: tuple[str, ...] = ()
+    """None for those of the default VPC."""
+    security_groups: tuple[str, ...] = ()
+    """Existing ones, which are not changed; none for a new one."""
+    private: bool = False
+    """Whether the machines have only a private address."""
+    proxy_jump: str = ""
+    """The jump host, [user@]host[:port], that leads to a private address; "" for a VPN."""
+    ssh_from: tuple[str, ...] = ()
+    """The networks from which port 22 can be reached; none for this computer's address."""
+
+
+@dataclass(frozen=True)
 class LaunchRequest:
     """The requirements given to `up`."""
 
@@ -53,6 +69,15 @@ class LaunchRequest:
     idle_stop_s: float = 0
     setup: bool = True
     """Whether `up` runs the parts of the playbook that its image needs."""
+    network: NetworkRequest = NetworkRequest()
+    tags: tuple[tuple[str, str], ...] = ()
+    """The user's own tags, for everything that is created."""
+    instance_profile: str = ""
+    """The name or ARN of the instance profile whose role the machines get; "" for none."""
+    kms_key: str = ""
+    """The key that encrypts the disks; "" for the account's default."""
+    login_user: str = ""
+    """"" for the image's own."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from infra.base.text import one_line
 from infra.base.waiting import wait_until
 from infra.errors import HostKeyError, NodeError
 from infra.model import Cluster, Node
-from infra.ssh.login import USER
+from infra.ssh.jump import open_jump
 from infra.ssh.transport import make_transport, protocol_errors
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
             )
     login = fabric.Connection(
         host=node.instance_id,  # the host key is pinned by this name; the socket below has the address
-        user=USER,
+        user=cluster.user,
         connect_timeout=10,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
         connect_kwargs={
@@ -113,25 +113,40 @@ def log_in(cluster: Cluster, rank: int) -> fabric.Connection:
     # Fabric accepts any host key by default: https://github.com/fabric/fabric/issues/2071
     login.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     began = time.monotonic()
-    with ssh_errors(f"{node.instance_id} at {node.host}:{node.port}"):
+    jump = open_jump(cluster.proxy_jump, node) if cluster.proxy_jump else None
+    with ssh_errors(describe(cluster, node)):
         try:
             login.client.load_host_keys(str(known_hosts))
-            link = socket.create_connection((node.host, node.port), timeout=10)
-            # Otherwise each small message waits 40 ms for an acknowledgement.
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            login.connect_kwargs["sock"] = jump.link if jump else open_link(node)
             log.info("%s at %s:%s: connected, %.3f s", node.instance_id, node.host, node.port, time.monotonic() - began)
-            login.connect_kwargs["sock"] = link
             with protocol_errors():
                 login.open()
             login.transport.set_keepalive(15)
         except BaseException as error:
             log.info("%s at %s:%s: login failed: %s", node.instance_id, node.host, node.port, type(error).__name__)
             login.close()
+            if jump:
+                jump.close()
+                jump.check()
             raise
     server = one_line(login.transport.remote_version, 80)
     taken_s = time.monotonic() - began
     log.info("%s at %s:%s: logged in to %s, %.3f s", node.instance_id, node.host, node.port, server, taken_s)
     return login
+
+
+def describe(cluster: Cluster, node: Node) -> str:
+    """Return a node and the way to it, for errors."""
+    way = f" through {cluster.proxy_jump}" if cluster.proxy_jump else ", a private address" * cluster.private
+    return f"{node.instance_id} at {node.host}:{node.port}{way}"
+
+
+def open_link(node: Node) -> socket.socket:
+    """Return a connection to a node's SSH server."""
+    link = socket.create_connection((node.host, node.port), timeout=10)
+    # Otherwise each small message waits 40 ms for an acknowledgement.
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
 
 
 def wait_for_drop(connection: Connection) -> NoReturn:

@@ -9,8 +9,8 @@ from typing import NoReturn
 from infra import state
 from infra.errors import NodeError
 from infra.model import Cluster, Node
+from infra.ssh.jump import jump_words
 
-USER = "ubuntu"
 HEAD = "# Written by gpujob ssh-config, and rewritten when clusters change: edits here are lost."
 # ssh uses the first value that it finds for each keyword, so a user's `Host *` cannot override these. They are ssh's defaults
 # except for the algorithms, which must allow our keys. https://man.openbsd.org/ssh_config
@@ -44,12 +44,16 @@ SHIELD = {
 }
 
 
+PROXIES = ("ProxyCommand", "ProxyJump")
+"""Of these ssh uses what it finds first."""
+
+
 def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
     """Return the ssh_config settings that a node needs."""
     return {
         "HostName": node.host,
         "Port": str(node.port),
-        "User": USER,
+        "User": cluster.user,
         "HostKeyAlias": node.instance_id,
         "IdentityFile": quote(state.key_file(cluster.name)),
         "IdentitiesOnly": "yes",
@@ -58,6 +62,7 @@ def ssh_options(cluster: Cluster, node: Node) -> dict[str, str]:
         "StrictHostKeyChecking": "yes",
         "CheckHostIP": "no",
         "ServerAliveInterval": "15",
+        **({"ProxyCommand": shlex.join(jump_words(cluster.proxy_jump, node))} if cluster.proxy_jump else {}),
     }
 
 
@@ -90,7 +95,9 @@ def make_config(clusters: Iterable[Cluster]) -> str:
     blocks = []
     for cluster in clusters:
         for rank, node in enumerate(cluster.nodes):
-            lines = [f"  {name} {value}" for name, value in {**ssh_options(cluster, node), **SHIELD}.items()]
+            options = ssh_options(cluster, node)
+            shield = {name: value for name, value in SHIELD.items() if not (cluster.proxy_jump and name in PROXIES)}
+            lines = [f"  {name} {value}" for name, value in {**options, **shield}.items()]
             host = f"gpujob-{cluster.name}" + (f"-{rank}" if rank else "")
             blocks.append("\n".join([f"Host {host}", *lines]))
     return "\n\n".join([HEAD, *blocks]) + "\n"

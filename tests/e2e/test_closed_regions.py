@@ -8,8 +8,7 @@ import pytest
 from infra.cluster import regions
 from infra.cluster.orphans import find_orphans
 from infra.ec2.account import open_local
-from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG
+from infra.ec2.tags import CLUSTER_TAG, OWNER_TAG, tag_specification
 from infra.local.cloud.server import control
 from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
 from tests.conftest import Laptop

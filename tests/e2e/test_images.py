@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import IMAGE_TAG, OWNER_TAG
+from infra.ec2.tags import IMAGE_TAG, OWNER_TAG, tag_specification
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop, wait_for

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.ec2.machines.network import tag_specification
+from infra.ec2.tags import tag_specification
 from infra.local.cloud.server import control
 from infra.ssh.keys import make_key
 from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch

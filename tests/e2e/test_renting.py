@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from infra.ec2.machines.network import tag_specification
+from infra.ec2.tags import tag_specification
 from infra.local.cloud.server import control
 from tests.cloudwatch import FEW_REGIONS, remains, watch
 from tests.conftest import COMMAND, Laptop, wait_for

@@ -20,11 +20,11 @@ from infra.ec2.denials import decode_denial
 from infra.ec2.errors import aws_errors, classify
 from infra.ec2.machines.instances import find_clusters, find_end, find_launched
 from infra.ec2.machines.lease import make_lease
-from infra.ec2.machines.network import find_addresses, make_rule, open_group, tag_specification, update_address
 from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.prices import read_prices
-from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, format_time, parse_time
+from infra.ec2.network.groups import find_addresses, make_rule, open_group, update_address
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, format_time, parse_time, tag_specification
 from infra.local.machine.userdata import lease_end_s
 from infra.model import Gpu, LaunchRequest, Lease, Offer
 from infra.ssh.keys import make_key
@@ -259,10 +259,10 @@ def test_a_new_address_of_the_laptop_takes_the_old_one_s_place_and_leaves_other_
     tags = [tag_specification("security-group", {CLUSTER_TAG: "demo"})]
     name = {"GroupName": "gpujob-demo", "Description": "demo", "TagSpecifications": tags}
     group = account.ec2.create_security_group(**name)["GroupId"]
-    open_group(account, group, "203.0.113.7/32", nodes=2)
+    open_group(account, group, [make_rule("203.0.113.7/32")], nodes=2)
     own = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.51.100.0/24"}]}
     account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[own])
-    monkeypatch.setattr("infra.ec2.machines.network.find_caller_address", lambda _: "203.0.113.9/32")
+    monkeypatch.setattr("infra.ec2.network.groups.find_caller_address", lambda _: "203.0.113.9/32")
     assert update_address(account, "demo") == "203.0.113.9/32"
     assert update_address(account, "demo") is None
     [found] = account.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]

@@ -15,6 +15,7 @@ from infra.ec2.capacity.requests import ask_for, find_pools, make_request
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ec2.market.offers import choose
 from infra.ec2.market.quotas import Quota, family_of
+from infra.ec2.network.subnets import Subnet
 from infra.errors import NotFoundError, QuotaError
 from infra.launch.plans import allowed
 from infra.ledger import costs
@@ -59,7 +60,7 @@ def test_memory_and_zones_narrow_what_is_taken():
 
 
 def test_pools_come_cheapest_first_and_several_nodes_stay_together():
-    pools = find_pools([SPOT, LARGER], {"a": "subnet-a", "b": "subnet-b"})
+    pools = find_pools([SPOT, LARGER], [Subnet(f"subnet-{zone}", "", zone, "vpc", True) for zone in "ab"])
     assert pools == [("g4dn.xlarge", "subnet-b"), ("g4dn.xlarge", "subnet-a"), ("g4dn.2xlarge", "subnet-a")]
     request = make_request("lt-1", "spot", 2, {"gpujob:launch": "token"})
     [config] = ask_for(request, pools)["LaunchTemplateConfigs"]

@@ -21,9 +21,9 @@ from infra.ec2.account import Account, Identity
 from infra.ec2.machines.images import find_image
 from infra.ec2.machines.instances import find_clusters, find_foreign, make_cluster
 from infra.ec2.machines.lease import hourly_usd, spent_usd
-from infra.ec2.machines.network import find_caller_address, read_address, tag_specification
 from infra.ec2.machines.removal import find_remains, remove_cluster
-from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, OWNER_TAG
+from infra.ec2.network.address import find_caller_address, read_address
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, OWNER_TAG, tag_specification
 from infra.errors import CloudError, GpujobError, NotFoundError, UsageError
 from infra.ledger import costs
 from infra.model import Cluster

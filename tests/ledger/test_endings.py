@@ -11,8 +11,8 @@ import pytest
 from infra.ec2 import tags
 from infra.ec2.account import Account
 from infra.ec2.machines.instances import find_clusters
-from infra.ec2.machines.network import tag_specification
 from infra.ec2.machines.removal import find_remains
+from infra.ec2.tags import tag_specification
 from infra.errors import UsageError
 from infra.ledger import attempts, endings, known_clusters
 from infra.ledger.endings import clear, explain, find_ended

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests import local_cloud_fixtures as fixtures
-from tests.local_cloud_fixtures import KEY_NAME, World, lease
+from tests.local_cloud_fixtures import KEY_NAME, World, lease, let_in
 
 shared = fixtures.shared
 
@@ -24,6 +24,7 @@ def template(shared: World) -> str:
 
 def make_template(shared: World) -> str:
     group = shared.ec2.create_security_group(GroupName="fleet", Description="of the tests")["GroupId"]
+    let_in(shared, GroupId=group)
     disk = {"VolumeSize": 9, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     data = {
         "ImageId": shared.image(),

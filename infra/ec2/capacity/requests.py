@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from infra.ec2.machines.network import tag_specification
-from infra.ec2.tags import LAUNCH_TAG
+from infra.ec2.network.subnets import Subnet
+from infra.ec2.tags import LAUNCH_TAG, tag_specification
 from infra.model import Market, Offer
 
 OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html
@@ -18,13 +18,13 @@ class Pool(NamedTuple):
     subnet: str
 
 
-def find_pools(offers: Sequence[Offer], subnets: Mapping[str, str]) -> list[Pool]:
-    """Return the pools of these offers, cheapest first; `subnets` are by zone."""
+def find_pools(offers: Sequence[Offer], subnets: Sequence[Subnet]) -> list[Pool]:
+    """Return the pools of these offers, cheapest first."""
     pairs = [
-        (price, offer.instance_type, subnets[z])
+        (offer.prices[subnet.zone], offer.instance_type, subnet.subnet_id)
         for offer in offers
-        for z, price in offer.prices.items()
-        if z in subnets
+        for subnet in subnets
+        if subnet.zone in offer.prices
     ]
     return [Pool(kind, subnet) for _, kind, subnet in sorted(pairs)]
 

@@ -10,7 +10,7 @@ from infra.ec2.capacity.requests import OVERRIDES, Pool, ask_for, nodes_of, refu
 from infra.ec2.denials import decode_denial
 from infra.ec2.errors import aws_errors, classify
 from infra.ec2.machines.instances import terminate
-from infra.ec2.machines.network import SETTLING_S
+from infra.ec2.network.groups import SETTLING_S
 from infra.errors import (
     CapacityError,
     CloudError,

@@ -10,19 +10,21 @@ from infra.ec2.account import Account, Identity
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import disk_hour_usd
-from infra.ec2.machines.network import tag_specification
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.tags import (
     CLUSTER_TAG,
     DISK_PRICE_TAG,
     GPU_TAG,
     IDLE_TAG,
+    JUMP_TAG,
     LAUNCH_TAG,
     LEASE_TAG,
     PRICE_TAG,
+    PRIVATE_TAG,
     format_time,
     read_tags,
     resource_name,
+    tag_specification,
 )
 from infra.errors import UsageError
 from infra.model import LaunchRequest, Lease, Market, Offer, format_gpu
@@ -37,6 +39,7 @@ def make_tags(
     """Return the tags that describe a cluster, with the highest price until the actual one is known."""
     return {
         "Name": resource_name(name),
+        **dict(request.tags),
         CLUSTER_TAG: name,
         **owner.tags,
         LEASE_TAG: format_time(lease.until),
@@ -44,27 +47,42 @@ def make_tags(
         DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
         GPU_TAG: format_gpu(offers[0].gpu),
         IDLE_TAG: f"{lease.idle_stop_s:g}",
+        **({PRIVATE_TAG: "yes"} if request.network.private else {}),
+        **({JUMP_TAG: request.network.proxy_jump} if request.network.proxy_jump else {}),
     }
 
 
 def make_template(
-    image: Image, lease: Lease, disk_gib: int, group: str, tags: Mapping[str, str], market: Market
+    image: Image, lease: Lease, request: LaunchRequest, groups: Sequence[str], tags: Mapping[str, str], market: Market
 ) -> dict[str, Any]:
     """Return the launch template of a node: an instance that terminates itself and leaves nothing behind."""
-    disk = {"VolumeSize": disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    disk: dict[str, Any] = {
+        "VolumeSize": request.disk_gib,
+        "VolumeType": "gp3",
+        "Encrypted": True,
+        "DeleteOnTermination": True,
+    }
+    disk |= {"KmsKeyId": request.kms_key} if request.kms_key else {}
+    profile = request.instance_profile
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if market == "spot" else [])]
     return {
         "ImageId": image.image_id,
         "KeyName": resource_name(tags[CLUSTER_TAG]),
-        "UserData": base64.b64encode(make_user_data(lease).encode()).decode(),
+        "UserData": base64.b64encode(make_user_data(lease, request.login_user or image.user).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
         # One hop: a container on the machine cannot read the machine's credentials.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
         "NetworkInterfaces": [
-            {"DeviceIndex": 0, "Groups": [group], "AssociatePublicIpAddress": True, "DeleteOnTermination": True}
+            {
+                "DeviceIndex": 0,
+                "Groups": list(groups),
+                "AssociatePublicIpAddress": not request.network.private,
+                "DeleteOnTermination": True,
+            }
         ],
         "TagSpecifications": [tag_specification(kind, tags) for kind in kinds],  # type: ignore[arg-type]
+        **({"IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile}} if profile else {}),
     }
 
 

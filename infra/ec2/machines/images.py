@@ -7,7 +7,9 @@ from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 from infra.ec2.machines.own_images import list_baked
 from infra.errors import CloudError, NotFoundError
+from infra.model import LOGIN_USER
 
+Kind = Literal["dlami", "ubuntu", "baked", "other"]
 # GetParameters accepts ten names per call, so one call finds the newest of ten releases.
 # Names: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
 DLAMI = tuple(
@@ -16,8 +18,9 @@ DLAMI = tuple(
 )
 # Without a GPU driver: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 UBUNTU = ("/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",)
-PUBLISHED = {"dlami": DLAMI, "ubuntu": UBUNTU}
-Kind = Literal["dlami", "ubuntu", "baked", "other"]
+AMAZON = tuple(name.replace("ubuntu-24.04", "amazon-linux-2023") for name in DLAMI)
+PUBLISHED = {"dlami": DLAMI, "dlami-al2023": AMAZON, "ubuntu": UBUNTU}
+KINDS: dict[str, Kind] = {"dlami": "dlami", "ubuntu": "ubuntu"}
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,25 @@ class Image:
     kind: Kind = "other"
     """Its origin: AWS's Deep Learning image, plain Ubuntu, made by `bake`, or unknown."""
 
+    @property
+    def is_amazon_linux(self) -> bool:
+        """Whether it is Amazon Linux by its name; the playbook is for Debian and Ubuntu only."""
+        return "Amazon Linux" in self.name or self.name.startswith("al2023-ami-")
+
+    @property
+    def user(self) -> str:
+        """The login user, by its name."""
+        return "ec2-user" if self.is_amazon_linux else LOGIN_USER
+
 
 def find_image(account: Account, wanted: str = "dlami") -> Image:
-    """Find an image: the newest Deep Learning AMI ("dlami"), Ubuntu ("ubuntu"), or one by id or name.
+    """Find an image: the newest of "dlami", "dlami-al2023" or "ubuntu", or one by id or name.
 
-    `bake` reserves the first two names. Raises NotFoundError if there is none, or if a name matches several.
+    `bake` reserves these names. Raises NotFoundError if there is none, or if a name matches several.
     """
     if wanted in PUBLISHED:
         found = describe(account, find_published(account, PUBLISHED[wanted], wanted))
-        return replace(found, kind="ubuntu" if wanted == "ubuntu" else "dlami")
+        return replace(found, kind=KINDS.get(wanted, "other"))
     if wanted.startswith("ami-"):
         return describe(account, wanted)
     if set(wanted) & set("*?\\"):
@@ -62,13 +75,15 @@ def find_baked(account: Account, name: str) -> Image | None:
 
 
 def find_named(account: Account, wanted: str) -> Image:
-    """Return the account's image with this name in AWS."""
+    """Return the account's or Amazon's image with this name in AWS."""
     with aws_errors():
-        images = account.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [wanted]}])["Images"]
+        images = account.ec2.describe_images(Owners=["self", "amazon"], Filters=[{"Name": "name", "Values": [wanted]}])[
+            "Images"
+        ]
     if len(images) != 1:
         what = "no image" if not images else f"{len(images)} images"
         raise NotFoundError(
-            f"the account has {what} named '{wanted}' in {account.region}",
+            f"the account and Amazon have {what} named '{wanted}' in {account.region}",
             "use --image dlami, ubuntu, ami-... or a name from: gpujob images",
         )
     return describe(account, images[0]["ImageId"])

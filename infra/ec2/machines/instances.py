@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
+from infra.ec2.network.groups import SSH
 from infra.ec2.tags import (
     CLUSTER_TAG,
     DISK_PRICE_TAG,
@@ -17,6 +18,7 @@ from infra.ec2.tags import (
     LAUNCH_TAG,
     LEASE_TAG,
     PRICE_TAG,
+    PRIVATE_TAG,
     RANK_TAG,
     SPENT_AT_TAG,
     SPENT_TAG,
@@ -24,9 +26,11 @@ from infra.ec2.tags import (
     read_cluster,
     read_endpoint,
     read_gpu,
+    read_jump,
     read_number,
     read_owner,
     read_tags,
+    read_user,
     resource_name,
 )
 from infra.errors import CloudError, NotFoundError
@@ -120,6 +124,9 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         ran_hours=read_number(tags, HOURS_TAG),
         spent_at=parse_time(tags.get(SPENT_AT_TAG, "")),
         idle_stop_s=read_number(tags, IDLE_TAG),
+        private=PRIVATE_TAG in tags,
+        proxy_jump=read_jump(tags),
+        user=read_user(tags),
     )
 
 
@@ -137,8 +144,9 @@ def tag(account: Account, instance_ids: list[str], tags: Mapping[str, str]) -> N
 def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
     """Return the node of an instance; its host is empty until it has an address."""
     tags = read_tags(instance)
+    address = instance.get("PrivateIpAddress", "") if PRIVATE_TAG in tags else instance.get("PublicIpAddress", "")
     # moto invents public addresses; its hosts are on this computer, each on its own port
-    host, port = (instance.get("PublicIpAddress", ""), 22) if not account.is_local else read_endpoint(tags)
+    host, port = (address, SSH) if not account.is_local else read_endpoint(tags)
     return Node(
         instance_id=instance["InstanceId"],
         state=instance["State"]["Name"],

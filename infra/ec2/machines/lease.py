@@ -30,7 +30,8 @@ def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: f
     Its maximum cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
     highest = max(offer.most_usd for offer in offers)
-    hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + IPV4_HOUR_USD)
+    address = 0 if request.network.private else IPV4_HOUR_USD
+    hourly = request.nodes * (highest + disk_hour_usd(request.disk_gib, gib_month_usd) + address)
     hours = request.max_hours
     if request.max_cost_usd is not None:
         hours = min(hours, request.max_cost_usd / hourly - SHUTDOWN_S / 3600)
@@ -51,6 +52,11 @@ def disk_hour_usd(gib: float, gib_month_usd: float) -> float:
     return gib * gib_month_usd / HOURS_A_MONTH
 
 
+def address_usd(cluster: Cluster) -> float:
+    """Return what a machine's public address costs in USD per hour; 0 for private machines."""
+    return 0.0 if cluster.private else IPV4_HOUR_USD
+
+
 def is_over(cluster: Cluster, now: float) -> bool:
     """Return whether a cluster's lease has ended; a stopped cluster's does not count."""
     return cluster.node.state != "stopped" and 0 < cluster.lease_until <= now
@@ -59,12 +65,12 @@ def is_over(cluster: Cluster, now: float) -> bool:
 def hourly_usd(cluster: Cluster) -> float:
     """Return a cluster's current cost in USD per hour; stopped nodes cost only their disks."""
     on = [node for node in cluster.nodes if node.state in ON]
-    return sum(node.now_usd for node in on) + IPV4_HOUR_USD * len(on) + cluster.disk_usd
+    return sum(node.now_usd for node in on) + address_usd(cluster) * len(on) + cluster.disk_usd
 
 
 def most_until_usd(cluster: Cluster, now: float, until: float) -> float:
     """Return a cluster's maximum total cost if all its machines run from now until the lease's end."""
-    hourly = sum(node.price_usd + IPV4_HOUR_USD for node in cluster.nodes) + cluster.disk_usd
+    hourly = sum(node.price_usd + address_usd(cluster) for node in cluster.nodes) + cluster.disk_usd
     return spent_usd(cluster, now) + (max(until - now, 0) + SHUTDOWN_S) / 3600 * hourly
 
 
@@ -89,7 +95,7 @@ def spent_usd(cluster: Cluster, until: float) -> float:
     for node in cluster.nodes:
         seconds = ran_s(cluster, node, until)
         billed_s = max(seconds, least_s) if seconds else 0.0
-        total += node.usd_between(begun, begun + billed_s) + billed_s / 3600 * IPV4_HOUR_USD
+        total += node.usd_between(begun, begun + billed_s) + billed_s / 3600 * address_usd(cluster)
     existed_s = max(until - (cluster.spent_at or cluster.launched_at), 0.0)
     if existed_s and not cluster.spent_at:
         existed_s = max(existed_s, LEAST_BILLED_S)

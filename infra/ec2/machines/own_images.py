@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra.base.parallel import call_parallel
-from infra.ec2.account import Account, Identity
+from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
-from infra.ec2.machines.network import tag_specification
+from infra.ec2.machines.instances import find_launched
 from infra.ec2.tags import (
     FROM_IMAGE_TAG,
     FROM_INSTANCE_TAG,
     FROM_TAG,
     FROM_TYPE_TAG,
     IMAGE_TAG,
+    pick_foreign,
     read_name,
     read_owner,
     read_tags,
     resource_name,
+    tag_specification,
 )
 from infra.errors import UsageError
 from infra.model import CloudName, Node
@@ -160,12 +162,14 @@ def taken(account: Account, name: str) -> UsageError:
     )
 
 
-def make_tags(name: str, owner: Identity, cluster: str, node: Node) -> dict[str, str]:
-    """Return the tags that describe an image."""
+def make_tags(account: Account, name: str, cluster: str, node: Node) -> dict[str, str]:
+    """Return the tags that describe an image, and those that the user gave to its machine."""
+    machines = find_launched(account, cluster, [node.instance_id])
     return {
         "Name": resource_name(name),
+        **{key: value for machine in machines for key, value in pick_foreign(read_tags(machine)).items()},
         IMAGE_TAG: name,
-        **owner.tags,
+        **account.identity.tags,
         FROM_TAG: cluster,
         FROM_INSTANCE_TAG: node.instance_id,
         FROM_TYPE_TAG: node.instance_type,

@@ -10,8 +10,8 @@ from infra.base.parallel import map_parallel
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.images import find_image
-from infra.ec2.machines.network import find_subnets, tag_specification
-from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags
+from infra.ec2.network.subnets import find_subnets
+from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags, tag_specification
 from infra.errors import GpujobError
 from infra.ssh.keys import make_key
 
@@ -58,7 +58,7 @@ def make_launch(account: Account) -> Mapping[str, Call]:
     """Return a launch with the real image, subnet and tags; nothing if those cannot be found."""
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     try:
-        image, (_, subnets) = find_image(account), find_subnets(account)
+        image, subnets = find_image(account), find_subnets(account)
     except GpujobError:  # a check of its own says why
         return {}
     return {
@@ -67,7 +67,7 @@ def make_launch(account: Account) -> Mapping[str, Call]:
             InstanceType="g4dn.xlarge",
             MinCount=1,
             MaxCount=1,
-            SubnetId=next(iter(subnets.values())),
+            SubnetId=subnets[0].subnet_id,
             TagSpecifications=[tag_specification(kind, tags) for kind in ("instance", "volume", "network-interface")],
             DryRun=True,
         )

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from infra.model import Lease
+from infra.model import LOGIN_USER, Lease
 
 UNITS, COMMAND = "/etc/systemd/system", "/usr/local/sbin/gpujob-lease"
 SERVICE = """\
@@ -58,7 +58,7 @@ GUARD = """\
 Description=gpujob: notify jobs before the lease ends, and power off an idle machine
 StartLimitIntervalSec=0
 [Service]
-User=ubuntu
+User={user}
 ExecStart=/bin/sh -c 'exec python3 -I -S ~/.gpujob/agent.pyz guard {idle_s:g} {warning_s:g}'
 Restart=always
 RestartSec=5
@@ -70,9 +70,9 @@ WantedBy=multi-user.target
 KEEPALIVE = ["net.ipv4.tcp_keepalive_time=60", "net.ipv4.tcp_keepalive_intvl=15", "net.ipv4.tcp_keepalive_probes=4"]
 
 
-def list_lease_files(lease: Lease) -> list[tuple[str, str, str]]:
+def list_lease_files(lease: Lease, user: str = LOGIN_USER) -> list[tuple[str, str, str]]:
     """Return path, mode and content of the files with which a machine ends itself."""
-    guard = GUARD.format(idle_s=lease.idle_stop_s, warning_s=lease.warning_s)
+    guard = GUARD.format(user=user, idle_s=lease.idle_stop_s, warning_s=lease.warning_s)
     return [
         (f"{UNITS}/gpujob-lease.service", "644", SERVICE),
         (COMMAND, "755", LEASE),
@@ -80,12 +80,12 @@ def list_lease_files(lease: Lease) -> list[tuple[str, str, str]]:
     ]
 
 
-def make_user_data(lease: Lease) -> str:
+def make_user_data(lease: Lease, user: str = LOGIN_USER) -> str:
     """Return the cloud-config that arms the lease before anything else runs on the machine.
 
     It runs in `bootcmd`, the earliest stage and at every boot.
     """
-    service, command, guard = (write(path, text) for path, _, text in list_lease_files(lease))
+    service, command, guard = (write(path, text) for path, _, text in list_lease_files(lease, user))
     commands = [
         service,
         command,

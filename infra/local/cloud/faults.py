@@ -56,6 +56,7 @@ VOCABULARY = {
     "unarmed": Word("", "", "the user data of new machines fails, so that they have no lease"),
     "unarmable": Word("", "", "new machines have no lease, and none can be installed"),
     "unfinished": Word("", "", "the first boot of new machines never finishes"),
+    "vpn": Word("", "", "this computer is in the network of every VPC, and reaches private addresses"),
     "mute": Word("", "", "SSH servers of new machines accept connections but never respond"),
     "drop": Word("BYTES", r"\d+", "connections to new machines break after this many bytes"),
     "foreign": Word("COUNT", r"\d+", "list this many of other people's instances first in each region"),

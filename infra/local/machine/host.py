@@ -21,11 +21,13 @@ import asyncssh
 from infra.local import reaper
 from infra.local.machine import shims, sshd, units, userdata
 from infra.local.machine.relay import Relay
+from infra.local.machine.routes import Routes
 from infra.local.machine.shell import Shell
 
 TICK_S = 0.2
 KEY = "ssh_host_ed25519_key"
 LEASE = "lease"
+SOURCES, ROUTES = "sources", "routes"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -101,7 +103,7 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     guard, server = units.read_unit(config["user_data"]), None
     if not power.ended.is_set():
         key = _host_key(folder)
-        server = await sshd.listen(shell, key, config["authorized_key"])
+        server = await sshd.listen(shell, key, make_access(config, folder))
         port = await _listen_badly(server.port, config)
         _say(event="ready", port=port, host_key=key.export_public_key().decode().strip())
     while not power.ended.is_set():
@@ -112,6 +114,13 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
             guard.keep(shell, server.port)
         power.check()
     return power.report
+
+
+def make_access(config: dict[str, Any], folder: Path) -> sshd.Access:
+    """Return who may log in, and where this machine leads as a jump host."""
+    sources = folder / SOURCES if config.get("public") else None
+    routes = Routes(folder.parent / ROUTES, config.get("private_ip", ""), config.get("vpc", ""))
+    return sshd.Access(config["authorized_key"], sources, routes, config.get("user", sshd.USER))
 
 
 async def _listen_badly(port: int, config: dict[str, Any]) -> int:
@@ -127,8 +136,8 @@ def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {
         "HOME": str(folder / "home"),
-        "USER": sshd.USER,
-        "LOGNAME": sshd.USER,
+        "USER": config.get("user", sshd.USER),
+        "LOGNAME": config.get("user", sshd.USER),
         "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         "LANG": "C.UTF-8",
         "PATH": path,

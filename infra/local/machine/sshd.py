@@ -6,24 +6,49 @@ import io
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncssh
 
 from infra.local.machine import streams
+from infra.local.machine.routes import Routes, is_within
 from infra.local.machine.shell import Running, Shell, resize
 
 USER = "ubuntu"
+HERE = ("127.0.0.1", "localhost", "::1")
 CLIENT_MAY_SET = ("LANG", "LC_")
 
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-class Door(asyncssh.SSHServer):
-    """Access control: one user with one key, and local forwarding only."""
+@dataclass(frozen=True)
+class Access:
+    """Who may log in: the key, and the file of the networks that the machine's security groups let in."""
 
-    def __init__(self, authorized: asyncssh.SSHKey | None) -> None:
-        self._authorized = authorized
+    key: str
+    sources: Path | None
+    """None for a private machine: a jump host asks for itself."""
+    routes: Routes
+    user: str = USER
+
+    def lets_in(self, address: str) -> bool:
+        """Return whether an address may connect now."""
+        return self.sources is None or is_within(address, self.sources.read_text().split())
+
+
+class Door(asyncssh.SSHServer):
+    """Access control: some networks, one user with one key, and local forwarding only."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._authorized = asyncssh.import_public_key(access.key) if access.key else None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Break a connection that the security groups do not let in; EC2 would drop its packets."""
+        self._connection = conn
+        if not self._access.lets_in(str(conn.get_extra_info("peername")[0])):
+            conn.abort()
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002
         """Require authentication."""
@@ -35,11 +60,14 @@ class Door(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Accept only the instance's key pair."""
-        return username == USER and self._authorized is not None and key == self._authorized
+        return username == self._access.user and self._authorized is not None and key == self._authorized
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:  # noqa: ARG002
-        """Let the client reach ports through the host."""
-        return True
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:  # noqa: ARG002
+        """Let the client reach ports of the host, and through it private machines of its network."""
+        if dest_host in HERE:
+            return True
+        port = self._access.routes.find_port(dest_host, dest_port)
+        return port is not None and self._connection.forward_connection(HERE[0], port)
 
 
 @dataclass(frozen=True)
@@ -50,9 +78,8 @@ class Sshd:
     port: int
 
 
-async def listen(shell: Shell, host_key: asyncssh.SSHKey, authorized_key: str) -> Sshd:
+async def listen(shell: Shell, host_key: asyncssh.SSHKey, access: Access) -> Sshd:
     """Listen on a free loopback port."""
-    authorized = asyncssh.import_public_key(authorized_key) if authorized_key else None
 
     async def serve(process: Process) -> None:
         await run(process, shell)
@@ -60,7 +87,7 @@ async def listen(shell: Shell, host_key: asyncssh.SSHKey, authorized_key: str) -
     acceptor = await asyncssh.listen(
         "127.0.0.1",
         0,
-        server_factory=lambda: Door(authorized),
+        server_factory=lambda: Door(access),
         server_host_keys=[host_key],
         process_factory=serve,
         sftp_factory=True,

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from infra.local.cloud import moto_state
+from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.request import Request, items
 
@@ -54,6 +54,8 @@ class Need:
     create_action: str = ""
     owner: str = ""
     """Of an image: `amazon` or an account number."""
+    passed_to: str = ""
+    """The service that a role is passed to."""
 
 
 def actions_of(request: Request) -> list[str]:
@@ -66,7 +68,7 @@ def needs_of(request: Request) -> list[Need]:
     name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
     if request.service != "ec2":
         return [Need(name, _other_resource(request), {}, {})]
-    found = [*_named(request, name), *_created(request, name)]
+    found = [*_named(request, name), *_created(request, name), *_passed(request)]
     return found or [Need(name, "*", {}, {})]
 
 
@@ -96,6 +98,14 @@ def _named(request: Request, action: str) -> list[Need]:
         Need(action, _arn(request, path), {}, moto_state.tags(request.region, one), owner=_owner(request, path))
         for path, one in named
     ]
+
+
+def _passed(request: Request) -> list[Need]:
+    """List the needs on the roles that a launch gives to machines."""
+    if request.action != "RunInstances":
+        return []
+    passed = {"passed_to": "ec2.amazonaws.com"}
+    return [Need("iam:PassRole", role, {}, {}, **passed) for role in accounts.find_roles(request)]
 
 
 def kinds_of(ids: set[str]) -> set[str]:

@@ -33,6 +33,7 @@ def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mappin
     facts |= {f"aws:ResourceTag/{key}": value for key, value in need.resource_tags.items()}
     facts |= {"ec2:CreateAction": need.create_action} if need.create_action else {}
     facts |= {"ec2:Owner": need.owner} if need.owner else {}
+    facts |= {"iam:PassedToService": need.passed_to} if need.passed_to else {}
     for operator, keys in condition.items():
         match = OPERATORS[operator]
         for key, wanted in keys.items():

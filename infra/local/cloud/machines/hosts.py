@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import reaper, record
-from infra.local.cloud import moto_state
+from infra.local.cloud import moto_state, networks
 from infra.local.cloud.boots import Boots
-from infra.local.cloud.machines import imaging, metadata
+from infra.local.cloud.machines import images, imaging, metadata
 from infra.node.agent import trees
 
 POLL_S = 0.1
 GRACE_S = 5.0
+SOURCES = "sources"
+"""In a host's folder: the networks that may reach its SSH server, one a line."""
+ROUTES = "routes"
+"""Next to the hosts' folders: where private addresses lead."""
 FLAWS = ("unarmed", "unarmable", "unfinished")
 """The faults of a machine's system."""
 
@@ -55,6 +59,9 @@ class Hosts:
         self._hosts: dict[str, Host] = {}
         self._host_keys: dict[str, str] = {}
         self._cleared: set[str] = set()
+        self._sources: dict[str, list[str]] = {}
+        self._ports: dict[str, int] = {}
+        self._routes = ""
         self._imaging: dict[str, str] = {}
         self._images: dict[str, str] = {}
         self._events: queue.Queue[_Event] = queue.Queue()
@@ -127,10 +134,13 @@ class Hosts:
                 self._end(host)
             elif ready and host is None:
                 self._start(instance)
+            elif ready and host is not None:
+                self._note_sources(instance)
             elif instance.state != "running" and host is not None:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
                 self._clear(instance)
+        self._note_routes(instances)
         self._remove_images(instances)
         self.seen = self.seen or bool(instances)
         living = any(instance.state != "terminated" for instance in instances)
@@ -151,18 +161,55 @@ class Hosts:
         config = {
             "instance_id": instance.id,
             "authorized_key": moto_state.public_key(instance),
+            "user": images.login_user(instance.region_name, instance.image_id),
+            "public": networks.has_public_address(instance),
+            "private_ip": instance.private_ip,
+            "vpc": networks.vpc_of(instance),
             "user_data": str(instance.user_data or ""),
             "metadata_url": f"{self.url}{metadata.PREFIX}{instance.id}/",
             "flaws": [one for one in FLAWS if self.boots.faults.value(one) is not None],
             "mute": self.boots.faults.value("mute") is not None,
             "drop_bytes": self.boots.faults.number("drop"),
         }
+        self._note_sources(instance)
         path = folder / "host.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(config))
         process = spawn(path, self._lock)
         host = self._hosts[instance.id] = Host(instance, process)
         threading.Thread(target=self._listen, args=(host,), daemon=True).start()
+
+    def _note_sources(self, instance: Any) -> None:
+        """Tell a host which networks its security groups let in, if that has changed."""
+        found = networks.find_sources(instance) if networks.is_public(instance) else []
+        if self._sources.get(instance.id) != found:
+            self._sources[instance.id] = found
+            path = self._folder / instance.id / SOURCES
+            path.with_suffix(".new").write_text("\n".join(found))
+            path.with_suffix(".new").replace(path)
+
+    def _announce(self, instance: Any, port: int) -> None:
+        """Say where a machine answers: on this computer if the internet or a VPN leads there."""
+        reached = networks.has_public_address(instance) or self.boots.faults.value("vpn") is not None
+        moto_state.set_endpoint(instance, f"127.0.0.1:{port}" if reached else f"{instance.private_ip}:{networks.SSH}")
+
+    def _note_routes(self, instances: list[Any]) -> None:
+        """Tell the hosts, any of which may be a jump host, where private addresses lead, if that has changed."""
+        found = {
+            one.private_ip: {
+                "port": self._ports[one.id],
+                "vpc": networks.vpc_of(one),
+                "sources": networks.find_sources(one),
+            }
+            for one in instances
+            if one.id in self._hosts and one.id in self._ports and not networks.has_public_address(one)
+        }
+        text = json.dumps(found)
+        if text != self._routes:
+            self._routes = text
+            path = self._folder / ROUTES
+            path.with_suffix(".new").write_text(text)
+            path.with_suffix(".new").replace(path)
 
     def _listen(self, host: Host) -> None:
         assert host.process.stdout is not None  # noqa: S101
@@ -178,8 +225,9 @@ class Hosts:
             self._handle_exit(host)
         elif content["event"] == "ready":
             self._host_keys[host.instance.id] = content["host_key"]
+            self._ports[host.instance.id] = content["port"]
             if host.instance.state == "running":
-                moto_state.set_endpoint(host.instance, f"127.0.0.1:{content['port']}")
+                self._announce(host.instance, content["port"])
         else:
             host.report = content["event"]
 

@@ -11,11 +11,12 @@ from infra.local.cloud.answers import Answer, error, json_answer
 from infra.local.cloud.request import Request
 
 DLAMI_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Ubuntu 24.04)"
+AMAZON_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.12 (Amazon Linux 2023) 20261003"
 UBUNTU_NAME = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260115"
 _PREFIX = ("/aws/service/deeplearning/ami/", "/aws/service/canonical/ubuntu/")
 _KNOWN = re.compile(
     r"/aws/service/deeplearning/ami/x86_64/"
-    r"(oss-nvidia-driver-gpu-pytorch-2\.([7-9]|1[0-2])|base-oss-nvidia-driver-gpu)-ubuntu-24\.04/latest/ami-id"
+    r"(oss-nvidia-driver-gpu-pytorch-2\.([7-9]|1[0-2])|base-oss-nvidia-driver-gpu)-(ubuntu-24\.04|amazon-linux-2023)/latest/ami-id"
     r"|/aws/service/canonical/ubuntu/server/24\.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 )
 
@@ -48,11 +49,24 @@ def get_parameters(request: Request, moto: Callable[[Request], Answer]) -> Answe
     return json_answer({"Parameters": found, "InvalidParameters": missing})
 
 
+def name_of(parameter: str) -> str:
+    """Return the name of the image that a parameter leads to."""
+    if "/canonical/" in parameter:
+        return UBUNTU_NAME
+    return AMAZON_NAME if "amazon-linux" in parameter else DLAMI_NAME
+
+
+def login_user(region: str, image_id: str) -> str:
+    """Return the only user of an image, whose home has the key."""
+    image = moto_state.find_image(region, image_id)
+    return "ec2-user" if image is not None and "Amazon Linux" in (image.name or "") else "ubuntu"
+
+
 def _parameter(name: str, region: str) -> dict[str, Any]:
     return {
         "Name": name,
         "Type": "String",
-        "Value": moto_state.image_id(region, UBUNTU_NAME if "/canonical/" in name else DLAMI_NAME),
+        "Value": moto_state.image_id(region, name_of(name)),
         "Version": 1,
         "LastModifiedDate": 1735689600.0,
         "ARN": f"arn:aws:ssm:{region}::parameter{name}",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from infra.local.cloud import moto_state
+from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.answers import EC2_NAMESPACE, Answer, error
 from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.request import Request
@@ -31,8 +31,11 @@ def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capaci
 def launch(request: Request, moto: Moto) -> Answer:
     """Launch without checking capacity."""
     with moto_state.LOCK:
-        answer = moto(request)
+        answer = accounts.refuse_profile(request) or moto(request)
         for instance_id in instance_ids(answer):
+            if not accounts.has_key(request):
+                instance = moto_state.find_instance(request.region, instance_id)
+                moto_state.end(instance, "Client.InternalError", "Client error on launch")
             moto_state.finish_launch(request.region, instance_id, request.tags_for("network-interface"))
     return answer
 

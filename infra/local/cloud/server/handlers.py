@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from infra.local.cloud import moto_state
+from infra.local.cloud import moto_state, tagging
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
@@ -117,7 +117,10 @@ class Handlers:
         return None
 
     def _refuse(self, request: Request) -> Answer | None:
-        """Answer a DryRun call, and one about an instance that is not visible yet."""
+        """Answer a DryRun call, and one with invalid tags or about an instance that is not visible yet."""
+        refused = tagging.refuse(request)
+        if refused:
+            return refused
         if request.params.get("DryRun") == "true":
             return error("ec2", "DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         names = {value for name, value in request.params.items() if name.startswith(("InstanceId", "ResourceId"))}

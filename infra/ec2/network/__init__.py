@@ -1,0 +1,1 @@
+"""The network of machines: subnets, security groups, this computer's address."""
