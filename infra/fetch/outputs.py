@@ -59,6 +59,11 @@ class Wanted:
         """Whether nothing is excluded."""
         return self.pattern == "*" and not (self.settled or self.exclude)
 
+    @property
+    def known(self) -> Outputs | None:
+        """The listing to which the next one may be the difference."""
+        return self.before.told if self.before else None
+
     def takes(self, output: Output) -> bool:
         """Return whether an output is wanted."""
         return fnmatchcase(output.path, self.pattern) and not is_excluded(output.path, self.exclude)
@@ -133,20 +138,17 @@ def fetch_once(
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     cluster = connection.cluster
-    before = wanted.before
-    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
-    if before and before.settles(told):
-        return replace(before, told=told, removed=())
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, wanted.known)
+    if wanted.before and wanted.before.settles(told):
+        return replace(wanted.before, told=told, removed=())
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     with open_results(runs, cluster, job) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
-        shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
-        if results.receipt.outside.outputs or any(output.outside for output in outputs):
-            outside = opened.enter_context(open_outside(results))
-            hash_of = partial(hash_below, hashes, OUTSIDE)
-            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True, hash_of=hash_of))
+        is_outside = bool(results.receipt.outside.outputs) or any(output.outside for output in outputs)
+        outside = opened.enter_context(open_outside(results)) if is_outside else None
+        shelves = make_shelves(results, outside, hashes, overwrite=wanted.overwrite)
         known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
         try:
@@ -174,6 +176,15 @@ def fetch_once(
         client.mark_fetched(connection, number)
     here, lists = bool(find_runs(cluster, number)), (tuple(changing), tuple(postponed), tuple(removed))
     return Fetched(results.path, receipt, told, *lists, here)
+
+
+def make_shelves(results: Results, outside: Results | None, hashes: Hashes, *, overwrite: bool) -> list[Shelf]:
+    """Return the shelf of the outputs in the working folder, and that of those outside of it, if there are any."""
+    shelves = [Shelf(results, overwrite=overwrite, hash_of=partial(hash_below, hashes, FILES))]
+    if outside:
+        hash_of = partial(hash_below, hashes, OUTSIDE)
+        shelves.append(Shelf(outside, overwrite=overwrite, outside=True, hash_of=hash_of))
+    return shelves
 
 
 def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:
