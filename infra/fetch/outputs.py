@@ -127,8 +127,7 @@ def fetch_once(
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
-    # While a job runs, its receipt has no cost yet.
-    cluster = find_prices(connection.cluster) if job.over else connection.cluster
+    cluster = find_prices(connection.cluster) if job.over else connection.cluster  # only then it has a cost
     with open_results(runs, cluster, job) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
