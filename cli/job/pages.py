@@ -13,6 +13,7 @@ from cli.notices.jobs import describe_state
 from cli.options.context import check_variable, here, runs_of
 from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
 from cli.options.values import JobName, parse_job
+from cli.reasons.explanations import explain_failure
 from cli.steps.following import download
 from cli.steps.reach import find_job, reach
 from cli.steps.submission import submit_job
@@ -112,6 +113,7 @@ def open_notebook(connection: "Connection", number: int, forward: Forward, brows
         leave_notebook(connection, number)
     else:
         show.say(f"notebook (job {number}) {describe_state(job)}")
+        explain_failure(connection, job)
         download(connection, number, runs_of(cluster, number))
 
 

@@ -310,6 +310,16 @@ def test_other_indexes_are_searched_for_a_version_only_if_all_are_public(urls, s
     assert bool(choose_index_strategy([*urls, "torch==1"], {})) == searches
 
 
+def test_a_folder_of_the_project_is_not_installed_but_what_it_needs_is(node):
+    package = '[project]\nname = "{}"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = [{}]\n'
+    node.write(pyproject__toml=package.format("mine", '"helper"') + '[tool.uv.sources]\nhelper = { path = "helper" }\n')
+    (node.project / "helper").mkdir()
+    (node.project / "helper/pyproject.toml").write_text(package.format("helper", '"small<2"'))
+    python, refusal = node.prepare()
+    assert python, refusal + node.log.read_text()
+    assert installed(python) == ["small-1.0"]
+
+
 def test_what_the_base_alone_has_needs_no_index(node):
     node.write(requirements__txt="torch\n")
     empty = node.home / "empty"
@@ -540,7 +550,7 @@ def test_a_folder_of_the_project_is_imported_from_there_with_what_it_needs(node)
     named = json.loads(node.submit().read_text())["dependencies"]["projects"]
     projects = find_projects(node.project, node.project, [own], [node.project / folder for folder, _ in named])
     with node.log.open("ab") as log:
-        install_projects(own, projects, node.project, log)
+        install_projects(own, projects, node.project, log, {})
     assert said(own, "import inner; print(inner.small.VERSION, inner.__file__)") == f"1.0 {inner}/inner.py"
 
 
