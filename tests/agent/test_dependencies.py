@@ -1,11 +1,14 @@
 """Installing what a project depends on: real uv, real environments, wheels made here, no network."""
 
 import fcntl
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +44,17 @@ with open(sys.argv[4], "ab") as log:
         print(json.dumps(prepare(Path(sys.argv[2]), plan, sys.argv[3], log, variables)))
     except DependenciesError as error:
         print(json.dumps(str(error)))
+"""
+BACKEND = """
+import os, zipfile
+def build_wheel(folder, *_):
+    with zipfile.ZipFile(os.path.join(folder, "old-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("old.py", "")
+        info = "old-1.0.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: old\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "old-1.0-py3-none-any.whl"
 """
 WHERE = "import torch, small; print(torch.VERSION, torch.__file__, small.__file__)"
 # Stands before uv on PATH: does not begin the step it is told to hold until a file is there.
@@ -519,6 +533,26 @@ def test_a_cancelled_build_ends_uv_and_leaves_nothing(node):
     go_on()
     assert installed(node.prepare()[0]) == ["small-2.0"]
     assert "waiting" not in node.log.read_text()
+
+
+@pytest.mark.parametrize(("module", "requires"), [("torch", ""), ("pkg_resources", '"setuptools"')])
+def test_a_package_that_needs_more_for_its_build_than_it_says_is_built(node, module, requires):
+    """torch, which only the environment has; and pkg_resources, which the newest setuptools lacks."""
+    more = node.home / "more"
+    more.mkdir()
+    write_wheel(more, "setuptools", "82.0")
+    with zipfile.ZipFile(write_wheel(more, "setuptools", "80.0"), "a") as wheel:
+        wheel.writestr("pkg_resources/__init__.py", "")
+    build = f'[build-system]\nrequires = [{requires}]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    with tarfile.open(node.project / "old-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (("pyproject.toml", build), ("backend.py", f"import {module}\n{BACKEND}")):
+            info = tarfile.TarInfo(f"old-1.0/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    node.write(requirements__txt="./old-1.0.tar.gz\n")
+    told = Node(**{**vars(node), "settings": {"UV_FIND_LINKS": f"{node.links},{more}"}})
+    python, refusal = told.prepare()
+    assert installed(python) == ["old-1.0"], refusal + node.log.read_text()
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(node):

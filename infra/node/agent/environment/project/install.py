@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..failures import Report
 from ..overlay import first_line, site_of
-from ..uv import DependenciesError, find_uv, say, stream
+from ..uv import CONSTRAINT, DependenciesError, find_remedy, find_uv, say, stream
 from .metadata import CONSOLE, WINDOWED, Metadata, Points, read_metadata
 from .search import Found, read
 
@@ -109,13 +109,16 @@ def build(own: str, found: Found, root: Path, log: BinaryIO, variables: Mapping[
     more = {**variables, **versions_of(found)}
     reason = Report(None, ())
     # First what needs no network. Without isolation the job's own packages count: an extension of torch needs them.
-    for options in (["--offline"], [], ["--no-build-isolation"]):
-        report = Report(None, variables.values())
+    waiting = [["--offline"], [], ["--no-build-isolation"]]
+    while waiting:
+        options, report = waiting.pop(0), Report(None, variables.values())
         if stream([*install, *options], report, log.fileno(), found.folder, more=more) == 0:
             order_paths(site_of(own))
             return
         faulty = BACKEND_RAN.search(report.text) is not None and LACKED not in report.text
         reason = report if faulty or options != ["--no-build-isolation"] else reason
+        if CONSTRAINT in (remedy := find_remedy(report.text, more)):
+            more, waiting = {**more, **remedy}, [options, *waiting]
         if faulty:
             break  # an error of the project's own, which no other attempt would avoid
     log.write(reason.text.encode("utf-8", "surrogateescape"))
