@@ -3,6 +3,7 @@
 https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources
 """
 
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -97,10 +98,18 @@ def is_member(sources: Sources, root: str, folder: str) -> bool:
     workspace = table_of(sources.toml(join(root, PYPROJECT)), "tool", "uv", "workspace")
     name = folder if root == "." else folder[len(root) + 1 :]
     included, excluded = (
-        any(fnmatch(name, str(pattern).rstrip("/")) for pattern in workspace.get(key, ()))
+        any(matches(name, posixpath.normpath(str(pattern))) for pattern in workspace.get(key, ()))
         for key in ("members", "exclude")
     )
     return included and not excluded
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether a path matches a pattern, in which only ** stands for several folders."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    if "**" in patterns:
+        return fnmatch(name, pattern)
+    return len(parts) == len(patterns) and all(map(fnmatch, parts, patterns))
 
 
 def list_members(sources: Sources, root: str) -> list[str]:

@@ -256,6 +256,7 @@ def test_a_workspace_needs_no_lock_and_a_script_may_name_folders_too(tmp_path):
             "packages/lib/pyproject.toml": MEMBER.format(name="lib", needs='"six"'),
             "packages/app/pyproject.toml": MEMBER.format(name="app", needs='"lib", "small"'),
             "packages/app/train.py": "",
+            "packages/app/tests/sample/pyproject.toml": MEMBER.format(name="sample", needs='"nowhere"'),
             "tools/make.py": script,
         },
     )
