@@ -51,6 +51,39 @@ def take_local(
     )
 
 
+def list_script(sources: Sources, folder: str, table: Mapping[str, Any], listed: Iterable[str]) -> list[str]:
+    """Return what a script lists as lines of a requirements file; `uv pip` ignores a script's own sources and indexes."""
+    uv, found = table_of(table, "tool", "uv"), Dependencies("the script", folder=folder)
+    lines = [
+        f"{'--index-url' if each.get('default') else '--extra-index-url'} {each['url']}" for each in uv.get("index", ())
+    ]
+    lines += [f"--find-links {place}" for place in uv.get("find-links", ())] + ["--no-index"] * bool(uv.get("no-index"))
+    given: dict[str, list[Mapping[str, Any]]] = {}
+    for name, source, _ in sources_of(sources, folder, table):
+        given.setdefault(name, []).append(source)
+    for text in listed:
+        package = next(parse([text]), None)
+        for source in given.get(canonicalize_name(package.name), ({},)) if package else ({},):
+            lines.append(from_source(sources, found, package, source) if package and source else text)
+    return lines
+
+
+def from_source(sources: Sources, found: Dependencies, package: Requirement, source: Mapping[str, Any]) -> str:
+    """Return the requirement of a package that comes from a source; raises UsageError for an unknown member."""
+    extras = f"[{','.join(sorted(package.extras))}]" if package.extras else ""
+    markers = [f"({each})" for each in (package.marker, source.get("marker")) if each]
+    condition = f" ; {' and '.join(markers)}" if markers else ""
+    if source.get("workspace") is True:
+        return f"./{find_member(sources, found, canonicalize_name(package.name))}{extras}{condition}"
+    if "path" in source:
+        return f"./{source['path']}{extras}{condition}"
+    if "git" in source:
+        at = next((f"@{source[key]}" for key in ("rev", "tag", "branch") if source.get(key)), "")
+        inner = f"#subdirectory={source['subdirectory']}" if source.get("subdirectory") else ""
+        return f"{package.name}{extras} @ git+{source['git']}{at}{inner}{condition}"
+    return f"{package.name}{extras} @ {source['url']}{condition}" if "url" in source else str(package)
+
+
 def parse(lines: Iterable[str]) -> Iterator[Requirement]:
     """Yield the requirements among these lines; uv says more about any other."""
     for line in lines:

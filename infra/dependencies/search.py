@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.dependencies.conda import read_conda
 from infra.dependencies.credentials import take_credentials
-from infra.dependencies.local import PYPROJECT, is_member, take_local
+from infra.dependencies.local import PYPROJECT, is_member, list_script
 from infra.dependencies.locks import read_pdm_lock, read_pipfile_lock, read_poetry_lock, specifiers_of
 from infra.dependencies.pyproject import (
     SETUP_CFG,
@@ -108,11 +108,8 @@ def read_inline(sources: Sources, script: str, chosen: Chosen) -> Dependencies |
     except (ValueError, TypeError) as error:
         raise UsageError(f"{script}: its inline metadata is not valid TOML: {error}", NO_DEPS) from error
     chosen.check(script, (), ())
-    if table_of(table, "tool", "uv"):  # indexes and sources, which uv reads itself
-        own = Dependencies(script, folder=join(script, ".."), files=(script,), watched=(script,))
-        return take_local(sources, own, table, listed)
     folder = join(script, "..")
-    return make(read_lines(sources, listed, script, folder), script, folder)
+    return make(read_lines(sources, list_script(sources, folder, table, listed), script, folder), script, folder)
 
 
 def read_uv_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:

@@ -266,8 +266,28 @@ def test_a_workspace_needs_no_lock_and_a_script_may_name_folders_too(tmp_path):
     assert {folder for folder, _ in whole.projects} == {"packages/app", "packages/lib"}
     assert member.projects == (("packages/lib", ()),)
     assert {*whole.files} == {*member.files} == {"packages/app/pyproject.toml", "packages/lib/pyproject.toml"}
-    assert whole.overrides == member.overrides == tool.overrides != ()
+    assert whole.overrides == member.overrides != ()
     assert (tool.manifest, tool.projects) == ("tools/make.py", (("packages/lib", ()),))
+
+
+def test_the_sources_and_indexes_of_a_script_are_its_own_and_not_those_of_strangers(tmp_path):
+    table = """dependencies = ["one[x]>=1", "two; python_version > '3'", "three", "four"]
+[[tool.uv.index]]
+url = "https://index.example/simple"
+[tool.uv.sources]
+one = { git = "https://example.com/one", tag = "v1", subdirectory = "python" }
+two = { url = "https://example.com/two-1-py3-none-any.whl" }
+three = [{ path = "three-1-py3-none-any.whl", marker = "sys_platform == 'linux'" }]
+"""
+    script = "".join(f"# {line}\n" for line in ["/// script", *table.splitlines(), "///"])
+    write(tmp_path, {"tools/make.py": script, "tools/three-1-py3-none-any.whl": ""})
+    assert find(tmp_path, "python", "tools/make.py").lines == (
+        "--extra-index-url https://index.example/simple",
+        "one[x] @ git+https://example.com/one@v1#subdirectory=python",
+        'two @ https://example.com/two-1-py3-none-any.whl ; (python_version > "3")',
+        "./tools/three-1-py3-none-any.whl ; (sys_platform == 'linux')",
+        "four",
+    )
 
 
 @pytest.mark.parametrize(

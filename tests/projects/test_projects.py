@@ -83,6 +83,7 @@ def test_what_one_job_prepares_in_an_ignored_folder_the_next_trains_on(project: 
     assert (second / "model.pt").read_text() == "clean"
 
 
+@pytest.mark.timeout(600)  # on a busy computer: it creates 75,000 files
 def test_a_project_of_25000_files_runs_and_brings_what_one_wants(project: Laptop) -> None:
     for number in range(250):
         folder = project.project / f"images/{number % 10}/{number}"
