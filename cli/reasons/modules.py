@@ -1,5 +1,6 @@
 """A module was missing: which manifest was used, and how to add it."""
 
+import posixpath
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from cli.reasons.failure import Failure
 from infra.dependencies.names import describe_addition
 from infra.model import Job
+from infra.run.options import read_options
 
 MISSING = re.compile(r"^(?:\[rank\d+\]: ?)?ModuleNotFoundError: No module named '([\w.]{1,200})'", re.MULTILINE)
 
@@ -19,9 +21,12 @@ def explain(failure: Failure) -> str:
 
 def describe_missing(module: str, failure: Failure) -> str:
     """Return what a user needs to know about a missing module."""
-    if folder := find_inside(module, failure.root):
-        return f"'{module}' is in {folder} of the project, where Python did not look: --env PYTHONPATH={folder}"
     job = failure.job
+    if folder := find_inside(module, failure.root):
+        options = read_options(job.source)
+        path = posixpath.relpath(folder, options.workdir if options else ".")
+        where = "the top folder" if folder == "." else folder
+        return f"'{module}' is in {where} of the project, where Python did not look: --env PYTHONPATH={path}"
     options = job.source.get("options")
     if isinstance(options, dict) and options.get("no_deps"):
         return f"'{module}' is not installed, and the job ran with --no-deps: leave that out"

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from cli.reasons import gpus, programs, terminals
+from cli.reasons import gpus, modules, programs, terminals
 from cli.reasons.failure import Failure
 from infra.model import Cluster, Gpu, Node, Request
 from infra.project.files import Project
+from infra.run.options import describe_options
 from infra.run.submission import queued
 from tests.here import move_in
 
@@ -113,3 +114,17 @@ def test_on_the_local_cloud_nothing_is_installed_for_a_missing_program(failure):
     job = replace(failure.job, exit_code=127)
     failed = replace(failure, job=job, log="gpujob: cannot run Rscript: No such file or directory\n")
     assert programs.explain(failed).endswith("runs this computer's programs, and 'Rscript' is not installed here")
+
+
+@pytest.mark.parametrize(
+    ("workdir", "said"),
+    [
+        (".", "'src' is in the top folder of the project, where Python did not look: --env PYTHONPATH=."),
+        ("scripts", "'src' is in the top folder of the project, where Python did not look: --env PYTHONPATH=.."),
+    ],
+)
+def test_a_module_of_the_project_that_python_did_not_find_is_named_with_its_path(failure, workdir, said):
+    (failure.root / "src").mkdir()
+    (failure.root / "src/model.py").touch()
+    job = replace(failure.job, source={"options": describe_options(Request(("python", "train.py")), workdir)})
+    assert modules.explain(replace(failure, job=job, log="ModuleNotFoundError: No module named 'src'\n")) == said
