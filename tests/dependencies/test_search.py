@@ -309,3 +309,10 @@ def test_a_folder_that_a_source_names_and_that_is_not_uploaded_is_named(tmp_path
     )
     write(tmp_path, {"secret/helper/pyproject.toml": MEMBER.format(name="helper", needs="")})
     assert says in refusal(tmp_path)
+
+
+def test_what_only_conda_would_install_is_named_before_the_job_starts(tmp_path):
+    write(tmp_path, {"environment.yml": "dependencies: [python=3.10.8, gdal, numpy]\n"})
+    _, unknown, python = find(tmp_path).notes
+    assert unknown == "not installed without conda: gdal"
+    assert python.startswith("without conda, 'python=3.10.8' is ignored; ")
