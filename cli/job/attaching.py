@@ -8,6 +8,7 @@ from cli.notices import billing
 from cli.options.context import runs_of
 from cli.options.declared import cluster_option
 from cli.options.values import JobName, parse_job
+from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import reach_job
@@ -31,5 +32,6 @@ def attach(job: JobName | None, cluster: str | None) -> None:
         offset = client.find_tail(connection, asked.number, LINES)
         with attached(asked.number, interactive=True) as attachment:
             ended = follow_job(connection, asked.number, Output(editing=True), offset, attachment=attachment)
+        explain_failure(connection, ended)
         download(connection, ended.number, runs_of(found, ended.number))
     sys.exit(exit_code(found, ended))

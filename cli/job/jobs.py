@@ -31,6 +31,7 @@ from cli.options.declared import (
 )
 from cli.options.durations import Since, parse_since
 from cli.options.values import JobName, parse_job
+from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download, exit_code, follow_job, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
@@ -68,12 +69,15 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         with connecting as connection:
             found = client.list_jobs(connection)
             warn_of_space(reached.name, client.find_space(connection))
+            reason = find_reason(connection, found[-1]) if found and not as_json else ""
     except (NotFoundError, GoneError) as error:
         list_recorded(error, choose_name(cluster), as_json)
         return
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} {script_here()}"
     show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
+    if reason:
+        show.say(f"job {found[-1].number} {describe_state(found[-1])}\n{reason}")
 
 
 @jobs.command()
@@ -146,7 +150,7 @@ def logs(
             if asked.state == "queued":
                 show_queue(found, client.list_jobs(connection), asked.number)
             with billing.reminding(found):
-                follow_job(connection, asked.number, output, offset)
+                explain_failure(connection, follow_job(connection, asked.number, output, offset))
         else:
             following.print_log(connection, asked.number, output.write, offset)
             output.flush()
@@ -177,6 +181,7 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)
         show.say(f"job {ended.number} {describe_state(ended)}")
+        explain_failure(connection, ended)
         ending.notify(notify, found.name, ended)
     sys.exit(exit_code(found, ended))
 

@@ -3,7 +3,7 @@
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 from click.core import ParameterSource
@@ -11,8 +11,18 @@ from click.core import ParameterSource
 from cli.notices import billing
 from cli.notices.jobs import describe_state
 from cli.options.context import check_variable, here, runs_of
-from cli.options.declared import cluster_argument, cluster_option, option, typed_option, yes_option
+from cli.options.declared import (
+    cluster_argument,
+    cluster_option,
+    extra_option,
+    group_option,
+    no_deps_option,
+    option,
+    typed_option,
+    yes_option,
+)
 from cli.options.values import JobName, parse_job
+from cli.reasons.explanations import explain_failure
 from cli.steps.following import download
 from cli.steps.reach import find_job, reach
 from cli.steps.submission import submit_job
@@ -42,16 +52,33 @@ port_option = option("--port", type=click.IntRange(1, 65535), help="Local port  
 browser_option = option("--browser/--no-browser", default=True, help="Open the browser, or only print the address.")
 
 
+class PackageOptions(TypedDict):
+    """The options that say what is installed, named as the fields of Request."""
+
+    no_deps: bool
+    extras: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
 @click.command()
 @cluster_argument
 @port_option
 @browser_option
 @typed_option("--stop", is_flag=True, help="Stop the notebook and download its outputs.")
-@option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
+@no_deps_option
+@extra_option
+@group_option
 @yes_option
 @click.pass_context
 def notebook(
-    context: click.Context, /, name: str | None, port: int | None, browser: bool, stop: bool, no_deps: bool, yes: bool
+    context: click.Context,
+    /,
+    name: str | None,
+    port: int | None,
+    browser: bool,
+    stop: bool,
+    yes: bool,
+    **options: Unpack[PackageOptions],
 ) -> None:
     """Run JupyterLab on the machine and open it in the browser.
 
@@ -68,13 +95,13 @@ def notebook(
             stop_notebook(connection, running)
         else:
             with listen(port, 8888) as forward:  # first: if the port is in use, no notebook is started
-                number = running or start_notebook(connection, no_deps, yes)
+                number = running or start_notebook(connection, options, yes)
                 open_notebook(connection, number, forward, browser)
 
 
-def start_notebook(connection: "Connection", no_deps: bool, yes: bool) -> int:
+def start_notebook(connection: "Connection", options: PackageOptions, yes: bool) -> int:
     """Upload the project and start a notebook; return its job number."""
-    return submit_job(connection, read_project(here()), notebook_request(no_deps), yes)
+    return submit_job(connection, read_project(here()), notebook_request(**options), yes)
 
 
 def stop_notebook(connection: "Connection", number: int) -> None:
@@ -112,6 +139,7 @@ def open_notebook(connection: "Connection", number: int, forward: Forward, brows
         leave_notebook(connection, number)
     else:
         show.say(f"notebook (job {number}) {describe_state(job)}")
+        explain_failure(connection, job)
         download(connection, number, runs_of(cluster, number))
 
 

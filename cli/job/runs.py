@@ -21,6 +21,9 @@ from cli.options.declared import (
     FETCH_EVERY_S,
     cluster_option,
     exclude_option,
+    extra_option,
+    group_option,
+    no_deps_option,
     option,
     output_option,
     raw_option,
@@ -147,9 +150,9 @@ class RunOptions(JobOptions):
 )
 @output_option
 @exclude_option
-@option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
-@option("--extra", "extras", multiple=True, metavar="NAME", help="Also install this extra of the project; repeatable.")
-@option("--group", "groups", multiple=True, metavar="NAME", help="Also install this dependency group; repeatable.")
+@no_deps_option
+@extra_option
+@group_option
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
 @option(
     "--interactive", "-i", is_flag=True, help="Connect this terminal to the job, for breakpoint(), input() or a shell."

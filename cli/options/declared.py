@@ -120,6 +120,13 @@ output_option = option(
 exclude_option = option(
     "--exclude", multiple=True, metavar="PATTERN", help="Do not download matching files, e.g. '*.tmp'; repeatable."
 )
+no_deps_option = option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
+extra_option = option(
+    "--extra", "extras", multiple=True, metavar="NAME", help="Install this extra of the project, too; repeatable."
+)
+group_option = option(
+    "--group", "groups", multiple=True, metavar="NAME", help="Install this dependency group, too; repeatable."
+)
 typed_cluster_option = typed_option(  # `check_variable` checks the variable, which other commands accept
     "--cluster", envvar=None, metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
 )

@@ -1,33 +1,67 @@
 """Explain why a job failed, by what is known about the usual reasons."""
 
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.reasons import files, gpus, modules, notebooks, terminals
+from cli.options.context import runs_of
+from cli.reasons import files, gpus, modules, notebooks, programs, terminals
 from cli.reasons.failure import Failure
 from cli.terminal import show
+from infra.cluster.connections import reach
 from infra.errors import NodeError
+from infra.git.listing import is_inside
 from infra.node import client
+from infra.project.files import Project, read_project
+from infra.run.options import read_options
+from infra.ssh.connection import DroppedError
 
 if TYPE_CHECKING:
     from infra.model import Job
-    from infra.project.files import Project
     from infra.ssh.connection import Connection
 
 LINES, END_BYTES = 100, 1 << 16  # of the end of the log
 
 # Each returns a message, or "" if this is not the reason.
-REASONS = (notebooks.explain, terminals.explain, gpus.explain, files.explain, modules.explain)
+REASONS = (notebooks.explain, terminals.explain, gpus.explain, programs.explain, files.explain, modules.explain)
 
 
-def explain_failure(connection: "Connection", project: "Project", job: "Job") -> None:
-    """Print why a job failed and what to do, if gpujob knows the reason."""
+def explain_failure(connection: "Connection", job: "Job", project: Project | None = None) -> None:
+    """If a job failed for a reason that gpujob knows, say what it is and what to do."""
+    if said := find_reason(connection, job, project):
+        show.say(said)
+
+
+def find_reason(connection: "Connection", job: "Job", project: Project | None = None) -> str:
+    """Return why a job failed and what to do; "" if it did not fail, or for a reason that is not known.
+
+    Without `project`, it is that of the job on this computer.
+    """
     if job.state != "failed":
-        return
-    with suppress(NodeError):  # the job's own log remains
-        failure = Failure(connection.cluster, project, job, read_end(connection, job.number))
-        if said := next(filter(None, (explain(failure) for explain in REASONS)), ""):
-            show.say(said)
+        return ""
+    with suppress(NodeError):  # the log is there, the explanation is extra
+        root = project.home if project else runs_of(connection.cluster, job.number).parent
+        log = read_end_anyway(connection, job.number)
+        failure = Failure(connection.cluster, job, log, root, lambda: project or read_again(root, job))
+        return next(filter(None, (explain(failure) for explain in REASONS)), "")
+    return ""
+
+
+def read_again(root: Path, job: "Job") -> Project:
+    """Return the project of a job that was submitted earlier; raises GpujobError."""
+    project, options = read_project(root), read_options(job.source)
+    inside = options is not None and is_inside(options.workdir)
+    return replace(project, workdir=options.workdir) if options and inside else project
+
+
+def read_end_anyway(connection: "Connection", number: int) -> str:
+    """Return the last lines of a job's log, over a new connection if this one has ended; raises NodeError."""
+    try:
+        return read_end(connection, number)
+    except DroppedError:
+        with reach(connection.cluster) as again:
+            return read_end(again, number)
 
 
 def read_end(connection: "Connection", number: int) -> str:

@@ -18,8 +18,9 @@ QUOTED = re.compile(r"""(["'`])(.{1,1024}?)\1""")
 
 def explain(failure: Failure) -> str:
     """Return why the missing file was not uploaded, and how to upload it; "" if no such file is named."""
+    names = list(names_in(failure.log))
     try:
-        found = next(find_excluded(failure.project, names_in(failure.log)), None)
+        found = next(find_excluded(failure.read(), names), None) if names else None
     except GpujobError:  # the job's own error is what counts
         found = None
     if found is None:

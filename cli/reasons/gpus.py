@@ -15,10 +15,14 @@ NO_GPU = re.compile(
     r"|nvidia-smi: (?:command )?not found|cannot run nvidia-smi|setup doesn't support bf16/gpu"
 )
 
+FEWER = re.compile("invalid device ordinal|CUDA_ERROR_INVALID_DEVICE|Device index must be")
+
 
 def explain(failure: Failure) -> str:
     """Return that the machine has no GPU; "" if it has one, or the job did not ask for it."""
     cluster = failure.cluster
+    if cluster.is_local and failure.job.driver and FEWER.search(failure.log):
+        return f"this computer, whose GPUs the local cloud uses, has fewer than {cluster.gpu or 'the job asks for'}"
     if failure.job.driver or not NO_GPU.search(failure.log):
         return ""
     if cluster.gpu is None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 
 from cli.reasons.failure import Failure
 
@@ -15,5 +16,11 @@ def explain(failure: Failure) -> str:
     if not ASKED.search(failure.log):
         return ""
     typed = sys.argv[1:]
-    again = shlex.join(["gpujob", "run", "--interactive", *(typed[1:] if typed[:1] == ["run"] else ["SCRIPT"])])
+    words = typed[1:] if typed[:1] == ["run"] else retype(failure.job.command)
+    again = shlex.join(["gpujob", "run", "--interactive", *words])
     return f"the job has no terminal, which breakpoint() and input() need. Give it one: {again}"
+
+
+def retype(command: Sequence[str]) -> list[str]:
+    """Return what runs a job's command again, after `gpujob run`."""
+    return list(command[1:]) if command[0] == "python" else ["--", *command]

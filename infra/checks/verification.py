@@ -20,6 +20,7 @@ SKEW_S = 60.0  # tokens and certificates fail from a few minutes on
 LEASE_S = 120.0
 FREE_BYTES = 2_000_000_000
 MISMATCH = "the driver was replaced while in use; restart: gpujob stop {0}, then gpujob start {0}"
+NO_TORCH = "No module named 'torch'"
 Judged = tuple[str, Verdict, str]
 _link_in_use = threading.Lock()
 
@@ -65,7 +66,10 @@ def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:
         blank: list[Judged] = [(check, "not measured", none) for check in ("driver", "nvidia-smi", "matrix product")]
         return [*blank[:2], seen, blank[2]]
     driver: Judged = ("driver", "ok", measures.driver) if measures.driver else ("driver", "failed", "not loaded")
-    return [driver, judge_smi(measures, cluster), judge_torch(measures), judge_product(measures)]
+    judged = [driver, judge_smi(measures, cluster), judge_torch(measures), judge_product(measures)]
+    if cluster.is_local and NO_TORCH in measures.torch.error:  # of this computer, where jobs may install their own
+        judged[2:] = [(check, "not measured", measures.torch.error) for check in ("torch", "matrix product")]
+    return judged
 
 
 def judge_smi(measures: Measures, cluster: Cluster) -> Judged:
@@ -75,6 +79,8 @@ def judge_smi(measures: Measures, cluster: Cluster) -> Judged:
     if measures.smi:
         return "nvidia-smi", "failed", measures.smi
     listed = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.1f} GiB)" for gpu in measures.gpus)
+    if cluster.is_local:
+        return "nvidia-smi", "ok", f"{listed}: this computer's, in place of {cluster.gpu or 'none'}"
     missing = cluster.gpu is not None and len(measures.gpus) != cluster.gpu_count
     return ("nvidia-smi", "failed", f"{listed}; expected: {cluster.gpu}") if missing else ("nvidia-smi", "ok", listed)
 

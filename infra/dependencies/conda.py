@@ -65,6 +65,8 @@ def read_conda(sources: Sources, folder: str) -> Dependencies | None:
     found = make(read_lines(sources, [*lines, *pip], name, folder), name, folder)
     notes = [f"{name} needs conda; where the machine has none, what PyPI has under the same name is installed"]
     notes += [f"not installed without conda: {', '.join(unknown)}"] if unknown else []
+    if python := next((each for each in map(str, listed) if re.match(r"python\s*[=<>~]", each)), ""):
+        notes.append(f"without conda, '{python}' is ignored; a file .python-version can choose another Python")
     return Dependencies(**{**vars(found), "kind": "conda", "watched": (*found.watched, name), "notes": tuple(notes)})
 
 

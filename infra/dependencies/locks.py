@@ -12,9 +12,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from infra.dependencies import poetry
-from infra.dependencies.pyproject import PYPROJECT, Chosen, table_of
+from infra.dependencies.local import PYPROJECT, expand_group
+from infra.dependencies.pyproject import Chosen
 from infra.dependencies.requirements import is_url
-from infra.dependencies.sources import Sources, join
+from infra.dependencies.sources import Sources, join, table_of
 from infra.errors import UsageError
 from infra.model.dependencies import Dependencies
 
@@ -155,17 +156,6 @@ def declare(settings: Mapping[str, Any], folder: str, chosen: Chosen) -> Depende
     in_extras = [extra for extra in chosen.extras if extra not in extras]
     of_poetry = poetry.read_declared(settings, folder, in_extras, in_groups)
     return replace(found, lines=(*found.lines, *of_poetry.lines), projects=of_poetry.projects)
-
-
-def expand_group(groups: Mapping[str, Any], name: str) -> list[str]:
-    """Return the requirements of a dependency group and of the groups that it includes."""
-    lines = []
-    for entry in groups.get(name, ()):
-        if isinstance(entry, str):
-            lines.append(entry)
-        elif entry.get("include-group") not in (None, name):
-            lines += expand_group({key: value for key, value in groups.items() if key != name}, entry["include-group"])
-    return lines
 
 
 def select(declared: Dependencies, packages: Sequence[Package], lock: str, command: str) -> Dependencies:

@@ -9,12 +9,13 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from infra.dependencies import poetry
+from infra.dependencies.local import PYPROJECT, expand_group, find_workspace, list_members, take_local
 from infra.dependencies.requirements import Flat, read_lines, read_requirements
-from infra.dependencies.sources import Sources, join
+from infra.dependencies.sources import Sources, join, table_of
 from infra.errors import UsageError
 from infra.model.dependencies import Dependencies
 
-PYPROJECT, SETUP_CFG, SETUP_PY = "pyproject.toml", "setup.cfg", "setup.py"
+SETUP_CFG, SETUP_PY = "setup.cfg", "setup.py"
 # What a build backend may read its requirements from.
 READ_BY_BACKENDS = (".toml", ".cfg", ".py", ".txt", ".in", ".ini", ".lock")
 
@@ -52,23 +53,28 @@ def read_pyproject(sources: Sources, folder: str, chosen: Chosen) -> Dependencie
     if table_of(settings, "tool", "poetry", "dependencies") and "dependencies" not in project:
         found = poetry.read_declared(settings, folder, chosen.extras, chosen.groups)
         return found if found.lines or found.projects else None
-    if not (project.get("dependencies") or dynamic or chosen.extras or chosen.groups):
+    members = () if chosen.extras or find_workspace(sources, folder) != folder else list_members(sources, folder)
+    if not (project.get("dependencies") or dynamic or chosen.extras or chosen.groups or members):
         return None
-    if not project and not groups:
+    if not project and not groups and not members:
         return None
     extras = table_of(project, "optional-dependencies")
     if "optional-dependencies" not in dynamic:
         chosen.check(name, extras, groups)
     if dynamic and (flat := read_dynamic(sources, folder, settings, chosen, dynamic)):
         return make(flat, name, folder)
-    return Dependencies(
+    found = Dependencies(
         name,
         folder=folder,
         files=(name,) if project else (),
         groups=tuple(f"{name}:{group}" for group in chosen.groups),
         options=tuple(f"--extra={extra}" for extra in chosen.extras),
         watched=watch_folder(sources, folder) if dynamic else (name,),
+        projects=tuple((member, ()) for member in members),
     )
+    required = [*project.get("dependencies", ()), *(line for extra in chosen.extras for line in extras.get(extra, ()))]
+    required += [line for group in chosen.groups for line in expand_group(groups, group)]
+    return take_local(sources, found, settings, required)
 
 
 def read_dynamic(
@@ -203,14 +209,6 @@ def watch_folder(sources: Sources, folder: str) -> tuple[str, ...]:
     return (*inside, *(join(further, name) for name in sources.inside(further)))
 
 
-def table_of(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return a table inside tables; {} if it is missing, or not a table."""
-    found: Any = table
-    for name in names:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
 def combine(parts: Sequence[Dependencies]) -> Dependencies:
     """Return the first dependencies with all that the others add to them."""
 
@@ -221,6 +219,7 @@ def combine(parts: Sequence[Dependencies]) -> Dependencies:
         parts[0],
         lines=join_all(lambda part: part.lines),
         constraints=join_all(lambda part: part.constraints),
+        overrides=join_all(lambda part: part.overrides),
         files=join_all(lambda part: part.files),
         groups=join_all(lambda part: part.groups),
         options=join_all(lambda part: part.options),

@@ -4,14 +4,13 @@ import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
-from fnmatch import fnmatch
 from typing import Any
 
 from infra.dependencies.conda import read_conda
 from infra.dependencies.credentials import take_credentials
+from infra.dependencies.local import PYPROJECT, is_member, list_script
 from infra.dependencies.locks import read_pdm_lock, read_pipfile_lock, read_poetry_lock, specifiers_of
 from infra.dependencies.pyproject import (
-    PYPROJECT,
     SETUP_CFG,
     SETUP_PY,
     Chosen,
@@ -19,10 +18,9 @@ from infra.dependencies.pyproject import (
     make,
     merge,
     read_project,
-    table_of,
 )
 from infra.dependencies.requirements import read_lines, read_requirements
-from infra.dependencies.sources import NO_DEPS, Sources, above, join
+from infra.dependencies.sources import NO_DEPS, Sources, above, join, table_of
 from infra.errors import UsageError
 from infra.model import Request
 from infra.model.dependencies import Dependencies
@@ -110,10 +108,8 @@ def read_inline(sources: Sources, script: str, chosen: Chosen) -> Dependencies |
     except (ValueError, TypeError) as error:
         raise UsageError(f"{script}: its inline metadata is not valid TOML: {error}", NO_DEPS) from error
     chosen.check(script, (), ())
-    if table_of(table, "tool", "uv"):  # indexes and sources, which uv reads itself
-        return Dependencies(script, files=(script,), watched=(script,))
     folder = join(script, "..")
-    return make(read_lines(sources, listed, script, folder), script, folder)
+    return make(read_lines(sources, list_script(sources, folder, table, listed), script, folder), script, folder)
 
 
 def read_uv_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
@@ -146,17 +142,6 @@ def read_uv_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies 
                 declared=declared_by(settings, chosen),
             )
     return None
-
-
-def is_member(sources: Sources, root: str, folder: str) -> bool:
-    """Return whether a folder is a member of the uv workspace of a folder above it."""
-    workspace = table_of(sources.toml(join(root, PYPROJECT)), "tool", "uv", "workspace")
-    name = folder if root == "." else folder[len(root) + 1 :]
-    included, excluded = (
-        any(fnmatch(name, str(pattern).rstrip("/")) for pattern in workspace.get(key, ()))
-        for key in ("members", "exclude")
-    )
-    return included and not excluded
 
 
 def declared_by(settings: dict[str, Any], chosen: Chosen) -> dict[str, str]:

@@ -4,7 +4,7 @@ import codecs
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,3 +81,11 @@ def above(folder: str) -> Iterator[str]:
         yield folder
         folder = posixpath.dirname(folder)
     yield "."
+
+
+def table_of(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return a table inside tables; {} if it is missing, or not a table."""
+    found: Any = table
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}

@@ -19,6 +19,8 @@ class Dependencies:
     lines: tuple[str, ...] = ()
     """Requirements, and the options of a requirements file that say where packages are."""
     constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    """Requirements that replace any other of the same package."""
     files: tuple[str, ...] = ()
     """Files that uv reads itself: pyproject.toml, setup.py, a script."""
     groups: tuple[str, ...] = ()

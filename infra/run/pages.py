@@ -22,9 +22,17 @@ JUMP = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content=
 Report = Callable[[str], None]
 
 
-def notebook_request(no_deps: bool) -> Request:
+def notebook_request(no_deps: bool, extras: tuple[str, ...], groups: tuple[str, ...]) -> Request:
     """Return the request for a notebook: without reserved GPUs, and never stalled."""
-    return Request(client.NOTEBOOK, name="notebook", gpus=0, hang_after_s=NEVER_S, no_deps=no_deps)
+    return Request(
+        client.NOTEBOOK,
+        name="notebook",
+        gpus=0,
+        hang_after_s=NEVER_S,
+        no_deps=no_deps,
+        extras=extras,
+        groups=groups,
+    )
 
 
 def wait_for_notebook(connection: Connection, number: int, report: Report) -> client.NotebookReply:

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import zlib
 from pathlib import Path
 
 import pytest
 
-from infra.node.agent.data import mounts
+from infra.node.agent.data import mounts, store
 from infra.node.agent.data.store import File, version_of
 from tests import agent_fixtures as fixtures
 from tests.agent_fixtures import in_blocks, request
@@ -161,3 +163,25 @@ def test_without_root_a_set_is_a_link_to_what_nobody_may_write(tmp_path, monkeyp
     assert made == ()
     assert manifest == {"data/d": {"link": str(tree)}}
     assert (work / "data/d").readlink() == Path(tree)
+
+
+def test_sets_are_stored_on_another_disk_only_if_it_is_one_and_has_more_room(tmp_path, monkeypatch):
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        monkeypatch.delenv("GPUJOB_LOCAL_HOST", raising=False)
+
+        def choose(home: Path, fast: Path) -> Path:
+            monkeypatch.setattr(store, "HOME", home)
+            monkeypatch.setattr(store, "FAST", (str(fast), "/not/there"))
+            return store.choose_root()
+
+        scratch, home = tmp_path / "scratch", tmp_path / "home"
+        scratch.mkdir()
+        home.mkdir()
+        assert choose(home, scratch) == home / "data", "a folder of that name on the same disk"
+        assert choose(home, memory) == home / "data", "memory"
+        assert choose(memory, scratch) == scratch / store.FOLDER, "a disk with more room"
+        (memory / "data/parts").mkdir(parents=True)
+        assert choose(memory, scratch) == memory / "data", "where sets are already"
+    finally:
+        shutil.rmtree(memory)

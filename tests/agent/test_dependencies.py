@@ -1,11 +1,14 @@
 """Installing what a project depends on: real uv, real environments, wheels made here, no network."""
 
 import fcntl
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +44,17 @@ with open(sys.argv[4], "ab") as log:
         print(json.dumps(prepare(Path(sys.argv[2]), plan, sys.argv[3], log, variables)))
     except DependenciesError as error:
         print(json.dumps(str(error)))
+"""
+BACKEND = """
+import os, zipfile
+def build_wheel(folder, *_):
+    with zipfile.ZipFile(os.path.join(folder, "old-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("old.py", "")
+        info = "old-1.0.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: old\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "old-1.0-py3-none-any.whl"
 """
 WHERE = "import torch, small; print(torch.VERSION, torch.__file__, small.__file__)"
 # Stands before uv on PATH: does not begin the step it is told to hold until a file is there.
@@ -310,6 +324,16 @@ def test_other_indexes_are_searched_for_a_version_only_if_all_are_public(urls, s
     assert bool(choose_index_strategy([*urls, "torch==1"], {})) == searches
 
 
+def test_a_folder_of_the_project_is_not_installed_but_what_it_needs_is(node):
+    package = '[project]\nname = "{}"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = [{}]\n'
+    node.write(pyproject__toml=package.format("mine", '"helper"') + '[tool.uv.sources]\nhelper = { path = "helper" }\n')
+    (node.project / "helper").mkdir()
+    (node.project / "helper/pyproject.toml").write_text(package.format("helper", '"small<2"'))
+    python, refusal = node.prepare()
+    assert python, refusal + node.log.read_text()
+    assert installed(python) == ["small-1.0"]
+
+
 def test_what_the_base_alone_has_needs_no_index(node):
     node.write(requirements__txt="torch\n")
     empty = node.home / "empty"
@@ -511,6 +535,26 @@ def test_a_cancelled_build_ends_uv_and_leaves_nothing(node):
     assert "waiting" not in node.log.read_text()
 
 
+@pytest.mark.parametrize(("module", "requires"), [("torch", ""), ("pkg_resources", '"setuptools"')])
+def test_a_package_that_needs_more_for_its_build_than_it_says_is_built(node, module, requires):
+    """torch, which only the environment has; and pkg_resources, which the newest setuptools lacks."""
+    more = node.home / "more"
+    more.mkdir()
+    write_wheel(more, "setuptools", "82.0")
+    with zipfile.ZipFile(write_wheel(more, "setuptools", "80.0"), "a") as wheel:
+        wheel.writestr("pkg_resources/__init__.py", "")
+    build = f'[build-system]\nrequires = [{requires}]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    with tarfile.open(node.project / "old-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (("pyproject.toml", build), ("backend.py", f"import {module}\n{BACKEND}")):
+            info = tarfile.TarInfo(f"old-1.0/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    node.write(requirements__txt="./old-1.0.tar.gz\n")
+    told = Node(**{**vars(node), "settings": {"UV_FIND_LINKS": f"{node.links},{more}"}})
+    python, refusal = told.prepare()
+    assert installed(python) == ["old-1.0"], refusal + node.log.read_text()
+
+
 def test_a_failed_build_says_why_and_leaves_nothing(node):
     node.write(requirements__txt="small\nnowhere\n")
     python, refusal = node.prepare()
@@ -540,7 +584,7 @@ def test_a_folder_of_the_project_is_imported_from_there_with_what_it_needs(node)
     named = json.loads(node.submit().read_text())["dependencies"]["projects"]
     projects = find_projects(node.project, node.project, [own], [node.project / folder for folder, _ in named])
     with node.log.open("ab") as log:
-        install_projects(own, projects, node.project, log)
+        install_projects(own, projects, node.project, log, {})
     assert said(own, "import inner; print(inner.small.VERSION, inner.__file__)") == f"1.0 {inner}/inner.py"
 
 

@@ -1,17 +1,24 @@
 """A job's own project is a package there: commands, entry points and metadata, whatever builds it. No network."""
 
+import base64
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from infra.node.agent.environment.dependencies import complete_plan, name_indexes
 from infra.node.agent.environment.overlay import make_environment, site_of
 from infra.node.agent.environment.project.install import install_projects
 from infra.node.agent.environment.project.search import find_projects
 from infra.node.agent.environment.uv import DependenciesError
+from tests.wheels import write_wheel
 
 CODE = "import importlib.metadata as m\nVALUE = 1\ndef main():\n    print('ran', m.version('my-tool'), __file__)\n"
 TABLE = """
@@ -57,6 +64,18 @@ import importlib.metadata as m, json, sys, my_tool
 mine = m.distribution("my-tool")
 print(json.dumps([mine.version, [point.load() for point in m.entry_points(group="my.plugins")], my_tool.__file__]))
 """
+# A build backend of a private index, in the module of its wheel.
+BACKEND = """
+import os, zipfile
+def build_editable(folder, *_):
+    with zipfile.ZipFile(os.path.join(folder, "my_tool-1-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("my_tool.pth", os.getcwd())
+        info = "my_tool-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: my-tool\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "my_tool-1-py3-none-any.whl"
+"""
 SRC, FLAT = {"src/my_tool/__init__.py": CODE}, {"my_tool/__init__.py": CODE}
 PROJECTS = {
     "setuptools": {"pyproject.toml": BUILD.format("setuptools.build_meta") + TABLE, **SRC},
@@ -92,11 +111,10 @@ class Place:
     own: str
     log: Path
 
-    def install(self, start: str = ".") -> bool:
+    def install(self, start: str = ".", **variables: str) -> bool:
+        projects = find_projects(self.tree, self.tree / start, [self.own], [])
         with self.log.open("ab") as log:
-            return install_projects(
-                self.own, find_projects(self.tree, self.tree / start, [self.own], []), self.tree, log
-            )
+            return install_projects(self.own, projects, self.tree, log, variables)
 
     def write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
@@ -206,6 +224,53 @@ def test_a_project_that_cannot_be_built_is_an_error_with_the_builder_s_words(pla
     with pytest.raises(DependenciesError, match=r"^the project could not be built, .*--no-deps$"):
         place.install()
     assert "RuntimeError: no CUDA compiler" in place.log.read_text()
+
+
+class PrivateIndex(SimpleHTTPRequestHandler):
+    """A package index that asks for a user and a password."""
+
+    def do_GET(self) -> None:
+        given = self.headers.get("Authorization", "")
+        if given == f"Basic {base64.b64encode(b'me:hunter22').decode()}":
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """A private index with a build backend: where it is, without credentials."""
+    (tmp_path / "index/backend").mkdir(parents=True)
+    write_wheel(tmp_path / "index/backend", "backend", "1.0", body=BACKEND)
+    serve = partial(PrivateIndex, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_build_gets_the_indexes_of_the_manifest_and_their_credentials_and_shows_none(place, index, monkeypatch):
+    monkeypatch.setenv("UV_OFFLINE", "0")
+    place.write({"pyproject.toml": '[build-system]\nrequires = ["backend"]\nbuild-backend = "backend"\n'})
+    place.write({"my_tool.py": CODE})
+    job = {"env": {}, "dependencies": {"lines": [f"--index-url http://${{KEY}}@{index}/"], "constraints": []}}
+    for key in ("me:wrong-one", "me:hunter22"):
+        plan, variables = complete_plan(job, {"KEY": key, "OTHER": "unrelated"}, {})
+        assert variables == {"KEY": key}
+        settings = {**variables, **name_indexes(plan, variables)}
+        if "wrong" in key:
+            with pytest.raises(DependenciesError, match="the project could not be built"):
+                place.install(**settings)
+        else:
+            assert place.install(**settings)
+    assert place.run("python", "-c", "import my_tool; print(my_tool.VALUE)") == ["1"]
+    text = place.log.read_text()
+    assert "wrong-one" not in text
+    assert "hunter22" not in text
+    assert index in text, "what went wrong is said"
 
 
 def test_a_script_that_names_no_function_is_an_error(place):

@@ -14,6 +14,8 @@ from infra.checks.verification import judge_gpus, judge_machine
 from infra.model import Cluster, Gpu, Node
 from infra.node.measures import ListedGpu, Measures, Product
 from tests import agent_fixtures as fixtures
+from tests.conftest import make_laptop
+from tests.nvidia import write_tool
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -110,6 +112,17 @@ def test_no_nvidia_smi_is_a_failure_where_a_gpu_was_rented_and_none_elsewhere(me
         assert rows["matrix product"][0] == "not measured"
 
 
+def test_on_the_local_cloud_a_missing_torch_or_another_number_of_gpus_is_no_failure(measure):
+    found = measure(TWO, "raise ModuleNotFoundError(\"No module named 'torch'\")")
+    rows = judged(replace(found, driver="570.86"), cluster(Gpu("T4", 1), "local"))
+    assert {check: verdict for check, (verdict, _) in rows.items()} == {
+        "driver": "ok",
+        "nvidia-smi": "ok",
+        "torch": "not measured",
+        "matrix product": "not measured",
+    }
+
+
 def test_what_does_not_fit_fails(measure):
     found = replace(measure(TWO, TORCH), driver="570.86", lease_until=1000.0, guarded=True, now=0.0)
     slow = replace(found.torch, products=(Product("bfloat16", 69), Product("bfloat16", 7)))
@@ -164,3 +177,26 @@ def test_verify_measures_every_machine_and_fails_with_what_fails(laptop):
     assert broken.code == 1
     assert "Driver/library version mismatch" in broken.out
     assert "nvidia-smi" in broken.err
+
+
+def test_jobs_of_the_local_cloud_use_the_gpus_of_this_computer(tmp_path):
+    """As on WSL, where nvidia-smi is in a folder that only the user's own PATH has, and the driver is not a module."""
+    path = f"{write_tool(tmp_path / 'wsl')}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "driver").mkdir()
+    (tmp_path / "driver/libcuda.so.1").touch()
+    desk = make_laptop(tmp_path / "desk", PATH=path, LD_LIBRARY_PATH=f"/nowhere:{tmp_path}/driver")
+    desk.write("show.py", "import os, subprocess; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['LD_LIBRARY_PATH'])\n"
+               "print(subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True).stdout)\n"
+               "raise SystemExit('RuntimeError: CUDA error: invalid device ordinal')\n")  # fmt: skip
+    try:
+        assert desk.type("up", "--dry-run", "--gpu", "A100:8").code == 0
+        run = desk.type("run", "--no-deps", "--gpus", "1", "show.py")
+        assert run.out.startswith(f"0 {tmp_path}/driver\nGPU 0: NVIDIA H100"), run.said
+        assert "this computer, whose GPUs the local cloud uses, has fewer than A100:8\n" in run.err
+        assert json.loads(desk.type("jobs", "--json").out)[0]["driver"] == "570.86.15"
+        rows = {row["check"]: row for row in json.loads(desk.type("verify", "--json").out)}
+        assert (rows["driver"]["verdict"], rows["driver"]["found"]) == ("ok", "570.86.15")
+        assert rows["nvidia-smi"]["found"] == "NVIDIA H100 80GB HBM3 (79.6 GiB): this computer's, in place of A100:8"
+        assert "sees 0 of 1" in rows["torch"]["found"]  # that of this environment, which is for CPUs
+    finally:
+        desk.give_back()

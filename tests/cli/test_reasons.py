@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from cli.reasons import gpus, terminals
+from cli.reasons import gpus, modules, programs, terminals
 from cli.reasons.failure import Failure
 from infra.model import Cluster, Gpu, Node, Request
 from infra.project.files import Project
+from infra.run.options import describe_options
 from infra.run.submission import queued
 from tests.here import move_in
 
@@ -19,7 +20,7 @@ LOCAL = Cluster("project", "local", "us-east-1", (NODE,), Gpu("T4"), 1.0, 0.0, 0
 def failure(tmp_path, monkeypatch) -> Failure:
     root = move_in(tmp_path, monkeypatch)
     project = Project(root, ".", (), (), (), (), (), ())
-    return Failure(LOCAL, project, queued(1, Request(("python", "x.py")), {}), "")
+    return Failure(LOCAL, queued(1, Request(("python", "x.py")), {}), "", root, lambda: project)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,55 @@ def test_a_job_that_asks_without_a_terminal_is_told_how_to_have_one(failure, end
     again = "gpujob run --interactive --gpus 1 ask.py 'a b'"
     assert terminals.explain(failed).endswith(f"Give it one: {again}")
     assert terminals.explain(replace(failed, log=f"{end}\nKeyError: 1\n")) == ""
+    monkeypatch.setattr("sys.argv", ["gpujob", "wait", "3"])
+    assert terminals.explain(failed).endswith("gpujob run --interactive x.py")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "gpujob: cannot run accelerate: No such file or directory",
+            "'accelerate' is not installed (dependencies were from requirements.txt)\n"
+            "  add this line to requirements.txt: accelerate",
+        ),
+        ("train.sh: line 3: torchrun: command not found", "  add this line to requirements.txt: torch"),
+        (
+            "sh: 1: Rscript: not found",
+            "  Install it: gpujob ssh project -- 'sudo apt-get update && sudo apt-get install -y",
+        ),
+        ("/usr/bin/env: \u2018Rscript\u2019: No such file or directory", "'Rscript' is not installed on the machine"),
+        ("bash: line 1: shop-trian: command not found", "no program 'shop-trian', nor is it one of the project"),
+        ("make: wget: No such file or directory\nmake: *** [Makefile:2: data] Error 127", "install -y wget"),
+        ("bash: line 1: /opt/tool/run: No such file or directory", ""),
+    ],
+)
+def test_a_missing_program_is_explained_with_the_package_that_has_it(failure, line, said):
+    code = 2 if "make" in line else 127
+    job = replace(failure.job, exit_code=code, source={"manifest": "requirements.txt"})
+    failed = replace(failure, cluster=replace(LOCAL, cloud="aws"), job=job, log=f"step 1\n{line}\n")
+    assert said in programs.explain(failed)
+    assert bool(said) == bool(programs.explain(failed))
+    assert (
+        programs.explain(replace(failed, job=replace(job, exit_code=1), log="bash: line 1: x: command not found")) == ""
+    )
+
+
+def test_on_the_local_cloud_nothing_is_installed_for_a_missing_program(failure):
+    job = replace(failure.job, exit_code=127)
+    failed = replace(failure, job=job, log="gpujob: cannot run Rscript: No such file or directory\n")
+    assert programs.explain(failed).endswith("runs this computer's programs, and 'Rscript' is not installed here")
+
+
+@pytest.mark.parametrize(
+    ("workdir", "said"),
+    [
+        (".", "'src' is in the top folder of the project, where Python did not look: --env PYTHONPATH=."),
+        ("scripts", "'src' is in the top folder of the project, where Python did not look: --env PYTHONPATH=.."),
+    ],
+)
+def test_a_module_of_the_project_that_python_did_not_find_is_named_with_its_path(failure, workdir, said):
+    (failure.root / "src").mkdir()
+    (failure.root / "src/model.py").touch()
+    job = replace(failure.job, source={"options": describe_options(Request(("python", "train.py")), workdir)})
+    assert modules.explain(replace(failure, job=job, log="ModuleNotFoundError: No module named 'src'\n")) == said

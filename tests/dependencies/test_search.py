@@ -213,3 +213,106 @@ def test_a_manifest_that_cannot_be_read_is_named_with_its_line(tmp_path, name, c
     write(tmp_path, {name: content})
     assert said in refusal(tmp_path)
     assert len(refusal(tmp_path).splitlines()) == 1
+
+
+MEMBER = '[project]\nname = "{name}"\nversion = "1"\ndependencies = [{needs}]\n'
+
+
+def test_folders_that_uv_s_sources_name_are_imported_and_what_they_need_is_installed(tmp_path):
+    sources = (
+        "[tool.uv.sources]\n"
+        'Helper = [{ path = "libs/helper", editable = true, marker = "python_version > \'3\'" }]\n'
+        'unused = { path = "../elsewhere" }\nwheel = { path = "wheels/wheel-1-py3-none-any.whl" }\n'
+        'remote = { git = "https://example.com/remote" }\n'
+    )
+    needs = '"helper[fast]>=1", "wheel", "remote", "small"'
+    write(
+        tmp_path,
+        {
+            "pyproject.toml": MEMBER.format(name="mine", needs=needs) + sources,
+            "libs/helper/pyproject.toml": MEMBER.format(name="helper", needs='"deep"')
+            + '[project.optional-dependencies]\nfast = ["numba"]\n[tool.uv.sources]\ndeep = { path = "../deep" }\n',
+            "libs/deep/setup.py": "from setuptools import setup\nsetup(install_requires=['six'])\n",
+            "wheels/wheel-1-py3-none-any.whl": "",
+        },
+    )
+    found = find(tmp_path)
+    assert found.projects == (("libs/helper", ("fast",)), ("libs/deep", ()))
+    assert found.files == ("pyproject.toml", "libs/helper/pyproject.toml")
+    assert (found.lines, found.options) == (("six",), ("--extra=fast",))
+    assert [line.split()[0] for line in found.overrides] == ["helper", "deep"]
+    assert "wheels/wheel-1-py3-none-any.whl" in found.watched
+
+
+def test_a_workspace_needs_no_lock_and_a_script_may_name_folders_too(tmp_path):
+    script = (
+        '# /// script\n# dependencies = ["lib"]\n# [tool.uv.sources]\n# lib = { path = "../packages/lib" }\n# ///\n'
+    )
+    write(
+        tmp_path,
+        {
+            "pyproject.toml": '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
+            "[tool.uv.sources]\nlib = { workspace = true }\n",
+            "packages/lib/pyproject.toml": MEMBER.format(name="lib", needs='"six"'),
+            "packages/app/pyproject.toml": MEMBER.format(name="app", needs='"lib", "small"'),
+            "packages/app/train.py": "",
+            "packages/app/tests/sample/pyproject.toml": MEMBER.format(name="sample", needs='"nowhere"'),
+            "tools/make.py": script,
+        },
+    )
+    whole, member, tool = (
+        find(tmp_path, "python", name) for name in ("x.py", "packages/app/train.py", "tools/make.py")
+    )
+    assert {folder for folder, _ in whole.projects} == {"packages/app", "packages/lib"}
+    assert member.projects == (("packages/lib", ()),)
+    assert {*whole.files} == {*member.files} == {"packages/app/pyproject.toml", "packages/lib/pyproject.toml"}
+    assert whole.overrides == member.overrides != ()
+    assert (tool.manifest, tool.projects) == ("tools/make.py", (("packages/lib", ()),))
+
+
+def test_the_sources_and_indexes_of_a_script_are_its_own_and_not_those_of_strangers(tmp_path):
+    table = """dependencies = ["one[x]>=1", "two; python_version > '3'", "three", "four"]
+[[tool.uv.index]]
+url = "https://index.example/simple"
+[tool.uv.sources]
+one = { git = "https://example.com/one", tag = "v1", subdirectory = "python" }
+two = { url = "https://example.com/two-1-py3-none-any.whl" }
+three = [{ path = "three-1-py3-none-any.whl", marker = "sys_platform == 'linux'" }]
+"""
+    script = "".join(f"# {line}\n" for line in ["/// script", *table.splitlines(), "///"])
+    write(tmp_path, {"tools/make.py": script, "tools/three-1-py3-none-any.whl": ""})
+    assert find(tmp_path, "python", "tools/make.py").lines == (
+        "--extra-index-url https://index.example/simple",
+        "one[x] @ git+https://example.com/one@v1#subdirectory=python",
+        'two @ https://example.com/two-1-py3-none-any.whl ; (python_version > "3")',
+        "./tools/three-1-py3-none-any.whl ; (sys_platform == 'linux')",
+        "four",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            '{ path = "../helper" }',
+            "'helper' comes from ../helper, outside the project; run from a folder that contains",
+        ),
+        ('{ path = "libs/helper" }', "'helper' comes from libs/helper, which is missing"),
+        ('{ path = "secret/helper" }', "'helper' comes from secret/helper, which is not uploaded, as git ignores it"),
+        ("{ workspace = true }", "'helper' is in a workspace outside the project"),
+    ],
+)
+def test_a_folder_that_a_source_names_and_that_is_not_uploaded_is_named(tmp_path, source, says):
+    sources = f"[tool.uv.sources]\nhelper = {source}\n"
+    write(
+        tmp_path, {"pyproject.toml": MEMBER.format(name="mine", needs='"helper"') + sources, ".gitignore": "secret/\n"}
+    )
+    write(tmp_path, {"secret/helper/pyproject.toml": MEMBER.format(name="helper", needs="")})
+    assert says in refusal(tmp_path)
+
+
+def test_what_only_conda_would_install_is_named_before_the_job_starts(tmp_path):
+    write(tmp_path, {"environment.yml": "dependencies: [python=3.10.8, gdal, numpy]\n"})
+    _, unknown, python = find(tmp_path).notes
+    assert unknown == "not installed without conda: gdal"
+    assert python.startswith("without conda, 'python=3.10.8' is ignored; ")

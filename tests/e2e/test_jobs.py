@@ -68,7 +68,20 @@ def test_the_manifest_nearest_to_the_script_is_named_and_a_missing_module_with_t
     assert run.code == 1
     assert "dependencies: week3/requirements.txt\n" in run.said
     assert "'serial' is not installed (dependencies were from week3/requirements.txt)" in run.said
-    assert "add this line to week3/requirements.txt: pyserial" in run.said
+    added = "  add this line to week3/requirements.txt: pyserial\n"
+    assert added in run.err
+    number, elsewhere = str(job_number(run.err)), project.home.parent
+    assert added in project.type("logs", "-f", number).err
+    wait = project.type("wait", number, cwd=elsewhere)
+    assert (wait.code, added in wait.err) == (1, True), wait.said
+
+
+def test_a_missing_program_is_explained_also_when_the_jobs_are_listed(project):
+    run = project.type("run", "--no-deps", "--", "no-such-program", "--now")
+    said = "the local cloud runs this computer's programs, and 'no-such-program' is not installed here\n"
+    assert (run.code, said in run.err) == (127, True), run.said
+    assert f"job {job_number(run.err)} failed (exit 127) after" in (listed := project.type("jobs").err)
+    assert said in listed
 
 
 def test_dependencies_that_cannot_be_had_start_no_job_and_name_the_way_around(project):

@@ -169,6 +169,8 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
         assert third.process.returncode == 0, err
     wait_for(lambda: not processes(laptop, "jupyter"), "end of JupyterLab")
     assert "nothing to do" in laptop.type("notebook", "--stop").err
+    refused = laptop.type("notebook", "--extra", "gpu")
+    assert (refused.code, "--extra gpu: no dependencies found" in refused.err) == (2, True), refused.said
     assert laptop.type("down").code == 0
 
 

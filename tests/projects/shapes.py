@@ -84,6 +84,41 @@ assert open("runs/README.md").read() == "my experiments"
 os.makedirs("runs/lr0.1")
 open("runs/lr0.1/events.txt", "w").write("done")
 """
+# As nbdev writes it: everything is in settings.ini, and only the build backend can read it.
+NBDEV = """from pkg_resources import parse_version
+from configparser import ConfigParser
+import setuptools, shlex
+assert parse_version(setuptools.__version__) >= parse_version('36.2')
+config = ConfigParser(delimiters=['='])
+config.read('settings.ini', encoding='utf-8')
+cfg = config['DEFAULT']
+setup_cfg = {o: cfg[o] for o in 'version description author author_email'.split()}
+requirements = shlex.split(cfg.get('requirements', ''))
+setuptools.setup(name=cfg['lib_name'], packages=setuptools.find_packages(), install_requires=requirements,
+    extras_require={'dev': (cfg.get('dev_requirements') or '').split()}, python_requires='>=' + cfg['min_python'],
+    entry_points={'console_scripts': cfg.get('console_scripts', '').split(), 'shop.plugins': ['one=shop.train:plugin']},
+    **setup_cfg)
+"""
+SETTINGS = """[DEFAULT]
+lib_name = shop
+version = 1.4
+min_python = 3.7
+description = A shop
+author = me
+author_email = me@example.org
+requirements = packaging pytest
+dev_requirements = nowhere-to-be-had
+console_scripts = shop-train=shop.train:main
+nbs_path = nbs
+"""
+INLINE = """# /// script
+# requires-python = ">=3.8"
+# dependencies = ["tiny"]
+# [tool.uv.sources]
+# tiny = { path = "wheels/tiny-1.0-py3-none-any.whl" }
+# ///
+import tiny
+"""
 SAVE = "open('model.pt', 'w').write({what})\n"
 
 
@@ -148,6 +183,50 @@ SHAPES = {
         {"setup.py": SETUP, "source/shop/__init__.py": "", "source/shop/train.py": PACKAGE},
         "shop-train",
         ("result.txt",),
+    ),
+    "nbdev": Shape(
+        {
+            "settings.ini": SETTINGS,
+            "setup.py": NBDEV,
+            "nbs/00_train.ipynb": json.dumps(NOTEBOOK),
+            "shop/__init__.py": "",
+            "shop/train.py": PACKAGE,
+        },
+        "shop-train",
+        ("result.txt",),
+        ignored="_docs/\n_proc/\n",
+    ),
+    "script with inline metadata": Shape(
+        {"requirements.txt": "nowhere-to-be-had\n", "train.py": INLINE + SAVE.format(what="tiny.VERSION")},
+        "train.py",
+        ("model.pt",),
+    ),
+    "course with a manifest per folder": Shape(
+        {
+            "requirements.txt": "nowhere-to-be-had\n",
+            "week1/requirements.txt": "also-nowhere\n",
+            "week1/train.py": "import also_nowhere\n",
+            "week2/requirements.txt": "--find-links ../wheels\ntiny==1.0\n",
+            "week2/helpers.py": "from tiny import VERSION\n",
+            "week2/train.py": "from helpers import VERSION\n" + SAVE.format(what="VERSION"),
+        },
+        "train.py",
+        ("week2/model.pt",),
+        workdir="week2",
+        ignored="*.log\n",
+    ),
+    "uv workspace without a lock": Shape(
+        {
+            "pyproject.toml": WHEELS + '[tool.uv.workspace]\nmembers = ["packages/*"]\n',
+            "packages/lib/pyproject.toml": HATCH + MEMBER.format(name="lib", needs='"tiny"'),
+            "packages/lib/src/lib/__init__.py": "import tiny\nANSWER = tiny.VERSION\n",
+            "packages/app/pyproject.toml": HATCH
+            + MEMBER.format(name="app", needs='"lib"')
+            + '[project.scripts]\napp = "app:main"\n[tool.uv.sources]\nlib = { workspace = true }\n',
+            "packages/app/src/app/__init__.py": "def main():\n    import lib\n    open('answer.txt', 'w').write(lib.ANSWER)\n",
+        },
+        "app",
+        ("answer.txt",),
     ),
     "dated output folders": Shape(
         {"train.py": HYDRA},

@@ -1,6 +1,7 @@
 """Projects of the shapes that users have run unmodified, and exactly the files that a person wants are downloaded."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Finished, Laptop
-from tests.projects.shapes import SHAPES, Shape
+from tests.projects.shapes import SAVE, SHAPES, Shape
 from tests.wheels import write_wheel
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always")
@@ -52,6 +53,10 @@ def write(laptop: Laptop, shape: Shape) -> None:
 def downloaded(laptop: Laptop) -> list[str]:
     """The files that the only job of a project brought."""
     [files] = laptop.project.glob("runs/shared-*/files")
+    return list_files(files)
+
+
+def list_files(files: Path) -> list[str]:
     return sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if not path.is_dir())
 
 
@@ -64,6 +69,38 @@ def test_a_project_of_this_shape_runs_and_brings_what_a_person_wants(project: La
     assert downloaded(project) == sorted(shape.outputs), run.said
     results = list(project.project.glob("runs/shared-*/files/result.txt"))
     assert [path.read_text() for path in results] == ["1.4 plugged"] * len(results)
+
+
+def test_what_one_job_prepares_in_an_ignored_folder_the_next_trains_on(project: Laptop) -> None:
+    shape = SHAPES["make with ignored data"]
+    write(project, shape)
+    prepared = project.type("run", "--no-deps", "prepare.py")
+    assert prepared.code == 0, prepared.said
+    trained = project.type("run", "--no-deps", "--from", "latest", "train.py")
+    assert trained.code == 0, trained.said
+    first, second = sorted(project.project.glob("runs/shared-*/files"), key=lambda path: path.stat().st_ctime_ns)
+    assert (list_files(first), list_files(second)) == (["data/clean.txt"], ["model.pt"])
+    assert (second / "model.pt").read_text() == "clean"
+
+
+@pytest.mark.timeout(600)  # on a busy computer: it creates 75,000 files
+def test_a_project_of_25000_files_runs_and_brings_what_one_wants(project: Laptop) -> None:
+    for number in range(250):
+        folder = project.project / f"images/{number % 10}/{number}"
+        folder.mkdir(parents=True)
+        for name in range(100):
+            (folder / f"{name}.txt").write_text(f"{number} {name}")
+    project.write(
+        "train.py", "from pathlib import Path\n" + SAVE.format(what="str(len(list(Path('images').rglob('*.txt'))))")
+    )
+    try:
+        run = project.type("run", "--no-deps", "train.py")
+        assert run.code == 0, run.said
+        assert "25,001 files" in run.err or "25001 files" in run.err
+        assert downloaded(project) == ["model.pt"]
+        assert next(project.project.glob("runs/*/files/model.pt")).read_text() == "25000"
+    finally:
+        shutil.rmtree(project.project / "images")
 
 
 def test_a_submodule_is_uploaded_with_the_project(project: Laptop, tmp_path_factory: pytest.TempPathFactory) -> None:

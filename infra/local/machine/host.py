@@ -19,7 +19,7 @@ from typing import Any
 import asyncssh
 
 from infra.local import reaper
-from infra.local.machine import shims, sshd, units, userdata
+from infra.local.machine import gpus, shims, sshd, units, userdata
 from infra.local.machine.relay import Relay
 from infra.local.machine.routes import Routes
 from infra.local.machine.shell import Shell
@@ -90,7 +90,9 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     home.mkdir(exist_ok=True)
     os.chdir(home)  # relative SFTP paths start here
     shims.write(folder / "bin", pipe, frozenset(config.get("flaws", ())))
-    shell = Shell(home, environment(config, folder))
+    variables = environment(config, folder)
+    gpus.link_tool(folder / "bin", os.environ, variables["PATH"])
+    shell = Shell(home, variables)
     _write_profile(home, shell.environment["PATH"])
     power = Power(_lease(config, folder))
     for kind in (signal.SIGTERM, signal.SIGINT):
@@ -132,7 +134,7 @@ async def _listen_badly(port: int, config: dict[str, Any]) -> int:
 
 
 def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Build a clean environment for commands, without anything from the cloud's own."""
+    """Build a clean environment for commands, with nothing of the cloud's own but the way to its GPUs."""
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {
         "HOME": str(folder / "home"),
@@ -143,6 +145,7 @@ def environment(config: dict[str, Any], folder: Path) -> dict[str, str]:
         "PATH": path,
         "GPUJOB_LOCAL_HOST": config["instance_id"],
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": config.get("metadata_url", ""),
+        **gpus.find_libraries(os.environ),
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .records import HOME
+from .usage import PATIENCE_S
 
 # Where AWS's Deep Learning AMIs keep the Python that has PyTorch (older ones use conda), then the usual conda folders:
 # https://docs.aws.amazon.com/dlami/latest/devguide/appendix-ami-release-notes.html
@@ -36,19 +37,31 @@ def read_driver() -> str:
     with contextlib.suppress(OSError):
         found = re.search(r"\s(\d+\.\d[\d.]*)\s", Path("/proc/driver/nvidia/version").read_text())
         return found[1] if found else ""
-    return ""
+    return next((driver for _, driver in list_gpus()), "")  # on WSL, the module is that of Windows
+
+
+def list_gpus() -> list[tuple[str, str]]:
+    """Return the name of each GPU, with the version of its driver; empty without GPUs or without an answer."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        answer = subprocess.run(
+            QUERY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE_S
+        )
+        lines = (line.rpartition(", ") for line in answer.stdout.decode("utf-8", "replace").splitlines())
+        return [(name, driver) for name, _, driver in lines if name]
+    return []
 
 
 def probe() -> dict[str, Any]:
     """Return interpreter, driver, GPUs, and whether one can multiply matrices (None without a GPU)."""
-    python, gpus, driver, multiplied = base_python(), [], "", None
-    if shutil.which("nvidia-smi"):
-        lines = subprocess.run(QUERY, stdout=subprocess.PIPE, check=False).stdout.decode().splitlines()
-        pairs = [line.split(", ") for line in lines if ", " in line]
-        gpus, driver = [name for name, _ in pairs], pairs[0][1] if pairs else ""
-    if gpus:
+    python, found, multiplied = base_python(), list_gpus(), None
+    if found:
         multiplied = subprocess.run([python, "-c", PROOF], stderr=subprocess.DEVNULL, check=False).returncode == 0
-    return {"python": python, "gpus": gpus, "driver": driver, "multiplied": multiplied}
+    return {
+        "python": python,
+        "gpus": [name for name, _ in found],
+        "driver": found[0][1] if found else "",
+        "multiplied": multiplied,
+    }
 
 
 def find_space() -> dict[str, int]:

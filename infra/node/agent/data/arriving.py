@@ -24,12 +24,12 @@ from .store import (
     ARRIVED,
     ITSELF,
     File,
+    choose_root,
     complete,
     content_of,
     find_changed,
     find_record,
     forget_changed,
-    list_roots,
     version_of,
 )
 
@@ -45,7 +45,7 @@ def push() -> dict[str, Any]:
     check_files(files)
     version = version_of(files)
     place = find_record(version)
-    root = place[0] if place else list_roots()[0]
+    root = place[0] if place else choose_root()
     with taking(root, version) as parts:
         place = find_record(version)
         changed = find_changed(*place) if place else []

@@ -19,12 +19,12 @@ from .progress import Progress, check_space
 from .store import (
     ARRIVED,
     File,
+    choose_root,
     complete,
     content_of,
     find_changed,
     forget_changed,
     list_records,
-    list_roots,
     version_of,
 )
 
@@ -89,7 +89,7 @@ def fetch_bucket(each: Mapping[str, Any], python: str, variables: Mapping[str, s
     if not listed:
         raise AgentError(f"no objects found at {address}")
     check_files([File(one.path, "0" * 64, 0, False, 0, None) for one in listed])
-    root = list_roots()[0]
+    root = choose_root()
     name = hashlib.sha256(address.encode()).hexdigest()
     with taking(root, f"s3-{name}", impatient=False) as parts:
         known, stored = read_known(address, parts)

@@ -13,7 +13,7 @@ from ..records import CHUNK_BYTES, AgentError
 from .arriving import append, taking
 from .bucket import fetch_bucket
 from .progress import Progress, check_space
-from .store import ARRIVED, ITSELF, File, complete, content_of, find_changed, find_record, forget_changed, list_roots
+from .store import ARRIVED, ITSELF, File, choose_root, complete, content_of, find_changed, find_record, forget_changed
 
 S3 = "s3://"
 ATTEMPTS, PAUSE_S, SILENCE_S = 5, 1.0, 60.0
@@ -34,7 +34,7 @@ def fetch(each: Mapping[str, Any], python: str, variables: Mapping[str, str], lo
     place = find_record(each["version"])
     if place and not find_changed(*place):
         return str(each["version"])
-    root = place[0] if place else list_roots()[0]
+    root = place[0] if place else choose_root()
     with taking(root, each["version"], impatient=False) as parts:
         place = find_record(each["version"])
         file = File(ITSELF, each["sha256"], 0, False, time.time_ns(), None)

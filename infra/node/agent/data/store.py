@@ -56,11 +56,38 @@ def version_of(files: Iterable[File]) -> str:
 
 
 def list_roots() -> list[Path]:
-    """Return the folders that may have data sets; new ones are stored in the first."""
+    """Return the folders that may have data sets; `choose_root` says where a new one goes."""
     own = HOME / "data"
     if "GPUJOB_LOCAL_HOST" in os.environ:  # the disk is the laptop's
         return [own]
     return [*(Path(disk, FOLDER) for disk in FAST if os.access(disk, os.W_OK)), own]
+
+
+def choose_root() -> Path:
+    """Return the folder for new sets: on a fast disk that has more room than the home folder's, or else there.
+
+    One that is in use stays the choice: only there do versions share what they have in common.
+    """
+    *fast, own = list_roots()
+    home = HOME if HOME.exists() else HOME.parent
+    used = (root for root in (*fast, own) if (root / "parts").is_dir())
+    better = (root for root in fast if is_other_disk(root.parent, home) and room_of(root.parent) > room_of(home))
+    return next(used, None) or next(better, own)
+
+
+def room_of(path: Path) -> int:
+    """Return the free bytes on a path's disk."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
+def is_other_disk(path: Path, home: Path) -> bool:
+    """Return whether a path is on another disk than home: not just a folder of that name, and not in memory."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    kinds = {words[words.index("-") + 1] for words in mounts if words[2] == number}
+    return device != home.stat().st_dev and not kinds & {"tmpfs", "ramfs"}
 
 
 def tree_of(root: Path, version: str) -> Path:

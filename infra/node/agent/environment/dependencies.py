@@ -24,6 +24,7 @@ from .uv import READY, build_once, is_spoiled, say
 from .uv import DependenciesError as DependenciesError
 
 ENVIRONMENTS = HOME / "environments"
+INDEXES = {"--index-url": "UV_DEFAULT_INDEX", "--extra-index-url": "UV_INDEX", "--find-links": "UV_FIND_LINKS"}
 REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -37,20 +38,30 @@ class Prepared(NamedTuple):
 def complete_plan(
     job: dict[str, Any], secrets: Mapping[str, str], credentials: Mapping[str, str]
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Return the installation plan, and the variables that it may refer to.
+    """Return the installation plan, and the variables for it and for the project's own build.
 
     They are the credentials of indexes and, of the job's own variables, those named in the manifest and uv's and pip's.
     """
     plan = job["dependencies"]
-    if plan is None:
-        return None, {}
-    named = set(REFERENCE.findall("\n".join([*plan["lines"], *plan["constraints"]])))
+    named = set(REFERENCE.findall("\n".join([*plan["lines"], *plan["constraints"]] if plan else [])))
 
     def select(given: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in given.items() if name in named or name.startswith(("UV_", "PIP_"))}
 
     own = select(job["env"])
-    return {**plan, "variables": own}, {**own, **select(secrets), **credentials}
+    whole = {**own, **select(secrets), **credentials}
+    return ({**plan, "variables": own}, whole) if plan else (None, whole)
+
+
+def name_indexes(plan: dict[str, Any] | None, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that name the indexes of a manifest's lines to uv; arguments could be read by everybody."""
+    found: dict[str, list[str]] = {}
+    for line in plan["lines"] if plan else ():
+        option, _, value = line.partition(" ")
+        if option in INDEXES:
+            url = REFERENCE.sub(lambda name: variables.get(name[1], name[0]), value.strip())
+            found.setdefault(INDEXES[option], []).append(url)
+    return {name: (" " if name == "UV_INDEX" else ",").join(urls) for name, urls in found.items()}
 
 
 def prepare(

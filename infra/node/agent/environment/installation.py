@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from types import MappingProxyType
+from typing import Any, BinaryIO, Mapping, NamedTuple
 
 from .environments import Base
 from .failures import Report, explain
-from .uv import DependenciesError, say, stream
+from .uv import DependenciesError, find_remedy, say, stream
 
 FIX = "fix the file, or run with --no-deps"
 
@@ -47,18 +48,30 @@ class Installation(NamedTuple):
         return self.project / str(self.plan["folder"])
 
 
-def attempt(what: Installation, words: list[str], given: bytes = b"", *, quiet: bool = False) -> tuple[int, Report]:
+def attempt(
+    what: Installation,
+    words: list[str],
+    given: bytes = b"",
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    quiet: bool = False,
+) -> tuple[int, Report]:
     """Run a program; return its exit code and output; progress goes to the log unless it is quiet."""
     report = Report(None if quiet else what.log, what.variables.values())
-    return stream(words, report, what.lock, what.cwd, given, what.variables), report
+    return stream(words, report, what.lock, what.cwd, given, {**what.variables, **more}), report
 
 
 def run(what: Installation, words: list[str], given: bytes = b"") -> Report:
     """Run a program; if it fails, log the reason and raise DependenciesError."""
     code, report = attempt(what, words, given)
+    tried: dict[str, str] = {}
+    last = report
+    while code and (remedy := find_remedy(last.text, tried)):
+        tried.update(remedy)
+        code, last = attempt(what, words, given, tried)
     if code:
         refuse(what, report.text, os.path.basename(words[0]))  # noqa: PTH119
-    return report
+    return last
 
 
 def run_offline_first(what: Installation, words: list[str], given: bytes = b"") -> None:

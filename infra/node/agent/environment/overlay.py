@@ -34,6 +34,7 @@ print(json.dumps([real, "%d.%d" % sys.version_info[:2], sites, scripts]))
 SCRIPT_BYTES = 4096
 # Shebang lines as pip writes them; the second form is for long paths and paths with spaces.
 FIRST_LINE = re.compile(rb"#![^\n]*python[^\n]*\n|#!/bin/sh\n'''exec' [^\n]*python[^\n]*\n' '''\n")
+PROGRAM = (b"sys.exit(", b"__main__")  # as installers write it, or as a package that brings its own, such as deepspeed
 LONGEST = 120
 # Without this, uv would find the interpreter below and install there.
 UV = """#!/bin/sh
@@ -127,7 +128,7 @@ def add_scripts(programs: Path, scripts: Path, line: bytes) -> None:
                 if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= SCRIPT_BYTES:
                     text = Path(entry.path).read_bytes()
                     first = FIRST_LINE.match(text)
-                    if first and b"sys.exit(" in text:
+                    if first and any(word in text for word in PROGRAM):
                         found[entry.name] = text[first.end() :]
     if "torchrun" in found:
         found["torchrun"] = TORCHRUN

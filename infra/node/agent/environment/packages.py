@@ -96,11 +96,12 @@ def read_requirements(what: Installation, uv: list[str]) -> Source:
     lines = [at(what.project, line) for line in plan["lines"]]
     chosen = keep_torch(what, uv, read_lines(lines)) if plan["locked"] else Chosen(lines, ())
     words = ["--requirement", "-"] if chosen.texts or not plan["files"] else []
-    if plan["constraints"]:
-        constraints = what.folder / "constraints.txt"
-        text = "\n".join(at(what.project, line) for line in plan["constraints"])
-        constraints.write_text(text, encoding="utf-8", errors="surrogateescape")
-        words += ["--constraint", str(constraints)]
+    for option, listed in (("--constraint", plan["constraints"]), ("--override", plan.get("overrides"))):
+        if listed:
+            file = what.folder / f"{option[2:]}s.txt"
+            text = "\n".join(at(what.project, line) for line in listed)
+            file.write_text(text, encoding="utf-8", errors="surrogateescape")
+            words += [option, str(file)]
     words += [word for file in plan["files"] for word in ("--requirement", str(what.project / file))]
     words += [word for group in plan["groups"] for word in ("--group", str(what.project / group))]
     strategy = choose_index_strategy(lines, what.variables) if not plan["files"] else []

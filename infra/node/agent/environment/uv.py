@@ -49,6 +49,11 @@ UV_RECIPES = (
 )
 
 
+CONSTRAINT, UNISOLATED = "UV_BUILD_CONSTRAINT", "UV_NO_BUILD_ISOLATION"
+LACKED = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+UNRESOLVED = re.compile(r"resolve\s+requirements\s+from")  # of a build; uv wraps its lines
+
+
 class DependenciesError(AgentError):
     """A job's dependencies cannot be installed."""
 
@@ -167,6 +172,19 @@ def variables(more: Mapping[str, str]) -> dict[str, str]:
     }
     kept = {name: value for name, value in login.items() if name != "VIRTUAL_ENV"}
     return {**said, **quiet, **kept}
+
+
+def find_remedy(output: str, tried: Mapping[str, str]) -> dict[str, str]:
+    """Return a variable of uv with which a build that failed may succeed; {} if none is known, or it was tried.
+
+    Many a setup.py imports pkg_resources, which setuptools 82 has removed, or torch, which only the environment itself has.
+    """
+    missing, known = LACKED.search(output), {**os.environ, **tried}
+    if missing and missing[1] == "pkg_resources" and CONSTRAINT not in known:
+        constraints = HOME / "build-constraints.txt"
+        constraints.write_text("setuptools<81\n")
+        return {CONSTRAINT: str(constraints)}
+    return {UNISOLATED: "1"} if (missing or UNRESOLVED.search(output)) and UNISOLATED not in known else {}
 
 
 def choose_index_strategy(lines: Sequence[str], more: Mapping[str, str]) -> list[str]:

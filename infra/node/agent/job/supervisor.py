@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..environment import overlay
-from ..environment.dependencies import complete_plan, prepare
+from ..environment.dependencies import complete_plan, name_indexes, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..environment.project.install import install_projects
 from ..environment.project.interpreters import choose_interpreter
@@ -110,7 +110,8 @@ def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any]
         write_json(folder / "state.json", state)
         own = make_environment(folder / ENVIRONMENT, state["python"], base)
         required = [work / named for named, _ in (plan["projects"] if plan else ())]
-        if install_projects(own, find_projects(work, start, [own, base], required), work, log):
+        projects = find_projects(work, start, [own, base], required)
+        if install_projects(own, projects, work, log, {**variables, **name_indexes(plan, variables)}):
             record_built(folder)
     return own
 

@@ -118,4 +118,15 @@ def is_computing() -> bool:
     """Return whether a process outside of any job uses a GPU, for example one left in tmux."""
     if not shutil.which(GPU_USERS[0]):
         return False
-    return bool(subprocess.run(GPU_USERS, stdout=subprocess.PIPE, check=False).stdout.strip())
+    answer = subprocess.run(GPU_USERS, stdout=subprocess.PIPE, check=False)
+    return any(map(is_ours, answer.stdout.decode("utf-8", "replace").split()))
+
+
+def is_ours(pid: str) -> bool:
+    """Return whether a process belongs to this machine: one of the local cloud shares the GPUs of its computer."""
+    host = os.environ.get("GPUJOB_LOCAL_HOST")
+    if not host:
+        return True
+    with contextlib.suppress(OSError):
+        return f"GPUJOB_LOCAL_HOST={host}".encode() in Path("/proc", pid, "environ").read_bytes().split(b"\0")
+    return False

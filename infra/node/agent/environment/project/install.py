@@ -8,16 +8,16 @@ seconds. Either way the code is imported from the job's own snapshot.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO, Sequence
+from typing import BinaryIO, Mapping, Sequence
 from urllib.parse import quote
 
+from ..failures import Report
 from ..overlay import first_line, site_of
-from ..uv import DependenciesError, find_uv, say, stream
+from ..uv import CONSTRAINT, DependenciesError, find_remedy, find_uv, say, stream
 from .metadata import CONSOLE, WINDOWED, Metadata, Points, read_metadata
 from .search import Found, read
 
@@ -29,8 +29,8 @@ from {module} import {function}
 if __name__ == "__main__":
     sys.exit({function}{attributes}())
 """
-# uv's message if a build failed after its requirements were installed, and a build's if a requirement is missing.
-BACKEND_RAN, LACKED = re.compile(rb"Call to\s+`"), b"ModuleNotFoundError"  # uv wraps its lines
+# What uv prints if a build failed after its requirements were installed, and what a build prints if a requirement is missing.
+BACKEND_RAN, LACKED = re.compile(r"Call to\s+`"), "ModuleNotFoundError"  # uv wraps its lines
 FROM_GIT = re.compile(r"setuptools[-_]scm|hatch-vcs|dynamic-versioning|source\s*=\s*[\"'](scm|vcs)")
 PRETENDED = {
     "SETUPTOOLS_SCM_PRETEND_VERSION": "0.0.0",
@@ -40,10 +40,12 @@ PRETENDED = {
 }
 
 
-def install_projects(own: str, projects: Sequence[Found], root: Path, log: BinaryIO) -> bool:
+def install_projects(
+    own: str, projects: Sequence[Found], root: Path, log: BinaryIO, variables: Mapping[str, str]
+) -> bool:
     """Install projects into the environment of the interpreter `own`; return whether a build backend ran.
 
-    Raises DependenciesError.
+    `variables` are for the backend's requirements: indexes, and their credentials. Raises DependenciesError.
     """
     built = False
     for found in projects:
@@ -51,7 +53,7 @@ def install_projects(own: str, projects: Sequence[Found], root: Path, log: Binar
         if metadata:
             write_package(own, found.folder, metadata)
         else:
-            build(own, found, root, log)
+            build(own, found, root, log, variables)
             built = True
     return built
 
@@ -98,25 +100,28 @@ def write_launcher(own: str, name: str, target: str) -> Path:
     return path
 
 
-def build(own: str, found: Found, root: Path, log: BinaryIO) -> None:
+def build(own: str, found: Found, root: Path, log: BinaryIO, variables: Mapping[str, str]) -> None:
     """Install a project with its own build backend by `uv pip install -e`; raises DependenciesError."""
     name = os.path.relpath(found.folder, root)
     what = "the project" if name == "." else name
     say(log, f"building {what} for this job, as only its build backend knows its metadata ...")
     install = [*find_uv(own, log), "pip", "install", "--quiet", "--no-deps", "--python", own, "--editable", "."]
-    variables = [f"{name}={value}" for name, value in versions_of(found).items()]
-    reason = b""
+    more = {**variables, **versions_of(found)}
+    reason = Report(None, ())
     # First what needs no network. Without isolation the job's own packages count: an extension of torch needs them.
-    for options in (["--offline"], [], ["--no-build-isolation"]):
-        output = io.BytesIO()
-        if stream(["env", *variables, *install, *options], output, log.fileno(), found.folder) == 0:
+    waiting = [["--offline"], [], ["--no-build-isolation"]]
+    while waiting:
+        options, report = waiting.pop(0), Report(None, variables.values())
+        if stream([*install, *options], report, log.fileno(), found.folder, more=more) == 0:
             order_paths(site_of(own))
             return
-        faulty = BACKEND_RAN.search(output.getvalue()) is not None and LACKED not in output.getvalue()
-        reason = output.getvalue() if faulty or options != ["--no-build-isolation"] else reason
+        faulty = BACKEND_RAN.search(report.text) is not None and LACKED not in report.text
+        reason = report if faulty or options != ["--no-build-isolation"] else reason
+        if CONSTRAINT in (remedy := find_remedy(report.text, more)):
+            more, waiting = {**more, **remedy}, [options, *waiting]
         if faulty:
             break  # an error of the project itself, which no other attempt would avoid
-    log.write(reason)
+    log.write(reason.text.encode("utf-8", "surrogateescape"))
     raise DependenciesError(f"{what} could not be built, see the lines above; to run without installing it: --no-deps")
 
 
