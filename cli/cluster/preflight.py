@@ -68,8 +68,10 @@ def describe_setup(plan: "Plan") -> str:
     if plan.setup:
         return ", ".join(plan.setup.tags) or "the whole playbook (takes minutes)"
     if plan.request.setup and find_program() is None:
-        return f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
-    return f"none (run the playbook later: gpujob setup {plan.name})"
+        return show.complete(
+            f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
+        )
+    return show.complete(f"none (run the playbook later: gpujob setup {plan.name})")
 
 
 def describe(offer: "Offer") -> str:

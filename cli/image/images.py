@@ -16,6 +16,7 @@ from cli.options.declared import (
     typed_option,
     yes_option,
 )
+from cli.options.retype import retype_name
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
@@ -106,9 +107,7 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     if not near:
         raise NotFoundError(what, widen("gpujob images", scope))
     offered = ", ".join(f"{one.name} ({format_rate(one.month_usd, 'month')})" for one in near)
-    raise NotFoundError(
-        f"{what}. Did you mean {offered}?", ", or: ".join(f"gpujob images rm {one.name}" for one in near)
-    )
+    raise NotFoundError(f"{what}. Did you mean {offered}?", retype_name(image, [one.name for one in near]))
 
 
 def accounts(scope: Scope) -> "list[Account]":

@@ -16,6 +16,8 @@ from cli.terminal.lines import FOLDED, find_width, fold, wrap
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
+COMPLETE = "gpujob.complete"
+"""Where the context of a command has a function that completes the commands that a message suggests."""
 STATES = {
     **dict.fromkeys(("running", "succeeded", "ok", "passed"), "green"),
     **dict.fromkeys(("queued", "pending", "stalled", "stopping", "shutting-down", "preempted"), "yellow"),
@@ -27,7 +29,14 @@ STATE_COLUMNS = frozenset({"state", "status"})
 
 def say(text: str = "", colour: str | None = None) -> None:
     """Print a message to stderr; on a terminal, no word and no suggested command is broken."""
-    echo(fold(plain(text), find_width(sys.stderr)), err=True, colour=colour)
+    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour)
+
+
+def complete(text: str) -> str:
+    """Return a message whose suggested commands keep what was typed, such as --profile."""
+    context = click.get_current_context(silent=True) if "gpujob " in text else None
+    change = context.meta.get(COMPLETE) if context else None
+    return change(text) if change else text
 
 
 def echo(text: str, err: bool = False, colour: str | None = None) -> None:
