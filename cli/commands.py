@@ -40,7 +40,7 @@ COMMANDS = {
     "diff": Entry("cli.history.diff", "Compare two runs: command, code, dependencies, metrics."),
     "rerun": Entry("cli.history.rerun", "Run a job again, with the same command and options."),
     "open": Entry("cli.history.opening", "Open a run's report in the browser."),
-    "top": Entry("cli.job.top", "Watch the usage of a machine and its jobs."),
+    "top": Entry("cli.job.top", "Watch the usage of a cluster's machines and jobs."),
     "notebook": Entry("cli.job.pages", "Run JupyterLab on the machine and open it in the browser."),
     "tensorboard": Entry("cli.job.pages", "Open TensorBoard for a job, or for all jobs."),
     "ls": Entry("cli.cluster.listing", "List clusters, their cost and when they end."),

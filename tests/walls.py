@@ -53,6 +53,7 @@ LAYERS = tuple(
     infra.fetch infra.image infra.checks infra.history
     cli.terminal
     cli.options
+    cli.facts
     cli.notices
     cli.reasons
     cli.steps

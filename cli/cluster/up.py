@@ -160,8 +160,8 @@ def up(
 ) -> None:
     """Launch a machine and wait until it can run jobs.
 
-    NAME defaults to the name of this folder. The machine terminates itself at the end of its lease, whatever happens to
-    this computer. Rerunning the same command after a crash resumes the launch.
+    NAME defaults to the name of this folder. Without a GPU, a terminal offers a list. The machine terminates itself at
+    the end of its lease, whatever happens to this computer. Rerunning the same command after a crash resumes the launch.
     """
     from cli.cluster.preflight import show_plan
     from infra.cluster.clouds import open_account
@@ -170,6 +170,8 @@ def up(
     root = find_root(here())
     name = names.name_for(root) if name is None else name
     request = make_request(context, asked)
+    if not (yes or dry_run or plan_only or as_json):
+        request = complete_request(name, request, asked)
     with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         plan = plans.make_plan(
@@ -192,6 +194,16 @@ def up(
     after = formats.duration(time.monotonic() - started)
     run = "" if refuse else f"; next: gpujob run{cluster_flag(cluster.name)} {script_here()}"
     show.say(f"'{cluster.name}' is up after {after}{run}")
+
+
+def complete_request(name: str, request: LaunchRequest, asked: LaunchOptions) -> LaunchRequest:
+    """Return the request with a GPU chosen from a list, if no option says which machine and a person can answer."""
+    from cli.cluster.gpus import ask_gpu, can_ask
+    from infra.cluster.clouds import open_account
+
+    if asked["gpu"] or asked["gpu_memory"] or asked["instance_types"] or not can_ask(name):
+        return request
+    return replace(request, gpu=ask_gpu(open_account(False, request.regions), request))
 
 
 def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:

@@ -3,17 +3,19 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_job, describe_state, job_row
 from cli.notices.queue import show_queue
-from cli.notices.recorded import list_recorded
+from cli.notices.recorded import list_recorded, read_log
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, choose_name, cluster_flag, runs_of, script_here
@@ -114,8 +116,7 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with its receipt and its downloaded outputs."""
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
-    receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
-    return {**receipt.pop("job"), **receipt}
+    return flat_facts({**make_receipt(cluster, job, ()).to_dict(), **here})
 
 
 @click.command()
@@ -135,12 +136,17 @@ def logs(
 ) -> None:
     """Print a job's output.
 
-    JOB is a number or a name, by default the latest job.
+    JOB is a number or a name, by default the latest job. Without the machine, prints what was saved in runs/.
     """
     if tail is not None and since:
         raise UsageError("--tail cannot be used with --since", "use one of them")
     output = Output(raw)
-    with reach_job(cluster, job) as (found, connection, asked):
+    with ExitStack() as opened:
+        try:
+            found, connection, asked = opened.enter_context(reach_job(cluster, job))
+        except (NotFoundError, GoneError) as error:
+            print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
+            return
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
             if asked.state == "queued":
@@ -150,6 +156,18 @@ def logs(
         else:
             following.print_log(connection, asked.number, output.write, offset)
             output.flush()
+
+
+def print_saved(log: bytes, output: Output, tail: int | None, since: Since | None) -> None:
+    """Print the saved output of a job, from the line or byte asked for; it has no times."""
+    if tail is not None:
+        log = b"".join(log.splitlines(keepends=True)[-tail:]) if tail else b""
+    elif since and since.offset is not None:
+        log = log[since.offset :]
+    elif since:
+        show.say("the saved output has no times: showing all of it")
+    output.write(log)
+    output.flush()
 
 
 def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
@@ -170,9 +188,14 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
 
     Exits with the job's exit code. JOB defaults to the latest job.
     """
-    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+    with (
+        reach_job(cluster, job) as (found, connection, asked),
+        billing.reminding(found),
+        ending.watching_lease(notify, found),
+    ):
         try:
-            ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+            with progress.waiting(f"waiting for {describe_job(asked)}"):
+                ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
         except KeyboardInterrupt:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)

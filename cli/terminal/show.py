@@ -8,14 +8,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.terminal.lines import FOLDED, find_width, fold, wrap
+from cli.terminal.lines import FOLDED, add_links, can_link, find_width, fold, wrap
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
+Links = Sequence[Path | str]
 COMPLETE = "gpujob.complete"
 """Where the context of a command has a function that completes the commands that a message suggests."""
 STATES = {
@@ -27,9 +29,9 @@ STATES = {
 STATE_COLUMNS = frozenset({"state", "status"})
 
 
-def say(text: str = "", colour: str | None = None) -> None:
-    """Print a message to stderr; on a terminal, no word and no suggested command is broken."""
-    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour)
+def say(text: str = "", colour: str | None = None, links: Links = ()) -> None:
+    """Print a message to stderr; on a terminal, no word and no suggested command is broken, and `links` can be clicked."""
+    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour, links=links)
 
 
 def complete(text: str) -> str:
@@ -39,9 +41,12 @@ def complete(text: str) -> str:
     return change(text) if change else text
 
 
-def echo(text: str, err: bool = False, colour: str | None = None) -> None:
-    """Print lines with control characters escaped."""
-    click.secho(plain(text), err=err, fg=None if os.environ.get("NO_COLOR") else colour)
+def echo(text: str, err: bool = False, colour: str | None = None, links: Links = ()) -> None:
+    """Print lines with control characters escaped; `links` are the paths and addresses in them that can be clicked."""
+    shown = plain(text)
+    if links and can_link(sys.stderr if err else sys.stdout):
+        shown = add_links(shown, links)
+    click.echo(click.style(shown, fg=colour) if colour and not os.environ.get("NO_COLOR") else shown, err=err)
 
 
 def question(text: str) -> None:

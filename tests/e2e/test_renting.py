@@ -14,7 +14,7 @@ import pytest
 from infra.ec2.machines.network import tag_specification
 from infra.local.cloud.server import control
 from tests.cloudwatch import FEW_REGIONS, remains, watch
-from tests.conftest import COMMAND, Laptop, wait_for
+from tests.conftest import COMMAND, Laptop, epoch, wait_for
 
 
 def break_cloud(laptop: Laptop, *faults: str) -> None:
@@ -189,10 +189,9 @@ def test_a_stopped_cluster_keeps_its_disk_and_is_reached_again_under_a_new_lease
     assert laptop.type("start", "--max-hours", "3").code == 0
     assert laptop.type("ssh", "--", "cat", "kept").out == "data\n"
     [again] = json.loads(laptop.type("ls", "--json").out)
-    assert 7000 < again["lease_until"] - cluster["lease_until"] < 7400
+    assert 7000 < epoch(again["lease_until"]) - epoch(cluster["lease_until"]) < 7400
     assert again["launched_at"] > cluster["launched_at"]  # EC2 counts from the last start
     assert again["spent_usd"] > 0
-    assert again["ran_hours"] > 0
     plan = laptop.type("up", "--dry-run", "--plan")
     assert plan.code == 0, plan.said
     assert "cluster 'project' already exists" in plan.err

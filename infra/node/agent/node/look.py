@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ..identities import lives
-from ..job.recovery import list_jobs
+from ..job.recovery import recover
 from ..machine import find_space
 from ..processes import descendants
-from ..records import folder_of, read_runner
+from ..records import JOBS, UnknownJobError, folder_of, numbers, read_json, read_runner, record_of, write_json
 from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
 TAIL_BYTES = 4096
+LINE_CHARACTERS = 500
+SEEN = JOBS / ".seen"  # what `list_shown` found at its last call
+UNFINISHED = ("queued", "running", "stalled")
 
 
 def look(count: str) -> dict[str, Any]:
     """Return the node's usage, every unfinished job, and the latest `count` finished ones."""
-    jobs = list_jobs()
-    over = [job["number"] for job in jobs if job["state"] not in ("queued", "running", "stalled")]
-    shown = [job for job in jobs if job["number"] not in over or job["number"] in over[-int(count) :]]
+    shown = list_shown(int(count))
     families = {job["number"]: family_of(job["number"]) for job in shown}
     before = node_seconds(), {number: cpu_seconds(pids) for number, pids in families.items()}
     start = time.monotonic()
@@ -46,6 +48,41 @@ def look(count: str) -> dict[str, Any]:
             for job in shown
         ],
     }
+
+
+def list_shown(count: int) -> list[dict[str, Any]]:
+    """Return the records of every unfinished job and of the latest `count` finished ones.
+
+    However many jobs have finished, few records are read: those without a recorded end at the last call, and later ones.
+    """
+    known = numbers()
+    highest = known[-1] if known else 0
+    seen = read_json(SEEN, {})
+    if seen.get("highest", 0) > highest:  # jobs were removed, perhaps all of them to create an image
+        seen = {}
+    unended = {*seen.get("unended", ()), *(number for number in known if number > seen.get("highest", 0))}
+    jobs = {number: job for number in sorted(unended) if (job := find_job(number))}
+    now = {"highest": highest, "unended": [number for number in jobs if not has_end(number)]}
+    if now != seen:
+        with contextlib.suppress(OSError):  # the disk is full, or there is no job yet
+            write_json(SEEN, now)
+    active = [number for number, job in jobs.items() if job["state"] in UNFINISHED]
+    finished = [number for number in known if number not in active][-count:] if count else []
+    found = (jobs.get(number) or find_job(number) for number in sorted([*active, *finished]))
+    return [job for job in found if job]
+
+
+def find_job(number: int) -> dict[str, Any] | None:
+    """Return a job's record; None if it is being removed."""
+    recover(JOBS / str(number))
+    with contextlib.suppress(UnknownJobError, FileNotFoundError):
+        return record_of(number)
+    return None
+
+
+def has_end(number: int) -> bool:
+    """Return whether a job's end is recorded, so that its record no longer changes."""
+    return bool(read_json(JOBS / str(number) / "end.json"))
 
 
 def family_of(number: int) -> list[int]:
@@ -84,4 +121,4 @@ def last_line(log: Path) -> str:
     except FileNotFoundError:
         return ""
     lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return lines[-1][-200:] if lines else ""
+    return lines[-1][:LINE_CHARACTERS] if lines else ""
