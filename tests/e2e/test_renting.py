@@ -61,6 +61,8 @@ def test_several_nodes_come_together_ranked_and_end_together(laptop):
     assert len({(node["instance_type"], node["zone"], node["market"]) for node in nodes}) == 1
     assert laptop.type("ssh", "--node", "1", "--", "echo", "here").out == "here\n"
     assert laptop.type("ssh", "--node", "2", "--", "true").code == 2
+    machines = json.loads(laptop.type("top", "--json").out)["machines"]
+    assert [machine["instance_id"] for machine in machines] == [node["instance_id"] for node in nodes]
     assert "cannot be stopped" in laptop.type("stop").err
     assert laptop.type("down").code == 0
     assert remains(laptop) == []
