@@ -15,7 +15,7 @@ PAGE = FOLDER.parent / "json.md"
 HEAD = """# JSON
 
 What each command prints with `--json`. It has all that the command shows otherwise. Numbers have the unit in their
-name, times are in UTC as ISO 8601 (`2026-11-24T14:05:00Z`), and what is not known is `null`. `make docs` writes this
+name, times are in UTC as ISO 8601 (`2026-11-24T14:05:00.000Z`), and what is not known is `null`. `make docs` writes this
 page from the JSON Schemas in `docs/schemas`; a test compares them with what the commands print.
 """
 Schema = dict[str, Any]

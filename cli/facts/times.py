@@ -7,13 +7,13 @@ from typing import Any
 
 
 def instant(seconds: Any) -> Any:
-    """Return a time as ISO 8601 in UTC: 2026-11-24T14:05:00Z; None for 0, and other values as they are."""
+    """Return a time as ISO 8601 in UTC: 2026-11-24T14:05:00.000Z; None for 0, and other values as they are."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return seconds
     if not seconds or not math.isfinite(seconds):
         return None
     try:
-        return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (OverflowError, OSError, ValueError):  # from a file that is not ours
         return None
 

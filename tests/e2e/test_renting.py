@@ -31,7 +31,7 @@ def test_a_full_zone_and_a_full_type_are_passed_over(laptop):
     assert up.code == 0, up.said
     [node] = instances_of(laptop)
     assert node["instance_type"] == "g4dn.2xlarge"
-    assert node["price_usd"] == 0.752
+    assert node["usd_per_hour"] == 0.752
 
 
 def test_regions_are_tried_one_after_another_and_a_full_one_is_left_clean(laptop):
