@@ -1,4 +1,4 @@
-"""Complete the errors of commands: keep what was typed in suggestions, and warn that a machine may still be running."""
+"""Complete errors: keep what was typed in suggestions, and warn of a machine that may be running."""
 
 import time
 

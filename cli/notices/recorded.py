@@ -45,5 +45,5 @@ def is_asked(run: Run, job: int | str | None) -> bool:
 def say_instead(error: GpujobError, what: str, *links: Path) -> None:
     """Say what is shown, and why it is not from the machine."""
     show.say(f"{error.what}; showing {what}", links=links)
-    if isinstance(error, GoneError):  # something of it may be left
+    if isinstance(error, GoneError):  # some of its resources may be left
         show.say(f"  next: {error.hint}")

@@ -17,7 +17,7 @@ TYPED_OPTIONS = "gpujob.options"
 """Where the context of a command has the typed values of --profile, --region and --cluster, by option."""
 Value = TypeVar("Value", str | None, tuple[str, ...])
 FETCH_EVERY_S = 60
-"""How often a job's outputs are downloaded while attached, unless told otherwise."""
+"""The default interval between downloads of a job's outputs while attached."""
 DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
 
 

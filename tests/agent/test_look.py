@@ -65,13 +65,6 @@ def test_a_running_job_is_shown_however_many_later_ones_have_ended_until_it_ends
     assert numbers(node, 0) == []
 
 
-def test_the_jobs_of_a_machine_made_from_an_image_are_shown(node):
-    number = node.submit("true")
-    node.wait(number)
-    (node.home / ".gpujob/jobs/.seen").write_text(json.dumps({"highest": 50, "unended": [49]}))
-    assert numbers(node, 3) == [number]
-
-
 def test_a_long_last_line_is_kept_for_a_wide_terminal(node):
     number = node.submit("python3", "-c", "print('x' * 450 + 'end')")
     node.wait(number)

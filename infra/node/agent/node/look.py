@@ -1,24 +1,22 @@
-"""Collect the data for `top`: what the node uses, and what each job does."""
+"""Collect the data for `top`: the usage of the node and of each job."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ..identities import lives
-from ..job.recovery import recover
+from ..job.recovery import list_some
 from ..machine import find_space
 from ..processes import descendants
-from ..records import JOBS, UnknownJobError, folder_of, numbers, read_json, read_runner, record_of, write_json
+from ..records import folder_of, list_unfinished, numbers, read_runner
 from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
 TAIL_BYTES = 4096
 LINE_CHARACTERS = 500
-SEEN = JOBS / ".seen"  # what `list_shown` found at its last call
 UNFINISHED = ("queued", "running", "stalled")
 
 
@@ -51,38 +49,17 @@ def look(count: str) -> dict[str, Any]:
 
 
 def list_shown(count: int) -> list[dict[str, Any]]:
-    """Return the records of every unfinished job and of the latest `count` finished ones.
-
-    However many jobs have finished, few records are read: those without a recorded end at the last call, and later ones.
-    """
-    known = numbers()
-    highest = known[-1] if known else 0
-    seen = read_json(SEEN, {})
-    if seen.get("highest", 0) > highest:  # jobs were removed, perhaps all of them to create an image
-        seen = {}
-    unended = {*seen.get("unended", ()), *(number for number in known if number > seen.get("highest", 0))}
-    jobs = {number: job for number in sorted(unended) if (job := find_job(number))}
-    now = {"highest": highest, "unended": [number for number in jobs if not has_end(number)]}
-    if now != seen:
-        with contextlib.suppress(OSError):  # the disk is full, or there is no job yet
-            write_json(SEEN, now)
-    active = [number for number, job in jobs.items() if job["state"] in UNFINISHED]
-    finished = [number for number in known if number not in active][-count:] if count else []
-    found = (jobs.get(number) or find_job(number) for number in sorted([*active, *finished]))
-    return [job for job in found if job]
+    """Return the records of every unfinished job and of the latest `count` finished ones."""
+    unfinished = list_unfinished()
+    ended = [number for number in numbers() if number not in unfinished]
+    jobs = list_some(sorted([*unfinished, *latest(ended, count)]))
+    over = [job["number"] for job in jobs if job["state"] not in UNFINISHED]
+    return [job for job in jobs if job["number"] not in over or job["number"] in latest(over, count)]
 
 
-def find_job(number: int) -> dict[str, Any] | None:
-    """Return a job's record; None if it is being removed."""
-    recover(JOBS / str(number))
-    with contextlib.suppress(UnknownJobError, FileNotFoundError):
-        return record_of(number)
-    return None
-
-
-def has_end(number: int) -> bool:
-    """Return whether a job's end is recorded, so that its record no longer changes."""
-    return bool(read_json(JOBS / str(number) / "end.json"))
+def latest(items: list[int], count: int) -> list[int]:
+    """Return the last `count` of these."""
+    return items[len(items) - min(count, len(items)) :]
 
 
 def family_of(number: int) -> list[int]:
@@ -113,7 +90,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """Return the last non-empty line of a log, cut to fit; for a progress bar, its latest state."""
+    """Return the last non-empty line of a log, truncated; for a progress bar, its latest state."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
