@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cli.facts.times import instant
+from cli.facts.times import instant, with_instants
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.model import GONE, UNKNOWN, format_gpu
 
@@ -29,6 +29,7 @@ def cluster_facts(cluster: "Cluster", now: float) -> dict[str, Any]:
         "usd_per_hour": cluster.price_usd if state == UNKNOWN else hourly_usd(cluster),
         "disk_usd_per_hour": cluster.disk_usd,
         "spent_usd": None if missing else spent_usd(cluster, now),
+        "at_most": cluster.is_at_most,
         "lease_until": instant(cluster.lease_until),
         "lease_left_s": max(cluster.lease_until - now, 0.0) if ends else None,
         "idle_stop_s": cluster.idle_stop_s,
@@ -37,6 +38,6 @@ def cluster_facts(cluster: "Cluster", now: float) -> dict[str, Any]:
 
 def node_facts(node: "Node") -> dict[str, Any]:
     """Return all that is known about a machine."""
-    facts = asdict(node)
-    usd = facts.pop("price_usd")
-    return {**facts, "usd_per_hour": usd}
+    facts = with_instants(asdict(node), "stopped_at")
+    facts = {name: value for name, value in facts.items() if name not in ("price_usd", "spot_prices")}
+    return {**facts, "usd_per_hour": node.now_usd}

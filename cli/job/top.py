@@ -15,7 +15,7 @@ from cli.options.durations import parse_duration
 from cli.steps.keyboard import ending_on
 from cli.terminal import show
 from infra.base.parallel import map_parallel
-from infra.cluster.connections import reach, reconnect
+from infra.cluster.connections import find_prices, reach, reconnect
 from infra.node import client
 from infra.ssh.connection import DroppedError
 
@@ -39,7 +39,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 
     Also shows the cost so far and the lease. q or Ctrl-C exits; running jobs are not affected.
     """
-    found = find_cluster(cluster)
+    found = find_prices(find_cluster(cluster))
     if as_json or once or not sys.stdout.isatty():
         uses = next(look(found, every_s, lambda: None))
         show.echo_json(tell_all(found, uses)) if as_json else show.echo("\n".join(plain_lines(found, uses)))

@@ -28,7 +28,7 @@ def head(cluster: "Cluster", uses: Uses) -> dict[str, str]:
     """Return the machines' usage, cost and lease."""
     node, usd = cluster.node, spent_usd(cluster, time.time())
     machine = node.instance_type if len(uses) == 1 else f"{len(uses)} x {node.instance_type}"
-    cost = f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}"
+    cost = formats.at_most(f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}", cluster.is_at_most)
     facts = {
         "cluster": f"{cluster.name}, {machine}, {'local cloud' if cluster.is_local else node.zone}",
         **(describe_node(uses[0]) if len(uses) == 1 else describe_nodes(uses)),
