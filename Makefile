@@ -70,9 +70,10 @@ coverage: setup
 matrix:
 	bash tests/matrix.sh
 
-# docs/commands.md, from the help of every command, and the pages as a site that needs no server: site/index.html
+# docs/commands.md, from the help of every command, docs/json.md, from docs/schemas, and the pages as a site that needs no server: site/index.html
 docs: setup .venv/site-ready
 	$(BIN)/python -m tests.commands
+	$(BIN)/python -m tests.schemas
 	$(BIN)/mkdocs build --strict --quiet
 
 .venv/site-ready: .venv/ready

@@ -1,6 +1,7 @@
 """The commands, in the order of a cluster's life; each is imported on first use."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from click.shell_completion import CompletionItem
 from cli import unknown
 from cli.options.declared import add_profile_option
 from cli.options.retype import TYPED
+from cli.terminal import show
 from infra.errors import GpujobError
 
 
@@ -38,7 +40,7 @@ COMMANDS = {
     "diff": Entry("cli.history.diff", "Compare two runs: command, code, dependencies, metrics."),
     "rerun": Entry("cli.history.rerun", "Run a job again, with the same command and options."),
     "open": Entry("cli.history.opening", "Open a run's report in the browser."),
-    "top": Entry("cli.job.top", "Watch the usage of a machine and its jobs."),
+    "top": Entry("cli.job.top", "Watch the usage of a cluster's machines and jobs."),
     "notebook": Entry("cli.job.pages", "Run JupyterLab on the machine and open it in the browser."),
     "tensorboard": Entry("cli.job.pages", "Open TensorBoard for a job, or for all jobs."),
     "ls": Entry("cli.cluster.listing", "List clusters, their cost and when they end."),
@@ -126,15 +128,16 @@ class LazyGroup(click.Group):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the command line as typed, for suggestions in errors."""
+        """Keep the command line as typed, for suggestions in errors and messages."""
         ctx.meta[TYPED] = tuple(args)
+        ctx.meta[show.COMPLETE] = partial(complete_message, ctx)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; its errors are completed."""
         try:
             return super().invoke(ctx)
-        except GpujobError as error:
+        except (GpujobError, KeyboardInterrupt) as error:
             from cli.hints import complete  # imported only after a failure
 
             complete(error, ctx)
@@ -167,6 +170,13 @@ class LazyGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples as they are."""
         formatter.write(self.epilog or "")
+
+
+def complete_message(context: click.Context, text: str) -> str:
+    """Return a message whose suggested commands keep what was typed."""
+    from cli.suggestions import complete_commands  # imported only for a message with a command
+
+    return complete_commands(text, context)
 
 
 def gloss(name: str, purpose: str) -> str:

@@ -148,6 +148,6 @@ def print_crash(error: BaseException) -> int:
     said = " ".join(str(error).split())[:300]
     show.say(f"gpujob: unexpected error: {show.printable(redact(f'{type(error).__name__}: {said}'))}", colour="red")
     if path:
-        show.say(f"  log: {path}")
+        show.say(f"  log: {path}", links=[path])
     show.say("  This is a bug. To report it, attach the file written by: gpujob check --report")
     return CRASHED

@@ -41,7 +41,7 @@ def explain(group: click.Group, context: click.Context, typed: Sequence[str]) ->
     """Return the error for an unknown command, with the command line to type instead; nothing is run."""
     word, *arguments = typed
     known = group.list_commands(context)
-    near = [COMMANDS[word]] if word in COMMANDS else difflib.get_close_matches(word, known, 3)
+    near = [COMMANDS[word]] if word in COMMANDS else find_near(word, known)
     path = context.command_path
     if not near:
         return UsageError(f"no such command '{word}'", f"{path} help")
@@ -50,6 +50,12 @@ def explain(group: click.Group, context: click.Context, typed: Sequence[str]) ->
         f"no such command '{word}'; did you mean {others}?",
         shlex.join([*path.split(), near[0], *keep_accepted(group, context, near[0], arguments)]),
     )
+
+
+def find_near(word: str, known: Sequence[str]) -> list[str]:
+    """Return the commands that a mistyped word may mean, closest first, by names and other tools' words."""
+    near = difflib.get_close_matches(word, [*known, *COMMANDS], 3)
+    return list(dict.fromkeys(COMMANDS.get(one, one) for one in near))
 
 
 def keep_accepted(group: click.Group, context: click.Context, name: str, arguments: list[str]) -> list[str]:

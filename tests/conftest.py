@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,11 @@ def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 def project(rented: Laptop, tmp_path: Path) -> Laptop:
     """The laptop with the shared cluster, in a project folder of the test's own."""
     return Laptop(rented.home, tmp_path, rented.settings)
+
+
+def epoch(text: str) -> float:
+    """Return a time that --json printed, in seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30) -> None:

@@ -53,9 +53,11 @@ LAYERS = tuple(
     infra.fetch infra.image infra.checks infra.history
     cli.terminal
     cli.options
+    cli.facts
     cli.notices
     cli.reasons
     cli.steps
+    cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli
     jobs.errors

@@ -31,7 +31,7 @@ def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> Non
     with progress.steps() as step:
         step("asking the local cloud" if dry_run else "asking AWS")
         found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ())))
-    rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": c.fix} for c in found]
+    rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": show.complete(c.fix)} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
     if report:
         report_bug(found, dry_run)

@@ -42,6 +42,7 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
     show.listing(
         [orphan_row(orphan) for orphan in found],
         as_json,
+        [orphan_facts(orphan) for orphan in found],
         empty=f"nothing to do: no orphaned resources in {formats.plural(len(accounts), 'region')}",
         droppable=("owner",),
     )
@@ -69,6 +70,19 @@ def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Or
     left += [f"resources in {account.region}" for account in unasked]
     if left:
         raise GpujobError(f"not deleted: {', '.join(left)}", "see the reasons above; to retry: gpujob sweep")
+
+
+def orphan_facts(orphan: "Orphan") -> dict[str, object]:
+    """Return an orphan for --json."""
+    return {
+        "cloud": orphan.account.cloud,
+        "region": orphan.account.region,
+        "cluster": orphan.cluster,
+        "owner": orphan.owner,
+        "resources": orphan.what,
+        "why": orphan.why,
+        "usd_per_month": orphan.month_usd,
+    }
 
 
 def orphan_row(orphan: "Orphan") -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.facts.clusters import cluster_facts
 from cli.notices import billing
 from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
@@ -33,7 +34,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     found, refusal = list_clusters(scope)
     empty = f"no clusters {scope}. Launch one: gpujob up   Try it without AWS: gpujob up --dry-run"
     droppable = ("owner", "market", "gpu", "up", "where", "price")
-    facts = [cluster.to_dict() for cluster in found]
+    facts = [cluster_facts(cluster, time.time()) for cluster in found]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
     if not as_json and any(cluster.is_local for cluster in found):
         show.say("(the local cloud is free; prices are what its machines would cost on AWS)")

@@ -59,7 +59,7 @@ def offers(
     if dry_run and not as_json:
         show.say("dry run: the prices are examples")
     droppable = ("network", "NVMe GB", "saving", "vCPU left", "RAM GiB", "region", "GPU GiB total", "vCPU")
-    facts = [asdict(row) for row in rows]
+    facts = [offer_facts(row, markets) for row in rows]
     show.listing([offer_row(row, markets) for row in rows], as_json, facts, "no instance type matches", droppable)
 
 
@@ -70,18 +70,12 @@ def find_markets(context: click.Context) -> tuple[str, ...]:
     return MARKETS[first]
 
 
-def price_in(row: catalogue.Row, markets: Sequence[str]) -> float | None:
-    """Return a machine's price in the first of these markets that has it."""
-    prices = {"on-demand": row.on_demand_usd, "spot": row.spot_usd}
-    return next((price for market in markets if (price := prices[market]) is not None), None)
-
-
 def sort_rows(rows: Sequence[catalogue.Row], sort: str, markets: Sequence[str]) -> list[catalogue.Row]:
     """Return the rows in an order; machines without the price in question are last."""
 
     def by_price(wanted: Sequence[str], per_gpu: bool = False) -> Callable[[catalogue.Row], float]:
         def key(row: catalogue.Row) -> float:
-            price = price_in(row, wanted)
+            price = row.price_in(wanted)
             return math.inf if price is None else price / (row.gpu.count if per_gpu else 1)
 
         return key
@@ -92,14 +86,30 @@ def sort_rows(rows: Sequence[catalogue.Row], sort: str, markets: Sequence[str]) 
     return sorted(rows, key=keys.get(sort) or by_price([sort]))
 
 
+def offer_facts(row: catalogue.Row, markets: Sequence[str]) -> dict[str, object]:
+    """Return an instance type for --json."""
+    own, count = row.price_in(markets), row.gpu.count
+    return {
+        **asdict(row),
+        "gpu_memory_gib_each": row.gpu_memory_gib / count,
+        "usd_per_gpu": own and own / count,
+        "saving": saving_of(row),
+    }
+
+
+def saving_of(row: catalogue.Row) -> float | None:
+    """Return the part of the on-demand price that the spot market saves; None without both prices."""
+    return 1 - row.spot_usd / row.on_demand_usd if row.spot_usd and row.on_demand_usd else None
+
+
 def offer_row(row: catalogue.Row, markets: Sequence[str]) -> dict[str, str]:
     """Return an instance type as a row of a listing."""
 
     def price(amount: float | None) -> str:
         return "" if amount is None else f"{amount:.3f}"
 
-    own = price_in(row, markets)
-    saving = f"{1 - row.spot_usd / row.on_demand_usd:.0%}" if row.spot_usd and row.on_demand_usd else ""
+    own = row.price_in(markets)
+    saving = saving_of(row)
     return {
         "machine": row.instance_type,
         "region": row.region,
@@ -114,6 +124,6 @@ def offer_row(row: catalogue.Row, markets: Sequence[str]) -> dict[str, str]:
         "$/h": price(row.on_demand_usd),
         "spot $/h": price(row.spot_usd),
         "per GPU": price(own and own / row.gpu.count),
-        "saving": saving,
+        "saving": "" if saving is None else f"{saving:.0%}",
         "vCPU left": "" if row.left_vcpus is None else str(row.left_vcpus),
     }

@@ -18,6 +18,7 @@ from cli.options.declared import (
     typed_option,
     yes_option,
 )
+from cli.options.retype import retype_name
 from cli.steps.termination import drain_outputs, drain_terms, find_accounts, terminate
 from cli.terminal import clouds, formats, show
 from cli.terminal.questions import confirm
@@ -106,7 +107,7 @@ def report_missing(name: str, scope: Scope, if_exists: bool, named: bool) -> Non
         raise NotFoundError(what, widen("gpujob ls", scope))
     offered = ", ".join(f"{one} ({others[one]})" for one in near)
     question = f"Did you mean {offered}?" if named else f"Existing clusters: {offered}"
-    raise NotFoundError(f"{what}. {question}", ", or: ".join(f"gpujob down {one}" for one in near))
+    raise NotFoundError(f"{what}. {question}", retype_name(name, near))
 
 
 def describe_end(name: str) -> str:

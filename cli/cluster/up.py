@@ -11,7 +11,7 @@ from typing import Unpack
 import click
 from click.core import ParameterSource
 
-from cli.cluster.network import NetworkOptions, make_network, make_tags, network_options
+from cli.cluster.launch.network import NetworkOptions, make_network, make_tags, network_options
 from cli.options.context import CHECK_PLAN, cluster_flag, here, script_here
 from cli.options.declared import (
     cluster_argument,
@@ -162,16 +162,18 @@ def up(
 ) -> None:
     """Launch a machine and wait until it can run jobs.
 
-    NAME defaults to the name of this folder. The machine terminates itself at the end of its lease, whatever happens to
-    this computer. Rerunning the same command after a crash resumes the launch.
+    NAME defaults to the name of this folder. Without a GPU, a terminal offers a list. The machine terminates itself at
+    the end of its lease, whatever happens to this computer. Rerunning the same command after a crash resumes the launch.
     """
-    from cli.cluster.preflight import show_plan
+    from cli.cluster.launch.preflight import show_plan
     from infra.cluster.clouds import open_account
     from infra.launch import patience, plans
 
     root = find_root(here())
     name = names.name_for(root) if name is None else name
     request = make_request(context, asked)
+    if not (yes or dry_run or plan_only or as_json):
+        request = complete_request(name, request, asked)
     with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         plan = plans.make_plan(
@@ -194,6 +196,16 @@ def up(
     after = formats.duration(time.monotonic() - started)
     run = "" if refuse else f"; next: gpujob run{cluster_flag(cluster.name)} {script_here()}"
     show.say(f"'{cluster.name}' is up after {after}{run}")
+
+
+def complete_request(name: str, request: LaunchRequest, asked: LaunchOptions) -> LaunchRequest:
+    """Return the request with a GPU chosen from a list, if none was named and a terminal can be asked."""
+    from cli.cluster.launch.gpus import ask_gpu, can_ask
+    from infra.cluster.clouds import open_account
+
+    if asked["gpu"] or asked["gpu_memory"] or asked["instance_types"] or not can_ask(name):
+        return request
+    return replace(request, gpu=ask_gpu(open_account(False, request.regions), request))
 
 
 def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:

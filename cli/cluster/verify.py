@@ -1,7 +1,5 @@
 """Test a cluster's machines: verify."""
 
-from dataclasses import asdict
-
 import click
 
 from cli.options.context import find_cluster
@@ -22,10 +20,15 @@ def verify(name: str | None, as_json: bool) -> None:
     """
     cluster = find_cluster(name)
     with progress.steps() as report:
-        rows = [asdict(row) for row in verification.verify(cluster, report)]
+        rows = [row_facts(row) for row in verification.verify(cluster, report)]
     several = len(cluster.nodes) > 1
-    shown = [{"status" if k == "verdict" else k: v for k, v in row.items() if several or k != "node"} for row in rows]
+    shown = [{k: v for k, v in row.items() if several or k != "node"} for row in rows]
     show.listing(shown, as_json, rows)
-    failed = [row["check"] for row in rows if row["verdict"] == "failed"]
+    failed = [row["check"] for row in rows if row["status"] == "failed"]
     if failed:
         raise NodeError(f"failed: {', '.join(dict.fromkeys(failed))}", f"investigate: gpujob ssh {cluster.name}")
+
+
+def row_facts(row: verification.Row) -> dict[str, str]:
+    """Return a result as it is shown."""
+    return {"node": row.node, "check": row.check, "status": row.verdict, "found": row.found}

@@ -8,7 +8,7 @@ import click
 
 from cli.options.context import choose_name, runs_here
 from infra import state
-from infra.ledger import choice, known_clusters
+from infra.ledger import builds, choice, known_clusters
 from infra.project.settings import read_settings
 from infra.results.receipts import RECEIPT, read_receipt
 
@@ -92,8 +92,9 @@ def list_gpus(_: click.Context) -> Candidates:
 
 
 def list_images(_: click.Context) -> Candidates:
-    """Yield the images that always exist, and those of unfinished bakes."""
+    """Yield the images that always exist, those last seen, and those of unfinished bakes."""
     yield from IMAGES.items()
+    yield from ((name, "") for name in builds.list_noted())
     yield from ((path.stem, "bake incomplete") for path in sorted((state.state_folder() / "bakes").glob("*.json")))
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,7 +41,7 @@ def diff(before: str, after: str, cluster: str | None, as_json: bool) -> None:
     ]
     code, why = find_changes(runs_here().parent, first, second)
     if as_json:
-        facts = {first.key: old, second.key: new}
+        facts = {run.key: run_facts(run) for run in (first, second)}
         show.echo_json(
             {
                 "runs": facts,
@@ -73,6 +74,24 @@ def describe(run: Run) -> dict[str, str]:
         **{f"data {path}": version[:12] for path, version in job.data.items()},
         "python": job.python,
         **{name: f"{value:.4g}" for name, value in last_metrics(read_metrics(run)).items()},
+    }
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Return what is compared of a run for --json."""
+    job, receipt = run.job, run.receipt
+    return {
+        "command": job.command,
+        "state": job.outcome,
+        "exit_code": job.exit_code,
+        "seconds": job.seconds,
+        "usd": receipt.usd,
+        "instance_type": receipt.instance_type,
+        "commit": str(job.source.get("commit", "")),
+        "dependencies": job.dependencies,
+        "data": dict(job.data),
+        "python": job.python,
+        "metrics": last_metrics(read_metrics(run)),
     }
 
 

@@ -31,9 +31,9 @@ def open(run: str | None, browser: bool, cluster: str | None) -> None:  # noqa: 
     found = find_run(runs, run, own_name(cluster)) if run else runs[-1]
     path = find_report(found) or found.folder
     if not browser or not has_display() or not open_path(path):
-        show.echo(str(path))
+        show.echo(str(path), links=[path])
         return
-    show.say(f"opened {path}")
+    show.say(f"opened {path}", links=[path])
 
 
 def has_display() -> bool:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from cli.facts.times import instant
 from cli.history.page import render_page
 from cli.options.context import runs_here, script_here
 from cli.options.declared import json_option, option
@@ -15,6 +16,7 @@ from infra.errors import UsageError
 from infra.history.metrics import last_metrics, read_metrics
 from infra.history.pagefile import write_page
 from infra.history.runs import Run, list_runs
+from infra.model.launch import NO_GPU
 
 SHOWN_METRICS = 8
 
@@ -49,7 +51,7 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     if html:
         rows = [lines[at].shown for at in order]
         page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order]))
-        show.say(f"wrote {page}")
+        show.say(f"wrote {page}", links=[page])
     data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
     droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
     empty = f"no runs yet. Run one: gpujob run {script_here()}"
@@ -112,18 +114,19 @@ def tell_all(run: Run, last: dict[str, float]) -> dict[str, Any]:
     """Return a run for --json."""
     job, receipt = run.job, run.receipt
     return {
+        "run": run.key,
         "cluster": receipt.cluster,
         "number": job.number,
         "name": job.name,
         "command": job.command,
-        "state": job.state,
+        "state": job.outcome,
         "exit_code": job.exit_code,
-        "submitted_at": job.submitted_at,
-        "started_at": job.started_at,
+        "submitted_at": instant(job.submitted_at),
+        "started_at": instant(job.started_at),
         "seconds": job.seconds,
         "usd": receipt.usd,
         "cloud": receipt.cloud,
-        "gpu": receipt.gpu,
+        "gpu": None if receipt.gpu == NO_GPU else receipt.gpu,
         "commit": job.source.get("commit", ""),
         "folder": str(run.folder),
         "metrics": last,

@@ -16,6 +16,7 @@ from cli.options.declared import (
     typed_option,
     yes_option,
 )
+from cli.options.retype import retype_name
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
@@ -24,7 +25,7 @@ from infra.cluster.clouds import open_all
 from infra.cluster.regions import ask_or_skip, ask_regions
 from infra.ec2.machines.own_images import list_baked
 from infra.errors import GpujobError, NotFoundError
-from infra.ledger import known_clusters
+from infra.ledger import builds, known_clusters
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -47,7 +48,9 @@ def images(context: click.Context, dry_run: bool, region: str | None, all_region
         return
     listed = ask_or_skip(list_baked, accounts(context.obj), say_unasked)
     found = [image for images_there in listed.values() for image in images_there]
-    facts = [asdict(image) | {"month_usd": image.month_usd} for image in found]
+    for image in found:
+        builds.note_image(image.name)
+    facts = [image_facts(image) for image in found]
     empty = f"no images {context.obj}. Create one: gpujob bake --as NAME"
     droppable = ("owner", "id", "created", "source")
     show.listing([image_row(image) for image in found], as_json, facts, empty, droppable)
@@ -87,6 +90,7 @@ def rm(
     confirm(f"Remove the image '{image}' ({where}) from AWS?", yes or clouds.are_local(places))
     with progress.steps() as report:
         saved = sum(build.remove(account, image, report) for account in places)
+    builds.note_image(image, exists=False)
     show.say(f"removed '{image}' and its snapshots; saves {format_rate(saved, 'month')}")
     if refused:
         unasked = ", ".join(account.region for account in refused)
@@ -106,15 +110,18 @@ def report_missing(image: str, scope: Scope, if_exists: bool) -> None:
     if not near:
         raise NotFoundError(what, widen("gpujob images", scope))
     offered = ", ".join(f"{one.name} ({format_rate(one.month_usd, 'month')})" for one in near)
-    raise NotFoundError(
-        f"{what}. Did you mean {offered}?", ", or: ".join(f"gpujob images rm {one.name}" for one in near)
-    )
+    raise NotFoundError(f"{what}. Did you mean {offered}?", retype_name(image, [one.name for one in near]))
 
 
 def accounts(scope: Scope) -> "list[Account]":
     """Return accounts that may have images: of the given region, or the default and known regions."""
     known = {(cluster.cloud, cluster.region) for cluster in known_clusters.recall_all()}
     return open_all(scope.dry_run, set() if scope.region else known, scope.region, everywhere=scope.everywhere)
+
+
+def image_facts(image: "Baked") -> dict[str, object]:
+    """Return an image for --json."""
+    return {**asdict(image), "usd_per_month": image.month_usd}
 
 
 def image_row(image: "Baked") -> dict[str, str]:

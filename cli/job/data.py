@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.facts.times import with_instants
 from cli.options.context import here
 from cli.options.declared import cluster_option, json_option, typed_cluster_option, typed_option
 from cli.options.handover import confirm_outside
@@ -94,7 +95,11 @@ def list_command(cluster: str | None, as_json: bool) -> None:
         for one in found
     ]
     show.listing(
-        rows, as_json, [vars(one) for one in found], f"no data sets. To define one, {EXAMPLE}", ("stored", "files")
+        rows,
+        as_json,
+        [with_instants(vars(one), "stored_at") for one in found],
+        f"no data sets. To define one, {EXAMPLE}",
+        ("stored", "files"),
     )
 
 

@@ -3,17 +3,19 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_job, describe_state, job_row
 from cli.notices.queue import show_queue
-from cli.notices.recorded import list_recorded
+from cli.notices.recorded import list_recorded, print_saved, read_log
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, choose_name, cluster_flag, runs_of, script_here
@@ -118,8 +120,7 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     """Return a job with its receipt and its downloaded outputs."""
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
-    receipt = {**make_receipt(cluster, job, ()).to_dict(), **here}
-    return {**receipt.pop("job"), **receipt}
+    return flat_facts({**make_receipt(cluster, job, ()).to_dict(), **here})
 
 
 @click.command()
@@ -139,12 +140,17 @@ def logs(
 ) -> None:
     """Print a job's output.
 
-    JOB is a number or a name, by default the latest job.
+    JOB is a number or a name, by default the latest job. Without the machine, prints what was saved in runs/.
     """
     if tail is not None and since:
         raise UsageError("--tail cannot be used with --since", "use one of them")
     output = Output(raw)
-    with reach_job(cluster, job) as (found, connection, asked):
+    with ExitStack() as opened:
+        try:
+            found, connection, asked = opened.enter_context(reach_job(cluster, job))
+        except (NotFoundError, GoneError) as error:
+            print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
+            return
         offset = find_offset(connection, asked.number, tail, since)
         if follow:
             if asked.state == "queued":
@@ -174,9 +180,14 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
 
     Exits with the job's exit code. JOB defaults to the latest job.
     """
-    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+    with (
+        reach_job(cluster, job) as (found, connection, asked),
+        billing.reminding(found),
+        ending.watching_lease(notify, found),
+    ):
         try:
-            ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
+            with progress.waiting(f"waiting for {describe_job(asked)}"):
+                ended = following.follow(connection, asked.number, lambda _: None, show.say, asked.log_bytes)
         except KeyboardInterrupt:
             show.say(f"\n{next_commands(found, asked.number)}")
             sys.exit(130)

@@ -183,7 +183,7 @@ def doorway(cluster: "Cluster") -> Iterator[Callable[[str], bool]]:
 def show_page(url: str, open_browser: Callable[[str], bool] | None) -> None:
     """Open a page, or print its address if there is no browser or `open_browser` is None."""
     if open_browser is None or not open_browser(url):
-        show.echo(url)
+        show.echo(url, links=[url])
     else:
         show.say("opened in the browser (--no-browser prints the address)")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.facts.jobs import receipt_facts
 from cli.notices.results import list_deviations
 from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
@@ -54,7 +55,7 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
     elif known_clusters.recall(name) is None:
         show.say(f"no cluster '{name}' on this computer; showing the receipt saved in runs/")
     if as_json:
-        show.echo_json(found)
+        show.echo_json(receipt_facts(found))
         return
     try:
         lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cli.terminal import show
+from cli.terminal import progress, show
 from infra.cluster import clusters
 from infra.cluster.clouds import explain_unasked, used_only_local
 from infra.cluster.overview import list_unasked
@@ -66,7 +66,8 @@ def list_clusters(scope: Scope) -> "tuple[tuple[Cluster, ...], CloudError | None
     """Return the clusters in a scope, and AWS's error if any; then its clusters are the recorded ones."""
     skip = None if scope.region else say_unasked
     try:
-        return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None
+        with progress.waiting("asking the local cloud" if scope.dry_run else "asking AWS"):
+            return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None
     except CloudError as error:
         if scope.dry_run:
             raise

@@ -1,19 +1,28 @@
-"""Notify the user that a job has ended: --notify. A failure is a warning and affects nothing."""
+"""Notify the user that a job has ended, or that a lease soon will; a failure is only a warning."""
 
 import json
 import os
 import shutil
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cli.facts.times import instant
 from cli.notices.jobs import describe_state
 from cli.options.declared import personal_option
-from cli.terminal import show
+from cli.terminal import formats, show
+from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:
-    from infra.model import Job
+    from infra.model import Cluster, Job
 
 MOST_S = 10
+BEFORE_END_S = 600.0
+"""How long before the end of a lease the user is notified."""
+LOOK_EVERY_S = 30.0
 # On macOS, the text is an argument of the script, never part of it.
 OSASCRIPT = [
     "osascript",
@@ -27,7 +36,8 @@ OSASCRIPT = [
 notify_option = personal_option(
     "--notify",
     metavar="HOW",
-    help="When the job ends: bell, desktop, a URL to POST to, or a shell command; the message is in $MESSAGE.",
+    help="When the job ends, and 10 minutes before the lease does: bell, desktop, a URL to POST to, or a shell command;"
+    " the message is in $MESSAGE.",
 )
 
 
@@ -35,15 +45,50 @@ def notify(how: str | None, cluster: str, job: "Job") -> None:
     """Notify the user that a job has ended; print a warning if that fails."""
     if not how:
         return
-    text = show.plain(f"job {job.number} on {cluster} {describe_state(job)}")
+    facts = {"cluster": cluster, "job": job.number, "name": job.name, "state": job.state, "exit_code": job.exit_code}
+    send(how, show.plain(f"job {job.number} on {cluster} {describe_state(job)}"), facts)
+
+
+@contextmanager
+def watching_lease(how: str | None, cluster: "Cluster") -> Iterator[None]:
+    """Notify the user before the lease ends, while the caller follows a job."""
+    if not how:
+        yield
+        return
+    done = threading.Event()
+    extend = show.complete(f"gpujob extend {cluster.name} 2h")
+
+    def watch() -> None:
+        told = 0.0
+        while not done.wait(LOOK_EVERY_S if told else 0):
+            until = (recall(cluster.name) or cluster).lease_until
+            left_s = until - time.time()
+            if left_s > BEFORE_END_S:
+                told = 0.0
+                if done.wait(min(left_s - BEFORE_END_S, LOOK_EVERY_S)):
+                    return
+            elif told != until:
+                told = until
+                text = f"the lease of {cluster.name} ends at {formats.soon(until)}, and its jobs with it. Extend it: {extend}"
+                send(how, text, {"cluster": cluster.name, "lease_until": instant(until)})
+
+    thread = threading.Thread(target=watch, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def send(how: str, text: str, facts: dict[str, object]) -> None:
+    """Send a message as the user wants it, a URL with these facts; print a warning if that fails."""
     try:
         if how == "bell":
             show.ring()
         elif how == "desktop":
             show_on_desktop(text)
         elif how.startswith(("http://", "https://")):
-            facts = {"text": text, "cluster": cluster, "job": job.number, "name": job.name, "state": job.state}
-            post(how, {**facts, "exit_code": job.exit_code})
+            post(how, {"text": text, **facts})
         else:
             run_command(how, text)
     except (OSError, ValueError, subprocess.SubprocessError) as error:

@@ -1,10 +1,18 @@
-"""The jobs of a cluster that no longer exists, from the receipts in `runs/`."""
+"""The jobs of a cluster that no longer exists, and what they printed, from `runs/`."""
 
+from pathlib import Path, PurePosixPath
+
+from cli.facts.jobs import flat_facts
 from cli.notices.jobs import job_row
 from cli.options.context import runs_here
+from cli.options.durations import Since
 from cli.terminal import show
+from cli.terminal.output import Output
 from infra.errors import GoneError, GpujobError
-from infra.history.runs import list_runs
+from infra.history.runs import Run, list_runs
+from infra.results.folder import LOG
+
+LOG_BYTES = 1 << 30
 
 
 def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
@@ -12,9 +20,44 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
     runs = [run for run in list_runs(runs_here()) if run.receipt.cluster == cluster]
     if not runs:
         raise error
-    show.say(f"{error.what}; showing the jobs recorded in runs/")
+    say_instead(error, "the jobs recorded in runs/")
+    rows = [job_row(run.job) for run in runs]
+    show.listing(
+        rows, as_json, [flat_facts(run.receipt.to_dict()) for run in runs], droppable=("started", "name", "exit")
+    )
+
+
+def read_log(error: GpujobError, cluster: str, job: int | str | None) -> bytes:
+    """Return the saved output of an unreachable job, by default the latest; or raise the error."""
+    runs = [run for run in list_runs(runs_here()) if run.receipt.cluster == cluster and is_asked(run, job)]
+    saved = runs[-1].read_end(PurePosixPath(LOG), LOG_BYTES) if runs else b""
+    if not saved:
+        raise error
+    say_instead(
+        error, f"the output of job {runs[-1].job.number} saved in {runs[-1].folder / LOG}", runs[-1].folder / LOG
+    )
+    return saved
+
+
+def print_saved(log: bytes, output: Output, tail: int | None, since: Since | None) -> None:
+    """Print the saved output of a job, from the line or byte asked for; it has no times."""
+    if tail is not None:
+        log = b"".join(log.splitlines(keepends=True)[-tail:]) if tail else b""
+    elif since and since.offset is not None:
+        log = log[since.offset :]
+    elif since:
+        show.say("the saved output has no times: showing all of it")
+    output.write(log)
+    output.flush()
+
+
+def is_asked(run: Run, job: int | str | None) -> bool:
+    """Return whether a run has this number or name."""
+    return job is None or job in (run.job.number, run.job.name)
+
+
+def say_instead(error: GpujobError, what: str, *links: Path) -> None:
+    """Say what is shown, and why it is not from the machine."""
+    show.say(f"{error.what}; showing {what}", links=links)
     if isinstance(error, GoneError):  # some of its resources may be left
         show.say(f"  next: {error.hint}")
-    data = [run.receipt.to_dict() for run in runs]
-    rows = [job_row(run.job) for run in runs]
-    show.listing(rows, as_json, [{**one.pop("job"), **one} for one in data], droppable=("started", "name", "exit"))

@@ -9,7 +9,7 @@ from cli.notices.results import show_fetched, show_first
 from cli.notices.space import show_largest_folders
 from cli.options.context import cluster_flag
 from cli.terminal import formats, show
-from infra.fetch.outputs import Fetched, Wanted
+from infra.fetch.outputs import Choose, Fetched, Wanted
 from infra.fetch.pace import UNASKED_BYTES, fit, total_bytes
 from infra.node.listing import AllLeft, output_options
 
@@ -44,6 +44,17 @@ def make_chooser(yes: bool, may_ask: bool = True) -> "Callable[[Sequence[Output]
         return missing if agreed else fit(missing, UNASKED_BYTES)
 
     return choose
+
+
+def expecting(expect: "Callable[[int], None]", choose: Choose) -> Choose:
+    """Return a function that chooses as another one does, and passes on how many bytes that is."""
+
+    def chosen(missing: "Sequence[Output]") -> "Sequence[Output]":
+        found = choose(missing)
+        expect(total_bytes(found))
+        return found
+
+    return chosen
 
 
 def ask(missing: "Sequence[Output]", total: int) -> bool:

@@ -7,7 +7,7 @@ from cli.terminal import clouds, show
 from cli.terminal.formats import plural, size
 from infra.fetch.pace import total_bytes
 from infra.results.folder import OUTSIDE
-from infra.results.receipts import FILES
+from infra.results.receipts import FILES, RECEIPT
 
 if TYPE_CHECKING:
     from infra.fetch.outputs import Fetched
@@ -21,7 +21,8 @@ def show_fetched(home: "Fetched") -> None:
     for outputs, name in ((receipt.outputs, FILES), (receipt.outside.outputs, OUTSIDE)):
         total = total_bytes(outputs)
         if outputs or name == FILES:
-            show.say(f"{plural(len(outputs), 'output')} ({size(total)}) in {home.folder / name}")
+            folder = home.folder / name
+            show.say(f"{plural(len(outputs), 'output')} ({size(total)}) in {folder}", links=[folder])
     if not home.submitted_here:
         show.say(f"  (job {receipt.job.number} was submitted from another computer or an unknown project)")
     for shelved in (receipt, receipt.outside):
@@ -29,7 +30,8 @@ def show_fetched(home: "Fetched") -> None:
     show_first([f"{name!r} was still being written; fetch again when the job has ended" for name in home.changing])
     show_first([f"{name!r} was not downloaded: permission denied on the machine" for name in home.told.unreadable])
     cost = "" if receipt.usd is None else f"; this job {clouds.cost(receipt.usd, receipt.cloud)}"
-    show.say(f"receipt: {home.folder / 'receipt.json'}{cost}")
+    record = home.folder / RECEIPT
+    show.say(f"receipt: {record}{cost}", links=[record])
 
 
 def list_deviations(renamed: Iterable[Mapping[str, Any]], withheld: Iterable[Mapping[str, Any]]) -> list[str]:

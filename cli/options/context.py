@@ -56,9 +56,11 @@ def is_dry_run() -> bool:
 def choose_name(name: str | None) -> str:
     """Return `name`, or the default cluster's name, even if it was terminated."""
     try:
-        return choice.find(name, find_root(here())).name
+        chosen = choice.find(name, find_root(here())).name
     except NotFoundError:
-        return own_name(name)
+        chosen = own_name(name)
+    note_cluster(chosen)
+    return chosen
 
 
 def own_name(name: str | None) -> str:

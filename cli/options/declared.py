@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,9 @@ from infra.ledger.traffic import USD_PER_GB
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 CLUSTER_VARIABLE, PROFILE_VARIABLE = "GPUJOB_CLUSTER", "GPUJOB_PROFILE"
+TYPED_OPTIONS = "gpujob.options"
+"""Where the context of a command has the typed values of --profile, --region and --cluster, by option."""
+Value = TypeVar("Value", str | None, tuple[str, ...])
 FETCH_EVERY_S = 60
 """The default interval between downloads of a job's outputs while attached."""
 DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
@@ -69,10 +72,19 @@ class GuardedOption(click.Option):
         return value, source
 
 
-def set_profile(context: click.Context, _: click.Parameter, name: str | None) -> None:
+def set_profile(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
     """Use an AWS profile in this process: boto3's sessions are made in many places."""
     if name and not context.resilient_parsing:
         os.environ[PROFILE_VARIABLE] = name
+    note_typed(context, parameter, name)
+
+
+def note_typed(context: click.Context, parameter: click.Parameter, value: Value) -> Value:
+    """Note a value if it was typed, for suggested commands."""
+    if value and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+        values = (value,) if isinstance(value, str) else value
+        context.meta.setdefault(TYPED_OPTIONS, {})[long_name(parameter.opts)] = values
+    return value
 
 
 def add_profile_option(command: click.Command) -> None:
@@ -93,21 +105,27 @@ def add_profile_option(command: click.Command) -> None:
 
 dry_run_option = option("--dry-run", is_flag=True, help="Use the local cloud instead of AWS; nothing is billed.")
 hidden_dry_run_option = option("--dry-run", is_flag=True, hidden=True)
-region_option = option("--region", metavar="REGION", help="AWS region  [default: your AWS configuration]")
+region_option = option(
+    "--region", metavar="REGION", callback=note_typed, help="AWS region  [default: your AWS configuration]"
+)
 personal_region_option = personal_option(
-    "--region", metavar="REGION", help="AWS region  [default: your AWS configuration]"
+    "--region", metavar="REGION", callback=note_typed, help="AWS region  [default: your AWS configuration]"
 )
 regions_option = option(
     "--region",
     "regions",
     multiple=True,
     metavar="REGION",
+    callback=note_typed,
     help="AWS region; repeat to try several in order  [default: your AWS configuration]",
 )
 cluster_argument = click.argument("name", required=False, envvar=CLUSTER_VARIABLE)
 typed_cluster_argument = click.argument("name", required=False)
 cluster_option = personal_option(
-    "--cluster", metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
+    "--cluster",
+    metavar="NAME",
+    callback=note_typed,
+    help="Cluster name  [default: this folder's cluster, or the only one]",
 )
 output_option = option(
     "--output",
@@ -128,7 +146,11 @@ group_option = option(
     "--group", "groups", multiple=True, metavar="NAME", help="Install this dependency group, too; repeatable."
 )
 typed_cluster_option = typed_option(  # `check_variable` checks the variable, which other commands accept
-    "--cluster", envvar=None, metavar="NAME", help="Cluster name  [default: this folder's cluster, or the only one]"
+    "--cluster",
+    envvar=None,
+    metavar="NAME",
+    callback=note_typed,
+    help="Cluster name  [default: this folder's cluster, or the only one]",
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
 raw_option = option("--raw", is_flag=True, help="Keep every update of progress bars when the output is not a terminal.")

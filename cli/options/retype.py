@@ -43,12 +43,19 @@ def typed_command(context: click.Context) -> str:
     return shlex.join(["gpujob", *typed_words(context)])
 
 
+def retype_name(name: str, others: Sequence[str]) -> str:
+    """Return the command line as typed for each of these names instead of another one."""
+    typed = typed_words(click.get_current_context())
+    return ", or: ".join(retype(typed, Change(name, other)) for other in others)
+
+
 def retype(typed: Sequence[str], change: Change) -> str:
     """Return the command line with one argument changed and all others kept."""
     words = list(typed)
     if not change.word.startswith("-"):
-        if change.word not in words:  # it came from a variable
-            return shlex.join(["gpujob", *words[:1], change.value, *words[1:]])
+        if change.word not in words:  # it came from a variable, or is the folder's
+            after = next((at for at, word in enumerate(words) if not word.startswith("-")), 0) + 1
+            return shlex.join(["gpujob", *words[:after], change.value, *words[after:]])
         return shlex.join(["gpujob", *(change.value if word == change.word else word for word in words)])
     kept: list[str] = []
     place = None

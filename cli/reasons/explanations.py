@@ -56,7 +56,7 @@ def read_again(root: Path, job: "Job") -> Project:
 
 
 def read_end_anyway(connection: "Connection", number: int) -> str:
-    """Return the last lines of a job's log, over a new connection if this one has ended; raises NodeError."""
+    """Return the last lines of a job's log, if need be over a new connection; raises NodeError."""
     try:
         return read_end(connection, number)
     except DroppedError:

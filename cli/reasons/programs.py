@@ -42,7 +42,7 @@ OF_PYTHON = {
     "wandb": "wandb",
     "yolo": "ultralytics",
 }
-# Ubuntu's packages, for programs that its server images lack or may lack.
+# Ubuntu's packages, for programs that may be missing from its server images.
 OF_UBUNTU = {
     "Rscript": "r-base-core",
     "R": "r-base-core",

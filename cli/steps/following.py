@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.notices.jobs import describe_state
-from cli.notices.remains import show_remains, want
+from cli.notices.remains import expecting, show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
 from cli.steps.keyboard import DETACH_KEY, Keyboard
@@ -86,7 +87,8 @@ def next_commands(cluster: "Cluster", number: int, interactive: bool = False) ->
 def attached(number: int, ports: Sequence[tuple[Forward, int]] = (), interactive: bool = False) -> Iterator[Attachment]:
     """Yield what is attached to a job while it is followed: ports, and with `interactive` this terminal."""
     for forward, there in ports:
-        show.say(f"port {there} of the machine: http://127.0.0.1:{forward.port}")
+        address = f"http://127.0.0.1:{forward.port}"
+        show.say(f"port {there} of the machine: {address}", links=[address])
     if not interactive:
         yield Attachment(ports=tuple(ports))
         return
@@ -112,8 +114,11 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
 
 def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:
     """Download a job's outputs and report them; return whether all were downloaded."""
+    wanted = wanted or want()
     with progress.transfer("downloading") as arrived:
-        home = fetch(connection, number, runs, arrived, wanted or want())
+        home = fetch(
+            connection, number, runs, arrived, replace(wanted, choose=expecting(arrived.expect, wanted.choose))
+        )
     show_fetched(home)
     show_remains(home)
     return home.receipt.job.fetched

@@ -8,7 +8,9 @@ import signal
 import sys
 import termios
 import threading
-from contextlib import suppress
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -77,3 +79,34 @@ class Keyboard:
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 if detach or not data:
                     return
+
+
+@contextmanager
+def ending_on(key: bytes) -> Iterator[None]:
+    """Let a key interrupt this process, as Ctrl-C does; the terminal does not show what is typed."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    wake, waker = os.pipe()
+
+    def read() -> None:
+        with suppress(OSError):
+            while wake not in select.select([0, wake], [], [])[0]:
+                typed = os.read(0, READ_BYTES)
+                if key in typed.lower():
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                if key in typed.lower() or not typed:
+                    return
+
+    tty.setcbreak(0)
+    reader = threading.Thread(target=read, name="keys", daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        os.close(waker)
+        reader.join()
+        os.close(wake)
+        with suppress(termios.error, OSError):  # the terminal was closed
+            termios.tcsetattr(0, termios.TCSADRAIN, before)

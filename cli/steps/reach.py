@@ -1,13 +1,13 @@
 """Connect to the cluster and find the jobs that a command applies to."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.options.context import choose_name, cluster_flag, find_cluster, runs_here
 from cli.options.values import JobName
-from cli.terminal import show
+from cli.terminal import progress, show
 from infra.cluster import connections
 from infra.errors import GoneError, GpujobError, NotFoundError, UsageError
 from infra.node import client
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection]]":
     """Return the cluster and an unopened connection to its node."""
     cluster = find_cluster(name)
-    return cluster, connections.reach(cluster)
+    return cluster, connect(cluster)
+
+
+@contextmanager
+def connect(cluster: "Cluster") -> "Iterator[Connection]":
+    """Connect to a cluster's node; a terminal shows that this takes long."""
+    with ExitStack() as opened:
+        with progress.waiting(f"connecting to {cluster.name}"):
+            connection = opened.enter_context(connections.reach(cluster))
+        yield connection
 
 
 @contextmanager
@@ -43,7 +52,7 @@ def reach_machine(name: str | None, job: JobName | None) -> "Iterator[tuple[Clus
     cluster = None
     try:
         cluster = find_cluster(name)
-        with connections.reach(cluster) as connection:
+        with connect(cluster) as connection:
             yield cluster, connection
     except (NotFoundError, GoneError) as error:
         if not isinstance(job, str):

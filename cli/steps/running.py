@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
-from cli.notices.ending import notify
+from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want
 from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, follow_again, follow_job, next_commands, open_ports
@@ -61,7 +61,8 @@ def run_job(
             billing.remind(cluster)
             return None
         with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
-            with attached(number, ports, request.terminal is not None) as attachment:
+            terminal = request.terminal is not None
+            with watching_lease(manner.notify, cluster), attached(number, ports, terminal) as attachment:
                 job = follow_and_keep(connection, project, number, manner, attachment)
             return conclude(connection, project, job, manner)
 

@@ -1,12 +1,13 @@
 """Terminate a cluster, downloading its outputs first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.notices import billing
-from cli.notices.remains import make_chooser, show_drained
+from cli.notices.remains import expecting, make_chooser, show_drained
 from cli.options.context import runs_here
-from cli.terminal import progress, show
+from cli.terminal import formats, progress, show
 from infra.cluster import clusters
 from infra.errors import CloudError, GpujobError, LossError
 from infra.fetch.drain import Terms, drain
@@ -46,13 +47,31 @@ def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: 
     homes: list[Fetched | AllLeft] = []
     try:
         with progress.steps() as report:
-            homes.extend(drain(name, accounts, runs_here(), report, terms))
+            counter = count_bytes(report)
+            choose = expecting(counter.expect, terms.choose)
+            homes.extend(drain(name, accounts, runs_here(), report, replace(terms, choose=choose, arrived=counter)))
     except KeyboardInterrupt as error:
         error.add_note(f"{name} is still running; outputs are still on it")
         raise
     finally:
         for home in homes:
             show_drained(home, name, told)
+
+
+def count_bytes(report: progress.Steps) -> progress.Counter:
+    """Return a counter of downloaded bytes, shown with their share of what a job still has."""
+    before = end = 0
+
+    def expect(total: int) -> None:
+        nonlocal before, end
+        before, end = counter.total, total
+
+    def advance(_: int) -> None:
+        done, whole = min(counter.total, end) - before, end - before
+        report.advance(f"{formats.size(done)} of {formats.size(whole)}, {done / max(whole, 1):.0%}")
+
+    counter = progress.Counter(advance, expect)
+    return counter
 
 
 def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:

@@ -1,11 +1,12 @@
-"""Wrap help and messages without splitting a word or a suggested command."""
+"""Wrap help and messages without splitting a word or a suggested command; link paths and pages."""
 
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -16,6 +17,9 @@ WHOLE = re.compile(r"\b(?:gpujob|python) (?:[a-z]|-m )\S*(?: (?:--?[\w-]+|[A-Z]+
 """A command in help."""
 TYPED = re.compile(r"\b(?:gpujob|aws|export|cd|rm|pip|uv) [^\s;,.)](?:[^;]*?)(?=  |, | \(|[.)](?:\s|$)|;|$)")
 """A command in a message."""
+LINKING_PROGRAMS = ("Hyper", "WezTerm", "ghostty", "iTerm.app", "terminology", "vscode", "zed")
+LINKING_TERMS = ("alacritty", "foot", "xterm-ghostty", "xterm-kitty")
+VTE_LINKING = 5000
 FOLDED = 16
 """The narrowest column, or terminal, in which lines are broken."""
 
@@ -72,3 +76,32 @@ def wrap(line: str, width: int, margin: str = "") -> list[str]:
     return textwrap.wrap(
         line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False, expand_tabs=False
     ) or [""]
+
+
+def can_link(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal known to show hyperlinks; FORCE_HYPERLINK decides for any.
+
+    The variables are those that cargo looks at. NO_COLOR is about colours only.
+    https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
+    """
+    given = os.environ
+    if not stream.isatty() or given.get("TERM") == "dumb":
+        return False
+    if force := given.get("FORCE_HYPERLINK"):
+        return force != "0"
+    version = given.get("VTE_VERSION", "")
+    return (
+        (version.isdecimal() and int(version) >= VTE_LINKING)
+        or given.get("TERM_PROGRAM") in LINKING_PROGRAMS
+        or given.get("TERM", "").startswith(LINKING_TERMS)
+        or any(name in given for name in ("DOMTERM", "KONSOLE_VERSION", "WT_SESSION"))
+    )
+
+
+def add_links(text: str, targets: Sequence[Path | str]) -> str:
+    """Return a text in which each mention of these paths and addresses is a hyperlink (OSC 8)."""
+    for target in targets:
+        address = target.absolute().as_uri() if isinstance(target, Path) else target
+        if address.isascii() and address.isprintable():
+            text = text.replace(str(target), f"\x1b]8;;{address}\x1b\\{target}\x1b]8;;\x1b\\")
+    return text

@@ -1,18 +1,40 @@
 """Progress on stderr: the current step, or bytes transferred."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from cli.terminal.show import say
 from infra.base.text import one_line
 
+SILENT_S = 1.0
+
+
+class Steps:
+    """Reports the current step, and on a terminal how far it is."""
+
+    def __init__(self, begin: Callable[[str], object], update: Callable[[str], object] | None = None) -> None:
+        self.begin = begin
+        self.update = update
+        self.text = ""
+
+    def __call__(self, text: str) -> None:
+        """Report that a step begins."""
+        self.text = text
+        self.begin(text)
+
+    def advance(self, done: str) -> None:
+        """Show how far the step is: 1.2 GB of 5.0 GB, 24%."""
+        if self.update:
+            self.update(f"{self.text}: {done}")
+
 
 @contextmanager
-def steps() -> Iterator[Callable[[str], None]]:
+def steps() -> Iterator[Steps]:
     """Yield a function that reports a step: a spinner on a terminal, otherwise a line."""
     if not sys.stderr.isatty():
-        yield lambda text: say(f"{text}...")
+        yield Steps(lambda text: say(f"{text}..."))
         return
     # imported only when drawing on a terminal
     from rich.console import Console
@@ -21,15 +43,44 @@ def steps() -> Iterator[Callable[[str], None]]:
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")
-        yield lambda text: bar.reset(task, description=one_line(text))
+        yield Steps(
+            lambda text: bar.reset(task, description=one_line(text)),
+            lambda text: bar.update(task, description=one_line(text)),
+        )
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show a spinner on a terminal if what the caller does takes over a second."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with ExitStack() as shown:
+
+        def begin() -> None:
+            shown.enter_context(steps())(text)
+
+        timer = threading.Timer(SILENT_S, begin)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 class Counter:
     """Counts transferred bytes and passes each increment to the display."""
 
-    def __init__(self, advance: Callable[[int], object]) -> None:
+    def __init__(self, advance: Callable[[int], object], resize: Callable[[int], object] = lambda _: None) -> None:
         self.total = 0
         self.advance = advance
+        self.resize = resize
+
+    def expect(self, count: int) -> None:
+        """Set how many more bytes will come."""
+        self.resize(self.total + count)
 
     def __call__(self, count: int) -> None:
         """Add a number of bytes."""
@@ -45,10 +96,26 @@ def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
         return
     # imported only when drawing on a terminal
     from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import (
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    what_column = TextColumn("{task.description}", markup=False)
+    percent = TaskProgressColumn("{task.percentage:>3.0f}%", "")
+    bar = Progress(
+        SpinnerColumn(),
+        what_column,
+        DownloadColumn(),
+        percent,
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
     task = bar.add_task(what, total=total_bytes)
 
     def advance(count: int) -> None:
@@ -56,6 +123,6 @@ def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
         bar.advance(task, count)
 
     try:
-        yield Counter(advance)
+        yield Counter(advance, lambda total: bar.update(task, total=total))
     finally:
         bar.stop()

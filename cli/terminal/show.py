@@ -8,14 +8,18 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.terminal.lines import FOLDED, find_width, fold, wrap
+from cli.terminal.lines import FOLDED, add_links, can_link, find_width, fold, wrap
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
+Links = Sequence[Path | str]
+COMPLETE = "gpujob.complete"
+"""Where the context of a command has a function that completes the commands that a message suggests."""
 STATES = {
     **dict.fromkeys(("running", "succeeded", "ok", "passed"), "green"),
     **dict.fromkeys(("queued", "pending", "stalled", "stopping", "shutting-down", "preempted"), "yellow"),
@@ -25,14 +29,24 @@ STATES = {
 STATE_COLUMNS = frozenset({"state", "status"})
 
 
-def say(text: str = "", colour: str | None = None) -> None:
-    """Print a message to stderr; on a terminal, no word and no suggested command is broken."""
-    echo(fold(plain(text), find_width(sys.stderr)), err=True, colour=colour)
+def say(text: str = "", colour: str | None = None, links: Links = ()) -> None:
+    """Print a message to stderr, wrapped on a terminal; `links` can be clicked."""
+    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour, links=links)
 
 
-def echo(text: str, err: bool = False, colour: str | None = None) -> None:
-    """Print lines with control characters escaped."""
-    click.secho(plain(text), err=err, fg=None if os.environ.get("NO_COLOR") else colour)
+def complete(text: str) -> str:
+    """Return a message whose suggested commands keep what was typed, such as --profile."""
+    context = click.get_current_context(silent=True) if "gpujob " in text else None
+    change = context.meta.get(COMPLETE) if context else None
+    return change(text) if change else text
+
+
+def echo(text: str, err: bool = False, colour: str | None = None, links: Links = ()) -> None:
+    """Print lines with control characters escaped; `links` in them can be clicked."""
+    shown = plain(text)
+    if links and can_link(sys.stderr if err else sys.stdout):
+        shown = add_links(shown, links)
+    click.echo(click.style(shown, fg=colour) if colour and not os.environ.get("NO_COLOR") else shown, err=err)
 
 
 def question(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Which of a project's requirements are folders of the project itself, as uv's tables say: path sources, workspaces.
+"""Requirements that are folders of the project itself: uv's path sources and workspaces.
 
 https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources
 """
@@ -52,7 +52,7 @@ def take_local(
 
 
 def list_script(sources: Sources, folder: str, table: Mapping[str, Any], listed: Iterable[str]) -> list[str]:
-    """Return what a script lists as lines of a requirements file; `uv pip` ignores a script's own sources and indexes."""
+    """Return a script's requirements as lines; `uv pip` ignores its sources and indexes."""
     uv, found = table_of(table, "tool", "uv"), Dependencies("the script", folder=folder)
     lines = [
         f"{'--index-url' if each.get('default') else '--extra-index-url'} {each['url']}" for each in uv.get("index", ())
@@ -69,7 +69,7 @@ def list_script(sources: Sources, folder: str, table: Mapping[str, Any], listed:
 
 
 def from_source(sources: Sources, found: Dependencies, package: Requirement, source: Mapping[str, Any]) -> str:
-    """Return the requirement of a package that comes from a source; raises UsageError for an unknown member."""
+    """Return the requirement of a package with a source; raises UsageError for an unknown member."""
     extras = f"[{','.join(sorted(package.extras))}]" if package.extras else ""
     markers = [f"({each})" for each in (package.marker, source.get("marker")) if each]
     condition = f" ; {' and '.join(markers)}" if markers else ""
@@ -96,7 +96,7 @@ def parse(lines: Iterable[str]) -> Iterator[Requirement]:
 def sources_of(
     sources: Sources, folder: str, settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Yield each source of a project, those of its workspace first: a package, the source, and what its path starts at."""
+    """Yield the sources of a project, its workspace's first: package, source, and the path's base."""
     root = find_workspace(sources, folder)
     inherited = [(root, sources.toml(join(root, PYPROJECT)))] if root not in (None, folder) else []
     for base, table in (*inherited, (folder, settings)):

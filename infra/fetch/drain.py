@@ -1,6 +1,6 @@
 """Download everything before a machine is terminated."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class Terms:
     choose: Choose = take_all
     keeps_home: bool = False
     """Whether the files in the user's home folder survive."""
+    arrived: Callable[[int], None] = lambda _: None
+    """Gets the number of bytes of each downloaded chunk."""
 
 
 def drain(
@@ -66,7 +68,7 @@ def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Ite
                 if not job.fetched:
                     report(f"downloading the outputs of job {job.number}")
                     own = find_runs(cluster, job.number) or runs
-                    fetched = fetch(connection, job.number, own, lambda _: None, Wanted(choose=terms.choose))
+                    fetched = fetch(connection, job.number, own, terms.arrived, Wanted(choose=terms.choose))
                     yield fetched
                     check_fetched(fetched, terms)
             yield from check_left(connection, terms)

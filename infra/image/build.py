@@ -22,7 +22,7 @@ from infra.image.cleaning import clean, undo
 from infra.launch.power import arm_again
 from infra.launch.readiness import BOOT_S, wait_for_first_boot
 from infra.ledger import known_clusters
-from infra.ledger.builds import Bake, bake_file, make_bake, read_bake, write_bake
+from infra.ledger.builds import Bake, bake_file, make_bake, note_image, read_bake, write_bake
 from infra.model import Cluster, Lease, Node
 from infra.node.packing import install_agent
 from infra.ssh import keys
@@ -68,6 +68,7 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
     except (KeyboardInterrupt, GpujobError) as error:
         error.add_note(f"EC2 is still creating the image; resume: gpujob bake {cluster.name} --as {name}")
         raise
+    note_image(name)
     bake_file(name).unlink(missing_ok=True)
     return image
 

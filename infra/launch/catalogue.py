@@ -31,6 +31,11 @@ class Row:
     left_vcpus: int | None
     """Unused vCPUs of the account's on-demand quota; None if the quota is unknown."""
 
+    def price_in(self, markets: Sequence[str]) -> float | None:
+        """Return its price in the first of these markets that has it."""
+        prices = {"on-demand": self.on_demand_usd, "spot": self.spot_usd}
+        return next((price for market in markets if (price := prices[market]) is not None), None)
+
 
 def list_rows(
     account: Account,

@@ -14,6 +14,8 @@ class GpuUse:
     percent: float
     memory_used_bytes: int
     memory_bytes: int
+    temperature_c: float | None
+    """None if the GPU does not report it."""
 
 
 @dataclass(frozen=True)

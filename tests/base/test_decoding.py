@@ -54,7 +54,7 @@ OUTPUT = {
     "same_as": "",
 }
 LEFT = {"path": "~/x", "files": 1, "size_bytes": 1, "jobs": [1], "minor": False}
-USE = {"index": 0, "name": "T4", "percent": 1.0, "memory_used_bytes": 1, "memory_bytes": 2}
+USE = {"index": 0, "name": "T4", "percent": 1.0, "memory_used_bytes": 1, "memory_bytes": 2, "temperature_c": 50.0}
 JOB_USE = {
     "job": {name: value for name, value in RECORD.items() if name != "now"},
     "cpu_used": 0.5,

@@ -14,6 +14,7 @@ from tests.bench.steps import measure_steps
 from tests.bench.table import Row, at_most, under
 from tests.bench.training import measure_accuracy, measure_data, measure_loops, measure_start
 from tests.bench.world import COMMAND, THEIRS, World, job_number
+from tests.conftest import epoch
 
 BLOCKER_S = 170
 
@@ -59,7 +60,7 @@ def measure_queue(world: World, sizes: Sizes) -> Iterator[Row]:
             mine = [job for job in world.jobs(node) if job["number"] in numbers]
         if any(job["state"] != "succeeded" for job in mine) or len(mine) != sizes.jobs:
             raise BenchError(f"not all of {sizes.jobs} jobs on {node} succeeded")
-        span = max(job["ended_at"] for job in mine) - min(job["started_at"] for job in mine)
+        span = max(epoch(job["ended_at"]) for job in mine) - min(epoch(job["started_at"]) for job in mine)
         yield under(0.3, "s", f"{sizes.jobs} jobs, true, each", node, span / sizes.jobs)
 
 

@@ -167,7 +167,7 @@ def test_verify_measures_every_machine_and_fails_with_what_fails(laptop):
     assert answer.code == 0, answer.said
     rows = json.loads(answer.out)
     assert len({row["node"] for row in rows}) == 2
-    verdicts = {row["check"]: row["verdict"] for row in rows}
+    verdicts = {row["check"]: row["status"] for row in rows}
     assert verdicts["driver"] == verdicts["nvidia-smi"] == verdicts["matrix product"] == "not measured"
     assert {verdicts[check] for check in ("agent", "lease", "guard", "clock", "disk, home", "network")} == {"ok"}
     for shims in Path(laptop.home).glob(".local/state/gpujob/local/hosts/*/bin"):

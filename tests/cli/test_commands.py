@@ -68,6 +68,8 @@ def test_help_of_what_is_no_command_is_refused_with_what_exists():
         ("exec 'my train.py' --lr 1", "gpujob run 'my train.py' --lr 1"),
         ("status --help", "gpujob ls"),
         ("version", "gpujob --version"),
+        ("staus", "gpujob ls"),
+        ("terminat stud", "gpujob down stud"),
         ("frobnicate", "gpujob help"),
     ],
 )

@@ -30,6 +30,7 @@ def laptop(tmp_path: Path) -> Laptop:
     state = laptop.home / ".local/state/gpujob"
     for name in ("project", "second"):
         write(state / f"clusters/{name}/cluster.json", {"name": name, **CLUSTER})
+    write(state / "images/cake", "")
     for number in (2, 11):
         write(state / f"submissions/project/{number}.json", {"instance_id": "i-1", "project": str(laptop.project)})
     job = {"number": 2, "name": "resnet", "state": "failed"}
@@ -74,7 +75,7 @@ def complete(laptop: Laptop, line: str, shell: str = "bash", **variables: str) -
         ("gpujob logs ", ["plain,11", "plain,3", "plain,2", "plain,resnet"]),
         ("gpujob logs --cluster second ", [""]),
         ("gpujob up --gpu h", ["plain,H100", "plain,H200"]),
-        ("gpujob up --image ", ["plain,dlami", "plain,ubuntu"]),
+        ("gpujob up --image ", ["plain,dlami", "plain,ubuntu", "plain,cake"]),
         ("gpujob setup --tags ssh,u", ["plain,ssh,updates", "plain,ssh,uv"]),
         ("gpujob run --de", ["plain,--detach"]),
         ("gpujob run train.py --de", [""]),

@@ -9,8 +9,9 @@ from dataclasses import replace
 import click
 import pytest
 
-from cli.hints import keep_cluster
 from cli.main import gpujob
+from cli.options.context import CHOSEN
+from cli.suggestions import complete_commands
 from infra import state
 from infra.errors import CredentialsError, NodeError, UnreachableError
 from infra.ledger import known_clusters
@@ -120,8 +121,11 @@ def test_neither_error_is_lost_when_the_machine_and_its_cloud_are_silent():
 )
 def test_a_suggested_command_names_the_cluster_that_was_chosen(tmp_path, monkeypatch, hint, kept):
     move_in(tmp_path, monkeypatch)
-    assert keep_cluster(hint, "stud", click.Context(gpujob)) == kept
-    assert keep_cluster(hint, "project", click.Context(gpujob)) == hint  # the folder's own needs no name
+    context = click.Context(gpujob)
+    context.meta[CHOSEN] = "stud"
+    assert complete_commands(hint, context) == kept
+    context.meta[CHOSEN] = "project"
+    assert complete_commands(hint, context) == hint  # the folder's own needs no name
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
         refused = other.type(*words)
         assert refused.code == 1, refused.said
         assert "no cluster 'other' on the local cloud. Existing clusters: project (running, " in refused.err
-        assert "next: gpujob down project\n" in refused.err
+        assert f"next: gpujob down project{' --dry-run --force' * (len(words) > 1)}\n" in refused.err
     assert other.type("run", "--", "true").code == 0
     assert "no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
     wrong = other.type("ssh", "nowhere")

@@ -1,11 +1,16 @@
 """What is said of AWS is said after asking AWS; a wrong name ends nothing, and is told apart from "nothing to do"."""
 
 import json
+import os
+import pty
+import re
+import subprocess
+from contextlib import suppress
 
 import pytest
 
 from infra import state
-from tests.conftest import Laptop
+from tests.conftest import COMMAND, Laptop
 from tests.here import Here, move_in, type_here
 
 NOT_ASKED = "could not ask AWS: no credentials found. Cannot tell whether anything is running there"
@@ -85,7 +90,7 @@ def test_a_wrong_name_ends_nothing_and_near_ones_are_shown_with_state_and_price(
     down = on_aws.type("down", "sharde", "--yes")
     assert down.code == 1, down.said
     assert "no cluster 'sharde' in us-east-1. Did you mean shared (running, $0.54/h)?" in down.err
-    assert "next: gpujob down shared\n" in down.err
+    assert "next: gpujob down shared --yes\n" in down.err
     far = on_aws.type("down", "nothing-like-it")
     assert (far.code, "next: gpujob ls --all-regions" in far.err, "shared" in far.err) == (1, True, False)
     own = on_aws.type("down")
@@ -112,3 +117,30 @@ def test_the_price_of_a_dry_run_is_not_said_to_be_billed(rented, tmp_path):
     assert (down.code, "Did you mean shared (running, not billed ($0.54/h on AWS))?" in down.err) == (1, True), (
         down.said
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "machine"),
+    [
+        ((), "\n", "g4dn.xlarge: 1 x T4"),
+        ((), "9\n2\n", "g6.xlarge: 1 x L4"),
+        (("--spot",), "a10g:4\n", "g5.12xlarge: 4 x A10G"),
+    ],
+)
+def test_up_offers_a_person_who_asks_for_no_gpu_a_short_list(on_aws, words, typed, machine):
+    near, far = pty.openpty()
+    environment = {**on_aws.environment, "TERM": "dumb", "COLUMNS": "100"}
+    asked = [*COMMAND, "up", "new", *words]
+    with subprocess.Popen(asked, env=environment, cwd=on_aws.project, stdin=far, stdout=far, stderr=far) as process:
+        os.close(far)
+        os.write(near, f"{typed}n\n".encode())
+        said = b""
+        with suppress(OSError):  # that is how a terminal ends
+            while True:
+                said += os.read(near, 65536)
+    os.close(near)
+    shown = said.decode().replace("\r\n", "\n")
+    assert process.returncode == 1, shown
+    assert re.search(r"1  T4 +16 GB +\$0\.\d\d/h  g4dn\.xlarge  \(default\)\n +2  L4 +24 GB ", shown), shown
+    assert ("A10G" in shown, "H100" in shown, machine in shown) == (True, True, True), shown
+    assert "aborted; nothing was changed" in shown

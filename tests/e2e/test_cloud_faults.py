@@ -10,7 +10,7 @@ import pytest
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG
 from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Finished, Laptop, make_laptop
+from tests.conftest import Finished, Laptop, epoch, make_laptop
 from tests.typist import Typed
 
 pytestmark = pytest.mark.timeout(180)
@@ -156,7 +156,7 @@ def test_up_waits_until_a_machine_is_free_in_any_region_and_leaves_nothing_when_
     assert done.code == 0, done.said
     [found] = json.loads(warm.type("ls", "--dry-run", "--json").out)
     assert (found["name"], found["region"]) == ("patient", "eu-west-1")
-    assert found["lease_until"] > found["launched_at"] + 12 * 3600 - 60
+    assert epoch(found["lease_until"]) > epoch(found["launched_at"]) + 12 * 3600 - 60
     assert warm.type("down", "patient").code == 0
     assert watch(warm, "eu-west-1").remains() == []
 
@@ -166,9 +166,9 @@ def test_a_machine_whose_user_data_failed_gets_its_lease_over_ssh(warm, cloud):
     up = warm.type(*UP, "--max-hours", "1")
     assert (up.code, "armed the lease over SSH" in up.err) == (0, True), up.said
     [found] = json.loads(warm.type("ls", "--dry-run", "--json").out)
-    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(found["lease_until"])
+    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(epoch(found["lease_until"]))
     assert warm.type("extend", "2h").code == 0
-    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(found["lease_until"]) + 7200
+    assert int(warm.type("ssh", "--", "sudo", "gpujob-lease").out) == int(epoch(found["lease_until"])) + 7200
     assert warm.type("down").code == 0
 
 

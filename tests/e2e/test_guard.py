@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.cloudwatch import has_machines, keep_alive, watch
-from tests.conftest import wait_for
+from tests.conftest import epoch, wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -109,9 +109,9 @@ def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):
     assert extend.code == 0, extend.said
     assert "at most" in extend.err
     [cluster] = json.loads(laptop.type("ls", "--json").out)
-    assert cluster["lease_until"] - time.time() > 3000
-    assert int(laptop.type("ssh", "--", "gpujob-lease").out) == int(cluster["lease_until"])
-    time.sleep(max(0, cluster["lease_until"] - 3600 - time.time()) + 1)
+    assert epoch(cluster["lease_until"]) - time.time() > 3000
+    assert int(laptop.type("ssh", "--", "gpujob-lease").out) == int(epoch(cluster["lease_until"]))
+    time.sleep(max(0, epoch(cluster["lease_until"]) - 3600 - time.time()) + 1)
     assert has_machines(laptop)  # past its first end
 
 

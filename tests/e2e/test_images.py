@@ -78,9 +78,10 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
 
     [image] = listed(cooked)
     assert (image["name"], image["state"], image["cluster"]) == ("cake", "available", "pan")
-    assert (image["size_gb"], image["month_usd"]) == (100, 5.0)
+    assert (image["size_gb"], image["usd_per_month"]) == (100, 5.0)
     assert len(snapshots(watch(cooked))) == 1
     assert "100 GiB\t$5.00/month" in cooked.type("images").out
+    assert (cooked.home / ".local/state/gpujob/images/cake").exists()
 
     assert jobs(cooked) == []
     again = cooked.type("run", "--", "sh", "-c", LOOK).out
@@ -102,6 +103,7 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     wait_for(lambda: not list(hosts.glob("ami-*")), "end of the image's own copy of the home")
     assert (gone.code, listed(cooked), snapshots(watch(cooked))) == (0, [], [])
     assert "saves $5.00/month" in gone.err
+    assert not (cooked.home / ".local/state/gpujob/images/cake").exists()  # Tab offers it no more
     again = cooked.type("images", "rm", "cake", "--if-exists")
     assert again.code == 0
     assert "nothing to do" in again.err
@@ -185,7 +187,7 @@ def test_snapshots_that_a_broken_off_removal_left_are_shown_and_removed(cooked):
     assert cooked.type("bake", "pan", "--as", "cake").code == 0
     [image] = listed(cooked)
     watch(cooked).ec2.deregister_image(ImageId=image["image_id"])
-    assert [(one["state"], one["month_usd"]) for one in listed(cooked)] == [("removed", 5.0)]
+    assert [(one["state"], one["usd_per_month"]) for one in listed(cooked)] == [("removed", 5.0)]
     assert "nothing to do" in cooked.type("sweep", "--yes").err
     assert cooked.type("images", "rm", "cake").code == 0
     assert snapshots(watch(cooked)) == []

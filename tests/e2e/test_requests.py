@@ -17,7 +17,7 @@ from infra.local.cloud.request import Request, items
 from infra.local.cloud.server import control
 from infra.local.machine.userdata import lease_end_s
 from tests.cloudwatch import Watch, watch
-from tests.conftest import make_laptop
+from tests.conftest import epoch, make_laptop
 
 KINDS = {"instance", "volume", "network-interface"}
 
@@ -120,7 +120,7 @@ def test_the_first_thing_that_a_machine_does_is_to_arm_the_end_of_its_lease(sent
             assert line in script.splitlines()
         assert "Unit=gpujob-lease.service" in script.splitlines()
         ends = lease_end_s(base64.b64decode(data["UserData"]).decode())
-        assert ends == pytest.approx(sent.plans[name]["lease"]["until"], abs=1)
+        assert ends == pytest.approx(epoch(sent.plans[name]["lease"]["until"]), abs=1)
 
 
 def test_every_service_that_user_data_starts_is_written_before(sent):
@@ -231,7 +231,7 @@ def check_tags(sent: Sent, name: str, made: dict[str, dict[str, str]]) -> None:
         assert tags[OWNER_TAG] == sent.plans[name]["owner"]
         assert tags[OWNER_ID_TAG]
         assert tags[LAUNCH_TAG]
-        assert parse_time(tags[LEASE_TAG]) == int(sent.plans[name]["lease"]["until"])
+        assert parse_time(tags[LEASE_TAG]) == int(epoch(sent.plans[name]["lease"]["until"]))
 
 
 def test_the_order_leaves_nothing_that_nobody_finds(sent):

@@ -42,3 +42,25 @@ def test_receipt_says_that_it_is_the_saved_one(project):
     assert shown.code == 0, shown.said
     assert "no cluster 'project' on this computer; showing the receipt saved in runs/\n" in shown.err
     assert "best" in shown.out
+
+
+def test_logs_prints_what_was_saved(project):
+    record(project, 1, name="best", log="first\nloss 0.5\nlast\n")
+    record(project, 2, log="\x1b]0;title\x07other\n")
+    printed = type_here("logs", "best")
+    assert (printed.code, printed.out) == (0, "first\nloss 0.5\nlast\n")
+    assert "no cluster 'project'; showing the output of job 1 saved in " in printed.err
+    assert type_here("logs", "1", "-n", "2").out == "loss 0.5\nlast\n"
+    assert type_here("logs", "1", "--since", "6b").out == "loss 0.5\nlast\n"
+    assert "showing all of it" in type_here("logs", "1", "-f", "--since", "10m").err
+    assert type_here("logs").out.endswith("other\n")
+    missing = type_here("logs", "3")
+    assert (missing.code, missing.out) == (1, "")
+
+
+def test_a_log_that_is_a_link_is_not_followed(project, tmp_path):
+    home = record(project, 1, log="own\n")
+    (tmp_path / "secret").write_text("secret")
+    (home / "job.log").unlink()
+    (home / "job.log").symlink_to(tmp_path / "secret")
+    assert (type_here("logs", "1").code, "secret" in type_here("logs", "1").out) == (1, False)

@@ -57,7 +57,7 @@ def test_two_runs_are_compared_in_command_dependencies_metrics_and_code(project)
     assert "-lr = 0.1\n+lr = 0.2\n" in patch
     told = json.loads(type_here("diff", "project-2", "1", "--json").out)
     assert "-lr = 0.2\n+lr = 0.1\n" in told["code"]
-    assert told["runs"]["project-2"]["loss"] == "0.25"
+    assert told["runs"]["project-2"]["metrics"]["loss"] == 0.25
     same = type_here("diff", "2", "2")
     assert same.out == ""
     assert "the same\nthe code is the same\n" in same.err

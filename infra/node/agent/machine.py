@@ -41,7 +41,7 @@ def read_driver() -> str:
 
 
 def list_gpus() -> list[tuple[str, str]]:
-    """Return the name of each GPU, with the version of its driver; empty without GPUs or without an answer."""
+    """Return the name of each GPU, with its driver's version; empty without GPUs or an answer."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         answer = subprocess.run(
             QUERY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE_S

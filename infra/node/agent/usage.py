@@ -13,7 +13,7 @@ from .identities import read_stat
 TICKS = os.sysconf("SC_CLK_TCK")
 GPU_QUERY = [
     "nvidia-smi",
-    "--query-gpu=index,name,utilization.gpu,memory.used,memory.total",
+    "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu",
     "--format=csv,noheader,nounits",
 ]
 PATIENCE_S = 20  # nvidia-smi hangs when the driver has a problem
@@ -39,7 +39,7 @@ def gpu_use() -> list[dict[str, Any]]:
     found = []
     for cells in (line.split(", ") for line in text.splitlines()):
         with contextlib.suppress(ValueError):  # "[N/A]" from a card that does not report it
-            index, name, percent, used, total = cells
+            index, name, percent, used, total, celsius = cells
             found.append(
                 {
                     "index": int(index),
@@ -47,6 +47,7 @@ def gpu_use() -> list[dict[str, Any]]:
                     "percent": float(percent),
                     "memory_used_bytes": int(used) << 20,
                     "memory_bytes": int(total) << 20,
+                    "temperature_c": float(celsius) if celsius.isdigit() else None,
                 }
             )
     return found

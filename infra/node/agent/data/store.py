@@ -64,7 +64,7 @@ def list_roots() -> list[Path]:
 
 
 def choose_root() -> Path:
-    """Return the folder for new sets: on a fast disk that has more room than the home folder's, or else there.
+    """Return the folder for new sets: on a fast disk with more room than the home folder, or there.
 
     One that is in use stays the choice: only there do versions share what they have in common.
     """
@@ -82,7 +82,7 @@ def room_of(path: Path) -> int:
 
 
 def is_other_disk(path: Path, home: Path) -> bool:
-    """Return whether a path is on another disk than home: not just a folder of that name, and not in memory."""
+    """Return whether a path is on another disk than the home folder, and not in memory."""
     device = path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())

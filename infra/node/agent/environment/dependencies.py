@@ -54,7 +54,7 @@ def complete_plan(
 
 
 def name_indexes(plan: dict[str, Any] | None, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that name the indexes of a manifest's lines to uv; arguments could be read by everybody."""
+    """Return variables that name a manifest's indexes to uv; every user can read its arguments."""
     found: dict[str, list[str]] = {}
     for line in plan["lines"] if plan else ():
         option, _, value = line.partition(" ")

@@ -175,7 +175,7 @@ def variables(more: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_remedy(output: str, tried: Mapping[str, str]) -> dict[str, str]:
-    """Return a variable of uv with which a build that failed may succeed; {} if none is known, or it was tried.
+    """Return a variable of uv with which a failed build may succeed; {} if none, or all were tried.
 
     Many a setup.py imports pkg_resources, which setuptools 82 has removed, or torch, which only the environment itself has.
     """

@@ -123,7 +123,7 @@ def is_computing() -> bool:
 
 
 def is_ours(pid: str) -> bool:
-    """Return whether a process belongs to this machine: one of the local cloud shares the GPUs of its computer."""
+    """Return whether a process belongs to this machine: local machines share their computer's GPUs."""
     host = os.environ.get("GPUJOB_LOCAL_HOST")
     if not host:
         return True

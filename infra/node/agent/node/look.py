@@ -16,15 +16,13 @@ from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
 TAIL_BYTES = 4096
+LINE_CHARACTERS = 500
+UNFINISHED = ("queued", "running", "stalled")
 
 
 def look(count: str) -> dict[str, Any]:
     """Return the node's usage, every unfinished job, and the latest `count` finished ones."""
-    unfinished = list_unfinished()
-    ended = [number for number in numbers() if number not in unfinished]
-    jobs = list_some(sorted([*unfinished, *ended[-int(count) :]]))
-    over = [job["number"] for job in jobs if job["state"] not in ("queued", "running", "stalled")]
-    shown = [job for job in jobs if job["number"] not in over or job["number"] in over[-int(count) :]]
+    shown = list_shown(int(count))
     families = {job["number"]: family_of(job["number"]) for job in shown}
     before = node_seconds(), {number: cpu_seconds(pids) for number, pids in families.items()}
     start = time.monotonic()
@@ -48,6 +46,20 @@ def look(count: str) -> dict[str, Any]:
             for job in shown
         ],
     }
+
+
+def list_shown(count: int) -> list[dict[str, Any]]:
+    """Return the records of every unfinished job and of the latest `count` finished ones."""
+    unfinished = list_unfinished()
+    ended = [number for number in numbers() if number not in unfinished]
+    jobs = list_some(sorted([*unfinished, *latest(ended, count)]))
+    over = [job["number"] for job in jobs if job["state"] not in UNFINISHED]
+    return [job for job in jobs if job["number"] not in over or job["number"] in latest(over, count)]
+
+
+def latest(items: list[int], count: int) -> list[int]:
+    """Return the last `count` of these."""
+    return items[len(items) - min(count, len(items)) :]
 
 
 def family_of(number: int) -> list[int]:
@@ -86,4 +98,4 @@ def last_line(log: Path) -> str:
     except FileNotFoundError:
         return ""
     lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return lines[-1][-200:] if lines else ""
+    return lines[-1][:LINE_CHARACTERS] if lines else ""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cli.facts.times import with_instants
 from cli.terminal import clouds, formats, show
 from infra.base.installation import install_command
 from infra.base.money import format_rate
@@ -20,7 +21,7 @@ FIRST_NODE = "run on the first machine only (log in to the second: gpujob ssh {n
 def show_plan(plan: "Plan", settings: Sequence[str], *, plan_only: bool, as_json: bool) -> None:
     """Show what will be launched, and which `settings` come from gpujob.toml."""
     if as_json:
-        show.echo_json(plan_facts(plan))
+        show.echo_json({**plan_facts(plan), "settings": list(settings)})
         return
     if clouds.is_local(plan.first.account.cloud):
         show.say("dry run on the local cloud: nothing is billed, prices are examples")
@@ -108,8 +109,10 @@ def describe_setup(plan: "Plan") -> str:
     if plan.first.image.is_amazon_linux:
         return "none: the playbook is for Ubuntu and Debian"
     if plan.request.setup and find_program() is None:
-        return f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
-    return f"none (run the playbook later: gpujob setup {plan.name})"
+        return show.complete(
+            f"none: Ansible is not installed; {install_command('setup')}, then gpujob setup {plan.name}"
+        )
+    return show.complete(f"none (run the playbook later: gpujob setup {plan.name})")
 
 
 def describe(offer: "Offer") -> str:
@@ -122,10 +125,11 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return the plan as JSON data."""
     return {
         "cluster": plan.name,
+        "cloud": plan.first.account.cloud,
         "owner": plan.owner,
-        "request": asdict(plan.request),
-        "lease": asdict(plan.lease),
-        "ended": [asdict(ended.ending) for ended in plan.ended],
+        "request": asdict(plan.request) | {"tags": dict(plan.request.tags)},
+        "lease": with_instants(asdict(plan.lease), "until"),
+        "ended": [with_instants(asdict(ended.ending), "at") for ended in plan.ended],
         "address": plan.address,
         "usd_per_gb": plan.usd_per_gb,
         "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,

@@ -1,0 +1,1 @@
+"""The parts of `up`: options about the network, the list of GPUs, the plan."""

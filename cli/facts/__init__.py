@@ -1,0 +1,1 @@
+"""What --json prints of things that several commands show."""
