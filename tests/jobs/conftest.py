@@ -31,7 +31,10 @@ torch.set_num_threads(1)
 
 
 class Operations(TorchDispatchMode):
-    """Count torch's operations that are no views, by name: on a GPU, each is at least one launch or wait."""
+    """Count what torch is asked to do within a with statement, by name: on a GPU, each is at least one launch or wait."""
+
+    WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal")
+    """Operations whose answer the CPU needs: a GPU must finish its work for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +45,11 @@ class Operations(TorchDispatchMode):
         if func.namespace == "aten" and not func.is_view:
             self.counts[str(func.overloadpacket)] += 1
         return func(*args, **(kwargs or {}))
+
+    @property
+    def waits(self) -> int:
+        """How often the CPU had to know an answer."""
+        return sum(self.counts[name] for name in self.WAITS)
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
