@@ -55,7 +55,7 @@ def uniform(places: Tensor, keys: Tensor) -> Tensor:
 
 
 def scramble(bits: Tensor) -> Tensor:
-    """Return 32 bits each of which depends on all given 32: Mueller's hash, whose products fit into an int64."""
+    """Return 32 bits, each of which depends on all 32 given: Mueller's hash, which fits into an int64."""
     for _ in range(2):
         bits = ((bits ^ (bits >> 16)) * 0x45D9F3B) & BITS
     return bits ^ (bits >> 16)

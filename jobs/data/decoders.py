@@ -86,6 +86,6 @@ def keep(decoded: Decoded) -> Decoded:
 
 
 def count_workers() -> int:
-    """Return how many processes decode: one for each core that this process may use, shared with others of torchrun."""
+    """Return one for each core that this process may use; processes of torchrun share them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

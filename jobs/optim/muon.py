@@ -71,7 +71,7 @@ def by_shape(weights: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return approximately the nearest orthogonal matrices to (N, R, C): singular values between 0.7 and 1.2."""
+    """Return almost the nearest orthogonal matrices to (N, R, C): singular values of 0.7 to 1.2."""
     fast = matrices.is_cuda or (matrices.device.type == "cpu" and has_bfloat16())
     tall = matrices.shape[1] > matrices.shape[2]
     found = matrices.to(torch.bfloat16 if fast else torch.float32)

@@ -75,7 +75,7 @@ def has_bfloat16() -> bool:
 def choose(
     model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, runtimes: Sequence[str] = ("eager",)
 ) -> Execution:
-    """Time the candidates, then the runtimes, on copies of the network with this batch; print and return the fastest."""
+    """Time the candidates, then the runtimes, on copies of the network; print and return the fastest."""
     tries = candidates(recipe, images.device)
     best = tries[0]
     if len(tries) > 1:

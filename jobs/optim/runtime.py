@@ -27,7 +27,7 @@ def start_with(runtime: str, model: nn.Module) -> Network:
 
 
 class Graphed:
-    """A network whose forward and backward pass are recorded as CUDA graphs at the first batch, and then replayed.
+    """A network whose passes are recorded as CUDA graphs with the first batch, and then replayed.
 
     Batches of another shape or type, and all of them if recording fails, go through the network itself.
     """
@@ -47,7 +47,7 @@ class Graphed:
 
 
 def record(model: nn.Module, images: Tensor) -> Network:
-    """Return the network as CUDA graphs for images like these; if that fails, say why and return it as it is.
+    """Return the network as CUDA graphs for such images; if that fails, say why and return it unchanged.
 
     Recording runs the network several times: norm statistics and random numbers are put back.
     """

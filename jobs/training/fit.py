@@ -191,7 +191,7 @@ def mean_loss(losses: Tensor, before: int) -> float:
 
 
 def choose_execution(model: Classifier, plan: Plan) -> Execution:
-    """Move the network to the plan's device; return the checkpoint's number type, layout and runtime, or the fastest.
+    """Move the network to the device; return how the checkpoint computes, or what is fastest.
 
     Raises TrainingError, CheckpointError.
     """

@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def graph_obstacle(self) -> str:
-        """Why its steps cannot be replayed from CUDA graphs, which hold one process's batches of one shape; or ""."""
+        """Why CUDA graphs, which hold one process's batches of one shape, do not fit; or ""."""
         reasons = {
             "the device is not a GPU": self.context.device.type != "cuda",
             "several processes share the work": self.context.world > 1,
