@@ -1,4 +1,4 @@
-"""What the programs share: the argument parser, and the conversion of errors to one line.
+"""Code shared by the programs: the argument parser, and the conversion of errors to one line.
 
 Nothing here imports torch, so that `--help` and usage errors are instant.
 """
@@ -70,7 +70,7 @@ def default_out() -> Path:
 def say(text: str) -> None:
     """Print a line unbuffered, as the log may be followed; under torchrun only from the first process."""
     if os.environ.get("RANK", "0") == "0":
-        # A file's name may be bytes that are no UTF-8.
+        # A file's name may not be valid UTF-8.
         print(text.encode(errors="surrogateescape").decode(errors="backslashreplace"), flush=True)
 
 

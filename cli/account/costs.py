@@ -46,16 +46,14 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
 
 
 def say_total(rows: Sequence[Cost]) -> None:
-    """Print the total of the rows, as rounded there, and which clusters ended by themselves."""
+    """Print the sum of the rounded rows, and which clusters ended by themselves."""
     tried = [row for row in rows if clouds.is_local(row.cloud)]
     spent = [row for row in rows if row not in tried]
     total = [f"{format_usd(add_up(spent))} on AWS"] if spent else []
     total += [f"dry runs would have cost {format_usd(add_up(tried))} on AWS"] if tried else []
     show.say("; ".join(total))
     if missed := sorted({row.cluster for row in rows if row.missed}):
-        show.say(
-            f"ended by themselves: {', '.join(missed)}; counted until the end of the lease or, if earlier, until found missing"
-        )
+        show.say(f"ended by themselves: {', '.join(missed)}; counted until the lease ended or they were found missing")
 
 
 def add_up(rows: Sequence[Cost]) -> float:

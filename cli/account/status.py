@@ -65,7 +65,7 @@ def ended_row(one: recent.Ended) -> dict[str, str]:
 
 
 def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:
-    """Print where nothing runs, the total price, and whether AWS was asked."""
+    """Print where nothing is running, the total price, and whether AWS was asked."""
     running = [cluster for cluster in clusters if cluster.node.state != UNKNOWN]
     asked = not dry_run and not overview.unasked
     where = f"on AWS in {default_region() or 'any region known to this computer'}" if asked else "on the local cloud"
@@ -77,7 +77,7 @@ def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) ->
     if any(cluster.is_local for cluster in running):
         show.echo("The local cloud is free; prices are what its machines would cost on AWS.")
     if overview.unasked:
-        show.echo(f"Could not ask AWS: {overview.unasked}. What runs there is not known.")
+        show.echo(f"Could not ask AWS: {overview.unasked}. Cannot tell whether anything is running there.")
     elif dry_run:
         show.echo("AWS was not asked: GPUJOB_DRY_RUN is set.")
     else:

@@ -101,7 +101,7 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     show.say(f"'{cluster.name}' is stopped; its disk {costs}. {after}")
     if kept:
         jobs = formats.plural(len(kept), "job")
-        show.say(f"  The disk has outputs of {jobs} that are not downloaded; down needs the machine started to do so.")
+        show.say(f"  The disk has outputs of {jobs} that are not downloaded; start the machine to download them.")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Tell AWS and the local cloud apart in output: only AWS bills."""
+"""Distinguish AWS from the local cloud in output: only AWS bills."""
 
 from collections.abc import Iterable
 from typing import Protocol

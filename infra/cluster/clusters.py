@@ -95,7 +95,7 @@ def refresh(cluster: Cluster) -> Cluster | None:
 
 
 def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
-    """Return an unreachable cluster with its new address; raises an explanation if nothing has changed."""
+    """Return an unreachable cluster with its new address; raises GpujobError if nothing has changed."""
     try:
         updated = refresh(cluster)
     except CloudError:

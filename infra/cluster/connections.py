@@ -14,7 +14,7 @@ from infra.ssh.connection import Connection, DroppedError, connect
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
-ROUND_S = 10  # then the cloud is asked whether the machine still exists
+ROUND_S = 10  # then check with the cloud whether the machine still exists
 T = TypeVar("T")
 
 
@@ -65,7 +65,7 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
 def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
     """Connect in the background; yield a function that returns the connection, or raises like `reach`.
 
-    If the caller fails before it calls that, the connection is not awaited.
+    If the caller fails before calling it, the connection is abandoned.
     """
     attempt: Future[Connection] = Future()
     done = threading.Event()

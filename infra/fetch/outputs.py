@@ -32,7 +32,7 @@ Choose = Callable[[Sequence[Output]], Sequence[Output]]
 
 
 def take_all(missing: Sequence[Output]) -> Sequence[Output]:
-    """Choose all of them."""
+    """Choose all outputs."""
     return missing
 
 
@@ -51,6 +51,8 @@ class Wanted:
     """Patterns of outputs not to download this time."""
     choose: Choose = take_all
     """Returns which of the missing files to download now; the job counts as fetched only when it has all."""
+    before: "Fetched | None" = None
+    """The last of a series of downloads during the job, which differ in nothing else."""
 
     @property
     def all(self) -> bool:
@@ -81,6 +83,13 @@ class Fetched:
     """Interim files that were removed locally because the job has deleted them."""
     submitted_here: bool
     """Whether the job's project is known on this computer."""
+
+    def settles(self, told: Outputs) -> bool:
+        """Return whether there is nothing to do for a new listing."""
+        if self.changing or self.postponed or told.outputs is not self.told.outputs:
+            return False
+        now, then = ((each.unsettled, each.unreadable, each.job.over) for each in (told, self.told))
+        return now == then
 
 
 def fetch(
@@ -124,7 +133,10 @@ def fetch_once(
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     cluster = connection.cluster
-    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
+    before = wanted.before
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
+    if before and before.settles(told):
+        return replace(before, told=told, removed=())
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from infra.base.decoding import MOST, MOST_SECONDS
 from infra.ec2.machines.lease import hours_on, is_over, spent_usd
 from infra.ledger.traffic import USD_PER_GB, transfer_usd
 from infra.model import GONE, UNKNOWN, Cluster
+from infra.project.hashes import prune
 from infra.results.receipts import read_receipt
 
+MOST_BYTES = 2_000_000  # of all records: some ten thousand clusters
 LONGEST_S = 366 * 86400.0  # longer than any lease
 
 
@@ -38,7 +41,7 @@ class Cost:
 def record_end(clusters: Iterable[Cluster]) -> None:
     """Record the cost of clusters about to be terminated: AWS deletes their tags within the hour."""
     for cluster in clusters:
-        state.write_private(note_file(cluster), json.dumps(span_of(cluster, time.time())))
+        record(cluster, span_of(cluster, time.time()))
 
 
 def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
@@ -50,7 +53,14 @@ def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
     if not note_file(cluster).exists():
         end = cluster.lease_until if is_over(cluster, now) else now
         end = end if ended_at is None else min(max(ended_at, cluster.launched_at), end)
-        state.write_private(note_file(cluster), json.dumps({**span_of(cluster, end), "missed": True}))
+        record(cluster, {**span_of(cluster, end), "missed": True})
+
+
+def record(cluster: Cluster, span: Mapping[str, Any]) -> None:
+    """Write a cluster's cost; those of thousands of clusters before it are kept, but not without a limit."""
+    state.write_private(note_file(cluster), json.dumps(span))
+    with suppress(OSError):  # another command removes them at the same time
+        prune(note_file(cluster).parent, MOST_BYTES)
 
 
 def note_file(cluster: Cluster) -> Path:

@@ -50,7 +50,7 @@ class Ended:
 
 
 def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
-    """Return the ended cluster that blocks this name in the region; None if the name is free.
+    """Return the ended cluster that blocks this name in the region; None if it is free.
 
     `token` is that of a resumed `up`, whose own resources do not block it. Raises UsageError if a cluster of this name exists,
     if the resources belong to someone else, or if another `up` may be running.

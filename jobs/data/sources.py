@@ -113,7 +113,10 @@ def from_listings(train: Listing, test: Listing | None, config: DataConfig, cach
 def read_pool(
     train: Listing, test: Listing | None, config: DataConfig, cache: Path
 ) -> tuple[Split, Tensor, Levels | None]:
-    """Return all readable images, decoded if they fit in memory; which are the first listing's; and the levels."""
+    """Return the readable images, which are the first listing's, and the levels.
+
+    They are decoded if they fit in memory.
+    """
     listings = [train, *([test] if test else [])]
     files = [file for listing in listings for file in listing.files]
     labels = torch.tensor([train.classes.index(label) for listing in listings for label in listing.labels])

@@ -1,7 +1,7 @@
 """Choose number type, memory layout and runtime by timing them on the machine's own batches.
 
-On a CPU with bfloat16 instructions one network trains twice as fast in it and another one slower; this can only be found
-out by trying.
+On a CPU with bfloat16 instructions, one network trains twice as fast with it and another one more slowly; only a
+measurement can tell.
 """
 
 import copy

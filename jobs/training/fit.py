@@ -95,7 +95,7 @@ def train_epoch(run: Run, network: Network, train: Split, plan: Plan, decoders: 
         if done >= 1:
             break
         set_rates(run.optimizers, plan.recipe, done)
-        # Dropout draws from torch's own numbers: a function of seed, step and process, as everything else.
+        # Dropout uses torch's own random numbers: like all others, a function of seed, step and process.
         torch.manual_seed(draw.step.getrandbits(62) + context.rank)
         run.losses[step - start] = take_step(run, network, *prepare_batch(images, labels, plan, draw, done), plan)
         run.step += 1

@@ -44,7 +44,7 @@ def test_a_first_page_says_that_aws_was_not_asked_and_leads_to_a_dry_run(folder)
     page = type_here()
     assert (page.code, page.err) == (0, "")
     assert "Nothing is running on the local cloud." in page.out
-    assert "Could not ask AWS: no credentials found. What runs there is not known." in page.out
+    assert "Could not ask AWS: no credentials found. Cannot tell whether anything is running there." in page.out
     assert page.out.partition("Next:\n")[2].startswith("  gpujob up --dry-run ")
     assert "gpujob init demo" in page.out
 

@@ -94,3 +94,12 @@ def test_the_hours_of_a_restarted_cluster_are_those_for_which_it_ran(laptop, at)
     assert [(row.hours, round(row.usd, 2)) for row in costs.add_up([restarted], laptop / "runs")] == [(4.0, 4.5)]
     asleep = replace(restarted, nodes=(replace(restarted.node, state="stopped"),))
     assert [row.hours for row in costs.add_up([asleep], laptop / "runs")] == [3.0]
+
+
+def test_the_records_of_the_latest_clusters_are_kept_and_take_a_bounded_space(laptop, monkeypatch):
+    monkeypatch.setattr(costs, "MOST_BYTES", 5_000)
+    for number in range(100):
+        costs.record_end([cluster(f"i-{number:03}")])
+    found = sorted(path.name for path in costs.note_file(cluster()).parent.iterdir())
+    assert 10 < len(found) < 50
+    assert found[-1] == costs.note_file(cluster("i-099")).name

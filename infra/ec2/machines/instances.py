@@ -151,7 +151,7 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
 
 
 def read_console(account: Account, instance_id: str) -> str:
-    """Return an instance's console output, as recent as the instance type allows.
+    """Return an instance's console output, as recent as its instance type allows.
 
     `Latest` works only on Nitro machines (https://github.com/jenkinsci/ec2-plugin/issues/707); on others it is minutes old.
     """

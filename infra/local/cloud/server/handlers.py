@@ -1,4 +1,4 @@
-"""The actions that moto lacks, by service; anything else is passed on unchanged."""
+"""The actions missing from moto, by service; anything else is passed on unchanged."""
 
 import base64
 import threading
@@ -34,7 +34,7 @@ TYPES_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Handlers:
-    """The answers that moto lacks, and the one that it gives too slowly."""
+    """The answers missing from moto, and the one that it gives too slowly."""
 
     hosts: Hosts
     faults: Faults
