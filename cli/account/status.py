@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from cli.options.context import SCRIPTS, is_dry_run
@@ -44,6 +45,7 @@ def show_status() -> None:
 def cluster_row(cluster: Cluster) -> dict[str, str]:
     """Return a cluster as a row of the page."""
     node, now = cluster.node, time.time()
+    at_most = partial(formats.at_most, unsure=cluster.is_at_most)
     unknown, on = node.state == UNKNOWN, node.state in ("pending", "running")
     ends = formats.soon(cluster.lease_until) if on else f"{formats.soon(cluster.lease_until)} at the latest"
     count = f"{len(cluster.nodes)} x " if len(cluster.nodes) > 1 else ""
@@ -52,8 +54,8 @@ def cluster_row(cluster: Cluster) -> dict[str, str]:
         "state": node.state,
         "machine": f"{count}{node.instance_type} {format_gpu(cluster.gpu)}".strip(),
         "where": clouds.place(cluster),
-        "price": format_rate(cluster.price_usd if unknown else hourly_usd(cluster)),
-        "spent": "" if unknown else format_usd(spent_usd(cluster, now)),
+        "price": at_most(format_rate(cluster.price_usd if unknown else hourly_usd(cluster))),
+        "spent": "" if unknown else at_most(format_usd(spent_usd(cluster, now))),
         "ends": ends if on or unknown else "",
     }
 

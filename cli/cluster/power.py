@@ -122,7 +122,7 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
         show.say(f"nothing to do: '{cluster.name}' is already running")
         return
     until = time.time() + max_hours * 3600
-    most = power.most_running_usd(cluster, until)
+    most = power.most_usd(cluster, until)
     show.facts(
         {
             "cluster": cluster.name,

@@ -20,7 +20,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def try_lock(file: Path) -> Iterator[bool]:
-    """Try to lock a file, which exists only meanwhile; yield whether it worked."""
+    """Try to lock a file, which exists only while it is locked; yield whether it worked."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -30,7 +30,7 @@ def try_lock(file: Path) -> Iterator[bool]:
             except BlockingIOError:
                 yield False
                 return
-            if is_at(file, descriptor):  # otherwise whoever held it has just removed it
+            if is_at(file, descriptor):  # otherwise its last holder has just removed it
                 try:
                     yield True
                 finally:

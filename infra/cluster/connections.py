@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from infra.errors import GoneError, NodeError, NotFoundError, StoppedError
+from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError
 from infra.ledger import builds
 from infra.model import Cluster
 from infra.ssh.connection import Connection, DroppedError, connect
@@ -59,6 +59,20 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
             again = find_again(cluster, error)
             connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
         yield connection
+
+
+def find_prices(cluster: Cluster) -> Cluster:
+    """Return a recorded cluster with the prices of its spot machines, if its cloud says what they are."""
+    if all(node.market != "spot" for node in cluster.nodes):
+        return cluster
+    # Imported late, as above.
+    from infra.cluster.clusters import open_known
+    from infra.ec2.market.history import add_spot_prices
+
+    try:
+        return add_spot_prices(open_known(cluster), [cluster])[0]
+    except CloudError:
+        return cluster
 
 
 @contextmanager

@@ -172,5 +172,5 @@ def clear(ended: Ended, report: Callable[[str], None]) -> None:
         remove_cluster(ended.account, ended.name, report, ended.tokens)
     known = recall_in(ended.account, ended.name)
     if known:
-        costs.record_missed(known, ended.ending.at)
+        costs.record_missed(known, ended.account, ended.ending.at)
         known_clusters.forget_cluster(ended.name)

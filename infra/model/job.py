@@ -148,7 +148,7 @@ class Output:
     """The path of another output to which this is a hard link."""
 
     def __hash__(self) -> int:
-        """Return a hash that is quickly found: fetching ten thousand outputs needs it a hundred thousand times."""
+        """Return a cheap hash: fetching 10,000 outputs needs it 100,000 times."""
         return hash(self.path)
 
     @property

@@ -81,7 +81,7 @@ class Outputs:
 
 
 def update(before: Outputs | None, told: Outputs) -> Outputs:
-    """Return a whole listing, from an earlier one and what has changed since; the same outputs if nothing has.
+    """Return a whole listing from an earlier one and the changes since; the same outputs without any.
 
     Raises NodeError if it is the difference to another listing.
     """

@@ -43,7 +43,7 @@ def receive(before: Outputs | None, answer: dict[str, Any]) -> Outputs:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(LISTINGS, st.sets(st.integers(0, 5)))
 def test_the_client_has_each_listing_whole_also_where_an_answer_was_lost(tmp_path, listings, lost):
-    record, known = tmp_path / "told.json", None
+    record, known = tmp_path / "sent.json", None
     record.unlink(missing_ok=True)
     for at, listing in enumerate(listings):
         outputs = [entry(key, size) for key, size in listing.items()]
@@ -55,7 +55,7 @@ def test_the_client_has_each_listing_whole_also_where_an_answer_was_lost(tmp_pat
 
 
 def test_of_an_unchanged_listing_nothing_is_sent_and_of_another_the_difference(tmp_path):
-    record = tmp_path / "told.json"
+    record = tmp_path / "sent.json"
     many = [entry((False, str(number)), number) for number in range(100)]
     first = tell(record, many, "", True)
     stamp = record.stat().st_mtime_ns
@@ -69,7 +69,7 @@ def test_of_an_unchanged_listing_nothing_is_sent_and_of_another_the_difference(t
 
 def test_a_full_or_damaged_disk_costs_only_the_difference(tmp_path):
     listing = [entry((False, "a"), 1)]
-    assert tell(tmp_path / "missing/told.json", listing, "", True) == {
+    assert tell(tmp_path / "missing/sent.json", listing, "", True) == {
         "outputs": listing, "gone": [], "since": "", "token": "",
     }  # fmt: skip
 

@@ -85,7 +85,7 @@ class Handlers:
         instance_id = request.params.get("InstanceId", "")
         match request.action:
             case "DescribeSpotPriceHistory":
-                return spot.describe_spot_price_history(request)
+                return spot.describe_spot_price_history(request, self.faults)
             case "GetConsoleOutput":
                 speaks = self.hosts.boots.speaks(instance_id)
                 return console.get_console_output(request, self.hosts.host_key(instance_id) if speaks else None)

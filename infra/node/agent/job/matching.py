@@ -154,7 +154,7 @@ def as_triples(text: bytes) -> str:
 
 @lru_cache(maxsize=None)
 def masks(size_bits: int) -> tuple[int, int, int]:
-    """Return which bits the three bytes of each triple have in its character, for a text of any size of so many bits."""
+    """Return which bits of a character the three bytes of each triple hold, for sizes of so many bits."""
     first = int.from_bytes(b"\x1f\0" * (1 << size_bits >> 1), "little")
     return first, first << BITS, first << 2 * BITS
 

@@ -12,7 +12,7 @@ from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner,
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
-    """Return the records of these jobs, of all, or with `--last` of the latest; lost supervisors are replaced first.
+    """Return the records of these jobs, all, or (`--last`) the latest; replace lost supervisors first.
 
     Raises UnknownJobError for a requested one.
     """

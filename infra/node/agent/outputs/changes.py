@@ -52,7 +52,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     left, complete = ([], True) if settled else find_left([int(number)])
     return {
         "job": job,
-        **tell(folder / "told.json", list(look.entries.values()), since, settled),
+        **tell(folder / "sent.json", list(look.entries.values()), since, settled),
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,
@@ -153,7 +153,7 @@ def describe_link(path: str, root: Path, sent: dict[str, Any]) -> dict[str, Any]
 def walk(
     found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield files and links below a folder that are not left out, each by its name below the root and its path.
+    """Yield files and links below a folder, except those left out: each name below the root, and path.
 
     Links are not followed. Paths are text: a job may have written a hundred thousand files.
     """

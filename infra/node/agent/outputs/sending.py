@@ -30,7 +30,7 @@ def send_outputs(number: str) -> None:
 
 
 class Folders:
-    """Opens files below folders, one path component at a time; the last file's folder stays open for the next."""
+    """Opens files below folders, one path component at a time; keeps the last file's folder open."""
 
     def __init__(self) -> None:
         """Start with no folder open."""
@@ -70,7 +70,7 @@ class Folders:
 
 
 def open_part(name: str, kind: int, folder: int) -> int:
-    """Open one component in an open folder; raises FileNotFoundError for a link, or if it cannot be opened."""
+    """Open one component in an open folder; raises FileNotFoundError for links and whatever fails."""
     try:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=folder)
     except OSError as error:  # ELOOP for a link, ENXIO for a socket

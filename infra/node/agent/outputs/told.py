@@ -11,9 +11,9 @@ from ..records import read_json, write_json
 
 
 def tell(record: Path, outputs: list[dict[str, Any]], since: str, again: bool) -> dict[str, Any]:
-    """Return the outputs, or if the listing with the token `since` is the last recorded one, the difference to it.
+    """Return the outputs, or how they differ from the last recorded listing if `since` is its token.
 
-    With `again`, record what was told, for the next time.
+    With `again`, record what was sent, for the next call.
     """
     told = read_json(record, {}) if since else {}
     if not since or told.get("token") != since:
