@@ -66,7 +66,12 @@ class Recipe:
         "auto", "auto measures which is fastest", choices=("auto", "float32", "bfloat16", "float16"), metavar="TYPE"
     )
     layout: str = knob("auto", "auto measures which is fastest", choices=("auto", "channels_last", "contiguous"))
-    compile: bool = knob(False, "use torch.compile")
+    runtime: str = knob(
+        "auto",
+        "auto measures whether CUDA graphs are faster than eager",
+        choices=("auto", "eager", "graph", "compile"),
+    )
+    compile: bool = knob(False, "let --runtime auto try torch.compile too, which takes a minute on a GPU")
 
     @property
     def peak_lr(self) -> float:

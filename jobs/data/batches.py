@@ -1,65 +1,47 @@
-"""Batches on the device, from memory or from a DataLoader that decodes ahead."""
+"""Batches on the device, from memory or from processes that decode ahead."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError
-from ..images.decoding import BrokenImageError, Files
+from ..images.decoding import Files
 from ..program import say
 from .dataset import Split
+from .decoders import Decoders
 
-WORKERS = 2
 
-
-def batches(split: Split, order: Tensor, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    split: Split, order: Tensor, batch_size: int, device: torch.device, decoders: Decoders | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images, uint8 (N, C, H, W), and labels (N,) in this order; the last batch may be smaller.
 
-    A corrupt image is reported and replaced by a grey one. Raises DataError instead if the files are strict.
+    Files are decoded by `decoders`, or by processes of this call's own. A corrupt image is reported and replaced by a grey
+    one. Raises DataError instead if the files are strict.
     """
     if not len(order):
         return
     if not isinstance(split.images, Files):
         for index in order.to(split.labels.device).split(batch_size):
-            yield split.images[index].to(device), split.labels[index].to(device)
+            yield send(split.images[index], device), send(split.labels[index], device)
         return
-    chunks = [chunk.tolist() for chunk in order.split(batch_size)]
-    loader = DataLoader(
-        Decoded(split.images),
-        batch_sampler=chunks,
-        collate_fn=partial(join, split.shape),
-        num_workers=WORKERS,
-        pin_memory=device.type == "cuda",
-        multiprocessing_context="fork" if device.type == "cpu" else None,
-    )
-    labels = split.labels.cpu()
-    for (images, broken), chunk in zip(loader, chunks, strict=True):
+    if decoders is None:
+        with Decoders(device) as own:
+            yield from batches(split, order, batch_size, device, own)
+        return
+    chunks = [split.images.take(chunk.tolist()) for chunk in order.split(batch_size)]
+    labels = split.labels.to(device)[order.to(device)].split(batch_size)
+    for (images, broken), wanted in zip(decoders.decode(chunks), labels, strict=True):
         for reason in broken:
             if split.images.strict:
                 raise DataError(f"{reason} (without --strict a grey image replaces it)")
             say(f"broken: {reason}")
-        yield images.to(device, non_blocking=True), labels[chunk].to(device)
+        yield images.to(device, non_blocking=True), wanted
 
 
-class Decoded(Dataset[Tensor | str]):
-    """Files as a torch data set; a broken file yields the reason instead."""
-
-    def __init__(self, files: Files) -> None:
-        self.files = files
-
-    def __getitem__(self, index: int) -> Tensor | str:
-        """Return the pixels of one file."""
-        try:
-            return self.files.read(index)
-        except BrokenImageError as error:
-            return str(error)
-
-
-def join(shape: tuple[int, int, int], images: list[Tensor | str]) -> tuple[Tensor, list[str]]:
-    """Collate a batch of this shape and the reasons for broken images, which are replaced by grey ones."""
-    blank = torch.full(shape, 128, dtype=torch.uint8)
-    broken = [image for image in images if isinstance(image, str)]
-    return torch.stack([image if isinstance(image, Tensor) else blank for image in images]), broken
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Return values on the device, without waiting for the copy to a GPU."""
+    if device.type == "cuda" and values.device != device:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)

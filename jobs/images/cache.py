@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def cached(
     note = folder / DECODED / f"{seen}.json"
     with suppress(OSError, ValueError, KeyError, SafetensorError):
         return load(folder / DECODED / json.loads(note.read_text())["content"])
-    name = f"{digest([options.encode(), *map(digest_file, files)])}{SUFFIX}"
+    with ThreadPoolExecutor() as pool:  # reading and hashing leave the interpreter to others
+        name = f"{digest([options.encode(), *pool.map(digest_file, files)])}{SUFFIX}"
     try:
         images, whole = load(folder / DECODED / name)
     except (OSError, SafetensorError, KeyError):

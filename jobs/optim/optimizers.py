@@ -1,6 +1,6 @@
 """Configure torch's optimizers for groups of layers, and the moving average of weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,23 +53,34 @@ def parameter_set(weights: list[nn.Parameter], lr: float, decay: float) -> list[
     return [{"params": weights, "lr": lr, "peak": lr, "weight_decay": decay}] if weights else []
 
 
-def average_weights(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a moving average of weights and norm statistics, which often scores better."""
-    average = AveragedModel(model, multi_avg_fn=averaging(decay), use_buffers=True)
-    average.requires_grad_(requires_grad=False)
-    average.update_parameters(model)  # the first call copies: the average starts from the untrained weights
-    return average
+class Average(AveragedModel):
+    """A moving average of weights and norm statistics, which often scores better.
 
+    It forgets its start faster than `decay` alone would. torch's own update reads its counter from the GPU in each step,
+    and waits for it; here the counter stays on the CPU.
+    """
 
-def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Return an averaging function that forgets its start faster than `decay` alone would."""
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+        self.requires_grad_(requires_grad=False)
+        self.n_averaged += 1  # the average starts from the untrained weights
 
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            kept = min(decay, int(count) / (9 + int(count)))
-            torch._foreach_lerp_(list(averages), list(weights), 1 - kept)
-        else:  # a norm's batch counter
-            torch._foreach_copy_(list(averages), list(weights))
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the average towards the weights of `model`."""
+        count = int(self.n_averaged.numpy())
+        kept = min(self.decay, count / (9 + count))
+        pairs = list(zip(values_of(self.module), values_of(model), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of norms
+        if floats:
+            torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), 1 - kept)
+        if counters:
+            torch._foreach_copy_(*map(list, zip(*counters, strict=True)))
+        self.n_averaged += 1
 
-    return update
+
+def values_of(model: nn.Module) -> list[Tensor]:
+    """Return the weights and buffers of a network."""
+    return [*(weight.detach() for weight in model.parameters()), *model.buffers()]

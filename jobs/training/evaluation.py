@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..data.batches import batches
+from ..data.decoders import Decoders
 from .distributed import DistributedContext
 
 BATCH = 500
@@ -17,40 +18,48 @@ BATCH = 500
 
 @torch.inference_mode()
 def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
-    """Return the probabilities (N, classes), float32 on the CPU.
+    """Return the probabilities (N, classes), float32 on the CPU."""
+    labelled = split if len(split.labels) else replace(split, labels=torch.zeros(len(split), dtype=torch.int64))
+    return torch.cat([logits.softmax(dim=1) for logits, _ in ask(model, labelled, tta, batch_size)]).cpu()
+
+
+def ask(
+    model: nn.Module, split: Split, tta: bool, batch_size: int, decoders: Decoders | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits (N, classes) and labels (N,) on the model's device.
 
     Always in float32, so that a loaded model reproduces the reported accuracy. With `tta`, averages over each image and
     its mirror image.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
-    count = len(split)
-    labelled = split if len(split.labels) else replace(split, labels=torch.zeros(count, dtype=torch.int64))
-    found = []
-    for images, _ in batches(labelled, torch.arange(count), batch_size, device):
+    for images, labels in batches(split, torch.arange(len(split)), batch_size, device, decoders):
         logits = model(images)
         if tta:
             logits = (logits + model(images.flip(3))) / 2
-        found.append(logits.float().softmax(dim=1).cpu())
-    return torch.cat(found)
+        yield logits.float(), labels
 
 
+@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     split: Split,
     tta: bool = False,
     context: DistributedContext | None = None,
     batch_size: int = BATCH,
+    decoders: Decoders | None = None,
 ) -> float:
-    """Return the accuracy; each of several processes evaluates a share of the images."""
+    """Return the accuracy; each of several processes evaluates a share of the images.
+
+    The right answers are counted where they are computed, and read once.
+    """
     rank, world, count = (context.rank, context.world, len(split)) if context else (0, 1, len(split))
     mine = split.take(torch.arange(rank, count, world)) if world > 1 else split
-    right = torch.zeros(())
-    if len(mine):
-        right += (predict(model, mine, tta, batch_size).argmax(dim=1) == mine.labels.cpu()).sum()
+    right = [(logits.argmax(dim=1) == labels).sum() for logits, labels in ask(model, mine, tta, batch_size, decoders)]
+    total = torch.stack(right).sum() if right else torch.zeros((), dtype=torch.int64)
     if context and world > 1:
-        right = context.total(right.to(context.device))
-    return round(right.item()) / count
+        total = context.total(total.to(context.device))
+    return int(total) / count
 
 
 @dataclass(frozen=True)

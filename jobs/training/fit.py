@@ -3,29 +3,31 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from ..augment.changes import change, mix, shrink
+from ..augment.draws import Draws, draws
 from ..data import Split
-from ..data.augment import Draws, change, draws, mix, shrink
 from ..data.batches import batches
+from ..data.decoders import Decoders
 from ..errors import TrainingError
 from ..models import Classifier
 from ..optim.optimizers import LayerGroup
 from ..optim.precision import Execution, choose
+from ..optim.runtime import Network, start_with
 from ..optim.schedule import set_rates
+from ..program import say
 from .checkpoint import load_checkpoint
 from .distributed import share_norms
 from .evaluation import evaluate
 from .state import Plan, Run, begin
 from .stop import Stopped
-
-LOOK_EVERY = 50
-"""Steps between checks of the losses; each check waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -46,92 +48,63 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
     CheckpointError, Stopped.
     """
     execution = plan.execution or choose_execution(model, plan)
-    context, test, train = plan.context, plan.data.test, plan.data.train
-    train = train.to(context.device) if context.has_room(train.size_bytes) else train
+    context = plan.context
+    train, test = (
+        each.to(context.device) if context.has_room(each.size_bytes) else each
+        for each in (plan.data.train, plan.data.test)
+    )
     run = prepare(model, plan, execution)
     if run.ended and not plan.is_over(run):  # resumed with more epochs
         run.ended, run.step = False, len(run.history) * plan.steps
-    network = wrap(run.model, plan)
+    network = wrap(run.model, plan, execution.runtime)
     for entry in run.history:
         complete = run.ended and entry is run.history[-1]
         yield Metrics(**entry), run.result if complete else None  # type: ignore[arg-type]
-    while not run.ended:
-        before = run.step
-        seconds = train_epoch(run, network, train, plan)
-        count = run.step - len(run.history) * plan.steps
-        loss = mean_loss(run.losses[:count], run.step - count)
-        accuracy = evaluate(run.result, test, plan.recipe.tta, context)
-        speed = (run.step - before) * plan.batch / max(seconds, 1e-9)
-        metrics = Metrics(len(run.history) + 1, loss, accuracy, speed, run.epoch_s + seconds)
-        run.history.append(asdict(metrics))
-        run.ended = plan.is_over(run)
-        run.losses.zero_()
-        run.epoch_s = 0.0
-        if run.ended and context.first:
-            run.save(plan, 0.0)
-        yield metrics, run.result
+    with Decoders(context.device) as decoders:
+        while not run.ended:
+            before = run.step
+            seconds = train_epoch(run, network, train, plan, decoders)
+            count = run.step - len(run.history) * plan.steps
+            loss = mean_loss(run.losses[:count], run.step - count)
+            accuracy = evaluate(run.result, test, plan.recipe.tta, context, decoders=decoders)
+            speed = (run.step - before) * plan.batch / max(seconds, 1e-9)
+            metrics = Metrics(len(run.history) + 1, loss, accuracy, speed, run.epoch_s + seconds)
+            run.history.append(asdict(metrics))
+            run.ended = plan.is_over(run)
+            run.losses.zero_()
+            run.epoch_s = 0.0
+            if run.ended and context.first:
+                run.save(plan, 0.0)
+            yield metrics, run.result
 
 
-def choose_execution(model: Classifier, plan: Plan) -> Execution:
-    """Move the network to the device; return the checkpoint's number type and layout, or the fastest.
+def train_epoch(run: Run, network: Network, train: Split, plan: Plan, decoders: Decoders) -> float:
+    """Train to the end of the epoch or of the time budget; return the duration in seconds.
 
-    Raises TrainingError, CheckpointError.
+    Nothing in it waits for a GPU, which works on the steps before: losses stay there until the epoch or a checkpoint.
     """
-    model.to(plan.context.device)
-    if plan.batch < 2:
-        raise TrainingError(f"not enough training images: {len(plan.data.train)}")
-    if plan.resume:
-        return Execution(**load_checkpoint(plan.resume)[1]["execution"])
-    first = torch.arange(plan.batch // plan.context.world)
-    images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
-    return choose(model, images, labels, plan.recipe)
-
-
-def prepare(model: Classifier, plan: Plan, execution: Execution) -> Run:
-    """Return a new run, or one restored from the plan's checkpoint."""
-    groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
-    model.to(memory_format=execution.format)
-    if plan.context.world > 1:
-        share_norms(model)
-    run = begin(model, groups, plan.recipe, execution, plan.steps)
-    if plan.resume:
-        run.restore(*load_checkpoint(plan.resume), plan)
-    return run
-
-
-def wrap(model: Classifier, plan: Plan) -> nn.Module:
-    """Wrap the network for training: compiled on request, gradients averaged over all processes."""
-    network: nn.Module = torch.compile(model) if plan.recipe.compile else model  # type: ignore[assignment]
-    if plan.context.world > 1:
-        device = plan.context.device
-        network = DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
-    return network
-
-
-def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float:
-    """Train to the end of the epoch or of the time budget; return the duration in seconds."""
     context, store = plan.context, plan.store
-    first = run.step - len(run.history) * plan.steps
+    start = len(run.history) * plan.steps
+    steps = range(run.step, start + plan.steps)
     started = saved = time.monotonic()
     train_mode(run.model)
-    order = shuffle(run, len(train), plan)
-    for at, (images, labels) in enumerate(batches(train, order, plan.batch // context.world, context.device), first):
+    fed = batches(train, shuffle(run, len(train), plan), plan.batch // context.world, context.device, decoders)
+    chances = draws(plan.recipe.seed, steps, plan.batch, context.device, context.rank, context.world)
+    for step, (images, labels), draw in zip(steps, fed, chances, strict=True):
         done = plan.progress(run)
         if done >= 1:
             break
         set_rates(run.optimizers, plan.recipe, done)
-        draw = draws(plan.recipe.seed, run.step, plan.batch, context.rank, context.world)
         # Dropout uses torch's own random numbers: like all others, a function of seed, step and process.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=draw.generator)) + draw.rows.start)
-        run.losses[at] = take_step(run, network, *prepare_batch(images, labels, plan, draw, done), plan)
+        torch.manual_seed(draw.step.getrandbits(62) + context.rank)
+        run.losses[step - start] = take_step(run, network, *prepare_batch(images, labels, plan, draw, done), plan)
         run.step += 1
         asked_to_stop = int(context.agree(plan.stop.asked))
-        due = store and time.monotonic() - saved > store.every_s
-        if at % LOOK_EVERY == 0 or asked_to_stop or due:
-            mean_loss(run.losses[: at + 1], run.step - at - 1)  # never save a diverged state
-        if store and context.first and (asked_to_stop or due):
+        if store and (asked_to_stop or time.monotonic() - saved > store.every_s):
             saved = time.monotonic()
-            run.save(plan, run.epoch_s + saved - started)
+            mean_loss(run.losses[: run.step - start], start)  # never save a diverged state
+            if context.first:
+                run.save(plan, run.epoch_s + saved - started)
         if asked_to_stop:
             raise Stopped(asked_to_stop)
     if context.device.type == "cuda":
@@ -158,7 +131,7 @@ def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done:
     return images, targets
 
 
-def take_step(run: Run, network: nn.Module, images: Tensor, targets: Tensor, plan: Plan) -> Tensor:
+def take_step(run: Run, network: Network, images: Tensor, targets: Tensor, plan: Plan) -> Tensor:
     """Train on one batch; return its loss. Raises TrainingError if memory runs out."""
     recipe = plan.recipe
     for optimizer in run.optimizers:
@@ -215,3 +188,51 @@ def mean_loss(losses: Tensor, before: int) -> float:
             f"the loss of step {before + bad + 1} is {losses[bad].item()}: try a lower --lr or --clip 1"
         )
     return mean
+
+
+def choose_execution(model: Classifier, plan: Plan) -> Execution:
+    """Move the network to the device; return how the checkpoint computes, or what is fastest.
+
+    Raises TrainingError, CheckpointError.
+    """
+    model.to(plan.context.device)
+    if plan.batch < 2:
+        raise TrainingError(f"not enough training images: {len(plan.data.train)}")
+    if plan.resume:
+        kept = Execution(**load_checkpoint(plan.resume)[1]["execution"])
+        return kept if plan.recipe.runtime == "auto" else replace(kept, runtime=plan.recipe.runtime)
+    first = torch.arange(plan.batch // plan.context.world)
+    images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
+    return choose(model, images, labels, plan.recipe, find_runtimes(plan))
+
+
+def find_runtimes(plan: Plan) -> list[str]:
+    """Return the runtimes to choose from: the recipe's own choice, otherwise what may be faster here."""
+    if plan.recipe.runtime != "auto":
+        return [plan.recipe.runtime]
+    return ["eager", *([] if plan.graph_obstacle else ["graph"]), *(["compile"] if plan.recipe.compile else [])]
+
+
+def prepare(model: Classifier, plan: Plan, execution: Execution) -> Run:
+    """Return a new run, or one restored from the plan's checkpoint."""
+    groups = plan.groups or [LayerGroup([model], plan.recipe.peak_lr)]
+    model.to(memory_format=execution.format)
+    if plan.context.world > 1:
+        share_norms(model)
+    run = begin(model, groups, plan.recipe, execution, plan.steps)
+    if plan.resume:
+        run.restore(*load_checkpoint(plan.resume), plan)
+    return run
+
+
+def wrap(model: Classifier, plan: Plan, runtime: str) -> Network:
+    """Wrap the network for training: started by this runtime, gradients averaged over all processes."""
+    if runtime == "graph" and (reason := plan.graph_obstacle):
+        say(f"without CUDA graphs: {reason}")
+        runtime = "eager"
+    torch.backends.cudnn.benchmark = not plan.recipe.progressive  # let it time its algorithms, once for each image size
+    network = start_with(runtime, model)
+    if plan.context.world == 1:
+        return network
+    device = plan.context.device
+    return DistributedDataParallel(cast(nn.Module, network), [device.index] if device.type == "cuda" else None)

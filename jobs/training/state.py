@@ -9,20 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from ..config.recipe import Recipe, option
 from ..data import Dataset
 from ..errors import CheckpointError
+from ..images.decoding import Files
 from ..models import Classifier
-from ..optim.optimizers import LayerGroup, average_weights, make_optimizers
+from ..optim.optimizers import Average, LayerGroup, make_optimizers
 from ..optim.precision import Execution
 from ..optim.schedule import Clock, progress
 from .checkpoint import Checkpoints
 from .distributed import DistributedContext
 from .stop import Stop
 
-FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "compile"}
+FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "runtime", "compile"}
 """Options that may change on resume. Another seed, by contrast, would mix training and held-out images."""
 
 
@@ -40,7 +40,7 @@ class Plan:
     """The checkpoint to resume from."""
     stop: Stop = field(default_factory=Stop)
     execution: Execution | None = None
-    """Number type and memory layout, if they are chosen already."""
+    """Number type, memory layout and runtime, if they are chosen already."""
 
     @property
     def batch(self) -> int:
@@ -51,6 +51,18 @@ class Plan:
     def steps(self) -> int:
         """Steps per epoch; an incomplete last batch is dropped."""
         return len(self.data.train) // self.batch
+
+    @property
+    def graph_obstacle(self) -> str:
+        """Why CUDA graphs, which hold one process's batches of one shape, do not fit; or ""."""
+        reasons = {
+            "the device is not a GPU": self.context.device.type != "cuda",
+            "several processes share the work": self.context.world > 1,
+            "gradients are accumulated": self.recipe.accumulate > 1,
+            "the image size changes": self.recipe.progressive > 0,
+            "images are decoded during training": isinstance(self.data.train.images, Files),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def progress(self, run: "Run") -> float:
         """Return the run's progress from 0 to 1, the same in all processes."""
@@ -70,7 +82,7 @@ class Run:
     optimizers: tuple[Optimizer, ...]
     execution: Execution
     scaler: torch.amp.GradScaler
-    average: AveragedModel | None
+    average: Average | None
     losses: Tensor
     """For each step of this epoch."""
     step: int = 0
@@ -154,7 +166,7 @@ def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execu
         make_optimizers(groups, recipe),
         execution,
         torch.amp.GradScaler(device.type, enabled=execution.dtype == torch.float16),
-        average_weights(model, recipe.ema) if recipe.ema else None,
+        Average(model, recipe.ema) if recipe.ema else None,
         torch.zeros(steps, device=device),
     )
 

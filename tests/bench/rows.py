@@ -10,6 +10,7 @@ from tests.bench.carrying import measure_fetch, measure_log, measure_sync
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
 from tests.bench.renting import measure_up
 from tests.bench.sizes import Sizes
+from tests.bench.speed import measure_loaders, measure_speed
 from tests.bench.steps import measure_steps
 from tests.bench.table import Row, at_most, under
 from tests.bench.training import measure_accuracy, measure_data, measure_loops, measure_start
@@ -77,4 +78,6 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "train-data": measure_data,
     "train-loop": measure_loops,
     "train-accuracy": measure_accuracy,
+    "train-speed": measure_speed,
+    "train-jpeg": measure_loaders,
 }

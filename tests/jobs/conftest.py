@@ -4,12 +4,15 @@ import os
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from jobs.config.data import DataConfig
 from jobs.config.recipe import Recipe
@@ -25,6 +28,28 @@ FIXED = {"precision": "float32", "layout": "contiguous"}
 """What would otherwise be timed and chosen, differently from run to run."""
 PINNED = ("--device", "cpu", "--precision", "float32", "--layout", "contiguous")
 torch.set_num_threads(1)
+
+
+class Operations(TorchDispatchMode):
+    """Count what torch is asked to do within a with statement, by name: on a GPU, each is at least one launch or wait."""
+
+    WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal")
+    """Operations whose answer the CPU needs: a GPU must finish its work for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        if func.namespace == "aten" and not func.is_view:
+            self.counts[str(func.overloadpacket)] += 1
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def waits(self) -> int:
+        """How often the CPU had to know an answer."""
+        return sum(self.counts[name] for name in self.WAITS)
 
 
 def start(*words: object) -> "subprocess.Popen[str]":

@@ -4,6 +4,7 @@ import csv
 import gzip
 import shutil
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 from conftest import write_idx
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from jobs.config.data import DataConfig
 from jobs.data import Dataset, Source, load
 from jobs.data.batches import batches
+from jobs.data.decoders import Decoders
 from jobs.data.idx import FILES
 from jobs.data.memory import free_memory_bytes
 from jobs.data.named import INSTALLED, fetch
@@ -222,6 +225,45 @@ def test_what_is_streamed_is_what_is_in_memory(photos, source):
     order = torch.randperm(len(memory.train))
     found = [list(batches(data.train, order, 10, torch.device("cpu"))) for data in (memory, stream)]
     assert all(torch.equal(a, b) for one, other in zip(*found, strict=True) for a, b in zip(one, other, strict=True))
+
+
+def test_the_processes_that_decode_stay_between_epochs_and_end_with_training(photos, source):
+    train = load(DataConfig(str(photos), stream=True), source).train
+    cpu, order = torch.device("cpu"), torch.arange(len(train))
+    alone = list(batches(train, order, 5, cpu))
+    with Decoders(cpu) as decoders:
+        found = []
+        for _ in range(3):
+            epoch = list(batches(train, order, 5, cpu, decoders))
+            assert all(
+                torch.equal(a, b) for one, two in zip(epoch, alone, strict=True) for a, b in zip(one, two, strict=True)
+            )
+            found.append({process.pid for process in active_children()})
+            next(batches(train, order.flip(0), 5, cpu, decoders))  # given up, as by a time budget
+        assert found[0] == found[1] == found[2] != set()
+        both = zip(
+            batches(train, order, 5, cpu, decoders), batches(train, order.flip(0), 5, cpu, decoders), strict=True
+        )
+        assert all(torch.equal(one[1], alone[at][1]) for at, (one, _) in enumerate(both)), "two at a time"
+    assert not found[0] & {process.pid for process in active_children()}
+
+
+@pytest.mark.parametrize("size", [(2000, 1500), (3000, 2250), (1400, 1400), (1024, 768)])
+def test_large_photographs_are_decoded_small_and_look_as_if_decoded_whole(tmp_path, monkeypatch, size):
+    photograph = Image.fromarray(load_sample_image("flower.jpg")).resize(size, Image.Resampling.BICUBIC)
+    stripes = Image.fromarray(np.tile(np.array([0, 255, 255], np.uint8), (size[1], size[0] // 3)))  # finer than pixels
+    sides: list[int] = []
+    fit = ImageOps.fit
+    monkeypatch.setattr(ImageOps, "fit", lambda image, *rest: sides.append(min(image.size)) or fit(image, *rest))
+    for image, most in (
+        (photograph, 0.7),
+        (stripes, 2),
+    ):  # bicubic instead of bilinear: 0.7 and 2; no averaging: 2 and 110
+        image.save(tmp_path / "some.jpg", quality=95)
+        with Image.open(tmp_path / "some.jpg") as whole:
+            wanted = np.asarray(fit(whole.convert("RGB"), (224, 224), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(read_image(tmp_path / "some.jpg", 224).astype(int) - wanted).mean() < most, "of 255"
+        assert 2 * 224 <= sides[-1] < 4 * 224
 
 
 def images_of_all_modes(folder: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from jobs.config.recipe import Recipe
 from jobs.data.dataset import Dataset
 from jobs.models import build
 from jobs.optim.muon import Muon
-from jobs.optim.optimizers import LayerGroup, average_weights, make_optimizers
+from jobs.optim.optimizers import Average, LayerGroup, make_optimizers
 
 
 def make(model: nn.Module, **recipe: object) -> list[torch.optim.Optimizer]:
@@ -56,7 +56,7 @@ def test_frozen_weights_are_in_no_optimizer(few: Dataset):
 
 def test_the_average_forgets_the_untrained_weights_faster_than_its_decay_says(few: Dataset):
     model = build("small", few).to(CONTEXT.device)
-    average = average_weights(model, 0.5)
+    average = Average(model, 0.5)
     expected = copy.deepcopy(model.net[-1].bias.detach())
     draw = torch.Generator().manual_seed(0)
     for decay in (1 / 10, 2 / 11, 3 / 12, 4 / 13):

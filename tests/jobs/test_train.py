@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONTEXT, FIXED, PINNED, ROOT, same, settings, start, weights
+from conftest import CONTEXT, FIXED, PINNED, ROOT, Operations, same, settings, start, weights
 
 from jobs import finetune
 from jobs import train as train_program
@@ -73,6 +73,19 @@ def test_a_run_is_repeated_bit_for_bit_though_its_precision_was_chosen_by_timing
     with pytest.raises(SystemExit):
         finetune.main(["--like", str(tmp_path / "one")])
     assert "written by jobs.train, not by jobs.finetune" in capsys.readouterr().err
+
+
+def test_no_step_waits_for_the_device(few):
+    counts = []
+    for images in (64, 320):
+        data = replace(few, train=few.train.take(torch.arange(images)))
+        wide = {"flip": True, "crop": 1, "zoom": 0.2, "erase": 0.2, "cutmix": 0.4, "ema": 0.9, "clip": 1.0, "tta": True}
+        plan = Plan(data, Recipe(epochs=1, batch_size=16, lr=0.01, optimizer="muon", **wide, **FIXED), CONTEXT)
+        epochs = fit(build("small", data), plan)
+        with Operations() as operations:
+            list(epochs)
+        counts.append(operations.waits)
+    assert counts[0] == counts[1] < 5, "for 4 steps, and for 20"
 
 
 EVERYTHING = {

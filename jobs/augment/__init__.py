@@ -1,0 +1,1 @@
+"""Random changes of images while they are trained on, on the device, and the random numbers for them."""

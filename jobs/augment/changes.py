@@ -1,0 +1,93 @@
+"""Data augmentation, in batches on the device: functions of the images and of random numbers."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from ..config.recipe import Recipe
+from .draws import Draws
+
+
+def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
+    """Shift, flip, zoom and erase images (N, C, H, W) as the recipe says; uint8 or float."""
+    if recipe.flip or recipe.crop:
+        images = shift(images, recipe.crop, recipe.flip, draw)
+    if recipe.zoom:
+        images = zoom(images, recipe.zoom, draw)
+    if recipe.erase:
+        images = erase(images, recipe.erase, draw)
+    return images
+
+
+def shift(images: Tensor, pixels: int, flip: bool, draw: Draws) -> Tensor:
+    """Shift images by up to `pixels` each way, reflecting the border, and flip half of them."""
+    height, width = images.shape[2:]
+    device = images.device
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device).expand(len(images), -1)
+    if pixels:
+        offsets = (draw.numbers["shift"] * (2 * pixels + 1)).long() - pixels
+        rows, columns = reflect(rows + offsets[:, :1], height), reflect(columns + offsets[:, 1:], width)
+    if flip:
+        columns = torch.where(draw.numbers["mirror"] < 0.5, columns.flip(1), columns)
+    rows = rows.expand(len(images), -1)
+    each = torch.arange(len(images), device=device)
+    # Indexing puts the channels last, the layout that convolutions prefer.
+    return images[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def reflect(index: Tensor, length: int) -> Tensor:
+    """Reflect indices outside of 0 to `length` at the border."""
+    index = index.abs()
+    return ((length - 1) - (length - 1 - index).abs()).clamp(0)
+
+
+def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
+    """Crop a random square with a side of at least 1 - `share` of the whole; return resized floats."""
+    sides = 1 - share * draw.numbers["side"]
+    places = (draw.numbers["place"] * 2 - 1) * (1 - sides)
+    diagonal = torch.eye(2, device=images.device)
+    theta = torch.cat([sides[..., None] * diagonal, places[..., None]], dim=2)
+    grid = affine_grid(theta, list(images.shape), align_corners=False)
+    return grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
+    """Grey out a rectangle of up to `share` of each image's area."""
+    height, width = images.shape[2:]
+    length, shape = (share * draw.numbers["area"]).sqrt(), (draw.numbers["shape"] - 0.5).exp2()
+    box = torch.cat([length * shape, length / shape], dim=1).clamp(max=1)
+    start = draw.numbers["corner"] * (1 - box)
+    rows, columns = (torch.arange(side, device=images.device) / side for side in (height, width))
+    inside_rows = (rows >= start[:, :1]) & (rows < start[:, :1] + box[:, :1])
+    inside_columns = (columns >= start[:, 1:]) & (columns < start[:, 1:] + box[:, 1:])
+    return images.masked_fill(inside_rows[:, None, :, None] & inside_columns[:, None, None, :], 128)
+
+
+def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
+    """Mix images by mixup or CutMix; return them with the share of each class (N, classes)."""
+    targets = (
+        labels[:, None] == torch.arange(classes, device=labels.device)
+    ).float()  # one_hot() may wait for a device
+    alpha = recipe.cutmix or recipe.mixup
+    share = draw.step.betavariate(alpha, alpha)
+    height, width = images.shape[2:]
+    if recipe.cutmix:
+        side = (1 - share) ** 0.5
+        top, left = (int(draw.step.random() * (1 - side) * n) for n in (height, width))
+        bottom, right = top + round(side * height), left + round(side * width)
+        images = images.clone()
+        images[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+    else:
+        images = images.float()
+        images = torch.lerp(images.flip(0), images, share)
+    return images, torch.lerp(targets.flip(0), targets, share)
+
+
+def shrink(images: Tensor, progress: float, start: float) -> Tensor:
+    """Resize images: from the fraction `start` to full size over the first two thirds of training."""
+    whole = images.shape[-1]
+    side = min(whole, max(8, round(whole * (start + (1 - start) * progress * 1.5) / 4) * 4))
+    if side >= whole:
+        return images
+    return interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)
