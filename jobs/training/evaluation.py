@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..data.batches import batches
+from ..data.memory import limit_batch
 from .distributed import DistributedContext
 
 BATCH = 500
@@ -27,7 +28,7 @@ def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int =
     count = len(split)
     labelled = split if len(split.labels) else replace(split, labels=torch.zeros(count, dtype=torch.int64))
     found = []
-    for images, _ in batches(labelled, torch.arange(count), batch_size, device):
+    for images, _ in batches(labelled, torch.arange(count), limit_batch(batch_size, split.shape), device):
         logits = model(images)
         if tta:
             logits = (logits + model(images.flip(3))) / 2
