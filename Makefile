@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system mutants bench bench-growth docs pictures clean
+.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system test-aws mutants bench bench-growth docs pictures clean
 
 setup: .venv/ready
 
@@ -88,6 +88,11 @@ pictures: setup
 # In the order that is written: a machine takes minutes to boot, and its tests are one story.
 test-system: setup
 	$(BIN)/pytest -q --seed 0 tests/system
+
+# On a real AWS account, for people who have one; CI never runs it. Shows what it launches and the most it can cost (under $1), asks,
+# removes everything, and writes aws-report.md: GPUJOB_TEST_AWS=1 make test-aws ARGS="--region us-east-1 --gpu"
+test-aws: setup
+	$(BIN)/python -m tests.aws $(ARGS)
 
 # Which wrong lines no test notices: make mutants, make mutants MODULE=infra/project/rules.py. Takes from one minute to an hour for each module.
 mutants: setup

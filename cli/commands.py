@@ -83,7 +83,7 @@ GROUPS = {
     "Account": {"check": "", "config": "", "completion": "", "policy": "IAM", "help": ""},
     "Dry run": {"local": "local cloud"},
 }
-"""The commands as `gpujob --help` groups them, some with what they do."""
+"""The commands as `gpujob --help` groups them, some with their purpose."""
 OPTIONS = "-v, --verbose (print the log), --version, -h, --help"
 DEFAULTS = "in gpujob.toml, or as GPUJOB_ + option name: GPUJOB_MAX_HOURS=6"
 MORE = "gpujob help [COMMAND]; with no command, gpujob shows what runs"
@@ -126,7 +126,7 @@ class LazyGroup(click.Group):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the words as typed, for what errors suggest."""
+        """Keep the command line as typed, for suggestions in errors."""
         ctx.meta[TYPED] = tuple(args)
         return super().parse_args(ctx, args)
 
@@ -158,7 +158,7 @@ class LazyGroup(click.Group):
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the commands by group, and the options in one line: all of it fits a terminal of 24 lines."""
+        """Write the commands by group and the options in one line, to fit a terminal of 24 lines."""
         formatter.write_paragraph()
         formatter.write_dl([(group, ", ".join(map(gloss, names, names.values()))) for group, names in GROUPS.items()])
         formatter.write_paragraph()

@@ -1,4 +1,4 @@
-"""Complete the errors of commands: name the cluster in suggestions, and warn that a machine may still be running."""
+"""Complete errors: name the cluster in suggestions, and warn of a machine that may be running."""
 
 import re
 import time

@@ -8,7 +8,7 @@ from infra.errors import Change, UsageError
 NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 RESERVED = ("dlami", "ubuntu")
-"""Names of images that are not ours."""
+"""Names reserved for images of AWS and Canonical."""
 
 
 def name_for(folder: Path) -> str:
@@ -28,7 +28,7 @@ def check_name(name: str, hint: str = "") -> str:
 
 
 def suggest_image_name(name: str) -> str:
-    """Return a valid image name like an invalid one; one that is reserved gets a prefix."""
+    """Return a valid image name similar to an invalid one; a reserved one gets a prefix."""
     close = name_for(Path(name))
     return (
         f"my-{close.removeprefix('ami-')}"[:40].strip("-") if close.startswith("ami-") or close in RESERVED else close

@@ -1,4 +1,4 @@
-"""List or remove the decoded images that trainings have cached: python -m jobs.cache ls, python -m jobs.cache rm."""
+"""List or remove cached images of earlier training runs: python -m jobs.cache ls or rm."""
 
 from datetime import UTC, datetime
 
@@ -9,8 +9,8 @@ def main() -> None:
     """Run the program."""
     parser = Parser(prog="jobs.cache", description="List or remove cached data sets.")
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("ls", help="list the cached data sets, the last used first")
-    removal = actions.add_parser("rm", help="remove cached data sets, those used least recently first")
+    actions.add_parser("ls", help="list cached data sets, most recently used first")
+    removal = actions.add_parser("rm", help="remove cached data sets, least recently used first")
     removal.add_argument(
         "--keep-gb", type=number(float, 0), default=0.0, help="how much to keep, in GB [default: nothing]"
     )

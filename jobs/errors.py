@@ -2,7 +2,7 @@
 
 JobsError
 ├── DataError         the images or labels cannot be used
-├── CheckpointError   a checkpoint or a file of weights cannot be written, or is refused
+├── CheckpointError   a checkpoint or weights file cannot be written, or is refused
 └── TrainingError     training cannot continue
 """
 

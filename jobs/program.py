@@ -1,4 +1,4 @@
-"""What the programs share: the argument parser, and the conversion of errors to one line.
+"""Code shared by the programs: the argument parser, and the conversion of errors to one line.
 
 Nothing here imports torch, so that `--help` and usage errors are instant.
 """

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Submission:
-    """What to fill in, and how."""
+    """The sample to fill in, and how."""
 
     sample: Path
     images: Path
@@ -88,7 +88,7 @@ def answer(
     classes: Sequence[str],
     chances: Sequence[Sequence[float]],
 ) -> list[list[str]]:
-    """Return the values for each row. Raises DataError if the columns or values are not the model's classes."""
+    """Return the values for each row. Raises DataError if they do not match the model's classes."""
     if len(columns) > 1 or columns[0] in classes:
         missing = set(columns) - set(classes) if len(columns) == 1 else set(classes) ^ set(columns)
         if missing:

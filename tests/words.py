@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,23 @@ BANNED = re.compile(
     r"|all the same|there is none|tells?(?! whether)|told|is gone|has gone|gone away|comes? back|asked again|lives|rent(s|ed)?"
     r"|lay|laid|stands?|(?<!there )is no (?!longer)|are no (?!longer)|go together|may be repeated|for as long as|the former"
     r"|contradict|minds|in words|switched (on|off)|USD an hour|USD a month|less than 0\.01|or else"
-    r"|ends? it|so many|so much|lacks?|whatever is|what is left"
+    r"|ends? it|so many|so much|lacks?|whatever is|what is left|anew|in vain|leads? out|can be had|there are(?=: )|goes on"
+    r"|leave (out|off)(?= -)|for lack of|a person"
     r")\b"
     r"|[;,] else\b|\d USD\b|\bX USD\b|\bX a month\b|^let (a|it|none|plain|the)\b"
 )
+BANNED_INSIDE = re.compile(
+    r"(?i)\b("
+    r"nobody|somebody|whoever|anew|in vain|beside|lack(s|ed)?|mend(s|ed)?|meanwhile|told|goes on|(is|are) gone|a person"
+    r"|(can|could|cannot) (no longer )?be had|leads? out of|cloud (is|was|cannot be) asked|ask(s|ing)? (the|its|no|any) cloud"
+    r"|it is no (?!longer)\w+|of ours|what of (?=an?\b|the\b|it\b|these\b)"
+    r")\b"
+)
+"""Phrases to avoid in docstrings and comments, too; code in backticks does not count."""
+COMMENT = re.compile(r"(^|\s)# .*")
+"""A comment, also in a script that a string contains."""
+MOST_FIRST_LINE = 99
+"""Characters of the first line of a docstring."""
 COMMAND = re.compile(r"\bgpujob (?=([^\n;`]*))")
 STARTS = re.compile(r"(\A|\n {2,}|[:$`] +|\bor:? |\bthen:? |&& |\()$")
 ENDS = re.compile(r" {2,}|\.(?=\s|$)|[,)](?=\s|$)| (?:&&|\||>|#|or|and|then|to|with) |\.\.\.")
@@ -42,10 +56,16 @@ class Text(NamedTuple):
     text: str
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a source; several checks read each."""
+    return ast.parse(path.read_text())
+
+
 def read_messages(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
     """Yield the strings of more than one word in the code, except docstrings; the values of f-strings are X."""
     for name in walls.sources(root, *parts):
-        yield from (Text(f"{name}:{line}", text) for line, text in read_strings(ast.parse((root / name).read_text())))
+        yield from (Text(f"{name}:{line}", text) for line, text in read_strings(parse(root / name)))
 
 
 def read_strings(node: ast.AST) -> Iterator[tuple[int, str]]:
@@ -81,9 +101,35 @@ def read_help(command: click.Command) -> Iterator[Text]:
         yield Text(context.command_path, context.get_help())
 
 
-def find_banned(texts: Iterator[Text]) -> list[str]:
+def find_banned(texts: Iterator[Text], banned: re.Pattern[str] = BANNED) -> list[str]:
     """Return the texts with a phrase that is not plain English, each with the phrase."""
-    return [f"{one.where}: {found[0]!r} in {one.text!r}" for one in texts if (found := BANNED.search(one.text))]
+    return [f"{one.where}: {found[0]!r} in {one.text!r}" for one in texts if (found := banned.search(one.text))]
+
+
+def read_remarks(root: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Text]:
+    """Yield the lines of docstrings, and the comments, without code in backticks."""
+    for name in walls.sources(root, *parts):
+        found = [
+            (node.lineno + at, line)
+            for node in ast.walk(parse(root / name))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            for at, line in enumerate(node.value.value.splitlines())
+        ]
+        lines = enumerate((root / name).read_text().splitlines(), 1)
+        found += [(at, comment[0]) for at, line in lines if (comment := COMMENT.search(line))]
+        yield from (Text(f"{name}:{line}", re.sub(r"`[^`]*`", HOLE, text)) for line, text in found)
+
+
+def find_long_docstrings(root: Path, parts: tuple[str, ...] = PARTS) -> list[str]:
+    """Return the docstrings whose first line is too long."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        f"{name}:{node.body[0].lineno}: {len(first)} characters"
+        for name in walls.sources(root, *parts)
+        for node in ast.walk(parse(root / name))
+        if isinstance(node, documented)
+        and len(first := (ast.get_docstring(node) or "").partition("\n")[0]) > MOST_FIRST_LINE
+    ]
 
 
 def find_broken(command: click.Command) -> list[str]:

@@ -50,7 +50,7 @@ def config(context: click.Context, command: str | None, as_json: bool) -> None:
     if command is not None:
         found = [one for one in found if one.command == command or one.command.startswith(f"{command} ")]
         if not found:
-            raise NotFoundError(f"no settings of '{command}'", "gpujob config")
+            raise NotFoundError(f"no settings for '{command}'", "gpujob config")
     show.listing([setting_row(one) for one in found], as_json, [asdict(one) for one in found])
     for one in found:
         if one.invalid:
@@ -67,7 +67,7 @@ def setting_row(one: Setting) -> dict[str, str]:
 
 
 def list_options(root: click.Context) -> Iterator[Setting]:
-    """Yield what a variable or gpujob.toml may set, for all commands."""
+    """Yield the options that a variable or gpujob.toml may set, for all commands."""
     for context in walk(root):
         for parameter in context.command.params:
             if is_listed(parameter):
@@ -91,10 +91,10 @@ def is_listed(parameter: click.Parameter) -> bool:
 
 
 def read_parameter(context: click.Context, parameter: click.Parameter) -> Setting:
-    """Return a value as it is without a command line."""
+    """Return the value that an option has when it is not given on the command line."""
     value, source = parameter.consume_value(context, {})
     flag = isinstance(parameter, click.Option) and parameter.is_flag
-    if not isinstance(value, str | int | float | list | tuple):  # click's marks for no value
+    if not isinstance(value, str | int | float | list | tuple):  # click's sentinels for an unset value
         value = False if flag else None
     invalid = ""
     try:
@@ -129,7 +129,7 @@ def list_tables(settings: Settings) -> Iterator[Setting]:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as it is typed."""
+    """Return a value as one would type it."""
     if isinstance(value, list | tuple):
         return " ".join(map(text_of, value))
     if isinstance(value, bool):

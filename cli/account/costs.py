@@ -5,10 +5,11 @@ from dataclasses import asdict
 
 import click
 
+from cli.notices import billing
 from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.context import runs_here
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option, transfer_option
-from cli.terminal import clouds, show
+from cli.terminal import clouds, formats, show
 from infra.base.money import format_usd
 from infra.ledger import costs
 from infra.ledger.costs import Cost
@@ -46,16 +47,16 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
 
 
 def say_total(rows: Sequence[Cost]) -> None:
-    """Print the total of the rows, as rounded there, and which clusters ended by themselves."""
+    """Print the sum of the rounded rows, and which clusters ended by themselves."""
     tried = [row for row in rows if clouds.is_local(row.cloud)]
     spent = [row for row in rows if row not in tried]
     total = [f"{format_usd(add_up(spent))} on AWS"] if spent else []
     total += [f"dry runs would have cost {format_usd(add_up(tried))} on AWS"] if tried else []
     show.say("; ".join(total))
+    if any(row.at_most for row in rows):
+        show.say(billing.AT_MOST)
     if missed := sorted({row.cluster for row in rows if row.missed}):
-        show.say(
-            f"ended by themselves: {', '.join(missed)}; counted until the end of the lease or, if earlier, until found missing"
-        )
+        show.say(f"ended by themselves: {', '.join(missed)}; counted until the lease ended or they were found missing")
 
 
 def add_up(rows: Sequence[Cost]) -> float:
@@ -70,7 +71,7 @@ def cost_row(row: Cost) -> dict[str, str]:
         "cluster": row.cluster,
         "where": "local cloud" if clouds.is_local(row.cloud) else "AWS",
         "hours": f"{row.hours:.2f}",
-        "cost": f"${row.usd:.4f}",
+        "cost": formats.at_most(f"${row.usd:.4f}", row.at_most),
         "in jobs": f"${row.jobs_usd:.4f}",
         "download": f"${row.transfer_usd:.4f}",
     }

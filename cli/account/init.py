@@ -13,7 +13,7 @@ from cli.terminal.questions import confirm
 from infra.errors import UsageError
 
 HARMLESS = frozenset({".git", ".gitignore", ".gitattributes", ".github", ".venv"})
-"""What a folder may contain without a question."""
+"""What a folder may contain and still be written to without asking."""
 
 
 @click.command()

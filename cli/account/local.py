@@ -24,7 +24,7 @@ def local() -> None:
 
 @local.command()
 def stop() -> None:
-    """Stop the local cloud with its machines and all their processes."""
+    """Stop the local cloud, its machines and all their processes."""
     show.say("stopped the local cloud" if clouds.stop_local() else "nothing to do: the local cloud is not running")
 
 
@@ -42,7 +42,7 @@ def status(as_json: bool) -> None:
 def fault(faults: tuple[str, ...]) -> None:
     """Inject a fault.
 
-    A fault stays active until it is cleared or the local cloud stops, a few seconds after its last machine ended.
+    A fault stays active until it is cleared or the local cloud stops, a few seconds after its last machine ends.
 
     \b
     gpujob local faults       list faults

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from cli.options.context import SCRIPTS, is_dry_run
@@ -44,6 +45,7 @@ def show_status() -> None:
 def cluster_row(cluster: Cluster) -> dict[str, str]:
     """Return a cluster as a row of the page."""
     node, now = cluster.node, time.time()
+    at_most = partial(formats.at_most, unsure=cluster.is_at_most)
     unknown, on = node.state == UNKNOWN, node.state in ("pending", "running")
     ends = formats.soon(cluster.lease_until) if on else f"{formats.soon(cluster.lease_until)} at the latest"
     count = f"{len(cluster.nodes)} x " if len(cluster.nodes) > 1 else ""
@@ -52,8 +54,8 @@ def cluster_row(cluster: Cluster) -> dict[str, str]:
         "state": node.state,
         "machine": f"{count}{node.instance_type} {format_gpu(cluster.gpu)}".strip(),
         "where": clouds.place(cluster),
-        "price": format_rate(cluster.price_usd if unknown else hourly_usd(cluster)),
-        "spent": "" if unknown else format_usd(spent_usd(cluster, now)),
+        "price": at_most(format_rate(cluster.price_usd if unknown else hourly_usd(cluster))),
+        "spent": "" if unknown else at_most(format_usd(spent_usd(cluster, now))),
         "ends": ends if on or unknown else "",
     }
 
@@ -65,7 +67,7 @@ def ended_row(one: recent.Ended) -> dict[str, str]:
 
 
 def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:
-    """Print where nothing runs, the total price, and whether AWS was asked."""
+    """Print where nothing is running, the total price, and whether AWS was asked."""
     running = [cluster for cluster in clusters if cluster.node.state != UNKNOWN]
     asked = not dry_run and not overview.unasked
     where = f"on AWS in {default_region() or 'any region known to this computer'}" if asked else "on the local cloud"
@@ -77,7 +79,7 @@ def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) ->
     if any(cluster.is_local for cluster in running):
         show.echo("The local cloud is free; prices are what its machines would cost on AWS.")
     if overview.unasked:
-        show.echo(f"Could not ask AWS: {overview.unasked}. What runs there is not known.")
+        show.echo(f"Could not ask AWS: {overview.unasked}. Cannot tell whether anything is running there.")
     elif dry_run:
         show.echo("AWS was not asked: GPUJOB_DRY_RUN is set.")
     else:

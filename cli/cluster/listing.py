@@ -1,10 +1,12 @@
 """List clusters: ls."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from cli.notices import billing
 from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
 from cli.terminal import clouds, formats, show
@@ -35,6 +37,7 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
     if not as_json and any(cluster.is_local for cluster in found):
         show.say("(the local cloud is free; prices are what its machines would cost on AWS)")
+    billing.explain_at_most(found)
     if not refusal and any(cluster.node.state == UNKNOWN for cluster in found):
         show.say("(unknown: launched in an AWS account other than that of the current credentials)")
     report_unasked(scope, "gpujob ls", refusal)
@@ -44,6 +47,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
     """Return a cluster as a row of a listing."""
     node, now = cluster.node, time.time()
     missing, on = node.state in (GONE, UNKNOWN), node.state in ("pending", "running")
+    at_most = partial(formats.at_most, unsure=cluster.is_at_most)
     left = formats.duration(max(cluster.lease_until - now, 0)) if on else ""
     if node.state == GONE and is_over(cluster, now):
         left = f"ended {formats.clock(cluster.lease_until)}"
@@ -57,8 +61,8 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         "market": node.market,
         "where": clouds.place(cluster),
         "up": formats.duration(now - cluster.launched_at) if on else "",
-        "price": format_rate(cluster.price_usd if node.state == UNKNOWN else hourly_usd(cluster)),
-        "spent": "" if missing else format_usd(spent_usd(cluster, now)),
+        "price": at_most(format_rate(cluster.price_usd if node.state == UNKNOWN else hourly_usd(cluster))),
+        "spent": "" if missing else at_most(format_usd(spent_usd(cluster, now))),
         "owner": cluster.owner.rpartition("/")[2],
         "lease left": left,
     }

@@ -101,7 +101,7 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     show.say(f"'{cluster.name}' is stopped; its disk {costs}. {after}")
     if kept:
         jobs = formats.plural(len(kept), "job")
-        show.say(f"  The disk has outputs of {jobs} that are not downloaded; down needs the machine started to do so.")
+        show.say(f"  The disk has outputs of {jobs} that are not downloaded; start the machine to download them.")
 
 
 @click.command()
@@ -122,7 +122,7 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
         show.say(f"nothing to do: '{cluster.name}' is already running")
         return
     until = time.time() + max_hours * 3600
-    most = power.most_running_usd(cluster, until)
+    most = power.most_usd(cluster, until)
     show.facts(
         {
             "cluster": cluster.name,

@@ -35,6 +35,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     request, first = plan.request, plan.first
     types = dict.fromkeys(describe(offer) for offer in first.offers)
     lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
+    spot = max((offer.most_usd for offer in first.offers if offer.market == "spot"), default=0.0)
     prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
     regions = ", then ".join(choice.account.region for choice in plan.choices)
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
@@ -43,7 +44,8 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         **({"jobs": FIRST_NODE.format(name=plan.name)} if request.nodes > 1 else {}),
         "account": plan.owner,
         "machine": "\nor ".join(types),
-        "price": f"{' to '.join(prices)}{' each' * (request.nodes > 1)}, {', then '.join(request.markets)}, {regions}",
+        "price": f"{' to '.join(prices)}{' each' * (request.nodes > 1)}, {', then '.join(request.markets)}, {regions}"
+        + f"; a spot price can rise to {format_rate(spot)}" * bool(spot),
         "lease": f"until {formats.deadline(plan.lease.until)}, then the machine powers itself off",
         "idle": describe_idle(request),
         "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk and IP address,"

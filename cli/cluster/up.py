@@ -183,7 +183,7 @@ def up(
     warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
         if recall(name):
-            show.say(f"cluster '{name}' already exists; to launch this too, choose another name")
+            show.say(f"cluster '{name}' already exists; choose another name to launch a second one")
         return
     confirm(f"Launch it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()

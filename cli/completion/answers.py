@@ -35,10 +35,10 @@ SOURCES: dict[str, Callable[[click.Context], Candidates]] = {
     "NAME": records.list_clusters,
     "RUN": records.list_jobs,
 }
-"""By option, or by what help calls an argument."""
+"""By option, or by an argument's name in help."""
 FILES = ("SCRIPT", "ARGS")
 LISTS = ("--tags",)
-"""Options whose value is a list with commas."""
+"""Options whose value is a comma-separated list."""
 
 
 class Completing(ShellComplete):

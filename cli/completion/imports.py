@@ -1,6 +1,6 @@
 """Import commands for their options only: without the libraries that connect to a cloud or a machine.
 
-They take most of a command's start, and completion must not use them.
+Importing those takes most of a command's startup time, and completion must not use them.
 """
 
 import sys
@@ -14,7 +14,7 @@ CONNECTING = frozenset({"boto3", "botocore", "cryptography", "fabric", "invoke",
 
 
 class Nothing(Exception):  # noqa: N818  some of what it replaces are exceptions, some are classes
-    """What replaces a class; it accepts any arguments."""
+    """A stand-in for any class; accepts any arguments."""
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Empty(ModuleType):
 
 
 class Finder(MetaPathFinder, Loader):
-    """Finds empty modules in place of those that connect."""
+    """An import finder that substitutes empty modules for those that connect."""
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         """Return how to import a module; None if it does not connect."""
@@ -44,7 +44,7 @@ class Finder(MetaPathFinder, Loader):
         return Empty(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Add nothing to it."""
+        """Leave the module empty."""
 
 
 def avoid_connections() -> None:

@@ -1,4 +1,4 @@
-"""Candidates for completion, from this computer's records: no cloud is asked."""
+"""Completion candidates from this computer's records, without network access."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from infra.results.receipts import RECEIPT, read_receipt
 Candidates = Iterator[tuple[str, str]]
 """Values, each with a short description or ""."""
 MOST_RECEIPTS = 50
-"""How many of the latest receipts are read for names of jobs."""
+"""How many of the latest receipts are read for job names."""
 PLAIN = re.compile(r"[\w.+-]+")
 """Names that need no quotes in any shell; a receipt may come from someone else's project."""
 PLAIN_PATH = re.compile(r"[\w.+/-]+")
@@ -61,7 +61,7 @@ def list_jobs(context: click.Context) -> Candidates:
 
 
 def list_earlier(context: click.Context) -> Candidates:
-    """Yield what a job can start from."""
+    """Yield the runs whose outputs a job can start with."""
     yield "latest", "the latest run of this project"
     yield from list_jobs(context)
 
@@ -87,7 +87,7 @@ def list_gpus(_: click.Context) -> Candidates:
 
 
 def list_images(_: click.Context) -> Candidates:
-    """Yield the images that always exist, and those of bakes that are not finished."""
+    """Yield the images that always exist, and those of unfinished bakes."""
     yield from {"dlami": "AWS Deep Learning AMI", "ubuntu": "Ubuntu"}.items()
     yield from ((path.stem, "bake incomplete") for path in sorted((state.state_folder() / "bakes").glob("*.json")))
 

@@ -36,7 +36,7 @@ def completion(context: click.Context, shell: str, install: bool) -> None:
 
 
 def install_script(shell: str, script: str) -> list[Path]:
-    """Write the script where the shell finds it, if needed with a line in its startup file; return what was changed."""
+    """Install the script, and a line in the shell's startup file if needed; return the changed files."""
     path = find_place(shell)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script, encoding="utf-8")

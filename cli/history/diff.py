@@ -60,7 +60,7 @@ def diff(before: str, after: str, cluster: str | None, as_json: bool) -> None:
 
 
 def describe(run: Run) -> dict[str, str]:
-    """Return what is compared of a run besides its code."""
+    """Return the facts about a run that are compared besides its code."""
     job, receipt = run.job, run.receipt
     return {
         "command": shlex.join(job.command),
@@ -77,7 +77,7 @@ def describe(run: Run) -> dict[str, str]:
 
 
 def find_changes(root: Path, before: Run, after: Run) -> tuple[str, str]:
-    """Return the difference of the code, and why it is not known."""
+    """Return the difference of the code, or why it is unknown."""
     snapshots = [run.job.source.get("snapshot") for run in (before, after)]
     if snapshots[0] and snapshots[0] == snapshots[1]:
         return "", ""

@@ -37,7 +37,7 @@ def open(run: str | None, browser: bool, cluster: str | None) -> None:  # noqa: 
 
 
 def has_display() -> bool:
-    """Return whether this computer can show a window; without one, a browser would take over the terminal."""
+    """Return whether windows can be shown; without them, a browser would take over the terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

@@ -84,13 +84,13 @@ def render_chart(name: str, curves: Mapping[int, tuple[str, Sequence[float]]]) -
 
 
 def choose_steps(count: int) -> list[int]:
-    """Return which values of a long curve are drawn: some in equal distances, the last one always."""
+    """Return the steps of a long curve to draw: evenly spaced ones, and the last."""
     stride = -(-count // MOST_POINTS)
     return sorted({*range(0, count, stride), count - 1})
 
 
 def place(step: int, value: float, low: float, high: float, longest: int) -> str:
-    """Return where a value is drawn: x,y."""
+    """Return the coordinates of a value: x,y."""
     # halved, because the difference of two large numbers may not be finite
     span = high / 2 - low / 2
     up = (value / 2 - low / 2) / span if span else 0.5

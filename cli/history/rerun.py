@@ -104,7 +104,7 @@ def choose_code(past: Run, workdir: str, as_it_was: bool) -> Iterator[Project]:
 
 @contextmanager
 def explaining(past: Run) -> Iterator[None]:
-    """Add to an error that the run's code cannot be had how to run the current code."""
+    """Add to an error about unavailable code how to run the current code."""
     try:
         yield
     except ProjectError as error:

@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 @click.command()
 @option(
-    "--sort", envvar=None, metavar="COLUMN", help="Sort by a column such as started or loss; -loss sorts downwards."
+    "--sort", envvar=None, metavar="COLUMN", help="Sort by a column such as started or loss; -loss reverses the order."
 )
 @option("--html", is_flag=True, help="Write a page with all runs and their curves: runs/index.html.")
 @json_option
@@ -59,7 +59,7 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
 
 
 def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
-    """Return the metrics to show: those that most runs have, in the order in which they are first met."""
+    """Return the metrics to show: the most common ones, in order of first appearance."""
     counts: dict[str, int] = {}
     for last in metrics:
         for name in last:
@@ -101,7 +101,7 @@ def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
     name, descending = column.removeprefix("-"), column.startswith("-")
     known = [*(lines[0].shown if lines else FIXED)]
     if name not in known:
-        raise UsageError(f"no column '{name}'; there are: {', '.join(known)}", f"gpujob runs --sort {known[-1]}")
+        raise UsageError(f"no column '{name}'; available: {', '.join(known)}", f"gpujob runs --sort {known[-1]}")
     values = [line.values[name] for line in lines]
     filled = [at for at, value in enumerate(values) if value not in (None, "")]
     filled.sort(key=lambda at: values[at], reverse=descending)

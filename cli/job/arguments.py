@@ -96,6 +96,6 @@ def read_sources(words: Iterable[str]) -> str:
 
 
 def mentions(source: str, flag: str) -> bool:
-    """Return whether a program may have this option: it has `--name`, or a parameter or field `name: int`."""
+    """Return whether a program may have this option: as `--name`, or a parameter `name: int`."""
     name = re.escape(flag.removeprefix("--").replace("-", "_"))
     return bool(re.search(rf"{re.escape(flag)}\b|\b{name}\s*:", source))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from infra.node.datasets import StoredSet
 
-EXAMPLE = 'in gpujob.toml, write [data] and below it: folders = ["data"]'
+EXAMPLE = 'add to gpujob.toml: [data], and below it: folders = ["data"]'
 LEAST_VERSION = 6
 
 
@@ -38,7 +38,7 @@ def data() -> None:
     "data/big" = "s3://bucket/prefix"      # fetched by the machine
     "data/x.bin" = "https://...#sha256=..."
 
-    gpujob run sends what is missing. The machine has each file once, however many jobs use it.
+    gpujob run sends what is missing. The machine stores each file once, however many jobs use it.
     """  # noqa: D301  click reads the backspace
 
 
@@ -58,7 +58,7 @@ def push(paths: tuple[str, ...], allow_outside: bool, cluster: str | None) -> No
     for path in paths:
         if path not in {source.path for source in sources}:
             raise UsageError(
-                f"no data set '{path}' in gpujob.toml", f"there are: {', '.join(one.path for one in sources)}"
+                f"no data set '{path}' in gpujob.toml", f"available: {', '.join(one.path for one in sources)}"
             )
     chosen = [source for source in sources if not paths or source.path in paths]
     confirm_outside(root, chosen, allow_outside)
@@ -94,7 +94,7 @@ def list_command(cluster: str | None, as_json: bool) -> None:
         for one in found
     ]
     show.listing(
-        rows, as_json, [vars(one) for one in found], f"no data sets. To have some, {EXAMPLE}", ("stored", "files")
+        rows, as_json, [vars(one) for one in found], f"no data sets. To define one, {EXAMPLE}", ("stored", "files")
     )
 
 
@@ -104,7 +104,7 @@ def list_command(cluster: str | None, as_json: bool) -> None:
 def rm(names: tuple[str, ...], cluster: str | None) -> None:
     """Remove data sets from the machine, by path or version.
 
-    Files that another version shares stay. Nothing on this computer or in a bucket is removed.
+    Files shared with another version are kept. Nothing on this computer or in a bucket is removed.
     """
     _, reaching = reach(cluster)
     with reaching as connection:

@@ -76,12 +76,13 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
+    from infra.cluster.connections import find_prices
     from infra.node import client
 
     with reach_job(name, number) as (cluster, connection, job):
         found, listed = client.list_outputs(connection, job.number)
     inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
-    receipt = replace(make_receipt(cluster, found, inside), outside=Shelved(outside))
+    receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside))
     plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))
     return plain
 
@@ -101,7 +102,9 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "history": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
         "peak memory": formats.memory(job["peak_memory_bytes"]) if job.get("peak_memory_bytes") else "",
         "duration": "" if job["seconds"] is None else formats.duration(job["seconds"]),
-        "cost": "" if receipt["usd"] is None else clouds.cost(receipt["usd"], receipt["cloud"]),
+        "cost": ""
+        if receipt["usd"] is None
+        else clouds.cost(receipt["usd"], receipt["cloud"], unsure=bool(receipt.get("at_most"))),
         "commit": f"{source['commit']}{differing and f', modified: {differing}'}" if source.get("commit") else "",
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),

@@ -148,10 +148,12 @@ class RunOptions(JobOptions):
 @output_option
 @exclude_option
 @option("--no-deps", is_flag=True, help="Do not install the project's dependencies.")
-@option("--extra", "extras", multiple=True, metavar="NAME", help="Install this extra of the project, too; repeatable.")
-@option("--group", "groups", multiple=True, metavar="NAME", help="Install this dependency group, too; repeatable.")
+@option("--extra", "extras", multiple=True, metavar="NAME", help="Also install this extra of the project; repeatable.")
+@option("--group", "groups", multiple=True, metavar="NAME", help="Also install this dependency group; repeatable.")
 @option("--python", metavar="PATH", help="Python interpreter on the machine  [default: the image's]")
-@option("--interactive", "-i", is_flag=True, help="Give the job this terminal: for breakpoint(), input(), a shell.")
+@option(
+    "--interactive", "-i", is_flag=True, help="Connect this terminal to the job, for breakpoint(), input() or a shell."
+)
 @option(
     "--port",
     "ports",
@@ -193,7 +195,7 @@ def run(
 
     A job waits for the GPUs that it reserves (--gpus). Ctrl-C or closing the laptop does not stop it; follow it again with
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
-    running or queued, or you detached. --gpu shows and asks what gpujob up does, unless the cluster exists.
+    running or queued, or you detached. --gpu shows a plan and asks, as gpujob up does, unless the cluster exists.
     """  # noqa: D301  click reads the backspace
     found = None if gpu or dry_run else find_cluster(cluster)
     check_options(context, found.name if found else own_name(cluster), down=down, detach=options["detach"])
@@ -235,7 +237,7 @@ def make_request(command: tuple[str, ...], terminal: Terminal | None, options: R
     own: JobOptions = {name: options[name] for name in JobOptions.__annotations__}  # type: ignore[literal-required,assignment]
     request = Request(command, terminal=terminal, env=env, secrets=secrets, **own)
     check_secrets(request)
-    # A person may think for longer than a job that hangs.
+    # Waiting for a user to type must not count as a stall.
     return replace(request, hang_after_s=NEVER_S) if terminal else request
 
 

@@ -15,7 +15,7 @@ from cli.options.declared import cluster_option, json_option, option
 from cli.options.durations import parse_duration
 from cli.terminal import formats, show
 from infra.base.money import format_rate, format_usd
-from infra.cluster.connections import reach, reconnect
+from infra.cluster.connections import find_prices, reach, reconnect
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.node import client
 from infra.ssh.connection import DroppedError
@@ -42,7 +42,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 
     Also shows the cost so far and the lease. Ctrl-C exits; running jobs are not affected.
     """
-    found = find_cluster(cluster)
+    found = find_prices(find_cluster(cluster))
     if as_json or once or not sys.stdout.isatty():
         use = next(look(found, every_s, lambda: None))
         show.echo_json(tell_all(found, use)) if as_json else show.echo("\n".join(plain_lines(found, use)))
@@ -89,7 +89,7 @@ def head(cluster: "Cluster", use: "NodeUse") -> dict[str, str]:
     """Return the machine's usage, cost and lease."""
     node, usd = cluster.node, spent_usd(cluster, time.time())
     disk_used = use.disk_bytes - use.disk_free_bytes
-    cost = f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}"
+    cost = formats.at_most(f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}", cluster.is_at_most)
     facts = {
         "cluster": f"{cluster.name}, {node.instance_type}, {'local cloud' if cluster.is_local else node.zone}",
         "cpu": f"{bar(use.cpu_used, use.cpus)} {use.cpu_used:.1f} of {use.cpus}",

@@ -47,7 +47,7 @@ def widen(command: str, scope: Scope) -> str:
 def check_asked(scope: Scope, again: str, refusal: CloudError | None = None) -> None:
     """Raise CloudError, suggesting to rerun the command `again`, if AWS could not be asked.
 
-    `refusal` is AWS's error if it was asked in vain.
+    `refusal` is AWS's error if the request failed.
     """
     obstacle = refusal or scope.obstacle
     if obstacle is None:
@@ -63,7 +63,7 @@ def check_asked(scope: Scope, again: str, refusal: CloudError | None = None) -> 
 
 
 def list_clusters(scope: Scope) -> "tuple[tuple[Cluster, ...], CloudError | None]":
-    """Return the clusters in a scope, and why AWS refused; then its clusters are as recorded on this computer."""
+    """Return the clusters in a scope, and AWS's error if any; then its clusters are the recorded ones."""
     skip = None if scope.region else say_unasked
     try:
         return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None

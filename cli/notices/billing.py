@@ -1,6 +1,6 @@
 """Remind what is still running and billed, at the end of commands that leave a machine on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,11 +14,19 @@ from infra.model import GONE, UNKNOWN
 if TYPE_CHECKING:
     from infra.model import Cluster
 
+AT_MOST = "(at most: AWS did not say what spot machines cost, which needs ec2:DescribeSpotPriceHistory; never above on-demand)"
+
 
 def hourly(cluster: "Cluster") -> str:
     """Return a cluster's current price per hour: $0.54/h."""
-    rate = format_rate(hourly_usd(cluster))
+    rate = formats.at_most(format_rate(hourly_usd(cluster)), cluster.is_at_most)
     return f"not billed ({rate} on AWS)" if cluster.is_local else rate
+
+
+def explain_at_most(clusters: "Iterable[Cluster]") -> None:
+    """Print what "at most" means, if the price of a spot machine is not known."""
+    if any(cluster.is_at_most for cluster in clusters):
+        show.say(AT_MOST)
 
 
 def standing(cluster: "Cluster") -> str:

@@ -60,7 +60,7 @@ def show_on_desktop(text: str) -> None:
 
 
 def run_command(command: str, text: str) -> None:
-    """Run a shell command; what it prints goes to stderr, apart from the job's output."""
+    """Run a shell command; its output goes to stderr, separate from the job's."""
     environment = {**os.environ, "MESSAGE": text}
     subprocess.run(  # only the user can set this command: `personal_option`
         ["/bin/sh", "-c", command], check=True, timeout=MOST_S, env=environment, stdin=subprocess.DEVNULL, stdout=2

@@ -13,7 +13,7 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
     if not runs:
         raise error
     show.say(f"{error.what}; showing the jobs recorded in runs/")
-    if isinstance(error, GoneError):  # something of it may be left
+    if isinstance(error, GoneError):  # some of its resources may be left
         show.say(f"  next: {error.hint}")
     data = [run.receipt.to_dict() for run in runs]
     rows = [job_row(run.job) for run in runs]

@@ -54,7 +54,7 @@ def show_absent_arguments(project: "Project", request: "Request") -> None:
 
 
 def words_of(command: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of a command, of a shell command those in its text, and the values in `--x=value`."""
+    """Yield a command's arguments, those inside a shell command, and the values in `--x=value`."""
     words = command[1:]
     if len(command) == 3 and command[:2] == ("bash", "-c"):
         with suppress(ValueError):

@@ -14,7 +14,7 @@ from infra.ledger.traffic import USD_PER_GB
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 CLUSTER_VARIABLE, PROFILE_VARIABLE = "GPUJOB_CLUSTER", "GPUJOB_PROFILE"
 FETCH_EVERY_S = 60
-"""How often a job's outputs are downloaded while attached, unless told otherwise."""
+"""The default interval between downloads of a job's outputs while attached."""
 DANGEROUS = frozenset({"--all", "--everyone", "--force", "--yes"})
 
 

@@ -1,4 +1,4 @@
-"""Confirm what gpujob.toml passes from this computer to a job: secrets, variables, data from outside the project."""
+"""Confirm what gpujob.toml passes to a job: secrets, variables, data from outside the project."""
 
 import shlex
 import sys
@@ -40,7 +40,7 @@ def confirm_handover(context: click.Context, root: Path, secrets: Sequence[str],
 
 
 def confirm_outside(root: Path, sources: Sequence[Source], allow: bool = False) -> None:
-    """Ask, once per project and place, whether data sets from outside the project may be sent to machines.
+    """Ask, once per project and place, whether data from outside the project may be sent.
 
     `allow` is the answer. Raises UsageError without a terminal, and GpujobError if the answer is no.
     """

@@ -21,10 +21,10 @@ REASONS = (notebooks.explain, terminals.explain, gpus.explain, files.explain, mo
 
 
 def explain_failure(connection: "Connection", project: "Project", job: "Job") -> None:
-    """If a job failed for a reason that gpujob knows, say what it is and what to do."""
+    """Print why a job failed and what to do, if gpujob knows the reason."""
     if job.state != "failed":
         return
-    with suppress(NodeError):  # the log is there, the explanation is extra
+    with suppress(NodeError):  # the job's own log remains
         failure = Failure(connection.cluster, project, job, read_end(connection, job.number))
         if said := next(filter(None, (explain(failure) for explain in REASONS)), ""):
             show.say(said)

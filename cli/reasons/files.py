@@ -28,7 +28,7 @@ def explain(failure: Failure) -> str:
 
 
 def names_in(log: str) -> Iterator[str]:
-    """Yield what may be the names of files in messages that say that a file does not exist, the last first."""
+    """Yield possible file names in messages about files that do not exist, latest first."""
     for line in reversed([line for line in log.splitlines() if NOT_FOUND.search(line)]):
         yield from (found[2] for found in QUOTED.finditer(line))
         yield from (word.strip("\"'`:,;.()[]") for word in line.split() if "." in word or "/" in word)

@@ -4,7 +4,7 @@ import re
 
 from cli.reasons.failure import Failure
 
-# Errors only: TensorFlow and JAX also warn about a missing GPU when they go on without one.
+# Errors only: TensorFlow and JAX also warn about a missing GPU and continue without it.
 NO_GPU = re.compile(
     r"Found no NVIDIA driver|NVIDIA driver on your system is too old|not compiled with CUDA enabled"
     r"|No CUDA GPUs are available|no CUDA-capable device|CUDA driver version is insufficient"

@@ -23,7 +23,7 @@ def describe_missing(module: str, job: Job) -> str:
         return f"'{module}' is in {folder} of the project, where Python did not look: --env PYTHONPATH={folder}"
     options = job.source.get("options")
     if isinstance(options, dict) and options.get("no_deps"):
-        return f"'{module}' is not installed, and the job ran with --no-deps: leave that out"
+        return f"'{module}' is not installed, and the job ran with --no-deps: rerun without it"
     manifest = str(job.source.get("manifest") or "")
     used = f"dependencies were from {manifest}" if manifest else "no dependencies were found"
     return f"'{module}' is not installed ({used})\n  {describe_addition(module, manifest)}"

@@ -1,4 +1,4 @@
-"""A notebook could not be executed for lack of a program."""
+"""A notebook could not be executed because a program is missing."""
 
 import re
 

@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 def send_data(connection: "Connection", project: "Project") -> tuple[DataSet, ...]:
-    """Send what the machine lacks of a project's data sets; return them as a job uses them.
+    """Send the project's data sets that the machine does not have; return all as a job uses them.
 
     Raises UsageError or GpujobError if one is outside the project and this is not allowed.
     """
@@ -34,7 +34,7 @@ def send_data(connection: "Connection", project: "Project") -> tuple[DataSet, ..
 
 
 def send_sources(connection: "Connection", sources: Sequence[Source]) -> tuple[DataSet, ...]:
-    """Send what the machine lacks of these data sets."""
+    """Send those of these data sets that the machine does not have."""
     listings = {source.path: read(source, source.place) for source in sources if source.place}
     sets = {path: listing.data_set for path, listing in listings.items()}
     stored = find_stored(connection, [one.version for one in sets.values()])
@@ -57,15 +57,15 @@ def read(source: Source, place: Path) -> Listing:
 
 
 def describe_remote(source: Source) -> DataSet:
-    """Return a data set that the node fetches itself; the version of a file is known, that of a bucket is not."""
+    """Return a data set that the node fetches itself; a bucket's version is not known yet."""
     version = version_of([Stored(ITSELF, source.sha256, 0, False, 0, None)]) if source.sha256 else ""
     return DataSet(source.path, source.shown, version, source.address, source.sha256)
 
 
 def send(connection: "Connection", listing: Listing) -> None:
-    """Send a data set, and report what of it was sent and what was not."""
+    """Send a data set, and report what was sent and what was not."""
     path = listing.source.path
-    for reason, names in (("may contain secrets", listing.secret), ("leads out of it", listing.links)):
+    for reason, names in (("may contain secrets", listing.secret), ("links to files outside it", listing.links)):
         if names:
             shown = ", ".join(map(repr, names[:SHOWN]))
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -80,9 +80,9 @@ def send(connection: "Connection", listing: Listing) -> None:
 
 
 def send_recorded(connection: "Connection", root: Path, past: "Run") -> tuple[DataSet, ...]:
-    """Return the data sets that a run used, in the versions that it used, sent again if the machine lacks them.
+    """Return a run's data sets in the versions that it used, sent again if the machine needs them.
 
-    Raises ProjectError for a version that can no longer be had.
+    Raises ProjectError for a version that no longer exists.
     """
     recorded = [one for one in past.job.source.get("data", ()) if isinstance(one, dict)]
     versions = {str(one.get("path")): find_version(past, one) for one in recorded}
@@ -97,14 +97,14 @@ def send_recorded(connection: "Connection", root: Path, past: "Run") -> tuple[Da
             found.append(again)
         else:
             raise ProjectError(
-                f"run {past.key} used the version {version[:12]} of {path}, which is neither on the machine nor here",
+                f"run {past.key} used the version {version[:12]} of {path}, which is neither on the machine nor on this computer",
                 f"to run with the current data: gpujob rerun {past.key}",
             )
     return tuple(found)
 
 
 def find_version(past: "Run", one: Mapping[str, Any]) -> str:
-    """Return the version of a data set that a run used; the node knew that of a bucket only later."""
+    """Return the version of a data set that a run used; a bucket's is recorded by the node."""
     return str(one.get("version") or past.job.data.get(str(one.get("path")), ""))
 
 

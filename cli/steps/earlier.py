@@ -1,4 +1,4 @@
-"""Find the job whose outputs another one starts from: on the machine, or among the results on this computer."""
+"""Find the job whose outputs another one starts from, on the machine or in the local results."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,10 @@ SHOWN = 5
 
 
 def find_earlier(connection: "Connection", project: "Project", asked: str) -> Earlier:
-    """Return an earlier job by number, name or key, or the latest of the project; raises NotFoundError or UsageError."""
+    """Return an earlier job by number, name or key, or the latest of the project.
+
+    Raises NotFoundError or UsageError.
+    """
     cluster, runs = connection.cluster, list_runs(project.runs)
     try:
         run = choose_run(runs, asked, cluster.name)
@@ -39,7 +42,7 @@ def find_earlier(connection: "Connection", project: "Project", asked: str) -> Ea
         )
     if earlier.kept:
         more = ", ..." if len(earlier.kept) > SHOWN else ""
-        show.say(f"kept the project's own, changed since run {run.key}: {', '.join(earlier.kept[:SHOWN])}{more}")
+        show.say(f"kept your versions, changed since run {run.key}: {', '.join(earlier.kept[:SHOWN])}{more}")
     return earlier
 
 

@@ -24,13 +24,15 @@ READ_BYTES = 1024
 def describe_terminal() -> Terminal:
     """Return the terminal of this computer; raises UsageError if there is none."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("--interactive needs a terminal for input and output", "omit --interactive, or < and |")
+        raise UsageError(
+            "--interactive needs a terminal for input and output", "omit --interactive, or the redirection"
+        )
     size, kind = shutil.get_terminal_size(), os.environ.get("TERM", "")
     return Terminal(size.columns, size.lines, kind if KIND.fullmatch(kind) else "xterm")
 
 
 class Keyboard:
-    """Passes each key on to a job, Ctrl-C and Ctrl-D too, except `DETACH_KEY`, which interrupts this process."""
+    """Passes each key on to a job, even Ctrl-C; only `DETACH_KEY` interrupts this process."""
 
     def __init__(self) -> None:
         size = shutil.get_terminal_size()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def launched(
     context: click.Context, name: str, gpu: "Gpu | None", gpus: int | None, options: "Sequence[str]"
 ) -> "Iterator[Cluster]":
-    """Yield the cluster for a job, launched if it does not exist; if the job fails to start, say what goes on billing."""
+    """Yield the cluster for a job, launched if needed; report it as running if the job fails to start."""
     cluster = find_or_launch(context, name, gpu, gpus, options)
     with reporting(cluster):
         yield cluster
@@ -53,7 +53,7 @@ def find_or_launch(
 
 
 def has_ended(cluster: "Cluster") -> bool:
-    """Return whether a recorded cluster's machine no longer exists; not if its cloud cannot be asked."""
+    """Return whether a recorded cluster's machine no longer exists; False if its cloud cannot be reached."""
     try:
         power.find(cluster)
     except GoneError:
@@ -84,7 +84,7 @@ def launch(context: click.Context, name: str, gpu: "Gpu | None", gpus: int | Non
 
 
 def check_count(plan: "Plan", gpus: int | None, typed: "Sequence[str]") -> None:
-    """Raise UsageError, with the command as typed but another --gpu, if a planned machine has fewer GPUs than this."""
+    """Raise UsageError, suggesting another --gpu, if a planned machine has fewer GPUs than this."""
     offers = [offer for choice in plan.choices for offer in choice.offers]
     least = min(offers, key=lambda offer: offer.gpu.count if offer.gpu else 1)
     count = least.gpu.count if least.gpu else 1

@@ -67,7 +67,7 @@ def run_job(
 
 
 def conclude(connection: "Connection", project: "Project", job: "Job", manner: Manner) -> "tuple[Job, bool]":
-    """Explain, announce and download an ended job; return it, and whether all of its outputs were downloaded."""
+    """Explain, announce and download an ended job; return it, and whether all was downloaded."""
     explain_failure(connection, project, job)
     notify(manner.notify, connection.cluster.name, job)
     return job, download(connection, job.number, project.runs, want(manner.yes))

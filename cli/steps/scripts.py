@@ -1,4 +1,4 @@
-"""Turn what was typed after `run` into a job's command: a script, a module, a notebook or any program."""
+"""Turn the arguments of `run` into a job's command: a script, module, notebook or any program."""
 
 import difflib
 import json
@@ -21,7 +21,7 @@ from infra.project.files import Project
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
 NOTEBOOK, KERNEL = ".ipynb", "python3"
 INTERPRETERS = ("python", "python3", "bash", "sh")
-# Programs that are never a misspelled script. Any other name is one, too, unless it resembles a script of the project.
+# Never taken for a misspelled script. Any other name is a program as well, unless it resembles a script of the project.
 PROGRAMS = (
     *INTERPRETERS,
     "accelerate",
@@ -57,7 +57,7 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
 
 
 def need_python(command: Sequence[str]) -> None:
-    """Raise UsageError if a command is no Python script or module, which torchrun could run."""
+    """Raise UsageError if a command is not a Python script or module, which torchrun needs."""
     if command[0] != "python" or tuple(command[: len(NBCONVERT)]) == NBCONVERT:
         raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
 
@@ -73,7 +73,10 @@ def distribute(command: Sequence[str], cluster: Cluster, gpus: int | None) -> tu
 
 
 def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:
-    """Return the command that executes a notebook in place; raises UsageError for arguments, or if invalid."""
+    """Return the command that executes a notebook in place.
+
+    Raises UsageError for arguments, or if the notebook is invalid.
+    """
     if args:
         raise UsageError("a notebook takes no arguments", f"gpujob run --env NAME=VALUE {shlex.quote(name)}")
     try:

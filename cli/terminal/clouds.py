@@ -1,8 +1,9 @@
-"""Tell AWS and the local cloud apart in output: only AWS bills."""
+"""Distinguish AWS from the local cloud in output: only AWS bills."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
+from cli.terminal.formats import at_most
 from infra.base.money import format_usd
 
 
@@ -38,7 +39,7 @@ def most(amount_usd: float, cloud: str) -> str:
     return format_usd(amount_usd) + " on AWS" * is_local(cloud)
 
 
-def cost(amount_usd: float, cloud: str) -> str:
-    """Return what something cost: cost $5.00, or would have cost $5.00 on AWS."""
-    amount = format_usd(amount_usd)
+def cost(amount_usd: float, cloud: str, *, unsure: bool = False) -> str:
+    """Return what something cost, or at most: cost $5.00, or would have cost $5.00 on AWS."""
+    amount = at_most(format_usd(amount_usd), unsure)
     return f"would have cost {amount} on AWS" if is_local(cloud) else f"cost {amount}"

@@ -52,6 +52,11 @@ def soon(seconds: float) -> str:
     return clock(seconds)
 
 
+def at_most(amount: str, unsure: bool) -> str:
+    """Return an amount, as an upper bound if it is not known exactly: at most $0.54/h."""
+    return f"at most {amount}" if unsure else amount
+
+
 def plural(count: int, thing: str) -> str:
     """Return a count with its noun: 1 file, 2 files."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -1,4 +1,4 @@
-"""Break lines so that no word and no suggested command is split: in help, and in messages on a terminal."""
+"""Wrap help and messages without splitting a word or a suggested command."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def protect(text: str) -> str:
 
 
 def find_width(stream: TextIO) -> int:
-    """Return the width of the terminal that a stream writes to, or $COLUMNS; sys.maxsize if it is no terminal."""
+    """Return the width of a stream's terminal, or $COLUMNS; sys.maxsize without a terminal."""
     if not stream.isatty():
         return sys.maxsize
     with suppress(ValueError):
@@ -59,7 +59,7 @@ def fold(text: str, width: int) -> str:
 
 
 def fold_line(line: str, width: int) -> list[str]:
-    """Return a line of a message as lines; a command longer than one is kept whole, for the terminal to break."""
+    """Return a line of a message as lines; a longer command is left to the terminal to wrap."""
     if len(line) <= width or width < FOLDED:
         return [line]
     margin = " " * (len(line) - len(line.lstrip()) + 2)

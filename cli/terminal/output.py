@@ -65,6 +65,6 @@ def collapse(text: bytes) -> bytes:
 
 
 def collapse_line(line: bytes) -> bytes:
-    """Return the state of a line on a terminal so far; a trailing carriage return, perhaps of a line end, is kept."""
+    """Return a line as a terminal shows it so far; a trailing carriage return is kept."""
     ending = b"\r" if line.endswith(b"\r") else b""
     return line.removesuffix(b"\r").rpartition(b"\r")[2] + ending

@@ -29,7 +29,7 @@ class Screen:
     """Filters a program's output chunk by chunk."""
 
     def __init__(self, editing: bool = False) -> None:
-        """Keep also what edits a line, if a person types into the program."""
+        """Start filtering; for a program with input, also keep sequences that edit a line."""
         self.allowed = EDITING if editing else ALLOWED
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held = ""

@@ -1,1 +1,1 @@
-"""Foundations without knowledge of clusters: locks, waiting, parallel calls, safe text, safe folders."""
+"""Foundations that know nothing of clusters: locks, waiting, parallel calls, safe text and folders."""

@@ -20,7 +20,7 @@ from infra.errors import NodeError
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
-MOST = 1 << 62  # the most that a count or size may be, and for times still a valid date
+MOST = 1 << 62  # the maximum of a count or size; as a time still a valid date
 MOST_SECONDS = 1e11
 # https://peps.python.org/pep-0383/: \udc80 to \udcff represent the bytes of a name that is not UTF-8; no others can be encoded.
 HALF_A_LETTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -60,7 +60,7 @@ def make(kind: Any, value: Any) -> Any:
 
 @cache
 def find_reader(kind: Any) -> Read:
-    """Return the function that makes values of a type; made once, as a response may have a million of them."""
+    """Return the function that makes values of a type, cached: a response may have a million of them."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return narrow(find_reader(arguments[0]), arguments[1:])

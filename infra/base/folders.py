@@ -53,7 +53,7 @@ class Descent:
         self.close()
 
     def __del__(self) -> None:
-        """Close the current folder, if nothing has."""
+        """Close the current folder, if it is still open."""
         self.close()
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ def make_folder(name: str, within: int) -> None:
 def look_at(name: str, within: int, hash_of: HashOf = lambda _, read: read()) -> str | None:
     """Return a file's SHA-256, "-> TARGET" for a link, `FOLDER` or `OTHER`; None if nothing exists.
 
-    `hash_of` gets the file's status and a function that reads the hash, which it may know already.
+    `hash_of` gets the file's status and a function that reads the hash, in case it does not know it yet.
     """
     try:
         info = os.stat(name, dir_fd=within, follow_symlinks=False)
@@ -165,7 +165,7 @@ def remove(name: str, within: int) -> None:
 
 
 @contextmanager
-def local_errors(place: Path, then: str = FETCH) -> Iterator[None]:
+def local_errors(place: Path | str, then: str = FETCH) -> Iterator[None]:
     """Turn a failure to write locally, such as a full disk, into ProjectError."""
     try:
         yield

@@ -23,7 +23,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  th
 
 @contextmanager
 def hold_interrupts(answer: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Answer stop signals instead of raising: a second Ctrl-C must not abort the clean-up after the first."""
+    """Call `answer` on stop signals: a second Ctrl-C must not abort the clean-up after the first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

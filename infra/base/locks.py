@@ -20,15 +20,29 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def try_lock(file: Path) -> Iterator[bool]:
-    """Try to lock a file; yield whether it worked, and release it at the end."""
+    """Try to lock a file, which exists only while it is locked; yield whether it worked."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            if is_at(file, descriptor):  # otherwise its last holder has just removed it
+                try:
+                    yield True
+                finally:
+                    file.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def is_at(file: Path, descriptor: int) -> bool:
+    """Return whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

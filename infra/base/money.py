@@ -1,4 +1,4 @@
-"""Money as people read it: $9.22, under $0.01, $0.54/h."""
+"""Format amounts of money: $9.22, under $0.01, $0.54/h."""
 
 
 def format_usd(amount: float) -> str:

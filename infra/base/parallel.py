@@ -1,4 +1,4 @@
-"""Parallel calls, for calls that wait for the network."""
+"""Make calls in parallel that wait for the network."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -51,7 +51,7 @@ def try_parallel(
 ) -> tuple[dict[T, R], dict[T, GpujobError]]:
     """Call `function` on all items in parallel; return results and errors by item, both in order.
 
-    What has not returned within `limit_s` counts as failed; it is left behind, not ended.
+    A call that has not returned within `limit_s` counts as failed, but continues in its thread.
     """
 
     def attempt(item: T) -> R | GpujobError:

@@ -1,7 +1,7 @@
 """Untrusted text (from a node, a tag, a server, another project), made safe to show.
 
 A terminal obeys control characters from any source: they write to the clipboard, rename the window, overwrite earlier output.
-Marks that change the direction of writing disguise text: https://trojansource.codes
+Bidirectional control characters disguise text: https://trojansource.codes
 """
 
 import re
@@ -11,7 +11,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: str) -> str:
-    r"""Return the text with control and direction characters escaped: \x1b, \n, \u202e."""
+    r"""Return the text with control and bidirectional characters escaped: \x1b, \n, \u202e."""
     if text.isprintable():  # control, format and surrogate characters are not
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -50,7 +50,7 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
 
 
 def attempt(what: str, look: Callable[[], str]) -> Check:
-    """Return a check that passes if `look` returns."""
+    """Return a check that passes unless `look` raises."""
     try:
         return Check(what, True, look())
     except GpujobError as error:

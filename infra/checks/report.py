@@ -50,7 +50,7 @@ def write_report(root: Path, checks: Sequence[Check], clusters: Sequence[Cluster
 
 
 def clean(line: str) -> str:
-    """Return a printable line without secrets, the home folder's name and full account ids."""
+    """Return a printable line without secrets, the path of the home folder and full account ids."""
     return ACCOUNT.sub(r"********\1", printable(redact(line)).replace(str(Path.home()), "~"))
 
 

@@ -81,7 +81,7 @@ def spread(account: Account, regions: set[str], everywhere: bool) -> list[Accoun
 
 
 def explain_unasked(region: str | None, *, everywhere: bool = False) -> CloudError | None:
-    """Return why `open_all` does not ask AWS, no credentials or no region; None if it does."""
+    """Return why `open_all` omits AWS, such as missing credentials; None if it includes AWS."""
     if not has_credentials():
         return CredentialsError("no credentials found")
     known = not all(cluster.is_local for cluster in recall_all())

@@ -12,6 +12,7 @@ from infra.ec2.machines import instances, network
 from infra.ec2.machines.lease import is_over
 from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.machines.resources import list_resources
+from infra.ec2.market.history import add_spot_prices
 from infra.errors import (
     CloudError,
     CredentialsError,
@@ -41,13 +42,33 @@ def list_clusters(
     """
     remembered = {(c.cloud, c.region, c.name): c for c in known_clusters.recall_all()}
     accounts = open_all(dry_run, {(c.cloud, c.region) for c in remembered.values()}, region, everywhere=everywhere)
-    listed = ask_or_skip(instances.find_clusters, accounts, skip)
+    listed = ask_or_skip(find_priced, accounts, skip)
     found = {(c.cloud, c.region, c.name): c for clusters in listed.values() for c in clusters}
+    for account, clusters in listed.items():
+        record_lost(account, clusters)
     missing = [c for key, c in remembered.items() if key not in found and (not dry_run or c.is_local)]
     aws = next((account for account in accounts if not account.is_local), None)
     closed = {(account.cloud, account.region) for account in accounts if account not in listed}
     gone = [mark_missing(c, aws, asked=(c.cloud, c.region) not in closed) for c in missing]
     return tuple(sorted([*found.values(), *gone], key=lambda cluster: cluster.name))
+
+
+def find_priced(account: Account) -> tuple[Cluster, ...]:
+    """Return the clusters in a region with the prices of their spot machines."""
+    return add_spot_prices(account, instances.find_clusters(account))
+
+
+def record_lost(account: Account, found: Iterable[Cluster]) -> None:
+    """Record the cost of machines that were lost, or stopped by others, since this computer saw them."""
+    for cluster in found:
+        known = known_clusters.recall(cluster.name)
+        if known and (known.cloud, known.region) == (cluster.cloud, cluster.region):
+            kept = costs.record_lost(known, cluster, account)
+            states = {node.instance_id: node.state for node in cluster.nodes}
+            if any(node.state != states[node.instance_id] for node in kept.nodes):
+                known_clusters.remember(cluster)
+            elif 0 < len(kept.nodes) < len(known.nodes):
+                known_clusters.remember(kept)
 
 
 def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None) -> list[str]:
@@ -70,7 +91,7 @@ def mark_missing(cluster: Cluster, aws: Account | None, *, asked: bool = True) -
     """Return a recorded cluster that its cloud does not list, marked as ended or unknown."""
     gone = asked and (cluster.is_local or aws is None or owns(aws, cluster))
     if gone:
-        costs.record_missed(cluster)
+        costs.record_missed(cluster, aws if not cluster.is_local else None)
     nodes = tuple(replace(node, state=GONE if gone else UNKNOWN) for node in cluster.nodes)
     return replace(cluster, price_usd=0.0, disk_usd=0.0, nodes=nodes)
 
@@ -95,7 +116,7 @@ def refresh(cluster: Cluster) -> Cluster | None:
 
 
 def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
-    """Return an unreachable cluster with its new address; raises an explanation if nothing has changed."""
+    """Return an unreachable cluster with its new address; raises GpujobError if nothing has changed."""
     try:
         updated = refresh(cluster)
     except CloudError:
@@ -127,7 +148,7 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
         ending = endings.lease_end(cluster.name, cluster.lease_until)
     else:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
-    costs.record_missed(cluster, ending.at)
+    costs.record_missed(cluster, account, ending.at)
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
     error = GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
     error.reclaimed = ending.reclaimed
@@ -197,10 +218,12 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
 
     Raises GpujobError, after removing everything else, for machines with its tag that gpujob did not launch.
     """
-    existing, known = find_living(name, accounts), known_clusters.recall(name)
-    costs.record_end(existing)
-    if known and not existing:
-        costs.record_missed(known)
+    known, living = known_clusters.recall(name), {one: instances.find_clusters(one, name) for one in accounts}
+    for account, existing in living.items():
+        costs.record_end(account, existing)
+        record_lost(account, existing)
+    if known and not any(living.values()):
+        costs.record_missed(known, next(iter(accounts), None))
     found = [remove_cluster(account, name, report) for account in accounts]
     known_here = known_clusters.forget(name)
     for account in accounts:

@@ -7,14 +7,14 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from infra.errors import GoneError, NodeError, NotFoundError, StoppedError
+from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError
 from infra.ledger import builds
 from infra.model import Cluster
 from infra.ssh.connection import Connection, DroppedError, connect
 
 RECONNECT_S = 600
 FOUND_AGAIN_S = 10  # for a port that was just opened
-ROUND_S = 10  # then the cloud is asked whether the machine still exists
+ROUND_S = 10  # then check with the cloud whether the machine still exists
 T = TypeVar("T")
 
 
@@ -61,11 +61,25 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
         yield connection
 
 
+def find_prices(cluster: Cluster) -> Cluster:
+    """Return a recorded cluster with the prices of its spot machines, if its cloud says what they are."""
+    if all(node.market != "spot" for node in cluster.nodes):
+        return cluster
+    # Imported late, as above.
+    from infra.cluster.clusters import open_known
+    from infra.ec2.market.history import add_spot_prices
+
+    try:
+        return add_spot_prices(open_known(cluster), [cluster])[0]
+    except CloudError:
+        return cluster
+
+
 @contextmanager
 def reach_meanwhile(cluster: Cluster) -> Iterator[Callable[[], Connection]]:
     """Connect in the background; yield a function that returns the connection, or raises like `reach`.
 
-    If the caller fails before it calls that, the connection is not awaited.
+    If the caller fails before calling it, the connection is abandoned.
     """
     attempt: Future[Connection] = Future()
     done = threading.Event()

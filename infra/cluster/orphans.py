@@ -93,11 +93,11 @@ def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     """Delete all resources of an orphan in its region."""
     report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
     living = instances.find_clusters(orphan.account, orphan.cluster)
-    costs.record_end([cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
+    costs.record_end(orphan.account, [cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
     remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)
     known = known_clusters.recall(orphan.cluster)
     if known and not is_same_owner(known.owner, orphan.owner):
         return
     if known and (known.cloud, known.region) == (orphan.account.cloud, orphan.account.region):
-        costs.record_missed(known)
+        costs.record_missed(known, orphan.account)
         known_clusters.forget(orphan.cluster)

@@ -1,4 +1,4 @@
-"""An overview for the status page: what runs, as far as the clouds answer soon, otherwise as recorded."""
+"""An overview for the status page: what is running, from the clouds or, if slow, from records."""
 
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Overview:
-    """The clusters, and why AWS was not asked; then its clusters are as recorded on this computer."""
+    """The clusters, and why AWS could not be queried; then its clusters are the recorded ones."""
 
     clusters: tuple[Cluster, ...]
     unasked: str = ""
@@ -36,7 +36,7 @@ def look(dry_run: bool, limit_s: float) -> Overview:
 
 
 def list_unasked() -> tuple[Cluster, ...]:
-    """Return the clusters of the local cloud, and those recorded on AWS, which is not asked."""
+    """Return the clusters of the local cloud, and the recorded ones on AWS."""
     recorded = tuple(known_clusters.recall_all())
     try:
         local = list_clusters(dry_run=True)
@@ -46,7 +46,7 @@ def list_unasked() -> tuple[Cluster, ...]:
 
 
 def mark_unknown(cluster: Cluster) -> Cluster:
-    """Return a recorded cluster whose cloud was not asked."""
+    """Return a recorded cluster with its state marked as unknown."""
     return replace(cluster, nodes=tuple(replace(node, state=UNKNOWN) for node in cluster.nodes))
 
 

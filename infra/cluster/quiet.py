@@ -8,7 +8,7 @@ from infra.node import client
 
 
 def check_quiet(cluster: Cluster, jobs: Sequence[Job], force: str) -> None:
-    """Raise LossError if one of these jobs has not ended; the hint says how to `force` it or end the job."""
+    """Raise LossError if one of these jobs has not ended, with hints how to end it or `force` this."""
     running = next((job for job in jobs if not job.over), None)
     if running is None:
         return

@@ -1,4 +1,4 @@
-"""Ask several regions at once; one that refuses, or takes long, is named and keeps nothing from the others."""
+"""Query several regions in parallel; a failing or slow one does not affect the others."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ from infra.errors import GpujobError
 R = TypeVar("R")
 Skip = Callable[[Account, GpujobError], None]
 LIMIT_S = 20.0
-"""For one region's answer while others are asked too; a call that AWS throttles is repeated for about that long."""
+"""Time limit for each of several regions; a call that AWS throttles is repeated for about that long."""
 
 
 def ask_regions(
@@ -28,7 +28,7 @@ def ask_regions(
 
 
 def ask_or_skip(function: Callable[[Account], R], accounts: Sequence[Account], skip: Skip | None) -> dict[Account, R]:
-    """Return the answers by region; `skip` is called for each one that failed, without it that is an error."""
+    """Return the answers by region; failed ones are passed to `skip`, or raised without it."""
     answers, refused = ask_regions(function, accounts)
     for account, error in refused.items():
         if skip is None:

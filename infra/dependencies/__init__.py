@@ -1,1 +1,1 @@
-"""What a job needs installed: the nearest manifest of its project, found and read before anything is uploaded."""
+"""A job's dependencies: the nearest manifest of its project, read before anything is uploaded."""

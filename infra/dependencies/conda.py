@@ -1,4 +1,4 @@
-"""Read an environment.yml: for conda where the machine has it, and otherwise what PyPI has of it."""
+"""Read an environment.yml: for conda if the machine has it, otherwise for PyPI as far as possible."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from infra.errors import UsageError
 from infra.model.dependencies import Dependencies
 
 NAMES = ("environment.yml", "environment.yaml", "conda_env.yaml", "conda_env.yml", "conda.yaml", "conda.yml")
-# What conda calls these, and PyPI.
+# Packages with different names on conda and PyPI.
 RENAMED = {
     "dask-core": "dask",
     "matplotlib-base": "matplotlib",
@@ -28,7 +28,7 @@ RENAMED = {
     "tensorboardx": "tensorboardX",
     "tensorflow-gpu": "tensorflow",
 }
-# The same project under the same name in both places; any other name may be a stranger's on PyPI.
+# The same project under the same name on conda and PyPI; any other name may be someone else's on PyPI.
 NAMED_ALIKE = """
     absl-py accelerate aiohttp albumentations altair attrs beautifulsoup4 black bokeh boto3 catboost click
     cloudpickle cython dask datasets deepspeed diffusers dill einops faiss-cpu fastai fastapi fastcore flake8 flask
@@ -43,7 +43,7 @@ NAMED_ALIKE = """
     typing-extensions ujson umap-learn urllib3 wandb xarray xgboost xlrd yacs zarr
 """
 SAME = frozenset(NAMED_ALIKE.split())
-# Conda brings these for others; a machine with Python and a GPU's driver has them, or pip's packages contain them.
+# Conda packages that PyPI's packages contain, or that a machine with Python and a GPU driver has.
 OF_MACHINE = re.compile(
     r"python|pip|setuptools|wheel|conda|_.*|lib.*|ca-certificates|certifi|openssl|mkl.*|blas|cuda.*|cudnn|nccl|"
     r"pytorch-cuda|pytorch-mutex|ncurses|readline|sqlite|tk|xz|zlib|bzip2|ld_impl_.*|intel-openmp|nodejs|gcc.*|gxx.*"
@@ -83,7 +83,7 @@ def translate(listed: list[Any]) -> tuple[list[str], list[str]]:
 
 
 def as_specifier(text: str) -> str:
-    """Return conda's constraint as PEP 440 writes it: =1.2 is ==1.2.*, and =1.2=build the version 1.2."""
+    """Return conda's constraint in PEP 440 form: =1.2 is ==1.2.*, and =1.2=build the version 1.2."""
     text = text.strip()
     if re.match(r"\d", text):  # "numpy 1.21", an older way to write it
         text = f"={text.split()[0]}"

@@ -1,4 +1,4 @@
-"""Take credentials out of URLs: they travel beside the request, and are shown and recorded nowhere."""
+"""Remove credentials from URLs: they are sent separately, and never shown or recorded."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ VARIABLE = "GPUJOB_INDEX_{number}"
 
 
 def take_credentials(lines: Iterable[str], secrets: dict[str, str]) -> tuple[str, ...]:
-    """Return the lines with a variable for each URL's user and password, which are added to `secrets`."""
+    """Return the lines with each URL's user and password replaced by a variable and added to `secrets`."""
 
     def replace(found: re.Match[str]) -> str:
         if found[1] in LOGINS:

@@ -1,6 +1,6 @@
-"""Read poetry.lock, pdm.lock and Pipfile.lock: the locked versions of what the project declares, as requirements.
+"""Read poetry.lock, pdm.lock and Pipfile.lock: a project's locked dependencies as requirements.
 
-Each is compared with what the project declares now, so that a lock which is out of date installs nothing silently.
+Each is compared with what the project declares, so that an outdated lock is never installed silently.
 """
 
 import json
@@ -40,7 +40,7 @@ class Package:
 
 
 def read_poetry_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what a poetry.lock has of a project's dependencies; None without both files."""
+    """Return a project's dependencies as locked in its poetry.lock; None without both files."""
     lock, name = join(folder, "poetry.lock"), join(folder, PYPROJECT)
     if not (sources.has(lock) and sources.has(name)):
         return None
@@ -62,7 +62,7 @@ def read_poetry_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependenc
 
 
 def read_pdm_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what a pdm.lock has of a project's dependencies; None without both files."""
+    """Return a project's dependencies as locked in its pdm.lock; None without both files."""
     lock, name = join(folder, "pdm.lock"), join(folder, PYPROJECT)
     if not (sources.has(lock) and sources.has(name)):
         return None
@@ -82,7 +82,7 @@ def read_pdm_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies
 
 
 def read_pipfile_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what a Pipfile.lock has, or without one what the Pipfile lists; None without either."""
+    """Return the dependencies in a Pipfile.lock or, without one, the Pipfile; None without either."""
     lock, name = join(folder, "Pipfile.lock"), join(folder, "Pipfile")
     pipfile = sources.toml(name)
     if not sources.has(lock):
@@ -191,7 +191,7 @@ def select(declared: Dependencies, packages: Sequence[Package], lock: str, comma
 def find_conditions(
     roots: Iterable[Requirement], packages: Mapping[str, list[Package]]
 ) -> dict[str, set[frozenset[str]]]:
-    """Return the names of all that is needed, each with the sets of markers under which it is; an empty set is always."""
+    """Return each needed name with the sets of markers that need it; an empty set means always."""
     found: dict[str, set[frozenset[str]]] = {}
     waiting = [(root, frozenset[str]()) for root in roots]
     while waiting:
@@ -223,7 +223,7 @@ def check_locked(need: Requirement, versions: Mapping[NormalizedName, str], lock
 
 
 def needs_of(table: Mapping[str, Any], where: str) -> Iterator[Requirement]:
-    """Yield what a package of a poetry.lock needs; what is optional there belongs to extras that were not asked for."""
+    """Yield what a package of a poetry.lock needs, without optional dependencies of unrequested extras."""
     for name, value in table.items():
         for each in value if isinstance(value, list) else [value]:
             optional = poetry.is_optional(each) and "extra ==" in str(each.get("markers", ""))
@@ -234,7 +234,7 @@ def needs_of(table: Mapping[str, Any], where: str) -> Iterator[Requirement]:
 
 
 def marker_of(value: Any) -> str:
-    """Return the marker of a package; a table has one for each group, of which any may be what is installed."""
+    """Return the marker of a package; a table has one per group, any of which may apply."""
     each = list(value.values()) if isinstance(value, Mapping) else [value] if value else []
     return " or ".join(f"({marker})" for marker in each) if all(each) else ""
 

@@ -2,7 +2,7 @@
 
 import posixpath
 
-# The names that people meet; any other module is assumed to come from a package of its own name.
+# Common modules; any other is assumed to come from a package of the same name.
 PACKAGES = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",

@@ -27,7 +27,7 @@ def read_declared(
     for extra in extras:
         if extra not in table.get("extras", {}):
             there = ", ".join(sorted(table.get("extras", {}))) or "none"
-            raise UsageError(f"{name} has no extra '{extra}'", f"leave out --extra; it has {there}")
+            raise UsageError(f"{name} has no extra '{extra}'", f"omit --extra; it has {there}")
         chosen |= {word.lower() for word in table["extras"][extra]}
     lines = index_lines(table.get("source", []))
     projects = []
@@ -48,9 +48,7 @@ def find_group(table: Mapping[str, Any], group: str, name: str) -> Mapping[str, 
     if "dev-dependencies" in table:
         there.setdefault("dev", table["dev-dependencies"])
     if group not in there:
-        raise UsageError(
-            f"{name} has no group '{group}'", f"leave out --group; it has {', '.join(sorted(there)) or 'none'}"
-        )
+        raise UsageError(f"{name} has no group '{group}'", f"omit --group; it has {', '.join(sorted(there)) or 'none'}")
     return dict(there[group])
 
 
@@ -95,7 +93,10 @@ def of_python(version: str, where: str) -> str:
 
 
 def as_specifier(version: str, where: str) -> str:
-    """Return Poetry's constraint as PEP 440 writes it: ^1.2 is >=1.2,<2. Raises UsageError for alternatives."""
+    """Return Poetry's constraint in PEP 440 form: ^1.2 is >=1.2,<2.
+
+    Raises UsageError for alternatives.
+    """
     if "|" in version:
         what = f"{where} allows alternatives ({version}), which only Poetry understands"
         raise UsageError(what, "write one range, or commit poetry.lock; to install nothing: --no-deps")
@@ -115,7 +116,7 @@ def as_clause(part: str) -> str:
 
 
 def next_version(version: str, *, caret: bool) -> str:
-    """Return the first version that ^ (the leftmost number other than 0 may not change) or ~ (the minor) excludes."""
+    """Return the first excluded version: ^ keeps the leftmost number other than 0, ~ the minor one."""
     found = NUMBERS.match(version)
     numbers = [int(part) for part in found[0].split(".")] if found else [0]
     nonzero = next((place for place, number in enumerate(numbers) if number), len(numbers) - 1)

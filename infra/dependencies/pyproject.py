@@ -1,4 +1,4 @@
-"""Read what a pyproject.toml, setup.cfg or setup.py says that a project needs."""
+"""Read a project's dependencies from its pyproject.toml, setup.cfg or setup.py."""
 
 import ast
 import configparser
@@ -33,17 +33,17 @@ class Chosen:
             for name in names:
                 if canonicalize_name(name) not in there:
                     hint = f"it has {', '.join(sorted(there.values()))}" if there else "it has none"
-                    raise UsageError(f"{where} has no {flag.removeprefix('--')} '{name}'", f"leave out {flag}; {hint}")
+                    raise UsageError(f"{where} has no {flag.removeprefix('--')} '{name}'", f"omit {flag}; {hint}")
 
 
 def read_project(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what the project in a folder needs; None if nothing there says so. Raises UsageError."""
+    """Return the dependencies of the project in a folder; None if not declared. Raises UsageError."""
     readers = (read_pyproject, read_setup_py, read_setup_cfg)
     return next(filter(None, (reader(sources, folder, chosen) for reader in readers)), None)
 
 
 def read_pyproject(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what pyproject.toml lists, or leaves to the build backend; None if it does neither."""
+    """Return the dependencies that pyproject.toml lists or leaves to the build backend; None if neither."""
     name = join(folder, PYPROJECT)
     settings = sources.toml(name)
     project = table_of(settings, "project")
@@ -124,14 +124,14 @@ def read_setup_cfg(sources: Sources, folder: str, chosen: Chosen) -> Dependencie
 
 
 def read_setup_py(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what a setup.py lists; if that is computed, have the build backend asked on the node."""
+    """Return what a setup.py lists; if that is computed, the node asks the build backend."""
     name = join(folder, SETUP_PY)
     if not sources.has(name):
         return None
     try:
         tree = ast.parse(sources.read(name))
     except (SyntaxError, ValueError, RecursionError):
-        return None  # of Python 2, or not a setup.py at all
+        return None  # written for Python 2, or not a setup.py at all
     keywords = find_keywords(tree)
     if keywords is None or ("install_requires" not in keywords and "extras_require" not in keywords):
         return None
@@ -161,7 +161,7 @@ def find_keywords(tree: ast.Module) -> dict[str, ast.expr] | None:
 
 
 def find_constants(tree: ast.Module) -> dict[str, Any]:
-    """Return the variables of a module that are assigned once, to something that is written there."""
+    """Return the variables of a module that are assigned once, to a constant expression."""
     known: dict[str, Any] = {}
     changed = {
         node.target.id
@@ -182,7 +182,7 @@ def find_constants(tree: ast.Module) -> dict[str, Any]:
 
 
 def evaluate(node: ast.expr | None, known: Mapping[str, Any]) -> Any:
-    """Return the value of an expression of literals, known names and additions; raises ValueError for any other."""
+    """Return the value of an expression of literals, known names and additions; raises ValueError."""
     if node is None:
         return None
     if isinstance(node, ast.Name) and node.id in known:

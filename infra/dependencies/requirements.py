@@ -1,4 +1,4 @@
-"""Read requirements files: everything they include as one list, with the project's own folders taken out."""
+"""Read requirements files and all that they include as one list, without the project's own folders."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ TRANSLATED = {
     "--require-hashes": "--require-hashes",
     "--trusted-host": "--allow-insecure-host",
 }
-# These choose how pip works, not what is installed.
+# These change how pip works, not what it installs.
 IGNORED = ("--prefer-binary", "--use-feature", "--use-pep517", "--no-use-pep517", "--no-use-wheel", "--use-wheel")
 FROM_ELSEWHERE = re.compile(r"\s@\s+file:///")
 EXTRAS = re.compile(r"(.*?)(?:\[([\w\s,.-]*)\])?$")
@@ -38,7 +38,7 @@ OF_DEBIAN = re.compile(r"pkg[-_]resources\s*==\s*0\.0\.0\b")  # pip freeze on De
 
 @dataclass
 class Flat:
-    """What a requirements file and all that it includes say, in the order of the lines."""
+    """The content of a requirements file and all that it includes, in order."""
 
     lines: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
@@ -64,14 +64,14 @@ class Line:
 
 
 def read_requirements(sources: Sources, name: str) -> Flat:
-    """Return what a requirements file says; raises UsageError, naming the line, for what cannot be installed."""
+    """Return the content of a requirements file; raises UsageError, naming the line, if it is invalid."""
     flat = Flat()
     add_file(sources, name, flat, constraint=False, within=())
     return flat
 
 
 def read_lines(sources: Sources, lines: list[str], file: str, folder: str) -> Flat:
-    """Return what the lines of a requirements file say that stand in another file, such as a list in a setup.py."""
+    """Return the content of requirement lines from another file, such as a list in a setup.py."""
     flat = Flat()
     for number, text in split_lines("\n".join(lines)):
         add_line(sources, Line(text, file, number, folder), flat, constraint=False, within=())
@@ -137,7 +137,7 @@ def find_file(sources: Sources, line: Line, value: str) -> str:
         if sources.has(name):
             return name
     there = (sources.root / line.folder / value).exists()
-    what = f"{value} is not uploaded, as it is ignored by git or outside the project" if there else f"no file {value}"
+    what = f"{value} is not uploaded: it is ignored by git or outside the project" if there else f"no file {value}"
     raise line.refuse(what)
 
 
@@ -184,7 +184,7 @@ def add_local(sources: Sources, line: Line, path: str, flat: Flat) -> None:
 
 
 def path_of(text: str) -> str:
-    """Return the local path that a requirement names: ".", "./x", "x.whl", "file:x", "name @ file:x"; "" if none."""
+    """Return the local path in a requirement: ".", "./x", "x.whl", "file:x", "name @ file:x"; "" if none."""
     found = re.fullmatch(r"(?:[\w.-]+\s*(?:\[[^\]]*\])?\s*@\s*)?file:(.*)", text)
     if found:
         return unquote(found[1])

@@ -42,7 +42,7 @@ FOR_DEVELOPERS = re.compile(r"dev|devel|develop|development|tests?|testing|docs?
 def find_dependencies(project: Project, request: Request) -> Dependencies | None:
     """Return what a job needs installed, from the nearest manifest; None if there is none.
 
-    Raises UsageError if the manifest cannot be read, is out of date, or lacks an extra or group that was asked for.
+    Raises UsageError if the manifest is unreadable or out of date, or does not have a requested extra or group.
     """
     sources = Sources(project.root, frozenset(file.path for file in project.files))
     chosen = Chosen(tuple(request.extras), tuple(request.groups))
@@ -52,12 +52,12 @@ def find_dependencies(project: Project, request: Request) -> Dependencies | None
     found = found or next(filter(None, (read_folder(sources, folder, chosen) for folder in folders)), None)
     if found is None and (chosen.extras or chosen.groups):
         flag = f"--extra {chosen.extras[0]}" if chosen.extras else f"--group {chosen.groups[0]}"
-        raise UsageError(f"{flag}: no dependencies found (looked for {LOOKED_FOR})", f"leave out {flag}")
+        raise UsageError(f"{flag}: no dependencies found (looked for {LOOKED_FOR})", f"omit {flag}")
     return complete(sources, found) if found else None
 
 
 def complete(sources: Sources, found: Dependencies) -> Dependencies:
-    """Return dependencies with those of the project's own folders that they require, and without credentials."""
+    """Return dependencies without credentials, and with those of the project's folders that they require."""
     parts, seen, waiting = [found], set(), [] if found.locked else list(found.projects)
     while waiting:
         project = waiting.pop()
@@ -84,7 +84,7 @@ def find_script(sources: Sources, workdir: str, command: tuple[str, ...]) -> str
 
 
 def read_folder(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return what the most exact manifest in a folder says; None if there is none."""
+    """Return the content of the most exact manifest in a folder; None if there is none."""
     readers: tuple[Reader, ...] = (
         read_uv_lock,
         read_pylock,
@@ -117,7 +117,7 @@ def read_inline(sources: Sources, script: str, chosen: Chosen) -> Dependencies |
 
 
 def read_uv_lock(sources: Sources, folder: str, chosen: Chosen) -> Dependencies | None:
-    """Return the uv.lock of a project, or of the workspace that it is a member of; uv itself checks and reads it."""
+    """Return the uv.lock of a project or its workspace; uv itself checks and reads it."""
     settings = sources.toml(join(folder, PYPROJECT))
     if not settings:
         return None

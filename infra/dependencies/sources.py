@@ -1,4 +1,4 @@
-"""The uploaded files of a project, as manifests are read from them."""
+"""The uploaded files of a project, from which manifests are read."""
 
 import codecs
 import posixpath

@@ -69,14 +69,14 @@ class Identity:
 
 
 def is_same_owner(arn: str, other: str) -> bool:
-    """Return whether two ARNs are of one user or role; an empty one belongs to nobody."""
+    """Return whether two ARNs are of one user or role; an empty one matches none."""
     return bool(arn) and strip_session(arn) == strip_session(other)
 
 
 def strip_session(arn: str) -> str:
-    """Return an assumed role's ARN without what a program invented of its session's name; any other ARN unchanged.
+    """Return an assumed role's ARN without a generated session name; any other ARN unchanged.
 
-    A session that is named after a person keeps that name: they are another owner than the next person with the role.
+    A session named after a user keeps its name: each user of a role is a different owner.
     """
     role, _, session = arn.rpartition("/")
     found = INVENTED.fullmatch(session)
@@ -192,7 +192,7 @@ def make_plain_session(access_key: str, region: str) -> boto3.Session:
 
 
 def list_regions(account: Account) -> list[str]:
-    """Return the regions that are enabled for the account, asking others if the account's own may not say."""
+    """Return the regions that are enabled for the account, asking other regions if its own refuses."""
     refusal: CloudError | None = None
     for one in [account, *(account.in_region(name) for name in COMMON if name != account.region)]:
         try:

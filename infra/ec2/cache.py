@@ -12,7 +12,7 @@ from infra.ec2.account import Account
 def cached(account: Account, name: str, seconds: float, fetch: Callable[[], Any], *, refresh: bool = False) -> Any:
     """Return the result of `fetch`, cached for `seconds` by account and region.
 
-    By account, because each has its own names for the zones: https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html
+    By account, because zone names differ between accounts: https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html
     """
     path = state.cache_file(f"{account.cloud}-{account.identity.account_id}-{account.region}-{name}.json")
     try:

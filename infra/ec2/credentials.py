@@ -21,7 +21,7 @@ CACHED = ("assume-role", "assume-role-with-web-identity", "sso")
 
 
 def open_session(region: str | None = None) -> boto3.Session:
-    """Return the session that boto3 would make, with cached sessions of roles, and a region from AWS_REGION too.
+    """Return the session that boto3 would make, plus cached role sessions and AWS_REGION.
 
     Raises botocore's exceptions, for example for a profile that does not exist.
     """
@@ -35,7 +35,7 @@ def open_session(region: str | None = None) -> boto3.Session:
 
 
 def find_profile() -> botocore.session.Session:
-    """Return botocore's session with the profile of --profile, which overrides keys in variables, or else its own choice."""
+    """Return botocore's session; a profile from --profile overrides keys in variables."""
     return botocore.session.Session(profile=os.environ.get(PROFILE_VARIABLE) or None)
 
 
@@ -57,7 +57,7 @@ def how_to_log_in() -> str:
 
 
 def explain_source(profiles: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """Return how to renew the credentials of a profile, or of the one that it assumes its role with; "" if unknown."""
+    """Return how to renew the credentials of a profile or of its source profile; "" if unknown."""
     seen = set()
     while name not in seen:
         seen.add(name)

@@ -28,5 +28,5 @@ def decode_denial(account: Account, error: PermissionsError) -> PermissionsError
         f"ask your AWS administrator to allow {action}",
     )
     # It may name another action, and the policy that denied.
-    decoded.add_note(f"EC2's own words: {error.what}")
+    decoded.add_note(f"EC2's message: {error.what}")
     return decoded

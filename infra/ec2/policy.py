@@ -105,7 +105,7 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
 
 
 def tagged(where: str, tag: str, owner_only: bool) -> dict[str, Any]:
-    """Return the condition that a resource has or gets our tag, and with `owner_only`, the caller's."""
+    """Return the condition that a resource has or gets gpujob's tag and, with `owner_only`, the caller's."""
     owned = {"StringEquals": {f"aws:{where}Tag/{OWNER_ID_TAG}": CALLER}} if owner_only else {}
     return {"StringLike": {f"aws:{where}Tag/{tag}": "?*"}, **owned}
 

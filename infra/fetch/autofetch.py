@@ -27,16 +27,17 @@ def fetch_meanwhile(
     """Download a job's complete files at intervals while the caller follows its log.
 
     This uses the same connection in another thread, and opens a new one only if that breaks. A failure is reported once and
-    retried the next time. When the caller finishes, the current download is completed; when it fails, it is not.
+    retried at the next interval. The current download is completed when the caller finishes, but not when it fails.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
 
     def go_on() -> None:
-        reported = ""
+        reported, fetched = "", None
         while not done.wait(terms.every_s):
             try:
-                wanted = Wanted(settled=True, choose=pace.choose)
-                pace.forget(fetch(connection, number, runs, lambda _: None, wanted).removed)
+                wanted = Wanted(settled=True, choose=pace.choose, before=fetched)
+                fetched = fetch(connection, number, runs, lambda _: None, wanted)
+                pace.forget(fetched.removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)
                 if what != reported and not done.is_set():

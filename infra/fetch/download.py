@@ -95,9 +95,9 @@ def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Outpu
     arrived = set()
 
     def take(output: Output, content: Iterator[bytes]) -> None:
-        if write_part(content, output, results.parts, run.report):
-            with local_errors(results.path / output.place):
-                shelf.save(output, name_part(output), interim=run.interim)
+        if part := write_part(content, output, results.parts, run.report):
+            with local_errors(f"{results.path}/{output.place}"):
+                shelf.save(output, part, interim=run.interim)
             arrived.add(output)
 
     if left:
@@ -119,7 +119,7 @@ def link(run: Download, shelf: Shelf, output: Output, first: Output) -> bool:
 def save_link(output: Output, target: str, shelf: Shelf, *, interim: bool) -> None:
     """Create the job's symbolic link."""
     results, part = shelf.results, name_part(output)
-    with local_errors(results.path / output.place):
+    with local_errors(f"{results.path}/{output.place}"):
         remove(part, results.parts)
         try:
             os.symlink(target, part, dir_fd=results.parts)

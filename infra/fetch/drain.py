@@ -27,16 +27,16 @@ class Terms:
     """The conditions for terminating a machine with files on it."""
 
     force: str = ""
-    """A hint how to end it anyway."""
+    """A hint how to terminate it anyway."""
     choose: Choose = take_all
     keeps_home: bool = False
-    """Whether files in the user's home are kept."""
+    """Whether the files in the user's home folder survive."""
 
 
 def drain(
     name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
 ) -> Iterator[Fetched | AllLeft]:
-    """Download all jobs' outputs to their projects, or to `runs`; also yield what they left elsewhere.
+    """Download all jobs' outputs to their projects, or to `runs`; also yield files left elsewhere.
 
     Raises LossError while a job is running, if the machine exists but is unreachable, and if more than `minor` files were left
     elsewhere. Does nothing for a machine that no longer exists, or was stopped when everything was downloaded.
@@ -55,7 +55,7 @@ def drain(
 
 
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
-    """Download the outputs of all jobs of a known cluster, and yield what they left elsewhere."""
+    """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
     force = terms.force
     report(f"checking '{cluster.name}' for outputs to download")
     try:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from infra.base.folders import local_errors, size_of
-from infra.cluster.connections import reconnect
+from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
 from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Job, Output
@@ -32,7 +32,7 @@ Choose = Callable[[Sequence[Output]], Sequence[Output]]
 
 
 def take_all(missing: Sequence[Output]) -> Sequence[Output]:
-    """Choose all of them."""
+    """Choose all outputs."""
     return missing
 
 
@@ -51,6 +51,8 @@ class Wanted:
     """Patterns of outputs not to download this time."""
     choose: Choose = take_all
     """Returns which of the missing files to download now; the job counts as fetched only when it has all."""
+    before: "Fetched | None" = None
+    """The last of a series of downloads during the job, which differ in nothing else."""
 
     @property
     def all(self) -> bool:
@@ -81,6 +83,13 @@ class Fetched:
     """Interim files that were removed locally because the job has deleted them."""
     submitted_here: bool
     """Whether the job's project is known on this computer."""
+
+    def settles(self, told: Outputs) -> bool:
+        """Return whether there is nothing to do for a new listing."""
+        if self.changing or self.postponed or told.outputs is not self.told.outputs:
+            return False
+        now, then = ((each.unsettled, each.unreadable, each.job.over) for each in (told, self.told))
+        return now == then
 
 
 def fetch(
@@ -123,26 +132,26 @@ def fetch_once(
 
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
-    cluster = connection.cluster
-    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked)
+    before = wanted.before
+    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
+    if before and before.settles(told):
+        return replace(before, told=told, removed=())
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
+    cluster = find_prices(connection.cluster) if job.over else connection.cluster  # before, its receipt has no cost
     with open_results(runs, cluster, job) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
-            outside = opened.enter_context(open_outside(results))
-            hash_of = partial(hash_below, hashes, OUTSIDE)
-            shelves.append(Shelf(outside, overwrite=wanted.overwrite, outside=True, hash_of=hash_of))
+            shelves.append(open_outside_shelf(results, hashes, opened, overwrite=wanted.overwrite))
         known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
+        run = Download(connection, job, wanted.settled, traffic.count)
         try:
-            run = Download(connection, job, wanted.settled, traffic.count)
             changing, postponed = fill(run, shelves, outputs, wanted.choose)
-            removed = (
-                [path for shelf in shelves for path in remove_gone(shelf, job, told)] if wanted.pattern == "*" else []
-            )
+            cleared = shelves if wanted.pattern == "*" else []
+            removed = [path for shelf in cleared for path in remove_gone(shelf, job, told)]
             if not wanted.settled:
                 fetch_log(connection, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
@@ -160,8 +169,14 @@ def fetch_once(
             clear_parts(results.parts)
     if complete and not job.fetched:
         client.mark_fetched(connection, number)
-    here, lists = bool(find_runs(cluster, number)), (tuple(changing), tuple(postponed), tuple(removed))
-    return Fetched(results.path, receipt, told, *lists, here)
+    lists = tuple(changing), tuple(postponed), tuple(removed)
+    return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)))
+
+
+def open_outside_shelf(results: Results, hashes: Hashes, opened: ExitStack, *, overwrite: bool) -> Shelf:
+    """Open the folder of the outputs that a job wrote outside its working tree."""
+    outside = opened.enter_context(open_outside(results))
+    return Shelf(outside, overwrite=overwrite, outside=True, hash_of=partial(hash_below, hashes, OUTSIDE))
 
 
 def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:

@@ -1,4 +1,4 @@
-"""Limit downloads during a job: large changing files less often, huge ones only on request."""
+"""Limit downloads while a job runs: large changing files less often, huge ones only on request."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Run git so that it starts no program named by a project's configuration; the only module that does.
+"""Run git so that it starts no program named by a project's configuration; only this module runs git.
 
 A project may be untrusted. Its configuration and those of the repositories inside it may name file system monitors, hooks,
 filters and diff programs, and git would run them: https://git-scm.com/docs/git#_security
@@ -16,7 +16,7 @@ from pathlib import Path
 from infra.errors import ProjectError
 from infra.node.agent import trees
 
-# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which we have it do only in
+# For each call. Filters, diff programs and textconv run only where git compares or checks out files, which happens only in
 # an empty repository (infra/git/commit.py), where the project's configuration is not read at all.
 SAFE = (
     *("--no-optional-locks", "--no-pager"),

@@ -1,4 +1,4 @@
-"""Write a git index without git, which would need three processes and store all changed files.
+"""Write a git index without git, which would start three processes and store all changed files.
 
 The format: https://git-scm.com/docs/index-format
 """

@@ -11,7 +11,7 @@ from infra.git.walk import Skip, decide, find_empty, is_git, walk
 
 # With -t a letter precedes each entry, "?" for an untracked one; with --stage, tracked entries have their mode.
 LIST = ("ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard")
-# What git cannot read, it leaves out or does not treat as ignored, with only a warning.
+# git omits files that it cannot read, or treats them as not ignored, with only a warning.
 UNREADABLE = re.compile(
     rb"^warning: ((?:could not open directory|unable to access|ignoring excessively) .*)$", re.MULTILINE
 )

@@ -89,6 +89,6 @@ class Workshop:
 
 @contextmanager
 def open_workshop(repository: Repository, folder: Path, commit: str) -> Iterator[Workshop]:
-    """Yield a workshop in an empty folder; `commit` tells the kind of hashes."""
+    """Yield a workshop in an empty folder; `commit` determines the kind of hashes."""
     with empty_repository(commit, repository.objects.absolute()) as options:
         yield Workshop(Commit(folder, commit, options))

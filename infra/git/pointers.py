@@ -1,4 +1,4 @@
-"""Git LFS pointers: small files that stand for large ones until those are downloaded."""
+"""Git LFS pointers: small placeholders for large files that are not downloaded yet."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ ATTRIBUTES = ".gitattributes"
 
 
 def read_pointer(content: bytes) -> str:
-    """Return the SHA-256 in a Git LFS pointer, which stands for a large file; "" for anything else."""
+    """Return the SHA-256 in a Git LFS pointer; "" for any other content."""
     found = re.match(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n", content)
     return found[1].decode() if found else ""
 

@@ -1,4 +1,4 @@
-"""Find a repository by its files, as git does but without starting it, which every command needs.
+"""Find a repository by its files, as git does, but fast enough for every command.
 
 The files: https://git-scm.com/docs/gitrepository-layout
 """

@@ -28,7 +28,7 @@ def choose_run(runs: Sequence[Run], asked: str, cluster: str) -> Run:
 
 
 def collect_outputs(runs: Sequence[Run], run: Run, project: Project) -> Earlier:
-    """Return the downloaded outputs of a run, and of those that it started from itself; raises NotFoundError.
+    """Return the downloaded outputs of a run and of its ancestors; raises NotFoundError.
 
     A file that the project has changed since is kept.
     """
@@ -71,7 +71,7 @@ def read_outputs(run: Run) -> list[tuple[File, Path]]:
         try:
             name, path = aside.get((output.path, output.content), output.path), str(read_path(output.path))
             saved[str(read_path(name))] = path
-        except NodeError:  # a name that was not saved either
+        except NodeError:  # a name that was not saved
             continue
     hashes = Hashes(root)
     found = []

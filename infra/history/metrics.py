@@ -2,8 +2,8 @@
 
 A metrics file has one of the names in NAMES; the one in the fewest folders counts, then the first in that order. A CSV file or a
 list of JSON objects has a row per epoch or step; a JSON object has a column per key. In a log, `name value`, `name=value` and
-`name: value` count if the value has a decimal point: `loss 0.333 accuracy 0.91`. Numbers that tell only the position, such
-as the epoch, are left out.
+`name: value` count if the value has a decimal point: `loss 0.333 accuracy 0.91`. Numbers that only count, such as the
+epoch, are left out.
 """
 
 import csv
@@ -101,7 +101,7 @@ def collect(rows: Iterable[Mapping[Any, Any]]) -> Metrics:
 
 
 def is_name(name: str) -> bool:
-    """Return whether a metric can be shown by this name, and is more than a position."""
+    """Return whether a metric can be shown by this name, and is not just a counter."""
     return NAME.fullmatch(name) is not None and name.lower() not in POSITIONS
 
 

@@ -1,4 +1,4 @@
-"""The page of all runs, `runs/index.html`, which git ignores and which replaces no file of the user's."""
+"""The page of all runs, `runs/index.html`, ignored by git; it never replaces a file of the user's."""
 
 from pathlib import Path
 

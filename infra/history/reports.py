@@ -13,7 +13,7 @@ NAMES = ("report.html", "index.html")
 def find_report(run: Run) -> Path | None:
     """Return the report of a run, the one in the fewest folders; None if it has none.
 
-    Only a regular file that no link leads to counts: a link could have another name's handler start.
+    Only a regular file not reached through a link counts: a link could start another program.
     """
     for path in run.find_outputs(NAMES):
         place = PurePosixPath(run.files, path)

@@ -32,7 +32,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """What identifies it in its project: CLUSTER-NUMBER."""
+        """Its identifier in the project: CLUSTER-NUMBER."""
         return f"{self.receipt.cluster}-{self.job.number}"
 
     @property
@@ -56,7 +56,7 @@ class Run:
         return b""
 
     def find_outputs(self, names: Sequence[str]) -> list[PurePosixPath]:
-        """Return its outputs with one of these file names: those in the fewest folders first, then in that order."""
+        """Return its outputs with these file names: the least nested first, then in the order of the names."""
         found = []
         for output in self.receipt.outputs:
             if output.path.rpartition("/")[2] in names and output.link is None:

@@ -86,7 +86,7 @@ def compare_code(root: Path, before: Run, after: Run) -> bytes:
 
 @contextmanager
 def check_out(root: Path, run: Run, workdir: str) -> Iterator[Project]:
-    """Yield a temporary copy of a project with the code of a run; raises ProjectError if it cannot be had."""
+    """Yield a temporary copy of a project with a run's code; raises ProjectError if unavailable."""
     past, repository = read_past(run), find_repository(root)
     with open_code(root, past.commit) as workshop:
         folder = workshop.commit.top
@@ -110,5 +110,5 @@ def check_out(root: Path, run: Run, workdir: str) -> Iterator[Project]:
                 copy_of=root,
             )
         finally:
-            for kind in ("", "sha1", "sha256"):  # of a folder that will not be there again
+            for kind in ("", "sha1", "sha256"):  # the folder is temporary
                 Hashes(folder, kind).place.unlink(missing_ok=True)

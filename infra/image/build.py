@@ -95,7 +95,7 @@ def make(account: Account, cluster: Cluster, name: str, report: Report) -> Bake:
 
 @contextmanager
 def explain_closed(name: str, node: Node) -> Iterator[None]:
-    """Explain a failed login with an earlier bake that was interrupted before it requested the image."""
+    """Explain a failed login by an earlier bake that was interrupted before it requested the image."""
     earlier = read_bake(name)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Clean a node for an image: personal data, jobs, keys, and whatever a job left to run later.
+"""Clean a node for an image: personal data, jobs, keys, and anything a job left to run later.
 
 The user's home is cleaned as that user, the system as root. On the local cloud a machine shares its system with this computer,
 and only its home is cleaned.

@@ -1,4 +1,4 @@
-"""See that a node's lease is armed, and arm it over SSH where the node's first boot did not."""
+"""Check that a node's lease is armed, and arm it over SSH if the node's first boot did not."""
 
 from typing import BinaryIO
 
@@ -31,7 +31,7 @@ def ensure_lease(connection: Connection, lease: Lease) -> bool:
 
 
 def find_end(connection: Connection) -> int:
-    """Return when a node will power itself off, waiting a little for a timer that is being set; 0 for never."""
+    """Return when a node will power itself off, waiting briefly for a timer being set; 0 for never."""
     if execute(connection, ["sudo", "gpujob-lease"]).exit_code == NOT_FOUND:
         return 0
     return wait_until(lambda: read_lease(connection), CONFIRM_S) or 0

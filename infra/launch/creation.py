@@ -89,7 +89,7 @@ def forget_predecessor(account: Account, name: str) -> None:
     """Delete the previous records of a name that now belongs to this launch."""
     known = known_clusters.recall(name)
     if known and not instances.find_clusters(account, name):
-        costs.record_missed(known)
+        costs.record_missed(known, account)
     known_clusters.forget_cluster(name)
 
 
@@ -104,7 +104,7 @@ def undo(account: Account, name: str, token: str, error: BaseException, report: 
         taken = wait_until(lambda: is_ours(account, name, token), patience_s)
         if taken:
             report("removing what this launch created")
-            wait_until(lambda: instances.find_clusters(account, name), patience_s)
+            costs.record_end(account, wait_until(lambda: instances.find_clusters(account, name), patience_s) or ())
             remove_cluster(account, name, report, {token})
     except GpujobError as failure:
         error.add_note(
@@ -214,7 +214,8 @@ def wait_for_addresses(account: Account, planned: Plan, launched: list[str], rep
 def add_prices(planned: Plan, cluster: Cluster) -> Cluster:
     """Return a cluster with the price of each node, now known."""
     prices = {
-        (offer.instance_type, offer.market, zone): price
+        # A spot machine has no price of its own: it changes, up to the on-demand price.
+        (offer.instance_type, offer.market, zone): offer.most_usd if offer.market == "spot" else price
         for choice in planned.choices
         for offer in choice.offers
         for zone, price in offer.prices.items()

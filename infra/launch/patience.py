@@ -1,4 +1,4 @@
-"""Wait for a free machine: launch again, ever more rarely, until one is found or the time is over."""
+"""Wait for a free machine: retry at growing intervals until one is found or the time is over."""
 
 import random
 import time
@@ -17,10 +17,10 @@ FIRST_S, MOST_S, GROWTH = 5.0, 300.0, 1.6
 
 
 def create_when_free(planned: Plan, wait_s: float, report: Callable[[str], None]) -> Cluster:
-    """Launch a plan; while all its regions lack capacity, try again for `wait_s` seconds.
+    """Launch a plan; while none of its regions has capacity, retry for `wait_s` seconds.
 
-    Between two tries nothing exists, so neither Ctrl-C nor a crash leaves anything. The lease begins with the try that succeeds.
-    Raises CapacityError when the time is over, or if a machine of this type can never come.
+    Between two attempts nothing exists, so neither Ctrl-C nor a crash leaves anything. The lease begins with the successful
+    attempt. Raises CapacityError when the time is over, or if no region offers this type at all.
     """
     began, pause_s = time.time(), FIRST_S
     until, current = began + wait_s, planned
@@ -31,7 +31,7 @@ def create_when_free(planned: Plan, wait_s: float, report: Callable[[str], None]
             left_s = until - time.time()
             if isinstance(error, PlaceError) or left_s <= 0:
                 raise
-        rest_s = min(pause_s * random.uniform(0.8, 1.2), left_s)  # noqa: S311  so that two waiting commands part
+        rest_s = min(pause_s * random.uniform(0.8, 1.2), left_s)  # noqa: S311  so that two waiting commands drift apart
         report(describe_wait(planned, time.time() + rest_s, until))
         rest(rest_s)
         pause_s = min(pause_s * GROWTH, MOST_S)
@@ -39,7 +39,7 @@ def create_when_free(planned: Plan, wait_s: float, report: Callable[[str], None]
 
 
 def rest(seconds: float) -> None:
-    """Sleep between two tries."""
+    """Sleep between two attempts."""
     try:
         time.sleep(seconds)
     except KeyboardInterrupt as error:
@@ -48,7 +48,7 @@ def rest(seconds: float) -> None:
 
 
 def renew(planned: Plan, late_s: float) -> Plan:
-    """Return the plan for a later try: a lease as long as before, for the current address of this computer."""
+    """Return the plan for a later attempt, with a new lease and this computer's current address."""
     try:
         address = network.find_caller_address(planned.first.account)
     except CloudError:
@@ -59,12 +59,10 @@ def renew(planned: Plan, late_s: float) -> Plan:
 
 
 def describe_wait(planned: Plan, at: float, until: float) -> str:
-    """Return what is waited for, when the next try is, and when the wait ends."""
+    """Return a line about the wait: for what, when the next attempt is, and when it ends."""
     types = " or ".join(dict.fromkeys(offer.instance_type for choice in planned.choices for offer in choice.offers))
     regions = " or ".join(choice.account.region for choice in planned.choices)
-    return (
-        f"waiting for a free {types} in {regions}; next try {clock(at)}, last {clock(until)} (Ctrl-C launches nothing)"
-    )
+    return f"waiting for a free {types} in {regions}; next attempt {clock(at)}, last {clock(until)} (Ctrl-C launches nothing)"
 
 
 def clock(at: float) -> str:

@@ -122,7 +122,7 @@ def make_plan(
 
 
 def find_all_ended(accounts: Sequence[Account], name: str, token: str, *, plan_only: bool) -> list[Ended]:
-    """Return the ended clusters that block a name; raises TakenError if one exists, unless it is only for a plan."""
+    """Return the ended clusters that block a name; raises TakenError if one exists, unless `plan_only`."""
     try:
         places = [*accounts, *find_elsewhere(accounts[0], name)]
         return [one for one in map_parallel(lambda place: find_ended(place, name, token), places) if one]
@@ -164,7 +164,7 @@ def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -
 
 
 def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
-    """Return the choice of one region; the machines of a launch that is resumed may already use the quota."""
+    """Return the choice of one region; a resumed launch's machines may already use the quota."""
     found, image, (vpc, subnets), used, disk = call_parallel(
         lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
         lambda: images.find_image(account, request.image),

@@ -13,13 +13,14 @@ from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, network
-from infra.ec2.machines.lease import WARNING_S, hourly_usd, hours_on, spent_usd
+from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_usd
 from infra.ec2.machines.userdata import make_user_data
-from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG, format_time
+from infra.ec2.market.history import add_spot_prices
+from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
-from infra.ledger import known_clusters
+from infra.ledger import costs, known_clusters
 from infra.ledger.drained import note_drained
 from infra.model import Cluster, Job, Lease
 from infra.node import client
@@ -32,7 +33,7 @@ STOP_LOSES = ("/scratch/", "/opt/dlami/nvme/")  # instance stores; other disks k
 
 
 def find(cluster: Cluster) -> tuple[Account, Cluster]:
-    """Return a known cluster by its current tags, and its account; raises GoneError if it has ended."""
+    """Return a cluster by its current tags and prices, and its account; raises GoneError if it ended."""
     try:
         account = open_known(cluster)
     except CloudError as error:
@@ -42,7 +43,7 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
     found = instances.find_clusters(account, cluster.name)
     if not found or found[0].node.state == "shutting-down":
         raise explain_gone(cluster, account)
-    return account, found[0]
+    return account, add_spot_prices(account, found)[0]
 
 
 def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
@@ -109,14 +110,21 @@ def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = 
     ids = [node.instance_id for node in cluster.nodes]
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
-    sums = {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", HOURS_TAG: f"{hours_on(cluster, now):.6f}"}
+    sums = spent_tags(cluster, now)
     report(f"stopping {', '.join(ids)}")
     with noted(account, cluster, ids, sums):
         instances.stop(account, ids)
+    costs.record_days(cluster, now)
     found = wait_for(account, cluster, lambda one: all(node.state == "stopped" for node in one.nodes))
     known_clusters.remember(found)
     if drained:
         note_drained(found)
+
+
+def spent_tags(cluster: Cluster, now: float) -> dict[str, str]:
+    """Return the tags that record what a cluster has cost and how long it has run so far."""
+    hours = f"{hours_on(cluster, now):.6f}"
+    return {SPENT_TAG: f"{spent_usd(cluster, now):.6f}", SPENT_AT_TAG: format_time(now), HOURS_TAG: hours}
 
 
 @contextmanager
@@ -125,6 +133,7 @@ def noted(account: Account, cluster: Cluster, ids: list[str], tags: dict[str, st
     before = {
         LEASE_TAG: format_time(cluster.lease_until),
         SPENT_TAG: f"{cluster.spent_usd:.6f}",
+        SPENT_AT_TAG: format_time(cluster.spent_at),
         HOURS_TAG: f"{cluster.ran_hours:.6f}",
     }
     if ids:
@@ -147,12 +156,14 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
     # User data applies at every boot; it can be changed only while the machine is stopped.
     map_parallel(lambda one: instances.set_user_data(account, one, make_user_data(lease)), asleep)
     # EC2's launch time is that of the last start, so the previous cost must be recorded.
-    spent = {SPENT_TAG: f"{spent_usd(cluster, time.time()):.6f}"}
+    now = time.time()
+    spent = spent_tags(cluster, now)
     network.update_address(account, cluster.name)
     report(f"starting {', '.join(asleep)}")
     try:
         with noted(account, cluster, asleep, {LEASE_TAG: format_time(lease.until), **spent}):
             instances.start(account, asleep)
+        costs.record_days(cluster, now)
     except CapacityError as error:
         error.hint = (
             f"its disk is kept; rerun later: gpujob start {cluster.name}; or terminate it: gpujob down {cluster.name}"
@@ -187,12 +198,6 @@ def wait_for(account: Account, cluster: Cluster, ready: Callable[[Cluster], bool
     return found
 
 
-def most_running_usd(cluster: Cluster, until: float) -> float:
-    """Return a stopped cluster's maximum total cost if it runs from now until a time."""
-    on = replace(cluster, nodes=tuple(replace(node, state="running") for node in cluster.nodes))
-    return spent_usd(cluster, time.time()) + max(until - time.time(), 0) / 3600 * hourly_usd(on)
-
-
 def most_usd(cluster: Cluster, until: float) -> float:
-    """Return a cluster's maximum total cost since launch if its lease ends at a time."""
-    return spent_usd(cluster, time.time()) + max(until - time.time(), 0) / 3600 * hourly_usd(cluster)
+    """Return a cluster's maximum total cost since launch if it runs from now until a time."""
+    return most_until_usd(cluster, time.time(), until)

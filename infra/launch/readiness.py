@@ -36,7 +36,7 @@ class Limits:
 
 
 def prepare(account: Account, cluster: Cluster, lease: Lease, limits: Limits, report: Report) -> None:
-    """Pin host keys, log in, check the lease, set up, install the agent and check the GPUs, on all nodes in parallel.
+    """Prepare all nodes in parallel: host keys, login, lease, setup, agent, GPUs.
 
     Raises NodeError for a node that is not ready in time or does not end itself, SetupError if the playbook fails.
     """

@@ -1,4 +1,4 @@
-"""Choose the cluster of a command, without asking any cloud, so that `run` starts at once."""
+"""Choose the cluster of a command from local records, so that `run` starts at once."""
 
 import difflib
 from pathlib import Path
@@ -37,7 +37,9 @@ def find(name: str | None, folder: Path) -> Cluster:
 def unknown(name: str, known: list[str], *, named: bool) -> NotFoundError:
     """Return the error for an unknown cluster, with suggestions among the known ones."""
     near = difflib.get_close_matches(name, known, 3) if named else []
-    others = f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}" if known else ""
+    others = (
+        f"; did you mean {' or '.join(near)}?" if near else f"; known clusters: {', '.join(known)}" if known else ""
+    )
     launch = f"gpujob up {name}, or without AWS: gpujob up {name} --dry-run"
-    hint = "gpujob ls" if named else f"name one of them, or launch one: {launch}" if known else launch
+    hint = "gpujob ls" if named else f"use one of these, or launch one: {launch}" if known else launch
     return NotFoundError(f"no cluster '{name}'{others}", hint)

@@ -2,19 +2,24 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from infra import state
 from infra.base.decoding import MOST, MOST_SECONDS
+from infra.ec2.account import Account
 from infra.ec2.machines.lease import hours_on, is_over, spent_usd
+from infra.ec2.market.history import add_spot_prices, is_spot
+from infra.ledger.days import Days, share_out, split
 from infra.ledger.traffic import USD_PER_GB, transfer_usd
-from infra.model import GONE, UNKNOWN, Cluster
+from infra.model import GONE, UNKNOWN, Cluster, Node
+from infra.project.hashes import prune
 from infra.results.receipts import read_receipt
 
+MOST_BYTES = 2_000_000  # of all records: some ten thousand clusters
 LONGEST_S = 366 * 86400.0  # longer than any lease
 
 
@@ -33,29 +38,65 @@ class Cost:
     """The additional cost of downloading jobs' outputs, from their receipts."""
     missed: bool
     """Whether its end is unknown: then it is counted until its lease's end, or until it was found missing."""
+    at_most: bool = False
+    """Whether the price of a spot machine is not known, and counted as the most it can be."""
 
 
-def record_end(clusters: Iterable[Cluster]) -> None:
+def record_end(account: Account, clusters: Sequence[Cluster]) -> None:
     """Record the cost of clusters about to be terminated: AWS deletes their tags within the hour."""
-    for cluster in clusters:
-        state.write_private(note_file(cluster), json.dumps(span_of(cluster, time.time())))
+    for cluster in add_spot_prices(account, clusters, fresh_s=0):
+        span = span_of(cluster, time.time())
+        for node in cluster.nodes:
+            note_file(cluster, node).unlink(missing_ok=True)  # it had only seemed lost
+        record(cluster, span)
 
 
-def record_missed(cluster: Cluster, ended_at: float | None = None) -> None:
+def record_days(cluster: Cluster, now: float) -> None:
+    """Record the days of a cluster that is stopped or started now: its tags have the sum only."""
+    state.write_private(note_file(cluster), json.dumps({**span_of(cluster, now), "stopped": True}))
+
+
+def record_missed(cluster: Cluster, account: Account | None, ended_at: float | None = None) -> None:
     """Record the cost of a cluster that ended by itself, unless that was done closer to its end.
 
-    Without the time at which it ended, its lease's end or the current time counts, whichever is earlier.
+    Without the time at which it ended, its lease's end or the current time counts, whichever is earlier. `account`, of any
+    region, is asked for spot prices.
     """
     now = time.time()
-    if not note_file(cluster).exists():
+    if (read(note_file(cluster)) or {"stopped": True}).get("stopped"):
         end = cluster.lease_until if is_over(cluster, now) else now
         end = end if ended_at is None else min(max(ended_at, cluster.launched_at), end)
-        state.write_private(note_file(cluster), json.dumps({**span_of(cluster, end), "missed": True}))
+        if account and any(map(is_spot, cluster.nodes)):
+            [cluster] = add_spot_prices(account.in_region(cluster.region), [cluster], fresh_s=now - end)
+        record(cluster, {**span_of(cluster, end), "missed": True})
 
 
-def note_file(cluster: Cluster) -> Path:
-    """Return the file that records a cluster's cost."""
-    return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{cluster.node.instance_id}.json"
+def record(cluster: Cluster, span: Mapping[str, Any]) -> None:
+    """Write a cluster's cost; those of thousands of clusters before it are kept, but not without a limit."""
+    state.write_private(note_file(cluster), json.dumps(span))
+    with suppress(OSError):  # another command removes them at the same time
+        prune(note_file(cluster).parent, MOST_BYTES)
+
+
+def record_lost(known: Cluster, found: Cluster, account: Account) -> Cluster:
+    """Record the cost of nodes that a cluster has lost; return it with those that are left."""
+    here = {node.instance_id for node in found.nodes}
+    left = tuple(node for node in known.nodes if node.instance_id in here)
+    lost = [node for node in known.nodes if node.instance_id not in here]
+    share_usd = known.disk_usd / len(known.nodes)
+    if not left:
+        record_missed(known, account)  # an earlier cluster of this name
+    for node in lost if left else ():
+        alone = replace(known, nodes=(node,), price_usd=node.price_usd, disk_usd=share_usd)
+        record_missed(replace(alone, spent_usd=0.0, ran_hours=0.0), account)
+    price_usd = known.price_usd - sum(node.price_usd for node in lost)
+    return replace(known, nodes=left, price_usd=price_usd, disk_usd=share_usd * len(left))
+
+
+def note_file(cluster: Cluster, node: Node | None = None) -> Path:
+    """Return the file that records a cluster's cost, or that of a node that it has lost."""
+    name = (node or cluster.node).instance_id
+    return state.state_folder() / "costs" / f"{cluster.cloud}-{cluster.region}-{name}.json"
 
 
 def add_up(existing: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_GB) -> list[Cost]:
@@ -65,43 +106,64 @@ def add_up(existing: Iterable[Cluster], runs: Path, usd_per_gb: float = USD_PER_
     """
     now = time.time()
     known = [cluster for cluster in existing if cluster.node.state not in (GONE, UNKNOWN)]
-    spans = read_ended() | {note_file(cluster).name: span_of(cluster, now) for cluster in known}
+    here = {note_file(cluster, node).name for cluster in known for node in cluster.nodes}
+    ended = [note for name, note in read_ended().items() if name not in here]
     totals: dict[tuple[str, str, str], list[float]] = {}
-    missed = set()
-    for span in spans.values():
-        for day, share in split(span["launched_at"], span["ended_at"]):
+    marks: dict[str, set[tuple[str, str, str]]] = {"missed": set(), "at_most": set()}
+    for span in (*ended, *(span_of(cluster, now) for cluster in known)):
+        for day, (hours, usd) in read_days(span).items():
             key = (day, span["cluster"], span["cloud"])
             row = totals.setdefault(key, [0.0] * 4)
-            missed |= {key} if span.get("missed") else set()
-            row[0] += share * span.get("hours", (span["ended_at"] - span["launched_at"]) / 3600)
-            row[1] += share * span["usd"]
+            row[0] += hours
+            row[1] += usd
+            for mark, keys in marks.items():
+                keys |= {key} if span.get(mark) else set()
     for receipt in read_receipts(runs):
         job = receipt["job"]
-        for day, share in split(job["started_at"], job["ended_at"]):
+        start, end = job["started_at"], job["ended_at"]
+        for day, begin, until in split(start, end):
+            share = (until - begin) / (end - start) if end > start else 1.0
             row = totals.setdefault((day, receipt["cluster"], receipt["cloud"]), [0.0] * 4)
             row[2] += share * receipt["usd"]
             row[3] += share * transfer_usd(downloaded_bytes(receipt), usd_per_gb)
     rows = sorted(totals.items(), reverse=True)
-    return [Cost(*key, hours, usd, jobs, transfer, key in missed) for key, (hours, usd, jobs, transfer) in rows]
+    return [
+        Cost(*key, hours, usd, jobs, transfer, key in marks["missed"], key in marks["at_most"])
+        for key, (hours, usd, jobs, transfer) in rows
+    ]
 
 
 def span_of(cluster: Cluster, end: float) -> dict[str, Any]:
     """Return a cluster's cost until a time, as recorded in its file."""
+    begin = min(cluster.launched_at, cluster.spent_at or cluster.launched_at, end)
+    noted = read(note_file(cluster)) or {}
     return {
         "cluster": cluster.name,
         "cloud": cluster.cloud,
-        "launched_at": min(cluster.launched_at, end),
+        "launched_at": begin,
         "ended_at": end,
         "usd": spent_usd(cluster, end),
         "hours": hours_on(cluster, end),
+        "days": share_out(cluster, end, read_days(noted) if noted.get("stopped") else {}),
+        "at_most": cluster.is_at_most,
     }
+
+
+def read_days(span: Mapping[str, Any]) -> Days:
+    """Return the hours and cost by day of a record; evenly by time in one of an earlier version."""
+    with suppress(KeyError, AttributeError, TypeError, ValueError):
+        return {str(day): (float(hours), float(usd)) for day, (hours, usd) in span["days"].items()}
+    start, end = span["launched_at"], span["ended_at"]
+    hours = span.get("hours", (end - start) / 3600)
+    shares = {day: (until - begin) / (end - start) if end > start else 1.0 for day, begin, until in split(start, end)}
+    return {day: (share * hours, share * span["usd"]) for day, share in shares.items()}
 
 
 def read_ended() -> dict[str, dict[str, Any]]:
     """Return the records of ended clusters by file name."""
     found = ((path.name, read(path)) for path in sorted((state.state_folder() / "costs").glob("*.json")))
     needed = {"cluster", "cloud", "launched_at", "ended_at", "usd"}
-    return {name: note for name, note in found if note and needed <= note.keys()}
+    return {name: note for name, note in found if note and needed <= note.keys() and not note.get("stopped")}
 
 
 def read_receipts(runs: Path) -> Iterator[Mapping[str, Any]]:
@@ -136,16 +198,3 @@ def read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def split(start: float, end: float) -> Iterator[tuple[str, float]]:
-    """Yield the days between two times, each with its share of that time."""
-    moment = start
-    while True:
-        here = datetime.fromtimestamp(moment, UTC).astimezone()
-        midnight = datetime.combine(here.date() + timedelta(days=1), datetime.min.time()).astimezone().timestamp()
-        until = min(midnight, end)
-        yield here.date().isoformat(), (until - moment) / (end - start) if end > start else 1.0
-        if until >= end:
-            return
-        moment = until

@@ -1,4 +1,4 @@
-"""Stopped clusters with nothing left to download, so that `down` need not start them again to find out."""
+"""Stopped clusters with nothing left to download, which `down` need not start to find out."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def note_drained(cluster: Cluster) -> None:
 
 
 def is_drained(cluster: Cluster) -> bool:
-    """Return whether a cluster, as its cloud describes it, is still stopped since its outputs were downloaded.
+    """Return whether a cluster has remained stopped since its outputs were downloaded.
 
     EC2 counts from the last start: a machine that was started in the meantime, by whatever means, does not match.
     """

@@ -50,7 +50,7 @@ class Ended:
 
 
 def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
-    """Return the ended cluster that blocks this name in the region; None if the name is free.
+    """Return the ended cluster that blocks this name in the region; None if it is free.
 
     `token` is that of a resumed `up`, whose own resources do not block it. Raises UsageError if a cluster of this name exists,
     if the resources belong to someone else, or if another `up` may be running.
@@ -172,5 +172,5 @@ def clear(ended: Ended, report: Callable[[str], None]) -> None:
         remove_cluster(ended.account, ended.name, report, ended.tokens)
     known = recall_in(ended.account, ended.name)
     if known:
-        costs.record_missed(known, ended.ending.at)
+        costs.record_missed(known, ended.account, ended.ending.at)
         known_clusters.forget_cluster(ended.name)

@@ -71,7 +71,7 @@ def kill_everything(mark: str = "") -> None:
     """Kill every descendant until the kernel reports that none is left."""
     while True:
         kill_descendants(mark=mark)
-        # A process listing can miss one that forks meanwhile; the kernel's answer cannot.
+        # A process listing can miss one that forks at that moment; the kernel's answer cannot.
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -1,7 +1,7 @@
 """A cluster and its nodes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
@@ -24,8 +24,27 @@ class Node:
     zone: str
     market: Market = "on-demand"
     price_usd: float = 0.0
-    """USD per hour for this machine."""
+    """USD per hour for this machine; for a spot machine the most it can be, the on-demand price."""
     image_id: str = ""
+    stopped_at: float = 0.0
+    """When EC2 stopped it; 0 if it is not stopped, or EC2 does not say."""
+    spot_prices: tuple[tuple[float, float], ...] = field(default=(), compare=False)
+    """A spot machine's prices in USD per hour, each after the time from which it applies; empty if unknown."""
+
+    @property
+    def now_usd(self) -> float:
+        """USD per hour at the latest known price; without one, at most."""
+        return self.spot_prices[-1][1] if self.spot_prices else self.price_usd
+
+    def usd_between(self, start: float, end: float) -> float:
+        """Return the machine's cost between two times in USD; at most, where its price is not known."""
+        total, moment, price_usd = 0.0, start, self.price_usd
+        for since, next_usd in self.spot_prices:
+            if since >= end:
+                break
+            total += max(since - moment, 0) * price_usd
+            moment, price_usd = max(since, moment), next_usd
+        return (total + max(end - moment, 0) * price_usd) / 3600
 
 
 @dataclass(frozen=True)
@@ -38,16 +57,18 @@ class Cluster:
     nodes: tuple[Node, ...]
     gpu: Gpu | None
     price_usd: float
-    """USD per hour for the whole cluster."""
+    """USD per hour for the whole cluster; at most, for spot machines."""
     lease_until: float
     launched_at: float
     owner: str
     disk_usd: float = 0.0
     """USD per hour for all its disks, billed as long as they exist, stopped or not."""
     spent_usd: float = 0.0
-    """Its total cost at its most recent start."""
+    """Its total cost when it was last stopped or started."""
     ran_hours: float = 0.0
     """How long it ran before its most recent start."""
+    spent_at: float = 0.0
+    """When `spent_usd` was recorded; 0 if it was never stopped."""
     idle_stop_s: float = 0.0
     """Terminate it after this long without a job or login; 0 for never."""
 
@@ -55,6 +76,12 @@ class Cluster:
     def is_local(self) -> bool:
         """Whether it is on the local cloud of a dry run, which bills nothing."""
         return self.cloud == "local"
+
+    @property
+    def is_at_most(self) -> bool:
+        """Whether its cost is known as an upper bound only, because the price of a spot machine is not known."""
+        spot = [node for node in self.nodes if node.market == "spot" and node.state != GONE]
+        return any(not node.spot_prices or node.spot_prices[0][0] > self.launched_at for node in spot)
 
     @property
     def gpu_count(self) -> int:
@@ -72,6 +99,6 @@ class Cluster:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Create it from what `to_dict` returned."""
-        nodes = tuple(Node(**node) for node in data["nodes"])
+        """Create it from what `to_dict` returned, without spot prices, which have changed since."""
+        nodes = tuple(Node(**{**node, "spot_prices": ()}) for node in data["nodes"])
         return cls(**{**data, "nodes": nodes, "gpu": parse_gpu(data["gpu"])})

@@ -1,4 +1,4 @@
-"""What a job needs installed, as its project's nearest manifest says."""
+"""A job's dependencies, from its project's nearest manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Kind = Literal["requirements", "uv.lock", "pylock", "conda"]
 
 @dataclass(frozen=True)
 class Dependencies:
-    """A manifest, read on this computer; the node evaluates its markers and resolves it. Paths are the project's."""
+    """A manifest, read on this computer and resolved on the node; paths are relative to the project."""
 
     manifest: str
     """The file as shown to the user."""
@@ -28,7 +28,7 @@ class Dependencies:
     watched: tuple[str, ...] = ()
     """Files that decide what is installed and are not copied into `lines`."""
     projects: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Folders of the project that the manifest requires, with extras: they are imported from where they are."""
+    """Folders of the project that the manifest requires, with extras; imported in place."""
     locked: bool = False
     """Whether the versions are those of a lock, not the project's own constraints."""
     declared: Mapping[str, str] = field(default_factory=dict)
@@ -36,4 +36,4 @@ class Dependencies:
     notes: tuple[str, ...] = ()
     """What the user should know before the job starts, such as what is not installed."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Credentials of URLs by the variable that stands in their place; never recorded."""
+    """Credentials of URLs, by the variable that replaces them; never recorded."""

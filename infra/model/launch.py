@@ -71,6 +71,8 @@ class Offer:
     memory_gib: float
     nvme_gb: float
     network: str
+    on_demand_usd: float = 0.0
+    """What the same machine costs on demand, which is the most that a spot machine can cost."""
 
     @property
     def price_usd(self) -> float:
@@ -81,6 +83,11 @@ class Offer:
     def highest_usd(self) -> float:
         """USD per hour for one machine in the most expensive zone."""
         return max(self.prices.values())
+
+    @property
+    def most_usd(self) -> float:
+        """USD per hour that one machine can cost at most, in any zone and however the spot price moves."""
+        return max(self.highest_usd, self.on_demand_usd)
 
 
 @dataclass(frozen=True)

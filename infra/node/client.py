@@ -16,7 +16,7 @@ from infra.base.text import last_line, one_line
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
 from infra.node.attached import AttachedTerminal
-from infra.node.listing import AllLeft, JobReply, Outputs
+from infra.node.listing import AllLeft, JobReply, Outputs, update
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
 from infra.ssh.commands import Conversation, execute, stream
 from infra.ssh.connection import Connection
@@ -36,7 +36,7 @@ class MissingReply:
 
     missing: tuple[str, ...]
     unknown: bool = False
-    """Whether it does not have the list that the request refers to, and expects the request again with all of it."""
+    """Whether the referenced list is unknown to it, so that the request must be repeated in full."""
 
 
 class Listed(Protocol):
@@ -165,10 +165,8 @@ def list_jobs(connection: Connection) -> tuple[Job, ...]:
 
 def find_job(connection: Connection, number: int | None = None) -> Job:
     """Return a job, by default the latest; raises NotFoundError."""
-    if number is not None:
-        jobs = tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs", str(number)))))
-    else:
-        jobs = list_jobs(connection)
+    word = "--last" if number is None else str(number)
+    jobs = tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs", word))))
     if not jobs:
         raise NotFoundError("no jobs yet", "run one: gpujob run SCRIPT")
     return jobs[-1]
@@ -201,19 +199,24 @@ def find_since(connection: Connection, number: int, ago_s: float) -> int:
 
 
 def list_outputs(
-    connection: Connection, number: int, settled: bool = False, asked: Sequence[str] = ()
+    connection: Connection,
+    number: int,
+    settled: bool = False,
+    asked: Sequence[str] = (),
+    before: Outputs | None = None,
 ) -> tuple[Job, Outputs]:
     """Return a job and its outputs, including the `asked` paths elsewhere; no name is trusted.
 
-    With `settled`, only complete files of a running job.
+    With `settled`, only complete files of a running job. With an earlier listing, only what has changed since then is sent.
     """
     words = [*(["--settled"] if settled else []), *(f"--output={path}" for path in asked)]
+    words += [f"--since={before.token}"] if before and before.token else []
     reply = decode(Outputs, call(connection, "outputs", str(number), *words))
     if reply.job.number != number:  # its outputs would be saved as those of another job
         raise NodeError(
             f"invalid response from the agent: job {reply.job.number} instead of job {number}", "gpujob jobs"
         )
-    return in_our_time(reply.job), reply
+    return in_our_time(reply.job), update(before, reply)
 
 
 def list_left(connection: Connection) -> AllLeft:

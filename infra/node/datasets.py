@@ -21,7 +21,7 @@ from infra.ssh.connection import Connection
 
 @dataclass(frozen=True)
 class Wanted:
-    """The agent's first reply: the contents that it lacks, how much it has of each, and changed files."""
+    """The agent's first reply: the missing contents, how much it has of each, and changed files."""
 
     missing: tuple[tuple[Sha256, int], ...]
     changed: tuple[str, ...]
@@ -48,12 +48,12 @@ class StoredSet:
     jobs: tuple[int, ...]
     """The jobs that use it and have not ended."""
     changed: int
-    """How many of its files are no longer as they were stored."""
+    """How many of its files were changed after they were stored."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """A data set that a node has now, how much of it was sent, and which files had been changed there."""
+    """A data set on a node, how much of it was sent, and which files had been changed there."""
 
     data_set: DataSet
     sent_bytes: int
@@ -61,9 +61,9 @@ class Pushed:
 
 
 def push(connection: Connection, listing: Listing, report: Callable[[int], None]) -> Pushed:
-    """Send what a node lacks of a data set; `report` gets the size of what it has or gets.
+    """Send the parts of a data set that a node does not have; `report` gets the size of each sent part.
 
-    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes meanwhile.
+    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes during the transfer.
     """
     wanted = Wanted((), (), 0)
     request = {"path": listing.source.path, "source": listing.source.shown, "files": listing.stored}
@@ -97,8 +97,8 @@ def send(listing: Listing, wanted: Wanted, stream: BinaryIO, report: Callable[[i
     needed_bytes = sum(min(held_bytes(listing.place, file), file.size_bytes - offset) for file, offset in rest)
     if needed_bytes > wanted.free_bytes:
         raise NodeError(
-            f"{listing.source.path} needs {needed_bytes / 1e9:.1f} GB more, but only"
-            f" {wanted.free_bytes / 1e9:.1f} GB of the machine's disk are free",
+            f"{listing.source.path} needs another {needed_bytes / 1e9:.1f} GB, but only"
+            f" {wanted.free_bytes / 1e9:.1f} GB are free on the machine's disk",
             "free some: gpujob data rm, gpujob jobs rm --done; or launch one with --disk",
         )
     places = ((file, listing.place / file.path if file.path else listing.place, offset) for file, offset in rest)
@@ -114,7 +114,7 @@ def held_bytes(place: Path, file: File) -> int:
 
 
 def list_sets(connection: Connection, versions: Sequence[str] = ()) -> tuple[StoredSet, ...]:
-    """Return these versions of data sets as far as a node has them; without any, all that it has."""
+    """Return those of these versions of data sets that a node has; without arguments, all."""
     return decode(tuple[StoredSet, ...], call(connection, "data-list", *versions))
 
 

@@ -3,15 +3,18 @@
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated
 
+from infra.errors import NodeError
 from infra.model import Job, Output
 
 NAMED = 5
+MOST = 1_000_000  # outputs of a job: more do not fit into one response
 # A path that the node cannot open may be longer than its kernel allows.
 NodePath = Annotated[str, re.compile(r"[^\0]{1,8192}")]
+Token = Annotated[str, re.compile("[0-9a-f]{0,32}")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,16 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """An output that no longer exists."""
+
+    path: NodePath
+    outside: bool
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """What a job created or changed, and what of it is not downloaded."""
+    """The files that a job created or changed, and those not downloaded."""
 
     job: JobReply
     outputs: tuple[Output, ...]
@@ -62,6 +73,32 @@ class Outputs:
     left: tuple[Left, ...] = ()
     left_complete: bool = True
     """Whether the search finished in time."""
+    token: Token = ""
+    """Identifies this listing when the next one is asked for; "" if the agent does not keep it."""
+    since: Token = ""
+    """The earlier listing to which `outputs` and `gone` are the difference; "" if `outputs` are all."""
+    gone: tuple[Gone, ...] = ()
+
+
+def update(before: Outputs | None, told: Outputs) -> Outputs:
+    """Return a whole listing from an earlier one and the changes since; the same outputs without any.
+
+    Raises NodeError if it is the difference to another listing.
+    """
+    if not told.since:
+        return told
+    if before is None or told.since != before.token:
+        raise NodeError("invalid response from the agent: changes to an unknown listing", "gpujob fetch")
+    outputs = before.outputs
+    if told.outputs or told.gone:
+        found = {(output.outside, output.path): output for output in outputs}
+        for gone in told.gone:
+            found.pop((gone.outside, gone.path), None)
+        found |= {(output.outside, output.path): output for output in told.outputs}
+        outputs = tuple(found.values())
+    if len(outputs) > MOST:
+        raise NodeError(f"the job has more than {MOST:,} outputs", "gpujob fetch")
+    return replace(told, outputs=outputs, since="", gone=())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The user's consent to what a project's jobs may take from this computer."""
+"""The user's consent to what a project's jobs may read from this computer."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The data sets of a project: where [data] of gpujob.toml says that they come from, and the files that this computer sends."""
+"""A project's data sets: their sources in [data] of gpujob.toml, and the files to send."""
 
 import os
 import re
@@ -27,11 +27,11 @@ BLOCK_BYTES = 512  # stat(2)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: a place on this computer, or an address from which the node fetches it."""
+    """The source of a data set: a path on this computer, or an address from which the node fetches it."""
 
     path: str
     shown: str
-    """As the user wrote it, without what may be secret in an address."""
+    """As the user wrote it, without the possibly secret parts of an address."""
     place: Path | None
     address: str = ""
     sha256: str = ""
@@ -50,7 +50,7 @@ class Listing:
     files: tuple[File, ...]
     secret: tuple[str, ...]
     links: tuple[str, ...]
-    """Links that lead out of it."""
+    """Links to files outside it."""
     size_bytes: int
     """Without the holes of sparse files."""
 
@@ -118,7 +118,7 @@ def check_place(path: str, address: str, place: Path) -> None:
 
 
 def list_files(source: Source, place: Path, report: Callable[[int], object]) -> Listing:
-    """Return the files of a data set; `report` gets the size of each. Raises ProjectError for one that cannot be read."""
+    """Return the files of a data set; `report` gets each size. Raises ProjectError if one is unreadable."""
     hashes = Hashes(place if place.is_dir() else place.parent)
     files, secret, links, size_bytes = [], [], [], 0
     for name in walk(place):

@@ -93,7 +93,7 @@ class Explanation:
         return "a cache or an environment" if self.rules.is_made(name) else "not a regular file", ""
 
     def find_own_rule(self, name: str) -> str:
-        """Return the last line of .gpujobignore or pattern of [sync] exclude that matches a path; "" if none does."""
+        """Return the last matching line of .gpujobignore or pattern of [sync] exclude; "" if none."""
         lines = os.fsdecode(read_ignore_file(self.project.root)).splitlines()
         numbered = [(f"{IGNORE_FILE} line {number}", line) for number, line in enumerate(lines, 1)]
         patterns = [(f"{FILE} [sync] exclude", pattern) for pattern in self.rules.settings.exclude]

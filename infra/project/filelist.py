@@ -1,4 +1,4 @@
-"""The list of a project's files, sent as a difference to the one that was sent last.
+"""The list of a project's files, sent as a difference to the previous one.
 
 A node that does not have that one asks for the whole list. `infra/node/agent/snapshot/lists.py` reads it.
 """

@@ -84,7 +84,7 @@ def read_data(table: Any) -> dict[str, str]:
     else:
         table = {name: value for name, value in table.items() if name != FOLDERS}
     if not isinstance(table, dict) or not all(isinstance(each, str) for each in (*table.values(), *folders)):
-        raise UsageError(f"{FILE}: [{DATA}] has paths and where their files come from", f"write {example}")
+        raise UsageError(f"{FILE}: [{DATA}] must map paths to the sources of their files", f"write {example}")
     found = {**{name: name for name in folders}, **table}
     data = {name.removeprefix("./").rstrip("/"): address for name, address in found.items()}
     for name in data:

@@ -41,10 +41,12 @@ WHY_REPOSITORY = "tools execute what a repository's configuration names"
 WHY_EXECUTED = "a shell, an editor or another tool may execute a file of that name"
 WHY_CONTROL = "its name contains control characters"
 WHY_HEAD = "a folder with a HEAD file can be a git repository"
+MANY = 1 << 15  # names that are remembered: a fetch looks at each several times
 SHORT_BYTES = 143  # the limit of eCryptfs; all others allow more
 BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
+@lru_cache(maxsize=MANY)
 def read_path(path: str) -> PurePosixPath:
     """Return a path sent by a node; raises NodeError for one outside its folder."""
     pure = PurePosixPath(path)
@@ -69,6 +71,7 @@ def find_repository(path: PurePosixPath) -> PurePosixPath | None:
     return None
 
 
+@lru_cache(maxsize=MANY)
 def make_inert(path: PurePosixPath) -> tuple[PurePosixPath, str]:
     """Return a path that nothing executes, and why it differs from the job's; "" if it does not."""
     parts = [part if part.isascii() and part.isprintable() else escape(part) for part in path.parts]
@@ -82,7 +85,7 @@ def make_inert(path: PurePosixPath) -> tuple[PurePosixPath, str]:
     return PurePosixPath(*parts) if why else path, why
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=MANY)
 def fold(name: str) -> str:
     """Return a name as the most lenient file system compares it.
 

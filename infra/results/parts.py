@@ -26,22 +26,25 @@ def name_part(output: Output) -> str:
 def count_left(outputs: Iterable[Output], parts: int) -> dict[Output, int]:
     """Return how many bytes of each output are still missing."""
     begun = set(os.listdir(parts))
-    sizes = {output: size_of(name, parts) if (name := name_part(output)) in begun else 0 for output in outputs}
+    sizes = {
+        output: size_of(name, parts) if begun and (name := name_part(output)) in begun else 0 for output in outputs
+    }
     return {output: max(output.size_bytes - size, 0) for output, size in sizes.items()}
 
 
-def write_part(content: Iterable[bytes], output: Output, parts: int, report: Callable[[int], None]) -> bool:
-    """Append the rest of a file to its part; return whether it has the announced hash.
+def write_part(content: Iterable[bytes], output: Output, parts: int, report: Callable[[int], None]) -> str:
+    """Append the rest of a file to its part; return its name if it has the announced hash.
 
     If not, the part is deleted. Zeros are written as holes, which need no space.
     """
-    name, place = name_part(output), Path(output.path)
+    name, place = name_part(output), output.place
     with local_errors(place):
         # The umask applies to the mode, as for any new file; set-uid bits are dropped.
         descriptor = os.open(name, FLAGS, output.mode & 0o777 | 0o600, dir_fd=parts)
         file = FileIO(descriptor, "r+")
     with closing(file):
-        digest = hashlib.file_digest(file, "sha256")
+        begun = os.fstat(descriptor).st_size
+        digest = hashlib.file_digest(file, "sha256") if begun else hashlib.sha256()
         is_hole = False
         try:
             for chunk in content:
@@ -54,9 +57,9 @@ def write_part(content: Iterable[bytes], output: Output, parts: int, report: Cal
                 with local_errors(place):
                     file.truncate()
     if digest.hexdigest() == output.sha256:
-        return True
+        return name
     remove(name, parts)
-    return False
+    return ""
 
 
 def append(file: FileIO, chunk: bytes) -> bool:

@@ -70,7 +70,7 @@ class Receipt:
     driver: str
     gpu: str
     price_usd: float
-    """USD per hour for the whole machine."""
+    """USD per hour for the whole machine; on average, for a spot machine."""
     job: Job
     states: tuple[tuple[str, float], ...]
     usd: float | None
@@ -87,6 +87,8 @@ class Receipt:
     """The same for requested outputs outside the working folder."""
     downloaded_bytes: int = 0
     """Bytes downloaded for these results, including every version of a file."""
+    at_most: bool = False
+    """Whether the machine's spot price was not known, so that `usd` is the most that it can be."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-compatible values."""
@@ -95,6 +97,7 @@ class Receipt:
 
 def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
     """Return the record of a job; its cost is its time at its share of the cluster's price."""
+    price_usd = find_price(cluster, job)
     return Receipt(
         cluster=cluster.name,
         cloud=cluster.cloud,
@@ -105,13 +108,24 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Rec
         image=cluster.node.image_id,
         driver=job.driver,
         gpu=format_gpu(cluster.gpu),
-        price_usd=cluster.price_usd,
+        price_usd=price_usd,
         job=job,
         states=job.states,
-        usd=None if job.seconds is None else job.seconds / 3600 * cluster.price_usd * share_of(job, cluster),
+        usd=None if job.seconds is None else job.seconds / 3600 * price_usd * share_of(job, cluster),
         outputs=outputs,
         folder=FILES,
+        at_most=cluster.is_at_most,
     )
+
+
+def find_price(cluster: Cluster, job: Job) -> float:
+    """Return the price of a cluster in USD per hour, on average while a job ran."""
+    start, end = job.started_at, job.ended_at
+    if cluster.is_at_most or start is None or end is None or end <= start:
+        return cluster.price_usd
+    spot = [node for node in cluster.nodes if node.spot_prices]
+    changed = sum(node.usd_between(start, end) / (end - start) * 3600 - node.price_usd for node in spot)
+    return cluster.price_usd + changed
 
 
 def share_of(job: Job, cluster: Cluster) -> float:

@@ -1,4 +1,4 @@
-"""The outputs of an earlier job that a new one starts from: on the node already, or in `runs/` and uploaded with the code."""
+"""An earlier job's outputs that a new one starts from: on the node, or uploaded from `runs/`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ class Earlier:
     """Outputs that are not used, because the project has changed those files since."""
 
     def describe(self) -> dict[str, Any] | None:
-        """Return what the agent is told about it."""
+        """Return its description for the agent."""
         return {"job": self.number, "over": self.over} if self.number else None
 
 

@@ -115,7 +115,7 @@ def hold_tunnel(connection: Connection, forward: Forward, there: int, warn: Repo
 
 
 def wait_for_answer(port: int, path: str, token: str) -> None:
-    """Wait until a page is available on a local port; raises NodeError on timeout."""
+    """Wait until a page responds on a local port; raises NodeError on timeout."""
     if not wait_until(lambda: answers(port, path, token), ANSWER_S):
         raise NodeError(f"no response from the page within {ANSWER_S} s", "rerun")
 

@@ -1,4 +1,4 @@
-"""The code of a job: a commit, a patch from it to the code, and a record of what is not in the patch.
+"""The code of a job: a commit, a patch to it, and a record of what is not in the patch.
 
 The uploaded files are compared with the commit, independent of git's index.
 """

@@ -27,7 +27,7 @@ Approval = Callable[[Sequence[File]], None]
 
 @dataclass(frozen=True)
 class Submission:
-    """A job to submit: its project, what to run, what it needs installed, and the run whose outputs it starts from."""
+    """A job to submit: project, request, dependencies, and the run whose outputs it starts from."""
 
     project: Project
     request: Request
@@ -117,7 +117,7 @@ def make_header(cluster: Cluster, submission: Submission) -> dict[str, Any]:
 
 
 def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
-    """Return what the agent needs to install a job's dependencies; credentials go apart, as they are not recorded."""
+    """Return the fields that describe a job's dependencies; credentials are a field of their own."""
     if dependencies is None:
         return {"dependencies": None, "credentials": {}}
     plan = asdict(dependencies)
@@ -125,7 +125,7 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:
-    """Return what a job's record says about its code."""
+    """Return the description of a job's code for its record."""
     return {
         "project": str(project.home),
         "files": len(project.files),
@@ -136,7 +136,7 @@ def describe_source(project: Project, code: Source) -> dict[str, Any]:
 
 
 def describe_request(submission: Submission) -> dict[str, Any]:
-    """Return what a job's record says about its options, its data sets and the manifest of its dependencies."""
+    """Return a job's options, data sets and manifest for its record."""
     request, dependencies = submission.request, submission.dependencies
     data = [{"path": each.path, "source": each.source, "version": each.version} for each in request.data]
     options = describe_options(request, submission.project.workdir)

@@ -38,7 +38,7 @@ class Upload:
 
 
 def upload_project(project: Project, attempt: Callable[[Upload], T]) -> T:
-    """Return the result of `attempt`, retried with copies of files that change meanwhile.
+    """Return the result of `attempt`, retried with copies of files that change.
 
     A log that only grows is sent up to its listed size. Raises ChangedError if other files change every time.
     """

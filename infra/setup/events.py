@@ -9,7 +9,7 @@ from infra.base.text import one_line
 from infra.errors import SetupError
 
 LINES = 12  # of a failed task's output
-# What Ansible prepends to the cause.
+# Ansible's prefix of the cause.
 PREFIX = re.compile(r"^(Task failed: )?(\w[^\n]* (?:over|via) ssh: )?", re.IGNORECASE)
 
 Status = Literal["started", "ok", "changed", "skipped", "ignored", "failed", "unreachable"]

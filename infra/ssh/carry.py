@@ -79,7 +79,7 @@ def receive(
     wanted: Mapping[Output, int],
     take: Callable[[Output, Iterator[bytes]], None],
 ) -> None:
-    """Download the given number of last bytes of each output; `take` gets them as they arrive.
+    """Download the given number of final bytes of each output; `take` gets them as they arrive.
 
     `sender` is the command that reads a JSON list of paths, offsets and whether each is outside the job's working folder, and
     sends those files from their offsets, each after a line with its path and length. What the node sends is not trusted: a file

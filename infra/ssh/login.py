@@ -72,7 +72,9 @@ def log_in(cluster: Cluster, node: Node, command: Sequence[str]) -> NoReturn:
     Raises NodeError if ssh is not installed.
     """
     settings = [word for name, value in ssh_options(cluster, node).items() for word in ("-o", f"{name}={value}")]
-    text = command[0] if len(command) == 1 else shlex.join(command)  # one argument is shell syntax, as for ssh itself
+    text = (
+        command[0] if len(command) == 1 else shlex.join(command)
+    )  # as with ssh itself, a single argument is shell syntax
     words = ["--", text] if command else []
     try:
         os.execvp("ssh", ["ssh", "-F", "none", *settings, node.instance_id, *words])  # noqa: S606

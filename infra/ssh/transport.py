@@ -13,7 +13,7 @@ from paramiko.packet import Packetizer
 
 from infra.errors import NodeError
 
-# OpenSSH refuses larger ones, too: https://github.com/openssh/openssh-portable/blob/master/packet.c (PACKET_MAX_SIZE).
+# OpenSSH also refuses larger ones: https://github.com/openssh/openssh-portable/blob/master/packet.c (PACKET_MAX_SIZE).
 # Paramiko has no limit, and would buffer up to 4 GiB before the login.
 PACKET_BYTES = 1 << 18
 BANNER_BYTES = 1 << 16

@@ -29,9 +29,9 @@ class DataConfig:
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
     )
     range: tuple[float, float] | None = knob(
-        None, "values that become black and white in images of more than 8 bits", levels, metavar="LOW:HIGH"
+        None, "values to show as black and white in images of more than 8 bits", levels, metavar="LOW:HIGH"
     )
-    dedupe: bool = knob(False, "leave out training images that are also in the test, identical or saved again")
+    dedupe: bool = knob(False, "leave out training images that are also in the test set, identical or re-encoded")
     strict: bool = knob(False, "fail on a corrupt image instead of skipping it")
     stream: bool = knob(False, "decode images during training (default: only if they do not fit in memory)")
     seed: int = 0

@@ -17,7 +17,7 @@ METAVARS = {duration: "TIME", Path: "DIR"}
 CLOSED_FORM = ("majority", "mean-image")
 """Closed-form models: computed directly instead of trained in steps."""
 SMALL = ("linear", "mlp", "lenet", "small", "resnet6", "resnet9", "efficientnet_lite0")
-"""Models of this package that are trained in steps; torchvision's go by their own names."""
+"""Models of this package that are trained in steps; torchvision's keep their own names."""
 
 LR = {"linear": 0.005, "mlp": 0.003, "lenet": 0.01, "small": 0.01, "resnet6": 0.006, "resnet9": 0.01}
 PRETRAINED_LR = 0.002

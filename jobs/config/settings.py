@@ -34,7 +34,7 @@ class Settings:
     own: Mapping[str, Any] = field(default_factory=dict)
     """The program, and the options that only it has."""
     like: Mapping[str, Any] = field(default_factory=dict)
-    """What args.json of the run to repeat says."""
+    """The content of args.json of the run to repeat."""
     config: DataConfig = field(default_factory=DataConfig)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -68,7 +68,7 @@ def parse(
 
 
 def make_parser(name: str, about: str, recipe: Recipe, own: argparse.ArgumentParser | None) -> Parser:
-    """Return the parser of a training program, with the defaults of a recipe and the program's `own` options."""
+    """Return a training program's parser, with a recipe's defaults and the program's `own` options."""
     parents = [own] if own else []
     parser = Parser(name, description=about, epilog="TIME is 90s, 10m or 1h30m.", parents=parents)
     add = parser.add_argument
@@ -117,7 +117,7 @@ def read_options(parser: argparse.ArgumentParser, run: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         parser.error(f"--like {run}: no args.json there; expected the folder of a finished run")
     if found.get("program") != parser.prog:
-        parser.error(f"--like {run}: was made by {found.get('program') or 'another program'}, not by {parser.prog}")
+        parser.error(f"--like {run}: written by {found.get('program') or 'another program'}, not by {parser.prog}")
     here = {"out", "device", "resume", "like", "help"}
     kinds = {action.dest: action.type for action in parser._actions if action.dest not in here}
     kept = {name: value for name, value in found.items() if name in kinds}

@@ -1,7 +1,7 @@
 """Data augmentation, in batches on the device.
 
 Random numbers depend only on seed and step, and are drawn for the whole batch: a resumed run is identical to an
-uninterrupted one, and each of several processes uses its rows of what a single one would have drawn.
+uninterrupted one, and each of several processes uses its rows of the same numbers.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class Split:
     names: tuple[str, ...] = ()
     """The file of each image, if there are files."""
     units: tuple[str, ...] = ()
-    """By what each image is held out, if there are files: its group, or its name below the class folder."""
+    """The unit by which each image is held out, if there are files: its group, or its name in the class folder."""
     grouped: bool = False
     """Whether the units are groups."""
 
@@ -124,7 +124,7 @@ class Dataset:
     held_out: bool = False
     """Whether the test was held out of one folder or CSV file, by seed."""
     levels: Levels | None = None
-    """Which values are black and white in images of more than 8 bits, if there are any."""
+    """The values shown as black and white in images of more than 8 bits, if there are any."""
 
     def check(self) -> "Dataset":
         """Return the data set; raises DataError if it cannot be learned from."""
@@ -136,7 +136,7 @@ class Dataset:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Return what a run must find again in order to resume: the classes and the training images."""
+        """Return the data that must be unchanged for a run to resume: classes and training images."""
         return {
             "classes": list(self.classes),
             "images": len(self.train),

@@ -1,4 +1,4 @@
-"""Find images that are in training and test: identical, or the same picture saved again."""
+"""Find images that are in both training and test: identical, or the same picture re-encoded."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from torch.nn.functional import interpolate
 from .dataset import Split
 
 SIDE = 32
-"""Thumbnails are compared in pixels of this many to a side; smaller images have too little to tell them apart."""
+"""The side of the compared thumbnails, in pixels; smaller images have too little detail to compare."""
 BANDS, BITS = 4, 16
 """A hash has 64 bits; images whose hashes differ in up to three share at least one of its four bands."""
 CLOSE = 6.0
 """Mean difference of two thumbnails, of 255: JPEG at quality 50 stays below, two photographs of one scene are above."""
 MOST_ALIKE = 200
-"""Images in one band; those of blank or drawn pictures are shared by thousands, and say nothing."""
+"""The most images in one band: thousands of blank or drawn pictures share one without being alike."""
 
 
 def find_duplicates(train: Split, test: Split) -> list[tuple[int, int]]:
-    """Return the indices of each training image that is also in the test, with that test image; in memory only."""
+    """Return the indices of training images that are also in the test, with those; in memory only."""
     if not isinstance(train.images, Tensor) or not isinstance(test.images, Tensor) or min(train.shape[1:]) < SIDE:
         return []
     known, asked = shrink(test.images), shrink(train.images)
@@ -52,7 +52,7 @@ def shrink(images: Tensor) -> Tensor:
 
 
 def hash_bands(thumbnails: Tensor) -> Iterator[list[int]]:
-    """Yield the four bands of each image's difference hash: whether each of 8 x 8 pixels is darker than the next.
+    """Yield four bands of each image's difference hash: for 8 x 8 pixels, if darker than the next.
 
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html
     """

@@ -11,7 +11,7 @@ AT_ONCE_PIXELS = 64 * 224 * 224
 
 
 def free_memory_bytes(root: Path = Path("/")) -> int:
-    """Return the memory that is free or can be freed at once, at most what the control group still allows.
+    """Return the memory that is free or can be freed, within the limit of the control group.
 
     A full page cache is not used memory: the kernel gives it back.
     """
@@ -26,7 +26,7 @@ def free_memory_bytes(root: Path = Path("/")) -> int:
     ):
         group = root / "sys/fs/cgroup"
         with suppress(OSError, ValueError):
-            most, now = (int((group / name).read_text()) for name in (limit, used))  # "max" is no number: no limit
+            most, now = (int((group / name).read_text()) for name in (limit, used))  # "max": no limit
             rows = dict(line.split() for line in (group / limit).with_name("memory.stat").read_text().splitlines())
             free = min(free, most - now + int(rows.get(cached, 0)))
     return max(free, 0)

@@ -62,7 +62,7 @@ def fetch(torchvision_name: str, cache: Path, limit_s: float, *arguments: str) -
 
 def digits() -> Dataset:
     """Return scikit-learn's 1,797 digits of 8x8 pixels, a fifth of them for testing."""
-    from sklearn.datasets import load_digits  # takes a second, and only these images need it
+    from sklearn.datasets import load_digits  # slow to import, and only needed for these images
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # stored as 0 to 16
@@ -73,7 +73,7 @@ def digits() -> Dataset:
 
 def read_cifar10(cache: Path) -> Dataset:
     """Read CIFAR-10 from torchvision's folder."""
-    from torchvision.datasets import CIFAR10  # takes a second, and only these images need it
+    from torchvision.datasets import CIFAR10  # slow to import, and only needed for these images
 
     try:
         splits = [CIFAR10(str(cache), train=train) for train in (True, False)]

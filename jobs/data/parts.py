@@ -1,4 +1,4 @@
-"""Which images a run trained on and tested with: recorded beside the model, and kept apart ever after."""
+"""The training and test images of a run: recorded next to the model, and kept apart from then on."""
 
 import csv
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ def name_images(data: Dataset, split: Split) -> list[tuple[str, str]]:
 
 
 def drop_trained(data: Dataset, folder: Path) -> Dataset:
-    """Return the data without test images that the run in `folder` was trained on; raises DataError if none is left."""
+    """Return the data without test images that a run was trained on; raises DataError if none is left."""
     if not data.held_out or not (folder / NAME).is_file():
         return data
     parts: dict[str, set[tuple[str, str]]] = {"train": set(), "test": set()}

@@ -1,4 +1,4 @@
-"""Split images into training and test by seed and name, so that no image ever moves from one to the other."""
+"""Split images into training and test by seed and name, so that no image ever changes sides."""
 
 import hashlib
 import unicodedata

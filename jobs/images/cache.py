@@ -48,7 +48,7 @@ def cached(
 
 
 def load(path: Path) -> tuple[Tensor, list[int]]:
-    """Return the images and indices in a file, and note that it was used; raises OSError if it does not exist."""
+    """Return the images and indices in a file, marked as used; raises OSError if it does not exist."""
     kept = load_file(path)
     with suppress(OSError):
         os.utime(path)
@@ -56,7 +56,7 @@ def load(path: Path) -> tuple[Tensor, list[int]]:
 
 
 def list_files(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """Return the cached files with their status, the one that was used last first."""
+    """Return the cached files with their status, most recently used first."""
     found = []
     for path in (folder / DECODED).glob(f"*{SUFFIX}"):
         with suppress(FileNotFoundError):  # another process may remove it
@@ -65,7 +65,7 @@ def list_files(folder: Path) -> list[tuple[Path, os.stat_result]]:
 
 
 def trim(folder: Path, most_bytes: int) -> int:
-    """Remove the files used least recently until the others fit into `most_bytes`; return the freed bytes."""
+    """Remove least recently used files until the rest fits `most_bytes`; return the freed bytes."""
     freed_bytes, left_bytes, kept = 0, most_bytes, set()
     for path, info in list_files(folder):
         left_bytes -= info.st_size
@@ -82,7 +82,7 @@ def trim(folder: Path, most_bytes: int) -> int:
 
 
 def keep(path: Path, images: Tensor, whole: list[int]) -> None:
-    """Write a file atomically; if there is no space, say so and continue."""
+    """Write a file atomically; if that fails, print why and continue."""
     tensors = {"images": images, "whole": Tensor(whole).long()}
     part = None
     try:
@@ -98,7 +98,7 @@ def keep(path: Path, images: Tensor, whole: list[int]) -> None:
 
 
 def describe(path: Path) -> list[str | int]:
-    """Return what identifies a file's content without reading it."""
+    """Return the identity of a file's content without reading it."""
     status = path.stat()
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]  # noqa: PTH100  need not follow links
 

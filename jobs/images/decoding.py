@@ -47,7 +47,7 @@ class Files:
     strict: bool = False
     """Whether to fail on a broken image."""
     levels: Levels | None = None
-    """Which values become black and white in images of more than 8 bits; by default all that their mode can hold."""
+    """The values shown as black and white in images of more than 8 bits; by default the range of their mode."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -82,7 +82,7 @@ def open_image(path: Path) -> Image.Image:
 
 @cache
 def register_heif() -> None:
-    """Let Pillow read the photographs of iPhones, if the package for it is installed."""
+    """Make Pillow read HEIC, the format of iPhones, if the package for it is installed."""
     with suppress(ImportError):
         from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
 
@@ -94,7 +94,7 @@ def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
     image = open_image(path)
     try:
         with image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged tag that Pillow skips costs nothing
+            warnings.simplefilter("ignore")  # a damaged tag, which Pillow skips
             image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decode at a fraction of the size
             upright = to_rgb(rotate(image), levels)
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
@@ -104,12 +104,12 @@ def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
 
 
 def rotate(image: Image.Image) -> Image.Image:
-    """Return the image upright, as its EXIF data says; damaged data cost the rotation, not the image."""
+    """Return the image rotated as its EXIF data says, or unchanged if that is damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError:
         raise
-    except Exception:  # Pillow's reader of EXIF raises whatever odd data make it: struct.error, KeyError, TypeError ...
+    except Exception:  # Pillow's EXIF reader raises struct.error, KeyError, TypeError and others for invalid data
         image.load()
         return image
 

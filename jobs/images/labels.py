@@ -16,7 +16,7 @@ VALID = "is_valid"
 """fastai's column: whether a row is for validation."""
 YES, NO = ("1", "true", "yes"), ("0", "false", "no", "")
 SAMPLE = 50
-"""Rows whose files are looked for to tell which column names them."""
+"""The number of rows whose files are looked up to find the column with file names."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Columns:
 
 
 def list_csv(path: Path, images: Path | None, asked: Columns, strict: bool) -> tuple[Listing, Listing | None]:
-    """List the images and labels in a CSV file, and its validation rows if it marks them. Raises DataError.
+    """List the images and labels in a CSV file, and its validation rows if marked. Raises DataError.
 
     Files are relative to `images` or, by default, to the CSV file's folder; endings are optional. By default their column
     is the first that names some, and the classes' the next one, or all others if those are one-hot.
@@ -69,7 +69,10 @@ def find_labels(table: Table, file: str, asked: Columns) -> tuple[tuple[str, ...
 def choose_rows(
     table: Table, names: Sequence[str], labels: Sequence[str], found: Sequence[Path | None], strict: bool
 ) -> dict[int, Path]:
-    """Return the rows to use, with their files; report the others. Raises DataError if `strict`, or none is left."""
+    """Return the rows to use, with their files; report the others.
+
+    Raises DataError if `strict`, or if none is left.
+    """
     missing = [names[at] for at, path in enumerate(found) if path is None]
     if missing and (strict or len(missing) == len(names)):
         raise DataError(f"{table.path}: no image '{missing[0]}'; set the folder with --images")
@@ -147,7 +150,7 @@ class Folder:
             try:
                 if (found := self.path / f"{name}{ending}").is_file():
                     return found
-            except (OSError, ValueError):  # a cell that is no name at all
+            except (OSError, ValueError):  # a cell that is not a valid name
                 return None
         return self.other_spellings().get(unicodedata.normalize("NFC", name)) if not name.isascii() else None
 

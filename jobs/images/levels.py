@@ -1,4 +1,4 @@
-"""Choose which values of images of more than 8 bits become black and white: one rule for a whole data set."""
+"""Choose the values shown as black and white in images of more than 8 bits, for a whole data set."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from .decoding import BrokenImageError, open_image
 from .depth import Levels, is_deep
 
 TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""The highest values of sensors of 8, 10, 12, 14 and 16 bits, which all are stored as 16."""
+"""The highest values of sensors of 8, 10, 12, 14 and 16 bits, all stored in 16 bits."""
 SAMPLE = 200
-"""Files that are looked at, evenly spread."""
+"""The number of files to sample, evenly spaced."""
 
 
 def find_levels(paths: Sequence[Path]) -> Levels | None:
-    """Return the levels that fit a sample of a data set's deep images, and report them; None if there are none."""
+    """Return and report the levels that fit a sample of a data set's deep images; None without any."""
     lows, highs, fractions = [], [], False
     for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
         try:
@@ -40,7 +40,7 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
 
 
 def choose_levels(low: float, high: float, fractions: bool) -> Levels:
-    """Return the levels for values from `low` to `high`: those of a usual depth, otherwise these themselves."""
+    """Return the levels for values from `low` to `high`: those of a usual depth, otherwise the values."""
     if low < 0 or high > TOPS[-1]:
         return (low, high) if high > low else (low, low + 1.0)
     if fractions and high <= 1.0:

@@ -12,7 +12,7 @@ from ..program import count_of, say
 from .decoding import ENDINGS, HEIF
 
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6")
-"""How JPEG, PNG, GIF, BMP, TIFF, WebP and PGM begin: a file without an ending may be one."""
+"""The first bytes of JPEG, PNG, GIF, BMP, TIFF, WebP and PGM, for files without an extension."""
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation", "testing")
 
@@ -35,7 +35,7 @@ class Listing:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the images below `folder` sorted by name, without hidden ones; report what else is there.
+    """Return the images below `folder` sorted by name, without hidden ones; report skipped files.
 
     Linked folders are followed, each once.
     """
@@ -58,7 +58,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def enter(folder: Path, entered: set[Path]) -> bool:
-    """Return whether to look into a folder: not twice, as links may lead in a circle."""
+    """Return whether to enter a folder: only once, as links may form a cycle."""
     real = folder.resolve()
     new = real not in entered
     entered.add(real)
@@ -66,20 +66,20 @@ def enter(folder: Path, entered: set[Path]) -> bool:
 
 
 def why_not(path: Path) -> str:
-    """Return why a file is not an image to read, by its ending or its first bytes; "" if it is."""
+    """Return why a file cannot be read as an image, by its extension or first bytes; "" if it can."""
     ending = path.suffix.lower()
     if not path.is_file():
-        return "link that leads nowhere" if path.is_symlink() else "special file"
+        return "broken link" if path.is_symlink() else "special file"
     if ending in HEIF and not find_spec("pillow_heif"):
         return f"{ending} (pip install pillow-heif)"
     if ending in ENDINGS or ending in HEIF:
         return ""
-    if ending and not ending[1:].isdecimal():  # scan.0017 has no ending
+    if ending and not ending[1:].isdecimal():  # scan.0017 has no extension
         return ending
     with suppress(OSError), path.open("rb") as content:
         if content.read(16).startswith(SIGNATURES):
             return ""
-    return ending or "without an ending"
+    return ending or "without an extension"
 
 
 def list_folder(folder: Path) -> tuple[Listing, Listing | None]:

@@ -1,4 +1,4 @@
-"""Read a CSV file of labels as people's tools write it: any encoding, separator and header."""
+"""Read a CSV file of labels with any usual encoding, separator and header."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from ..program import say
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MOST_NUMBERS = 50
-"""Different fractions in a column of classes; more are measurements."""
+"""The most distinct fractions in a column of classes; a column with more contains measurements."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ def without_header(table: Table) -> Table:
 
 
 def decode(path: Path) -> str:
-    """Return a file's text: UTF-8, UTF-16 with its mark, otherwise Windows' western encoding."""
+    """Return a file's text: UTF-8, UTF-16 with a byte order mark, otherwise Windows-1252."""
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     elif b"\0" in content[:1000]:
-        raise DataError(f"{path}: not a CSV file, or UTF-16 without its mark; save it as UTF-8")
+        raise DataError(f"{path}: not a CSV file, or UTF-16 without a byte order mark; save it as UTF-8")
     else:
         encoding = "utf-8-sig"
     try:
@@ -88,7 +88,7 @@ def decode(path: Path) -> str:
 
 
 def separator(text: str) -> str:
-    """Return what separates the cells of the first line; commas if nothing does."""
+    """Return the separator of the first line's cells, by default a comma."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in SEPARATORS}
     return max(SEPARATORS, key=lambda mark: counts[mark])

@@ -1,4 +1,4 @@
-"""What the layers see: learned filters, feature maps, and the regions that a decision depends on."""
+"""Inside the network: learned filters, feature maps, and the regions that a decision depends on."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a model gets wrong: the worst errors, confused classes, and the calibration of its confidence."""
+"""A model's errors: the worst ones, confused classes, and the calibration of its confidence."""
 
 from dataclasses import dataclass
 from pathlib import Path

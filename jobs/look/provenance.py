@@ -1,4 +1,4 @@
-"""Where a model comes from: the settings of its run, and the receipt of its job."""
+"""The provenance of a model: the settings of its run, and the receipt of its job."""
 
 import json
 import shlex

@@ -18,7 +18,7 @@ class Majority(nn.Module):
         self.counts += torch.bincount(labels, minlength=len(self.counts))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class frequencies as logits, whatever the images show."""
+        """Return the class frequencies as logits, regardless of the images."""
         shares = (self.counts + 1e-9) / (self.counts.sum() + 1e-9)
         return shares.log().expand(len(images), -1)
 

@@ -28,7 +28,7 @@ class Facts:
     accuracy: float
     seed: int = 0
     levels: tuple[float, float] | None = None
-    """Which values are black and white in images of more than 8 bits."""
+    """The values shown as black and white in images of more than 8 bits."""
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
@@ -57,7 +57,7 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
     try:
         with safe_open(path, "pt") as kept:
             head = (kept.metadata() or {}).get("gpujob")
-            weights = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is no dictionary
+            weights = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is not a dictionary
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a valid safetensors file: {error}") from error
     if head is None:

@@ -47,7 +47,7 @@ def build(
 
 
 def normalization(name: str, weights: Weights, split: Split) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and standard deviation per channel: what the weights were trained with, as far as known."""
+    """Return mean and standard deviation per channel, those of the weights' training if known."""
     if weights.mean:
         return weights.mean, weights.std
     if name == "efficientnet_lite0":
@@ -168,7 +168,7 @@ def check_name(name: str) -> None:
     """Raise TrainingError, with the nearest name, if there is no such model."""
     if name in (*CLOSED_FORM, *SMALL):
         return
-    from torchvision import models  # takes a second, and only its own networks need it
+    from torchvision import models  # slow to import, and only needed for its own networks
 
     if name not in (known := models.list_models(module=models)):
         near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)

@@ -1,4 +1,4 @@
-"""Weights from a file, whoever wrote it: read without running code, loaded by name."""
+"""Weights from a file of any program: read without executing code, loaded by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from .lite0 import published_names
 
 AVERAGES = ("ema", "state_dict_ema", "model_ema")
 WRAPPERS = (*AVERAGES, "state_dict", "model_state_dict", "model", "net", "weights")
-"""The keys under which training programs keep the weights, in the order to prefer."""
+"""The keys under which training programs store weights, in order of preference."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
-"""What DataParallel, torch.compile, Lightning and others put before each name."""
+"""Prefixes that DataParallel, torch.compile, Lightning and others add to each name."""
 COUNTER = "num_batches_tracked"
 """Of batch norm: unused with a fixed momentum, and missing from files older than torch 0.4.1."""
 LEAST = 0.9
-"""The part of the network's tensors that a file must have."""
+"""The fraction of the network's tensors that a file must have."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Weights:
     path: Path
     tensors: Mapping[str, Tensor]
     classes: tuple[str, ...] = ()
-    """What the last layer tells apart; empty if the file does not say."""
+    """The classes of the last layer; empty if the file does not say."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """The pixels' normalization, for 0 to 255; empty if the file does not say."""
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> Weights:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: cannot read weights: {str(error).splitlines()[0]}") from error
-    except Exception as error:  # unpickling a file that is no pickle may raise anything
+    except Exception as error:  # unpickling an invalid file may raise anything
         raise CheckpointError(
             f"{path}: refused: corrupt, or contains more than weights; save its state_dict() only"
         ) from error
@@ -62,7 +62,7 @@ def read_weights(path: Path) -> Weights:
 def read_safetensors(path: Path) -> Weights:
     """Read a .safetensors file, with classes and normalization if it is one of our models."""
     with safe_open(path, "pt") as kept:
-        tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is no dictionary
+        tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  it is not a dictionary
         head = (kept.metadata() or {}).get("gpujob")
     if head is None:
         return Weights(path, tensors)
@@ -71,7 +71,7 @@ def read_safetensors(path: Path) -> Weights:
 
 
 def load_weights(net: nn.Module, weights: Weights, classes: tuple[str, ...], partial: bool = False) -> None:
-    """Load tensors by name; the last layer only if it tells the same classes apart.
+    """Load tensors by name; the last layer only if it has the same classes.
 
     Raises CheckpointError for a tensor of another shape, and for a file that has less than 90 % of the network's tensors
     unless `partial`.
@@ -107,7 +107,7 @@ def rename(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
     """Return the tensors under the network's own names, as far as they are known."""
     found = dict(tensors)
     stripped = True
-    while stripped:  # one program's prefix may be before another's
+    while stripped:  # there may be prefixes of several programs
         stripped = False
         for prefix in PREFIXES:
             if any(name.startswith(prefix) for name in found) and not any(name.startswith(prefix) for name in own):

@@ -1,7 +1,7 @@
 """Choose number type and memory layout by timing them on the machine's own batches.
 
-On a CPU with bfloat16 instructions one network trains twice as fast in it and another one slower; this can only be found
-out by trying.
+On a CPU with bfloat16 instructions, one network trains twice as fast with it and another one more slowly; only a
+measurement can tell.
 """
 
 import copy
@@ -74,7 +74,7 @@ def choose(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> 
     took = dict.fromkeys(tries, float("inf"))
     ready = {each: copy.deepcopy(model).to(memory_format=each.format) for each in tries}
     with kept_random_numbers():
-        for turn in range(1 + ROUNDS):  # in turn, so that a busy moment is not decisive; the first round is a warm-up
+        for turn in range(1 + ROUNDS):  # in turn, so that a busy moment does not decide; the first round is a warm-up
             for each in tries:
                 seconds = time_step(ready[each], images, labels, each)
                 if turn:

@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
 FORMAT = 3
-"""Of state.pt. Version 1 was implicit, with one optimizer and an average without torch's own count; 2 lacked the data."""
+"""Of state.pt. Version 1 was implicit, with one optimizer and an average without torch's own count; 2 had no data."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
 
 
 def choose_execution(model: Classifier, plan: Plan) -> Execution:
-    """Move the network to the plan's device; return the checkpoint's number type and layout, or the fastest.
+    """Move the network to the device; return the checkpoint's number type and layout, or the fastest.
 
     Raises TrainingError, CheckpointError.
     """
@@ -122,7 +122,7 @@ def train_epoch(run: Run, network: nn.Module, train: Split, plan: Plan) -> float
             break
         set_rates(run.optimizers, plan.recipe, done)
         draw = draws(plan.recipe.seed, run.step, plan.batch, context.rank, context.world)
-        # Dropout draws from torch's own numbers: a function of seed, step and process, as everything else.
+        # Dropout uses torch's own random numbers: like all others, a function of seed, step and process.
         torch.manual_seed(int(torch.randint(2**62, (), generator=draw.generator)) + draw.rows.start)
         run.losses[at] = take_step(run, network, *prepare_batch(images, labels, plan, draw, done), plan)
         run.step += 1

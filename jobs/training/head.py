@@ -33,7 +33,7 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
     torch.manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(head.parameters(), LR, weight_decay=WEIGHT_DECAY, fused=context.device.type in FUSED)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
-    # In units of their spread all features learn at one rate; the weights are put back into the net's units in the end.
+    # Standardized features share one learning rate; the weights are converted back at the end.
     with torch.no_grad():
         head.weight.mul_(shaped(scale, head))  # type: ignore[operator]
     for _ in range(STEPS):

@@ -36,7 +36,7 @@ from .state import Plan
 from .stop import Stop, Stopped, listening
 
 VALIDATION = 1_000_003
-"""Added to the seed: with the test's own draws, nothing below its share would be left to hold out."""
+"""Added to the seed: with the test split's own draws, no image below its share would be left to hold out."""
 
 DIGEST = "train_digest"
 """The entry of args.json that identifies the training images."""
@@ -45,7 +45,7 @@ ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
 
 Prepare = Callable[[Classifier, Dataset, DistributedContext, Recipe], None]
-"""What to do with a network before training it as a whole."""
+"""Preparation of a network before it is trained as a whole."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
 def train_by_steps(
     training: Training, choose_layers: ChooseLayers, prepare: Prepare | None
 ) -> tuple[float, Execution | None]:
-    """Train the chosen layers and write the network to keep; return its test accuracy, and how it was computed."""
+    """Train the chosen layers and write the model; return its test accuracy, and how it was computed."""
     settings, recipe, context = training.settings, training.settings.recipe, training.context
     groups = choose_layers(training.model)
     execution: Execution | None = None
@@ -235,7 +235,7 @@ def find_checkpoint(settings: Settings) -> Path | None:
 
 
 def copy_best(resume: Path, out: Path) -> None:
-    """Copy the best model so far to `out` if the run moves there: early stopping may still need it."""
+    """Copy the best model so far to `out` if the run continues there: early stopping may need it."""
     best = resume.parent.parent / NAME  # next to the folder of checkpoints
     if best.is_file() and not (out / NAME).exists():
         shutil.copyfile(best, out / NAME)
@@ -253,7 +253,7 @@ def write_model(training: Training, model: Classifier, accuracy: float) -> None:
 
 
 def write_arguments(training: Training, accuracy: float, execution: Execution | None) -> None:
-    """Write args.json: the run's settings, as far as they were chosen by trial what was chosen, and its accuracy."""
+    """Write args.json: the run's settings, with measured choices resolved, and its accuracy."""
     settings = training.settings
     flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
     chosen = asdict(execution) if execution else {}

@@ -1,4 +1,4 @@
-"""The constant and the changing state of a training run, saved and restored."""
+"""The plan and the state of a training run, saved and restored."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,12 +23,12 @@ from .distributed import DistributedContext
 from .stop import Stop
 
 FREE = {"epochs", "time_budget_s", "early_stop", "tta", "accumulate", "clip", "compile"}
-"""Options that may change on resume. Another seed, for example, would mix training and held-out images."""
+"""Options that may change on resume. Another seed, by contrast, would mix training and held-out images."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What stays constant during training."""
+    """The constants of a training run."""
 
     data: Dataset
     recipe: Recipe
@@ -64,7 +64,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """What changes during training, and what a checkpoint contains."""
+    """The state of a training run, as saved in a checkpoint."""
 
     model: Classifier
     optimizers: tuple[Optimizer, ...]

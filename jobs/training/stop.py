@@ -1,4 +1,4 @@
-"""Being asked to stop: a spot notice, a lease that ends, a cancelled job, Ctrl-C."""
+"""Requests to stop: a spot notice, the end of the lease, a cancelled job, Ctrl-C."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 
-class Stopped(Exception):  # noqa: N818  it is no error
+class Stopped(Exception):  # noqa: N818  it is not an error
     """Training was stopped by a signal, whose number is `signal`; the run is saved."""
 
     def __init__(self, number: int) -> None:
@@ -23,14 +23,14 @@ class Stop:
     """The signal's number; 0 if none arrived."""
 
     def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is Python's
-        """Note the signal; a second one ends the process at once."""
+        """Record the signal; a second one ends the process at once."""
         self.asked = number
         signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Yield a Stop that notes SIGTERM and Ctrl-C; restore the previous signal handlers at the end."""
+    """Yield a Stop that records SIGTERM and Ctrl-C; restore the previous handlers at the end."""
     stop = Stop()
     previous = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.node.agent.job.mask import Mask
+from infra.node.agent.job.matching import as_triples
 
 
 def show(secrets: list[str], pieces: list[bytes]) -> bytes:
@@ -137,3 +138,11 @@ def test_a_key_of_many_lines_and_a_hundred_short_secrets_hold_no_job_up():
     key = "\n".join(base64.b64encode(bytes([line] * 48)).decode() for line in range(50))
     assert count_calls(Mask([key]), chunk) < 100
     assert count_calls(Mask(make_secrets(100, 4, 6)), chunk) < len(chunk) / 20
+
+
+def test_of_ordinary_text_hardly_any_place_is_compared_with_a_hundred_short_secrets():
+    chance = random.Random(2)
+    words = ["".join(chance.choices(string.ascii_lowercase, k=chance.randint(1, 9))) for _ in range(10_000)]
+    text, matcher = " ".join(words).encode(), Mask(make_secrets(100, 4, 6)).matcher
+    assert len(matcher.find_short_heads(text)) == 0
+    assert len(matcher.triples.findall(as_triples(text))) < len(text) / 250

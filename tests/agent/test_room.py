@@ -10,6 +10,7 @@ import pytest
 
 from infra.node.packing import pack_agent
 from tests.agent_fixtures import Node, interpreters, request
+from tests.conftest import wait_for
 
 MB = 1 << 20
 
@@ -41,6 +42,12 @@ def work(node: Node, number: int) -> Path:
     return node.home / f".gpujob/work/{number}"
 
 
+def finish(node: Node, number: int) -> None:
+    """Wait until a job and its supervisor, which keeps its files until it ends, are over."""
+    node.wait(number)
+    wait_for(lambda: not node.processes("supervise"), "end of the supervisor")
+
+
 def refuse(node: Node, token: str, files: dict[str, bytes]) -> bytes:
     process = node.start("submit")
     _, err = process.communicate(request(("true",), token, files), timeout=60)
@@ -53,7 +60,7 @@ def test_downloaded_jobs_make_room_oldest_first_and_keep_their_records(mounted):
     files = {"data.bin": os.urandom(4 * MB)}
     kept, first, second = (node.submit("sh", "-c", "echo said", token=t, files=files, no_deps=True) for t in "abc")
     for number in (kept, first, second):
-        node.wait(number)
+        finish(node, number)
     for number in (first, second):
         node.ask("fetched", str(number))
     new = node.submit("true", token="new", files={"other.bin": os.urandom(3 * MB)}, no_deps=True)
@@ -82,7 +89,7 @@ def test_what_is_not_downloaded_stays_and_the_disk_is_named(mounted):
 def test_a_disk_without_inodes_says_so_and_downloaded_jobs_give_theirs_back(mounted):
     node = mounted("nr_inodes=300")
     first = node.submit("true", token="a", files={f"f{n}": b"%d" % n for n in range(180)}, no_deps=True)
-    node.wait(first)
+    finish(node, first)
     many = {f"g{n}": b"%d" % n for n in range(150)}
     err = refuse(node, "b", many)
     assert b"No space left on device: the machine's disk has no inodes left for more files (300 are in use)" in err

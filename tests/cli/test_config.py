@@ -73,7 +73,7 @@ def test_config_lists_what_the_file_a_variable_and_the_default_say(folder):
 
 def test_config_of_a_command_with_subcommands_lists_theirs(folder):
     assert {"images region", "images rm region"} <= {*read("images")}
-    assert "no settings of 'stat'" in type_here("config", "stat").err
+    assert "no settings for 'stat'" in type_here("config", "stat").err
 
 
 def test_config_exits_with_1_for_a_value_that_a_command_refuses(folder):

@@ -12,6 +12,7 @@ import pytest
 from cli.account import status
 from infra import state
 from infra.cluster import overview
+from infra.ec2.account import open_local
 from infra.ledger import costs, known_clusters
 from infra.model import Cluster, Gpu, Node
 from infra.results.receipts import format_receipt, make_receipt
@@ -44,7 +45,7 @@ def test_a_first_page_says_that_aws_was_not_asked_and_leads_to_a_dry_run(folder)
     page = type_here()
     assert (page.code, page.err) == (0, "")
     assert "Nothing is running on the local cloud." in page.out
-    assert "Could not ask AWS: no credentials found. What runs there is not known." in page.out
+    assert "Could not ask AWS: no credentials found. Cannot tell whether anything is running there." in page.out
     assert page.out.partition("Next:\n")[2].startswith("  gpujob up --dry-run ")
     assert "gpujob init demo" in page.out
 
@@ -59,7 +60,7 @@ def test_a_machine_on_aws_that_cannot_be_asked_about_is_shown_as_recorded(folder
 
 
 def test_what_ended_lately_is_shown_latest_first_and_what_ended_long_ago_is_not(folder):
-    costs.record_end([LOCAL])
+    costs.record_end(open_local("http://nowhere", "key"), [LOCAL])
     add_receipt(folder, replace(STUD, price_usd=60.0))
     add_receipt(folder, STUD, number=5, started_at=10.0, ended_at=20.0)
     add_receipt(folder, STUD, number=6, ended_at=None, exit_code=None, state="running")

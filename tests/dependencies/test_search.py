@@ -78,8 +78,8 @@ def test_extras_and_groups_are_those_that_there_are(tmp_path):
     write(tmp_path, {"pyproject.toml": PROJECT + more})
     found = find(tmp_path, extras=("gpu",), groups=("test",))
     assert (found.options, found.groups) == (("--extra=gpu",), ("pyproject.toml:test",))
-    assert refusal(tmp_path, extras=("cpu",)) == "pyproject.toml has no extra 'cpu'; leave out --extra; it has gpu"
-    assert refusal(tmp_path, groups=("dev",)) == "pyproject.toml has no group 'dev'; leave out --group; it has test"
+    assert refusal(tmp_path, extras=("cpu",)) == "pyproject.toml has no extra 'cpu'; omit --extra; it has gpu"
+    assert refusal(tmp_path, groups=("dev",)) == "pyproject.toml has no group 'dev'; omit --group; it has test"
     write(tmp_path, {"requirements.txt": "small"})
     assert find(tmp_path, extras=("gpu",)).manifest == "pyproject.toml"
     assert find(tmp_path).manifest == "requirements.txt"

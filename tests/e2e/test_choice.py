@@ -14,7 +14,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     assert laptop.type("up", "--dry-run").code == 0
     other = in_another_folder(laptop, "other")
     stop = other.type("stop")
-    assert (stop.code, "no cluster 'other'; there are: project" in stop.err) == (1, True), stop.said
+    assert (stop.code, "no cluster 'other'; known clusters: project" in stop.err) == (1, True), stop.said
     for words in (["down"], ["down", "--dry-run", "--force"]):
         refused = other.type(*words)
         assert refused.code == 1, refused.said
@@ -24,7 +24,7 @@ def test_what_ends_a_cluster_means_the_folder_s_own_and_never_the_only_one_there
     assert "no job 9\n  next: gpujob jobs --cluster project\n" in other.type("logs", "9").err
     wrong = other.type("ssh", "nowhere")
     assert (wrong.code, "gpujob up" in wrong.err) == (1, False)
-    assert "no cluster 'nowhere'; there are: project\n  next: gpujob ls" in wrong.err
+    assert "no cluster 'nowhere'; known clusters: project\n  next: gpujob ls" in wrong.err
     assert "did you mean project?" in other.type("ssh", "projct").err
     assert other.type("down", "nowhere").code == 1
 

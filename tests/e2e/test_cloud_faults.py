@@ -133,7 +133,7 @@ def wait_for_machine(laptop: Laptop, *words: str) -> Typed:
     """Start an `up` that waits for a free machine, and return its process once it says what it waits for."""
     process = laptop.start(*UP, "--wait", "10m", *words)
     said = b""
-    while b"waiting for a free g4dn.xlarge or g4dn.2xlarge in us-east-1 or eu-west-1; next try at" not in said:
+    while b"waiting for a free g4dn.xlarge or g4dn.2xlarge in us-east-1 or eu-west-1; next attempt at" not in said:
         line = process.stderr.readline()
         assert line, said
         said += line

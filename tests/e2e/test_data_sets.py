@@ -151,7 +151,7 @@ def test_a_file_of_the_web_is_fetched_by_the_machine_once_and_checked(project, w
     project.write("gpujob.toml", f'[data]\n"{path}" = "{address}/x.bin#sha256={"0" * 64}"\n')
     wrong = project.type("run", "--", "true")
     assert wrong.code != 0
-    assert f"has the SHA-256 {sha256}, not {'0' * 64} as gpujob.toml says" in wrong.said
+    assert f"has the SHA-256 {sha256}, but gpujob.toml has {'0' * 64}" in wrong.said
 
 
 def test_a_bucket_is_fetched_by_the_machine_and_only_what_changed_in_it_again(project):

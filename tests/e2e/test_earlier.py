@@ -34,7 +34,7 @@ def test_a_job_starts_from_the_outputs_of_an_earlier_one_and_they_are_not_its_ow
     project.write("config.txt", "changed since")
     used = project.type("run", "--from", "prepare", "use.py", *names)
     assert used.code == 0, used.said
-    assert f"2 files of job {number}; kept the project's own, changed since: config.txt" in used.out
+    assert f"2 files of job {number}; kept the project's own versions, changed since: config.txt" in used.out
     assert used.out.endswith(
         "prepared/part.txt prepared\nweights.txt trained\nconfig.txt changed since\nresult.txt is missing\n"
     )

@@ -1,5 +1,7 @@
 """The lease: when it is over, what it warns of, and what is billed until then."""
 
+from dataclasses import replace
+
 import pytest
 
 from infra.ec2.machines.lease import WARNING_S, hourly_usd, is_over, make_lease, spent_usd
@@ -57,13 +59,26 @@ def test_jobs_are_warned_two_minutes_before_the_end_or_a_tenth_of_a_short_lease(
 def test_money_that_pays_for_less_than_six_minutes_is_refused_with_what_an_hour_costs():
     hourly = 0.5 + 100 * 0.073 / 730 + ADDRESS_USD
     request = {"disk_gib": 100, "max_hours": 5}
-    assert make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.11, **request), 0.073, 0.0).until == pytest.approx(
+    assert make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.135, **request), 0.073, 0.0).until == pytest.approx(
         396
     )
     with pytest.raises(UsageError) as caught:
-        make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.09, **request), 0.073, 0.0)
+        make_lease([T4], LaunchRequest(max_cost_usd=hourly * 0.115, **request), 0.073, 0.0)
     assert "pays for 5.4 min at $0.52/h" in caught.value.what
-    assert caught.value.change == Change("--max-cost", "0.52")
+    assert caught.value.change == Change("--max-cost", "0.53")
+
+
+def test_a_lease_pays_for_the_minute_and_a_half_that_a_machine_may_take_to_power_off():
+    hourly = 0.5 + 100 * 0.073 / 730 + ADDRESS_USD
+    lease = make_lease([T4], LaunchRequest(disk_gib=100, max_hours=50, max_cost_usd=2.0), 0.073, now=0.0)
+    assert lease.most_usd == pytest.approx(2.0)
+    assert (lease.until + 90) / 3600 * hourly == pytest.approx(2.0)
+
+
+def test_money_is_enough_for_a_spot_machine_however_its_price_moves_up_to_the_on_demand_price():
+    spot = replace(T4, market="spot", prices={"a": 0.1, "b": 0.2}, on_demand_usd=0.5)
+    request = LaunchRequest(disk_gib=100, max_hours=50, max_cost_usd=2.0)
+    assert make_lease([spot], request, 0.073, 0.0) == make_lease([T4], request, 0.073, 0.0)
 
 
 def test_a_lease_that_was_asked_to_be_short_may_be_paid_with_little():

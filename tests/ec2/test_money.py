@@ -18,6 +18,7 @@ from infra.ec2.market.quotas import Quota, family_of
 from infra.errors import NotFoundError, QuotaError
 from infra.launch.plans import allowed
 from infra.ledger import costs
+from infra.ledger.days import split
 from infra.model import Cluster, Gpu, LaunchRequest, Node, Offer
 
 
@@ -29,6 +30,7 @@ SMALL = offer("g4dn.xlarge", {"a": 0.5, "b": 0.5})
 LARGER = offer("g4dn.2xlarge", {"a": 0.75})
 HUGE = offer("g4dn.16xlarge", {"a": 4.3})
 SPOT = offer("g4dn.xlarge", {"a": 0.2, "b": 0.1}, "spot")
+ACCOUNT = SimpleNamespace(cloud="aws", region="r")
 BIG = offer("g5.xlarge", {"b": 1.0}, gpu="A10G", memory=22888 / 1024)
 ALL = [SPOT, SMALL, LARGER, BIG, HUGE]
 
@@ -98,9 +100,9 @@ def test_what_the_quota_does_not_allow_is_left_out_and_asked_for():
 
 @given(st.floats(0, 4e9), st.floats(0, 40 * 86400))
 def test_days_share_out_the_whole_of_a_time_and_nothing_else(start, lasted):
-    shares = list(costs.split(start, start + lasted))
-    assert sum(share for _, share in shares) == pytest.approx(1)
-    assert len({day for day, _ in shares}) == len(shares)
+    shares = list(split(start, start + lasted))
+    assert sum(until - begin for _, begin, until in shares) == pytest.approx(lasted)
+    assert len({day for day, _, _ in shares}) == len(shares)
 
 
 def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypatch):
@@ -118,7 +120,7 @@ def test_what_runs_over_midnight_is_shared_between_both_days(tmp_path, monkeypat
     (tmp_path / "c-1").mkdir()
     (tmp_path / "c-1/receipt.json").write_text(json.dumps(receipt))
     running = costs.add_up([cluster], tmp_path)
-    costs.record_end([cluster])
+    costs.record_end(ACCOUNT, [cluster])
     for rows in (running, costs.add_up([], tmp_path)):
         assert [row.day for row in rows] == ["2026-11-25", "2026-11-24"]
         assert [row.hours for row in rows] == pytest.approx([1, 3])
@@ -142,8 +144,8 @@ def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(
     now = time.time()
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
-    costs.record_missed(cluster)
-    costs.record_missed(replace(cluster, lease_until=now + 9e4))  # whoever comes later knows no better
+    costs.record_missed(cluster, None)
+    costs.record_missed(replace(cluster, lease_until=now + 9e4), None)  # whoever comes later knows no better
     gone = replace(cluster, nodes=(replace(node, state="gone"),))
     rows = costs.add_up([gone], tmp_path)
     assert sum(row.usd for row in rows) == pytest.approx(1.015)

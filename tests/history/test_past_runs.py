@@ -82,7 +82,7 @@ def test_runs_are_listed_side_by_side_and_sorted_by_any_column(project):
     [first, *_] = json.loads(type_here("runs", "--json").out)
     assert (first["metrics"], first["command"], first["usd"]) == ({"loss": 0.5}, ["python", "train.py"], 1.0)
     refused = type_here("runs", "--sort", "los")
-    assert (refused.code, "no column 'los'; there are: run, name," in refused.err) == (2, True)
+    assert (refused.code, "no column 'los'; available: run, name," in refused.err) == (2, True)
 
 
 def test_runs_of_several_clusters_are_named_with_them_and_dry_runs_say_that_they_cost_nothing(project):

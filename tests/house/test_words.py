@@ -19,6 +19,15 @@ BANNED = [
     "def f():\n    what = f'{n} is no number of hours'\n",
     "@option('--a', help='GPU by name; else a T4.')\ndef f(): pass\n",
     "def f():\n    return {'cost': f'{amount} a month'}\n",
+    "def f(flag):\n    raise UsageError('no such group', f'leave out --{flag}')\n",
+    "def f(names):\n    what = f'no column; there are: {names}'\n",
+    "def f(path):\n    show.say(f'{path} leads out of the project')\n",
+]
+BANNED_INSIDE = [
+    '"""Say so where nobody asked."""\n',
+    'def f():\n    """Return the files.\n\n    Raises ProjectError for one that can no longer be had.\n    """\n',
+    "x = 1  # it is no error\n",
+    "# what the machine lacks\n",
 ]
 INVALID = [
     "def f(name):\n    raise UsageError('x', f'gpujob dwon {name}')\n",
@@ -31,6 +40,14 @@ INVALID = [
 
 def test_no_message_has_a_phrase_that_is_not_plain_english():
     assert words.find_banned(words.read_messages(REPOSITORY)) == []
+
+
+def test_no_docstring_or_comment_has_a_phrase_that_is_not_plain_english():
+    assert words.find_banned(words.read_remarks(REPOSITORY), words.BANNED_INSIDE) == []
+
+
+def test_the_first_line_of_every_docstring_is_short():
+    assert words.find_long_docstrings(REPOSITORY) == []
 
 
 def test_no_help_has_a_phrase_that_is_not_plain_english():
@@ -61,6 +78,7 @@ def test_every_command_in_the_docs_is_accepted():
 def test_many_messages_helps_and_commands_are_looked_at():
     messages = [*words.read_messages(REPOSITORY)]
     assert len(messages) > 300
+    assert len([*words.read_remarks(REPOSITORY, ("jobs",))]) > 500
     assert len([*words.read_commands(iter(messages))]) > 40
     assert len([*words.read_help(gpujob)]) > 30
     assert len([*words.read_commands(words.read_pages(REPOSITORY))]) > 40
@@ -76,6 +94,20 @@ def plant(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("text", BANNED)
 def test_a_banned_phrase_is_found(tmp_path, text):
     assert len(words.find_banned(words.read_messages(plant(tmp_path, text)))) == 1
+
+
+@pytest.mark.parametrize("text", BANNED_INSIDE)
+def test_a_banned_phrase_in_a_docstring_or_a_comment_is_found(tmp_path, text):
+    assert len(words.find_banned(words.read_remarks(plant(tmp_path, text)), words.BANNED_INSIDE)) == 1
+
+
+def test_code_in_backticks_is_no_phrase_of_a_docstring(tmp_path):
+    assert words.find_banned(words.read_remarks(plant(tmp_path, '"""Call `told`."""\n')), words.BANNED_INSIDE) == []
+
+
+def test_a_long_first_line_of_a_docstring_is_found(tmp_path):
+    folder = plant(tmp_path, f'def f():\n    """{"Word " * 30}."""\n')
+    assert words.find_long_docstrings(folder) == ["cli/breach.py:2: 151 characters"]
 
 
 @pytest.mark.parametrize("text", INVALID)

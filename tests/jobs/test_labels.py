@@ -152,4 +152,4 @@ def test_images_are_found_behind_links_and_without_endings_and_the_rest_is_count
     assert len(found) == len(NAMES) + 3
     assert {"scan", "photo.jfif", "IMG.0017"} <= set(found)
     said = capsys.readouterr().out
-    assert "1 .txt, 1 link that leads nowhere, 1 special file, 1 without an ending" in said
+    assert "1 .txt, 1 broken link, 1 special file, 1 without an extension" in said

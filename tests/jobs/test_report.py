@@ -170,11 +170,11 @@ def test_a_labelled_folder_may_lack_classes_but_has_no_others(photo_report, tmp_
 
 def test_names_that_are_no_utf_8_are_shown(photo_report, tmp_path):
     folder = os.fsencode(tmp_path / "odd")
-    for name in (b"caf\xe9", b"plain"):
+    for name in (b"th\xe9", b"plain"):
         shutil.copytree(os.fsencode(photo_report.parent.parent / "photos" / "class 1"), folder + b"/" + name)
     run(settings(tmp_path / "outputs", "majority", tmp_path / "odd"))
     page = interpret.main([str(tmp_path / "outputs"), "--out", str(tmp_path / "report")]).read_text(encoding="utf-8")
-    assert r"caf\xe9" in page
+    assert r"th\xe9" in page
 
 
 def test_a_picture_shows_any_name_and_says_which_characters_no_font_has(tmp_path, capsys, recwarn):

@@ -72,7 +72,7 @@ def test_a_run_is_repeated_bit_for_bit_though_its_precision_was_chosen_by_timing
         main(["--like", str(tmp_path / "one"), "--device", "cpu", "--out", str(tmp_path / "four")])
     with pytest.raises(SystemExit):
         finetune.main(["--like", str(tmp_path / "one")])
-    assert "was made by jobs.train, not by jobs.finetune" in capsys.readouterr().err
+    assert "written by jobs.train, not by jobs.finetune" in capsys.readouterr().err
 
 
 EVERYTHING = {

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from infra.ec2.account import Account
 from infra.ledger import costs
 from infra.model import Cluster, Gpu, Node
 
 EVENING = datetime.fromisoformat("2026-11-24 22:00").timestamp()  # of this laptop's calendar, as the days are
 HOUR_S = 3600
+ACCOUNT = cast(Account, SimpleNamespace(cloud="aws", region="r"))
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def test_a_cluster_that_runs_for_days_has_every_one_of_them(laptop, at):
 
 def test_what_a_cluster_cost_is_noted_as_it_ends_and_stays_so(laptop, at):
     at(EVENING + HOUR_S)
-    costs.record_end([cluster("i-1"), cluster("i-2", EVENING + HOUR_S / 2)])
+    costs.record_end(ACCOUNT, [cluster("i-1"), cluster("i-2", EVENING + HOUR_S / 2)])
     at(EVENING + 90 * HOUR_S)
     [row] = costs.add_up([], laptop / "runs")
     assert (row.day, row.cluster, row.cloud, row.missed) == ("2026-11-24", "demo", "aws", False)
@@ -66,8 +70,8 @@ def test_what_a_cluster_cost_is_noted_as_it_ends_and_stays_so(laptop, at):
 
 def test_a_cluster_that_was_missed_marks_its_day_alone(laptop, at):
     at(EVENING + HOUR_S)
-    costs.record_missed(cluster("i-1"))
-    costs.record_end([replace(cluster("i-2"), name="other")])
+    costs.record_missed(cluster("i-1"), None)
+    costs.record_end(ACCOUNT, [replace(cluster("i-2"), name="other")])
     rows = costs.add_up([], laptop / "runs")
     assert {row.cluster: row.missed for row in rows} == {"demo": True, "other": False}
     assert [row.hours for row in rows] == [pytest.approx(1)] * 2, "until it was missed, since its lease goes on"
@@ -94,3 +98,12 @@ def test_the_hours_of_a_restarted_cluster_are_those_for_which_it_ran(laptop, at)
     assert [(row.hours, round(row.usd, 2)) for row in costs.add_up([restarted], laptop / "runs")] == [(4.0, 4.5)]
     asleep = replace(restarted, nodes=(replace(restarted.node, state="stopped"),))
     assert [row.hours for row in costs.add_up([asleep], laptop / "runs")] == [3.0]
+
+
+def test_the_records_of_the_latest_clusters_are_kept_and_take_a_bounded_space(laptop, monkeypatch):
+    monkeypatch.setattr(costs, "MOST_BYTES", 5_000)
+    for number in range(100):
+        costs.record_end(ACCOUNT, [cluster(f"i-{number:03}")])
+    found = sorted(path.name for path in costs.note_file(cluster()).parent.iterdir())
+    assert 10 < len(found) < 50
+    assert found[-1] == costs.note_file(cluster("i-099")).name

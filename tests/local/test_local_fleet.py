@@ -2,6 +2,7 @@
 
 import base64
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_a_spot_fleet_launches_spot_instances_in_the_cheapest_zone(shared, templ
     answer = fleet(shared, *(("g5.xlarge", zone) for zone in "abcdef"), spot=True, SpotOptions=options)
     ((entry,), (instance,)) = answer["Instances"], describe(shared, launched(answer))
     assert entry["Lifecycle"] == instance["InstanceLifecycle"] == "spot"
-    ask = {"InstanceTypes": ["g5.xlarge"], "ProductDescriptions": ["Linux/UNIX"]}
+    ask = {"InstanceTypes": ["g5.xlarge"], "ProductDescriptions": ["Linux/UNIX"], "StartTime": datetime.now(UTC)}
     rows = shared.ec2.describe_spot_price_history(**ask)["SpotPriceHistory"]
     cheapest = min(rows, key=lambda row: float(row["SpotPrice"]))["AvailabilityZone"]
     assert instance["Placement"]["AvailabilityZone"] == cheapest

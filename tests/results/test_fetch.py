@@ -109,7 +109,7 @@ def test_no_series_of_links_lets_a_file_out(tmp_path_factory, links):
 def test_a_file_that_is_not_what_was_announced_never_takes_its_name(tmp_path):
     with opened(tmp_path) as shelf:
         wanted = output("a", b"announced")
-        assert write_part(arriving(b"other", 5), wanted, shelf.results.parts, lambda _: None) is False
+        assert write_part(arriving(b"other", 5), wanted, shelf.results.parts, lambda _: None) == ""
         assert list((tmp_path / "c-1/.parts").iterdir()) == []
     assert files_in(tmp_path) == {}
 
@@ -121,7 +121,7 @@ def test_what_came_before_a_break_is_kept_and_gone_on_from(tmp_path):
     with opened(tmp_path) as shelf:
         other = output("a", b"another content")
         assert count_left([whole, other], shelf.results.parts) == {whole: 6, other: 15}
-        assert write_part(arriving(b"456789", 6), whole, shelf.results.parts, lambda _: None) is True
+        assert write_part(arriving(b"456789", 6), whole, shelf.results.parts, lambda _: None) == name_part(whole)
         shelf.save(whole, name_part(whole), interim=False)
     assert files_in(tmp_path) == {"a": "0123456789"}
     assert not (tmp_path / "c-1/.parts").exists()

@@ -1,1 +1,1 @@
-"""Capacity: ask EC2 for machines, pool after pool, until one has them or every pool has refused."""
+"""Capacity: request machines from EC2, pool after pool, until one has them or all have refused."""

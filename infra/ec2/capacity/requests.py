@@ -62,7 +62,7 @@ def make_request(template: str, market: Market, nodes: int, tags: Mapping[str, s
 def ask_for(request: Mapping[str, Any], pools: Iterable[Pool]) -> dict[str, Any]:
     """Return the request for these pools, with a client token of its own.
 
-    EC2 answers a token that it knows with the first answer, even if that had no machine:
+    EC2 repeats its first answer to a known token, even if that had no machine:
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
     """
     [config] = request["LaunchTemplateConfigs"]

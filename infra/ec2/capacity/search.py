@@ -1,4 +1,4 @@
-"""Find capacity: a fleet's answer covers a few pools only, so ask again for the others until each has answered."""
+"""Find capacity: a fleet's answer covers a few pools, so request the others until all answer."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Search:
 
     @property
     def next(self) -> list[Pool]:
-        """The pools to ask for next; so few, once an answer told nothing, that EC2 tries all."""
+        """The pools to request next: after an uninformative answer, few enough for EC2 to try all."""
         return self.left[: POOLS_TRIED if self.blind else OVERRIDES]
 
     def learn(self, answer: "CreateFleetResultTypeDef", asked: Collection[Pool]) -> None:
@@ -88,18 +88,18 @@ def find(
         except PermissionsError as error:
             raise decode_denial(account, error) from error
         if search.left:
-            report(f"{len(search.errors)} of {len(pools)} combinations of type and zone refused; asking for the rest")
+            report(f"{len(search.errors)} of {len(pools)} combinations of type and zone refused; trying the rest")
     raise explain(account, search, 0, nodes)
 
 
 def repeat(account: Account, request: Request) -> list[str]:
-    """Send a request again that a crash may have kept from being answered; return the ids of its instances.
+    """Repeat a request whose answer a crash may have lost; return the ids of its instances.
 
     EC2 launches nothing twice for the same request.
     """
     try:
         found = instances_of(send(account, request))
-    except NotFoundError:  # its template is gone, so it launched nothing or that was removed
+    except NotFoundError:  # its template no longer exists, so it launched nothing or that was removed
         return []
     if 0 < len(found) < nodes_of(request):
         terminate(account, found)
@@ -108,7 +108,7 @@ def repeat(account: Account, request: Request) -> list[str]:
 
 
 def ask_settled(account: Account, make: Callable[[], Request], record: Record) -> "CreateFleetResultTypeDef":
-    """Return EC2's answer to a request, made anew while EC2 does not know its security group everywhere.
+    """Return EC2's answer to a request, repeated while EC2 does not know its security group everywhere.
 
     https://github.com/boto/boto3/issues/620
     """

@@ -40,7 +40,7 @@ def make_tags(
         CLUSTER_TAG: name,
         **owner.tags,
         LEASE_TAG: format_time(lease.until),
-        PRICE_TAG: f"{max(offer.highest_usd for offer in offers):.6f}",
+        PRICE_TAG: f"{max(offer.most_usd for offer in offers):.6f}",
         DISK_PRICE_TAG: f"{disk_hour_usd(request.disk_gib, gib_month_usd):.6f}",
         GPU_TAG: format_gpu(offers[0].gpu),
         IDLE_TAG: f"{lease.idle_stop_s:g}",

@@ -18,6 +18,7 @@ from infra.ec2.tags import (
     LEASE_TAG,
     PRICE_TAG,
     RANK_TAG,
+    SPENT_AT_TAG,
     SPENT_TAG,
     parse_time,
     read_cluster,
@@ -117,6 +118,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         disk_usd=sum(read_number(one, DISK_PRICE_TAG) for one in every),
         spent_usd=read_number(tags, SPENT_TAG),
         ran_hours=read_number(tags, HOURS_TAG),
+        spent_at=parse_time(tags.get(SPENT_AT_TAG, "")),
         idle_stop_s=read_number(tags, IDLE_TAG),
     )
 
@@ -147,11 +149,12 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
         market="spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand",
         price_usd=read_number(tags, PRICE_TAG),
         image_id=instance.get("ImageId", ""),
+        stopped_at=(read_moment(instance) or 0.0) if instance["State"]["Name"] in ("stopping", "stopped") else 0.0,
     )
 
 
 def read_console(account: Account, instance_id: str) -> str:
-    """Return an instance's console output, as recent as the instance type allows.
+    """Return an instance's console output, as recent as its instance type allows.
 
     `Latest` works only on Nitro machines (https://github.com/jenkinsci/ec2-plugin/issues/707); on others it is minutes old.
     """
@@ -166,15 +169,21 @@ def read_console(account: Account, instance_id: str) -> str:
     return answer.get("Output", "")
 
 
+def read_moment(instance: "InstanceTypeDef") -> float | None:
+    """Return when an instance was last stopped or terminated by a call; None if EC2 does not say."""
+    found = MOMENT.search(instance.get("StateTransitionReason", ""))
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() if found else None
+
+
 def read_end_time(account: Account, instance: "InstanceTypeDef") -> float | None:
     """Return when an instance ended; None if EC2 does not say.
 
     EC2 has no time for a machine that powered itself off (https://github.com/cloud-custodian/cloud-custodian/issues/6924), but
     the last console output is from its shutdown.
     """
-    found = MOMENT.search(instance.get("StateTransitionReason", ""))
-    if found:
-        return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    moment = read_moment(instance)
+    if moment is not None:
+        return moment
     try:
         with aws_errors():
             console = account.ec2.get_console_output(InstanceId=instance["InstanceId"])

@@ -42,7 +42,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
     """A handler that follows no redirects: a network's sign-in page could answer with any address."""
 
     def redirect_request(self, *_: object) -> None:
-        """Refuse."""
+        """Refuse every redirect."""
 
 
 def find_caller_address(account: Account) -> str:

@@ -36,7 +36,7 @@ GONE = ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.No
 
 @dataclass(frozen=True)
 class Baked:
-    """A baked image, or what is left of one: its snapshots."""
+    """A baked image, or the snapshots left of one."""
 
     name: str
     image_id: str

@@ -27,14 +27,14 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Permissions:
-    """What the caller may not do of what `up` and `down` do, and what could not be found out."""
+    """Actions of `up` and `down` that the caller may not perform, and those that could not be tested."""
 
     denied: tuple[str, ...]
     untested: tuple[str, ...]
 
 
 def find_permissions(account: Account) -> Permissions:
-    """Try every action without effect; what needs a machine is tried on one of the caller's, if there is one."""
+    """Try every action without effect; actions on machines are tried on one of the caller's, if any."""
     calls = {**make_calls(account), **make_launch(account), **make_machine_calls(account)}
     found = dict(zip(calls, map_parallel(is_allowed, calls.values()), strict=True))
     untested = [action for action, allowed in found.items() if allowed is None]
@@ -55,7 +55,7 @@ def is_allowed(call: Call) -> bool | None:
 
 
 def make_launch(account: Account) -> Mapping[str, Call]:
-    """Return the launch of a machine with the real image, subnet and tags; nothing if those cannot be found."""
+    """Return a launch with the real image, subnet and tags; nothing if those cannot be found."""
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     try:
         image, (_, subnets) = find_image(account), find_subnets(account)

@@ -33,8 +33,8 @@ def remove_cluster(
     With `tokens`, only what the launches with these tokens created: another `up` with the name may be running. With `owner`, only
     what belongs to that user or role.
 
-    The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError, with
-    what is left, if AWS still shows something at the end.
+    The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError,
+    with the remaining resources, if AWS still shows any at the end.
     """
 
     def is_meant(token: str, arn: str) -> bool:
@@ -83,7 +83,7 @@ def find_remains(account: Account, name: str, is_meant: Meant = lambda *_: True)
 
 
 def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
-    """Delete what is left of a cluster until AWS shows nothing; return what it shows after two minutes."""
+    """Delete a cluster's remaining resources; return those that AWS still shows after two minutes."""
     left: list[tuple[str, str]] = []
 
     def is_clear() -> bool:
@@ -95,7 +95,7 @@ def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, s
 
 
 def remove_remains(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
-    """Delete what is left after the instances; return what AWS still shows afterwards."""
+    """Delete the resources that remain after the instances; return those that AWS still shows."""
     remains = find_remains(account, name, is_meant)
     refused = [resource for resource in remains if resource[0] != KEY_PAIR and not delete(account, *resource)]
     if not refused:  # the key pair is deleted last: while it exists, no other launch can use the name

@@ -55,12 +55,13 @@ def make_offers(
     name, zones = info["instance_type"], info["zones"]
     by_market: dict[Market, dict[str, float]] = {
         "on-demand": dict.fromkeys(zones, on_demand[name]) if name in on_demand else {},
-        "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones},
+        # EC2 ends a spot machine that would cost more than on demand; without that price it could cost anything.
+        "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones and name in on_demand},
     }
     facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
     for market, found in by_market.items():
         if found and market in info["markets"]:
-            yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts)
+            yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts, on_demand_usd=on_demand[name])
 
 
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:

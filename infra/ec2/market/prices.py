@@ -67,7 +67,7 @@ def find_disk(account: Account) -> float:
 
 def find_spot(account: Account, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return current spot prices in USD per hour by instance type and zone; `*` in a name is a wildcard."""
-    found: dict[str, dict[str, float]] = {}
+    latest: dict[tuple[str, str], tuple[datetime, float]] = {}
     pages = account.ec2.get_paginator("describe_spot_price_history").paginate(
         Filters=[{"Name": "instance-type", "Values": list(names)}],
         ProductDescriptions=["Linux/UNIX"],
@@ -76,6 +76,10 @@ def find_spot(account: Account, names: Sequence[str]) -> dict[str, dict[str, flo
     with aws_errors():
         for page in pages:
             for row in page["SpotPriceHistory"]:
-                zones = found.setdefault(str(row["InstanceType"]), {})
-                zones.setdefault(row["AvailabilityZone"], float(row["SpotPrice"]))
+                pool = str(row["InstanceType"]), row["AvailabilityZone"]
+                price = row["Timestamp"], float(row["SpotPrice"])
+                latest[pool] = max(latest.get(pool, price), price)
+    found: dict[str, dict[str, float]] = {}
+    for (name, zone), (_, usd) in latest.items():
+        found.setdefault(name, {})[zone] = usd
     return found

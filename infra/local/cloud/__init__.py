@@ -1,4 +1,4 @@
 """The local cloud's EC2: requests, answers, moto's state and faults.
 
-Machines are just processes to it.
+It treats machines as plain processes.
 """

@@ -52,7 +52,7 @@ class Boots:
         return instance.state == "running" and age_s >= birth.boot_s
 
     def unseen(self) -> frozenset[str]:
-        """Return the instances that EC2 does not report yet."""
+        """Return the instances that are not reported yet."""
         wait_s = self.faults.number("invisible") or 0.0
         now = time.monotonic()
         return frozenset(one for one, birth in list(self._births.items()) if now - birth.at_s < wait_s)

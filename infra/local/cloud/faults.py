@@ -31,6 +31,7 @@ VOCABULARY = {
     "quota": Word("VCPUS", r"\d+", "set every EC2 quota of the account to this"),
     "unsettled": Word("COUNT", r"\d+", "the first fleets of a cluster do not find its new security group"),
     "no-spot-role": Word("", "", "the account has no role for spot machines, and may not create it"),
+    "spot-moves": Word("SECONDS", NUMBER, "spot prices change this often"),
     "partial": Word("COUNT", r"\d+", "a fleet launches at most this many machines"),
     "throttle": Word("PERCENT[:SEED]", PERCENT, "throttle this percentage of calls"),
     "errors": Word("PERCENT[:SEED]", PERCENT, "fail this percentage of calls with an internal error"),

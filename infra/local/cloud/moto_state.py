@@ -191,7 +191,7 @@ def remove_leftovers(instance: Any) -> None:
         for interface in list(instance.nics.values()):
             made_for_it = interface.device_index == 0 and interface.description == "Primary network interface"
             if made_for_it and interface.id in instance.ec2_backend.enis:
-                with suppress(Exception):  # the instance is gone, whatever the state of its interface
+                with suppress(Exception):  # the instance no longer exists, whatever the state of its interface
                     interface.delete()
 
 

@@ -116,7 +116,7 @@ SCRIPTS = {
 
 
 def write(folder: Path, pipe: Path, flaws: frozenset[str] = frozenset()) -> None:
-    """Write the commands to a folder; they signal the host through the pipe. `flaws` are faults of the machine."""
+    """Write the commands, which signal the host through the pipe; `flaws` are faults of the machine."""
     folder.mkdir(exist_ok=True)
     head = f"#!/bin/sh\nBIN={quote(str(folder))} PIPE={quote(str(pipe))}\n"
     if "unfinished" in flaws:

@@ -1,4 +1,4 @@
-"""Identify processes beyond their number, which the kernel reuses."""
+"""Identify processes by more than their number, which the kernel reuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the node has: its interpreter, driver and GPUs."""
+"""The node's interpreter, driver and GPUs."""
 
 from __future__ import annotations
 

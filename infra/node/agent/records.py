@@ -8,11 +8,12 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 WORK = HOME / "work"
+ENDED = JOBS / "ended.json"  # the jobs whose end is recorded, so that a thousand of them are not read again
 REMOVED = JOBS / "removed.json"  # the highest number of a removed job, so that it is not reused
 MOST_JOBS = 10**9  # per machine; the client rejects numbers much higher
 CHUNK_BYTES = 1 << 20
@@ -29,7 +30,7 @@ class AgentError(Exception):
 
 
 class UnknownJobError(AgentError):
-    """No job has this number, or its files are gone."""
+    """No job has this number, or its files no longer exist."""
 
     exit_code = 3
 
@@ -169,15 +170,24 @@ def record_of(number: str | int) -> dict[str, Any]:
     }
 
 
-def list_records(*asked: str) -> list[dict[str, Any]]:
-    """Return the records of these jobs, or all; raises UnknownJobError for a requested one."""
-    if asked:
-        return [record_of(number) for number in asked]
+def list_records(wanted: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the records of these jobs, as far as they exist."""
     found = []
-    for number in numbers():
+    for number in wanted:
         with contextlib.suppress(UnknownJobError, FileNotFoundError):  # it is being removed
             found.append(record_of(number))
     return found
+
+
+def list_unfinished() -> list[int]:
+    """Return the jobs whose end is not recorded, looking only at those that had none the last time."""
+    known, present = set(read_json(ENDED, [])), numbers()
+    unfinished = [n for n in present if n not in known and not read_json(JOBS / str(n) / "end.json")]
+    ended = sorted(set(present).difference(unfinished))
+    if known != set(ended):
+        with contextlib.suppress(OSError):  # a full disk: this only saves time
+            write_json(ENDED, ended)
+    return unfinished
 
 
 def state_name(state: dict[str, Any], supervised: bool) -> str:

@@ -30,7 +30,7 @@ def remove(*words: str) -> dict[str, int]:
         write_reserved(REMOVED, max([read_json(REMOVED, 0), *map(int, numbers)]))
         for number in numbers:
             take_away(number)
-    # Also what an interrupted call has left behind.
+    # Also remove leftovers of an interrupted call.
     return {"freed_bytes": sum(remove_tree(path) for path in JOBS.glob(f"{LEAVING}*"))}
 
 
@@ -44,7 +44,7 @@ def check_removable(number: str, force: bool) -> None:
 
 
 def take_away(number: str) -> None:
-    """Rename a job's folders out of sight atomically: from then on the job does not exist."""
+    """Rename a job's folders atomically, so that the job no longer exists."""
     for parent in (JOBS, WORK):
         folder = parent / number
         byte_code = BYTE_CODE / folder.relative_to("/")
@@ -54,9 +54,9 @@ def take_away(number: str) -> None:
 
 
 def remove_tree(folder: Path) -> int:
-    """Remove a folder whatever its modes and owners; return the disk space freed.
+    """Remove a folder regardless of modes and owners; return the disk space freed.
 
-    Raises AgentError if something is left.
+    Raises AgentError if anything remains.
     """
     size_bytes = 0
     with contextlib.suppress(FileNotFoundError):  # another call is removing it too

@@ -1,4 +1,4 @@
-"""Room on the node's disk: free what is downloaded when it gets short, and say what has run out."""
+"""Space on the node's disk: remove downloaded files when it runs short, and explain a full disk."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def find_room() -> Room:
 
 
 def make_room(size_bytes: int, files: int) -> None:
-    """Remove the prepared snapshot, then the working trees of downloaded jobs, oldest first, until this much fits.
+    """Remove the prepared snapshot, then working trees of downloaded jobs, oldest first, until this fits.
 
-    Records and logs stay, and notebooks, whose files the next one starts with.
+    Records, logs and notebooks are kept: the next notebook starts with the files of the last.
     """
     if size_bytes > find_space()["disk_bytes"]:  # removing all of them would not help
         return
@@ -56,7 +56,7 @@ def find_needed() -> set[str]:
 
 
 def may_go(folder: Path) -> bool:
-    """Return whether a job is over and downloaded, and no notebook."""
+    """Return whether a job has ended, is downloaded, and is not a notebook."""
     downloaded = (folder / "fetched").exists() and not is_supervised(folder)
     return downloaded and read_json(folder / "job.json", {}).get("command") != NOTEBOOK
 
@@ -68,19 +68,19 @@ def free(tree: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
             mark_freed(JOBS / tree.name)
-            with contextlib.suppress(AgentError):  # what root owns stays
+            with contextlib.suppress(AgentError):  # files of root are kept
                 remove_tree(gone)
             mark_freed(JOBS / tree.name)
 
 
 def mark_freed(folder: Path) -> None:
-    """Record that a job's files are no longer here; on a full disk, once there is room again."""
+    """Record that a job's files were removed; on a full disk, once there is space again."""
     with contextlib.suppress(OSError):
         (folder / FREED).touch()
 
 
 def explain(error: OSError) -> str:
-    """Return an error's text; for a full disk, whether it lacks space or inodes."""
+    """Return an error's text; for a full disk, whether space or inodes ran out."""
     if error.errno != errno.ENOSPC:
         return str(error)
     what, disk, space = os.strerror(errno.ENOSPC), os.statvfs(HOME), find_space()

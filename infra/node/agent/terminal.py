@@ -2,8 +2,8 @@
 
 The client sends frames, each a kind, a length of two bytes and that many bytes: `D` for what was typed, `W` for the
 window's columns and rows, two bytes each. They pass through the pipe `input` in the job's folder, into which a frame is
-written whole, whoever else is attached. What is typed while the job is queued waits there, for as long as a client is
-attached, except Ctrl-C, which cancels the job.
+written atomically, even if several clients are attached. Input for a queued job waits there while a client is attached,
+except Ctrl-C, which cancels the job.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def resize(terminal: int, columns: int, rows: int) -> None:
 
 
 def take_terminal() -> None:
-    """Make standard input the controlling terminal of a new session: otherwise Ctrl-C is an ordinary byte."""
+    """Make stdin the controlling terminal of a new session: otherwise Ctrl-C is an ordinary byte."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     unblock_signals()
 

@@ -68,7 +68,7 @@ def open_up(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder and everything in it, whatever its modes, as far as permitted."""
+    """Remove a folder and everything in it, regardless of modes, as far as permitted."""
     open_up(folder)
     for parent, folders, _ in () if folder.is_symlink() else walk(folder):
         for name in folders:

@@ -1,4 +1,4 @@
-"""Measure what processes and the machine use: CPU time, memory, GPUs."""
+"""Measure the usage of CPU time, memory and GPUs by processes and the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which permissions a call needs on which resources, and how AWS refuses a call without them.
+"""The permissions that a call needs on each resource, and AWS's refusal of a call without them.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 """
@@ -88,7 +88,7 @@ def _named(request: Request, action: str) -> list[Need]:
         known = moto_state.find_template(request.region, None, template)
         named += [(f"launch-template/{known.id}", known.id)] if known else []
     if request.action == "RunInstances" and "sg" not in kinds_of(found):
-        named.append(("security-group/default", ""))  # EC2 uses the network's default group, which nobody has tagged
+        named.append(("security-group/default", ""))  # EC2 uses the network's default group, which has no tags
     key = request.params.get("KeyName")
     if key and request.action != "ImportKeyPair":
         named.append((f"key-pair/{key}", moto_state.key_pair_id(request.region, key)))
@@ -148,7 +148,7 @@ def refusal(need: Need) -> tuple[str, str]:
 
 
 def deny(request: Request, need: Need) -> Answer:
-    """Refuse a call that lacks a permission."""
+    """Refuse a call without a permission."""
     if request.service == "ec2":
         return error("ec2", *refusal(need), 403)
     words = f"User: {CALLER} is not authorized to perform: {need.action}"

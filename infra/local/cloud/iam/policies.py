@@ -25,7 +25,7 @@ def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str])
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mapping[str, str]) -> bool:
-    """Return whether a condition holds; as in IAM, a key that the request lacks matches nothing.
+    """Return whether a condition holds; as in IAM, a key missing from the request matches nothing.
 
     Raises KeyError for an unsupported operator, so that none is silently accepted.
     """

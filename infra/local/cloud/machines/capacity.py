@@ -34,7 +34,7 @@ class Capacity:
     """The fleets that each launch template was used for."""
 
     def find_bar(self, template: str, fleet: str, pool: Pool) -> Refusal | None:
-        """Refuse a pool of a fleet for what has nothing to do with capacity.
+        """Refuse a pool of a fleet for reasons other than capacity.
 
         The first fleets of a template may not find its new security group; the first spot request needs a role.
         """
@@ -98,7 +98,7 @@ class Capacity:
 
 
 def no_capacity(pool: Pool) -> Refusal:
-    """Refuse for lack of capacity."""
+    """Refuse with a capacity error."""
     if pool.spot:
         return "InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request."
     where = f" in the Availability Zone you requested ({pool.zone})" if pool.zone else ""

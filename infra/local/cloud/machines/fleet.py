@@ -12,10 +12,12 @@ from typing import Any
 
 from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer, Tree, ec2_answer, error
+from infra.local.cloud.faults import Faults
 from infra.local.cloud.machines.capacity import Capacity, Pool, Refusal, no_capacity
 from infra.local.cloud.machines.launch import Moto, instance_ids, launch
 from infra.local.cloud.machines.templates import Template, Templates
 from infra.local.cloud.market import prices
+from infra.local.cloud.market import spot as spot_prices
 from infra.local.cloud.request import Request, items
 
 SHOWN = ("InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId")
@@ -40,18 +42,13 @@ class Choice:
     override: dict[str, str]
     params: dict[str, str]
     pool: Pool
+    price_usd: float
+    """Price per hour; infinite for a type without a price."""
 
     @property
     def weight(self) -> float:
         """Units of capacity that one machine counts for."""
         return float(self.override.get("WeightedCapacity", 1))
-
-    @property
-    def price_usd(self) -> float:
-        """Price per hour; infinite for a type without a price."""
-        name, region, zone = self.pool.instance_type, self.pool.region, self.pool.zone
-        known = prices.spot_usd(name, zone or f"{region}a") if self.pool.spot else prices.on_demand_usd(name, region)
-        return math.inf if known is None else known
 
     def show(self, **facts: Tree) -> dict[str, Tree]:
         """Return an entry for the answer's instances or errors."""
@@ -126,7 +123,9 @@ def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: C
         fleet = Fleet(found[1].decode(), request, moto, capacity)
         for spot, target in _targets(asked.get("TargetCapacitySpecification", {})).items():
             options = asked.get("SpotOptions" if spot else "OnDemandOptions", {})
-            fleet.fill(_pick(_choices(request, asked, templates, spot), options, target, fleet), target)
+            fleet.fill(
+                _pick(_choices(request, asked, templates, spot, capacity.faults), options, target, fleet), target
+            )
     content: dict[str, Tree] = {"errorSet": list(fleet.errors), "fleetInstanceSet": list(fleet.instances)}
     return ec2_answer("CreateFleet", {"fleetId": fleet.id, **content})
 
@@ -155,16 +154,16 @@ def _targets(asked: dict[str, str]) -> dict[bool, int]:
     return {True: spot, False: on_demand + rest}
 
 
-def _choices(request: Request, asked: dict[str, Any], templates: Templates, spot: bool) -> list[Choice]:
+def _choices(request: Request, asked: dict[str, Any], templates: Templates, spot: bool, faults: Faults) -> list[Choice]:
     choices = []
     for config in items(asked.get("LaunchTemplateConfigs")):
         template = templates.find(request.region, config.get("LaunchTemplateSpecification", {}))
         overrides = items(config.get("Overrides")) or [{}]
-        choices += [_choose(request, template, one, spot) for one in overrides if template]
+        choices += [_choose(request, template, one, spot, faults) for one in overrides if template]
     return choices
 
 
-def _choose(request: Request, template: Template, override: dict[str, str], spot: bool) -> Choice:
+def _choose(request: Request, template: Template, override: dict[str, str], spot: bool, faults: Faults) -> Choice:
     params = {"Action": "RunInstances", "Version": request.params["Version"], **template.data}
     params |= {name: override[name] for name in ("InstanceType", "ImageId") if name in override}
     zone = override.get("AvailabilityZone", "")
@@ -175,7 +174,16 @@ def _choose(request: Request, template: Template, override: dict[str, str], spot
         zone = moto_state.zone_of(request.region, subnet)
     if spot:
         params["InstanceMarketOptions.MarketType"] = "spot"
-    return Choice(template, override, params, Pool(request.region, params.get("InstanceType", ""), zone, spot))
+    pool = Pool(request.region, params.get("InstanceType", ""), zone, spot)
+    return Choice(template, override, params, pool, _find_price(pool, faults))
+
+
+def _find_price(pool: Pool, faults: Faults) -> float:
+    if pool.spot:
+        known = spot_prices.spot_usd(pool.instance_type, pool.zone or f"{pool.region}a", faults)
+    else:
+        known = prices.on_demand_usd(pool.instance_type, pool.region)
+    return math.inf if known is None else known
 
 
 def _pick(choices: list[Choice], options: dict[str, str], target: float, fleet: Fleet) -> list[Choice]:

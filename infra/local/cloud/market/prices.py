@@ -114,15 +114,6 @@ def on_demand_usd(instance_type: str, region: str) -> float | None:
     return None if price is None else round(price * REGION_FACTORS.get(region, OTHER_REGIONS_FACTOR), 7)
 
 
-def spot_usd(instance_type: str, zone: str) -> float | None:
-    """Return the spot price per hour: a quarter to three fifths of on-demand, varying by zone."""
-    price = on_demand_usd(instance_type, zone[:-1])
-    if price is None:
-        return None
-    share = hashlib.sha256(f"{instance_type} {zone}".encode()).digest()[0] / 255
-    return round(price * (0.25 + 0.35 * share), 4)
-
-
 def get_products(request: Request) -> Answer:
     """Answer Pricing's GetProducts for Linux with shared tenancy, and for gp3 disks."""
     wanted = {one["Field"]: one["Value"] for one in request.body.get("Filters", [])}

@@ -1,1 +1,1 @@
-"""The server process: its gateway, the actions that moto lacks, its controls and its record of calls."""
+"""The server process: its gateway, the actions missing from moto, controls and record of calls."""

@@ -41,7 +41,7 @@ def clear_trail(cloud: LocalCloud) -> None:
 
 
 def set_caller(cloud: LocalCloud, arn: str = "", user_id: str = "", policy: dict[str, Any] | None = None) -> None:
-    """Set the caller of all following calls, and the policy that applies to it; moto's user without an ARN."""
+    """Set the caller of all following calls, and its policy; without an ARN, moto's user."""
     _ask(cloud, "POST", CALLER, {"arn": arn, "user_id": user_id, "policy": policy} if arn else {})
 
 

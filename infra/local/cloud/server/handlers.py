@@ -1,4 +1,4 @@
-"""The actions that moto lacks, by service; anything else is passed on unchanged."""
+"""The actions missing from moto, by service; anything else is passed on unchanged."""
 
 import base64
 import threading
@@ -34,7 +34,7 @@ TYPES_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Handlers:
-    """The answers that moto lacks, and the one that it gives too slowly."""
+    """The answers missing from moto, and the one that it gives too slowly."""
 
     hosts: Hosts
     faults: Faults
@@ -85,7 +85,7 @@ class Handlers:
         instance_id = request.params.get("InstanceId", "")
         match request.action:
             case "DescribeSpotPriceHistory":
-                return spot.describe_spot_price_history(request)
+                return spot.describe_spot_price_history(request, self.faults)
             case "GetConsoleOutput":
                 speaks = self.hosts.boots.speaks(instance_id)
                 return console.get_console_output(request, self.hosts.host_key(instance_id) if speaks else None)

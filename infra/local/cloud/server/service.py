@@ -1,4 +1,4 @@
-"""The local cloud's process: moto, the actions that it lacks, and a host per running instance."""
+"""The local cloud's process: moto, the actions missing from it, and a host per running instance."""
 
 import fcntl
 import logging

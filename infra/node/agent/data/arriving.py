@@ -38,7 +38,7 @@ ZEROS = bytes(4 * CHUNK_BYTES)  # as long as any chunk
 
 
 def push() -> dict[str, Any]:
-    """Store a set: its files as one line on stdin, then what the answer lists as missing, each from its offset."""
+    """Store a set: its files as a line on stdin, then the missing contents, each from its offset."""
     stdin = sys.stdin.buffer
     asked = json.loads(zlib.decompress(base64.b64decode(stdin.readline())))
     files = [File(*each) for each in asked["files"]]
@@ -64,7 +64,7 @@ def push() -> dict[str, Any]:
 
 
 def check_files(files: list[File]) -> None:
-    """Raise AgentError for a path or link that leads out of the set."""
+    """Raise AgentError for a path or link that points outside the set."""
     links = {each.path for each in files if each.link is not None}
     for file in files:
         if not is_inside(file.path) and (file.path != ITSELF or len(files) > 1 or file.link is not None):
@@ -72,7 +72,7 @@ def check_files(files: list[File]) -> None:
         if any(file.path[:at] in links for at, letter in enumerate(file.path) if letter == "/"):
             raise AgentError(f"{file.path!r} is behind a link")
         if file.link is not None and leads_out(file.path, file.link):
-            raise AgentError(f"the link {file.path!r} leads out of the data set")
+            raise AgentError(f"the link {file.path!r} points outside the data set")
         if file.link is None and (len(file.sha256) != 64 or set(file.sha256) - set("0123456789abcdef")):
             raise AgentError(f"invalid SHA-256: {file.sha256[:80]!r}")
 
@@ -88,7 +88,7 @@ def find_missing(root: Path, parts: Path, files: Iterable[File]) -> list[list[An
 
 
 def take_in(stream: BinaryIO, parts: Path, missing: Iterable[list[Any]], sizes: dict[str, int]) -> None:
-    """Write the missing contents as they arrive; raises AgentError for one that is incomplete or not as announced."""
+    """Write the missing contents as they arrive; raises AgentError for an incomplete or wrong one."""
     blocks = Blocks(stream)
     for sha256, offset in missing:
         part = parts / sha256
@@ -129,7 +129,7 @@ def append(part: Path, offset: int, chunks: Iterable[memoryview | bytes]) -> str
 
 
 def mark_alive(part: Path) -> None:
-    """Note that the transfer makes progress."""
+    """Record that the transfer makes progress."""
     os.utime(f"{part.parent}.lock")
 
 
@@ -137,8 +137,7 @@ def mark_alive(part: Path) -> None:
 def taking(root: Path, name: str, impatient: bool = True) -> Iterator[Path]:
     """Yield the folder for the parts of a set, for one transfer at a time.
 
-    If impatient, a transfer from which nothing came for a while is ended: its connection broke, and this one continues its
-    work.
+    If impatient, a transfer that has stalled for a while is ended: its connection broke, and this one continues its work.
     """
     parts = root / "parts" / name
     trees.make(parts)
@@ -154,7 +153,7 @@ def taking(root: Path, name: str, impatient: bool = True) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(json.dumps(identify(os.getpid())).encode())
         lock.flush()
-        trees.make(parts)  # the one before may have completed the set
+        trees.make(parts)  # the previous transfer may have completed the set
         yield parts
 
 

@@ -1,4 +1,4 @@
-"""Fetch the objects below a prefix of S3 as a data set; those that an earlier version has are not fetched again."""
+"""Fetch the objects below an S3 prefix as a data set, without those that an earlier version has."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Listed(NamedTuple):
 
 
 class Helper(NamedTuple):
-    """How to run the program that speaks to S3: an interpreter with boto3, and its variables."""
+    """How to run the S3 client: an interpreter with boto3, and its variables."""
 
     words: list[str]
     variables: Mapping[str, str]
 
     def run(self, command: str, address: str, given: Path | None = None) -> Iterator[Any]:
-        """Yield what the program answers, line by line; it ends with this call. Raises AgentError."""
+        """Yield the program's answer line by line; it ends with this call. Raises AgentError."""
         with open(given or os.devnull, "rb") as stdin:  # noqa: PTH123
             process = subprocess.Popen(
                 [*self.words, command, address],
@@ -77,17 +77,17 @@ class Helper(NamedTuple):
 
 
 def find_helper(python: str, variables: Mapping[str, str], log: BinaryIO) -> Helper:
-    """Return the program that speaks to S3, with boto3 installed if it is missing."""
+    """Return the S3 client, after installing boto3 if it is missing."""
     found = find_program(BOTO3, [python], log)
     return Helper([found.python, "-c", PROGRAM, str(Path(sys.argv[0]).resolve())], {**os.environ, **variables})
 
 
 def fetch_bucket(each: Mapping[str, Any], python: str, variables: Mapping[str, str], log: BinaryIO) -> str:
-    """Fetch the objects of a set that the machine lacks; return its version. Raises AgentError."""
+    """Fetch the missing objects of a set; return its version. Raises AgentError."""
     helper, address = find_helper(python, variables, log), str(each["address"])
     listed = sorted(Listed(*row) for row in helper.run("list", address))
     if not listed:
-        raise AgentError(f"there is nothing at {address}")
+        raise AgentError(f"no objects found at {address}")
     check_files([File(one.path, "0" * 64, 0, False, 0, None) for one in listed])
     root = list_roots()[0]
     name = hashlib.sha256(address.encode()).hexdigest()
@@ -107,7 +107,7 @@ def fetch_bucket(each: Mapping[str, Any], python: str, variables: Mapping[str, s
 
 
 def as_key(one: Listed) -> tuple[str, str]:
-    """Return what identifies the content of an object."""
+    """Return the identity of an object's content."""
     return one.key, one.etag
 
 
@@ -144,7 +144,7 @@ def read_known(address: str, parts: Path) -> tuple[dict[tuple[str, str], str], s
 
 
 def get_objects(helper: Helper, address: str, parts: Path, missing: list[Listed], progress: Progress) -> None:
-    """Download objects, each into a part of its own, and note their hashes."""
+    """Download objects, each into a part of its own, and record their hashes."""
     check_space(parts, progress.total_bytes, progress.path)
     if not missing:
         return

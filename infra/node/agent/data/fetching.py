@@ -1,4 +1,4 @@
-"""Fetch the data sets that are on the internet: from the node itself, before its job joins the queue."""
+"""Fetch data sets from the internet to the node, before their job joins the queue."""
 
 from __future__ import annotations
 
@@ -69,20 +69,20 @@ def download(each: Mapping[str, Any], part: Path, log: BinaryIO) -> None:
     if found != each["sha256"]:
         part.unlink()
         raise AgentError(
-            f"{each['path']}: {each['source']} has the SHA-256 {found}, not {each['sha256']} as gpujob.toml says"
+            f"{each['path']}: {each['source']} has the SHA-256 {found}, but gpujob.toml has {each['sha256']}"
         )
     part.rename(part.with_name(f"{part.name}{ARRIVED}"))
 
 
 def download_rest(each: Mapping[str, Any], part: Path, offset: int, log: BinaryIO) -> str:
-    """Continue a download; return the SHA-256 of the whole. A server that cannot continue sends all of it again."""
+    """Continue a download; return the SHA-256 of the whole. Some servers can only send all of it again."""
     request = urllib.request.Request(each["address"], headers={"User-Agent": "gpujob"})  # noqa: S310  http(s) only
     if offset:
         request.add_header("Range", f"bytes={offset}-")
     try:
         response = urllib.request.urlopen(request, timeout=SILENCE_S)  # noqa: S310
     except urllib.error.HTTPError as error:
-        if error.code == 416 and offset:  # nothing is left: it had arrived when the connection broke
+        if error.code == 416 and offset:  # nothing remains: all had arrived when the connection broke
             return append(part, offset, ())
         raise
     with response:
@@ -107,5 +107,5 @@ def count(response: Any, progress: Progress) -> Iterator[bytes]:
 def fetch_all(
     sets: Iterable[Mapping[str, Any]], python: str, variables: Mapping[str, str], log: BinaryIO
 ) -> dict[str, str]:
-    """Fetch what of these sets is remote; return the version of each by its path."""
+    """Fetch the remote ones of these sets; return the version of each by its path."""
     return {each["path"]: fetch(each, python, variables, log) for each in sets if is_remote(each)}

@@ -1,7 +1,7 @@
-"""Show data sets to a job at the paths of its working tree: by read-only mounts where root, otherwise by links.
+"""Show data sets to a job in its working tree: as read-only mounts if root, otherwise as links.
 
-The mounts are made in a namespace of the job's own, so they end with its last process, whoever kills it, and the agent,
-outside of it, sees empty places: nothing that it removes or downloads can be a data set.
+The mounts are made in a namespace of the job's own, so they end with its last process, however that ends, and the agent,
+outside of it, sees empty places: it can never remove or download a data set.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def place(work: Path, versions: Mapping[str, str]) -> tuple[tuple[Mount, ...], d
 
 
 def check(path: str, version: str) -> Path:
-    """Return where a set is stored; raises AgentError if it is missing or was changed."""
+    """Return the path of a stored set; raises AgentError if it is missing or was changed."""
     found = find_record(version)
     if found is None:
         raise AgentError(f"the data set {path} is no longer on the machine; rerun the command to send it again")
@@ -94,7 +94,7 @@ def mount_all(mounts: tuple[Mount, ...]) -> None:
 
 
 def enter_namespace() -> None:
-    """Get a namespace of mounts, from which none spreads to others; raises OSError."""
+    """Enter a mount namespace that propagates nothing to others; raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")

@@ -39,8 +39,10 @@ def show_size(size_bytes: float) -> str:
 
 
 def check_space(folder: Path, needed_bytes: int, path: str) -> None:
-    """Raise AgentError if the disk has no room for what will arrive."""
+    """Raise AgentError if the disk has no room for the transfer."""
     disk = os.statvfs(folder)
     free_bytes = disk.f_bavail * disk.f_frsize
     if needed_bytes > free_bytes:
-        raise AgentError(f"{path} needs {show_size(needed_bytes)}, but only {show_size(free_bytes)} of disk are free")
+        raise AgentError(
+            f"{path} needs {show_size(needed_bytes)}, but only {show_size(free_bytes)} are free on the disk"
+        )

@@ -1,10 +1,10 @@
-"""Speak to S3: a program of its own, run by an interpreter that has boto3.
+"""The S3 client: a separate program, run by an interpreter that has boto3.
 
     list ADDRESS    -> a line for each object: [PATH, KEY, SIZE, ETAG, MTIME_NS]
     get ADDRESS     lines of [KEY, ETAG, SIZE, FILE] on stdin -> lines of [BYTES, NAME, SHA256]: the bytes that have arrived
                     since the last line and, once a file is complete, its name and hash
 
-A file that exists already is continued. Without credentials, it asks as anyone may: a public bucket answers.
+A file that already exists is continued. Without credentials, requests are anonymous, which public buckets allow.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def get_object(client: Any, version: tuple[str, str, str], size_bytes: int, name
             rest = read(client, version, offset) if offset < size_bytes else ()
             found = append(part, offset, rest)
         except Exception as error:
-            if attempt == ATTEMPTS - 1 or getattr(error, "response", None):  # S3 has answered: it says no
+            if attempt == ATTEMPTS - 1 or getattr(error, "response", None):  # S3 has answered with a refusal
                 raise
             time.sleep(PAUSE_S * (attempt + 1))
         else:
@@ -91,7 +91,7 @@ def get_object(client: Any, version: tuple[str, str, str], size_bytes: int, name
 
 
 def read(client: Any, version: tuple[str, str, str], offset: int) -> Iterator[bytes]:
-    """Yield an object (bucket, key, ETag) from an offset on; fails if it was replaced meanwhile."""
+    """Yield an object (bucket, key, ETag) from an offset on; fails if it has been replaced."""
     bucket, key, etag = version
     body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag, Range=f"bytes={offset}-")["Body"]
     for chunk in iter(lambda: body.read(CHUNK_BYTES), b""):

@@ -2,10 +2,10 @@
 
 Below each root folder:
 
-    files/SHA256         each content once; hard-linked into every tree that has it, so versions share what they have in common
+    files/SHA256         each content once; hard-linked into every tree that has it, so that versions share it
     trees/VERSION/set    the files of one version of a set, or the one file that it consists of
     trees/VERSION.json   its record, written when it is complete
-    parts/NAME/          what has arrived of a set that is not complete, so that an interrupted transfer continues
+    parts/NAME/          the parts of an incomplete set that have arrived, so that an interrupted transfer continues
     parts/NAME.lock      held while that set arrives
     lock                 held while contents get or lose their place
 
@@ -50,7 +50,7 @@ class File(NamedTuple):
 
 
 def version_of(files: Iterable[File]) -> str:
-    """Return what identifies a set: the SHA-256 of its paths and contents."""
+    """Return the identity of a set: the SHA-256 of its paths and contents."""
     lines = sorted(json.dumps([each.path, each.sha256, each.executable, each.link]) for each in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -58,7 +58,7 @@ def version_of(files: Iterable[File]) -> str:
 def list_roots() -> list[Path]:
     """Return the folders that may have data sets; new ones are stored in the first."""
     own = HOME / "data"
-    if "GPUJOB_LOCAL_HOST" in os.environ:  # its disk is the laptop's
+    if "GPUJOB_LOCAL_HOST" in os.environ:  # the disk is the laptop's
         return [own]
     return [*(Path(disk, FOLDER) for disk in FAST if os.access(disk, os.W_OK)), own]
 
@@ -87,7 +87,7 @@ def list_records() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def find_changed(root: Path, record: dict[str, Any]) -> list[str]:
-    """Return the files of a version that are no longer as they were stored, additional ones included."""
+    """Return the files of a version that were changed or added after it was stored."""
     found = dict(read_stamps(tree_of(root, record["version"])))
     stamps = record["stamps"]
     return sorted(name for name in {*found, *stamps} if found.get(name) != stamps.get(name))
@@ -107,12 +107,12 @@ def read_stamps(tree: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 def stamp_of(info: os.stat_result) -> list[int]:
-    """Return what of a file is compared; a link's own time says nothing about what it leads to."""
+    """Return the stamp by which a file is compared; a link's own time says nothing about its target."""
     return [info.st_size, 0 if stat.S_ISLNK(info.st_mode) else info.st_mtime_ns]
 
 
 def content_of(root: Path, sha256: str) -> Path:
-    """Return where a content is stored."""
+    """Return the path of a stored content."""
     return root / "files" / sha256[:2] / sha256
 
 
@@ -133,20 +133,18 @@ def lay_out(root: Path, version: str, files: list[File]) -> None:
             link_content(content_of(root, file.sha256), path, file)
     for folder in sorted(made, reverse=True) if tree.is_dir() else ():
         folder.chmod(0o555)
-    for parent, folders, _ in trees.walk(tree):  # folders that only have folders
+    for parent, folders, _ in trees.walk(tree):  # folders that contain only folders
         for name in folders:
             if not os.path.islink(f"{parent}/{name}"):  # noqa: PTH114
                 os.chmod(f"{parent}/{name}", 0o555)  # noqa: PTH101, S103
 
 
 def link_content(content: Path, path: Path, file: File) -> None:
-    """Give a stored content another name; a file system limits how many there are, and then it is copied."""
+    """Hard-link a stored content; copy it once the file system's limit of links is reached."""
     try:
         os.link(content, path)
     except FileNotFoundError as error:
-        raise AgentError(
-            "a data set that shares files with this one was removed meanwhile; rerun the command"
-        ) from error
+        raise AgentError("a data set that shares files with this one was just removed; rerun the command") from error
     except OSError:
         shutil.copy2(content, path)
     if file.executable:  # of all files with this content, which share one mode
@@ -155,7 +153,7 @@ def link_content(content: Path, path: Path, file: File) -> None:
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Let nobody else move or remove contents meanwhile."""
+    """Keep other processes from moving or removing contents."""
     trees.make(root)
     with (root / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -174,7 +172,7 @@ def complete(root: Path, parts: Path, files: list[File], facts: dict[str, Any]) 
                 trees.make(content_of(root, file.sha256).parent)
                 part.replace(content_of(root, file.sha256))
         lay_out(root, version, files)
-        os.sync()  # a record must not outlive the contents it speaks of
+        os.sync()  # a record must not outlive the contents it lists
         record = {
             "version": version,
             "stamps": dict(read_stamps(tree_of(root, version))),
@@ -189,7 +187,7 @@ def complete(root: Path, parts: Path, files: list[File], facts: dict[str, Any]) 
 
 
 def forget_changed(root: Path, record: dict[str, Any], changed: Iterable[str], files: Iterable[File]) -> None:
-    """Remove contents that were changed, wherever they are linked, and the record of the version that has them."""
+    """Remove changed contents, wherever they are linked, and the record of the version that has them."""
     (root / "trees" / f"{record['version']}.json").unlink()
     names = set(changed)
     for file in files:

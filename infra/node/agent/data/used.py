@@ -1,4 +1,4 @@
-"""Which jobs use a data set; the list of all that are stored, and removing some."""
+"""List and remove stored data sets, and find the jobs that use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN = ("version", "path", "source", "files", "size_bytes", "stored_at")
 
 
 def list_sets(*versions: str) -> list[dict[str, Any]]:
-    """Return these versions of data sets, or all that are stored: with the jobs that use them and the number of changed files."""
+    """Return these versions of data sets, or all, with their jobs and the number of changed files."""
     return [
         {
             **{name: record[name] for name in SHOWN},
@@ -41,7 +41,7 @@ def versions_of(number: int) -> dict[str, str]:
 
 
 def remove(*versions: str) -> dict[str, int]:
-    """Remove versions and the contents that no other version has; return the disk space freed.
+    """Remove versions and the contents that only they have; return the disk space freed.
 
     Raises AgentError and removes none if a job that has not ended uses one of them.
     """

@@ -1,1 +1,1 @@
-"""What a job imports: its dependencies, its own environment on top, and missing programs."""
+"""A job's imports: its dependencies, its own environment on top, and missing programs."""

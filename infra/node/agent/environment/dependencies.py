@@ -1,6 +1,6 @@
 """Install a project's dependencies into an environment, once for all jobs that need the same.
 
-The client found and read the manifest (`infra/dependencies`); what it sent is installed here. The project itself is not
+The client finds and reads the manifest (`infra/dependencies`); the result is installed here. The project itself is not
 installed: each job imports it from its own working folder.
 """
 
@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
 def complete_plan(
     job: dict[str, Any], secrets: Mapping[str, str], credentials: Mapping[str, str]
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Return what to install, and the variables that this may refer to.
+    """Return the installation plan, and the variables that it may refer to.
 
     They are the credentials of indexes and, of the job's own variables, those named in the manifest and uv's and pip's.
     """
@@ -56,7 +56,7 @@ def complete_plan(
 def prepare(
     project: Path, plan: dict[str, Any] | None, base_python: str, log: BinaryIO, variables: dict[str, str]
 ) -> Prepared:
-    """Install what the client read in the manifest, if needed, and return its interpreter.
+    """Install the dependencies that the client read, if needed, and return the interpreter.
 
     `variables` are those that the manifest may refer to, with the credentials of its indexes. Raises DependenciesError.
     """
@@ -106,9 +106,9 @@ def sift() -> None:
 
 
 def key_of(project: Path, plan: dict[str, Any], base: Base) -> str:
-    """Hash what identifies an environment: what to install, the files it is read from, and the base with its packages.
+    """Return the identity of an environment: a hash of the plan, its files, and the base's packages.
 
-    Where the manifest is does not matter, nor what is said about it: jobs of two folders share an environment.
+    The manifest's path and notes do not matter: jobs of two folders share an environment.
     """
     ignored = ("manifest", "notes", "folder") if not (plan["files"] or plan["watched"]) else ("notes",)
     content = {name: value for name, value in plan.items() if name not in ignored}

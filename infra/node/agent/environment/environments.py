@@ -1,8 +1,8 @@
-"""An environment on top of a base interpreter, whose packages are reused; uv installs the rest (`packages`).
+"""An environment on top of a base interpreter: it reuses the base's packages, uv adds the rest.
 
-uv only sees an environment's own packages and would download the base's again, the image's torch above all. So a new
+uv only sees an environment's own packages and would download the base's again, above all the image's torch. So a new
 environment gets a stand-in for each package of the base (name, version and requirements, no code) before uv installs:
-what satisfies a requirement stays, anything else is replaced by a package in the environment. Then the stand-ins are
+those that satisfy a requirement stay, any other is replaced by a package in the environment. Then the stand-ins are
 removed. Python finds the base's packages after the environment's through a .pth file: for a base that is an environment
 itself, as in AWS's images, "system site packages" would be those of the interpreter below both.
 
@@ -57,7 +57,7 @@ def look_at(base_python: str) -> Base:
 
 
 def lead_to_base(site: Path, base: Base) -> None:
-    """Let an environment import the base's packages, after its own."""
+    """Make an environment import the base's packages, after its own."""
     (site / "zz_base.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in base.sites))
 
 
@@ -90,7 +90,7 @@ def stand_ins(site: Path, pattern: str = "*") -> list[Path]:
 
 
 def remove_stand_ins(site: Path) -> None:
-    """Remove the stand-ins: the base's own packages are found from now on."""
+    """Remove the stand-ins, so that the base's own packages are found."""
     for stand_in in stand_ins(site):
         shutil.rmtree(stand_in)
 

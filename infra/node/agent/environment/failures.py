@@ -1,4 +1,4 @@
-"""What an installer prints: progress for the log, and of a failure the few lines that tell the reason."""
+"""Filter an installer's output: progress for the log, and the few lines that explain a failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WIDTH, MOST_LINES = 110, 3
 
 
 class Report:
-    """A log of one program: progress is written at once, the rest held back; credentials are masked."""
+    """The output of one program: progress is written at once, the rest held back; credentials are masked."""
 
     def __init__(self, log: BinaryIO | None, secrets: Iterable[str]) -> None:
         """Write progress to `log`, or hold everything back without one."""
@@ -37,11 +37,11 @@ class Report:
 
     @property
     def text(self) -> str:
-        """What was held back."""
+        """The output held back so far."""
         return b"".join(self.held).decode("utf-8", "replace")
 
     def write(self, line: bytes) -> int:
-        """Take one line."""
+        """Process one line."""
         shown = CREDENTIALS.sub(b"***", line)
         for secret in self.secrets:
             shown = shown.replace(secret, b"***")
@@ -52,7 +52,7 @@ class Report:
         return len(line)
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush the log."""
         if self.log:
             self.log.flush()
 
@@ -82,7 +82,7 @@ def explain(text: str) -> list[str]:
 
 
 def find_reason(lines: list[str]) -> str:
-    """Return the line of a failed build that tells most: the last that names an error."""
+    """Return the most informative line of a failed build: the last that names an error."""
     useful = [line for line in lines if not BUILD.search(line) and not line.startswith("hint: ")]
     errors = [
         line for line in useful if REASON.search(line) and not line.startswith(("The build backend", "Call to `"))

@@ -1,4 +1,4 @@
-"""One installation: what to install where, and the programs that do it, with an account of their failures."""
+"""One installation: what to install where, the programs that do it, and reports of their failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Installation(NamedTuple):
     log: BinaryIO
     lock: int
     variables: dict[str, str]
-    """What the manifest may refer to; values are masked in the log."""
+    """Variables that the manifest may refer to; their values are masked in the log."""
 
     @property
     def name(self) -> str:
@@ -48,13 +48,13 @@ class Installation(NamedTuple):
 
 
 def attempt(what: Installation, words: list[str], given: bytes = b"", *, quiet: bool = False) -> tuple[int, Report]:
-    """Run a program; return its exit code and what it printed; progress goes to the log unless it is quiet."""
+    """Run a program; return its exit code and output; progress goes to the log unless it is quiet."""
     report = Report(None if quiet else what.log, what.variables.values())
     return stream(words, report, what.lock, what.cwd, given, what.variables), report
 
 
 def run(what: Installation, words: list[str], given: bytes = b"") -> Report:
-    """Run a program; raises DependenciesError, with at most four lines in the log that say why, if it fails."""
+    """Run a program; if it fails, log the reason and raise DependenciesError."""
     code, report = attempt(what, words, given)
     if code:
         refuse(what, report.text, os.path.basename(words[0]))  # noqa: PTH119
@@ -71,7 +71,7 @@ def run_offline_first(what: Installation, words: list[str], given: bytes = b"") 
 
 
 def refuse(what: Installation, text: str, program: str) -> None:
-    """Say in the log why a program failed; raises DependenciesError."""
+    """Log why a program failed; raises DependenciesError."""
     python = f"Python {what.base.version.split()[0]} on {platform.machine()}"
     say(what.log, f"cannot install the dependencies from {what.name} ({python}):")
     for line in explain(text):

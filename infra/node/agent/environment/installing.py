@@ -1,4 +1,4 @@
-"""Find or install Python programs that a node may lack, such as JupyterLab and TensorBoard."""
+"""Find or install Python programs that may be missing on a node, such as JupyterLab and TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give each job its own empty environment on top of its interpreter's, for what it installs.
+"""Give each job its own empty environment on top of its interpreter's, for packages that it installs.
 
 Created by hand in milliseconds, where venv and ensurepip take seconds: a pyvenv.cfg, links to the interpreter, a .pth
 file that adds the packages below, and copies of the scripts below with a shebang for this environment's interpreter.
@@ -40,7 +40,7 @@ UV = """#!/bin/sh
 for word; do [ "$word" != --system ] || export UV_PYTHON="${{UV_PYTHON:-{python}}}"; done
 exec "{uv}" "$@"
 """
-# torchrun ends with 1 and 30 lines, whichever process failed and however.
+# torchrun exits with 1 and prints 30 lines, whichever process failed and however.
 TORCHRUN = b"""import sys
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
@@ -101,7 +101,7 @@ def look_below(python: str) -> Below:
     try:
         answer = subprocess.run([python, "-E", "-c", LOOK], stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise DependenciesError(f"the interpreter {python} does not run; --python names another") from error
+        raise DependenciesError(f"the interpreter {python} does not run; choose another: --python PATH") from error
     return Below(*json.loads(answer.stdout))
 
 
@@ -111,7 +111,7 @@ def lead_to(path: str) -> str:
 
 
 def add_user_sites(user: Path) -> None:
-    """Let other interpreters started by the job still find packages of `pip install --user`."""
+    """Make other interpreters started by the job still find packages of `pip install --user`."""
     for site in Path.home().glob(".local/lib/python*/site-packages"):
         own = user / "lib" / site.parent.name / "site-packages"
         own.mkdir(parents=True)

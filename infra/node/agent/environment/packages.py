@@ -1,4 +1,4 @@
-"""Have uv, or conda, install what a manifest lists into a new environment on top of a base interpreter."""
+"""Install a manifest's packages with uv or conda into a new environment on top of a base interpreter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCAL = re.compile(r"^(--find-links )?\./|^(--find-links )(?![\w+.-]+://)(?:\./)
 
 
 class Source(NamedTuple):
-    """The words that tell `uv pip install` what to install, its standard input, and what to install after that."""
+    """The arguments and standard input of `uv pip install`, and what to install after that."""
 
     words: list[str]
     given: bytes = b""
@@ -61,7 +61,7 @@ def run_conda(what: Installation, conda: str) -> None:
 
 
 def read_lock(what: Installation, uv: list[str]) -> Source:
-    """Return what a uv.lock, which must be up to date, or a pylock.toml has; raises DependenciesError."""
+    """Return the packages of a pylock.toml or an up-to-date uv.lock; raises DependenciesError."""
     options = list(what.plan["options"])
     if what.plan["kind"] == "uv.lock":
         file = what.folder / PYLOCK
@@ -72,7 +72,7 @@ def read_lock(what: Installation, uv: list[str]) -> Source:
             code, report = attempt(what, words)
         if STALE.search(report.text):
             raise DependenciesError(
-                f"{what.name} is out of date: pyproject.toml has changed since it was written; "
+                f"{what.name} is out of date: pyproject.toml has changed since; "
                 "run: uv lock; to install nothing: --no-deps"
             )
         if code:
@@ -91,7 +91,7 @@ def read_lock(what: Installation, uv: list[str]) -> Source:
 
 
 def read_requirements(what: Installation, uv: list[str]) -> Source:
-    """Return what a list of requirements and the files that uv reads itself say."""
+    """Return a list of requirements and the files that uv reads itself, as arguments for uv."""
     plan = what.plan
     lines = [at(what.project, line) for line in plan["lines"]]
     chosen = keep_torch(what, uv, read_lines(lines)) if plan["locked"] else Chosen(lines, ())

@@ -13,9 +13,9 @@ from .environments import stand_ins
 from .installation import Installation, attempt
 from .uv import say
 
-# What torch brings along: it comes with the torch that is kept.
+# Dependencies of torch that come with the torch that is kept.
 OWN = re.compile(r"torch|triton|pytorch[-_]triton.*|nvidia[-_].*|cuda[-_].*")
-# Built for one version of torch: taken from the image as well, or found anew for the torch that is kept.
+# Built for one version of torch: also taken from the image, or resolved again for the torch that is kept.
 BUILT_FOR = re.compile(r"torchvision|torchaudio|torchtext|torchdata")
 PIN = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;,]+)")
 PACKAGE = re.compile(r"^name\s*=\s*[\"']([^\"']+)[\"'].*?^version\s*=\s*[\"']([^\"']+)[\"']", re.MULTILINE | re.DOTALL)
@@ -31,7 +31,7 @@ class Pinned(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What to install of a lock, and what to find anew because it depends on the torch that is kept."""
+    """The entries of a lock to install, and those to resolve again for the torch that is kept."""
 
     texts: list[str]
     anew: tuple[str, ...]
@@ -44,13 +44,13 @@ def read_lines(lines: list[str]) -> list[Pinned]:
 
 
 def read_pylock(text: str) -> list[Pinned]:
-    """Return the entries of a pylock.toml; what stands before them is one without a name."""
+    """Return the entries of a pylock.toml; its header is an entry without a name."""
     found = ((PACKAGE.search(part) if part.startswith("[[packages]]") else None, part) for part in TABLE.split(text))
     return [Pinned(pin[1].lower(), pin[2], part) if pin else Pinned("", "", part) for pin, part in found]
 
 
 def keep_torch(what: Installation, uv: list[str], pinned: list[Pinned]) -> Chosen:
-    """Return what to install of a lock: without torch and what belongs to it if the image's is kept."""
+    """Return the entries of a lock to install, without torch and its companions if the image's is kept."""
     there = {path.name.partition("-")[0]: path.name for path in stand_ins(what.site)}
     locked = [each for each in pinned if each.name == "torch"]
     ours = there.get("torch", "")[len("torch-") : -len(".dist-info")]
@@ -75,7 +75,7 @@ def minor(version: str) -> list[str]:
 
 
 def satisfies(what: Installation, uv: list[str], requirement: str) -> bool:
-    """Return whether what the image has satisfies a requirement, as uv decides."""
+    """Return whether the image's packages satisfy a requirement, as uv decides."""
     check = [*uv, "pip", "install", "--python", what.python, "--offline", "--dry-run", "--no-deps", requirement]
     code, report = attempt(what, check, quiet=True)
     return code == 0 and any(line.startswith(b"Would make no changes") for line in report.progress)

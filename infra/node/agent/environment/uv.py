@@ -24,7 +24,7 @@ OLDEST = (0, 8)  # reads and writes pylock.toml
 INDEXES = ("--index-url", "--extra-index-url", "-r ")
 INDEX_VARIABLES = ("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
 UV_SETTINGS = (Path.home() / ".config" / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
-# Indexes that only their owners, or on PyPI everybody, can publish on: no private package is among them.
+# Indexes without private packages: only their owners, or on PyPI everyone, can publish there.
 PUBLIC = {
     "pypi.org",
     "pypi.python.org",
@@ -54,13 +54,13 @@ class DependenciesError(AgentError):
 
 
 class Log(Protocol):
-    """What takes a program's output, line by line."""
+    """A consumer of a program's output, line by line."""
 
     def write(self, line: bytes) -> int:
-        """Take one line."""
+        """Process one line."""
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush the log."""
 
 
 def say(log: BinaryIO, text: str) -> None:
@@ -152,7 +152,7 @@ def stream(
 
 
 def variables(more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for uv and conda: the login's and `more`, with pip's settings translated for uv."""
+    """Return the environment for uv and conda: the login's and `more`, with pip's settings for uv."""
     login = {**os.environ, **more}
     said = {theirs: login[ours] for ours, theirs in PIP_VARIABLES.items() if login.get(ours)}
     if "UV_FIND_LINKS" in said:  # pip separates with spaces, uv with commas

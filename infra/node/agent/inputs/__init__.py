@@ -1,1 +1,1 @@
-"""What a job needs before it can run, besides its code."""
+"""A job's inputs besides its code."""

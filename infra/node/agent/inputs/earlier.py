@@ -1,4 +1,4 @@
-"""Start a job from what an earlier one wrote: copy that into its working tree, as if it had been uploaded."""
+"""Copy an earlier job's outputs into a new job's working tree, as if they had been uploaded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..records import FREED, AgentError, folder_of, read_json, work_of, write_js
 from ..trees import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file, copy on write
-# In a manifest, of a file that was taken from an earlier job: that job, and what the project had there itself.
+# Keys in a manifest, for a file from an earlier job: that job, and the project's own version.
 FROM, OWN = "from", "own"
 SHOWN = 5
 
 
 def copy_outputs(folder: Path, number: int, sets: Iterable[str], log: BinaryIO) -> None:
-    """Copy the outputs of a job, and what it had from others itself, into the working tree of another.
+    """Copy a job's outputs, and those that it started from itself, into the working tree of another.
 
     A file that the project has changed since that job is kept. Raises AgentError if that job's files cannot be read.
     """
@@ -54,12 +54,12 @@ def copy_outputs(folder: Path, number: int, sets: Iterable[str], log: BinaryIO) 
             made[name]["stamp"] = stamp_of(info)
     write_json(folder / "manifest.json", {**now, **made})
     names = ", ".join(kept[:SHOWN]) + (", ..." if len(kept) > SHOWN else "")
-    more = f"; kept the project's own, changed since: {names}" if kept else ""
+    more = f"; kept the project's own versions, changed since: {names}" if kept else ""
     say(log, f"{len(chosen)} file{'s' * (len(chosen) != 1)} of job {number}{more}")
 
 
 def find_outputs(folder: Path, sent: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a job wrote or had from an earlier job, by name; all but caches, whether or not it is downloaded."""
+    """Return a job's outputs, its own and from earlier jobs, by name; all but caches."""
     uploaded = {name: entry for name, entry in sent.items() if FROM not in entry}
     work = work_of(folder)
     if not work.is_dir():
@@ -77,17 +77,17 @@ def find_outputs(folder: Path, sent: Mapping[str, Any]) -> dict[str, dict[str, A
 
 
 def content_of(entry: Mapping[str, Any] | None) -> str | None:
-    """Return what a file contains, by its hash or a link's target; None without a file."""
+    """Return a file's hash or a link's target; None if it does not exist."""
     return None if entry is None else entry.get("link") or entry.get("sha256")
 
 
 def sent_of(entry: Mapping[str, Any] | None) -> str | None:
-    """Return what the project itself had as a file when a job was submitted."""
+    """Return the project's own version of a file when a job was submitted."""
     return entry.get(OWN) if entry and FROM in entry else content_of(entry)
 
 
 def copy(source: Path, target: Path, link: str | None) -> os.stat_result:
-    """Copy a file with its mode and times, or create a link; what is there is replaced. Holes stay holes."""
+    """Copy a file with its mode, times and holes, or create a link; replaces what exists."""
     trees.make(target.parent)
     with contextlib.suppress(FileNotFoundError):
         target.unlink()

@@ -1,6 +1,6 @@
-"""What a job needs before it can run, besides its code: data sets, and the outputs of an earlier job.
+"""Wait for a job's inputs besides its code: data sets, and the outputs of an earlier job.
 
-A job that waits for them leaves the queue meanwhile, so it holds up nobody.
+A job that waits for them leaves the queue, so it does not hold up others.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def get_ready(folder: Path, job: Mapping[str, Any], secrets: Mapping[str, str], 
 
 
 def check_versions(job: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-    """Raise AgentError if a bucket no longer has what an earlier run had, which this one is to repeat."""
+    """Raise AgentError if a bucket has changed since the run that this one repeats."""
     for each in job["data"]:
         if each["version"] not in ("", versions[each["path"]]):
-            raise AgentError(f"{each['source']} has changed since that run, and the machine does not have its version")
+            raise AgentError(f"{each['source']} has changed since that run, and its version is not on the machine")
 
 
 @contextlib.contextmanager
 def out_of_queue(queued: int) -> Iterator[None]:
-    """Let later jobs pass; then take the place in the queue again."""
+    """Release the place in the queue, and take it again at the end."""
     fcntl.flock(queued, fcntl.LOCK_UN)
     yield
     fcntl.flock(queued, fcntl.LOCK_EX)
@@ -69,7 +69,7 @@ def wait_for(number: int, over: bool, log: BinaryIO) -> None:
 
 
 def place_data(folder: Path, versions: Mapping[str, str]) -> tuple[Mount, ...]:
-    """Prepare the data sets of a job in its working tree, and say which they are; raises AgentError."""
+    """Prepare a job's data sets in its working tree, and log them; raises AgentError."""
     mounts, entries = place(work_of(folder), versions)
     if entries:
         write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), **entries})

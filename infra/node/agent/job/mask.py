@@ -47,7 +47,7 @@ def forms(secret: str) -> Iterator[bytes]:
 
 
 class Mask:
-    """Filter a stream piece by piece, also where a secret spans two pieces."""
+    """Filter a stream piece by piece, even if a secret spans two pieces."""
 
     def __init__(self, secrets: list[str]) -> None:
         """Mask each of these values that is long enough, in all its forms."""
@@ -72,7 +72,7 @@ class Mask:
 
 
 def cover(text: bytes, found: list[tuple[int, int]]) -> bytes:
-    """Return a text without what was found in it."""
+    """Return a text with the values found in it masked."""
     if not found:
         return text
     edges = [0, *(edge for each in found for edge in each), len(text)]
@@ -94,5 +94,5 @@ def read_some(source: int) -> bytes:
     """Read from a pipe or a terminal; empty at the end."""
     try:
         return os.read(source, CHUNK_BYTES)
-    except OSError:  # EIO: nobody has the terminal open any more
+    except OSError:  # EIO: no process has the terminal open any more
         return b""

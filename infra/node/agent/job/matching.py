@@ -1,4 +1,4 @@
-"""Find any of many byte strings in a text, at a speed that depends neither on their number nor on their length.
+"""Find any of many byte strings in a text, at a speed independent of their number and length.
 
 Python's `re` tries every alternative at every position. Here each string is represented by its first bytes, its head, and a few
 calls that scan a whole text in C say where a head can be:
@@ -7,9 +7,10 @@ calls that scan a whole text in C say where a head can be:
 - Long heads contain a block of eight bytes that is aligned in the text, wherever they start in it. The blocks of a text are its
   64-bit numbers, and whether any of them is in a set is one call.
 - Of short heads, the first or the last three bytes start at an even place in the text. With five bits of each byte, three fit
-  into a character of UTF-16, and `re` has fast sets of these. One large integer makes such characters of a whole text.
+  into a character of UTF-16, and `re` has fast sets of these. One large integer makes such characters of a whole text. The
+  fourth byte is in the character after it or before it.
 
-What is found is compared in full.
+Candidates are then compared in full.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import sys
 from bisect import bisect_right
 from collections import defaultdict
+from functools import lru_cache
 from typing import Iterable, Iterator
 
 BLOCK_BYTES = 8
@@ -25,7 +27,7 @@ LONG_BYTES = 2 * BLOCK_BYTES - 1
 SHORT_BYTES = 4
 FEW = 12
 TRIPLE_BYTES = SHORT_BYTES - 1
-FOLD = bytes((byte + 7 * (byte >> 5)) & 31 for byte in range(256))
+BITS = 5  # of each byte of a triple: of three, and below the surrogates of UTF-16
 
 
 class Matcher:
@@ -50,13 +52,12 @@ class Matcher:
             for at in range(BLOCK_BYTES):
                 self.offsets[int.from_bytes(head[at : at + BLOCK_BYTES], sys.byteorder)].add(at)
         self.blocks = frozenset(self.offsets)
-        triples = {as_triples(head[at : at + TRIPLE_BYTES])[0] for head in self.shorts for at in (0, 1)}
-        self.triples = re.compile(f"[{''.join(map(re.escape, triples))}]" if triples else "(?!)")
+        self.triples = compile_triples(self.shorts)
 
     def find(self, text: bytes, final: bool = False) -> tuple[list[tuple[int, int]], int]:
-        """Return the values in a text from left to right, and how much of the text is certain.
+        """Return the values in a text from left to right, and how much of the text is settled.
 
-        Unless it is `final`, what follows may be the start of a value of which the rest is still to come.
+        Unless it is `final`, the remainder may be the start of a value.
         """
         found: list[tuple[int, int]] = []
         end = 0
@@ -125,12 +126,37 @@ def head_of(value: bytes) -> bytes:
     return value[: LONG_BYTES if len(value) >= LONG_BYTES else SHORT_BYTES]
 
 
+def compile_triples(heads: list[bytes]) -> re.Pattern[str]:
+    """Return an expression for the triple of each of these heads that starts at an even place."""
+    if not heads:
+        return re.compile("(?!)")
+    triples = one_of({as_triples(head[at : at + TRIPLE_BYTES])[0] for head in heads for at in (0, 1)})
+    ends = {ord(as_triples(head[2:])) for head in heads}
+    starts = {ord(as_triples(b"\0" + head[:2])[0]) for head in heads}
+    after = one_of({chr(end | other << 2 * BITS) for end in ends for other in range(1 << BITS)})
+    before = one_of({chr(start | other) for start in starts for other in range(1 << BITS)})
+    return re.compile(f"{triples}(?:(?={after})|(?<={before}.))", re.DOTALL)
+
+
+def one_of(characters: set[str]) -> str:
+    """Return an expression for any of these characters."""
+    return f"[{re.escape(''.join(characters))}]"
+
+
 def as_triples(text: bytes) -> str:
     """Return a character for each even place, of five bits of each of the three bytes from there on."""
     size = len(text) + len(text) % 2
-    number, low = int.from_bytes(text.translate(FOLD), "little"), int.from_bytes(b"\x1f\0" * (size // 2), "little")
-    packed = number & low | number >> 3 & low << 5 | number >> 6 & low << 10
+    number = int.from_bytes(text, "little")
+    first, second, third = masks(size.bit_length())
+    packed = number & first | number >> 3 & second | number >> 6 & third
     return packed.to_bytes(size, "little").decode("utf-16-le")
+
+
+@lru_cache(maxsize=None)
+def masks(size_bits: int) -> tuple[int, int, int]:
+    """Return which bits of a character the three bytes of each triple hold, for sizes of so many bits."""
+    first = int.from_bytes(b"\x1f\0" * (1 << size_bits >> 1), "little")
+    return first, first << BITS, first << 2 * BITS
 
 
 def starts_with(ordered: list[bytes], start: bytes) -> bool:

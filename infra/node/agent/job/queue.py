@@ -1,7 +1,7 @@
 """The queue: jobs start in the order of their numbers, each when enough GPUs are free.
 
-There is no scheduler that could crash: each job waits for itself. It holds its `queued` lock until it starts, so queueing
-means waiting for the locks of all earlier jobs; the kernel releases those of dead processes. Behind others a supervisor
+There is no scheduler that could crash: each job waits on its own. It holds its `queued` lock until it starts, so queueing
+means waiting for the locks of all earlier jobs; the kernel releases those of dead processes. A supervisor that has to wait
 becomes util-linux's `flock`, which takes a hundredth of the memory, and becomes a supervisor again when its turn may have
 come. A job that waits for data or for another job's outputs does not hold the lock, so later jobs pass.
 """
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from ..records import JOBS, NOTEBOOK, is_supervised, numbers, read_json
+from ..records import JOBS, NOTEBOOK, is_supervised, list_unfinished, numbers, read_json
 
 POLL_S = 0.05
 
@@ -27,8 +27,8 @@ POLL_S = 0.05
 def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int]], None]) -> None:
     """Wait for all earlier jobs to leave the queue and for enough free GPUs; record them with `take`.
 
-    While it waits behind others, this process may start anew, with what it inherited and nothing else. A notebook does not
-    queue, because a person is waiting for it.
+    While it waits behind others, this process may be replaced, keeping only what it inherited. A notebook does not queue,
+    because a user is waiting for it.
     """
     if is_notebook(number):
         take([])
@@ -43,9 +43,9 @@ def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int
 
 
 def choose_gpus(number: int, wanted: int, slots: int, others: set[int], take: Callable[[list[int]], None]) -> bool:
-    """Take free GPUs if there are enough, and return whether; a list names the jobs that hold some, besides `others`.
+    """Take free GPUs if there are enough, and return whether; a list names the jobs that hold some.
 
-    Besides the head of the queue, jobs choose that were out of it when a later one passed.
+    `others` are checked as well. Not only the head of the queue chooses, but also jobs that let later ones pass, hence a lock.
     """
     with (JOBS / ".gpus").open("a+") as book:
         fcntl.flock(book, fcntl.LOCK_EX)
@@ -62,10 +62,10 @@ def choose_gpus(number: int, wanted: int, slots: int, others: set[int], take: Ca
 
 
 def wait_behind(queued: Path) -> None:
-    """Wait until a job leaves the queue; where possible as a small program, which then starts the agent again."""
+    """Wait until a job leaves the queue, if possible as a small program that then restarts the agent."""
     flock = shutil.which("flock")
     if flock and can_rewind() and can_replace(flock):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the caller has unblocked it; who cancels a job records its end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # unblocked by the caller; a cancel itself records the end
         agent = [sys.executable, "-I", "-S", *sys.argv]
         os.execv(flock, [flock, "--shared", "--no-fork", str(queued), *agent])  # noqa: S606
     with contextlib.suppress(FileNotFoundError), queued.open("rb") as lock:
@@ -82,13 +82,13 @@ def can_rewind() -> bool:
 
 
 def can_replace(flock: str) -> bool:
-    """Return whether a program is a `flock` that becomes the command that it runs, as util-linux's since 2.34."""
+    """Return whether a program is a `flock` that replaces itself by its command (util-linux 2.34)."""
     words = [flock, "--shared", "--no-fork", "--nonblock", os.devnull, "true"]
     return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def forget_waiting(own: int) -> None:
-    """Close the lock that a `flock` left open before it became this process; `own` is that of the job itself."""
+    """Close the lock that `flock` left open when it became this process; `own` is the job's own."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if int(name) != own and os.readlink(f"/proc/self/fd/{name}").endswith("/queued"):
@@ -118,7 +118,8 @@ def count_ahead(number: int) -> int:
     """Return how many earlier jobs are unfinished; notebooks neither block nor wait."""
     if is_notebook(number):
         return 0
-    return sum(is_supervised(JOBS / str(each)) for each in numbers() if each < number and not is_notebook(each))
+    ahead = (each for each in list_unfinished() if each < number)
+    return sum(is_supervised(JOBS / str(each)) for each in ahead if not is_notebook(each))
 
 
 def is_notebook(number: int) -> bool:

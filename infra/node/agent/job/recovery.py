@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from ..identities import lives
-from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner, take_lock
+from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner, record_of, take_lock
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
-    """Return the records of these jobs, or of all; lost supervisors are replaced first."""
-    for number in asked or map(str, numbers()):
-        recover(JOBS / number)
-    return list_records(*asked)
+    """Return the records of these jobs, all, or (`--last`) the latest; replace lost supervisors first.
+
+    Raises UnknownJobError for a requested one.
+    """
+    if asked and asked != ("--last",):
+        for number in asked:
+            recover(JOBS / number)
+        return [record_of(number) for number in asked]
+    return list_some(numbers()[-1:] if asked else numbers())
+
+
+def list_some(wanted: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the records of these jobs, as far as they exist; lost supervisors are replaced first."""
+    wanted = list(wanted)
+    for number in wanted:
+        recover(JOBS / str(number))
+    return list_records(wanted)
 
 
 def recover(folder: Path) -> None:

@@ -32,7 +32,7 @@ def watch(number: str) -> None:
 
 
 def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
-    """Take over a job whose runner was killed until its main process ends; then end what is left.
+    """Take over a job whose runner was killed until its main process ends; then end the others.
 
     The process is not a child of this one, so its exit code is unknown: the job counts as interrupted unless ended from here.
     """

@@ -82,12 +82,12 @@ def run(task: Task) -> None:
         os.close(task.pipe[1])
     finish(task, process.pid)
     explain(task.folder)
-    # No other job uses it, and what a job installs may be large.
+    # No other job uses it, and it may be large.
     trees.remove(task.folder / ENVIRONMENT)
 
 
 def explain(folder: Path) -> None:
-    """If a failed job tried to write to a data set, say so in its log."""
+    """Explain in the log if a failed job tried to write to a data set."""
     paths = list(read_json(folder / "state.json", {}).get("data", {}))
     if paths and read_json(folder / "end.json", {}).get("exit_code"):
         with contextlib.suppress(OSError):

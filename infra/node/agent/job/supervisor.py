@@ -53,7 +53,7 @@ class CancelledError(Exception):
 def supervise(number: str, queued: str) -> None:
     """Queue, prepare, run and watch the job; secret values are on stdin.
 
-    In the queue this may be called again, by the same process started anew.
+    In the queue, this may be called again by the same process after a restart.
     """
     folder = folder_of(number)
     job, private = read_json(folder / "job.json"), json.load(sys.stdin)
@@ -116,7 +116,7 @@ def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any]
 
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
-    """Return what the runner needs to know; `own` is the interpreter of the job's own environment."""
+    """Return the task for the runner; `own` is the interpreter of the job's own environment."""
     variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
     terminal = job.get("terminal")  # earlier agents, whose jobs may be queued, had none
     return Task(
@@ -244,7 +244,7 @@ def cancel(number: str) -> dict[str, Any]:
                 break
         time.sleep(0.02)
     if told and not (is_supervised(folder) or "started_at" in read_json(folder / "state.json", {})):
-        # It was waiting behind others, as a program that records nothing.
+        # It was waiting behind others as a `flock`, which records nothing.
         with contextlib.suppress(OSError):
             if not read_json(folder / "end.json"):
                 record_end(folder, None, Ending(128 + signal.SIGTERM, cancelled=True))

@@ -1,4 +1,4 @@
-"""Collect the data for `top`: what the node uses, and what each job does."""
+"""Collect the data for `top`: the usage of the node and of each job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..identities import lives
-from ..job.recovery import list_jobs
+from ..job.recovery import list_some
 from ..machine import find_space
 from ..processes import descendants
-from ..records import folder_of, read_runner
+from ..records import folder_of, list_unfinished, numbers, read_runner
 from ..usage import cpu_seconds, gpu_use
 
 SAMPLE_S = 0.2
@@ -20,7 +20,9 @@ TAIL_BYTES = 4096
 
 def look(count: str) -> dict[str, Any]:
     """Return the node's usage, every unfinished job, and the latest `count` finished ones."""
-    jobs = list_jobs()
+    unfinished = list_unfinished()
+    ended = [number for number in numbers() if number not in unfinished]
+    jobs = list_some(sorted([*unfinished, *ended[-int(count) :]]))
     over = [job["number"] for job in jobs if job["state"] not in ("queued", "running", "stalled")]
     shown = [job for job in jobs if job["number"] not in over or job["number"] in over[-int(count) :]]
     families = {job["number"]: family_of(job["number"]) for job in shown}
@@ -76,7 +78,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """Return the last non-empty line of a log, cut to fit; for a progress bar, its latest state."""
+    """Return the last non-empty line of a log, truncated; for a progress bar, its latest state."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))

@@ -1,6 +1,6 @@
 """Measure a node within half a minute: driver, GPUs, torch, a matrix product, disks, lease, guard.
 
-This module does not rate the results; a failed measurement is reported as text.
+The client judges the results; a failed measurement is reported as text.
 """
 
 from __future__ import annotations

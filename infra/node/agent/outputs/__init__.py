@@ -1,1 +1,1 @@
-"""What jobs wrote, where it is, and sending it to the client. Starts and removes nothing."""
+"""The outputs of jobs: found, hashed, sent to the client. Starts and removes nothing."""

@@ -1,4 +1,4 @@
-"""Find what a job created or changed compared with its upload, and requested paths elsewhere."""
+"""Find the files that a job created or changed since its upload, and requested paths elsewhere."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from ..caches import lies_in_cache
 from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
 from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
-from .hashing import Hashes
+from .hashing import Hashes, Key
 from .outside import find_left
 from .settled import find_unsettled, is_settled
 from .sieve import Sieve
+from .told import tell
 
 Leave = Callable[[str, str, bool], bool]
 
 
 def list_outputs(number: str, *options: str) -> dict[str, Any]:
-    """Return a job's record, the files and links it created or changed, and what is not downloaded.
+    """Return a job's record, the files and links it created or changed, and those not downloaded.
 
     With `--settled`, files still being written are skipped. `--output=PATH` requests a path outside the working tree, or a
-    cache inside it, from now on.
+    cache inside it, from now on. With `--since=TOKEN`, only the difference to the listing that had this token, if it is known.
     """
     folder, settled = folder_of(number), "--settled" in options
+    since = next((option.partition("=")[2] for option in options if option.startswith("--since=")), "")
     if (folder / FREED).exists():
         raise UnknownJobError(
             f"the files of job {number} are no longer on the machine: they had been downloaded, and it needed the space"
@@ -50,7 +52,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     left, complete = ([], True) if settled else find_left([int(number)])
     return {
         "job": job,
-        "outputs": list(look.entries.values()),
+        **tell(folder / "sent.json", list(look.entries.values()), since, settled),
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,
@@ -101,14 +103,19 @@ class Look:
             if not isinstance(error, FileNotFoundError):
                 self.unreadable.append(found.name_of(Path(str(error.filename))))
 
-        is_folder = found.path.is_dir()
-        for path in walk(found, self.over, complain, leave) if is_folder else [found.path]:
-            name, outside = found.name_of(path), bool(found.base)
+        outside, above = bool(found.base), f"{found.base}/" if found.base else ""
+        alone = [(found.name, str(found.path))]
+        for below, path in walk(found, self.over, complain, leave) if found.path.is_dir() else alone:
+            name = f"{above}{below}"
             try:
-                if self.unsettled is not None and not is_settled(path, self.unsettled):
+                info = os.lstat(path)
+                if self.unsettled is not None and not is_settled(info, self.unsettled):
                     self.unsettled_names.append(name)
                     continue
-                entry = self.describe(path, found, sent.get(name, {}))
+                if stat.S_ISLNK(info.st_mode):
+                    entry = describe_link(path, found.root, sent.get(name, {}))
+                else:
+                    entry = self.describe((outside, name), path, info, sent.get(name, {}))
             except FileNotFoundError:  # a running job may delete it
                 continue
             except OSError:
@@ -117,36 +124,39 @@ class Look:
             if entry:
                 self.entries[outside, name] = {"path": name, "outside": outside, **entry}
 
-    def describe(self, path: Path, found: Found, sent: dict[str, Any]) -> dict[str, Any] | None:
-        """Describe an output; None if unchanged, or neither a file nor a link."""
-        info = path.lstat()
-        if stat.S_ISLNK(info.st_mode):
-            return describe_link(path, found.root, sent)
+    def describe(self, key: Key, path: str, info: os.stat_result, sent: dict[str, Any]) -> dict[str, Any] | None:
+        """Describe an output; None if unchanged, or not a file."""
         if not stat.S_ISREG(info.st_mode) or sent.get("stamp") == stamp_of(info):
             return None
-        if self.over:
+        if self.over and not info.st_mode & stat.S_IRUSR:
             open_up(path, stat.S_IRUSR)
-        name, outside = found.name_of(path), bool(found.base)
+            info = os.lstat(path)
+        outside, name = key
         first = self.first.setdefault((outside, info.st_dev, info.st_ino), name) if info.st_nlink > 1 else name
-        sha256 = self.hashes.hash_of((outside, name), path, info, (outside, first))
+        sha256 = self.hashes.hash_of(key, path, info, (outside, first))
         if sha256 == sent.get("sha256"):
             return None
         mode, same_as = stat.S_IMODE(info.st_mode), "" if first == name else first
         return {"size_bytes": info.st_size, "sha256": sha256, "mode": mode, "link": None, "same_as": same_as}
 
 
-def describe_link(path: Path, root: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
+def describe_link(path: str, root: Path, sent: dict[str, Any]) -> dict[str, Any] | None:
     """Describe a symbolic link; None if unchanged."""
     link = os.readlink(path)
     if sent.get("link") == link:
         return None
     if link.startswith(f"{root}/"):  # a link to the job's own files, wherever they will be
-        link = os.path.relpath(link, path.parent)
+        link = os.path.relpath(link, Path(path).parent)
     return {"link": link, "size_bytes": 0, "sha256": "", "mode": 0o777, "same_as": ""}
 
 
-def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None) -> Iterator[Path]:
-    """Yield files and links below a folder that are not left out; links are not followed."""
+def walk(
+    found: Found, over: bool, complain: Callable[[OSError], None], leave: Leave | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield files and links below a folder, except those left out: each name below the root, and path.
+
+    Links are not followed. Paths are text: a job may have written a hundred thousand files.
+    """
     for parent, folders, files in trees.walk(found.path, complain):
         above = os.path.relpath(parent, found.root)
         prefix = "" if above == "." else f"{above}/"
@@ -154,20 +164,20 @@ def walk(found: Found, over: bool, complain: Callable[[OSError], None], leave: L
             folders[:] = [name for name in folders if not leave(f"{prefix}{name}", f"{parent}/{name}", True)]
             files = [name for name in files if not leave(f"{prefix}{name}", f"{parent}/{name}", False)]
         for name in folders:
-            path = Path(parent, name)
-            if os.path.islink(path):  # noqa: PTH114  Path's own fails for paths longer than the kernel's limit
-                yield path
+            path = f"{parent}/{name}"
+            if os.path.islink(path):  # noqa: PTH114
+                yield f"{prefix}{name}", path
             elif over:
                 open_up(path, stat.S_IRWXU)
-        yield from (Path(parent, name) for name in sorted(files))
+        yield from ((f"{prefix}{name}", f"{parent}/{name}") for name in sorted(files))
 
 
-def open_up(path: Path, mode: int) -> None:
-    """Give the owner missing rights on what a finished job left."""
+def open_up(path: str, mode: int) -> None:
+    """Give the owner missing permissions on a finished job's files."""
     with contextlib.suppress(OSError):
-        before = stat.S_IMODE(path.stat().st_mode)
+        before = stat.S_IMODE(os.lstat(path).st_mode)
         if before & mode != mode:
-            path.chmod(before | mode)
+            Path(path).chmod(before | mode)
 
 
 def mark_fetched(number: str) -> None:

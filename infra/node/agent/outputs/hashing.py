@@ -16,7 +16,7 @@ SETTLED_NS = 2_000_000_000  # a file written more recently may be written again 
 
 
 Key = Tuple[bool, str]
-"""What identifies a file: whether it is outside the working tree, and its name."""
+"""The identity of a file: whether it is outside the working tree, and its name."""
 
 
 class Hashes:
@@ -29,13 +29,16 @@ class Hashes:
         self.found: dict[str, Any] = {}
         self.read: dict[Key, str] = {}
 
-    def hash_of(self, key: Key, path: Path, info: os.stat_result, first: Key) -> str:
+    def hash_of(self, key: Key, path: str, info: os.stat_result, first: Key) -> str:
         """Return a file's SHA-256; `first` is another name (hard link) of it that was hashed before."""
         name, stamp = ("//" if key[0] else "") + key[1], stamp_of(info)
         known = self.known.get(name)
-        sha256: str = self.read.get(first) or (known[1] if known and known[0] == stamp else read_hash(path))
+        if known and known[0] == stamp and first not in self.read:
+            self.found[name], self.read[key] = known, known[1]
+            return str(known[1])
+        sha256 = self.read.get(first) or read_hash(path)
         self.read[key] = sha256
-        if info.st_ctime_ns < time.time_ns() - SETTLED_NS and stamp_of(path.lstat()) == stamp:
+        if info.st_ctime_ns < time.time_ns() - SETTLED_NS and stamp_of(os.lstat(path)) == stamp:
             self.found[name] = [stamp, sha256]
         return sha256
 
@@ -46,10 +49,15 @@ class Hashes:
                 write_json(self.record, self.found)
 
 
-def read_hash(path: Path) -> str:
+def read_hash(path: str | os.PathLike[str]) -> str:
     """Return a file's SHA-256."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_CLOEXEC
+    )  # by plain system calls, as there may be very many small files
+    try:
+        while chunk := os.read(descriptor, CHUNK_BYTES):
             digest.update(chunk)
+    finally:
+        os.close(descriptor)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Find what jobs wrote outside their working trees, by time: no record says who wrote a file."""
+"""Find files that jobs wrote outside their working trees, by time: no record says who wrote a file."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def read_folder(path: str) -> list[os.DirEntry[str]]:
 
 
 def read_info(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return a file's status; None if it is gone."""
+    """Return a file's status; None if it no longer exists."""
     try:
         return entry.stat(follow_symlinks=False)
     except OSError:

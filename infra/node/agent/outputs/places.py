@@ -1,4 +1,4 @@
-"""Where jobs write outside their working trees, and what tools and shells keep there."""
+"""Places where jobs write outside their working trees, and the files of tools and shells there."""
 
 from __future__ import annotations
 

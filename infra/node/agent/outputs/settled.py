@@ -39,7 +39,6 @@ def may_write(pid: int, descriptor: str) -> bool:
     return int(fields["flags"], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
-def is_settled(path: Path, unsettled: set[int]) -> bool:
+def is_settled(info: os.stat_result, unsettled: set[int]) -> bool:
     """Return whether a file is complete; by change time, as programs can set the modification time."""
-    info = path.lstat()
     return info.st_ino not in unsettled and abs(time.time_ns() - info.st_ctime_ns) > STILL_NS

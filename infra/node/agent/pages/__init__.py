@@ -1,1 +1,1 @@
-"""What a node serves on its loopback interface: JupyterLab and TensorBoard."""
+"""Web pages on a node's loopback interface: JupyterLab and TensorBoard."""

@@ -27,7 +27,7 @@ from ..records import HOME, NOTEBOOK, folder_of, is_supervised, numbers, read_js
 TOKEN = HOME / "notebook.token"
 JUPYTERLAB = Wanted("notebook", ["jupyterlab", "ipykernel"], ["jupyterlab", "ipywidgets"])
 CHECKPOINTS = ".ipynb_checkpoints"
-# A project's interpreter may lack ipykernel: then it borrows the packages of the installed one.
+# A project's interpreter without ipykernel borrows the packages of the installed one.
 KERNEL = "import sys; sys.path.append({site!r}); from ipykernel.kernelapp import launch_new_instance as go; go()"
 
 
@@ -36,7 +36,7 @@ def serve() -> NoReturn:
     folder, python = folder_of(os.environ["GPUJOB_JOB"]), os.environ["GPUJOB_PYTHON"]
     work, runtime = work_of(folder), folder / "jupyter"
     runtime.mkdir(mode=0o700, exist_ok=True)
-    # Not with the job's own environment, which has neither: what `%pip` installs there is for kernels.
+    # Not with the job's own environment, which has neither: `%pip` installs packages for kernels there.
     below = [record_of(folder.name)["python"], read_json(folder / "job.json")["python"]]
     found = find_program(JUPYTERLAB, list(dict.fromkeys(below)), sys.stdout.buffer)
     write_kernel(runtime, python, found)
@@ -103,9 +103,9 @@ def notebooks() -> list[int]:
 
 
 def carry_over(staging: Path, project: Path, source: dict[str, Any]) -> None:
-    """Copy what the last notebook of the same project wrote into the next one's folder.
+    """Copy the files of the project's last notebook into the next one's folder.
 
-    A file that was changed in the project meanwhile is kept; the notebook's version is saved next to it.
+    A file that has changed in the project since is kept; the notebook's version is saved next to it.
     """
     for number in notebooks():
         folder = folder_of(number)

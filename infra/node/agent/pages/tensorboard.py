@@ -1,4 +1,4 @@
-"""Run TensorBoard on what jobs write, for the duration of one call."""
+"""Run TensorBoard on the files of jobs, for the duration of one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..environment.installing import Wanted, find_program
 from ..machine import base_python
 from ..records import WORK, AgentError, folder_of, work_of
 
-# Versions for old interpreters import pkg_resources, which later setuptools lack.
+# Versions for old interpreters import pkg_resources, which later versions of setuptools do not have.
 TENSORBOARD = Wanted("tensorboard", ["tensorboard"], ["tensorboard", "setuptools<81"])
 LISTENS = re.compile(rb"http://[^/]*:(\d+)/")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

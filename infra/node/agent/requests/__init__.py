@@ -1,1 +1,1 @@
-"""What the client requests over SSH: the commands, and accepting a job."""
+"""The client's requests over SSH: commands, and accepting a job."""

@@ -14,12 +14,12 @@ from ..terminal import HEAD, READ_BYTES, TYPED, open_input, split
 from .logs import copy_log
 
 INTERRUPT = b"\x03"
-MOST_BYTES = 1024  # of a frame: up to 4,096 bytes are written to a pipe at once, whoever else writes to it
+MOST_BYTES = 1024  # of a frame: writes of up to 4,096 bytes to a pipe are atomic
 POLL_S = 0.02
 
 
 def attach(number: str, start: str) -> None:
-    """Write a job's log from an offset until it is over, and pass on the frames on stdin until the client hangs up."""
+    """Write a job's log until it ends, and pass on frames from stdin until the client hangs up."""
     folder = folder_of(number)
     if not read_json(folder / "job.json").get("terminal"):
         raise AgentError(f"job {number} has no terminal; follow it with: gpujob logs -f {number}")
@@ -50,6 +50,6 @@ def pass_on(number: str, folder: Path, pipe: int, kind: bytes, content: bytes) -
 
 
 def cut(content: bytes) -> Iterator[bytes]:
-    """Yield a content in pieces that are written to a pipe whole."""
+    """Yield a content in pieces small enough for atomic writes to a pipe."""
     for start in range(0, len(content), MOST_BYTES):
         yield content[start : start + MOST_BYTES]

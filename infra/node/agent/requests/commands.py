@@ -5,7 +5,7 @@
                                     request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
                                     "disk_bytes", "disk_free_bytes"}
-    jobs [NUMBER]                   -> [record, ...]
+    jobs [NUMBER...] [--last]       -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
     attach NUMBER OFFSET            the same for a job with a terminal; frames on stdin are passed on to it: `terminal`
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
@@ -15,12 +15,14 @@
                                         the jobs that are not over, and COUNT of the others
     since NUMBER SECONDS            -> {"offset": where the output of the last SECONDS begins}
     cancel NUMBER                   end the job and all its processes -> record
-    outputs NUMBER [--settled] [--output=PATH ...]
+    outputs NUMBER [--settled] [--output=PATH ...] [--since=TOKEN]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
-                                        "link", "same_as"}, ...], "unreadable": [path, ...], "unsettled": [path, ...],
+                                        "link", "same_as"}, ...], "gone": [{"path", "outside"}, ...], "since", "token",
+                                        "unreadable": [path, ...], "unsettled": [path, ...],
                                         "missing": [PATH, ...], "held": [{"path", "files", "size_bytes"}, ...], "excluded",
                                         "left": [{"path", "files", "size_bytes", "jobs", "minor"}, ...], "left_complete"};
-                                    --settled leaves out what is still being written; see `outputs`, `asked`, `outside`
+                                    --settled leaves out what is still being written; with the TOKEN of an earlier answer,
+                                    only what differs from it, if "since" is that; see `changes`, `told`, `asked`, `outside`
     left                            -> {"left": as above, of all jobs, "complete"}
     send NUMBER                     JSON list of [path, offset, outside] on stdin -> for each file that still exists a line of
                                     JSON, {"path", "outside", "size_bytes"}, and that many bytes from the offset on

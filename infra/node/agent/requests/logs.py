@@ -53,7 +53,7 @@ def send_log(number: str, start: str, *options: str) -> None:
 
 
 def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[[], bool]) -> None:
-    """Write a job's log from an offset on, with its folder `followed` until the job is over or the client `is_gone`.
+    """Write a job's log from an offset; with a folder `followed`, until the job or the client ends.
 
     Raises AgentError if the log is shorter.
     """

@@ -79,7 +79,7 @@ def submit() -> dict[str, int]:
                 number = next_number(asked["after"])
                 take_place(around, WORK / str(number))
                 start(staging, number, {"secrets": asked["secrets"], "credentials": asked["credentials"]})
-    except OSError as error:  # before what was written is removed, which makes room
+    except OSError as error:  # before the partial files are removed, which frees space
         if error.errno != errno.ENOSPC:
             raise
         raise AgentError(explain(error)) from error
@@ -92,7 +92,7 @@ def submit() -> dict[str, int]:
 
 
 def receive(store: Store, prepared: Prepared, project: Path, folders: list[str]) -> dict[str, Any]:
-    """Ask the client for what is missing, and complete the working tree; return its manifest."""
+    """Request the missing files from the client, and complete the working tree; return its manifest."""
     pending = prepared.pending
     sizes = {file.sha256: file.size_bytes for file in pending if file.link is None}
     missing = {sha256: sizes[sha256] for sha256 in store.find_missing(sizes)}
@@ -106,7 +106,7 @@ def receive(store: Store, prepared: Prepared, project: Path, folders: list[str])
 
 
 def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:
-    """Return the request and its snapshot; ask again, for all of it, where its list refers to an unknown one."""
+    """Return the request and its snapshot; request it in full if its list refers to an unknown one."""
     asked = read_request(stdin.readline())
     if asked["base"] and read_list(asked["base"]) is None:
         reply({"missing": [], "unknown": True})
@@ -117,7 +117,7 @@ def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:
 
 
 def reply(answer: dict[str, Any]) -> None:
-    """Write an answer that does not end the conversation."""
+    """Write an intermediate answer."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
@@ -132,7 +132,7 @@ def make_staging() -> tuple[Path, Path]:
 
 
 def take_place(around: Path, place: Path) -> None:
-    """Move a working tree to its number; what is there has no records, so it belongs to no job."""
+    """Move a working tree to its number, replacing leftovers, which belong to no job."""
     if place.is_symlink() or place.is_file():
         place.unlink()
     elif place.exists():
@@ -185,13 +185,13 @@ def start(staging: Path, number: int, secrets: dict[str, dict[str, str]]) -> Non
 
 
 def hold(content: bytes) -> int:
-    """Return a descriptor from which this can be read later, kept in memory only; raises AgentError for too much."""
+    """Return a descriptor for reading this later, kept in memory only; raises AgentError if too large."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gpujob")
         write_all(descriptor, content)
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor
-    reading, writing = os.pipe()  # its buffer, since nobody reads until the job leaves the queue
+    reading, writing = os.pipe()  # its buffer, since nothing is read until the job leaves the queue
     os.set_blocking(writing, False)
     written = os.write(writing, content)
     os.close(writing)

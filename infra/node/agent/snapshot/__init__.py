@@ -1,1 +1,1 @@
-"""The uploaded code: a store of contents, and each job's own copy. Nothing that a job writes."""
+"""The uploaded code: a store of contents, and each job's own copy; without outputs."""

@@ -1,6 +1,6 @@
 """Read the blocks that the client sends, each raw or deflated, whichever is faster on the link.
 
-A block is five bytes, its kind and its length (big-endian), and what it holds.
+A block is its kind and length (five bytes, big-endian), followed by its content.
 """
 
 from __future__ import annotations

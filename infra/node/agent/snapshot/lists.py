@@ -1,4 +1,4 @@
-"""Lists of the files of a snapshot: the client sends one as a difference to the last, which the node has kept.
+"""Lists of a snapshot's files, each sent as a difference to the last, which the node keeps.
 
 A list is identified by the SHA-256 of its text, a JSON array with an array for each file, in the order of the paths.
 """
@@ -20,7 +20,7 @@ MOST_LISTS = 8
 
 
 class Snapshot(NamedTuple):
-    """The files of a snapshot, and the list that they differ little from; "" without one."""
+    """The files of a snapshot, and the similar list that they are based on; "" without one."""
 
     name: str
     files: list[File]
@@ -54,7 +54,7 @@ def hash_of(text: str) -> str:
 
 
 def read_list(name: str) -> str | None:
-    """Return a list's text, checked against its name; None if it is not here or damaged."""
+    """Return a list's text, checked against its name; None if it is missing or damaged."""
     path = LISTS / name
     with contextlib.suppress(OSError, ValueError):
         text = path.read_text("ascii")

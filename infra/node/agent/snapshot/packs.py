@@ -1,4 +1,4 @@
-"""Merge the store's small packs, of which each upload leaves one, and remove packs that nothing refers to.
+"""Merge the store's small packs, one from each upload, and remove unreferenced packs.
 
 A new pack is complete on the disk before the index refers to it, and an old one is removed only afterwards, so a crash at any
 point costs disk space at most, until the next call.
@@ -79,7 +79,7 @@ def list_packs() -> list[str]:
 
 
 def is_pack(name: str) -> bool:
-    """Return whether a file of the store is a pack: it is named by time and process, in hexadecimal and decimal."""
+    """Return whether a file of the store is a pack, named by time (hexadecimal) and process (decimal)."""
     when, dash, process = name.partition("-")
     return bool(dash) and process.isdigit() and not set(when) - set("0123456789abcdef")
 

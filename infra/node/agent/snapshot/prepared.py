@@ -1,6 +1,6 @@
-"""The next snapshot, prepared in the background: an unchanged project is then renamed into place, a changed one patched.
+"""The next snapshot, prepared in the background: renamed into place, after patching if needed.
 
-It is a copy like any job's, in ~/.gpujob/work/next, with its manifest and the name of its list beside it. It is used only if
+It is a copy like any job's, in ~/.gpujob/work/next, with its manifest and the name of its list next to it. It is used only if
 every file still has its size, times and inode, so what a job wrote into it never reaches another.
 """
 
@@ -23,7 +23,7 @@ from .lists import Snapshot, read_list
 from .store import FOLDER, Store
 
 PROJECT, MANIFEST, LIST = "project", "manifest.json", "list.json"
-WAITING = FOLDER / "waiting"  # shared by submissions, for which a preparation makes way
+WAITING = FOLDER / "waiting"  # shared by submissions, which interrupt a preparation
 FEW_FILES = 100  # below that, copying them takes no longer than checking
 SHARE = 10  # a tenth of the room is used at most
 
@@ -41,7 +41,7 @@ def path_of(file: File) -> str:
 
 
 class Prepared:
-    """What of a snapshot is in place already."""
+    """The part of a snapshot that is already in place."""
 
     def __init__(self, snapshot: Snapshot, around: Path) -> None:
         """Take over a prepared snapshot that differs little, into the empty folder `around`."""
@@ -58,7 +58,7 @@ class Prepared:
             trees.remove(around / PROJECT)
 
     def take_over(self, snapshot: Snapshot, around: Path) -> None:
-        """Use what is in a folder if it is as it was prepared, after removing what the snapshot has not, or otherwise."""
+        """Use a folder's files if unchanged since they were prepared, without those not in the snapshot."""
         name, manifest = list_of(around), read_json(around / MANIFEST, {})
         folders = look_over(around / PROJECT, manifest)
         (around / LIST).unlink()
@@ -111,7 +111,7 @@ def folders_of(files: list[File]) -> set[str]:
 
 
 def announce() -> int:
-    """Make preparations give way until the descriptor is closed."""
+    """Keep preparations from running until the descriptor is closed."""
     FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
     descriptor = os.open(WAITING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -128,7 +128,7 @@ def is_awaited() -> bool:
 
 
 def prepare(name: str, around: Path) -> None:
-    """Lay out a list's snapshot in a new folder and make it the next; stop if a submission comes or room is short."""
+    """Prepare a list's snapshot as the next; stop for a submission, or if space runs short."""
     text = read_list(name)
     files = [File(*words) for words in json.loads(text)] if text else []
     if len(files) < FEW_FILES or list_of(NEXT) == name:

@@ -2,7 +2,7 @@
 
 Each upload writes its contents to one pack file, which takes a fraction of the time of one file per content. The index
 has a line for each content: SHA-256, pack, offset, size. A line is written once its content is stored; a line with the
-pack "-" deletes it. Who uses the store shares its lock, so that no pack is merged away meanwhile (see `packs`).
+pack "-" deletes it. Users of the store share its lock, so that no pack disappears while it is read (see `packs`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 class Store:
-    """The store as of opening, and what this process added since."""
+    """The store as of opening, plus the contents that this process has added."""
 
     def __init__(self) -> None:
         FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -129,7 +129,7 @@ class Store:
     def open_pack(self, name: str) -> int:
         """Return a pack's descriptor; only the most recently used ones stay open."""
         if name not in self.packs:
-            # Created if it is gone, so that its contents count as lost.
+            # Created if it is missing, so that its contents count as lost.
             self.packs[name] = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if len(self.packs) > MOST_OPEN:
                 os.close(self.packs.popitem(last=False)[1])

@@ -1,4 +1,4 @@
-"""What keeps the node tidy, done in the background once a job has started, when nobody waits for it.
+"""Background clean-up of the node, done once a job has started, so that nothing waits for it.
 
 A process of low priority, forked by the job's supervisor. It may be killed at any point, and never runs twice at a time.
 """
@@ -24,7 +24,7 @@ LOWEST = 19  # priority
 
 
 def start_upkeep(list_name: str) -> None:
-    """Fork a process that tidies up and prepares the next snapshot; it holds none of this process's locks."""
+    """Fork a process, without this one's locks, that tidies up and prepares the next snapshot."""
     if os.fork():
         return
     try:

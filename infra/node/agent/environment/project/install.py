@@ -1,6 +1,6 @@
-"""Install a job's project into the job's own environment, so that it is a package there as after `pip install -e`.
+"""Install a job's project into the job's own environment, as `pip install -e` would.
 
-The environment of dependencies is shared between jobs and knows none of their projects. Where pyproject.toml describes
+The environment of dependencies is shared between jobs and contains none of their projects. Where pyproject.toml describes
 the project fully, the result is written here in milliseconds; otherwise its build backend is run by uv, which takes
 seconds. Either way the code is imported from the job's own snapshot.
 """
@@ -29,7 +29,7 @@ from {module} import {function}
 if __name__ == "__main__":
     sys.exit({function}{attributes}())
 """
-# What uv prints if a build failed after its requirements were installed, and what a build prints that lacks others.
+# uv's message if a build failed after its requirements were installed, and a build's if a requirement is missing.
 BACKEND_RAN, LACKED = re.compile(rb"Call to\s+`"), b"ModuleNotFoundError"  # uv wraps its lines
 FROM_GIT = re.compile(r"setuptools[-_]scm|hatch-vcs|dynamic-versioning|source\s*=\s*[\"'](scm|vcs)")
 PRETENDED = {
@@ -41,7 +41,7 @@ PRETENDED = {
 
 
 def install_projects(own: str, projects: Sequence[Found], root: Path, log: BinaryIO) -> bool:
-    """Install projects into a job's environment, `own` being its interpreter; return whether a build backend ran.
+    """Install projects into the environment of the interpreter `own`; return whether a build backend ran.
 
     Raises DependenciesError.
     """
@@ -57,7 +57,7 @@ def install_projects(own: str, projects: Sequence[Found], root: Path, log: Binar
 
 
 def write_package(own: str, folder: Path, metadata: Metadata) -> None:
-    """Write what an editable install of a project would: metadata, a path file, a launcher for each command."""
+    """Write an editable install of a project: metadata, a path file, a launcher for each command."""
     site, name = site_of(own), re.sub(r"[-_.]+", "_", metadata.name).lower()
     info, path_file = site / f"{name}-{metadata.version}.dist-info", site / PATH_FILE.format(name=name)
     programs = [
@@ -99,7 +99,7 @@ def write_launcher(own: str, name: str, target: str) -> Path:
 
 
 def build(own: str, found: Found, root: Path, log: BinaryIO) -> None:
-    """Install a project with its own build backend, as `uv pip install -e` does; raises DependenciesError."""
+    """Install a project with its own build backend by `uv pip install -e`; raises DependenciesError."""
     name = os.path.relpath(found.folder, root)
     what = "the project" if name == "." else name
     say(log, f"building {what} for this job, as only its build backend knows its metadata ...")
@@ -115,13 +115,13 @@ def build(own: str, found: Found, root: Path, log: BinaryIO) -> None:
         faulty = BACKEND_RAN.search(output.getvalue()) is not None and LACKED not in output.getvalue()
         reason = output.getvalue() if faulty or options != ["--no-build-isolation"] else reason
         if faulty:
-            break  # an error of the project's own, which no other attempt would avoid
+            break  # an error of the project itself, which no other attempt would avoid
     log.write(reason)
     raise DependenciesError(f"{what} could not be built, see the lines above; to run without installing it: --no-deps")
 
 
 def versions_of(found: Found) -> dict[str, str]:
-    """Return a version for tools that derive it from git: the repository and its tags are not on the node."""
+    """Return a version for tools that derive it from git, whose tags are not on the node."""
     text = read(found.folder / "pyproject.toml") + read(found.folder / "setup.py")
     if not FROM_GIT.search(text) or "fallback" in text:
         return {}
@@ -129,7 +129,7 @@ def versions_of(found: Found) -> dict[str, str]:
 
 
 def order_paths(site: Path) -> None:
-    """Rename a backend's path files to ours, so that the project's folder comes after the installed packages."""
+    """Rename a backend's path files so that the project's folder comes after installed packages."""
     for record in site.glob("*.dist-info/RECORD"):
         text = record.read_text(encoding="utf-8")
         for line in re.findall(r"^[^/\n,]+\.pth(?=,)", text, re.MULTILINE):

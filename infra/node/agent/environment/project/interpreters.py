@@ -1,4 +1,4 @@
-"""Choose a job's interpreter: the machine's own, unless its project asks for another version, which uv provides."""
+"""Choose a job's interpreter: the machine's own, or the version that its project requires, from uv."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 
 
 def choose_interpreter(root: Path, start: Path, python: str, log: BinaryIO) -> str:
-    """Return `python` if its version is what the project around `start` asks for; otherwise one that uv provides.
+    """Return `python` if the project around `start` accepts its version; otherwise one from uv.
 
     Raises DependenciesError if uv can provide none.
     """
@@ -61,7 +61,7 @@ def find_asked(root: Path, start: Path, python: str) -> list[Asked]:
 
 
 def find_pin(root: Path, folders: list[Path]) -> Asked | None:
-    """Return the version in the nearest .python-version; None if that names something else, as pyenv's may."""
+    """Return the version in the nearest .python-version; None for anything else, such as pyenv's names."""
     for path in (folder / ".python-version" for folder in folders):
         if path.is_file():
             lines = (line.partition("#")[0].strip() for line in read(path).splitlines())
@@ -93,9 +93,9 @@ def required_by(folder: Path, python: str) -> dict[str, str]:
 
 
 def satisfies(version: Release, requirement: str) -> bool:
-    """Return whether a Python version satisfies a requirement, in the notation of packaging or Poetry, or a pin.
+    """Return whether a Python version satisfies a requirement (PEP 440 or Poetry) or a pin.
 
-    What cannot be read counts as satisfied: uv or the build will say more about it.
+    An invalid one counts as satisfied: uv or the build will report it.
     """
     return any(
         all(meets(version, clause) for clause in re.split(r"[,\s]+(?=[<>=!~^])", alternative.strip(" ,")))
@@ -126,7 +126,7 @@ def version_of(python: str) -> Release:
     try:
         answer = subprocess.run([python, "-I", "-S", "-c", VERSION], stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise DependenciesError(f"the interpreter {python} does not run; --python names another") from error
+        raise DependenciesError(f"the interpreter {python} does not run; choose another: --python PATH") from error
     return tuple(map(int, answer.stdout.split(b".")))
 
 
@@ -144,7 +144,7 @@ def provide(requirement: str, log: BinaryIO) -> str:
 
 
 def as_request(requirement: str) -> str:
-    """Return a requirement as uv takes it, which knows neither ^ nor ~ nor alternatives."""
+    """Return a requirement in uv's notation, without ^, ~ and alternatives."""
     return ",".join(clauses_of(requirement.split("||")[-1]))
 
 

@@ -1,4 +1,4 @@
-"""Read a project's metadata without running its build backend, where pyproject.toml says it all.
+"""Read a project's metadata without running its build backend, if pyproject.toml is complete.
 
 Name, version, entry points and the folder with the code are what an editable install needs. Anything that only the
 backend knows (a version from git, a build hook, an extension module) makes `read_metadata` return None.
@@ -16,7 +16,7 @@ from .search import Found, read
 from .toml import Table, find_table
 
 CONSOLE, WINDOWED = "console_scripts", "gui_scripts"
-# What the backend may fill in without a need to ask it: nothing at run time depends on these.
+# Fields that only the backend may know, but nothing at run time needs.
 HARMLESS = {"description", "readme", "classifiers", "license", "license-files", "urls", "authors", "keywords"}
 # Backends that build pure Python, each with the table that configures it.
 PURE = {
@@ -29,7 +29,7 @@ PURE = {
     "pdm.backend": ("pdm", "build"),
     "uv_build": ("uv", "build-backend"),
 }
-# A setup.py that does nothing but to exist, for tools that ask for one.
+# A setup.py without content, for tools that require one.
 EMPTY_SETUP = re.compile(
     r"\s*((#[^\n]*|'''.*?'''|\"\"\".*?\"\"\"|from setuptools import setup|import setuptools|"
     r"(setuptools\.)?setup\(\s*\)|if __name__ == ['\"]__main__['\"]:)\s*)*",
@@ -40,7 +40,7 @@ Points = Dict[str, Dict[str, str]]
 
 
 class Metadata(NamedTuple):
-    """What an installed project says about itself; `path` is the folder that its code is imported from."""
+    """A project's metadata; `path` is the folder that its code is imported from."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ class Metadata(NamedTuple):
 
 
 def read_metadata(found: Found) -> Metadata | None:
-    """Return a project's metadata; None if only its build backend knows it, or can say what is wrong with it."""
+    """Return a project's metadata; None if it is invalid or only the build backend knows it."""
     try:
         return read_static(found)
     except (TypeError, AttributeError, ValueError):  # a value of the wrong type
@@ -59,7 +59,7 @@ def read_metadata(found: Found) -> Metadata | None:
 
 
 def read_static(found: Found) -> Metadata | None:
-    """Return the metadata in a project's pyproject.toml; None if that is not all of it."""
+    """Return the metadata in a project's pyproject.toml; None if it is incomplete."""
     backend = find_table(found.settings, "build-system").get("build-backend", "")
     if backend not in PURE or not EMPTY_SETUP.fullmatch(read(found.folder / "setup.py")):
         return None
@@ -98,7 +98,7 @@ def find_code(found: Found, table: Table) -> Path | None:
 
 
 def find_code_of_setuptools(folder: Path, usual: Path, table: Table) -> Path | None:
-    """Return the folder that setuptools' table selects; None for a mapping of several, or extension modules."""
+    """Return the folder that setuptools' table selects; None for several folders or extension modules."""
     where = find_table(table, "packages", "find").get("where", [])
     mapping = find_table(table, "package-dir")
     if "ext-modules" in table or "cmdclass" in table or set(mapping) - {""} or len(where) > 1:
@@ -129,7 +129,7 @@ def headers_of(project: Table) -> list[str]:
 
 
 def only_with(extra: str, need: str) -> str:
-    """Return a requirement that counts only with an extra; a URL may contain a semicolon, but no space before it."""
+    """Return a requirement limited to an extra; in a URL, a semicolon has no space before it."""
     name, separator, marker = need.partition(" ;" if "@" in need else ";")
     condition = f"({marker.strip()}) and " if separator else ""
     return f"{name.strip()} ; {condition}extra == '{extra}'"

@@ -1,4 +1,4 @@
-"""Find the projects that a job uses from its own working tree: the nearest one, and the members of its workspace."""
+"""Find the projects in a job's working tree: the nearest one, and the members of its workspace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def find_projects(root: Path, start: Path, pythons: Sequence[str], required: Sequence[Path]) -> list[Found]:
-    """Return what to install: the nearest project at `start` or above, its uv workspace, and what a manifest requires.
+    """Return the projects to install: the nearest, its uv workspace, and those that a manifest requires.
 
     `pythons` are interpreters to read TOML with.
     """
@@ -34,7 +34,7 @@ def find_projects(root: Path, start: Path, pythons: Sequence[str], required: Seq
 
 
 def start_of(command: Sequence[str], workdir: Path) -> Path:
-    """Return the folder in which the search for a job's project starts: its script's, or its working folder."""
+    """Return where the search for a job's project starts: the folder of its script, or of the job."""
     named = (Path(os.path.normpath(workdir / word)) for word in command if word.endswith(SCRIPTS))
     return next((path.parent for path in named if path.is_file()), workdir)
 
@@ -55,7 +55,7 @@ def look(folder: Path, pythons: Sequence[str]) -> list[Found]:
 
 
 def is_legacy(folder: Path) -> bool:
-    """Return whether a setup.py or setup.cfg describes a project; a script of that name does not."""
+    """Return whether a setup.py or setup.cfg describes a project, and is not a script of that name."""
     return bool(SETUP.search(read(folder / "setup.py")) or NAMED.search(read(folder / "setup.cfg")))
 
 
