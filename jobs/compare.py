@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from .config.data import DataConfig
 from .config.recipe import CLOSED_FORM, Recipe, add_options, default_lr, pick
-from .program import Parser, default_out, duration, keep_memory, number, run_program, say
+from .errors import TrainingError
+from .program import Parser, check_folder, default_out, duration, keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -78,12 +79,17 @@ def main(argv: Sequence[str] | None = None) -> list[Rung]:
 def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
     """Measure, print and plot the models; return the results."""
     from .data import load
-    from .models.networks import check_name
+    from .models.networks import check_name, check_size
     from .training.distributed import distributed_context
 
-    for name in comparison.models:  # before an hour of training the others
+    if not comparison.models:
+        raise TrainingError(f"--models names no model; the default is {MODELS}")
+    for name in comparison.models:
         check_name(name)
+    check_folder(out)
     data = load(config)
+    for name in comparison.models:
+        check_size(name, data.train.shape)
     say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test")
     rungs = []
     say(f"{'model':<20} {'accuracy, 95 %':>17} {'seconds':>9} {'parameters':>12} {'images/s':>10}")
@@ -94,7 +100,6 @@ def run(config: DataConfig, comparison: Comparison, out: Path) -> list[Rung]:
             else:
                 rungs.append(measure_trained(name, data, comparison, context))
             say(line(rungs[-1]))
-    out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps([asdict(rung) for rung in rungs], indent=2) + "\n")
     draw(out / "compare.png", rungs, data.name)
     say(str(out / "compare.png"))
@@ -146,7 +151,8 @@ def line(rung: Rung) -> str:
 
 def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
     """Plot accuracies as bars with confidence intervals."""
-    from .look.plots import BLUE, INK, figure
+    from .look.names import shorten
+    from .look.plots import BLUE, INK, figure, label_x
     from .training.evaluation import interval
 
     found = [interval(rung.accuracies) for rung in rungs]
@@ -158,7 +164,7 @@ def draw(path: Path, rungs: Sequence[Rung], data: str) -> None:
             axis.text(0.01, height, f"{each.mean:.1%}", va="center", color="white" if each.mean > 0.15 else INK)
         axis.set_yticks(list(heights), [f"{rung.model}\n{rung.seconds:.0f} s" for rung in rungs])
         axis.set_xlim(0, 1)
-        axis.set_xlabel(f"test accuracy on {data}, 95 % interval over seeds")
+        label_x(axis, f"test accuracy on {shorten(data, 60)}, 95 % interval over seeds")
 
 
 if __name__ == "__main__":

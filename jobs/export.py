@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CheckpointError
-from .program import Parser, run_program, say
+from .program import Parser, check_file, run_program, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
 
     model, facts = load_model(checkpoint)
     out = out or find_model(checkpoint).with_suffix(ENDINGS[kind])
+    check_file(out)
     images = torch.randint(256, (4, *facts.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     write: Callable[..., Callable[[Tensor], Any]] = {"torchscript": script, "export": exported, "onnx": onnx}[kind]
     ask = write(model, images, out)

@@ -7,7 +7,7 @@ from pathlib import Path
 from .config.data import DataConfig, recall
 from .config.recipe import add_options, pick
 from .errors import DataError
-from .program import Parser, keep_memory, run_program, say
+from .program import Parser, check_folder, keep_memory, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -28,6 +28,7 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     from .data.parts import drop_trained
     from .look import provenance, sections
     from .look.mistakes import majority_baseline
+    from .look.names import isolate
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
     from .training.evaluation import predict
@@ -35,17 +36,13 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     model, facts = load_model(checkpoint)
     path = find_model(checkpoint)
     out = out or path.parent / "report"
+    check_folder(out)
     config = recall(config, path.parent / "args.json")
     size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
-    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels))
-    if data.classes != facts.classes:
-        raise DataError(
-            f"{data.name} has other classes than the model's training data ({facts.data}): set --data to that"
-        )
+    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels), classes=facts.classes)
     data = drop_trained(data, path.parent)
     if data.test.shape[0] != facts.shape[0]:
         raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
-    out.mkdir(parents=True, exist_ok=True)
     chances = predict(model, data.test)
     accuracy = (chances.argmax(dim=1) == data.test.labels).float().mean().item()
     most, baseline = majority_baseline(data.train.labels, data.test.labels)
@@ -58,8 +55,8 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
         *provenance.show_settings(path),
     ]
     lead = (
-        f"accuracy on {len(data.test):,} test images of {data.name}, {len(data.classes)} classes; "
-        f"baseline, always predicting {data.classes[most]}: {baseline:.1%}"
+        f"accuracy on {len(data.test):,} test images of {isolate(data.name)}, {len(data.classes):,} classes; "
+        f"baseline, always predicting {isolate(data.classes[most])}: {baseline:.1%}"
     )
     write_report(out / "report.html", f"{facts.model} on {facts.data}", accuracy, lead, shown)
     say(f"{accuracy:.1%} {lead}\n{out / 'report.html'}")

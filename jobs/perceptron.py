@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .program import Parser, default_out, number, run_program, say
+from .program import Parser, check_folder, default_out, number, run_program, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def run(out: Path, seed: int) -> Path:
     """Run and plot the three experiments."""
+    check_folder(out)
     points, signs, margin = separable(seed)
     learned = learn(points, signs)
     bound = mistake_bound(points, margin)

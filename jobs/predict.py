@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DataError
-from .program import Parser, keep_memory, names_of, run_program, say
+from .program import Parser, check_file, keep_memory, names_of, run_program, say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .models import Classifier
     from .models.modelfile import Facts
 
 
@@ -30,9 +31,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def write(checkpoint: Path, paths: Sequence[Path], out: Path, tta: bool) -> Path:
     """Write one row per image: file, class, its probability and all others; report broken images."""
+    from .models.modelfile import load_model
+
+    check_file(out)
     files = [file for path in paths for file in expand(path)]
-    facts, whole, chances = predict_files(checkpoint, files, tta)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    model, facts = load_model(checkpoint)
+    whole, chances = predict_files(model, facts, files, tta)
     with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as text:
         table = csv.writer(text)
         table.writerow(["file", "class", "probability", *facts.classes])
@@ -54,16 +58,14 @@ def expand(path: Path) -> list[Path]:
     return [path]
 
 
-def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[Facts, list[Path], Tensor]":
-    """Return the model's metadata, the readable files, and their probabilities (N, classes)."""
+def predict_files(model: "Classifier", facts: "Facts", files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":
+    """Return the readable files, and their probabilities (N, classes)."""
     import torch
 
     from .data import Split
     from .images.decoding import BrokenImageError, Files
-    from .models.modelfile import load_model
     from .training.evaluation import predict
 
-    model, facts = load_model(checkpoint)
     source = Files(tuple(files), facts.shape[1], facts.shape[0], levels=facts.levels)
     whole: list[Path] = []
     found: list[Tensor] = []
@@ -79,7 +81,7 @@ def predict_files(checkpoint: Path, files: Sequence[Path], tta: bool) -> "tuple[
             found.append(predict(model, Split(torch.stack(pixels), torch.empty(0, dtype=torch.int64)), tta))
     if not found:
         raise DataError(f"could not read any of {names_of(list(map(str, files)), 3)}")
-    return facts, whole, torch.cat(found)
+    return whole, torch.cat(found)
 
 
 if __name__ == "__main__":

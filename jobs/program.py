@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from .errors import JobsError
 
 T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CONTROLS = (*range(9), *range(11, 32), *range(127, 160))
+HIDDEN = {code: f"\\x{code:02x}" for code in CONTROLS} | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)}
+"""How to write control characters, and what Python makes of bytes that are no UTF-8: names of files may have both."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,11 +71,32 @@ def default_out() -> Path:
     return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")
 
 
+def visible(text: str) -> str:
+    """Return text that can be shown anywhere: bytes and control characters by their numbers."""
+    return text.translate(HIDDEN).encode(errors="backslashreplace").decode()
+
+
 def say(text: str) -> None:
     """Print a line unbuffered, as the log may be followed; under torchrun only from the first process."""
     if os.environ.get("RANK", "0") == "0":
-        # A file's name may not be valid UTF-8.
-        print(text.encode(errors="surrogateescape").decode(errors="backslashreplace"), flush=True)
+        print(visible(text), flush=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Create an output folder; raises JobsError if it is not writable, before training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise JobsError(f"--out {folder}: cannot write there: {error.strerror}") from error
+
+
+def check_file(path: Path) -> None:
+    """Create the folder of an output file, and raise JobsError if the file cannot be written."""
+    if path.is_dir():
+        raise JobsError(f"--out {path}: is a folder; expected a file")
+    check_folder(path.parent)
 
 
 def run_program(name: str, body: Callable[[], T]) -> T:
@@ -79,7 +104,7 @@ def run_program(name: str, body: Callable[[], T]) -> T:
     try:
         return body()
     except (JobsError, OSError) as error:
-        sys.exit(f"{name}: error: {error}")
+        sys.exit(f"{name}: error: {visible(str(error))}")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
@@ -99,9 +124,9 @@ def keep_memory() -> None:
         libc.mallopt(mmap_max, 0)
 
 
-def count_of(number: int, what: str) -> str:
-    """Return a number with its noun, which ends in s for all but 1."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def count_of(number: int, what: str, many: str = "") -> str:
+    """Return a number with its noun, which for all but 1 is `many` or ends in s."""
+    return f"{number:,} {what if number == 1 else many or f'{what}s'}"
 
 
 def names_of(values: Sequence[str], most: int = 8) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from .errors import DataError
-from .program import Parser, keep_memory, names_of, run_program, say
+from .program import Parser, check_file, keep_memory, names_of, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -48,8 +48,10 @@ def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
     """Write the submission. Raises DataError if the sample does not fit the model, or images are missing."""
     from .images.labels import Folder
     from .images.table import decode, separator
+    from .models.modelfile import load_model
     from .predict import predict_files
 
+    check_file(out)
     sample, text = wanted.sample, decode(wanted.sample)
     mark = separator(text)
     header, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if row] or [[]]
@@ -64,12 +66,14 @@ def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
     files = [file for file in found if file]
     if len(files) < len(rows):
         raise DataError(f"{sample}: no image '{rows[found.index(None)][0]}' in {wanted.images}")
-    facts, whole, chances = predict_files(checkpoint, files, wanted.tta)
+    model, facts = load_model(checkpoint)
+    examples = [row[1] for row in rows]
+    answer(wanted, header[1:], examples, facts.classes, [])  # what does not fit is refused before an hour of predicting
+    whole, chances = predict_files(model, facts, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
-    answers = answer(wanted, header[1:], [row[1] for row in rows], facts.classes, chances.tolist())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
+    answers = answer(wanted, header[1:], examples, facts.classes, chances.tolist())
+    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file, delimiter=mark, lineterminator="\n")
         table.writerow(header)
         table.writerows([row[0], *values] for row, values in zip(rows, answers, strict=True))

@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..errors import DataError
 from ..images.decoding import Files
 from ..images.depth import Levels
+
+MOVED = -1
+"""In an order: the image is already where it belongs."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,23 @@ class Split:
         return 0 if isinstance(self.images, Files) else self.images.nbytes
 
     def take(self, indices: Tensor) -> "Split":
-        """Return the subset with these indices."""
+        """Return the subset with these indices, in memory as a copy."""
         images = self.images.take(indices.tolist()) if isinstance(self.images, Files) else self.images[indices]
+        return self.select(indices, images)
+
+    def divide(self, first: Tensor) -> tuple["Split", "Split"]:
+        """Return the images that are `first`, a boolean for each, and the others; use this split no more.
+
+        In memory the images are put in order where they are: no second copy of them ever exists.
+        """
+        one, other = first.nonzero().flatten(), (~first).nonzero().flatten()
+        if isinstance(self.images, Files):
+            return self.take(one), self.take(other)
+        reorder(self.images, torch.cat([one, other]).tolist())
+        return self.select(one, self.images[: len(one)]), self.select(other, self.images[len(one) :])
+
+    def select(self, indices: Tensor, images: Tensor | Files) -> "Split":
+        """Return these images with the labels and names that are here at these indices."""
         labels = self.labels[indices] if len(self.labels) else self.labels
         names, units = (tuple(each[i] for i in indices.tolist()) if each else () for each in (self.names, self.units))
         return Split(images, labels, names, units, self.grouped)
@@ -74,11 +93,24 @@ class Split:
             return replace(self, images=replace(self.images, size=size))
         if self.images.shape[2:] == (size, size):
             return self
-        blocks = [
-            torch.nn.functional.interpolate(block.float(), size=(size, size), mode="bilinear", antialias=True)
-            for block in self.images.split(1000)
-        ]
-        return replace(self, images=torch.cat([block.round().clamp(0, 255).to(torch.uint8) for block in blocks]))
+        resized = torch.empty(len(self), self.shape[0], size, size, dtype=torch.uint8)
+        for block, place in zip(self.images.split(100), resized.split(100), strict=True):
+            found = interpolate(block.float(), size=(size, size), mode="bilinear", antialias=True)
+            place.copy_(found.round_().clamp_(0, 255))
+        return replace(self, images=resized)
+
+
+def reorder(images: Tensor, order: list[int]) -> None:
+    """Put images in another order in place: number `order[i]` becomes number i."""
+    pixels = images.numpy()
+    for start, source in enumerate(order):
+        if source in (start, MOVED):
+            continue
+        kept, at = pixels[start].copy(), start
+        while (source := order[at]) != start:
+            pixels[at], order[at] = pixels[source], MOVED
+            at = source
+        pixels[at], order[at] = kept, MOVED
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""How much memory this process may still use."""
+"""How much memory this process may still use, and how many images to compute at once."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 ELSEWHERE_BYTES = 16_000_000_000
 """Assumed where the system has no /proc, as on macOS."""
+AT_ONCE_PIXELS = 64 * 224 * 224
+"""Of a batch without gradients: one layer of VGG takes 256 bytes for each, a gigabyte in all."""
 
 
 def free_memory_bytes(root: Path = Path("/")) -> int:
@@ -27,3 +30,8 @@ def free_memory_bytes(root: Path = Path("/")) -> int:
             rows = dict(line.split() for line in (group / limit).with_name("memory.stat").read_text().splitlines())
             free = min(free, most - now + int(rows.get(cached, 0)))
     return max(free, 0)
+
+
+def limit_batch(batch_size: int, shape: Sequence[int]) -> int:
+    """Return how many images (C, H, W) to compute at once without gradients: fewer if they are large."""
+    return max(1, min(batch_size, AT_ONCE_PIXELS // (shape[1] * shape[2])))

@@ -34,10 +34,10 @@ def separate(data: Dataset, dedupe: bool) -> Dataset:
 
 
 def leave_out(split: Split, indices: Iterable[int]) -> Split:
-    """Return a split without some of its images."""
+    """Return a split without some of its images; use the old one no more."""
     kept = torch.ones(len(split), dtype=torch.bool)
     kept[list(indices)] = False
-    return split.take(kept.nonzero().flatten())
+    return split.divide(kept)[0]
 
 
 def write_parts(folder: Path, data: Dataset) -> None:

@@ -1,5 +1,6 @@
 """Find the requested data by name, folder or CSV file; download it if possible."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
 from ..images.levels import find_levels
 from ..images.listing import Listing, list_folder
-from ..program import names_of, say
+from ..program import count_of, names_of, say
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
 from .memory import free_memory_bytes
@@ -24,6 +25,8 @@ from .splits import split
 
 TABLES = (".csv", ".tsv")
 CSV_ONLY = ("label", "file", "group", "images")
+Found = Dataset | tuple[Listing, Listing | None]
+"""Images in memory, or files with their classes: one listing to split, or two."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,31 @@ class Source:
     download: bool = True
 
 
-def load(config: DataConfig, source: Source | None = None) -> Dataset:
+def load(config: DataConfig, source: Source | None = None, classes: Sequence[str] = ()) -> Dataset:
     """Load the requested data set; raises DataError.
 
     `auto` is Fashion-MNIST if available, otherwise scikit-learn's digits. Data requested by name or path is never
-    substituted.
+    substituted. For a model that exists, `classes` are those that it tells apart: the data need not have all of them.
     """
     source = source or Source()
     path = Path(config.data).expanduser()
     if path.suffix.lower() not in TABLES and (given := [name for name in CSV_ONLY if getattr(config, name)]):
         raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
     if config.data == "auto":
-        data = load_any(source)
+        found: Found = load_any(source)
     elif config.data in NAMED:
-        data = load_named(config, source)
+        found = load_named(config, source)
     elif path.is_dir() and len(missing(path)) < 4:
-        data = read_idx(path, cache=source.cache)
+        found = read_idx(path, cache=source.cache)
     elif path.is_dir():
-        data = from_listings(*list_folder(path), config, source.cache)
+        found = list_folder(path)
     elif path.suffix.lower() in TABLES and path.is_file():
-        columns = Columns(config.label, config.file, config.group)
-        data = from_listings(*list_csv(path, config.images, columns, config.strict), config, source.cache)
+        found = list_csv(path, config.images, Columns(config.label, config.file, config.group), config.strict)
     else:
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
+    data = found if isinstance(found, Dataset) else from_listings(*found, config, source.cache, tuple(classes))
+    if classes and data.classes != tuple(classes):
+        raise DataError(f"{data.name} has other classes than the model: {names_of(data.classes)}")
     data.check()
     return data.resize(config.size) if config.size else data
 
@@ -75,8 +80,8 @@ def load_any(source: Source) -> Dataset:
     return digits()
 
 
-def load_named(config: DataConfig, source: Source) -> Dataset:
-    """Load a named data set, downloading it if necessary; raises DataError."""
+def load_named(config: DataConfig, source: Source) -> Found:
+    """Load or list a named data set, downloading it if necessary; raises DataError."""
     if config.data == "digits":
         return digits()
     name = NAMES[config.data]
@@ -90,36 +95,43 @@ def load_named(config: DataConfig, source: Source) -> Dataset:
         )
         if reason:
             raise DataError(f"{config.data} not found in {source.cache}: {reason}")
-    found = name.read(source.cache)
-    return found if isinstance(found, Dataset) else from_listings(*found, config, source.cache)
+    return name.read(source.cache)
 
 
-def from_listings(train: Listing, test: Listing | None, config: DataConfig, cache: Path) -> Dataset:
-    """Build a data set from one listing, which is split, or two; broken images are reported and skipped."""
-    classes = train.classes
+def from_listings(
+    train: Listing, test: Listing | None, config: DataConfig, cache: Path, known: tuple[str, ...] = ()
+) -> Dataset:
+    """Build a data set from one listing, which is split, or two; broken images are reported and skipped.
+
+    Its classes are those of a model, if they are `known`, or else the first listing's.
+    """
+    classes = known or train.classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
-    if test and (strange := sorted(set(test.labels) - set(classes))):
-        raise DataError(f"{test.name}: classes not in {train.name}: {names_of(strange)}")
-    pool, learns, levels = read_pool(train, test, config, cache)
+    for listing in (train, test):
+        if listing and (strange := sorted(set(listing.labels) - set(classes))):
+            others = "the model's" if known else f"in {train.name}"
+            raise DataError(f"{listing.name}: classes not {others}: {names_of(strange)}")
+    present = {*train.labels, *(test.labels if test else ())}
+    if absent := [name for name in classes if name not in present]:
+        say(f"{train.name}: {count_of(len(absent), 'class', 'classes')} without images: {names_of(absent)}")
+    pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache)
     if test:
-        learned, held = learns.nonzero().flatten(), (~learns).nonzero().flatten()
+        learned, held = pool.divide(learns)
     else:
-        learned, held = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)
-    data = Dataset(train.name, classes, pool.take(learned), pool.take(held), held_out=test is None, levels=levels)
-    return separate(data, config.dedupe)
+        held_out = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)[1]
+        learned, held = pool.divide(~torch.isin(torch.arange(len(pool)), held_out))
+    del pool  # its images have another order now
+    return separate(Dataset(train.name, classes, learned, held, test is None, levels), config.dedupe)
 
 
 def read_pool(
-    train: Listing, test: Listing | None, config: DataConfig, cache: Path
+    listings: Sequence[Listing], classes: tuple[str, ...], config: DataConfig, cache: Path
 ) -> tuple[Split, Tensor, Levels | None]:
-    """Return the readable images, which are the first listing's, and the levels.
-
-    They are decoded if they fit in memory.
-    """
-    listings = [train, *([test] if test else [])]
+    """Return all readable images, decoded if they fit in memory, the first listing's, and the levels."""
+    train, numbers = listings[0], {name: at for at, name in enumerate(classes)}
     files = [file for listing in listings for file in listing.files]
-    labels = torch.tensor([train.classes.index(label) for listing in listings for label in listing.labels])
+    labels = torch.tensor([numbers[label] for listing in listings for label in listing.labels])
     units = tuple(unit for listing in listings for unit in listing.units)
     learns = torch.arange(len(files)) < len(train.files)
     size, levels = config.size or natural_size(files), config.range or find_levels(files)

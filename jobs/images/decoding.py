@@ -165,24 +165,43 @@ def read_images(
 
     Broken images are reported and skipped. Raises DataError if all are broken or, with `strict`, if any is.
     """
-    pixels = np.empty((len(paths), size, size, 3), np.uint8)
+    sample = paths[:: max(1, len(paths) // 100)]
+    channels = 1 if all(map(is_grey, sample)) else 3
+    pixels, broken, coloured = decode(paths, size, levels, channels)
+    if coloured and channels == 1:  # the sample had none of them
+        del pixels
+        pixels, broken, _ = decode(paths, size, levels, 3)
+    complain(list(broken.values()), strict)
+    whole = [index for index in range(len(paths)) if index not in broken]
+    if not whole:
+        raise DataError(f"could not read any of {len(paths):,} images: {names_of(list(broken.values()), 1)}")
+    if broken:
+        for at, index in enumerate(whole):
+            pixels[at] = pixels[index]
+    return torch.from_numpy(pixels[: len(whole)]), whole
+
+
+def decode(
+    paths: Sequence[Path], size: int, levels: Levels | None, channels: int
+) -> tuple[Pixels, dict[int, str], bool]:
+    """Return the pixels (N, C, size, size), why some are broken, and whether any image is coloured.
+
+    The pixels are allocated once and filled in place, in the order that networks want: two copies may not fit.
+    """
+    pixels = np.empty((len(paths), channels, size, size), np.uint8)
     broken: dict[int, str] = {}
 
     def read(index: int) -> bool:
         try:
-            pixels[index], grey = read_square(paths[index], size, levels)
+            square, grey = read_square(paths[index], size, levels)
+            pixels[index] = square.transpose(2, 0, 1)[:channels]
         except BrokenImageError as error:
             broken[index] = str(error)
             return True
         return grey
 
     grey = all(in_parallel(read, len(paths), "decoding"))
-    complain(list(broken.values()), strict)
-    whole = [index for index in range(len(paths)) if index not in broken]
-    if not whole:
-        raise DataError(f"could not read any of {len(paths):,} images: {names_of(list(broken.values()), 1)}")
-    kept = torch.from_numpy(pixels[whole] if broken else pixels)
-    return kept[..., : 1 if grey else 3].permute(0, 3, 1, 2).contiguous(), whole
+    return pixels, broken, not grey
 
 
 def complain(broken: Sequence[str], strict: bool) -> None:

@@ -1,5 +1,6 @@
 """Choose the values shown as black and white in images of more than 8 bits, for a whole data set."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
     lows, highs, fractions = [], [], False
     for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
         try:
-            with open_image(path) as image:
+            with open_image(path) as image, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # decoding names what is broken
                 if is_deep(image.mode):
                     values = np.asarray(image, dtype=np.float64)
                     values = values[np.isfinite(values)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ..data.memory import limit_batch
 from ..models import Classifier
 from ..models.classifier import find_maps
 from .plots import colour, overlay
@@ -107,7 +108,8 @@ def occlusion(model: Classifier, image: Tensor, label: int) -> Tensor:
     covered = image[None].repeat(len(regions) + 1, 1, 1, 1)
     for at, (rows, columns) in enumerate(regions):
         covered[at, :, rows, columns] = 128
-    chances = torch.cat([model(some).float().softmax(dim=1)[:, label] for some in covered.split(32)])
+    parts = covered.split(limit_batch(32, image.shape))
+    chances = torch.cat([model(some).float().softmax(dim=1)[:, label] for some in parts])
     fall = (chances[-1] - chances[:-1]).view(1, 1, SPOTS, SPOTS)
     return interpolate(fall, size=(height, width), mode="bilinear")[0, 0].cpu()
 

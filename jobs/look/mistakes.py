@@ -9,11 +9,14 @@ from torch import Tensor
 from ..data import Split
 from ..images.decoding import Files
 from .inside import picture
+from .names import isolate, shorten
 from .plots import BLUE, GREY, figure
 from .report import Tile
 
 BINS = 10
 MOST_ERRORS = 12
+MOST_LETTERS = 60
+"""Of a class's name under a picture."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,12 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is recognized; precision and recall are 0 where undefined."""
+    """How well one class is recognized; without test images only the precision is defined."""
 
     name: str
     images: int
     precision: float
+    """0 if the class is never predicted."""
     recall: float
 
     @property
@@ -41,25 +45,42 @@ class ClassScore:
         return 2 * self.precision * self.recall / both if both else 0.0
 
 
-def confusion_matrix(chances: Tensor, labels: Tensor) -> Tensor:
-    """Return counts, with a row for each true class and a column for each predicted class."""
-    classes = chances.shape[1]
-    return torch.bincount(labels * classes + chances.argmax(dim=1), minlength=classes**2).view(classes, classes)
+# No function here needs memory for each pair of classes: 10,000 classes have a hundred million.
 
 
-def most_confused(matrix: Tensor, classes: tuple[str, ...], most: int = 10) -> list[Confusion]:
-    """Return the most frequently confused pairs of classes."""
-    wrong = matrix.clone().fill_diagonal_(0).flatten()
-    worst = wrong.argsort(descending=True, stable=True)[:most].tolist()
-    size = len(classes)
-    return [Confusion(classes[at // size], classes[at % size], int(wrong[at])) for at in worst if wrong[at]]
+def most_confused(labels: Tensor, said: Tensor, classes: tuple[str, ...], most: int = 10) -> list[Confusion]:
+    """Return the pairs of classes that are confused most often."""
+    wrong = labels != said
+    pairs, counts = torch.unique(labels[wrong] * len(classes) + said[wrong], return_counts=True)
+    worst = counts.argsort(descending=True, stable=True)[:most]
+    found = zip(pairs[worst].tolist(), counts[worst].tolist(), strict=True)
+    return [Confusion(classes[pair // len(classes)], classes[pair % len(classes)], count) for pair, count in found]
 
 
-def score_classes(matrix: Tensor, classes: tuple[str, ...]) -> list[ClassScore]:
+def hardest_classes(labels: Tensor, said: Tensor, count: int, most: int) -> Tensor:
+    """Return the `most` of `count` classes that take part in the most errors, in their own order."""
+    wrong = labels != said
+    errors = labels[wrong].bincount(minlength=count) + said[wrong].bincount(minlength=count)
+    return errors.argsort(descending=True, stable=True)[:most].sort().values
+
+
+def confusion_matrix(labels: Tensor, said: Tensor, count: int, shown: Tensor) -> Tensor:
+    """Return how often each class `shown` (row) was predicted as each of them, or another (column).
+
+    The last column is for the other classes.
+    """
+    size = len(shown)
+    place = torch.full((count,), size)
+    place[shown] = torch.arange(size)
+    cells = place[labels] * (size + 1) + place[said]
+    return cells.bincount(minlength=(size + 1) ** 2).view(size + 1, size + 1)[:size]
+
+
+def score_classes(labels: Tensor, said: Tensor, classes: tuple[str, ...]) -> list[ClassScore]:
     """Return precision and recall of each class."""
-    right, true, said = matrix.diag(), matrix.sum(dim=1), matrix.sum(dim=0)
-    precision, recall = (right / count.clamp(min=1) for count in (said, true))
-    return [ClassScore(name, int(true[at]), float(precision[at]), float(recall[at])) for at, name in enumerate(classes)]
+    right, true, predicted = (each.bincount(minlength=len(classes)) for each in (labels[labels == said], labels, said))
+    precision, recall = ((right / count.clamp(min=1)).tolist() for count in (predicted, true))
+    return [ClassScore(name, int(true[at]), precision[at], recall[at]) for at, name in enumerate(classes)]
 
 
 def majority_baseline(train: Tensor, test: Tensor) -> tuple[int, float]:
@@ -107,13 +128,18 @@ def show_worst(split: Split, chances: Tensor, classes: tuple[str, ...]) -> tuple
         Tile(
             picture(read(split, index)),
             (
-                f"predicted {classes[int(chances[index].argmax())]} ({chances[index].max():.0%})",
-                f"true {classes[int(labels[index])]} ({truth[index]:.0%})",
+                f"predicted {brief(classes[int(chances[index].argmax())])} ({chances[index].max():.0%})",
+                f"true {brief(classes[int(labels[index])])} ({truth[index]:.0%})",
                 Path(split.names[index]).name if split.names else f"test image {index}",
             ),
         )
         for index in worst
     )
+
+
+def brief(name: str) -> str:
+    """Return a class's name for a caption."""
+    return isolate(shorten(name, MOST_LETTERS))
 
 
 def read(split: Split, index: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Plots and coloured pictures; matplotlib is imported in this module only."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
+
+from ..program import say, visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,32 @@ def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float
         drawn.savefig(path, dpi=110)
     finally:
         plt.close(drawn)
+
+
+def label_x(axis: Any, text: str) -> None:
+    """Label the x axis with a text that may contain any name: $ is literal, and all fonts are tried."""
+    fonts, missing = find_fonts(text := visible(text))
+    if missing:
+        say(f"no installed font has {missing}: the picture shows ? instead")
+    axis.set_xlabel(text.translate(dict.fromkeys(map(ord, missing), "?")), parse_math=False, fontfamily=fonts)
+
+
+def find_fonts(text: str) -> tuple[list[str], str]:
+    """Return the fonts that a text needs, matplotlib's own first, and the characters that no font has."""
+    own = mpl.rcParams["font.sans-serif"][0]
+    fonts: list[str] = []
+    missing = set(text)
+    for entry in sorted(font_manager.fontManager.ttflist, key=lambda font: font.name != own):
+        if not missing:
+            break
+        if entry.name.startswith("Last Resort"):  # it has a box for every character
+            continue
+        with suppress(OSError, RuntimeError):  # a font that only matplotlib's list can read
+            has = {letter for letter in missing if font_manager.get_font(entry.fname).get_char_index(ord(letter))}
+            if has or not fonts:
+                fonts.append(entry.name)
+                missing -= has
+    return fonts, "".join(sorted(missing))
 
 
 def draw_curve(
@@ -54,7 +83,7 @@ def draw_epochs(path: Path, epochs: Sequence[float], values: Sequence[float], la
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.set_xlim(0.5, len(epochs) + 0.5)
-        axis.locator_params(axis="x", integer=True)
+        axis.locator_params(axis="x", integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
 
 

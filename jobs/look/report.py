@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..program import visible
+from .names import shorten
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,8 +23,8 @@ STYLE = """
   :root { --ink: #e7ebef; --paper: #14181d; --line: #343c46; --dim: #9aa6b2; --fill: 90, 155, 225 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin: 0.5rem 0; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem }
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; margin: 0.5rem 0 } h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem }
 h3 { font-size: 0.92rem; margin: 0.8rem 0 0.3rem }
 .big { font-size: 2.6rem; font-weight: 700; margin: 0 } .dim { color: var(--dim); margin: 0.2rem 0; font-size: 0.9rem }
 .plots { display: grid; gap: 0.6rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)) }
@@ -31,18 +34,26 @@ h3 { font-size: 0.92rem; margin: 0.8rem 0 0.3rem }
 @media (max-width: 40rem) { .tiles { grid-template-columns: repeat(3, 1fr) } }
 figure { margin: 0; min-width: 0 }
 .tiles img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated; border-radius: 4px; display: block }
-figcaption { font-size: 0.75rem; line-height: 1.35; overflow-wrap: anywhere; margin-top: 0.2rem }
+figcaption { font-size: 0.75rem; line-height: 1.35; margin-top: 0.2rem }
 figcaption span { display: block } figcaption span:last-child:not(:first-child) { color: var(--dim) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 0.92rem } .wide { width: 100% }
 td, th { text-align: left; padding: 0.3rem 0.6rem 0.3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere }
+  unicode-bidi: plaintext }
 th { font-weight: 600 } th:first-child { min-width: 5rem } .whole { white-space: nowrap }
 @media (max-width: 40rem) { td, th { font-size: 0.85rem; padding-right: 0.4rem } }
 .matrix td, .matrix th { border: 0; padding: 0.15rem; font-size: 0.75rem; text-align: center; vertical-align: middle;
   min-width: 1.7rem; white-space: nowrap }
-.matrix th { font-weight: 400 } .matrix th[scope=row] { text-align: right; padding-right: 0.4rem }
+.matrix th { font-weight: 400 }
+.matrix th[scope=row] { text-align: right; padding-right: 0.4rem; position: sticky; left: 0; background: var(--paper) }
 .matrix thead th { vertical-align: bottom } .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg) }
+summary { cursor: pointer; margin: 0.5rem 0; font-size: 0.92rem } tfoot td { font-weight: 600 }
 """
+MOST_ROWS = 40
+"""Of a table; the others are shown on demand."""
+MOST_PIXELS = 256
+"""Sides of the small pictures: the page holds dozens of them."""
+MOST_LETTERS = 24
+"""Of a name next to a confusion matrix; the whole name is its tooltip, and in the other tables."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,8 @@ class Table:
     rows: Sequence[Sequence[Any]]
     heads: Sequence[str] = ()
     caption: str = ""
+    foot: Sequence[Any] = ()
+    """A last row, such as means, which is always shown."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,8 @@ class Matrix:
 
     title: str
     caption: str
-    classes: tuple[str, ...]
+    rows: Sequence[str]
+    columns: Sequence[str]
     counts: Sequence[Sequence[int]]
 
 
@@ -110,8 +124,8 @@ def write_report(path: Path, title: str, accuracy: float, lead: str, parts: Sequ
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="big">{accuracy:.1%}</p>\n<p class="dim">{escape(lead)}</p>\n{body}\n'
+        f"<title>{clean(title)}</title><style>{STYLE}</style></head><body>\n"
+        f'<h1>{clean(title)}</h1>\n<p class="big">{accuracy:.1%}</p>\n<p class="dim">{clean(lead)}</p>\n{body}\n'
         "</body></html>\n",
         encoding="utf-8",
     )
@@ -119,7 +133,7 @@ def write_report(path: Path, title: str, accuracy: float, lead: str, parts: Sequ
 
 def show(part: Part) -> str:
     """Return a part of the page as HTML."""
-    caption = f'<p class="dim">{escape(part.caption)}</p>' if part.caption else ""
+    caption = f'<p class="dim">{clean(part.caption)}</p>' if part.caption else ""
     match part:
         case Picture():
             body = show_plots(part)
@@ -129,7 +143,7 @@ def show(part: Part) -> str:
             body = show_matrix(part)
         case Table():
             body = show_table(part)
-    return f"<section><h2>{escape(part.title)}</h2>{caption}{body}</section>"
+    return f"<section><h2>{clean(part.title)}</h2>{caption}{body}</section>"
 
 
 def embed(content: bytes) -> str:
@@ -139,34 +153,42 @@ def embed(content: bytes) -> str:
 
 def show_plots(part: Picture) -> str:
     """Return plots as HTML, with their bytes embedded."""
-    images = "".join(f'<img alt="{escape(path.stem)}" src="{embed(path.read_bytes())}">' for path in part.paths)
+    images = "".join(f'<img alt="{clean(path.stem)}" src="{embed(path.read_bytes())}">' for path in part.paths)
     return f'<div class="plots">{images}</div>'
 
 
 def show_row(row: Row, small: bool) -> str:
     """Return a labelled row of small pictures as HTML."""
-    label = f"<h3>{escape(row.label)}</h3>" if row.label else ""
+    label = f"<h3>{clean(row.label)}</h3>" if row.label else ""
     return f'{label}<div class="tiles{" small" if small else ""}">{"".join(map(show_tile, row.tiles))}</div>'
 
 
 def show_tile(tile: Tile) -> str:
     """Return a small picture as HTML, with its bytes embedded."""
     content = io.BytesIO()
-    Image.fromarray(tile.pixels).save(content, "PNG")
-    lines = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
+    image = Image.fromarray(tile.pixels)
+    image.thumbnail((MOST_PIXELS, MOST_PIXELS))
+    image.save(content, "PNG")
+    lines = "".join(f"<span>{clean(line)}</span>" for line in tile.lines)
     caption = f"<figcaption>{lines}</figcaption>" if lines else ""
-    return f'<figure><img alt="{escape(", ".join(tile.lines))}" src="{embed(content.getvalue())}">{caption}</figure>'
+    return f'<figure><img alt="{clean(", ".join(tile.lines))}" src="{embed(content.getvalue())}">{caption}</figure>'
 
 
 def show_matrix(part: Matrix) -> str:
     """Return a confusion matrix as an HTML table, shaded by the share of each true class."""
-    heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in part.classes)
+    heads = "".join(f'<th scope="col"><span>{show_name(name)}</span></th>' for name in part.columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(show_count(count, sum(counts)) for count in counts)}</tr>'
-        for name, counts in zip(part.classes, part.counts, strict=True)
+        f'<tr><th scope="row">{show_name(name)}</th>{"".join(show_count(count, sum(counts)) for count in counts)}</tr>'
+        for name, counts in zip(part.rows, part.counts, strict=True)
     )
     table = f'<table class="matrix"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="scroll">{table}</div>'
+
+
+def show_name(name: str) -> str:
+    """Return a name next to a matrix as HTML; a long one is shortened, and whole in its tooltip."""
+    brief = shorten(name, MOST_LETTERS)
+    return f"<bdi>{clean(name)}</bdi>" if brief == name else f'<bdi title="{clean(name)}">{clean(brief)}</bdi>'
 
 
 def show_count(count: int, total: int) -> str:
@@ -176,18 +198,27 @@ def show_count(count: int, total: int) -> str:
 
 
 def show_table(part: Table) -> str:
-    """Return a table as HTML."""
-    heads = "".join(f'<th class="whole">{escape(head)}</th>' for head in part.heads)
-    first = "td" if part.heads else "th"
-    rows = "".join(
-        f"<tr><{first}>{escape(str(row[0]))}</{first}>{''.join(map(show_cell, row[1:]))}</tr>" for row in part.rows
-    )
+    """Return a table as HTML; rows beyond the first ones are folded away."""
+    heads = "".join(f'<th class="whole">{clean(head)}</th>' for head in part.heads)
     head = f"<tr>{heads}</tr>" if heads else ""
-    return f'<div class="scroll"><table class="wide">{head}{rows}</table></div>'
+    rows = [show_cells(row, "td" if part.heads else "th") for row in part.rows]
+    foot = f"<tfoot>{show_cells(part.foot, 'td')}</tfoot>" if part.foot else ""
+    shown = f'<table class="wide">{head}{"".join(rows[:MOST_ROWS])}{foot}</table>'
+    if more := rows[MOST_ROWS:]:
+        folded = f'<table class="wide">{head}{"".join(more)}</table>'
+        shown += f"<details><summary>{len(more):,} more</summary>{folded}</details>"
+    return f'<div class="scroll">{shown}</div>'
 
 
-def show_cell(value: object) -> str:
-    """Return a cell of a table; short ones, such as numbers, are not wrapped."""
-    text = str(value)
-    kind = ' class="whole"' if len(text) < 10 else ""
-    return f"<td{kind}>{escape(text)}</td>"
+def show_cells(row: Sequence[Any], first: str) -> str:
+    """Return a row of a table; short cells, such as numbers, are not wrapped."""
+    shown = [f"<{first}>{clean(row[0])}</{first}>"]
+    for value in row[1:]:
+        kind = ' class="whole"' if len(str(value)) < 10 else ""
+        shown.append(f"<td{kind}>{clean(value)}</td>")
+    return f"<tr>{''.join(shown)}</tr>"
+
+
+def clean(value: object) -> str:
+    """Return a text as HTML, whatever characters a name of a class or a file has."""
+    return escape(visible(str(value)))

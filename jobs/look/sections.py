@@ -9,14 +9,15 @@ from torch import Tensor
 from ..data import Dataset
 from ..models import Classifier, count_parameters
 from ..models.classifier import find_maps
+from ..program import count_of
 from . import inside, mistakes
 from .plots import BLUE, ORANGE, draw_epochs
-from .report import Gallery, Matrix, Part, Picture, Row, Table
+from .report import MOST_ROWS, Gallery, Matrix, Part, Picture, Row, Table
 
 SHOWN = 6
 """Images shown with Grad-CAM and occlusion."""
 MOST_CLASSES = 40
-"""More are unreadable in a confusion matrix."""
+"""In a confusion matrix, where more are unreadable."""
 
 
 def show_curves(path: Path, out: Path) -> list[Part]:
@@ -34,34 +35,50 @@ def show_curves(path: Path, out: Path) -> list[Part]:
 
 def show_mistakes(data: Dataset, chances: Tensor, out: Path) -> list[Part]:
     """Return confusion matrix, metrics per class, worst errors and calibration."""
-    matrix = mistakes.confusion_matrix(chances, data.test.labels)
-    parts: list[Part] = []
-    if len(data.classes) <= MOST_CLASSES:
-        caption = "True classes in rows, predicted classes in columns; shaded by the share of each true class."
-        parts.append(Matrix("Confusion matrix", caption, data.classes, matrix.tolist()))
-    pairs = [(pair.truth, pair.said, pair.count) for pair in mistakes.most_confused(matrix, data.classes)]
+    labels, said = data.test.labels.cpu(), chances.argmax(dim=1)
+    pairs = [(pair.truth, pair.said, pair.count) for pair in mistakes.most_confused(labels, said, data.classes)]
+    parts: list[Part] = [show_confusion(labels, said, data.classes)]
     if pairs:
         parts.append(Table("Most confused", pairs, ("true", "predicted", "images")))
-    parts += [show_scores(matrix, data.classes), show_errors(data, chances)]
-    error = mistakes.draw_calibration(chances, data.test.labels, out / "calibration.png")
+    parts += [show_scores(labels, said, data.classes), show_errors(data, chances)]
+    error = mistakes.draw_calibration(chances, labels, out / "calibration.png")
     caption = f"Accuracy equals confidence on the dashed line. Expected calibration error: {error:.3f}."
     return [*parts, Picture("Calibration", caption, (out / "calibration.png",))]
 
 
-def show_scores(matrix: Tensor, classes: tuple[str, ...]) -> Table:
-    """Return precision, recall and F1 of each class, and their means."""
-    scores = mistakes.score_classes(matrix, classes)
+def show_confusion(labels: Tensor, said: Tensor, classes: tuple[str, ...]) -> Matrix:
+    """Return the confusion matrix of all classes or, if there are many, of those with the most errors."""
+    shown = mistakes.hardest_classes(labels, said, len(classes), MOST_CLASSES)
+    counts = mistakes.confusion_matrix(labels, said, len(classes), shown)
+    caption = "True classes in rows, predicted classes in columns; shaded by the share of each true class."
+    if len(classes) == len(shown):
+        return Matrix("Confusion matrix", caption, classes, classes, counts[:, :-1].tolist())
+    rows = tuple(classes[at] for at in shown.tolist())
+    caption = f"The {len(shown)} classes with the most errors, of {len(classes):,}. {caption}"
+    return Matrix("Confusion matrix", caption, rows, (*rows, "all other classes"), counts.tolist())
+
+
+def show_scores(labels: Tensor, said: Tensor, classes: tuple[str, ...]) -> Table:
+    """Return precision, recall and F1 of each class, and the means of those that have test images."""
+    scores = mistakes.score_classes(labels, said, classes)
+    tested = [each for each in scores if each.images]
+    captions = []
+    if len(tested) > MOST_ROWS:
+        tested.sort(key=lambda each: each.f1)
+        captions.append("Classes with the lowest F1 first.")
+    if len(tested) < len(scores):
+        captions.append(
+            f"{count_of(len(scores) - len(tested), 'class', 'classes')} without test images, not in the means."
+        )
     shown = [
-        (each.name, f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", each.images) for each in scores
+        (each.name, f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", each.images) for each in tested
     ]
-    means = [sum(values) / len(scores) for values in zip(*((s.precision, s.recall, s.f1) for s in scores), strict=True)]
-    mean = ("mean of classes", *(f"{value:.1%}" for value in means), sum(each.images for each in scores))
-    caption = ""
-    if len(classes) > MOST_CLASSES:
-        worst = sorted(range(len(scores)), key=lambda at: scores[at].f1)[:MOST_CLASSES]
-        shown = [shown[at] for at in worst]
-        caption = f"The {MOST_CLASSES} classes with the lowest F1, of {len(classes)}."
-    return Table("Metrics per class", [*shown, mean], ("class", "precision", "recall", "F1", "images"), caption)
+    shown += [(each.name, "-", "-", "-", 0) for each in scores if not each.images]
+    means = [sum(values) / len(tested) for values in zip(*((s.precision, s.recall, s.f1) for s in tested), strict=True)]
+    mean = ("mean of classes", *(f"{value:.1%}" for value in means), len(labels))
+    return Table(
+        "Metrics per class", shown, ("class", "precision", "recall", "F1", "images"), " ".join(captions), foot=mean
+    )
 
 
 def show_errors(data: Dataset, chances: Tensor) -> Gallery:
@@ -83,7 +100,9 @@ def show_layers(model: Classifier, data: Dataset) -> list[Part]:
     firsts = [int((data.test.labels == at).nonzero()[0]) for at in data.test.labels.unique().tolist()[:SHOWN]]
     images = torch.stack([mistakes.read(data.test, at) for at in firsts])
     labels = data.test.labels[torch.tensor(firsts)].cpu()
-    attention = inside.show_attention(model, images, [data.classes[at] for at in labels.tolist()], labels)
+    attention = inside.show_attention(
+        model, images, [mistakes.brief(data.classes[at]) for at in labels.tolist()], labels
+    )
     caption = (
         "Grad-CAM: bright regions support the true class. Occlusion: covering red regions lowers its probability, "
         "covering blue ones raises it."

@@ -6,6 +6,7 @@ A tracker is a function that takes the metrics of one epoch.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,16 @@ def ignore(figures: Mapping[str, Any]) -> None:
     """Log nothing."""
 
 
+def check_packages(tensorboard: bool, wandb: bool) -> None:
+    """Raise TrainingError if a library that is asked for is missing."""
+    for name, wanted in (("tensorboard", tensorboard), ("wandb", wandb)):
+        if wanted and not find_spec(name):
+            raise TrainingError(f"--{name} needs a package: pip install {name}")
+
+
 @contextmanager
 def tracking(folder: Path, facts: Mapping[str, Any], tensorboard: bool, wandb: bool, first: bool) -> Iterator[Track]:
-    """Yield the function that logs an epoch's metrics. Raises TrainingError if a library is missing.
+    """Yield the function that logs an epoch's metrics. Raises TrainingError if a service refuses.
 
     Only the `first` of several processes writes.
     """
@@ -49,10 +57,8 @@ def lines(open_ones: ExitStack, path: Path) -> Track:
 
 def board(open_ones: ExitStack, folder: Path) -> Track:
     """Return a logger for TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise TrainingError("--tensorboard needs a package: pip install tensorboard") from error
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder))
     open_ones.callback(writer.close)
 
@@ -65,9 +71,10 @@ def board(open_ones: ExitStack, folder: Path) -> Track:
 
 def weights_and_biases(open_ones: ExitStack, folder: Path, facts: Mapping[str, Any]) -> Track:
     """Return a logger for Weights & Biases; WANDB_MODE=offline keeps logs on this machine."""
+    import wandb
+
     try:
-        import wandb
-    except ImportError as error:
-        raise TrainingError("--wandb needs a package: pip install wandb") from error
-    run = open_ones.enter_context(wandb.init(project="gpujob", dir=str(folder), config=dict(facts)))
+        run = open_ones.enter_context(wandb.init(project="gpujob", dir=str(folder), config=dict(facts)))
+    except wandb.Error as error:  # not logged in, not reachable
+        raise TrainingError(f"--wandb: {error}; WANDB_MODE=offline keeps the logs here") from error
     return lambda figures: run.log(dict(figures))

@@ -4,7 +4,9 @@ import difflib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..config.recipe import CLOSED_FORM, SMALL
@@ -16,6 +18,10 @@ from .weights import Weights, head_name, load_weights, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 STATISTICS_IMAGES = 10_000
+FIXED_SIZE = 224
+"""Of images, for networks that are built for one size, unless another is asked for."""
+SIZES = (32, 64, 96, 128, 224, 299)
+"""What is suggested instead of a size that a network cannot take."""
 
 
 def build(
@@ -32,9 +38,8 @@ def build(
     if weights is None and name == "efficientnet_lite0":
         weights = packaged_lite0()
     if weights is None:
-        if name in (*SMALL, *CLOSED_FORM):
-            raise TrainingError(f"--pretrained: no pretrained weights for '{name}'; use --weights FILE for your own")
-        return Classifier(published(name, len(classes)), IMAGENET_MEAN, IMAGENET_STD)
+        check_pretrained(name)
+        return Classifier(published(name, len(classes), shape[1], fetch=True), IMAGENET_MEAN, IMAGENET_STD)
     found = read_weights(weights)
     model = bare(name, shape, len(classes), *normalization(name, found, data.train))
     load_weights(model.net, found, classes, partial)
@@ -74,7 +79,7 @@ def bare(
         net = nets[name]()
     else:
         wants = 3
-        net = lite0.lite0(classes) if name == "efficientnet_lite0" else published(name, classes, fetch=False)
+        net = lite0.lite0(classes) if name == "efficientnet_lite0" else published(name, classes, shape[1])
     mean, std = mean or [0.0] * channels, std or [1.0] * channels
     return Classifier(net, list(mean) * (wants // len(mean)), list(std) * (wants // len(std)))
 
@@ -82,26 +87,81 @@ def bare(
 def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel over the first images."""
     if isinstance(split.images, Tensor):
-        pixels = split.images[:STATISTICS_IMAGES].float()
-        std = pixels.std(dim=(0, 2, 3)).clamp(min=1.0)
-        return pixels.mean(dim=(0, 2, 3)).tolist(), std.tolist()
+        blocks = split.images[:STATISTICS_IMAGES].split(100)  # as floating point, all would take four times their size
+        sums, squares = (
+            torch.stack([block.int().pow(power).sum(dim=(0, 2, 3)) for block in blocks]).sum(dim=0).double()
+            for power in (1, 2)
+        )
+        count = min(len(split), STATISTICS_IMAGES) * split.shape[1] * split.shape[2]
+        variance = (squares - sums.square() / count) / max(1, count - 1)
+        return (sums / count).tolist(), variance.clamp(min=1.0).sqrt().tolist()
     mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
     return (mean, std_rgb) if split.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
 
 
-def published(name: str, classes: int, fetch: bool = True) -> nn.Module:
-    """Build torchvision's classifier, with ImageNet weights if `fetch`. Raises TrainingError."""
-    from torchvision import models  # slow to import, and only needed for its own networks
+def published(name: str, classes: int, size: int, fetch: bool = False) -> nn.Module:
+    """Build torchvision's classifier for images of `size` pixels, with ImageNet weights if `fetch`.
+
+    Raises TrainingError.
+    """
+    from torchvision import models  # takes a second, and only its own networks need it
 
     check_name(name)
     try:
-        net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch else None)
+        net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch else None, **variant(name, size))
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"could not download the weights of {name} ({error}): download them and use --weights FILE"
         ) from error
+    if isinstance(net, models.SqueezeNet):
+        # Logits below zero are not cut off: they have no gradient. So the last layer is linear, as everywhere else.
+        net.classifier[2] = nn.Identity()
     replace_head(net, classes)
     return net
+
+
+def variant(name: str, size: int) -> dict[str, Any]:
+    """Return torchvision's arguments for a network: its image size, and no auxiliary classifiers.
+
+    `transform_input` undoes ImageNet's normalization, for weights that were trained with another one.
+    """
+    if name.startswith("vit_"):
+        return {"image_size": size}
+    if name.startswith("maxvit_"):
+        return {"input_size": (size, size)}
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "transform_input": True, "init_weights": True}
+    return {}
+
+
+def fixed_size(name: str, pretrained: bool) -> int:
+    """Return the image size that a network is built for, if it takes only one; 0 if it takes many."""
+    if not name.startswith(("vit_", "maxvit_")):
+        return 0
+    from torchvision import models  # takes a second, and only its own networks need it
+
+    check_name(name)
+    size = models.get_model_weights(name).DEFAULT.meta["min_size"][0] if pretrained else FIXED_SIZE
+    return int(size)
+
+
+def check_size(name: str, shape: tuple[int, int, int]) -> None:
+    """Raise TrainingError, with a size to try, if a network cannot take such images; computes no numbers."""
+    if name in CLOSED_FORM or takes(name, shape):
+        return
+    found = next((size for size in SIZES if takes(name, (shape[0], size, size))), 0)
+    hint = f"; try --size {found}" if found else ""
+    raise TrainingError(f"{name} cannot take images of {shape[1]} x {shape[2]} pixels{hint}")
+
+
+def takes(name: str, shape: tuple[int, int, int]) -> bool:
+    """Return whether a network can be built for such images and applied to them."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            bare(name, shape, 2)(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, AssertionError):  # whatever the network's layers make of it
+        return False
+    return True
 
 
 def check_name(name: str) -> None:
@@ -114,6 +174,14 @@ def check_name(name: str) -> None:
         near = difflib.get_close_matches(name, [*CLOSED_FORM, *SMALL, *known], 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see --help for the list"
         raise TrainingError(f"no model '{name}'; {hint}")
+
+
+def check_pretrained(name: str) -> None:
+    """Raise TrainingError if there are no pretrained weights of a model."""
+    if name == "efficientnet_lite0":
+        packaged_lite0()
+    elif name in (*SMALL, *CLOSED_FORM):
+        raise TrainingError(f"--pretrained: no pretrained weights for '{name}'; use --weights FILE for your own")
 
 
 def replace_head(net: nn.Module, classes: int) -> None:

@@ -75,9 +75,9 @@ class Average(AveragedModel):
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of norms
         if floats:
-            torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), 1 - kept)
+            torch._foreach_lerp_([average for average, _ in floats], [value for _, value in floats], 1 - kept)
         if counters:
-            torch._foreach_copy_(*map(list, zip(*counters, strict=True)))
+            torch._foreach_copy_([average for average, _ in counters], [value for _, value in counters])
         self.n_averaged += 1
 
 

@@ -7,6 +7,7 @@ and GPU, so `precision.choose` times them.
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +58,8 @@ def record(model: nn.Module, images: Tensor) -> Network:
     mixed = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False)
     try:
         with torch.random.fork_rng([images.device] if images.is_cuda else []), mixed:
-            recorded: Network = torch.cuda.make_graphed_callables(body, (images.clone(),))
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # torch's errors for whatever a graph cannot hold, or has no room for
+            recorded = cast("Network", torch.cuda.make_graphed_callables(body, (images.clone(),)))
+    except (RuntimeError, AssertionError) as error:  # torch's, for what a graph cannot hold or has no memory for
         say(f"without CUDA graphs: {(str(error).splitlines() or [type(error).__name__])[0]}")
         with suppress(RuntimeError):
             torch.cuda.empty_cache()

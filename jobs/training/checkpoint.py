@@ -71,15 +71,21 @@ class Checkpoints:
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load weights and state; raises CheckpointError if the checkpoint is invalid."""
-    for name in (WEIGHTS, STATE):
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path}: not a checkpoint: {name} is missing")
+    state = load_state(path)
     try:
         weights = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path / WEIGHTS}: corrupt: {first_line(error)}") from error
+    return weights, state
+
+
+def load_state(path: Path, small: bool = False) -> dict[str, Any]:
+    """Load all but the weights; if `small`, tensors are read when used. Raises CheckpointError."""
+    for name in (WEIGHTS, STATE):
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path}: not a checkpoint: {name} is missing")
     try:
-        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True, mmap=small)
     except Exception as error:  # unpickling and unzipping a corrupt file may raise anything
         raise CheckpointError(
             f"{path / STATE}: refused: corrupt or not written by this program: {first_line(error)}"
@@ -91,7 +97,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: refused: format {found}, but this version reads {FORMAT}; resume with the version "
             "that wrote it, or train without --resume"
         )
-    return weights, state
+    return state
 
 
 def flush(path: Path) -> None:

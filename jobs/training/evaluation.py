@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data import Split
 from ..data.batches import batches
 from ..data.decoders import Decoders
+from ..data.memory import limit_batch
 from .distributed import DistributedContext
 
 BATCH = 500
@@ -33,7 +34,8 @@ def ask(
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
-    for images, labels in batches(split, torch.arange(len(split)), batch_size, device, decoders):
+    at_once = limit_batch(batch_size, split.shape)
+    for images, labels in batches(split, torch.arange(len(split)), at_once, device, decoders):
         logits = model(images)
         if tta:
             logits = (logits + model(images.flip(3))) / 2

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..augment.changes import change, mix, shrink
 from ..augment.draws import Draws, draws
+from ..config.recipe import Recipe
 from ..data import Split
 from ..data.batches import batches
 from ..data.decoders import Decoders
@@ -23,7 +24,7 @@ from ..optim.precision import Execution, choose
 from ..optim.runtime import Network, start_with
 from ..optim.schedule import set_rates
 from ..program import say
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, load_state
 from .distributed import share_norms
 from .evaluation import evaluate
 from .state import Plan, Run, begin
@@ -137,9 +138,9 @@ def take_step(run: Run, network: Network, images: Tensor, targets: Tensor, plan:
     for optimizer in run.optimizers:
         optimizer.zero_grad()
     total = torch.zeros((), device=images.device)
-    pieces = min(recipe.accumulate, len(images))
+    pieces = max(1, min(recipe.accumulate, len(images) // 2))  # batch norm needs two images
     try:
-        for some, wanted in zip(images.chunk(pieces), targets.chunk(pieces), strict=True):
+        for some, wanted in zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
             with run.execution.autocast(images.device):
                 logits = network(some)
             loss = cross_entropy(logits.float(), wanted, label_smoothing=recipe.label_smoothing)
@@ -147,13 +148,22 @@ def take_step(run: Run, network: Network, images: Tensor, targets: Tensor, plan:
             run.scaler.scale(loss).backward()
             total += loss.detach()
     except torch.cuda.OutOfMemoryError as error:
-        half = max(2, recipe.batch_size // 2)
-        raise TrainingError(
-            f"out of memory at {recipe.batch_size} images per step: try --batch-size {half} "
-            f"or --accumulate {2 * recipe.accumulate}"
-        ) from error
+        raise TrainingError(explain_memory(run.model, recipe, len(images))) from error
     update(run, recipe.clip)
     return total
+
+
+def explain_memory(model: nn.Module, recipe: Recipe, count: int) -> str:
+    """Return what to try if memory runs out at `count` images per step in this process."""
+    at_once = -(-count // max(1, min(recipe.accumulate, count // 2)))
+    said = f"out of memory at {at_once} images at once"
+    half = max(2, recipe.batch_size // 2)
+    if at_once <= 2:
+        return f"{said}: try a smaller --size or --model"
+    if at_once <= 3:
+        return f"{said}: try --batch-size {half}"
+    norms = f"; batch norm then sees {at_once // 2} images at a time" if uses_batch_statistics(model) else ""
+    return f"{said}: try --accumulate {2 * recipe.accumulate} (the same steps{norms}) or --batch-size {half}"
 
 
 def update(run: Run, clip: float) -> None:
@@ -172,11 +182,19 @@ def update(run: Run, clip: float) -> None:
 def train_mode(model: nn.Module) -> None:
     """Set training mode, except for frozen norms, which keep their statistics."""
     model.train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
-            p.requires_grad for p in module.parameters()
-        ):
-            module.eval()
+    for norm in batch_norms(model):
+        if not any(p.requires_grad for p in norm.parameters()):
+            norm.eval()
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """Return the batch norms of a network."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Return whether training depends on which images are in a batch together, by batch norm."""
+    return any(p.requires_grad for norm in batch_norms(model) for p in norm.parameters())
 
 
 def mean_loss(losses: Tensor, before: int) -> float:
@@ -199,9 +217,9 @@ def choose_execution(model: Classifier, plan: Plan) -> Execution:
     if plan.batch < 2:
         raise TrainingError(f"not enough training images: {len(plan.data.train)}")
     if plan.resume:
-        kept = Execution(**load_checkpoint(plan.resume)[1]["execution"])
+        kept = Execution(**load_state(plan.resume, small=True)["execution"])
         return kept if plan.recipe.runtime == "auto" else replace(kept, runtime=plan.recipe.runtime)
-    first = torch.arange(plan.batch // plan.context.world)
+    first = torch.arange(max(2, plan.batch // plan.context.world // plan.recipe.accumulate))
     images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
     return choose(model, images, labels, plan.recipe, find_runtimes(plan))
 

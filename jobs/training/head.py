@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
 from ..data.batches import batches
+from ..data.memory import limit_batch
 from ..models import Classifier
 from ..models.classifier import find_head
 from ..optim.optimizers import FUSED
@@ -56,9 +57,16 @@ def extract_features(
     """Return the last layer's input for each image (N, F) and the labels; `mirror` adds mirror images."""
     features: list[Tensor] = []
     labels: list[Tensor] = []
-    hook = find_head(model).register_forward_pre_hook(lambda _, given: features.append(given[0].flatten(1).float()))
+    size = limit_batch(BATCH, split.shape)
+
+    def keep(_: nn.Module, given: tuple[Tensor]) -> None:
+        # A last layer that is a convolution, SqueezeNet's, is followed by the mean over all positions: both are linear.
+        found = given[0].float()
+        features.append(found.mean(dim=(2, 3)) if found.dim() == 4 else found.flatten(1))
+
+    hook = find_head(model).register_forward_pre_hook(keep)
     try:
-        for images, targets in batches(split, torch.arange(len(split)), BATCH, context.device):
+        for images, targets in batches(split, torch.arange(len(split)), size, context.device):
             for view in (images, images.flip(3)) if mirror else (images,):
                 with torch.autocast(context.device.type, torch.bfloat16, enabled=context.device.type == "cuda"):
                     model(view)

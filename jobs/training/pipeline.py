@@ -18,18 +18,19 @@ from ..data import Dataset, load
 from ..data.parts import write_parts
 from ..data.splits import split
 from ..errors import CheckpointError, DataError
-from ..look.track import tracking
+from ..look.track import Track, check_packages, tracking
 from ..models import Classifier, build, count_parameters
 from ..models.classifier import ClosedForm
 from ..models.modelfile import NAME, Facts, load_model, save_model
+from ..models.networks import check_name, check_pretrained, check_size, fixed_size
 from ..optim.optimizers import LayerGroup
 from ..optim.precision import Execution
-from ..program import say
+from ..program import check_folder, say
 from .checkpoint import Checkpoints
 from .closed_form import fit_closed_form
 from .distributed import DistributedContext, distributed_context
 from .evaluation import evaluate
-from .fit import Metrics, choose_execution, fit
+from .fit import Metrics, choose_execution, fit, uses_batch_statistics
 from .lr_find import find_lr
 from .state import Plan
 from .stop import Stop, Stopped, listening
@@ -88,11 +89,28 @@ def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | No
         return accuracy
 
 
+def check_request(settings: Settings) -> None:
+    """Raise JobsError for what cannot work, before images are read, which may take longer."""
+    check_name(settings.model)
+    if settings.pretrained and not settings.weights:
+        check_pretrained(settings.model)
+    if settings.weights and not settings.weights.is_file():
+        raise CheckpointError(f"--weights {settings.weights}: no such file")
+    if settings.resume not in ("", "auto"):
+        find_checkpoint(settings)
+    check_packages(settings.tensorboard, settings.wandb)
+    check_folder(settings.out)
+
+
 def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Training:
     """Load the data and build the network; print a summary."""
-    data = load(replace(settings.config, seed=settings.recipe.seed))
+    check_request(settings)
+    config = replace(settings.config, seed=settings.recipe.seed)
+    config = replace(config, size=config.size or fixed_size(settings.model, settings.pretrained))
+    data = load(config)
     if settings.quick:
         data = data.shorten(QUICK_IMAGES)
+    check_size(settings.model, data.train.shape)
     torch.manual_seed(settings.recipe.seed)
     model = build(settings.model, data, settings.weights, settings.pretrained, settings.partial_weights)
     device = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else context.device.type
@@ -106,7 +124,6 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
         f"classes\n{settings.model}: {count_parameters(model):,} parameters on {device}"
         + (f", {context.world} processes" if context.world > 1 else "")
     )
-    settings.out.mkdir(parents=True, exist_ok=True)
     return Training(settings, data, model, context, stop)
 
 
@@ -114,46 +131,52 @@ def train_by_steps(
     training: Training, choose_layers: ChooseLayers, prepare: Prepare | None
 ) -> tuple[float, Execution | None]:
     """Train the chosen layers and write the model; return its test accuracy, and how it was computed."""
-    recipe, context = training.settings.recipe, training.context
+    settings, recipe, context = training.settings, training.settings.recipe, training.context
     groups = choose_layers(training.model)
-    execution: Execution | None
+    execution: Execution | None = None
     resume = find_resume(training) if groups else None
     data = hold_out(training.data, recipe.seed) if recipe.early_stop else training.data
-    if prepare and resume is None:
-        prepare(training.model, data, context, recipe)
-    if groups:
-        freeze_others(training.model, groups)
-        plan = Plan(data, recipe, context, groups, training.checkpoints, resume, training.stop)
-        execution = choose_execution(training.model, plan)
-        kept, accuracy = fit_and_keep(training, replace(plan, execution=execution))
-        if not recipe.early_stop:
-            return accuracy, execution
-    else:
-        kept, execution = training.model, None
+    tracks = groups and context.first
+    with tracking(settings.out, asdict(settings), settings.tensorboard, settings.wandb, bool(tracks)) as track:
+        if prepare and resume is None:
+            prepare(training.model, data, context, recipe)
+        kept = training.model
+        if groups:
+            freeze_others(training.model, groups)
+            plan = Plan(data, recipe, context, groups, training.checkpoints, resume, training.stop)
+            explain_accumulation(training.model, plan)
+            execution = choose_execution(training.model, plan)
+            kept, accuracy = fit_and_keep(training, replace(plan, execution=execution), track)
+            if not recipe.early_stop:
+                return accuracy, execution
     accuracy = evaluate(kept, training.data.test, recipe.tta, context)
     write_model(training, kept, accuracy)
     return accuracy, execution
 
 
-def fit_and_keep(training: Training, plan: Plan) -> tuple[Classifier, float]:
+def explain_accumulation(model: Classifier, plan: Plan) -> None:
+    """Say so if micro-batches change what is computed: for batch norm a step is not one large batch."""
+    some = plan.batch // plan.context.world // plan.recipe.accumulate
+    if plan.recipe.accumulate > 1 and uses_batch_statistics(model):
+        say(f"--accumulate {plan.recipe.accumulate}: batch norm sees {max(2, some)} images at a time, not {plan.batch}")
+
+
+def fit_and_keep(training: Training, plan: Plan, track: Track) -> tuple[Classifier, float]:
     """Train as planned, saving the network to keep after each epoch; return it and its accuracy.
 
     That is the last network or, with early stopping, the best.
     """
-    settings = training.settings
     best, kept = -1.0, training.model
-    facts = asdict(settings)
-    with tracking(settings.out, facts, settings.tensorboard, settings.wandb, plan.context.first) as track:
-        for metrics, network in fit(training.model, plan):
-            say(describe(metrics, plan.recipe))
-            track(asdict(metrics))
-            if metrics.accuracy > best or not plan.recipe.early_stop:
-                best = metrics.accuracy
-                if network is not None:
-                    kept = network
-                    write_model(training, kept, best)
-    if plan.recipe.early_stop and (settings.out / NAME).is_file():
-        kept = load_model(settings.out / NAME)[0].to(plan.context.device)
+    for metrics, network in fit(training.model, plan):
+        say(describe(metrics, plan.recipe))
+        track(asdict(metrics))
+        if metrics.accuracy > best or not plan.recipe.early_stop:
+            best = metrics.accuracy
+            if network is not None:
+                kept = network
+                write_model(training, kept, best)
+    if plan.recipe.early_stop and (training.settings.out / NAME).is_file():
+        kept = load_model(training.settings.out / NAME)[0].to(plan.context.device)
     return kept, best
 
 
@@ -187,6 +210,8 @@ def find_resume(training: Training) -> Path | None:
     Raises CheckpointError if the requested one does not exist.
     """
     resume = find_checkpoint(training.settings)
+    if resume:
+        say(f"resuming from {resume}")
     if training.context.first:
         if resume:
             copy_best(resume, training.settings.out)
@@ -204,9 +229,7 @@ def find_checkpoint(settings: Settings) -> Path | None:
     found = next(filter(None, (Checkpoints(folder).latest() for folder in folders)), None)
     if (path / "state.pt").is_file():
         found = path
-    if found:
-        say(f"resuming from {found}")
-    elif settings.resume != "auto":
+    if not found and settings.resume != "auto":
         raise CheckpointError(f"--resume {path}: no checkpoint found")
     return found
 

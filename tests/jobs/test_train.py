@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import CONTEXT, FIXED, PINNED, ROOT, Operations, same, settings, start, weights
 
-from jobs import finetune
+from jobs import compare, finetune
 from jobs import train as train_program
 from jobs.config.recipe import Recipe
 from jobs.data import Dataset
@@ -21,7 +21,7 @@ from jobs.optim.precision import choose
 from jobs.train import main, run
 from jobs.training.checkpoint import Checkpoints, load_checkpoint
 from jobs.training.evaluation import evaluate
-from jobs.training.fit import fit
+from jobs.training.fit import explain_memory, fit
 from jobs.training.state import Plan
 
 
@@ -182,8 +182,57 @@ def test_out_of_memory_says_which_batch_size_to_try(few):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     model.net.register_forward_hook(full)
-    with pytest.raises(TrainingError, match="--batch-size 32"):
+    with pytest.raises(TrainingError, match=r"--accumulate 2 \(the same steps\) or --batch-size 32"):
         list(fit(model, Plan(few, Recipe(batch_size=64, lr=0.01, **FIXED), CONTEXT)))
+
+
+def test_the_advice_on_memory_is_honest_about_batch_norm_and_ends_where_it_cannot_help(few):
+    linear, small = build("linear", few), build("small", few)
+    recipe = Recipe(batch_size=64, accumulate=2)
+    assert "the same steps; batch norm then sees 16 images at a time" in explain_memory(small, recipe, 64)
+    assert "batch norm" not in explain_memory(linear, recipe, 64)
+    small.requires_grad_(requires_grad=False)
+    assert "batch norm" not in explain_memory(small, recipe, 64), "frozen norms keep their statistics"
+    assert "--size" in explain_memory(linear, replace(recipe, accumulate=32), 64)
+
+
+@pytest.mark.parametrize("accumulate", [4, 5, 64])
+def test_batch_norm_sees_at_least_two_images_however_small_the_parts(tmp_path, few_files, accumulate, capsys):
+    seen = []
+    forward = torch.nn.BatchNorm2d.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.BatchNorm2d, "forward", lambda norm, x: seen.append(len(x)) or forward(norm, x))
+        run(settings(tmp_path, "small", few_files, epochs=1, batch_size=11, accumulate=accumulate))
+    assert min(seen) >= 2
+    assert f"--accumulate {accumulate}: batch norm sees {max(2, 11 // accumulate)} images" in capsys.readouterr().out
+
+
+def test_what_cannot_work_is_refused_before_an_image_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.training.pipeline.load", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("jobs.data.load", lambda *_: pytest.fail("read"))
+    (tmp_path / "file").write_text("")
+    for program, words, reason in (
+        (main, "--model resnet81", "no model 'resnet81'"),
+        (main, "--model small --pretrained", "no pretrained weights for 'small'"),
+        (main, f"--weights {tmp_path}/none.pth", "no such file"),
+        (main, f"--resume {tmp_path}/none", "no checkpoint found"),
+        (main, "--wandb", "pip install wandb"),
+        (main, f"--out {tmp_path}/file/out", "cannot write there: Not a directory"),
+        (finetune.main, f"--model resnet18 --out {tmp_path}/file", "cannot write there: File exists"),
+        (compare.main, "--models linear,resnet81", "no model 'resnet81'"),
+        (compare.main, "--models ,", "names no model"),
+        (compare.main, f"--models linear --out {tmp_path}/file", "cannot write there"),
+    ):
+        with pytest.raises(SystemExit, match=f"^jobs[^\n]*{reason}[^\n]*$"):
+            program([*([] if "--out" in words else ["--out", str(tmp_path / "out")]), *words.split()])
+
+
+def test_a_network_that_cannot_take_the_images_is_found_before_the_others_are_compared(
+    tmp_path, monkeypatch, few_files
+):
+    monkeypatch.setattr("jobs.compare.measure_trained", lambda *_: pytest.fail("trained"))
+    with pytest.raises(SystemExit, match="alexnet cannot take images of 8 x 8 pixels; try --size 64"):
+        compare.main(["--data", str(few_files), "--models", "linear,alexnet", "--out", str(tmp_path)])
 
 
 def test_too_few_images_are_refused(few):

@@ -1,5 +1,6 @@
 """A run that was killed or stopped goes on as if nothing had happened; a checkpoint that does not fit is refused."""
 
+import importlib
 import json
 import os
 import random
@@ -176,6 +177,19 @@ def test_a_checkpoint_of_other_classes_or_images_is_refused_by_name(tmp_path, ph
         with pytest.raises(CheckpointError, match=r"have changed since the checkpoint \(\d+ then, \d+ now\)"):
             run(wanted)
         (photos / "is 0/more.png").unlink(missing_ok=True)  # then, --early-stop alone changes what is trained on
+
+
+def test_a_resumed_run_reads_its_weights_and_state_once(tmp_path, few_files, monkeypatch):
+    run(settings(tmp_path, "lenet", few_files, epochs=1))
+    read = []
+    for name in ("torch.load", "jobs.training.checkpoint.load_file"):
+        module, _, function = name.rpartition(".")
+        found = getattr(importlib.import_module(module), function)
+        monkeypatch.setattr(
+            name, lambda path, *a, found=found, **b: read.append((path.name, b)) or found(path, *a, **b)
+        )
+    run(replace(settings(tmp_path, "lenet", few_files, epochs=2), resume="auto"))
+    assert [name for name, options in read if not options.get("mmap")] == ["state.pt", "weights.safetensors"]
 
 
 def test_a_run_that_is_over_goes_on_where_more_epochs_are_wished_for(tmp_path, few_files, capfd):

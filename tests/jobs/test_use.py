@@ -70,9 +70,9 @@ def test_covering_what_matters_costs_more_than_covering_the_rest(trained, digits
 def test_confusion_and_calibration_are_counted_right():
     labels = torch.tensor([0, 0, 1, 1])
     chances = torch.tensor([[0.95, 0.05], [0.35, 0.65], [0.05, 0.95], [0.05, 0.95]])
-    matrix = confusion_matrix(chances, labels)
-    assert matrix.tolist() == [[1, 1], [0, 2]]
-    assert [(pair.truth, pair.said, pair.count) for pair in most_confused(matrix, ("cat", "dog"))] == [
+    said = chances.argmax(dim=1)
+    assert confusion_matrix(labels, said, 2, torch.arange(2)).tolist() == [[1, 1, 0], [0, 2, 0]]
+    assert [(pair.truth, pair.said, pair.count) for pair in most_confused(labels, said, ("cat", "dog"))] == [
         ("cat", "dog", 1)
     ]
     assert calibration(chances, labels)[3] == pytest.approx((3 * 0.05 + 0.65) / 4, abs=1e-6)
@@ -185,4 +185,24 @@ def test_no_line_tells_exclusive_or_apart_and_one_hidden_layer_does():
 def test_the_programs_end_in_one_line_where_there_is_no_model(tmp_path):
     for main, words in ((predict.main, [tmp_path, __file__]), (export.main, [tmp_path]), (interpret.main, [tmp_path])):
         with pytest.raises(SystemExit, match=r"^jobs\.\w+: error: [^\n]*no model found[^\n]*$"):
+            main(list(map(str, words)))
+
+
+def test_what_cannot_be_written_or_submitted_is_refused_before_an_hour_of_predicting(
+    trained, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jobs.training.evaluation.predict", lambda *_: pytest.fail("predicted"))
+    (tmp_path / "file").write_text("")
+    sample = tmp_path / "sample.csv"
+    sample.write_text("id,label\nis 2/3,0\n")
+    for main, words, reason in (
+        (predict.main, [trained, photos, "--out", tmp_path / "file" / "p.csv"], "cannot write there"),
+        (predict.main, [trained, photos, "--out", tmp_path], "is a folder"),
+        (submit.main, [trained, sample, photos, "--out", tmp_path], "is a folder"),
+        (submit.main, [trained, sample, photos, "--proba", "cat", "--out", tmp_path / "s.csv"], "not a class"),
+        (export.main, [trained, "--to", "torchscript", "--out", tmp_path / "file" / "m.pt"], "cannot write there"),
+        (interpret.main, [trained, "--out", tmp_path / "file"], "cannot write there"),
+        (perceptron.main, ["--out", tmp_path / "file"], "cannot write there"),
+    ):
+        with pytest.raises(SystemExit, match=f"^jobs[^\n]*{reason}[^\n]*$"):
             main(list(map(str, words)))
