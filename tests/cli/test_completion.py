@@ -75,7 +75,7 @@ def complete(laptop: Laptop, line: str, shell: str = "bash", **variables: str) -
         ("gpujob logs ", ["plain,11", "plain,3", "plain,2", "plain,resnet"]),
         ("gpujob logs --cluster second ", [""]),
         ("gpujob up --gpu h", ["plain,H100", "plain,H200"]),
-        ("gpujob up --image ", ["plain,dlami", "plain,ubuntu", "plain,cake"]),
+        ("gpujob up --image ", ["plain,dlami", "plain,dlami-al2023", "plain,ubuntu", "plain,cake"]),
         ("gpujob setup --tags ssh,u", ["plain,ssh,updates", "plain,ssh,uv"]),
         ("gpujob run --de", ["plain,--detach"]),
         ("gpujob run train.py --de", [""]),
