@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .dataset import Split
+from .memory import limit_batch
 
 SIDE = 32
 """The side of the compared thumbnails, in pixels; smaller images have too little detail to compare."""
@@ -46,7 +47,7 @@ def shrink(images: Tensor) -> Tensor:
     return torch.cat(
         [
             interpolate(block.float(), size=(SIDE, SIDE), mode="area").round().to(torch.uint8)
-            for block in images.split(1000)
+            for block in images.split(limit_batch(1000, images.shape[1:]))  # floats take four times the space
         ]
     )
 

@@ -110,8 +110,8 @@ def from_listings(
         raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
     for listing in (train, test):
         if listing and (strange := sorted(set(listing.labels) - set(classes))):
-            others = "the model's" if known else f"in {train.name}"
-            raise DataError(f"{listing.name}: classes not {others}: {names_of(strange)}")
+            where = "the model" if known else train.name
+            raise DataError(f"{listing.name}: {where} does not have these classes: {names_of(strange)}")
     present = {*train.labels, *(test.labels if test else ())}
     if absent := [name for name in classes if name not in present]:
         say(f"{train.name}: {count_of(len(absent), 'class', 'classes')} without images: {names_of(absent)}")

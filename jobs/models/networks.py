@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config.recipe import CLOSED_FORM, SMALL
 from ..data import Dataset, Split
+from ..data.memory import limit_batch
 from ..errors import TrainingError
 from . import baselines, cnn, lite0
 from .classifier import Classifier
@@ -87,7 +88,8 @@ def bare(
 def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel over the first images."""
     if isinstance(split.images, Tensor):
-        blocks = split.images[:STATISTICS_IMAGES].split(100)  # as floating point, all would take four times their size
+        images = split.images[:STATISTICS_IMAGES]
+        blocks = images.split(limit_batch(100, split.shape))  # as numbers, all would take many times their size
         sums, squares = (
             torch.stack([block.int().pow(power).sum(dim=(0, 2, 3)) for block in blocks]).sum(dim=0).double()
             for power in (1, 2)

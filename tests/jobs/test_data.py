@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import os
 import shutil
 from dataclasses import replace
 from multiprocessing import active_children
@@ -30,7 +29,6 @@ from jobs.data.splits import draw, folds, split
 from jobs.errors import DataError
 from jobs.images.decoding import BrokenImageError, read_image
 from jobs.images.levels import find_levels
-from jobs.models.networks import statistics
 from jobs.training.pipeline import hold_out
 
 needs_debian = pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
@@ -493,33 +491,6 @@ def test_a_data_set_can_be_resized_and_shortened(digits):
     assert replace(digits).shorten(10**6) == digits
 
 
-def peak_bytes() -> int:
-    """Return the most memory that this process has had since the last reset."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
-
-
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak of memory cannot be reset")
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_loading_never_needs_two_copies_of_the_images(tmp_path, source, mode):
-    draw = np.random.default_rng(0)
-    for name in ("one", "two"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for at in range(25):
-            noise = draw.integers(0, 256, (9, 9) if mode == "L" else (9, 9, 3)).astype(np.uint8)
-            Image.fromarray(noise).save(tmp_path / "data" / name / f"{at}.png")
-    (tmp_path / "data" / "one" / "3.png").write_text("broken")
-    load(DataConfig(str(tmp_path / "data"), size=16), source)  # libraries and threads
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak_bytes()
-    data = load(DataConfig(str(tmp_path / "data"), size=2048 if mode == "L" else 1200), source)
-    images_bytes = data.train.size_bytes + data.test.size_bytes
-    assert images_bytes > 180_000_000
-    assert peak_bytes() - before < 1.5 * images_bytes
-    assert statistics(data.train)[0][0] == pytest.approx(127, abs=5)
-    assert peak_bytes() - before < 1.5 * images_bytes
-
-
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_images_are_reordered_in_place_as_a_copy_would_be(count):
     draw = torch.Generator().manual_seed(count)
@@ -532,4 +503,4 @@ def test_images_are_reordered_in_place_as_a_copy_would_be(count):
         assert torch.equal(part.images, wanted.images)
         assert torch.equal(part.labels, wanted.labels)
         assert (part.names, part.units) == (wanted.names, wanted.units)
-        assert place <= part.images.data_ptr() <= place + images.nbytes
+        assert not len(part.images) or place <= part.images.data_ptr() < place + images.nbytes

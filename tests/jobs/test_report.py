@@ -164,7 +164,7 @@ def test_a_labelled_folder_may_lack_classes_but_has_no_others(photo_report, tmp_
     seen = [float(rows[at][2].rstrip("%")) for at in (0, 1, 3)]
     assert seen[2] == pytest.approx((seen[0] + seen[1]) / 2, abs=0.06)
     (folder / "class 2").rename(folder / "class 9")
-    with pytest.raises(SystemExit, match="new: classes not the model's: class 9"):
+    with pytest.raises(SystemExit, match="new: the model does not have these classes: class 9"):
         interpret.main(words)
 
 

@@ -43,7 +43,7 @@ def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_p
 
 
 def test_a_report_on_other_images_is_refused(trained, photos):
-    with pytest.raises(SystemExit, match="other classes"):
+    with pytest.raises(SystemExit, match="the model does not have these classes"):
         interpret.main([str(trained), "--data", str(photos)])
 
 
