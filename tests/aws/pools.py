@@ -5,9 +5,8 @@ from collections import Counter
 from typing import Any
 
 from botocore.exceptions import ClientError
-from infra.ec2.machines.network import tag_specification
 
-from infra.ec2.tags import CLUSTER_TAG
+from infra.ec2.tags import CLUSTER_TAG, tag_specification
 from tests.aws.session import FailedError, Session
 
 TOO_LITTLE_USD = "0.001"

@@ -139,7 +139,7 @@ def use(found: Any) -> None:
             jobs.describe_state(job)
             receipts.render(json.loads(json.dumps(make_receipt(CLUSTER, job, ()).to_dict())))
     if hasattr(found, "cpus"):
-        assert not {"\x1b", "\0"} & set("".join(top.plain_lines(CLUSTER, found)))
+        assert not {"\x1b", "\0"} & set("".join(top.plain_lines(CLUSTER, [found])))
 
 
 @pytest.mark.parametrize("command", ANSWERS)

@@ -195,7 +195,7 @@ def test_jobs_of_the_local_cloud_use_the_gpus_of_this_computer(tmp_path):
         assert "this computer, whose GPUs the local cloud uses, has fewer than A100:8\n" in run.err
         assert json.loads(desk.type("jobs", "--json").out)[0]["driver"] == "570.86.15"
         rows = {row["check"]: row for row in json.loads(desk.type("verify", "--json").out)}
-        assert (rows["driver"]["verdict"], rows["driver"]["found"]) == ("ok", "570.86.15")
+        assert (rows["driver"]["status"], rows["driver"]["found"]) == ("ok", "570.86.15")
         assert rows["nvidia-smi"]["found"] == "NVIDIA H100 80GB HBM3 (79.6 GiB): this computer's, in place of A100:8"
         assert "sees 0 of 1" in rows["torch"]["found"]  # that of this environment, which is for CPUs
     finally:

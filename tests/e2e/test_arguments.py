@@ -21,8 +21,8 @@ def test_an_option_of_run_after_the_script_is_passed_to_it_with_a_warning(desk):
     run = desk.type("run", "--no-deps", "learn.py", "--gpus", "1", "--detach", "x")
     assert run.out == "['--gpus', '1', '--detach', 'x']\n", run.said
     for flag, instead in {
-        "--gpus": "gpujob run --no-deps --gpus 1 learn.py --detach x",
-        "--detach": "gpujob run --no-deps --detach learn.py --gpus 1 x",
+        "--gpus": "gpujob run --cluster shared --no-deps --gpus 1 learn.py --detach x",
+        "--detach": "gpujob run --cluster shared --no-deps --detach learn.py --gpus 1 x",
     }.items():
         warning = f"warning: {flag} is passed to the script, since it comes after it. For gpujob: {instead}\n"
         assert warning in run.err

@@ -112,7 +112,7 @@ def test_data_outside_the_project_is_sent_only_after_consent_that_yes_does_not_g
     project.write("read.py", READ)
     refused = project.type("run", "--yes", "read.py", path)
     assert refused.code == 2
-    assert "next: allow it, once for this project: gpujob data push --allow-outside" in refused.err
+    assert "next: allow it, once for this project: gpujob data push --cluster shared --allow-outside" in refused.err
     assert find_sets(project, path) == []
     allowed = project.type("data", "push", "--allow-outside")
     assert allowed.code == 0, allowed.said

@@ -120,7 +120,8 @@ def test_without_a_terminal_it_is_refused_and_a_job_that_asks_says_what_to_type(
         both = project.type("run", flag, "--detach", "ask.py")
         assert (both.code, "cannot be used with --detach" in both.err) == (2, True), both.said
     run = project.type("run", "--no-deps", "ask.py")
-    said = "the job has no terminal, which breakpoint() and input() need. Give it one: gpujob run --interactive --no-deps ask.py"
+    command = "gpujob run --cluster shared --interactive --no-deps ask.py"
+    said = f"the job has no terminal, which breakpoint() and input() need. Give it one: {command}"
     assert said in run.err, run.said
 
 

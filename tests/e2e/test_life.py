@@ -59,10 +59,12 @@ def test_a_whole_life_leaves_the_results_here_and_nothing_anywhere_else(laptop):
     assert down.code == 0, down.said
     assert "terminated project; nothing left that bills" in down.err
     assert json.loads(laptop.type("ls", "--json").out) == []
-    for words in (["logs", "1"], ["fetch"]):
-        late = laptop.type(*words)
-        assert late.code == 1
-        assert f"the results of job 1 are in {home} (log: job.log)\n  next: gpujob receipt 1\n" in late.err
+    late = laptop.type("fetch")
+    assert late.code == 1
+    assert f"the results of job 1 are in {home} (log: job.log)\n  next: gpujob receipt 1\n" in late.err
+    late = laptop.type("logs", "1")
+    assert late.code == 0
+    assert late.out == (home / "job.log").read_text()
     assert not (laptop.home / ".local/state/gpujob/clusters/project").exists()
     wait_for(lambda: not processes_of(laptop), "end of the local cloud")
 
@@ -177,7 +179,7 @@ def test_the_lease_ends_the_machine_without_anybody_and_is_told_and_counted(lapt
         assert "(end of its lease)" in laptop.type(*words).err
     [cost] = json.loads(laptop.type("cost", "--json").out)
     assert cost["missed"]
-    assert 0 < cost["usd"] < 0.0015 * 0.8  # it takes a moment to end
+    assert 0.005 < cost["usd"] < 0.02, "a minute is billed at least"
     assert laptop.type("down").code == 0
     assert json.loads(laptop.type("cost", "--json").out) == [cost]
     told = laptop.type("cost")

@@ -33,7 +33,7 @@ def test_a_job_runs_again_with_its_options_and_the_code_of_now_or_then(project):
     assert f"next: gpujob rerun shared-{number} --env LR=...\n" in refused.err
     again = project.type("rerun", "best", "--env", "LR=2")
     assert (again.code, again.out) == (0, "second ['--deep'] 2 sub\n"), again.said
-    assert "running again: gpujob run --workdir sub --name best -- python train.py --deep" in again.err
+    assert "running again: gpujob run --cluster shared --workdir sub --name best -- python train.py --deep" in again.err
 
     then = project.type("rerun", str(number), "--as-it-was", "--env", "LR=1")
     assert (then.code, then.out) == (0, "first ['--deep'] 1 sub\n"), then.said

@@ -19,7 +19,7 @@ from infra.ec2.account import Account
 from infra.ec2.denials import decode_denial
 from infra.ec2.errors import aws_errors, classify
 from infra.ec2.machines.instances import find_clusters, find_end, find_launched
-from infra.ec2.machines.lease import make_lease
+from infra.ec2.machines.lease import SHUTDOWN_S, make_lease
 from infra.ec2.machines.removal import find_remains, remove_cluster
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.prices import read_prices
@@ -179,16 +179,16 @@ def test_the_lease_s_price_covers_machine_disk_and_address_of_every_node_at_the_
     request = LaunchRequest(nodes=2, max_hours=10, disk_gib=200)
     lease = make_lease([offer(0.4), offer(a=0.3, b=0.5)], request, 0.08, now=1000.0)
     assert lease.until == 1000 + 36_000
-    assert lease.most_usd == pytest.approx(2 * 10 * (0.5 + 200 * 0.08 / 730 + 0.005))
+    assert lease.most_usd == pytest.approx(2 * (10 + SHUTDOWN_S / 3600) * (0.5 + 200 * 0.08 / 730 + 0.005))
 
 
 def test_money_ends_a_lease_where_it_runs_out_before_the_hours_do():
     request = LaunchRequest(max_hours=100, max_cost_usd=5.0)
     lease = make_lease([offer(0.5)], request, 0.08, now=0.0)
     assert lease.most_usd == pytest.approx(5.0)
-    assert lease.until == pytest.approx(3600 * 5.0 / (0.5 + 8 / 730 + 0.005))
+    assert lease.until == pytest.approx(3600 * 5.0 / (0.5 + 8 / 730 + 0.005) - SHUTDOWN_S)
     assert make_lease([offer(0.5)], LaunchRequest(max_hours=1, max_cost_usd=50), 0.08, now=0.0).until == 3600
-    with pytest.raises(errors.UsageError, match=r"\$0.01 pays for 1.2 min"):
+    with pytest.raises(errors.UsageError, match=r"\$0.01 pays for 0.0 min"):
         make_lease([offer(0.5)], LaunchRequest(max_cost_usd=0.01), 0.08, now=0.0)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from infra.node.agent import caches
 from tests import agent_fixtures as fixtures
+from tests.conftest import wait_for
 
 node = fixtures.node
 
@@ -160,6 +161,7 @@ def test_a_job_that_is_killed_with_its_supervisor_leaves_its_outputs(node):
     number = node.submit("sh", "-c", "echo 1 > a; sleep 600")
     runner, supervisor = node.identity(number, "runner"), node.identity(number, "supervisor")
     main = node.identity(number, "main")
+    wait_for(lambda: any(node.home.glob(".gpujob/work/*/project/a")), "the output")
     for pid in (supervisor, runner, main):
         os.kill(pid, signal.SIGKILL)
     assert node.wait(number)["state"] == "interrupted"
