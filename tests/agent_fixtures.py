@@ -51,7 +51,7 @@ class Node:
 
     def ask(self, *words: str, stdin: bytes = b"") -> bytes:
         process = self.start(*words)
-        out, err = process.communicate(stdin, timeout=60)
+        out, err = process.communicate(stdin, timeout=150)
         assert process.returncode == 0, err
         return out
 

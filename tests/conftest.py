@@ -159,7 +159,7 @@ def epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30) -> None:
+def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 90) -> None:
     """Wait until the condition is true; fail the test, saying what for, when it is not in time."""
     end, pause_s = time.monotonic() + deadline_s, 0.02
     while not condition():

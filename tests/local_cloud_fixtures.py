@@ -28,14 +28,14 @@ IMAGE = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.8-
 KEY_NAME = "laptop"
 
 
-def eventually(condition: Callable[[], Any], deadline_s: float = 20) -> Any:
+def eventually(condition: Callable[[], Any], deadline_s: float = 60) -> Any:
     """Wait until the condition holds, and return what made it so."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"waited {deadline_s} s in vain")
+    raise AssertionError(f"still not true after {deadline_s} s")
 
 
 def alive(pid: int) -> bool:

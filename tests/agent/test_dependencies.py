@@ -174,7 +174,7 @@ class Node:
 
 
 def finish(process: "subprocess.Popen[str]") -> str | list[str]:
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     return json.loads(out)
 

@@ -17,7 +17,7 @@ from tests import agent_fixtures as fixtures
 from tests.conftest import make_laptop
 from tests.nvidia import write_tool
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 node = fixtures.node
 MISMATCH = (

@@ -16,7 +16,7 @@ from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, make_laptop
 from tests.local_cloud_fixtures import client
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 UNKNOWN_HERE = {
     "lease expired: spot request closed",

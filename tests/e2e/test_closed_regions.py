@@ -13,7 +13,7 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
 from tests.conftest import Laptop
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, epoch, make_laptop
 from tests.typist import Typed
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 UP = ("up", "--dry-run", "--gpu", "T4")
 

@@ -20,7 +20,7 @@ from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, make_laptop
 from tests.typist import Typed
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 EVERY_POINT = bool(os.environ.get("GPUJOB_EVERY_POINT"))
 AT_ONCE = 6

@@ -12,7 +12,7 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop, wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 # What a person and a job leave on a machine. The dependencies of the project, which are installed there, may go on an image.
 PLANTS = (

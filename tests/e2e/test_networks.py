@@ -20,7 +20,7 @@ from tests.cloudwatch import LISTINGS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 from tests.local_cloud_fixtures import client
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 ANYWHERE = "0.0.0.0/0"
 SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
 

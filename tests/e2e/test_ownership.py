@@ -13,7 +13,7 @@ from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, make_laptop
 from tests.local_cloud_fixtures import client, find_image
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 KINDS = ("instance", "volume", "network-interface", "security-group", "launch-template", "key-pair")
 # Names and tags as near to ours as they may be: none is ours without the cluster's tag. Two things of each kind.

@@ -21,7 +21,7 @@ from tests.cloudwatch import node_home
 from tests.conftest import Laptop, wait_for
 from tests.e2e.test_jobs import job_number
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 CURVES = """
 import os, time

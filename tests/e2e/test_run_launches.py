@@ -8,7 +8,7 @@ from tests.cloudwatch import has_machines
 from tests.conftest import Laptop
 from tests.here import Here
 
-pytestmark = pytest.mark.timeout(180)  # two launches, each with jobs
+pytestmark = pytest.mark.timeout(400)  # two launches, each with jobs
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from infra.local.cloud.server import control
 from tests.cloudwatch import FEW_REGIONS, OURS, Watch, keep_alive, watch
 from tests.conftest import Laptop, make_laptop
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 BEFORE_THE_MOVE = (
     ("check", "--dry-run"),

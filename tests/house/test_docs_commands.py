@@ -90,7 +90,7 @@ def launches(blocks: list[Block]) -> bool:
     return any(line.startswith("gpujob up") and "--plan" not in line for line in lines)
 
 
-@pytest.mark.timeout(180)  # ten commands and more
+@pytest.mark.timeout(400)  # ten commands and more
 @pytest.mark.parametrize("page", EXECUTED, ids=[str(page.relative_to(REPOSITORY)) for page in EXECUTED])
 def test_the_dry_runs_of_a_page_work_as_shown(hello, page):
     try:
