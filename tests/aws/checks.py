@@ -58,7 +58,7 @@ def check_stop(session: Session) -> str:
 def check_start(session: Session) -> str:
     """It starts again, and its new lease is armed."""
     session.gpujob("start", session.name("main"), "--max-hours", "45m", "--yes")
-    told, armed = int(session.find("main")["lease_until"]), session.read_lease("main")
+    told, armed = session.find_end("main"), session.read_lease("main")
     if told != armed:
         raise FailedError(f"the lease ends at {told}, but the machine's timer is set to {armed}")
     return "the machine's timer has the new end"
@@ -88,7 +88,7 @@ def check_boot(session: Session) -> str:
     """The image boots, with host keys and a lease of its own."""
     session.gpujob("down", session.name("main"), "--yes")
     session.launch("copy", "--image", session.name("image"), "--idle-stop", "never")
-    told, armed = int(session.find("copy")["lease_until"]), session.read_lease("copy")
+    told, armed = session.find_end("copy"), session.read_lease("copy")
     if told != armed:
         raise FailedError(f"the lease ends at {told}, but the machine's timer is set to {armed}")
     session.gpujob("down", session.name("copy"), "--yes")

@@ -25,17 +25,18 @@ def check_console(session: Session) -> str:
 
 def check_prices(session: Session) -> str:
     """The past prices of the spot machine are known."""
-    node = session.find("lease")["nodes"][0]
+    cluster = session.find("lease")
+    node = cluster["nodes"][0]
     if node["market"] != "spot":
         raise NotRunError("the account got no spot machine")
-    if not node["spot_prices"]:
+    if cluster["at_most"]:
         raise FailedError("AWS did not say what the machine costs: see the log of gpujob ls")
-    return f"{len(node['spot_prices'])} since the launch, of at most {node['price_usd']} USD per hour"
+    return f"{node['usd_per_hour']} USD per hour now"
 
 
 def check_armed(session: Session) -> str:
     """The machine's own timer has the end of the lease."""
-    told, armed = int(session.find("lease")["lease_until"]), session.read_lease("lease")
+    told, armed = session.find_end("lease"), session.read_lease("lease")
     if told != armed:
         raise FailedError(f"the lease ends at {told}, but the machine's timer is set to {armed}")
     return "the machine's timer has the end"
@@ -45,7 +46,7 @@ def check_moved(session: Session) -> str:
     """`extend` moves it, in the tags and on the machine."""
     before = session.read_lease("lease")
     session.gpujob("extend", session.name("lease"), "10m", "--yes")
-    told, armed = int(session.find("lease")["lease_until"]), session.read_lease("lease")
+    told, armed = session.find_end("lease"), session.read_lease("lease")
     if not told == armed == before + 600:
         raise FailedError(f"from {before} by 600 s to {told}, and to {armed} on the machine")
     return "by 10 minutes"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,6 +104,10 @@ class Session:
         if not found:
             raise FailedError(f"gpujob ls does not list {self.name(cluster)}")
         return dict(found[0])
+
+    def find_end(self, cluster: str) -> int:
+        """Return when a cluster's lease ends as `ls` lists it, in seconds since the epoch."""
+        return int(datetime.fromisoformat(self.find(cluster)["lease_until"]).timestamp())
 
     def read_lease(self, cluster: str) -> int:
         """Return when a machine will power itself off, according to itself."""
