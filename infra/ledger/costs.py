@@ -53,7 +53,7 @@ def record_end(account: Account, clusters: Sequence[Cluster]) -> None:
 
 def record_days(cluster: Cluster, now: float) -> None:
     """Record the days of a cluster that is stopped or started now: its tags have the sum only."""
-    state.write_private(note_file(cluster), json.dumps({**span_of(cluster, now), "stopped": True}))
+    record(cluster, {**span_of(cluster, now), "stopped": True})
 
 
 def record_missed(cluster: Cluster, account: Account | None, ended_at: float | None = None) -> None:

@@ -65,7 +65,7 @@ def run_check(session: Session, check: Check, earlier: Sequence[Result]) -> Resu
         outcome, detail = NOT_RUN, str(error)
     except (FailedError, BotoCoreError, ClientError) as error:
         outcome, detail = FAILED, str(error)
-    except (KeyError, ValueError, IndexError, TypeError) as error:  # an answer in a form that nobody expected
+    except (KeyError, ValueError, IndexError, TypeError) as error:  # an answer in an unexpected form
         outcome, detail = FAILED, f"{type(error).__name__}: {error}"
     return Result(check.name, outcome, detail, time.monotonic() - started)
 

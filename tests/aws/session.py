@@ -184,6 +184,6 @@ def remove_role(session: Session) -> list[str]:
         with suppress(iam.exceptions.NoSuchEntityException):
             iam.delete_role(RoleName=name)
     except (BotoCoreError, ClientError) as error:
-        # Whoever may not manage roles has not created one.
+        # Without permission to manage roles, none was created.
         return [] if "AccessDenied" in str(error) else [str(error)]
     return []

@@ -24,7 +24,7 @@ UNKNOWN_HERE = {
     "GPU: verify",
     "sweep",
 }
-"""What nobody can know without an account, or within a minute."""
+"""What cannot be known without an account, or within a minute."""
 
 
 @pytest.fixture

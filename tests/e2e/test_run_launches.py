@@ -26,7 +26,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 @pytest.fixture(autouse=True)
 def local_cloud(desk: Laptop) -> None:
-    """Start the local cloud before each test: it ends itself once nobody asks it and it has no machine."""
+    """Start the local cloud before each test: without requests and machines it ends itself."""
     assert desk.type("check", "--dry-run").code == 0
 
 

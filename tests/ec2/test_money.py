@@ -146,7 +146,7 @@ def test_a_machine_that_was_missed_is_counted_once_and_no_longer_than_its_lease(
     node = Node("i-1", "running", "h", 22, "t", "z", price_usd=1.0)
     cluster = Cluster("c", "aws", "r", (node,), Gpu("T4"), 1.0, now - 1800, now - 5400, "o", disk_usd=0.01)
     costs.record_missed(cluster, None)
-    costs.record_missed(replace(cluster, lease_until=now + 9e4), None)  # whoever comes later knows no better
+    costs.record_missed(replace(cluster, lease_until=now + 9e4), None)  # later records know no better
     gone = replace(cluster, nodes=(replace(node, state="gone"),))
     rows = costs.add_up([gone], tmp_path)
     assert sum(row.usd for row in rows) == pytest.approx(1.015)

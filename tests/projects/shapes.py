@@ -134,6 +134,16 @@ class Shape:
     """Its .gitignore, in a git repository; "" for a folder without one."""
 
 
+WORKSPACE = {
+    "pyproject.toml": WHEELS + '[tool.uv.workspace]\nmembers = ["packages/*"]\n',
+    "packages/lib/pyproject.toml": HATCH + MEMBER.format(name="lib", needs='"tiny"'),
+    "packages/lib/src/lib/__init__.py": "import tiny\nANSWER = tiny.VERSION\n",
+    "packages/app/pyproject.toml": HATCH
+    + MEMBER.format(name="app", needs='"lib"')
+    + '[project.scripts]\napp = "app:main"\n[tool.uv.sources]\nlib = { workspace = true }\n',
+    "packages/app/src/app/__init__.py": "def main():\n    import lib\n    open('answer.txt', 'w').write(lib.ANSWER)\n",
+}
+
 SHAPES = {
     "flat requirements": Shape(
         {
@@ -163,16 +173,7 @@ SHAPES = {
         ("result.txt",),
     ),
     "uv workspace": Shape(
-        {
-            "pyproject.toml": WHEELS + '[tool.uv.workspace]\nmembers = ["packages/*"]\n',
-            "packages/lib/pyproject.toml": HATCH + MEMBER.format(name="lib", needs='"tiny"'),
-            "packages/lib/src/lib/__init__.py": "import tiny\nANSWER = tiny.VERSION\n",
-            "packages/app/pyproject.toml": HATCH
-            + MEMBER.format(name="app", needs='"lib"')
-            + '[project.scripts]\napp = "app:main"\n[tool.uv.sources]\nlib = { workspace = true }\n',
-            "packages/app/src/app/__init__.py": "def main():\n    import lib\n    open('answer.txt', 'w').write(lib.ANSWER)\n",
-            "uv.lock": "",
-        },
+        {**WORKSPACE, "uv.lock": ""},
         "app",
         ("answer.txt",),
     ),
@@ -216,15 +217,7 @@ SHAPES = {
         ignored="*.log\n",
     ),
     "uv workspace without a lock": Shape(
-        {
-            "pyproject.toml": WHEELS + '[tool.uv.workspace]\nmembers = ["packages/*"]\n',
-            "packages/lib/pyproject.toml": HATCH + MEMBER.format(name="lib", needs='"tiny"'),
-            "packages/lib/src/lib/__init__.py": "import tiny\nANSWER = tiny.VERSION\n",
-            "packages/app/pyproject.toml": HATCH
-            + MEMBER.format(name="app", needs='"lib"')
-            + '[project.scripts]\napp = "app:main"\n[tool.uv.sources]\nlib = { workspace = true }\n',
-            "packages/app/src/app/__init__.py": "def main():\n    import lib\n    open('answer.txt', 'w').write(lib.ANSWER)\n",
-        },
+        WORKSPACE,
         "app",
         ("answer.txt",),
     ),

@@ -35,25 +35,15 @@ class NetworkOptions(TypedDict):
     login_user: str | None
 
 
-def parse_subnet(value: str) -> str:
-    """Return the id of a subnet."""
-    if not SUBNET.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not a subnet ID, such as subnet-0123456789abcdef0")
-    return value
+def matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    """Return a parser that accepts what the whole pattern matches, and otherwise says `what` is needed."""
 
+    def parse(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise click.BadParameter(f"'{value}' is not {what}")
+        return value
 
-def parse_group(value: str) -> str:
-    """Return the id of a security group."""
-    if not GROUP.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not a security group ID, such as sg-0123456789abcdef0")
-    return value
-
-
-def parse_jump(value: str) -> str:
-    """Return a jump host."""
-    if not names.JUMP.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not [USER@]HOST[:PORT], or the name of a host in your ssh config")
-    return value
+    return parse
 
 
 def parse_tag(text: str) -> tuple[str, str]:
@@ -76,32 +66,11 @@ def parse_block(value: str) -> str:
         raise click.BadParameter(f"'{value}' is not a network such as 203.0.113.0/24") from error
 
 
-def parse_profile(value: str) -> str:
-    """Return the name or the ARN of an instance profile."""
-    if not PROFILE.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not the name or the ARN of an instance profile")
-    return value
-
-
-def parse_key(value: str) -> str:
-    """Return the id, alias or ARN of a KMS key."""
-    if not KEY.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not a key ID, alias/NAME or ARN of a KMS key")
-    return value
-
-
-def parse_user(value: str) -> str:
-    """Return a login user."""
-    if not names.USER.fullmatch(value):
-        raise click.BadParameter(f"'{value}' is not the name of a user, such as ec2-user")
-    return value
-
-
 OPTIONS = (
     option(
         "--subnet",
         "subnets",
-        type=parse_subnet,
+        type=matching(SUBNET, "a subnet ID, such as subnet-0123456789abcdef0"),
         multiple=True,
         metavar="ID",
         help="Subnet to launch in; repeat for alternatives in one VPC  [default: the default VPC's]",
@@ -109,7 +78,7 @@ OPTIONS = (
     option(
         "--security-group",
         "security_groups",
-        type=parse_group,
+        type=matching(GROUP, "a security group ID, such as sg-0123456789abcdef0"),
         multiple=True,
         metavar="ID",
         help="Existing security group to use, unchanged, instead of a new one; repeatable.",
@@ -117,7 +86,7 @@ OPTIONS = (
     option("--private", is_flag=True, help="Private address only; reach it over a VPN, or with --proxy-jump."),
     option(
         "--proxy-jump",
-        type=parse_jump,
+        type=matching(names.JUMP, "[USER@]HOST[:PORT], or the name of a host in your ssh config"),
         metavar="[USER@]HOST[:PORT]",
         help="Jump host that leads to the private address, as for ssh -J; your ssh config applies to it.",
     ),
@@ -138,19 +107,19 @@ OPTIONS = (
     ),
     option(
         "--instance-profile",
-        type=parse_profile,
+        type=matching(PROFILE, "the name or the ARN of an instance profile"),
         metavar="NAME",
         help="Instance profile (name or ARN) whose role the machine gets  [default: none]",
     ),
     option(
         "--kms-key",
-        type=parse_key,
+        type=matching(KEY, "a key ID, alias/NAME or ARN of a KMS key"),
         metavar="KEY",
         help="KMS key (ID, alias/NAME or ARN) that encrypts the disk  [default: the account's for EBS]",
     ),
     option(
         "--login-user",
-        type=parse_user,
+        type=matching(names.USER, "the name of a user, such as ec2-user"),
         metavar="NAME",
         help="Login user of the image  [default: ubuntu, or ec2-user on Amazon Linux]",
     ),
