@@ -31,19 +31,14 @@ def create_when_free(planned: Plan, wait_s: float, report: Callable[[str], None]
             if isinstance(error, PlaceError) or left_s <= 0:
                 raise
         rest_s = min(pause_s * random.uniform(0.8, 1.2), left_s)  # noqa: S311  so that two waiting commands drift apart
-        report(describe_wait(planned, time.time() + rest_s, until))
-        rest(rest_s)
+        try:
+            report(describe_wait(planned, time.time() + rest_s, until))
+            time.sleep(rest_s)
+            current = renew(planned, time.time() - began)
+        except KeyboardInterrupt as error:
+            error.add_note("nothing was launched")
+            raise
         pause_s = min(pause_s * GROWTH, MOST_S)
-        current = renew(planned, time.time() - began)
-
-
-def rest(seconds: float) -> None:
-    """Sleep between two attempts."""
-    try:
-        time.sleep(seconds)
-    except KeyboardInterrupt as error:
-        error.add_note("nothing was launched")
-        raise
 
 
 def renew(planned: Plan, late_s: float) -> Plan:

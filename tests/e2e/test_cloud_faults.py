@@ -147,7 +147,9 @@ def test_up_waits_until_a_machine_is_free_in_any_region_and_leaves_nothing_when_
         waiting = wait_for_machine(warm, name, *regions)
         waiting.send_signal(number)
         ended = Finished.of(waiting)
-        assert (ended.code, "nothing was launched" in ended.err) == (code, name == "stopped")
+        # On a busy computer, the next attempt may have begun.
+        said = "nothing was launched" in ended.err or "everything it launched was removed" in ended.err
+        assert (ended.code, said) == (code, name == "stopped"), ended.said
         assert cloud.remains() == watch(warm, "eu-west-1").remains() == []
     waiting = wait_for_machine(warm, "patient", *regions)
     control.clear_faults(cloud.cloud)

@@ -30,7 +30,7 @@ def test_a_notebook_comes_with_its_results_whatever_its_kernel_is_called_on_this
     [cell] = json.loads((home / "files/sub/learn.ipynb").read_text())["cells"]
     assert (cell["execution_count"], cell["outputs"][0]["text"]) in [(1, ["42 3\n"]), (1, "42 3\n")]
     assert (home / "files/sub/seen.txt").read_text() == "x"
-    assert "outside the working folder" not in run.err
+    assert "not downloaded (outside the working folder)" not in run.err
     [own] = json.loads((desk.project / "sub/learn.ipynb").read_text())["cells"]
     assert own["outputs"] == []
 
