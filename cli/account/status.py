@@ -62,8 +62,10 @@ def cluster_row(cluster: Cluster) -> dict[str, str]:
 
 def ended_row(one: recent.Ended) -> dict[str, str]:
     """Return a job or a cluster that ended as a row of the page."""
+    here = find_here()
+    results = show.Linked(one.folder, find_root(here) / one.folder) if one.folder and here else one.folder
     cost = "dry run" if clouds.is_local(one.cloud) else format_usd(one.usd)
-    return {"what": one.what, "state": one.state, "ended": formats.clock(one.at), "cost": cost, "results": one.folder}
+    return {"what": one.what, "state": one.state, "ended": formats.clock(one.at), "cost": cost, "results": results}
 
 
 def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:

@@ -74,7 +74,7 @@ def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: b
     """Return a run as a line of the listing."""
     job, usd = run.job, run.receipt.usd
     shown = {
-        "run": run.key if several else str(job.number),
+        "run": show.Linked(run.key if several else str(job.number), run.folder),
         "name": job.name,
         "command": shlex.join(job.command),
         "started": formats.clock(job.started_at or job.submitted_at),

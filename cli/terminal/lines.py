@@ -101,7 +101,12 @@ def can_link(stream: TextIO) -> bool:
 def add_links(text: str, targets: Sequence[Path | str]) -> str:
     """Return a text in which each mention of these paths and addresses is a hyperlink (OSC 8)."""
     for target in targets:
-        address = target.absolute().as_uri() if isinstance(target, Path) else target
-        if address.isascii() and address.isprintable():
+        if address := address_of(target):
             text = text.replace(str(target), f"\x1b]8;;{address}\x1b\\{target}\x1b]8;;\x1b\\")
     return text
+
+
+def address_of(target: Path | str) -> str:
+    """Return the address of a path or page; "" if it contains anything but printable ASCII."""
+    address = target.absolute().as_uri() if isinstance(target, Path) else target
+    return address if address.isascii() and address.isprintable() else ""
