@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from infra.node.datasets import StoredSet
 
-EXAMPLE = 'add to gpujob.toml: [data], and below it: folders = ["data"]'
+EXAMPLE = 'add to gpujob.toml, below [data]: folders = ["data"]'
 LEAST_VERSION = 6
 
 

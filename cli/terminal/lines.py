@@ -15,8 +15,10 @@ SPACE, HYPHEN = "\u00a0", "\u2011"
 """A space and a hyphen at which no line is broken; replaced again in the result."""
 WHOLE = re.compile(r"\b(?:gpujob|python) (?:[a-z]|-m )\S*(?: (?:--?[\w-]+|[A-Z]+)\b)*")
 """A command in help."""
-TYPED = re.compile(r"\b(?:gpujob|aws|export|cd|rm|pip|uv) [^\s;,.)](?:[^;]*?)(?=  |, | \(|[.)](?:\s|$)|;|$)")
-"""A command in a message."""
+TYPED = re.compile(
+    r"\b[a-z]+ = \[[^\]]*\]|\b(?:gpujob|aws|export|cd|rm|pip|uv) [^\s;,.)](?:[^;]*?)(?=  |, | \(|[.)](?:\s|$)|;|$)"
+)
+"""A command in a message, or a line of gpujob.toml."""
 LINKING_PROGRAMS = ("Hyper", "WezTerm", "ghostty", "iTerm.app", "terminology", "vscode", "zed")
 LINKING_TERMS = ("alacritty", "foot", "xterm-ghostty", "xterm-kitty")
 VTE_LINKING = 5000

@@ -44,9 +44,10 @@ STATES = {
 STATE_COLUMNS = frozenset({"state", "status"})
 
 
-def say(text: str = "", colour: str | None = None, links: Links = ()) -> None:
-    """Print a message to stderr, wrapped on a terminal; `links` can be clicked."""
-    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour, links=links)
+def say(text: str = "", colour: str | None = None, links: Links = (), *, err: bool = True) -> None:
+    """Print a message to stderr, or to stdout, wrapped on a terminal; `links` can be clicked."""
+    width = find_width(sys.stderr if err else sys.stdout)
+    echo(fold(plain(complete(text)), width), err=err, colour=colour, links=links)
 
 
 def complete(text: str) -> str:
