@@ -52,10 +52,10 @@ def steps(ago_s: float = 0.0) -> Iterator[Steps]:
 
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
+        task = bar.add_task("", visible=False)
 
         def begin(text: str) -> None:
-            bar.reset(task, description=one_line(text))
+            bar.reset(task, description=one_line(text), visible=True)
             bar.tasks[0].start_time = bar.get_time() - ago_s
 
         yield Steps(begin, lambda text: bar.update(task, description=one_line(text)))
