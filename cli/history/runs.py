@@ -49,7 +49,7 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     several = len({run.receipt.cluster for run in found}) > 1
     lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
     order = sort_lines(lines, sort) if sort else range(len(lines))
-    note = DRY_RUNS if clouds.are_local(run.receipt for run in found) and found else ""
+    note = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
     if html:
         rows = [lines[at].shown for at in order]
         page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], note))
