@@ -67,6 +67,6 @@ def read_end_anyway(connection: "Connection", number: int) -> str:
 def read_end(connection: "Connection", number: int) -> str:
     """Return the last lines of a job's log; raises NodeError."""
     start, end = client.find_tail(connection, number, LINES), b""
-    for chunk in client.read_log(connection, number, start, follow=False):
+    for chunk in client.read_log(connection, number, start):
         end = (end + chunk)[-END_BYTES:]
     return end.decode(errors="replace")
