@@ -48,14 +48,14 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
     """
     spans = [span for span in map(span_of, numbers()) if span]
     places = list(list_places(jobs))
-    walk = Walk(jobs, places)
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
     namers = {job: Namer(job) for job in jobs}
+    walk = Walk(jobs, places, namers)
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
     for place in places:
         for name, info in walk.list_files(place):
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
-            if place.shared and is_local():
+            if is_laptops(place):
                 owners = {job for job in owners if namers[job].names(place.root, top_of(name))}
             if owners:
                 group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
@@ -71,7 +71,7 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
 class Walk:
     """A scan of the places jobs write to, with a time limit for each, however much is there."""
 
-    def __init__(self, jobs: list[int], places: list[Place]) -> None:
+    def __init__(self, jobs: list[int], places: list[Place], namers: dict[int, Namer]) -> None:
         """Start a scan that skips what was requested, as that is downloaded."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
@@ -82,6 +82,7 @@ class Walk:
             *(str(each.path) for found in asked for each in found),
         }
         self.roots = {place.root for place in places}
+        self.namers = namers.values()
         self.complete = True
 
     def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
@@ -98,6 +99,8 @@ class Walk:
                 is_folder = entry.is_dir(follow_symlinks=False)
                 if path in self.others or is_tool(place, name, path, is_folder):
                     continue
+                if is_laptops(place) and not above and not self.is_named(place.root, name):
+                    continue
                 if is_folder and path not in self.roots:
                     waiting.append(f"{name}/")
                 elif not is_folder and entry.is_file(follow_symlinks=False):
@@ -105,11 +108,16 @@ class Walk:
                     if info and info.st_size and (not place.shared or info.st_uid == os.getuid()):
                         yield name, info
 
+    def is_named(self, root: str, name: str) -> bool:
+        """Return whether any of the jobs mentions a file or folder."""
+        return any(namer.names(root, name) for namer in self.namers)
+
 
 class Namer:
     """Check whether a job mentions a file: in its command, its output, or its code.
 
     Needed on the local cloud, where the temporary folder is the laptop's and other programs write to it.
+    What no job mentions is not looked into: it may be very much.
     """
 
     def __init__(self, job: int) -> None:
@@ -125,10 +133,17 @@ class Namer:
             self.text = b"\n".join(
                 [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
             )
-        as_path = rb"[\"'/]%s(?![\w.-])" % re.escape(os.fsencode(name))
+        encoded = os.fsencode(name)
+        if encoded not in self.text:
+            return False
         return os.fsencode(f"{root}/{name}") in self.text or (
-            len(name) >= TELLING and re.search(as_path, self.text) is not None
+            len(name) >= TELLING and re.search(rb"[\"'/]%s(?![\w.-])" % re.escape(encoded), self.text) is not None
         )
+
+
+def is_laptops(place: Place) -> bool:
+    """Return whether other programs of the laptop write there: a folder that a machine of the local cloud shares with it."""
+    return place.shared and is_local()
 
 
 def read_text(path: Path) -> bytes:
