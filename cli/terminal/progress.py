@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TextIO
 
+from cli.terminal.formats import size
 from cli.terminal.show import say
 from infra.base.text import one_line
 
 SILENT_S = 1.0
 QUIET_S, ASK_EVERY_S = 5.0, 15.0
+LONG_BYTES = 100_000_000
 
 
 def can_animate(stream: TextIO) -> bool:
@@ -102,8 +104,10 @@ class Counter:
 
 @contextmanager
 def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
-    """Yield a byte counter, shown as a progress bar on a terminal."""
+    """Yield a byte counter, shown as a progress bar on a terminal, and as a line elsewhere if it may take long."""
     if not can_animate(sys.stderr):
+        if (total_bytes or 0) >= LONG_BYTES:
+            say(f"{what} ({size(total_bytes or 0)})...")
         yield Counter(lambda _: None)
         return
     # imported only when drawing on a terminal
