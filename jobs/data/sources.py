@@ -14,7 +14,8 @@ from ..images.decoding import Files, is_grey, natural_size, read_images
 from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
 from ..images.levels import find_levels
-from ..images.listing import Listing, list_folder
+from ..images.layout import TABLES, list_folder
+from ..images.listing import Listing
 from ..program import count_of, names_of, say
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
@@ -23,7 +24,6 @@ from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
 from .splits import split
 
-TABLES = (".csv", ".tsv")
 CSV_ONLY = ("label", "file", "group", "images")
 Found = Dataset | tuple[Listing, Listing | None]
 """Images in memory, or files with their classes: one listing to split, or two."""
@@ -48,14 +48,16 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
     path = Path(config.data).expanduser()
     if path.suffix.lower() not in TABLES and (given := [name for name in CSV_ONLY if getattr(config, name)]):
         raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
+    if config.label_from and (config.data in ("auto", *NAMED) or not path.is_dir()):
+        raise DataError(f"--label-from is for folders, and {config.data} is not one")
     if config.data == "auto":
         found: Found = load_any(source)
     elif config.data in NAMED:
         found = load_named(config, source)
-    elif path.is_dir() and len(missing(path)) < 4:
+    elif path.is_dir() and len(missing(path)) < 4 and not config.label_from:
         found = read_idx(path, cache=source.cache)
     elif path.is_dir():
-        found = list_folder(path)
+        found = list_folder(path, config.label_from, config.strict)
     elif path.suffix.lower() in TABLES and path.is_file():
         found = list_csv(path, config.images, Columns(config.label, config.file, config.group), config.strict)
     else:
