@@ -1,12 +1,10 @@
 """Interpret a model: `python -m jobs.interpret outputs` writes plots and a report.html."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from .config.data import DataConfig, recall
+from .config.data import DataConfig
 from .config.recipe import add_options, pick
-from .errors import DataError
 from .program import Parser, check_folder, keep_memory, run_program, say
 
 
@@ -24,12 +22,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
-    from .data import load
-    from .data.parts import drop_trained
     from .look import provenance, sections
     from .look.mistakes import majority_baseline
     from .look.names import isolate
     from .look.report import write_report
+    from .look.tested import load_tested
     from .models.modelfile import find_model, load_model
     from .training.evaluation import predict
 
@@ -37,12 +34,7 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     path = find_model(checkpoint)
     out = out or path.parent / "report"
     check_folder(out)
-    config = recall(config, path.parent / "args.json")
-    size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
-    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels), classes=facts.classes)
-    data = drop_trained(data, path.parent)
-    if data.test.shape[0] != facts.shape[0]:
-        raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
+    data = load_tested(checkpoint, facts, config)
     chances = predict(model, data.test)
     accuracy = (chances.argmax(dim=1) == data.test.labels).float().mean().item()
     most, baseline = majority_baseline(data.train.labels, data.test.labels)

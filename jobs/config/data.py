@@ -38,6 +38,17 @@ class DataConfig:
     size: int = knob(
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
     )
+    presize: int = knob(
+        0, "hold training images at this size, and let augmentation scale them to --size", number(int, 1, 2048)
+    )
+    resize: str = knob(
+        "crop",
+        "how images become squares: their centre, all of it distorted, or with borders",
+        choices=("crop", "squish", "pad"),
+    )
+    interpolation: str | None = knob(
+        None, "how images are scaled (default: bilinear, for timm's models their own)", choices=("bilinear", "bicubic")
+    )
     range: tuple[float, float] | None = knob(
         None, "values to show as black and white in images of more than 8 bits", levels, metavar="LOW:HIGH"
     )

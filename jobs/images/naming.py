@@ -19,7 +19,8 @@ def make_label(asked: str) -> Label:
     if asked == CATS_UPPERCASE:
         return label_cat
     if is_function(asked):
-        return load_function(asked)
+        function = load_function(asked, "--label-from")
+        return lambda path, _: function(path)
     try:
         pattern = re.compile(asked)
     except re.error as error:
@@ -40,21 +41,23 @@ def label_cat(path: Path, name: str) -> str:  # noqa: ARG001  the signature is L
     return ("cat" if first.isupper() else "dog") if first.isalpha() else ""
 
 
-def load_function(asked: str) -> Label:
+def load_function(asked: str, option: str) -> Callable[[Path], str]:
     """Return the function in FILE.py:FUNCTION, which takes a path and returns a class or None. Raises DataError."""
+    if not is_function(asked):
+        raise DataError(f"{option} {asked}: expected FILE.py:FUNCTION")
     file, _, name = asked.rpartition(":")
     try:
         function = runpy.run_path(file).get(name)
     except Exception as error:  # whatever the user's file raises
-        raise DataError(f"--label-from {asked}: cannot run {file}: {describe(error)}") from error
+        raise DataError(f"{option} {asked}: cannot run {file}: {describe(error)}") from error
     if not callable(function):
-        raise DataError(f"--label-from {asked}: no function '{name}' in {file}")
+        raise DataError(f"{option} {asked}: no function '{name}' in {file}")
 
-    def label(path: Path, _: str) -> str:
+    def label(path: Path) -> str:
         try:
             found = function(path)
         except Exception as error:
-            raise DataError(f"--label-from {asked}: {name}({path}): {describe(error)}") from error
+            raise DataError(f"{option} {asked}: {name}({path}): {describe(error)}") from error
         return "" if found is None else str(found)
 
     return label
