@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.node.agent.records import is_supervised, read_json
 from infra.node.packing import pack_agent
 from tests.conftest import wait_for
 
@@ -63,8 +64,14 @@ class Node:
         return json.loads(self.ask("jobs", str(number)))[0]
 
     def wait(self, number: int) -> dict:
-        wait_for(lambda: self.record(number)["state"] not in ("queued", "running", "stalled"), "end of the job")
-        return self.record(number)
+        """Return a job's record once it has ended; its files are asked until then, as each question takes a process."""
+        folder = self.home / f".gpujob/jobs/{number}"
+        wait_for(
+            lambda: "ended_at" in read_json(folder / "end.json", {}) or not is_supervised(folder), "end of the job"
+        )
+        record = self.record(number)
+        assert record["state"] not in ("queued", "running", "stalled"), record
+        return record
 
     def identity(self, number: int, who: str) -> int:
         """The process id of a job's supervisor, runner or main process, once it is on record."""

@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from cli.terminal.formats import size
 from cli.terminal.show import say
 from infra.base.text import one_line
 
 SILENT_S = 1.0
+LONG_BYTES = 100_000_000
 
 
 class Steps:
@@ -90,8 +92,10 @@ class Counter:
 
 @contextmanager
 def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
-    """Yield a byte counter, shown as a progress bar on a terminal."""
+    """Yield a byte counter, shown as a progress bar on a terminal, and as a line elsewhere if it may take long."""
     if not sys.stderr.isatty():
+        if (total_bytes or 0) >= LONG_BYTES:
+            say(f"{what} ({size(total_bytes or 0)})...")
         yield Counter(lambda _: None)
         return
     # imported only when drawing on a terminal
