@@ -43,12 +43,9 @@ def shear_and_move(draw: Draws) -> Tensor:
 
     angle = of("rotate", math.radians(TURN))
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    rows = [
-        angle.cos(), of("shear-x", SHEAR) - angle.sin(), of("move-x", MOVE),
-        of("shear-y", SHEAR) + angle.sin(), angle.cos(), of("move-y", MOVE),
-        zero, zero, one,
-    ]  # fmt: skip
-    return torch.cat(rows, dim=1).view(-1, 3, 3)
+    across = torch.cat([angle.cos(), of("shear-x", SHEAR) - angle.sin(), of("move-x", MOVE)], dim=1)
+    down = torch.cat([of("shear-y", SHEAR) + angle.sin(), angle.cos(), of("move-y", MOVE)], dim=1)
+    return torch.stack([across, down, torch.cat([zero, zero, one], dim=1)], dim=1)
 
 
 def recolour(images: Tensor, draw: Draws) -> Tensor:
