@@ -1,7 +1,7 @@
 """Clean a data set with what a model finds odd: `python -m jobs.clean outputs`, then `--apply`.
 
 It writes a page of the images with the highest loss and of those that the model says are of another class, and a CSV
-file beside it. Fill in its column `action`: `delete`, the class that an image really has, or nothing. `--apply` then
+file next to it. Fill in its column `action`: `delete`, the class that an image really has, or nothing. `--apply` then
 moves the files: to another class folder, or out of the data set into DATA-removed. Nothing is ever deleted.
 """
 
@@ -128,7 +128,7 @@ def write_page(path: Path, data: "Dataset", counts: "tuple[int, Tensor]", rows: 
         f"of {len(labels):,} labels agree with the model; the others are mistakes of one or the other. Images that it "
         "was trained on are among them: it may have learned their wrong labels by heart"
     )
-    caption = "Highest loss first. The CSV file beside this page has a row for each, in the same order."
+    caption = "Highest loss first. The CSV file of this folder has a row for each, in the same order."
     write_report(path, f"Labels of {data.name}", 1 - disagree / len(labels), lead, [Gallery("Images", caption, rows)])
 
 

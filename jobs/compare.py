@@ -1,7 +1,7 @@
 """Compare models: what each step beyond a simple baseline gains, and what it costs.
 
 `python -m jobs.compare --data fashion-mnist --budget 2m` gives each trained model the same share of the time, over several
-seeds, and writes compare.json and compare.png. It begins with a rule that a person wrote, which nothing is learned for;
+seeds, and writes compare.json and compare.png. It begins with a hand-written rule;
 `--pretrained MODEL` ends it with a network that other images taught before.
 """
 

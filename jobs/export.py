@@ -101,7 +101,7 @@ def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor]
 
 
 def describe_onnx(out: Path, facts: "Facts", model: "Classifier") -> None:
-    """Add to an ONNX file what its user needs to know: classes, input and normalization. Raises CheckpointError."""
+    """Add classes, form of the input and normalization to an ONNX file. Raises CheckpointError."""
     import onnx
     import onnxruntime
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> float:
         type=number(int, 0),
         default=0,
         metavar="N",
-        help="train the last layer for so many epochs of augmented images (default: on features computed once)",
+        help="epochs in which only the last layer is trained, on augmented images (default: on features computed once)",
     )
     own.add_argument("--train-norms", action="store_true", help="also train the body's normalization layers")
     settings, extra = parse(argv, "jobs.finetune", "Fine-tune pretrained weights on your images.", DEFAULTS, own)

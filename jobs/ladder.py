@@ -1,4 +1,4 @@
-"""The rungs of a comparison: each model trained or computed on the same data, and right or wrong on each test image."""
+"""The rungs of a comparison: models trained on the same data, right or wrong on each test image."""
 
 import time
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ def score(model: Classifier, data: Dataset) -> Tensor:
 
 
 def measure_rule(asked: str, data: Dataset) -> Rung:
-    """Ask the user's function for the class of each test image. Raises DataError if the images are no files."""
+    """Ask the user's function for the class of each test image. Raises DataError without files."""
     if not data.test.names:
         raise DataError(f"--rule is for image files, and {data.name} has none")
     began = time.monotonic()
@@ -99,7 +99,7 @@ def measure_trained(name: str, data: Dataset, context: DistributedContext, seeds
 def measure_transfer(
     start: tuple[str, Path | None], data: Dataset, context: DistributedContext, seeds: int, each_s: float
 ) -> Rung:
-    """Fine-tune a pretrained network: only the last layer if `each_s` is 0, otherwise all layers after that."""
+    """Fine-tune a pretrained network: the last layer, and then all layers unless `each_s` is 0."""
     name, weights = start
     recipe = Recipe(lr=default_lr(name, pretrained=True), time_budget_s=each_s, batch_size=32, flip=True)
     right, seconds = [], 0.0

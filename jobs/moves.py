@@ -1,4 +1,4 @@
-"""Move images between class folders, or out of a data set, as a CSV file says; nothing is deleted or overwritten."""
+"""Move images between class folders, or out of a data set, as a CSV file says; delete nothing."""
 
 import csv
 import sys
@@ -25,7 +25,7 @@ class Move:
 
 
 def apply_actions(path: Path, yes: bool) -> None:
-    """Move the files as the column `action` says, after asking unless `yes`. Raises DataError before any is moved."""
+    """Move files as the column `action` says, after asking unless `yes`. Raises DataError."""
     moves = plan_moves(path)
     if not moves:
         raise DataError(f"{path}: no actions; fill in the column 'action': {DELETE}, or the right class")
@@ -50,9 +50,9 @@ def apply_actions(path: Path, yes: bool) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Return whether the user agrees; raises DataError if nobody can be asked."""
+    """Return whether the user agrees; raises DataError without a terminal."""
     if not sys.stdin.isatty():
-        raise DataError(f"{question} Nobody can be asked here; --yes moves them")
+        raise DataError(f"{question} There is no terminal to ask in; --yes moves them")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 

@@ -98,7 +98,7 @@ def predict_all(words: Sequence[str], tta: bool) -> Predictions:
 
 
 def find_files(word: str, folder: Path) -> list[tuple[Path, str]]:
-    """Return the files that a word names, with their names; what is fetched goes to `folder`. Raises DataError."""
+    """Return the files that a word names; what is fetched goes to `folder`. Raises DataError."""
     if word == STDIN:
         return [(keep(sys.stdin.buffer.read(MOST_BYTES + 1), folder, "standard input"), STDIN)]
     if word.startswith(("http://", "https://")):

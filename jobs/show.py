@@ -1,4 +1,4 @@
-"""Show what a network sees: `python -m jobs.show --data photos/ --flip --zoom 0.3` writes a grid of augmented images.
+"""Show what a network sees: `python -m jobs.show --data photos/ --flip --zoom 0.3`.
 
 Each row is one training image: as it is held in memory, then as the first epochs change it.
 """

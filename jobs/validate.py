@@ -129,7 +129,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def compare(request: Request, data: "Dataset", chances: "Tensor") -> dict[str, Any]:
-    """Return how another model does on the very same images. Raises DataError if its classes or images differ."""
+    """Return how another model does on the same images. Raises DataError if its classes differ."""
     from .models.modelfile import load_model
     from .scores.intervals import mcnemar, paired_difference
     from .training.evaluation import predict

@@ -1,4 +1,4 @@
-"""Move images: zoom, rotation and perspective as one matrix and one interpolation, as the random numbers say."""
+"""Move images: zoom, rotation and perspective as one matrix and one interpolation."""
 
 import math
 
@@ -15,7 +15,7 @@ RATIO = 4 / 3
 
 
 def warp(images: Tensor, recipe: Recipe, draw: Draws, size: int = 0) -> Tensor:
-    """Zoom into, turn and tilt images (N, C, H, W); return floats, squares of `size` pixels if it is given.
+    """Zoom into, turn and tilt images (N, C, H, W); return floats, squares of `size` pixels if given.
 
     Everything is one matrix for each image, so it is interpolated once: from `--presize` no sharpness is lost.
     """
@@ -35,7 +35,7 @@ def warp(images: Tensor, recipe: Recipe, draw: Draws, size: int = 0) -> Tensor:
 
 
 def find_matrix(recipe: Recipe, draw: Draws) -> Tensor | None:
-    """Return for each image where a point of the result lies in the original, from -1 to 1: (N, 3, 3), or None."""
+    """Return each image's matrix from places in the result to those in the original (N, 3, 3), or None."""
     parts = []
     if recipe.zoom or recipe.resized_crop:
         parts.append(crop(recipe, draw))

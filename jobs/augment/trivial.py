@@ -1,4 +1,4 @@
-"""TrivialAugment (https://arxiv.org/abs/2103.10158): one change of random strength for each image, on the device.
+"""TrivialAugment (arXiv:2103.10158): one change of random strength for each image, on the device.
 
 Every image of a batch is changed by another operation, yet nothing waits for the device: all colours are computed for all
 images, and each takes its own.
@@ -85,7 +85,7 @@ def blur(images: Tensor) -> Tensor:
 
 
 def spread(images: Tensor) -> Tensor:
-    """Return images whose darkest value is 0 and whose brightest is 255, in each channel; flat ones as they are."""
+    """Return images that reach from 0 to 255 in each channel; flat ones as they are."""
     low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
     return torch.where(high > low, (images - low) * 255 / (high - low).clamp(min=1e-6), images)
 

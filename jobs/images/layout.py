@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: class folders, a training and a test part, names, a table as on Kaggle."""
+"""How a folder of images is laid out: class folders, training and test part, names, Kaggle's table."""
 
 import os
 import re
@@ -23,7 +23,7 @@ Parts = tuple[Listing, Listing | None]
 
 
 def list_folder(folder: Path, label_from: str | None = None, strict: bool = False) -> Parts:
-    """List the images of a folder with their classes, and its test part if it has a labelled one. Raises DataError."""
+    """List the images of a folder with their classes, and its labelled test part. Raises DataError."""
     inside = {path.name.lower(): path for path in subfolders(folder)}
     train = next((inside[name] for name in TRAIN if name in inside), None)
     tests = [inside[name] for name in TEST if name in inside]
@@ -53,7 +53,7 @@ def list_by_name(folder: Path, train: Path | None, tests: Sequence[Path], asked:
 
 
 def list_flat(folder: Path, train: Path, tests: Sequence[Path], strict: bool) -> Parts:
-    """List a folder whose `train` holds images without class folders: by a table, or as a class like the others."""
+    """List a folder whose `train` has no class folders: by a table, or as a class like others."""
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
     tables = [path for path in tables if not NO_LABELS.search(path.stem)]
     if len(tables) > 1:

@@ -1,4 +1,4 @@
-"""Classes from the names of files: by a regular expression, fast.ai's rule for cats, or a function of the user's."""
+"""Classes from the names of files: by a regular expression, fast.ai's rule, or the user's function."""
 
 import re
 import runpy
@@ -15,7 +15,7 @@ Label = Callable[[Path, str], str]
 
 
 def make_label(asked: str) -> Label:
-    """Return what --label-from asks for; raises DataError. A function is loaded from its file, which runs it."""
+    """Return what --label-from asks for, running the file of a function. Raises DataError."""
     if asked == CATS_UPPERCASE:
         return label_cat
     if is_function(asked):
@@ -36,13 +36,13 @@ def make_label(asked: str) -> Label:
 
 
 def label_cat(path: Path, name: str) -> str:  # noqa: ARG001  the signature is Label's
-    """Return the class in fast.ai's first lesson: cats' names start with a capital, dogs' with a small letter."""
+    """Return the class by fast.ai's rule: names of cats start with a capital, those of dogs do not."""
     first = path.name[:1]
     return ("cat" if first.isupper() else "dog") if first.isalpha() else ""
 
 
 def load_function(asked: str, option: str) -> Callable[[Path], str]:
-    """Return the function in FILE.py:FUNCTION, which takes a path and returns a class or None. Raises DataError."""
+    """Return the function in FILE.py:FUNCTION, from a path to a class or None. Raises DataError."""
     if not is_function(asked):
         raise DataError(f"{option} {asked}: expected FILE.py:FUNCTION")
     file, _, name = asked.rpartition(":")

@@ -24,7 +24,7 @@ class Majority(nn.Module):
 
 
 class Rule(nn.Module):
-    """Predicts by what a person chose to measure: brightness, colour, contrast and edges.
+    """Predicts by hand-picked measures: brightness, colour, contrast and edges.
 
     Only their averages over each class are counted; what to look at is decided here, in code, not learned.
     """
@@ -69,7 +69,7 @@ class Rule(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the negative squared distance to each class's averages, in standard deviations of the measures."""
+        """Return the negative squared distance to each class's averages, in standard deviations."""
         count = self.counts.sum().clamp(min=1)
         spread = (self.squares / count - (self.sums.sum(dim=0) / count).square()).clamp(min=1e-6).sqrt()
         averages = self.sums / self.counts[:, None].clamp(min=1)

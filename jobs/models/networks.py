@@ -111,7 +111,7 @@ def statistics(split: Split) -> tuple[list[float], list[float]]:
 
 
 def named(name: str, classes: int, size: int, fetch: bool = False) -> nn.Module:
-    """Build a network for colour images: EfficientNet-lite0, or one of timm or torchvision. Raises TrainingError."""
+    """Build EfficientNet-lite0, or a network of timm or torchvision. Raises TrainingError."""
     if name == "efficientnet_lite0":
         return lite0.lite0(classes)
     return build_timm(name, classes, size, fetch) if is_timm(name) else published(name, classes, size, fetch)

@@ -1,4 +1,4 @@
-"""Networks of the package timm by name: `--model timm/resnet18`, each with its own image size and normalization."""
+"""Networks of timm: `--model timm/resnet18`, each with its own image size and normalization."""
 
 import difflib
 from importlib.util import find_spec

@@ -125,7 +125,7 @@ def test_a_wrong_label_leads_the_list_and_is_corrected(trained, odd, capsys):
     assert "labelled 2" in (odd[1] / "clean.html").read_text()
     with pytest.raises(SystemExit, match="has actions"):
         run(trained, odd)
-    with pytest.raises(SystemExit, match=r"Move 1 image to another class and 0 out of the data\? Nobody can be asked"):
+    with pytest.raises(SystemExit, match=r"Move 1 image to another class and 0 out of the data\? There is no terminal"):
         run(trained, odd, "--apply")
     assert (odd[0] / "2" / "wrong.png").is_file()
     run(trained, odd, "--apply", "--yes")
