@@ -56,7 +56,7 @@ def light(images: Tensor, most: float, draw: Draws) -> Tensor:
     brightness, contrast = ((draw.numbers["light"] * 2 - 1) * most).split(1, dim=1)
     images = images.float()
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    changed = torch.lerp(mean.expand_as(images), images, (1 + contrast)[..., None, None])
+    changed: Tensor = torch.lerp(mean.expand_as(images), images, (1 + contrast)[..., None, None])
     changed = changed * (1 + brightness)[..., None, None]
     return changed.clamp(0, 255)
 

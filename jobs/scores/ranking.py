@@ -24,7 +24,7 @@ def area_under_curve(scores: Tensor, positive: Tensor) -> float:
         return math.nan
     _, place, counts = torch.unique(scores.double(), return_inverse=True, return_counts=True)
     ranks = counts.cumsum(0).double() - (counts - 1).double() / 2  # equal scores share the mean of their ranks
-    wins = ranks[place][positive].sum().item() - int(positive.sum()) * (int(positive.sum()) + 1) / 2
+    wins: float = ranks[place][positive].sum().item() - int(positive.sum()) * (int(positive.sum()) + 1) / 2
     return wins / pairs
 
 
