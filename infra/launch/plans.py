@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.base.parallel import call_parallel, map_parallel
@@ -15,7 +15,8 @@ from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
-from infra.ec2.network.address import find_caller_address
+from infra.ec2.market.scores import find_scores
+from infra.ec2.network.address import describe_proxy, find_caller_address
 from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
 from infra.ec2.network.subnets import ANYWHERE, Subnet, find_subnets, list_blocks
 from infra.errors import (
@@ -61,6 +62,8 @@ class Choice:
     """Existing security groups to use instead of a new one."""
     reservation: Reservation | None = None
     """The capacity reservation to launch into."""
+    score: int | None = None
+    """The region's spot placement score, 1 to 10; None if unknown or not asked for."""
     sources: tuple[str, ...] = ()
     """The networks that a new security group is open to; none for this computer's address."""
 
@@ -105,6 +108,12 @@ class Plan:
         gaps = [obstacle.what] if obstacle else []
         gaps += [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
         open_ones = [one.subnet_id for choice in self.choices for one in choice.subnets if one.public]
+        if (
+            self.address
+            and not self.first.account.is_local
+            and (proxied := describe_proxy(self.first.account.checkip_url))
+        ):
+            gaps.append(proxied)
         if ANYWHERE in self.request.network.ssh_from:
             gaps.append("port 22 is open to every computer; a login still needs the cluster's key")
         if private and open_ones:
@@ -165,6 +174,7 @@ def make_plan(
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
+    choices = choices if earlier else order_choices(choices, request)
     if not choices or (earlier and isinstance(results[0], GpujobError)):
         raise next(result for result in results if isinstance(result, GpujobError))
     taken = [offer for choice in choices for offer in choice.offers]
@@ -173,6 +183,17 @@ def make_plan(
     lease = earlier.lease if earlier else make_lease(taken, request, most, time.time(), latest)
     setup = choose_setup(account, request, choices[0].image, variables or {})
     return Plan(name, owner, request, choices, address, lease, earlier, tuple(ended), setup=setup)
+
+
+def order_choices(choices: tuple[Choice, ...], request: LaunchRequest) -> tuple[Choice, ...]:
+    """Return the choices of a launch that tries the spot market first with their scores, the highest first."""
+    if len(choices) < 2 or request.markets[0] != "spot":
+        return choices
+    types = {offer.instance_type for choice in choices for offer in choice.of_market("spot")}
+    regions = [choice.account.region for choice in choices]
+    scores = find_scores(choices[0].account, sorted(types), request.nodes, regions)
+    scored = [replace(choice, score=scores.get(choice.account.region)) for choice in choices]
+    return tuple(sorted(scored, key=lambda choice: -(choice.score or 0)))
 
 
 def find_all_ended(accounts: Sequence[Account], name: str, token: str, *, plan_only: bool) -> list[Ended]:
@@ -233,7 +254,7 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
         )
     reachable = choose_reachable(account, found, subnets, named=bool(request.network.subnets))
     if reserved:  # its vCPUs count already
-        return Choice(account, reachable, image, subnets, (), disk, groups, reserved, sources)
+        return Choice(account, reachable, image, subnets, (), disk, groups, reserved, sources=sources)
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]

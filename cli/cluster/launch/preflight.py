@@ -13,7 +13,7 @@ from infra.setup.playbook import find_program
 
 if TYPE_CHECKING:
     from infra.ec2.capacity.reservations import Reservation
-    from infra.launch.plans import Plan
+    from infra.launch.plans import Choice, Plan
     from infra.model import LaunchRequest, Offer
 
 FIRST_NODE = "run on the first machine only (log in to the second: gpujob ssh {name} --node 1)"
@@ -63,7 +63,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
 def describe_price(plan: "Plan") -> str:
     """Return the lowest and highest price, and where it applies."""
     request, first = plan.request, plan.first
-    regions = ", then ".join(choice.account.region for choice in plan.choices)
+    regions = ", then ".join(map(describe_region, plan.choices))
     if first.reservation and first.reservation.is_block:
         return f"paid in advance with the Capacity Block; disk and data are billed as usual, {regions}"
     lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
@@ -73,6 +73,11 @@ def describe_price(plan: "Plan") -> str:
     rise = f"; a spot price can rise to {format_rate(spot)}" * bool(spot)
     kept = "; the reservation bills this with or without a machine, until it ends" * bool(first.reservation)
     return f"{' to '.join(prices)}{each}, {', then '.join(request.markets)}, {regions}{rise}{kept}"
+
+
+def describe_region(choice: "Choice") -> str:
+    """Return a region, with its spot placement score if that is known."""
+    return choice.account.region + (f" (spot score {choice.score} of 10)" if choice.score else "")
 
 
 def describe_reservation(reserved: "Reservation") -> str:
@@ -167,6 +172,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "choices": [
             {
                 "region": choice.account.region,
+                "spot_score": choice.score,
                 "offers": [asdict(offer) for offer in choice.offers],
                 "image": asdict(choice.image),
                 "vpc": choice.vpc,

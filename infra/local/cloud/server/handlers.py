@@ -92,6 +92,8 @@ class Handlers:
         match request.action:
             case "DescribeSpotPriceHistory":
                 return spot.describe_spot_price_history(request, self.faults)
+            case "GetSpotPlacementScores":
+                return spot.get_spot_placement_scores(request, self.faults)
             case "GetConsoleOutput":
                 speaks = self.hosts.boots.speaks(instance_id)
                 return console.get_console_output(request, self.hosts.host_key(instance_id) if speaks else None)
