@@ -67,7 +67,7 @@ LAYERS = tuple(
     jobs.augment jobs.data jobs.optim
     jobs.models
     jobs.look
-    jobs.training
+    jobs.perceptrons jobs.training
     jobs
     """.strip().splitlines()
 )
