@@ -68,6 +68,7 @@ LAYERS = tuple(
     jobs.models
     jobs.look
     jobs.perceptrons jobs.training
+    jobs.explain
     jobs
     """.strip().splitlines()
 )

@@ -32,8 +32,7 @@ def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_p
     assert text.count("data:image/png;base64,") > len(drawn)
     assert not re.search(r"<script|(?:src|href)=\"(?!data:)", text)
     assert "width=device-width" in text
-    assert "<h2>Receipt</h2>" in text
-    assert "&lt;train&gt;" in text
+    assert "&lt;train&gt;" not in text, "a command may name folders and secrets"
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as image:
             assert len(image.convert("L").getcolors(256) or [0] * 256) > 8, path.name  # something is drawn
