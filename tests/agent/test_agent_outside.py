@@ -67,6 +67,14 @@ def test_on_the_local_cloud_a_job_names_what_it_writes_to_the_temporary_folder_b
         assert (f"{shared}/weights.bin" in left(node, number)) == listed
 
 
+def test_on_the_local_cloud_what_no_job_names_is_not_looked_into(node):
+    number = run(node, ": '/tmp/named'")
+    with tempfile.TemporaryDirectory(prefix="other", dir="/tmp") as other:
+        looked_into = node.watch("os.scandir", "outputs", str(number))
+    assert os.path.realpath("/tmp") + "/" in looked_into
+    assert other + "/" not in looked_into
+
+
 def test_a_path_beside_the_folder_it_ran_in_is_told_as_seen_from_there(node):
     number = run(node, "printf 1 > ../../x", files={"src/a.py": b""}, workdir="src")
     assert left(node, number) == {"../../x": (1, 1)}
@@ -153,7 +161,7 @@ NEVER = [
 @pytest.mark.parametrize("path", [*NEVER, "/dev/zero"])
 def test_what_is_private_or_no_path_cannot_be_asked_for(node, path):
     process = node.start("submit")
-    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=60)
+    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=120)
     assert process.returncode == 1
     assert b"download" in err
     assert b"Traceback" not in err
