@@ -164,7 +164,7 @@ def test_the_ladder_names_accuracy_time_and_size_of_each_model(tmp_path):
     assert (tmp_path / "compare.png").exists()
 
 
-@limits(deadline=None, max_examples=20)
+@limits(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_rosenblatts_rule_converges_within_novikoffs_bound(seed):
     points, signs, margin = perceptron.separable(seed, count=40)
