@@ -59,8 +59,8 @@ def list_odd(checkpoint: Path, config: DataConfig, folder: Path, most: int) -> N
     """Write the page and the CSV file, highest loss first. Raises DataError if the images are not files."""
     import torch
 
-    from .look.tested import load_tested
     from .models.modelfile import load_model
+    from .models.tested import load_tested
     from .training.evaluation import predict
 
     if (folder / "clean.csv").exists() and has_actions(folder / "clean.csv"):

@@ -90,7 +90,7 @@ def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor]
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
         raise CheckpointError("ONNX export needs packages: pip install onnx onnxscript onnxruntime") from error
-    names = {"input_names": ["images"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     axes = ({0: torch.export.Dim.DYNAMIC},)
     # By default large weights go to a second file, without which the first is of no use.
     torch.onnx.export(

@@ -75,8 +75,8 @@ def run(request: Request) -> dict[str, Any]:
 
 def ask(request: Request) -> "tuple[Dataset, Tensor]":
     """Return the labelled images and the model's probabilities for the test part (N, classes)."""
-    from .look.tested import load_tested
     from .models.modelfile import load_model
+    from .models.tested import load_tested
     from .training.evaluation import predict
 
     model, facts = load_model(request.checkpoint)

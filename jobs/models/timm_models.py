@@ -1,6 +1,7 @@
 """Networks of timm: `--model timm/resnet18`, each with its own image size and normalization."""
 
 import difflib
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
@@ -61,7 +62,7 @@ def find_config(name: str) -> dict[str, Any]:
     import timm
 
     found = timm.get_pretrained_cfg(name.removeprefix(PREFIX))
-    return found.to_dict() if found else {}
+    return asdict(found) if found else {}
 
 
 def timm_size(name: str) -> int:

@@ -7,7 +7,7 @@ from ..config.data import DataConfig, recall
 from ..data import Dataset, load
 from ..data.parts import drop_trained
 from ..errors import DataError
-from ..models.modelfile import Facts, find_model
+from .modelfile import Facts, find_model
 
 
 def load_tested(checkpoint: Path, facts: Facts, config: DataConfig, whole: bool = False) -> Dataset:
