@@ -6,7 +6,7 @@ By hand, nothing is recorded, nothing survives a lost connection, and a second j
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,7 +92,7 @@ def measure_round(world: World, wire: Wire, shape: str, number: int) -> Iterator
         content.remove(place)
 
 
-def add_up(wire: Wire, parts: list[Callable[[], Measured]]) -> Took:
+def add_up(wire: Wire, parts: Sequence[Callable[[], Measured]]) -> Took:
     """Run programs one after another; return what all took."""
     wire.take()
     return Took(sum(part().wall_s for part in parts), wire.take())
