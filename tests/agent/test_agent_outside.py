@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.node.agent.outputs import outside
+from infra.node.agent.outputs.places import Place
 from tests import agent_fixtures as fixtures
 from tests.conftest import wait_for
 
@@ -67,12 +69,15 @@ def test_on_the_local_cloud_a_job_names_what_it_writes_to_the_temporary_folder_b
         assert (f"{shared}/weights.bin" in left(node, number)) == listed
 
 
-def test_on_the_local_cloud_what_no_job_names_is_not_looked_into(node):
-    number = run(node, ": '/tmp/named'")
-    with tempfile.TemporaryDirectory(prefix="other", dir="/tmp") as other:
-        looked_into = node.watch("os.scandir", "outputs", str(number))
-    assert os.path.realpath("/tmp") + "/" in looked_into
-    assert other + "/" not in looked_into
+def test_of_a_temporary_folder_only_what_a_job_names_is_looked_into(tmp_path, monkeypatch):
+    for name in ("named/deep/a", "huge/b", "c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    opened, read = [], outside.read_folder
+    monkeypatch.setattr(outside, "read_folder", lambda path: opened.append(Path(path).name) or read(path))
+    found = outside.Walk([], []).list_files(Place(str(tmp_path), shared=True), lambda name: name != "huge")
+    assert sorted(name for name, _ in found) == ["c", "named/deep/a"]
+    assert opened == [tmp_path.name, "named", "deep"]
 
 
 def test_a_path_beside_the_folder_it_ran_in_is_told_as_seen_from_there(node):

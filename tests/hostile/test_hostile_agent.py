@@ -46,7 +46,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "measure": measures.measure,
     "submit": lambda c: client.submit(c, {}, list_files(Path("/"), ()), lambda stream, missing: None),
     "install": install_agent,
-    "log": lambda c: b"".join(client.read_log(c, 1, 0, follow=False)),
+    "log": lambda c: b"".join(client.read_log(c, 1, 0)),
     "board": lambda c: list(client.serve_board(c, 1)),
 }
 Reply = Callable[[paramiko.Channel], None]
