@@ -166,7 +166,7 @@ NEVER = [
 @pytest.mark.parametrize("path", [*NEVER, "/dev/zero"])
 def test_what_is_private_or_no_path_cannot_be_asked_for(node, path):
     process = node.start("submit")
-    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=60)
+    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=120)
     assert process.returncode == 1
     assert b"download" in err
     assert b"Traceback" not in err
