@@ -35,7 +35,7 @@ ELSEWHERE = {
 }
 """The words of other tools for each command."""
 SURE = 0.75
-"""How like another tool's word a mistyped one must be; nobody types those as often as our names."""
+"""How similar a mistyped word must be to another tool's word."""
 COMMANDS = {word: name for name, words in ELSEWHERE.items() for word in words.split()}
 
 

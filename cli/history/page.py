@@ -69,7 +69,7 @@ def render_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def link(value: str) -> str:
-    """Return a value for HTML; one that leads to a folder beside the page is a link to it."""
+    """Return a value for HTML; one that leads to a results folder is a link to it."""
     target = value.target if isinstance(value, Linked) else ""
     return f'<a href="{quote(target.name)}/">{clean(value)}</a>' if isinstance(target, Path) else clean(value)
 

@@ -44,7 +44,7 @@ class Steps:
 
 @contextmanager
 def steps(ago_s: float = 0.0) -> Iterator[Steps]:
-    """Yield a function that reports a step: a spinner on a terminal, otherwise a line; each began `ago_s` before."""
+    """Yield a function that reports a step: a spinner on a terminal, else a line; it began `ago_s` ago."""
     if not can_animate(sys.stderr):
         yield Steps(lambda text: say(f"{text}..."))
         return
@@ -104,7 +104,7 @@ class Counter:
 
 @contextmanager
 def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
-    """Yield a byte counter, shown as a progress bar on a terminal, and as a line elsewhere if it may take long."""
+    """Yield a byte counter: a progress bar on a terminal, elsewhere a line if it may take long."""
     if not can_animate(sys.stderr):
         if (total_bytes or 0) >= LONG_BYTES:
             say(f"{what} ({size(total_bytes or 0)})...")
@@ -145,7 +145,7 @@ def transfer(what: str, total_bytes: int | None = None) -> Iterator[Counter]:
 
 
 class Silence:
-    """Shows a spinner while nothing is written; `describe` says what the program does, and may take its time."""
+    """Shows a spinner while nothing is written; `describe` says what the program does."""
 
     def __init__(self, describe: Callable[[], str], may_show: Callable[[], bool] = lambda: True) -> None:
         """Start hidden; `may_show` tells whether the cursor is at the start of a line."""
@@ -201,7 +201,7 @@ class Silence:
         return time.monotonic() - self.since >= QUIET_S and self.may_show()
 
     def show(self, text: str) -> None:
-        """Show or change the text beside the spinner."""
+        """Show or change the text after the spinner."""
         if self.steps is None:
             self.steps = self.shown.enter_context(steps(time.monotonic() - self.since))
             self.steps(text)
