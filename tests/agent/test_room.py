@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.packing import pack_agent
-from tests.agent_fixtures import Node, interpreters, request
+from tests.agent_fixtures import Node, install, interpreters, request
 from tests.conftest import wait_for
 
 MB = 1 << 20
@@ -26,9 +25,7 @@ def mounted(request, tmp_path) -> Iterator[Callable[[str], Node]]:
         mount = ["mount", "-t", "tmpfs", "-o", f"{limits},mode=700", "tmpfs", str(home)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("no file system can be mounted here: that takes root")
-        path, content = pack_agent()
-        (home / path).parent.mkdir()
-        (home / path).write_bytes(content)
+        install(home, request.param)
         nodes.append(Node(home, request.param))
         return nodes[0]
 

@@ -22,10 +22,11 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     jupyter/       notebooks only: address and token, readable by the user only
 
 A job's working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project/, so that a job that writes to ../x reaches
-no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; jobs/ended.json, those that have ended;
-store/, all uploaded contents and the latest lists of files; work/next/, a prepared snapshot; data/, the data sets;
-environments/, dependencies installed once per set, each with its fingerprint (`ready`); notebook.token; and uv/, py-spy/,
-notebook-3.X/, tensorboard-3.X/ for programs that were not on the machine.
+no records. Also in ~/.gpujob: agent-HASH.MAGIC.pyz, the agent compiled for an interpreter; jobs/removed.json, the highest
+number of a removed job; jobs/ended.json, those that have ended; store/, all uploaded contents and the latest lists of files;
+work/next/, a prepared snapshot; data/, the data sets; environments/, dependencies installed once per set, each with its
+fingerprint (`ready`); notebook.token; and uv/, py-spy/, notebook-3.X/, tensorboard-3.X/ for programs that were not on the
+machine.
 
 Imports are relative, because the folder is packed separately. Arguments and answers of each command are in `commands`.
 """
