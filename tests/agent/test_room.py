@@ -69,6 +69,12 @@ def test_downloaded_jobs_make_room_oldest_first_and_keep_their_records(mounted):
     assert b"no longer on the machine: they had been downloaded" in gone.communicate(timeout=60)[1]
     assert gone.returncode == 3
     assert node.record(first)["fetched"], "it still counts as downloaded"
+    names = {
+        number: {path.name for path in (node.home / f".gpujob/jobs/{number}").iterdir()} for number in (first, second)
+    }
+    assert names[second] - names[first] >= {"manifest.json"}
+    assert not {"manifest.json", "hashes.json", "sent.json"} & names[first]
+    assert json.loads(node.ask("left"))["complete"]
     assert json.loads(node.ask("outputs", str(second)))["outputs"] == []
     assert json.loads(node.ask("outputs", str(kept)))["unreadable"] == []
 

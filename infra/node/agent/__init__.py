@@ -12,7 +12,7 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     runner.json    the job's runner and main process, each by number, start and boot
     end.json       end, exit code; space for this and runner.json is reserved on submission, in case the disk fills up
     hashes.json    SHA-256 of outputs, so that none is read twice
-    sent.json      the last listing of outputs, while the client downloads them during the job
+    sent.json      the last listing of outputs, until all are downloaded
     asked.json     paths outside the working tree, or caches inside it, that a fetch requested
     lock           held by supervisor and runner while the job is alive
     watched        held by the supervisor; a job without one gets a new one

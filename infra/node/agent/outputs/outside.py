@@ -121,7 +121,7 @@ class Namer:
         """Return whether the job mentions the file, by path or by name as a path part or quoted string."""
         if self.text is None:
             job = read_json(self.folder / "job.json")
-            code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
+            code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json", {}))
             self.text = b"\n".join(
                 [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
             )
