@@ -15,8 +15,12 @@ from infra.ssh.connection import Connection
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
 CHOICE = (AGENT / "start.py").read_text(encoding="utf-8")
+# Where it is not compiled yet: Python compiles each module of a zip file twice, to find it and at once to run it.
 START = """
 sys.path.insert(0, choose_archive())
+import functools, zipimport
+if hasattr(zipimport, "_compile_source"):
+    zipimport._compile_source = functools.lru_cache(1)(zipimport._compile_source)
 from agent.requests.commands import main
 main()
 """
