@@ -67,7 +67,8 @@ LAYERS = tuple(
     jobs.augment jobs.data jobs.optim
     jobs.models
     jobs.look
-    jobs.training
+    jobs.perceptrons jobs.training
+    jobs.explain
     jobs
     """.strip().splitlines()
 )

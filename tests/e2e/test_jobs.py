@@ -227,7 +227,7 @@ def test_a_project_of_odd_names_arrives_as_it_is(project):
 def test_a_job_that_writes_nothing_has_a_receipt_and_no_outputs(project):
     run = project.type("run", "--", "true")
     assert run.code == 0
-    assert "0 outputs" in run.err
+    assert "no outputs\n" in run.err
 
 
 def test_a_hundred_megabytes_come_home_whole(project):

@@ -1,4 +1,4 @@
-"""What is done with a trained model: looking inside, predicting, submitting, exporting, comparing; and where it began."""
+"""What is done with a trained model: looking inside, predicting, submitting, exporting, comparing."""
 
 import csv
 import json
@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as limits
-from hypothesis import strategies as st
 from PIL import Image
 
 from jobs import compare, export, interpret, perceptron, predict, submit
@@ -35,8 +32,7 @@ def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_p
     assert text.count("data:image/png;base64,") > len(drawn)
     assert not re.search(r"<script|(?:src|href)=\"(?!data:)", text)
     assert "width=device-width" in text
-    assert "<h2>Receipt</h2>" in text
-    assert "&lt;train&gt;" in text
+    assert "&lt;train&gt;" not in text, "a command may name folders and secrets"
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as image:
             assert len(image.convert("L").getcolors(256) or [0] * 256) > 8, path.name  # something is drawn
@@ -162,24 +158,6 @@ def test_the_ladder_names_accuracy_time_and_size_of_each_model(tmp_path):
     assert rungs[2].parameters == 650
     assert json.loads((tmp_path / "compare.json").read_text())[2]["model"] == "linear"
     assert (tmp_path / "compare.png").exists()
-
-
-@limits(deadline=None, max_examples=20)
-@given(st.integers(0, 10_000))
-def test_rosenblatts_rule_converges_within_novikoffs_bound(seed):
-    points, signs, margin = perceptron.separable(seed, count=40)
-    learned = perceptron.learn(points, signs)
-    assert learned.converged
-    assert learned.mistakes <= perceptron.mistake_bound(points, margin)
-    assert perceptron.right(learned.weights, points, signs) == len(points)
-
-
-def test_no_line_tells_exclusive_or_apart_and_one_hidden_layer_does():
-    points, signs = perceptron.exclusive_or()
-    stuck = perceptron.learn(points, signs, epochs=200)
-    assert not stuck.converged
-    assert stuck.mistakes >= 200
-    assert (perceptron.hidden_layer(points, signs, seed=0)(points).sign() == signs).all()
 
 
 def test_the_programs_end_in_one_line_where_there_is_no_model(tmp_path):
