@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import CheckpointError
 from . import Classifier
 from .networks import bare
+from .weights import fill
 
 NAME = "model.safetensors"
 
@@ -65,7 +66,7 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
     facts = read_facts(json.loads(head))
     model = bare(facts.model, facts.shape, len(facts.classes))
     try:
-        model.load_state_dict(weights)
+        fill(model, weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit '{facts.model}': {error}") from error
     return model.eval(), facts

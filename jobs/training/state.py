@@ -15,6 +15,7 @@ from ..data import Dataset
 from ..errors import CheckpointError
 from ..images.decoding import Files
 from ..models import Classifier
+from ..models.weights import fill
 from ..optim.optimizers import Average, LayerGroup, make_optimizers
 from ..optim.precision import Execution
 from ..optim.schedule import Clock, progress
@@ -122,7 +123,7 @@ class Run:
         recipe = plan.recipe
         compare_data(state["data"], plan.data.identity)
         try:
-            self.model.load_state_dict(weights)
+            fill(self.model, weights)
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.scaler.load_state_dict(state["scaler"])
