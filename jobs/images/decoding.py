@@ -158,6 +158,15 @@ def is_grey(path: Path) -> bool:
         return True
 
 
+def is_broken(path: Path) -> bool:
+    """Return whether the header of an image cannot be read."""
+    try:
+        open_image(path).close()
+    except BrokenImageError:
+        return True
+    return False
+
+
 def read_images(
     paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None
 ) -> tuple[Tensor, list[int]]:

@@ -86,9 +86,16 @@ def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
     """List a folder of class folders, and its test split if there is one."""
     inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
     train = next((inside[name] for name in TRAIN if name in inside), None)
-    test = next((inside[name] for name in TEST if name in inside), None)
     if train is None:
         return list_classes(folder), None
+    test = None
+    for found in (inside[name] for name in TEST if name in inside):
+        if test:
+            say(f"{found}: not used; {test} is the test split")
+        elif any(path.is_dir() and not path.name.startswith(".") for path in found.iterdir()):
+            test = found
+        else:  # as in Kaggle's competitions
+            say(f"{found}: no class folders, so its images have no classes and cannot be tested with")
     return list_classes(train), list_classes(test) if test else None
 
 

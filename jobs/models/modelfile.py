@@ -63,7 +63,10 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
         raise CheckpointError(f"{path}: not a valid safetensors file: {error}") from error
     if head is None:
         raise CheckpointError(f"{path}: not written by this program; train from these weights with --weights")
-    facts = read_facts(json.loads(head))
+    try:
+        facts = read_facts(json.loads(head))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged, or of another version: {error}") from error
     model = bare(facts.model, facts.shape, len(facts.classes))
     try:
         fill(model, weights)

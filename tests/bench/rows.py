@@ -7,6 +7,7 @@ from functools import partial
 
 from tests.bench import content
 from tests.bench.carrying import measure_fetch, measure_log, measure_sync
+from tests.bench.gpu import measure_gpu
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
 from tests.bench.renting import measure_up
 from tests.bench.sizes import Sizes
@@ -80,4 +81,7 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "train-accuracy": measure_accuracy,
     "train-speed": measure_speed,
     "train-jpeg": measure_loaders,
+    "gpu": measure_gpu,
 }
+NO_CLOUD = {name for name in ROWS if name.startswith("train-")} | {"gpu"}
+"""Rows that need no cluster."""
