@@ -1,5 +1,7 @@
 """Show help: help."""
 
+import re
+
 import click
 
 from cli.commands import COMMANDS, GROUPS
@@ -29,7 +31,11 @@ def find_context(root: click.Context, names: tuple[str, ...]) -> click.Context:
     for name in names:
         if not isinstance(context.command, click.Group):
             raise UsageError(f"{context.command_path} has no subcommands", f"{context.command_path} --help")
-        _, command, _ = context.command.resolve_command(context, [name])
+        try:
+            _, command, _ = context.command.resolve_command(context, [name])
+        except UsageError as error:
+            error.hint = re.sub(r"^gpujob (?!help)", "gpujob help ", error.hint)
+            raise
         if command is None:
             raise UsageError(f"no such command '{name}'", "gpujob help")
         context = click.Context(command, info_name=name, parent=context, **command.context_settings)

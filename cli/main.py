@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shlex
 import sys
 
 import click
@@ -135,11 +136,26 @@ def print_error(error: GpujobError) -> int:
 
 
 def print_usage_error(error: click.ClickException) -> int:
-    """Print click's message for a usage error; return the exit code."""
-    said = io.StringIO()
-    error.show(said)
-    show.say(said.getvalue().rstrip("\n"))
+    """Print click's message for a usage error, and how the command is used; return the exit code."""
+    said = error.format_message().removesuffix(".")
+    show.say(f"gpujob: {show.printable(said[:1].lower() + said[1:])}", colour="red")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context:
+        if isinstance(error, click.MissingParameter):
+            show.say("  usage: " + " ".join([context.command_path, *context.command.collect_usage_pieces(context)]))
+        show.say(f"  next: {find_command_of(error, context)}")
     return error.exit_code
+
+
+def find_command_of(error: click.ClickException, context: click.Context) -> str:
+    """Return the command to type after a usage error: an option before the command goes after it."""
+    if isinstance(error, click.NoSuchOption) and context.parent is None:
+        words = sys.argv[1:]
+        name = next((word for word in words if word in COMMANDS), "up" if "--dry-run" in words else "")
+        if name:
+            rest = [word for word in words if word not in (name, error.option_name)]
+            return shlex.join(["gpujob", name, *rest, error.option_name])
+    return f"{context.command_path} --help"
 
 
 def print_crash(error: BaseException) -> int:

@@ -25,6 +25,8 @@ def complete_commands(text: str, context: click.Context) -> str:
 
 def complete_command(found: re.Match[str], context: click.Context) -> str:
     """Return a suggested command with the missing flags after its name."""
+    if not has_flags(context, shlex.quote(chosen_cluster(context) or "") in found["rest"].split()):
+        return found[0]  # without importing the command, which takes a tenth of a short run
     path, command, rest = find_command(context, found["name"], found["rest"])
     if command is None:
         return found[0]
@@ -35,6 +37,16 @@ def complete_command(found: re.Match[str], context: click.Context) -> str:
         given.add("--region")
     missing = "".join(flag for name, flag in flags if name in accepted and name not in given)
     return f"gpujob {path}{missing}{rest}"
+
+
+def has_flags(context: click.Context, names_cluster: bool) -> bool:
+    """Return whether a suggested command may need flags; the cluster's is not needed if it is named."""
+    typed, cluster = context.meta.get(TYPED_OPTIONS, {}), chosen_cluster(context)
+    if any(typed.get(name) for name in ("--profile", "--region", "--cluster")):
+        return True
+    return any(flag in typed_words(context) for flag in SAME) or bool(
+        cluster and not names_cluster and find_cluster_flag(cluster)
+    )
 
 
 def find_command(context: click.Context, name: str, rest: str) -> tuple[str, click.Command | None, str]:

@@ -34,6 +34,8 @@ ELSEWHERE = {
     "--version": "version",
 }
 """The words of other tools for each command."""
+SURE = 0.75
+"""How like another tool's word a mistyped one must be; nobody types those as often as our names."""
 COMMANDS = {word: name for name, words in ELSEWHERE.items() for word in words.split()}
 
 
@@ -54,8 +56,10 @@ def explain(group: click.Group, context: click.Context, typed: Sequence[str]) ->
 
 def find_near(word: str, known: Sequence[str]) -> list[str]:
     """Return the commands that a mistyped word may mean, closest first, by names and other tools' words."""
-    near = difflib.get_close_matches(word, [*known, *COMMANDS], 3)
-    return list(dict.fromkeys(COMMANDS.get(one, one) for one in near))
+    own = difflib.get_close_matches(word, known, 3)
+    theirs = difflib.get_close_matches(word, COMMANDS, 3, SURE)
+    near = sorted({*own, *theirs}, key=lambda one: -difflib.SequenceMatcher(None, word, one).ratio())
+    return list(dict.fromkeys(COMMANDS.get(one, one) for one in near))[:3]
 
 
 def keep_accepted(group: click.Group, context: click.Context, name: str, arguments: list[str]) -> list[str]:

@@ -1,162 +1,162 @@
-"""The perceptron: Rosenblatt's rule, its limit, and one hidden layer that overcomes it.
+"""The perceptron in four acts: Rosenblatt's rule, its limit, one hidden layer, and why deeper is smaller.
 
-`python -m jobs.perceptron` writes perceptron.png. Rosenblatt's rule (1958) adds an example to the weights if it is
-misclassified. Novikoff (1962) proved that on linearly separable points it makes at most (R / margin)^2 mistakes.
-Minsky and Papert (1969) showed that XOR is not linearly separable.
+`python -m jobs.perceptron` writes perceptron.png, xor.png, parity.png and learning.gif. The four acts:
+
+1. Rosenblatt's rule (1958) adds an example to the weights if it is misclassified. Novikoff (1962) proved that on examples
+   that a line separates it makes at most (R / margin)^2 mistakes.
+2. Minsky and Papert (1969): no line separates XOR. The rule goes round in a circle.
+3. One hidden layer, trained by gradient descent, solves it.
+4. Parity, XOR of many bits: two layers suffice, but grow with the bits; deeper networks stay small.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .program import Parser, check_folder, default_out, number, run_program, say
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from .perceptrons.hidden import Networks
+    from .perceptrons.problems import Problem
 
-EPOCHS = 1000
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The result of the learning rule."""
-
-    weights: "Tensor"
-    """One per coordinate, and the bias last."""
-    mistakes: int
-    """Number of mistakes, each followed by a correction."""
-    converged: bool
-    """Whether a whole pass made no mistake."""
+WIDTHS, STARTS = (2, 3, 4, 8), 50
+"""Of the hidden layer, and from how many random weights each is trained."""
+BITS, SHOWN_BITS = (2, 3, 4, 6, 8, 10, 12, 16, 32, 64, 128, 256, 512, 1024), (2, 4, 8, 12, 64, 1024)
+FRAMES, EACH = 48, 4
+"""Of the animation; each correction of the rule is shown for so many."""
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Run the program and return the picture."""
-    parser = Parser("jobs.perceptron", description="Rosenblatt's perceptron rule, its limit, and one hidden layer.")
+    """Run the program and return the folder with the pictures."""
+    parser = Parser("jobs.perceptron", description="Rosenblatt's perceptron rule, its limit, and hidden layers.")
     parser.add_argument(
-        "--out", type=Path, default=default_out(), metavar="DIR", help="folder for perceptron.png (%(default)s)"
+        "--out", type=Path, default=default_out(), metavar="DIR", help="folder for the pictures (%(default)s)"
     )
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the points (%(default)s)")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="seed of order and weights (%(default)s)")
     asked = parser.parse_args(argv)
     return run_program("jobs.perceptron", lambda: run(asked.out, asked.seed))
 
 
 def run(out: Path, seed: int) -> Path:
-    """Run and plot the three experiments."""
+    """Run and draw the four acts."""
     check_folder(out)
-    points, signs, margin = separable(seed)
-    learned = learn(points, signs)
-    bound = mistake_bound(points, margin)
-    say(f"separable: converged after {learned.mistakes} mistakes (bound {bound:.0f})")
-    x, y = exclusive_or()
-    stuck = learn(x, y)
-    said = "converged" if stuck.converged else "no convergence"
-    say(f"XOR: {said} after {EPOCHS} passes and {stuck.mistakes} mistakes; {right(stuck.weights, x, y)} of 4 correct")
-    beyond = hidden_layer(x, y, seed)
-    say(f"XOR, one hidden layer: {int((beyond(x).sign() == y).sum())} of 4 correct")
-    acts = [
-        ("separable", points, signs, lambda p: with_bias(p) @ learned.weights),
-        ("XOR: no line separates it", x, y, lambda p: with_bias(p) @ stuck.weights),
-        ("XOR: one hidden layer", x, y, beyond),
+    plane = show_rule(out, seed)
+    net = show_exclusive_or(out, seed)
+    show_parity(out)
+    animate(out, plane, net)
+    return out
+
+
+def show_rule(out: Path, seed: int) -> "Problem":
+    """Act 1: apply the rule to real data that a line separates; return the problem that is animated."""
+    from .perceptrons.pictures import draw_rule
+    from .perceptrons.problems import separable
+    from .perceptrons.rule import learn, mistake_bound
+
+    say("1. Rosenblatt's rule on data that a line separates: mistakes, and Novikoff's bound (R / margin)^2")
+    problems, measured = separable(seed), []
+    for problem in problems:
+        learned, bound = learn(problem.points, problem.signs), mistake_bound(problem.points, problem.signs)
+        measured.append((problem.name, learned.mistakes, bound))
+        end = "" if learned.converged else f", not converged after {learned.passes:,} passes"
+        say(f"   {problem.name:<20} {learned.mistakes:>5,} mistakes, at most {int(bound):>6,}{end}")
+    first = problems[0]
+    draw_rule(out / "perceptron.png", first, learn(first.points, first.signs).weights, measured)
+    say(f"   {out / 'perceptron.png'}")
+    return next(each for each in problems if each.name == "iris petal")
+
+
+def show_exclusive_or(out: Path, seed: int) -> "list[Networks]":
+    """Acts 2 and 3: the rule's cycle, the best line, hidden layers; return the course of one that learned."""
+    from .perceptrons import exclusive_or as xor
+    from .perceptrons.pictures import draw_exclusive_or
+    from .perceptrons.rule import right
+
+    points, signs = xor.exclusive_or()
+    cycle, (best, most) = xor.find_cycle(points, signs), xor.find_best_line(points, signs)
+    scores = ", ".join(str(right(weights, points, signs)) for weights in cycle)
+    sums = " and ".join(str(tuple(map(int, each.tolist()))) for each in xor.class_sums(points, signs))
+    say(f"2. XOR: the rule repeats {len(cycle)} corrections forever; right after each: {scores} of 4")
+    say(f"   the best line gets {most} of 4; lines divide the points in {xor.count_dichotomies(points)} of 16 ways")
+    say(f"   none gets 4: with a 1 for the bias the classes add up to {sums}: their scores have the same sum")
+    course = learn_exclusive_or(seed)
+    draw_exclusive_or(out / "xor.png", cycle, best, course[-1])
+    say(f"   {out / 'xor.png'}")
+    return course
+
+
+def learn_exclusive_or(seed: int) -> "list[Networks]":
+    """Act 3: train hidden layers of several widths; return the course of one network that learned all four points."""
+    from .perceptrons.exclusive_or import exclusive_or
+    from .perceptrons.hidden import STEPS, solved, start, train
+
+    points, signs = exclusive_or()
+    say(f"3. XOR with one hidden layer: how many of {STARTS} random starts learn all 4 points by gradient descent")
+    course: list[Networks] = []
+    for width in WIDTHS:
+        found = train(points, signs, start(width, STARTS, seed), STEPS // FRAMES)
+        good = solved(points, signs, found[-1])
+        say(f"   {width} ReLUs: {int(good.sum())} of {STARTS}")
+        if good.any() and not course:
+            course = [each.pick(int(good.int().argmax())) for each in found]
+    return course
+
+
+def show_parity(out: Path) -> None:
+    """Act 4: build networks for parity and check each on all inputs; print and draw their sizes."""
+    from .errors import JobsError
+    from .perceptrons.parity import KINDS, MEMORIZED, check, memorize
+    from .perceptrons.pictures import draw_parity
+
+    say("4. parity of many bits: hidden units, and layers, of networks that are right on every input")
+    sizes: dict[str, dict[int, int]] = {}
+    for name, build in KINDS.items():
+        nets = {bits: build(bits) for bits in BITS if build is not memorize or bits <= MEMORIZED}
+        if wrong := [bits for bits, net in nets.items() if not check(net, bits)]:
+            raise JobsError(f"{name}: wrong for {wrong} bits")
+        sizes[name] = {bits: net.units for bits, net in nets.items()}
+        shown = ", ".join(f"{nets[bits].units:,} ({nets[bits].depth})" for bits in SHOWN_BITS if bits in nets)
+        say(f"   {name + ':':<44} {shown}")
+    say(f"   {'for so many bits:':<44} {', '.join(f'{bits:,}' for bits in SHOWN_BITS)}")
+    draw_parity(out / "parity.png", sizes)
+    say(f"   {out / 'parity.png'}")
+
+
+def animate(out: Path, problem: "Problem", course: "Sequence[Networks]") -> None:
+    """Show the rule on two problems, and a hidden layer, as they learn."""
+    from .perceptrons.animation import Panel, write_animation
+    from .perceptrons.exclusive_or import exclusive_or, find_cycle
+    from .perceptrons.hidden import STEPS
+    from .perceptrons.pictures import line_of
+    from .perceptrons.rule import learn, right
+
+    points, signs = exclusive_or()
+    lines = [
+        (line_of(weights), f"a line: mistake {at}, {right(weights, problem.points, problem.signs)} of 100")
+        for at, weights in enumerate(learn(problem.points, problem.signs).path)
+        for _ in range(EACH)
     ]
-    draw(out / "perceptron.png", acts)
-    say(str(out / "perceptron.png"))
-    return out / "perceptron.png"
-
-
-def separable(seed: int, count: int = 100, margin: float = 0.1) -> "tuple[Tensor, Tensor, float]":
-    """Return points in the plane (N, 2), their side of a random line (N,), and the margin."""
-    import torch
-
-    draw = torch.Generator().manual_seed(seed)
-    normal = torch.randn(3, generator=draw, dtype=torch.float64)
-    normal[2] *= 0.3  # near the middle, so that both sides have points
-    normal /= normal.norm()
-    points = torch.rand(50 * count, 2, generator=draw, dtype=torch.float64) * 4 - 2
-    distance = with_bias(points) @ normal
-    kept = (distance.abs() >= margin).nonzero().flatten()[:count]
-    return points[kept], distance[kept].sign(), margin
-
-
-def exclusive_or() -> "tuple[Tensor, Tensor]":
-    """Return the four points of XOR and their signs: plus where exactly one coordinate is 1."""
-    import torch
-
-    return torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64), torch.tensor([-1.0, 1, 1, -1]).double()
-
-
-def with_bias(points: "Tensor") -> "Tensor":
-    """Append a coordinate of 1, whose weight is the bias."""
-    import torch
-
-    return torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
-
-
-def learn(points: "Tensor", signs: "Tensor", epochs: int = EPOCHS) -> Learned:
-    """Apply Rosenblatt's rule point by point until a pass makes no mistake, at most `epochs` passes."""
-    import torch
-
-    inputs, weights, mistakes = with_bias(points), torch.zeros(points.shape[1] + 1, dtype=points.dtype), 0
-    for _ in range(epochs):
-        before = mistakes
-        for point, sign in zip(inputs, signs, strict=True):
-            if sign * (weights @ point) <= 0:
-                weights = weights + sign * point
-                mistakes += 1
-        if mistakes == before:
-            return Learned(weights, mistakes, converged=True)
-    return Learned(weights, mistakes, converged=False)
-
-
-def mistake_bound(points: "Tensor", margin: float) -> float:
-    """Return Novikoff's bound on the mistakes: (R / margin)^2, with R the longest point including bias."""
-    longest: float = with_bias(points).norm(dim=1).max().item()
-    return (longest / margin) ** 2
-
-
-def right(weights: "Tensor", points: "Tensor", signs: "Tensor") -> int:
-    """Return how many points the weights classify correctly."""
-    return int(((with_bias(points) @ weights) * signs > 0).sum())
-
-
-def hidden_layer(points: "Tensor", signs: "Tensor", seed: int) -> "Callable[[Tensor], Tensor]":
-    """Return a network with one hidden layer, trained by gradient descent."""
-    import torch
-    from torch import nn
-
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-    optimizer = torch.optim.Adam(net.parameters(), 0.05)
-    for _ in range(500):
-        loss = nn.functional.softplus(-signs * net(points).flatten()).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return lambda some: net(some).flatten().detach()
-
-
-def draw(path: Path, acts: "Sequence[tuple[str, Tensor, Tensor, Callable[[Tensor], Tensor]]]") -> None:
-    """Plot the points of each experiment over the learned regions."""
-    import torch
-
-    from .look.plots import BLUE, ORANGE, figure
-
-    with figure(path, 1, len(acts), (3.2 * len(acts), 3.2)) as axes:
-        for axis, (title, points, signs, ask) in zip(axes, acts, strict=True):
-            low, high = points.min().item() - 0.3, points.max().item() + 0.3
-            line = torch.linspace(low, high, 120, dtype=torch.float64)
-            grid = torch.cartesian_prod(line, line)
-            sides = ask(grid).sign().view(120, 120).T
-            axis.contourf(
-                line.numpy(), line.numpy(), sides.numpy(), levels=[-2, 0, 2], colors=[ORANGE, BLUE], alpha=0.25
-            )
-            for sign, colour in ((-1, ORANGE), (1, BLUE)):
-                chosen = points[signs == sign]
-                axis.scatter(*chosen.T.numpy(), color=colour, edgecolor="white", s=40)
-            axis.set_title(title)
-            axis.set_aspect("equal")
+    cycle = find_cycle(points, signs)
+    circles = [
+        (
+            line_of(cycle[at % len(cycle)]),
+            f"XOR: correction {at + 1}, {right(cycle[at % len(cycle)], points, signs)} of 4",
+        )
+        for at in range(FRAMES // EACH)
+        for _ in range(EACH)
+    ]
+    nets = [
+        (
+            lambda some, net=net: net(some)[0],
+            f"hidden layer: step {at * (STEPS // FRAMES)}, {net.right(points, signs)} of 4",
+        )
+        for at, net in enumerate(course)
+    ]
+    panels = [Panel(problem.points, problem.signs, lines), Panel(points, signs, circles), Panel(points, signs, nets)]
+    write_animation(out / "learning.gif", panels, FRAMES)
+    say(f"   {out / 'learning.gif'}")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.node.agent.records import is_supervised, read_json
 from infra.node.packing import pack_agent
 from tests.conftest import wait_for
+
+WATCHED = """
+import runpy, sys
+def tell(event, about):
+    if event == {event!r}:
+        print(*about[:2], file=sys.stderr)
+sys.addaudithook(tell)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def interpreters() -> Iterator[str]:
@@ -38,16 +49,33 @@ class Node:
     home: Path
     python: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """As on a machine of the local cloud: others write to the temporary folder at the same time."""
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "GPUJOB_LOCAL_HOST": "test"}
+
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [self.python, "-I", "-S", pack_agent()[0], *words],
             cwd=self.home,
-            # As a machine of the local cloud: others write to the temporary folder at the same time.
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "GPUJOB_LOCAL_HOST": "test"},
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    def watch(self, event: str, *words: str) -> list[str]:
+        """Return what each audit event of this name is about, while the agent answers."""
+        script = WATCHED.format(event=event)
+        process = subprocess.run(
+            [self.python, "-I", "-S", "-c", script, pack_agent()[0], *words],
+            cwd=self.home,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return process.stderr.splitlines()
 
     def ask(self, *words: str, stdin: bytes = b"") -> bytes:
         process = self.start(*words)
@@ -63,8 +91,14 @@ class Node:
         return json.loads(self.ask("jobs", str(number)))[0]
 
     def wait(self, number: int) -> dict:
-        wait_for(lambda: self.record(number)["state"] not in ("queued", "running", "stalled"), "end of the job")
-        return self.record(number)
+        """Return a job's record once it has ended; its files are asked until then, as each question takes a process."""
+        folder = self.home / f".gpujob/jobs/{number}"
+        wait_for(
+            lambda: "ended_at" in read_json(folder / "end.json", {}) or not is_supervised(folder), "end of the job"
+        )
+        record = self.record(number)
+        assert record["state"] not in ("queued", "running", "stalled"), record
+        return record
 
     def identity(self, number: int, who: str) -> int:
         """The process id of a job's supervisor, runner or main process, once it is on record."""

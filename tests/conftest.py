@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import leftovers, order, skips, timing
 from tests.typist import TYPIST, Request, Typed
@@ -21,6 +22,16 @@ CLOUD_FIXTURES = {"laptop", "needs", "victim", "rented", "project", "world", "fo
 CLOUD_FOLDERS = {"e2e", "local", "projects"}
 NODE_FIXTURES = {"node", "agent"}
 NODE_FOLDERS = {"setup"}
+
+
+# No example has a deadline: the computer may be busy. A fixture serves all examples of a test.
+settings.register_profile(
+    "tests",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tests")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -161,8 +172,10 @@ def epoch(text: str) -> float:
 
 def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 90) -> None:
     """Wait until the condition is true; fail the test, saying what for, when it is not in time."""
-    end, pause_s = time.monotonic() + deadline_s, 0.02
+    began = time.monotonic()
+    end, pause_s = began + deadline_s, 0.02
     while not condition():
-        assert time.monotonic() < end, f"no {what} within {deadline_s} s"
-        time.sleep(pause_s)
-        pause_s = min(1.5 * pause_s, MOST_PAUSE_S)
+        now = time.monotonic()
+        assert now < end, f"no {what} within {deadline_s} s"
+        time.sleep(max(pause_s, now - began))  # at most half of the time goes into looking
+        began, pause_s = time.monotonic(), min(1.5 * pause_s, MOST_PAUSE_S)

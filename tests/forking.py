@@ -76,9 +76,10 @@ def load(back: int) -> None:
 
 
 def teach_botocore() -> None:
-    """Let botocore read what describes a service, and make the methods of its client, once for all forks."""
+    """Let botocore read what describes a service, make the methods of its client, and name its events, once for all forks."""
     import botocore.session
     from botocore.client import ClientCreator
+    from botocore.hooks import EventAliaser
     from botocore.loaders import JSONFileLoader, create_loader
 
     read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
@@ -92,13 +93,23 @@ def teach_botocore() -> None:
         return {**known[model.service_name]}
 
     ClientCreator._create_methods = make_once
+    alias, aliases = EventAliaser._alias_event_name, {}
+
+    def alias_once(aliaser: EventAliaser, name: str) -> str:
+        if name not in aliases:
+            aliases[name] = alias(aliaser, name)
+        return aliases[name]
+
+    EventAliaser._alias_event_name = alias_once
 
 
 def rehearse() -> None:
     """Plan a launch on a cloud of this process, so that forks find what that reads or works out and what never changes."""
     from infra.launch.plans import make_plan
     from infra.model import LaunchRequest
+    from infra.node.packing import pack_agent
 
+    pack_agent()
     with TemporaryDirectory() as folder, patch.dict(os.environ, XDG_STATE_HOME=folder), cloud_here() as account:
         make_plan(account, "rehearsal", LaunchRequest())
     assert threading.active_count() == 1, "a fork has but one thread"

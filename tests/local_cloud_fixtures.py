@@ -22,19 +22,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from infra.local import process
 from infra.local.process import LocalCloud
+from tests.conftest import MOST_PAUSE_S
 from tests.typist import clouds_forked
 
 IMAGE = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04/latest/ami-id"
 KEY_NAME = "laptop"
 
 
-def eventually(condition: Callable[[], Any], deadline_s: float = 60) -> Any:
+def eventually(condition: Callable[[], Any], deadline_s: float = 90) -> Any:
     """Wait until the condition holds, and return what made it so."""
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, 0.02
     while time.monotonic() < end:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, MOST_PAUSE_S)
     raise AssertionError(f"still not true after {deadline_s} s")
 
 

@@ -64,10 +64,11 @@ LAYERS = tuple(
     jobs.program
     jobs.config
     jobs.images
-    jobs.augment jobs.data jobs.optim
+    jobs.augment jobs.data jobs.optim jobs.scores
     jobs.models
     jobs.look
-    jobs.training
+    jobs.perceptrons jobs.training
+    jobs.explain
     jobs
     """.strip().splitlines()
 )

@@ -8,8 +8,10 @@ import click
 
 from cli.options.context import here
 from cli.options.declared import dry_run_option, json_option, option, region_option
+from cli.steps.launching import read_chosen
 from cli.terminal import log, progress, show
-from infra.checks.account import Check, run_checks
+from infra.checks.account import run_checks
+from infra.checks.model import Check
 from infra.checks.report import write_report
 from infra.cluster import clouds
 from infra.cluster.clusters import list_clusters
@@ -23,14 +25,17 @@ from infra.project.files import find_root
 @region_option
 @option("--report", is_flag=True, help="Write a file to attach to a bug report; it contains no secrets.")
 @json_option
-def check(dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
+@click.pass_context
+def check(context: click.Context, /, dry_run: bool, region: str | None, report: bool, as_json: bool) -> None:
     """Check credentials, region, quotas and images.
 
-    Each failed check says how to fix it.
+    Also what variables and gpujob.toml name for `up`: subnets, security groups, an instance profile, a KMS key, a
+    capacity reservation. Each failed check says how to fix it.
     """
+    request = read_chosen(context)
     with progress.steps() as step:
         step("asking the local cloud" if dry_run else "asking AWS")
-        found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ())))
+        found = list(run_checks(lambda: clouds.open_account(dry_run, (region,) if region else ()), request))
     rows = [{"": "ok" if c.ok else "no", "what": c.what, "found": c.detail, "fix": show.complete(c.fix)} for c in found]
     show.listing(rows, as_json, [asdict(c) for c in found])
     if report:

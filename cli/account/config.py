@@ -61,9 +61,15 @@ def config(context: click.Context, command: str | None, as_json: bool) -> None:
 
 def setting_row(one: Setting) -> dict[str, str]:
     """Return a setting as a row of the listing."""
-    source = FILE if one.source == "file" else one.source
+    source = link_file() if one.source == "file" else one.source
     setting = f"{one.command} {one.option}"
     return {"setting": setting, "value": text_of(one.value), "source": source, "variable": one.variable}
+
+
+def link_file() -> str:
+    """Return the name of the project's gpujob.toml, which leads to it."""
+    folder = find_here()
+    return show.Linked(FILE, find_root(folder) / FILE) if folder else FILE
 
 
 def list_options(root: click.Context) -> Iterator[Setting]:

@@ -36,6 +36,11 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         found, unasked = orphans.find_orphans(accounts, everyone=everyone)
     for account, error in unasked.items():
         say_unasked(account, error)
+    where = (
+        f"in {formats.plural(len(accounts) - len(unasked), 'region')}"
+        if unasked or not dry_run
+        else "on the local cloud"
+    )
     scope = Scope(dry_run, region, everywhere=region is None)
     if not found:
         check_asked(scope, "gpujob sweep")
@@ -43,7 +48,7 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
         [orphan_row(orphan) for orphan in found],
         as_json,
         [orphan_facts(orphan) for orphan in found],
-        empty=f"nothing to do: no orphaned resources in {formats.plural(len(accounts), 'region')}",
+        empty=f"nothing to do: no orphaned resources {where}",
         droppable=("owner",),
     )
     if not found or as_json:
@@ -65,11 +70,14 @@ def sweep(dry_run: bool, region: str | None, everyone: bool, as_json: bool, yes:
 
 
 def check_complete(unasked: "Mapping[Account, GpujobError]", failed: "Mapping[Orphan, GpujobError]") -> None:
-    """Raise GpujobError if anything was not deleted."""
-    left = [f"{orphan.cluster} in {orphan.account.region}" for orphan in failed]
-    left += [f"resources in {account.region}" for account in unasked]
-    if left:
-        raise GpujobError(f"not deleted: {', '.join(left)}", "see the reasons above; to retry: gpujob sweep")
+    """Raise GpujobError if anything was not deleted, or a region was not searched."""
+    left = {
+        "not deleted": [f"{orphan.cluster} in {orphan.account.region}" for orphan in failed],
+        "not searched": [account.region for account in unasked],
+    }
+    if any(left.values()):
+        what = "; ".join(f"{which}: {', '.join(names)}" for which, names in left.items() if names)
+        raise GpujobError(what, "see the reasons above; to retry: gpujob sweep")
 
 
 def orphan_facts(orphan: "Orphan") -> dict[str, object]:

@@ -34,11 +34,11 @@ def show_status() -> None:
         show.listing([cluster_row(cluster) for cluster in clusters], False, droppable=("machine", "where"))
     say_scope(overview, clusters, dry_run)
     for name in state.list_attempts():
-        show.echo(f"The launch of '{name}' is not finished. Rerun its gpujob up, or: gpujob down {name}")
+        show.say(f"The launch of '{name}' is not finished. Rerun its gpujob up, or: gpujob down {name}", err=False)
     if ended:
-        show.echo("\nEnded in the last 7 days:")
-        show.listing([ended_row(one) for one in ended], False)
-    show.echo("\nNext:")
+        show.say("\nEnded in the last 7 days:", err=False)
+        show.listing([ended_row(one) for one in ended], False, droppable=("cost",))
+    show.say("\nNext:", err=False)
     show.facts(suggest(clusters, overview, ended, folder), err=False)
 
 
@@ -62,8 +62,10 @@ def cluster_row(cluster: Cluster) -> dict[str, str]:
 
 def ended_row(one: recent.Ended) -> dict[str, str]:
     """Return a job or a cluster that ended as a row of the page."""
+    here = find_here()
+    results = show.Linked(one.folder, find_root(here) / one.folder) if one.folder and here else one.folder
     cost = "dry run" if clouds.is_local(one.cloud) else format_usd(one.usd)
-    return {"what": one.what, "state": one.state, "ended": formats.clock(one.at), "cost": cost, "results": one.folder}
+    return {"what": one.what, "state": one.state, "ended": formats.clock(one.at), "cost": cost, "results": results}
 
 
 def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:
@@ -72,18 +74,18 @@ def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) ->
     asked = not dry_run and not overview.unasked
     where = f"on AWS in {default_region() or 'any region known to this computer'}" if asked else "on the local cloud"
     if not running:
-        show.echo(f"Nothing is running {where}.")
+        show.say(f"Nothing is running {where}.", err=False)
     billed = [cluster for cluster in running if not cluster.is_local]
     if len(billed) > 1:
-        show.echo(f"Total on AWS: {format_rate(sum(map(hourly_usd, billed)))}")
+        show.say(f"Total on AWS: {format_rate(sum(map(hourly_usd, billed)))}", err=False)
     if any(cluster.is_local for cluster in running):
-        show.echo("The local cloud is free; prices are what its machines would cost on AWS.")
+        show.say("The local cloud is free; prices are what its machines would cost on AWS.", err=False)
     if overview.unasked:
-        show.echo(f"Could not ask AWS: {overview.unasked}. Cannot tell whether anything is running there.")
+        show.say(f"Could not ask AWS: {overview.unasked}. Cannot tell whether anything is running there.", err=False)
     elif dry_run:
-        show.echo("AWS was not asked: GPUJOB_DRY_RUN is set.")
+        show.say("AWS was not asked: GPUJOB_DRY_RUN is set.", err=False)
     else:
-        show.echo("Other regions were not searched: gpujob ls --all-regions")
+        show.say("Other regions were not searched: gpujob ls --all-regions", err=False)
 
 
 def suggest(

@@ -46,6 +46,7 @@ def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) 
             f"'{cluster.name}' is {cluster.node.state}", f"start it with a new lease: gpujob start {cluster.name}"
         )
     until = max(cluster.lease_until, time.time()) + hours * 3600
+    power.check_block(account, cluster, until, f"gpujob extend {cluster.name} {{}}m")
     most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
     show.facts(
         {
@@ -122,6 +123,7 @@ def start(name: str | None, max_hours: float, yes: bool) -> None:
         show.say(f"nothing to do: '{cluster.name}' is already running")
         return
     until = time.time() + max_hours * 3600
+    power.check_block(account, cluster, until, f"gpujob start {cluster.name} --max-hours {{}}m")
     most = power.most_usd(cluster, until)
     show.facts(
         {

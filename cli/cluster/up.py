@@ -30,6 +30,7 @@ from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
+from infra.errors import Change, UsageError
 from infra.ledger.known_clusters import recall
 from infra.model import Gpu, LaunchRequest
 from infra.project.files import find_root
@@ -37,6 +38,7 @@ from infra.project.settings import read_settings
 
 IDLE_STOP_S = 3600
 SHORT_IDLE_S = 300
+SPOT = ("--spot", "--spot-first")
 
 
 class LaunchOptions(NetworkOptions):
@@ -186,16 +188,22 @@ def up(
     show_plan(plan, sorted(settings_of(context)), plan_only=plan_only, as_json=as_json)
     warn_of_idle_stop(request.idle_stop_s)
     if plan_only:
-        if recall(name):
-            show.say(f"cluster '{name}' already exists; choose another name to launch a second one")
+        note_taken(name)
         return
+    if plan.obstacle and not wait_s:
+        raise plan.obstacle
     confirm(f"Launch it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     started = time.monotonic()
     with progress.steps() as report:
         cluster = patience.create_when_free(plan, wait_s or 0, report)
-    after = formats.duration(time.monotonic() - started)
     run = "" if refuse else f"; next: gpujob run{cluster_flag(cluster.name)} {script_here()}"
-    show.say(f"'{cluster.name}' is up after {after}{run}")
+    show.say(f"'{cluster.name}' is up after {formats.duration(time.monotonic() - started)}{run}")
+
+
+def note_taken(name: str) -> None:
+    """Say that a planned cluster's name is in use."""
+    if recall(name):
+        show.say(f"cluster '{name}' already exists; choose another name to launch a second one")
 
 
 def complete_request(name: str, request: LaunchRequest, asked: LaunchOptions) -> LaunchRequest:
@@ -203,7 +211,7 @@ def complete_request(name: str, request: LaunchRequest, asked: LaunchOptions) ->
     from cli.cluster.launch.gpus import ask_gpu, can_ask
     from infra.cluster.clouds import open_account
 
-    if asked["gpu"] or asked["gpu_memory"] or asked["instance_types"] or not can_ask(name):
+    if asked["gpu"] or asked["gpu_memory"] or asked["instance_types"] or asked["reservation"] or not can_ask(name):
         return request
     return replace(request, gpu=ask_gpu(open_account(False, request.regions), request))
 
@@ -215,8 +223,13 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
     first machine only, so the idle stop of several machines is off by default. Raises UsageError.
     """
     markets = choose_markets(context, asked)
-    overruled = find_overruled(context, asked, ("gpu", "gpu_memory"), ("instance_types",))
+    overruled = find_overruled(context, asked, ("gpu", "gpu_memory"), ("instance_types",), ("reservation",))
     overruled |= find_overruled(context, asked, ("regions",), ("zones",))
+    overruled |= find_overruled(context, asked, ("zones",), ("reservation",))
+    overruled |= find_overruled(context, asked, ("spot", "spot_first"), ("reservation",))
+    reservation = "" if "reservation" in overruled else asked["reservation"] or ""
+    if reservation and "spot" in markets and "spot" not in overruled:
+        raise UsageError("a capacity reservation is not for spot machines", change=Change("--on-demand", instead=SPOT))
     gpu = None if "gpu" in overruled else asked["gpu"]
     memory = 0 if "gpu_memory" in overruled else asked["gpu_memory"] or 0
     types = () if "instance_types" in overruled else asked["instance_types"]
@@ -224,10 +237,10 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
     if idle_stop_s is None:
         idle_stop_s = IDLE_STOP_S if asked["nodes"] == 1 else 0
     return LaunchRequest(
-        gpu=gpu or (None if memory or types else Gpu("T4")),
+        gpu=gpu or (None if memory or types or reservation else Gpu("T4")),
         gpu_memory_gb=memory,
         instance_types=types,
-        markets=markets,
+        markets=("on-demand",) if reservation else markets,
         regions=() if "regions" in overruled else tuple(dict.fromkeys(asked["regions"])),
         zones=() if "zones" in overruled else asked["zones"],
         nodes=asked["nodes"],
@@ -242,6 +255,7 @@ def make_request(context: click.Context, asked: LaunchOptions) -> LaunchRequest:
         instance_profile=asked["instance_profile"] or "",
         kms_key=asked["kms_key"] or "",
         login_user=asked["login_user"] or "",
+        reservation=reservation,
     )
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
+from urllib.parse import quote
 
+from cli.terminal.show import Linked
 from infra.base.text import printable
 from infra.history.metrics import Metrics
 
@@ -30,9 +33,9 @@ polyline {{ fill: none; stroke-width: 1.8 }} i {{ display: inline-block; width: 
 """
 
 
-def render_page(project: str, rows: Sequence[Mapping[str, str]], curves: Sequence[Metrics]) -> str:
-    """Return the page; every text on it may come from a node and is escaped."""
-    parts = [HEAD.format(clean(project)), *render_table(rows)]
+def render_page(project: str, rows: Sequence[Mapping[str, str]], curves: Sequence[Metrics], note: str = "") -> str:
+    """Return the page with a note below its table; every text on it may come from a node and is escaped."""
+    parts = [HEAD.format(clean(project)), *render_table(rows), f"<p>{clean(note)}</p>\n" * bool(note)]
     names = list(dict.fromkeys(name for metrics in curves for name, values in metrics.items() if len(values) > 1))
     shown = list(enumerate(zip(rows, curves, strict=True)))[-MOST_CURVES:]
     parts.append('<div class="charts">\n')
@@ -61,8 +64,14 @@ def render_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
         yield "\n<tr>"
         for name, value in row.items():
             kind = ' class="text"' if name in ("name", "command") and len(value) > SHORT else ""
-            yield f"<td{kind}>{mark * (name == 'run')}{clean(value)}"
+            yield f"<td{kind}>{mark * (name == 'run')}{link(value)}"
     yield "\n</table></div>\n"
+
+
+def link(value: str) -> str:
+    """Return a value for HTML; one that leads to a folder beside the page is a link to it."""
+    target = value.target if isinstance(value, Linked) else ""
+    return f'<a href="{quote(target.name)}/">{clean(value)}</a>' if isinstance(target, Path) else clean(value)
 
 
 def render_chart(name: str, curves: Mapping[int, tuple[str, Sequence[float]]]) -> Iterator[str]:

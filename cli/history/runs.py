@@ -19,6 +19,7 @@ from infra.history.runs import Run, list_runs
 from infra.model.launch import NO_GPU
 
 SHOWN_METRICS = 8
+DRY_RUNS = "dry runs cost nothing; the cost is what AWS would have billed"
 
 
 class Line(NamedTuple):
@@ -48,16 +49,17 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     several = len({run.receipt.cluster for run in found}) > 1
     lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
     order = sort_lines(lines, sort) if sort else range(len(lines))
+    note = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
     if html:
         rows = [lines[at].shown for at in order]
-        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order]))
+        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], note))
         show.say(f"wrote {page}", links=[page])
     data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
     droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
     empty = f"no runs yet. Run one: gpujob run {script_here()}"
     show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
-    if found and not as_json and clouds.are_local(run.receipt for run in found):
-        show.say("dry runs cost nothing; the cost is what AWS would have billed")
+    if note and not as_json:
+        show.say(note)
 
 
 def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
@@ -74,7 +76,7 @@ def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: b
     """Return a run as a line of the listing."""
     job, usd = run.job, run.receipt.usd
     shown = {
-        "run": run.key if several else str(job.number),
+        "run": show.Linked(run.key if several else str(job.number), run.folder),
         "name": job.name,
         "command": shlex.join(job.command),
         "started": formats.clock(job.started_at or job.submitted_at),

@@ -91,7 +91,9 @@ def rm(
     with progress.steps() as report:
         saved = sum(build.remove(account, image, report) for account in places)
     builds.note_image(image, exists=False)
-    show.say(f"removed '{image}' and its snapshots; saves {format_rate(saved, 'month')}")
+    rate = format_rate(saved, "month")
+    saves = f"would save {rate} on AWS" if clouds.are_local(places) else f"saves {rate}"
+    show.say(f"removed '{image}' and its snapshots; {saves}")
     if refused:
         unasked = ", ".join(account.region for account in refused)
         raise GpujobError(f"cannot tell whether '{image}' exists in {unasked}", "see the reasons above; then rerun")

@@ -14,15 +14,16 @@ from cli.terminal import formats, show
 from infra.errors import NotFoundError, UsageError
 from infra.node import datasets
 from infra.project.datasets import read_sources
-from infra.project.files import find_root
+from infra.project.files import find_here, find_root
 from infra.project.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from infra.node.datasets import StoredSet
 
-EXAMPLE = 'add to gpujob.toml: [data], and below it: folders = ["data"]'
+EXAMPLE = 'add to gpujob.toml, below [data]: folders = ["data"]'
 LEAST_VERSION = 6
 
 
@@ -82,9 +83,10 @@ def list_command(cluster: str | None, as_json: bool) -> None:
     _, reaching = reach(cluster)
     with reaching as connection:
         found = datasets.list_sets(connection)
+    own = find_places()
     rows = [
         {
-            "path": one.path,
+            "path": show.Linked(one.path, place) if (place := own.get(one.path)) else one.path,
             "version": one.version[:12],
             "files": str(one.files),
             "size": formats.size(one.size_bytes),
@@ -101,6 +103,13 @@ def list_command(cluster: str | None, as_json: bool) -> None:
         f"no data sets. To define one, {EXAMPLE}",
         ("stored", "files"),
     )
+
+
+def find_places() -> dict[str, "Path | None"]:
+    """Return where this computer has the data sets of the project, by their paths."""
+    folder = find_here()
+    root = folder and find_root(folder)
+    return {source.path: source.place for source in read_sources(root, read_settings(root).data)} if root else {}
 
 
 @data.command()

@@ -43,7 +43,7 @@ from infra.fetch.outputs import Wanted
 from infra.node import client
 from infra.node.listing import output_options
 from infra.project.settings import read_settings
-from infra.results.receipts import find_receipt, make_receipt
+from infra.results.receipts import find_home, find_receipt, make_receipt
 from infra.run import following, storage
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         return
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} {script_here()}"
-    show.listing([job_row(job) for job in found], as_json, data, empty, ("started", "name", "exit"))
+    rows = [job_row(job, find_home(runs_of(reached, job.number), reached.name, job.number)) for job in found]
+    show.listing(rows, as_json, data, empty, ("started", "name", "exit"))
     if reason:
         show.say(f"job {found[-1].number} {describe_state(found[-1])}\n{reason}")
 

@@ -18,7 +18,7 @@ from infra.errors import GpujobError
 from infra.ledger import known_clusters
 from infra.ledger.traffic import transfer_usd
 from infra.model import UNFINISHED
-from infra.results.receipts import Shelved, find_receipt, make_receipt, read_receipt
+from infra.results.receipts import Shelved, find_home, find_receipt, make_receipt, read_receipt
 from infra.run.origins import choose_runs
 
 SHOWN_OUTPUTS = 20
@@ -59,6 +59,8 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
         return
     try:
         lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)
+        home = find_home(choose_runs(name, job, runs_here()), found["cluster"], found["job"]["number"])
+        lines |= {"results": str(home)} if home.is_dir() else {}
     except DAMAGED as error:
         what = f"invalid receipt: {type(error).__name__} {error}"
         raise GpujobError(what, "show it unformatted: gpujob receipt --json") from error

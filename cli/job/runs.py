@@ -247,9 +247,10 @@ def make_request(command: tuple[str, ...], terminal: Terminal | None, options: R
 def end_run(cluster: "Cluster", job: "Job", downloaded: bool, *, down: bool, yes: bool) -> int:
     """Terminate the cluster if `down`; return the job's exit code."""
     from cli.steps.following import exit_code
-    from cli.steps.termination import terminate_after
 
     if down:
+        from cli.steps.termination import terminate_after  # with it comes boto3, which takes long
+
         terminate_after(cluster, job, downloaded, yes)
     return exit_code(cluster, job)
 

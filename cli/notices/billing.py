@@ -32,7 +32,7 @@ def explain_at_most(clusters: "Iterable[Cluster]") -> None:
 def standing(cluster: "Cluster") -> str:
     """Return a cluster's state and price, if known: running, $0.54/h."""
     state = cluster.node.state
-    return state if state in (GONE, UNKNOWN) else f"{state}, {hourly(cluster)}"
+    return state if state in (GONE, UNKNOWN) else f"{state}, {'not billed' if cluster.is_local else hourly(cluster)}"
 
 
 def running(cluster: "Cluster", certain: bool = True) -> str:

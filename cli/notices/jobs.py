@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from cli.terminal.formats import clock, duration, memory
+from cli.terminal.show import Linked
 from infra.base.text import printable
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def title(command: Sequence[str]) -> str:
     return PurePath(words[0] if runs_script else command[0]).name[:TITLE] if command else ""
 
 
-def job_row(job: "Job") -> dict[str, str]:
-    """Return a job as a row of a listing."""
+def job_row(job: "Job", home: Path) -> dict[str, str]:
+    """Return a job as a row of a listing; its number leads to its results, if they are at `home`."""
+    number = str(job.number)
     return {
-        "job": str(job.number),
+        "job": Linked(number, home) if home.is_dir() else number,
         "name": job.name,
         "state": job.outcome,
         "exit": "" if job.exit_code is None else str(job.exit_code),

@@ -21,7 +21,7 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
     if not runs:
         raise error
     say_instead(error, "the jobs recorded in runs/")
-    rows = [job_row(run.job) for run in runs]
+    rows = [job_row(run.job, run.folder) for run in runs]
     show.listing(
         rows, as_json, [flat_facts(run.receipt.to_dict()) for run in runs], droppable=("started", "name", "exit")
     )

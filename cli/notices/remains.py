@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 ANSWER_S = 300.0
+NONE_YET = "(found no files outside the working folder until the search timed out)"
 MORE = "(the search for files outside the working folder timed out; there may be more)"
 
 
@@ -75,7 +76,7 @@ def show_remains(home: Fetched) -> None:
     show_postponed(home, fetch)
     say_groups("not downloaded (outside the working folder)", home.told.left, fetch)
     if not home.told.left_complete:
-        show.say(MORE)
+        show.say(MORE if home.told.left else NONE_YET)
 
 
 def show_postponed(home: Fetched, fetch: str) -> None:

@@ -22,7 +22,8 @@ def show_fetched(home: "Fetched") -> None:
         total = total_bytes(outputs)
         if outputs or name == FILES:
             folder = home.folder / name
-            show.say(f"{plural(len(outputs), 'output')} ({size(total)}) in {folder}", links=[folder])
+            count = f"{plural(len(outputs), 'output')} ({size(total)}) in {folder}" if outputs else "no outputs"
+            show.say(count, links=[folder])
     if not home.submitted_here:
         show.say(f"  (job {receipt.job.number} was submitted from another computer or an unknown project)")
     for shelved in (receipt, receipt.outside):

@@ -22,6 +22,7 @@ SHOWN, SHOWN_ARGUMENTS = 5, 3
 # Folders that exist on every machine, with other files in them.
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "opt", "proc", "run", "sbin", "srv", "sys", "tmp", "usr", "var")
 ON_NODE = re.compile(r".*/\.gpujob/work/\d+/project/(.+)")
+HOME_ON_NODE = re.compile(r"(?:/home/[^/]+|/root|.*/gpujob/local/hosts/[^/]+/home)/(?!\.gpujob/)(.+)")
 LONGEST_PATH = 4096
 
 
@@ -87,7 +88,9 @@ def places_of(project: "Project", word: str) -> Iterator[Path]:
     inside = ON_NODE.fullmatch(word)
     path = Path(inside[1] if inside else os.path.expanduser(word))  # noqa: PTH111  a word need not be a path
     folders = dict.fromkeys((project.root / project.workdir, project.root))
-    named = (Path(os.path.normpath(folder / path)) for folder in folders)
+    named = [Path(os.path.normpath(folder / path)) for folder in folders]
+    if at_home := HOME_ON_NODE.fullmatch(word):  # what a program calls ~
+        named.append(Path(os.path.normpath(Path.home() / at_home[1])))
     found = next(filter(os.path.lexists, named), None)
     own = project.root, Path.home()
     if found is None or any(place.is_relative_to(found) for place in own):

@@ -1,5 +1,6 @@
 """Explain why a job failed, by what is known about the usual reasons."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from infra.model import Job
     from infra.ssh.connection import Connection
 
+COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # IPython's tracebacks have them
 LINES, END_BYTES = 100, 1 << 16  # of the end of the log
 
 # Each returns a message, or "" if this is not the reason.
@@ -67,6 +69,6 @@ def read_end_anyway(connection: "Connection", number: int) -> str:
 def read_end(connection: "Connection", number: int) -> str:
     """Return the last lines of a job's log; raises NodeError."""
     start, end = client.find_tail(connection, number, LINES), b""
-    for chunk in client.read_log(connection, number, start, follow=False):
+    for chunk in client.read_log(connection, number, start):
         end = (end + chunk)[-END_BYTES:]
-    return end.decode(errors="replace")
+    return COLOURS.sub("", end.decode(errors="replace"))

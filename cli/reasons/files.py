@@ -1,7 +1,9 @@
 """A job did not find a file that exists on this computer, but was not uploaded."""
 
 import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from cli.notices.withheld import describe, find_excluded
 from cli.reasons.failure import Failure
@@ -25,7 +27,17 @@ def explain(failure: Failure) -> str:
         found = None
     if found is None:
         return ""
-    return f"{describe(found)}: it is on this computer, but was not uploaded.\n  Upload it: {found.advice}"
+    upload = advise_home(Path(found.path), failure.cluster.name) or found.advice
+    return f"{describe(found)}: it is on this computer, but was not uploaded.\n  Upload it: {upload}"
+
+
+def advise_home(path: Path, cluster: str) -> str:
+    """Return the command that copies a program's settings from this home folder to the machine's; "" for other files."""
+    name = path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else Path()
+    if not str(name).startswith(".") or not path.is_file():
+        return ""
+    command = f"mkdir -p {shlex.quote(str(name.parent))} && cat > {shlex.quote(str(name))}"
+    return f"gpujob ssh {cluster} -- {shlex.quote(command)} < ~/{shlex.quote(str(name))}"
 
 
 def names_in(log: str) -> Iterator[str]:

@@ -71,7 +71,7 @@ def send(connection: "Connection", listing: Listing) -> None:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             show.say(f"not part of {path} ({reason}): {shown}{more}")
     with progress.transfer(f"uploading {path}", listing.size_bytes) as sent:
-        pushed = datasets.push(connection, listing, sent)
+        pushed = datasets.push(connection, listing, sent, sent.expect)
     if pushed.changed:
         changed = ", ".join(name or path for name in pushed.changed[:SHOWN])
         show.say(f"{path} was changed on the machine ({changed}); sent those files again")

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
 from infra.errors import GpujobError, NodeError
 from infra.fetch.outputs import Wanted, fetch
+from infra.node import client
 from infra.run import following
 from infra.run.following import Attachment
 from infra.ssh.forward import Forward
@@ -40,14 +42,17 @@ def follow_job(
     `keep` receives a copy of the output.
     """
     interactive = attachment.terminal is not None
+    silence = progress.Silence(partial(describe_silence, connection, number), lambda: output.ends_a_line)
 
     def pass_on(chunk: bytes) -> None:
         if keep:
             keep.write(chunk)
-        output.write(chunk)
+        with silence.broken():
+            output.write(chunk)
 
     try:
-        job = following.follow(connection, number, pass_on, show.say, offset, attachment)
+        with nullcontext() if interactive else silence:
+            job = following.follow(connection, number, pass_on, show.say, offset, attachment)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
         if isinstance(error, KeyboardInterrupt):
@@ -64,6 +69,15 @@ def follow_job(
         show.say()
     show.say(f"job {number} {describe_state(job)}", colour=show.STATES.get(job.state))
     return job
+
+
+def describe_silence(connection: "Connection", number: int) -> str:
+    """Return what a job without output does: job 2 is running (Ctrl-C detaches); no output for."""
+    try:
+        state = f"job {number} is {client.find_job(connection, number).state}"
+    except GpujobError:  # the connection is replaced by the one who follows
+        state = f"waiting for job {number}"
+    return f"{state} (Ctrl-C detaches); no output for"
 
 
 def follow_again(cluster: "Cluster", number: int) -> str:

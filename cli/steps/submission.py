@@ -17,6 +17,7 @@ from cli.steps.data import send_data
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
+from infra.dependencies.imports import find_imports
 from infra.dependencies.search import LOOKED_FOR, find_dependencies
 from infra.errors import NodeError
 from infra.node import client
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from infra.project.files import File, Project
     from infra.ssh.connection import Connection
 
+MOST_NAMED = 8
 ASK_ABOVE_BYTES = 200_000_000
 PYTHON = ("python", "python3", "torchrun", "accelerate", "deepspeed", "gpujob")
 
@@ -47,7 +49,7 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")
     if not request.no_deps:
-        show_dependencies(dependencies, request.command)
+        show_dependencies(dependencies, project, request)
     if taken.ahead:
         with suppress(NodeError):  # the job is accepted, whatever happens to the connection
             show_queue(cluster, client.list_jobs(connection), taken.job, request.gpus)
@@ -55,14 +57,18 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     return taken.job
 
 
-def show_dependencies(dependencies: "Dependencies | None", command: Sequence[str]) -> None:
-    """Report which manifest was read; for a job in Python, also that there is none."""
+def show_dependencies(dependencies: "Dependencies | None", project: "Project", request: "Request") -> None:
+    """Report which manifest was read; for a job in Python, also that there is none, and what it imports."""
     if dependencies is not None:
         show.say(f"dependencies: {dependencies.manifest}")
         for note in dependencies.notes:
             show.say(f"  {note}")
-    elif command[0] in PYTHON:
+    elif request.command[0] in PYTHON:
         show.say(f"no dependencies found (looked for {LOOKED_FOR})")
+        script, packages = find_imports(project, request)
+        if packages:
+            named = ", ".join(packages[:MOST_NAMED]) + ", ..." * (len(packages) > MOST_NAMED)
+            show.say(f"  {script} imports {named}: list what the machine's image lacks in requirements.txt")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -
 
 def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> bool:
     """Terminate a cluster; return whether it existed. `drained` says that its outputs are downloaded."""
+    reserved = clusters.find_reserved(name, accounts)
     try:
         with progress.steps() as report:
             found = clusters.remove(name, accounts, report)
@@ -35,8 +36,17 @@ def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> boo
         error.add_note(f"{name} may not be terminated" + "; its outputs are downloaded" * drained)
         raise
     if found:
-        show.say(f"terminated {name}; nothing left that bills")
+        show.say(f"terminated {name}; " + (describe_reserved(reserved[0]) if reserved else "nothing left that bills"))
     return found
+
+
+def describe_reserved(cluster: "Cluster") -> str:
+    """Return that a cluster's capacity reservation goes on billing, and how to cancel it."""
+    key = cluster.reservation
+    if cluster.is_local:
+        return f"on AWS, its capacity reservation {key} would go on billing"
+    cancel = f"aws ec2 cancel-capacity-reservation --region {cluster.region} --capacity-reservation-id {key}"
+    return f"its capacity reservation {key} goes on billing until it ends\n  cancel it: {cancel}"
 
 
 def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: int = 0) -> None:

@@ -15,8 +15,10 @@ SPACE, HYPHEN = "\u00a0", "\u2011"
 """A space and a hyphen at which no line is broken; replaced again in the result."""
 WHOLE = re.compile(r"\b(?:gpujob|python) (?:[a-z]|-m )\S*(?: (?:--?[\w-]+|[A-Z]+)\b)*")
 """A command in help."""
-TYPED = re.compile(r"\b(?:gpujob|aws|export|cd|rm|pip|uv) [^\s;,.)](?:[^;]*?)(?=  |, | \(|[.)](?:\s|$)|;|$)")
-"""A command in a message."""
+TYPED = re.compile(
+    r"\b[a-z]+ = \[[^\]]*\]|\b(?:gpujob|aws|export|cd|rm|pip|uv) [^\s;,.)](?:[^;]*?)(?=  |, | \(|[.)](?:\s|$)|;|$)"
+)
+"""A command in a message, or a line of gpujob.toml."""
 LINKING_PROGRAMS = ("Hyper", "WezTerm", "ghostty", "iTerm.app", "terminology", "vscode", "zed")
 LINKING_TERMS = ("alacritty", "foot", "xterm-ghostty", "xterm-kitty")
 VTE_LINKING = 5000
@@ -101,7 +103,12 @@ def can_link(stream: TextIO) -> bool:
 def add_links(text: str, targets: Sequence[Path | str]) -> str:
     """Return a text in which each mention of these paths and addresses is a hyperlink (OSC 8)."""
     for target in targets:
-        address = target.absolute().as_uri() if isinstance(target, Path) else target
-        if address.isascii() and address.isprintable():
+        if address := address_of(target):
             text = text.replace(str(target), f"\x1b]8;;{address}\x1b\\{target}\x1b]8;;\x1b\\")
     return text
+
+
+def address_of(target: Path | str) -> str:
+    """Return the address of a path or page; "" if it contains anything but printable ASCII."""
+    address = target.absolute().as_uri() if isinstance(target, Path) else target
+    return address if address.isascii() and address.isprintable() else ""

@@ -13,11 +13,26 @@ from typing import Any
 
 import click
 
-from cli.terminal.lines import FOLDED, add_links, can_link, find_width, fold, wrap
+from cli.terminal.lines import FOLDED, add_links, address_of, can_link, find_width, fold, wrap
 from infra.base.text import printable as printable  # re-exported for the commands
 
 Row = Mapping[str, Any]
 Links = Sequence[Path | str]
+
+
+class Linked(str):
+    """A text in a listing that can be clicked on a terminal."""
+
+    __slots__ = ("target",)
+    target: Path | str
+
+    def __new__(cls, text: str, target: Path | str) -> "Linked":
+        """Return a text with what it leads to."""
+        linked = super().__new__(cls, text)
+        linked.target = target
+        return linked
+
+
 COMPLETE = "gpujob.complete"
 """Where the context of a command has a function that completes the commands that a message suggests."""
 STATES = {
@@ -29,9 +44,10 @@ STATES = {
 STATE_COLUMNS = frozenset({"state", "status"})
 
 
-def say(text: str = "", colour: str | None = None, links: Links = ()) -> None:
-    """Print a message to stderr, wrapped on a terminal; `links` can be clicked."""
-    echo(fold(plain(complete(text)), find_width(sys.stderr)), err=True, colour=colour, links=links)
+def say(text: str = "", colour: str | None = None, links: Links = (), *, err: bool = True) -> None:
+    """Print a message to stderr, or to stdout, wrapped on a terminal; `links` can be clicked."""
+    width = find_width(sys.stderr if err else sys.stdout)
+    echo(fold(plain(complete(text)), width), err=err, colour=colour, links=links)
 
 
 def complete(text: str) -> str:
@@ -46,7 +62,8 @@ def echo(text: str, err: bool = False, colour: str | None = None, links: Links =
     shown = plain(text)
     if links and can_link(sys.stderr if err else sys.stdout):
         shown = add_links(shown, links)
-    click.echo(click.style(shown, fg=colour) if colour and not os.environ.get("NO_COLOR") else shown, err=err)
+    plain_only = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    click.echo(click.style(shown, fg=colour) if colour and not plain_only else shown, err=err)
 
 
 def question(text: str) -> None:
@@ -83,39 +100,54 @@ def listing(
     elif not rows:
         say(empty)
     elif sys.stdout.isatty():
-        table(shown, droppable)
+        table(shown, droppable, [list_links(row) for row in rows] if can_link(sys.stdout) else [])
     else:
         echo("\n".join("\t".join(cells) for cells in ([*rows[0]], *([*row.values()] for row in shown))))
 
 
-def table(rows: Sequence[Row], droppable: Sequence[str]) -> None:
-    """Print a table that fits the terminal, wrapping headings and long cells if needed."""
+def list_links(row: Row) -> dict[str, str]:
+    """Return the addresses of a row's linked texts."""
+    found = {name: address_of(value.target) for name, value in row.items() if isinstance(value, Linked)}
+    return {name: address for name, address in found.items() if address}
+
+
+def table(rows: Sequence[Row], droppable: Sequence[str], links: Sequence[Mapping[str, str]] = ()) -> None:
+    """Print a table that fits the terminal, wrapping headings and long cells if needed.
+
+    `links` has the addresses of each row's cells.
+    """
     # imported only when drawing on a terminal
     from rich import box
     from rich.cells import cell_len
     from rich.console import Console
+    from rich.style import Style
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     longest = {name: max(cell_len(row[name]) for row in rows) for name in rows[0]}
+    if sum(max(longest[name], len(name)) + 2 for name in longest) > console.width:  # then empty columns are left out
+        longest = {name: width for name, width in longest.items() if width} or longest
     needed = {name: max(min(width, FOLDED), *map(len, name.split(" "))) for name, width in longest.items()}
-    first = next(iter(rows[0]))
-    needed[first] = max(longest[first], len(first))  # the first column is never folded
+    first = next(iter(longest))  # its words are never folded
+    needed[first] = max(len(first), *(cell_len(word) for row in rows for word in row[first].split() or [""]))
     hidden = []
     for name in droppable:
         if sum(needed.values()) + 2 * len(needed) <= console.width:
             break
-        del needed[name]
-        hidden.append(name)
+        if needed.pop(name, None):
+            hidden.append(name)
     whole = sum(max(longest[name], len(name)) for name in needed) + 2 * len(needed)
     scrolls = len(rows) > console.height - 6  # then the headings are repeated below
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_footer=scrolls)
     for name, width in needed.items():
         fixed = whole > console.width and longest[name] <= width
         grid.add_column(name, name, overflow="fold", width=width if fixed else None)
-    for row in rows:
-        grid.add_row(*(Text(row[name], STATES.get(row[name], "") * (name in STATE_COLUMNS)) for name in needed))
+    for row, linked in zip(rows, links or [{}] * len(rows), strict=True):
+        cells = {name: Text(row[name], STATES.get(row[name], "") * (name in STATE_COLUMNS)) for name in needed}
+        for name in linked.keys() & cells.keys():
+            cells[name].stylize(Style(link=linked[name]))
+        grid.add_row(*cells.values())
     console.print(grid)
     if hidden:
         say(f"(hidden columns: {', '.join(hidden)}; widen the terminal or use --json)")

@@ -2,36 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from infra.base.parallel import map_parallel
+from infra.checks.chosen import list_chosen
+from infra.checks.model import Check, attempt, fail
 from infra.ec2.account import Account
-from infra.ec2.errors import TRY_AGAIN, aws_errors
+from infra.ec2.errors import aws_errors
 from infra.ec2.machines import images, permissions
 from infra.ec2.market import quotas
 from infra.ec2.network.address import find_caller_address
-from infra.ec2.network.subnets import find_subnets
 from infra.errors import GpujobError, UsageError
-from infra.model import Market
+from infra.model import LaunchRequest, Market
 
 # AWS rejects a signature whose time is off by more: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 SKEW_S = 300
 FAMILIES: tuple[tuple[Market, str], ...] = (("on-demand", "G and VT"), ("on-demand", "P"), ("spot", "G and VT"))
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of one check."""
-
-    what: str
-    ok: bool
-    detail: str
-    fix: str = ""
-
-
-def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
-    """Yield every check in order; without an account, only the first."""
+def run_checks(open_account: Callable[[], Account], request: LaunchRequest) -> Iterator[Check]:
+    """Yield every check in order, also of what a launch names; without an account, only the first."""
     try:
         account = open_account()
         identity = account.identity
@@ -41,33 +31,14 @@ def run_checks(open_account: Callable[[], Account]) -> Iterator[Check]:
     yield Check("credentials", True, identity.arn)
     looks: list[Callable[[], list[Check]]] = [
         lambda: [check_clock(account)],
-        lambda: [attempt("region and default VPC", lambda: describe_network(account))],
-        lambda: [attempt("image", lambda: images.find_image(account).name)],
+        lambda: map_parallel(lambda look: look(), list_chosen(account, request)),
+        lambda: [attempt("image", lambda: images.find_image(account, request.image).name)],
         lambda: [attempt("address of this computer", lambda: find_caller_address(account))],
         lambda: check_quotas(account),
-        lambda: [check_permissions(account)],
+        lambda: [check_permissions(account, request)],
     ]
     for found in map_parallel(lambda look: look(), looks):
         yield from found
-
-
-def attempt(what: str, look: Callable[[], str]) -> Check:
-    """Return a check that passes unless `look` raises."""
-    try:
-        return Check(what, True, look())
-    except GpujobError as error:
-        return fail(what, error)
-
-
-def fail(what: str, error: GpujobError) -> Check:
-    """Return a failed check, replacing the error's hint if that is `gpujob check` itself."""
-    return Check(what, False, error.what, TRY_AGAIN if error.hint == "gpujob check" else error.hint)
-
-
-def describe_network(account: Account) -> str:
-    """Return region, VPC and zones on one line."""
-    subnets = find_subnets(account)
-    return f"{account.region}, {subnets[0].vpc}, zones {', '.join(one.zone for one in subnets)}"
 
 
 def check_clock(account: Account) -> Check:
@@ -96,10 +67,10 @@ def check_quota(account: Account, quota: quotas.Quota) -> Check:
     return Check(f"quota of {quota.market} {quota.family} machines", quota.left_vcpus > 0, detail, fix)
 
 
-def check_permissions(account: Account) -> Check:
+def check_permissions(account: Account, request: LaunchRequest) -> Check:
     """Check the permissions needed by `up` and `down`."""
     try:
-        found = permissions.find_permissions(account)
+        found = permissions.find_permissions(account, request)
     except GpujobError as error:
         return fail("permissions", error)
     open_questions = f"; not tested: {', '.join(found.untested)}" if found.untested else ""

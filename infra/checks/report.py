@@ -13,7 +13,7 @@ from pathlib import Path
 from infra.base.installation import DISTRIBUTION, FOLDER, find_installer, find_source, find_version
 from infra.base.redaction import redact
 from infra.base.text import printable
-from infra.checks.account import Check
+from infra.checks.model import Check
 from infra.errors import GpujobError
 from infra.model import Cluster, format_gpu
 from infra.project.settings import FILE, read_settings

@@ -232,6 +232,12 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     return known_here or any(found)
 
 
+def find_reserved(name: str, accounts: Collection[Account]) -> list[Cluster]:
+    """Return the clusters of this name whose machines are in a capacity reservation, which bills without them too."""
+    known = known_clusters.recall(name)
+    return [one for one in ([known] if known else find_living(name, accounts)) if one.reservation]
+
+
 def find_other_owners(name: str, account: Account) -> list[str]:
     """Return the owners, other than the caller, of what a region has of a cluster of this name."""
     owners = {thing.owner for thing in list_resources(account, name)}

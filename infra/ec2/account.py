@@ -6,7 +6,7 @@ import re
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -117,6 +117,12 @@ class Account:
         return Identity(answer["Account"], answer["Arn"], answer["UserId"])
 
     @property
+    def ca_bundle(self) -> str | None:
+        """The file of certificates to trust, from AWS_CA_BUNDLE or the profile's ca_bundle; None for the system's."""
+        found: str | None = self.session._session.get_config_variable("ca_bundle")
+        return None if self.is_local else found or None
+
+    @property
     def settings(self) -> Config:
         """The clients' configuration; the local cloud is never behind a proxy."""
         return SETTINGS.merge(Config(proxies={})) if self.is_local else SETTINGS
@@ -138,6 +144,18 @@ class Account:
         """The client of STS, which identifies the caller."""
         with CLIENTS:
             return self.session.client("sts", self.region, endpoint_url=self.endpoint_url, config=self.settings)
+
+    @cached_property
+    def iam(self) -> Any:
+        """The client of IAM, which has the instance profiles."""
+        with CLIENTS:
+            return self.session.client("iam", self.region, endpoint_url=self.endpoint_url, config=self.settings)
+
+    @cached_property
+    def kms(self) -> Any:
+        """The client of KMS, which has the keys."""
+        with CLIENTS:
+            return self.session.client("kms", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
     def quotas(self) -> "ServiceQuotasClient":

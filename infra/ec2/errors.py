@@ -16,7 +16,9 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     RefreshWithMFAUnsupportedError,
+    SSLError,
     SSOError,
     TokenRetrievalError,
 )
@@ -39,6 +41,7 @@ from infra.errors import (
 )
 
 FIX_PROFILE = "list profiles: aws configure list-profiles; then set AWS_PROFILE to one of them, or unset it"
+TRUST = "if a proxy inspects TLS, set AWS_CA_BUNDLE to the file with its certificate"
 TRY_AGAIN = "wait a minute, then rerun; AWS status: https://health.aws.amazon.com/health/status"
 
 KINDS: dict[str, type[GpujobError]] = {
@@ -79,6 +82,10 @@ def aws_errors() -> Iterator[None]:
         raise explain(error) from error
     except ParamValidationError as error:
         raise ParameterError(" ".join(str(error).split()), "change or omit that option") from error
+    except SSLError as error:
+        raise CloudError(f"cannot verify AWS's certificate: {error}", TRUST) from error
+    except ProxyConnectionError as error:
+        raise CloudError(f"cannot reach AWS through the proxy: {error}", "check HTTPS_PROXY and NO_PROXY") from error
     except (EndpointConnectionError, HTTPClientError) as error:
         raise CloudError(f"cannot reach AWS: {error}", "check the network and the region, then rerun") from error
     except ResponseParserError as error:  # its message is the whole page

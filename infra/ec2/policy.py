@@ -11,6 +11,7 @@ Statement = dict[str, Any]
 
 # None of these can be limited to specific resources.
 LOOK = (
+    "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
@@ -26,6 +27,7 @@ LOOK = (
     "ec2:DescribeSubnets",
     "ec2:DescribeVolumes",
     "ec2:DescribeVpcs",
+    "ec2:GetSpotPlacementScores",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "sts:DecodeAuthorizationMessage",
@@ -87,7 +89,7 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
             allow("Describe", LOOK, "*"),
             allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
             allow("LaunchImages", LAUNCH, "arn:aws:ec2:*::image/*", known),
-            allow("LaunchInAnySubnet", LAUNCH, arns("subnet")),
+            allow("LaunchInAnySubnet", LAUNCH, arns("capacity-reservation", "subnet")),
             allow("LaunchWithTagged", LAUNCH, arns(*ours), resource),
             allow("LaunchTagged", LAUNCH, arns("fleet", *created), request),
             allow("CreateTagged", CREATE, arns(*ours), request),

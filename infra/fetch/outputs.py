@@ -227,7 +227,7 @@ def fetch_log(
         return
     with local_errors(results.path / LOG), open_log(results.top) as log:
         if not job.over or log.tell() != job.log_bytes:
-            for chunk in client.read_log(connection, job.number, log.tell(), follow=False):
+            for chunk in client.read_log(connection, job.number, log.tell()):
                 log.write(chunk)
                 log.flush()
                 report(len(chunk))

@@ -13,6 +13,7 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.capacity import search
 from infra.ec2.capacity.requests import find_pools, make_request
+from infra.ec2.capacity.reservations import check_free, find_reservation, market_of, name_reservation
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.network import groups
@@ -30,7 +31,8 @@ from infra.errors import (
 from infra.launch.plans import Choice, Plan
 from infra.launch.readiness import SLOW, Limits, add_console, prepare
 from infra.ledger import costs, known_clusters
-from infra.ledger.attempts import Attempt, begin, check_free, hold_name, read_attempt, write_attempt
+from infra.ledger.attempts import Attempt, begin, hold_name, read_attempt, write_attempt
+from infra.ledger.attempts import check_free as check_name_free
 from infra.ledger.endings import clear, clock, find_ended
 from infra.model import Cluster
 
@@ -75,6 +77,8 @@ def clear_ended(planned: Plan, report: Report) -> None:
 def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> Cluster:
     """Launch in one region; all or nothing."""
     account, name = choice.account, planned.name
+    if choice.reservation and planned.attempt != attempt:
+        check_free(find_reservation(account, choice.reservation.reservation_id), planned.request.nodes)
     try:
         launched = create_resources(choice, planned, attempt, report)
         cluster = add_prices(planned, wait_for_addresses(account, planned, launched, report))
@@ -146,7 +150,7 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     write_attempt(name, attempt)
     call_parallel(
         lambda: key_pairs.import_key(account, name, attempt.public_key, tags),
-        lambda: check_free(account, name, token),  # while the question was asked, another may have taken the name
+        lambda: check_name_free(account, name, token),  # while the question was asked, another may have taken the name
     )
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
@@ -185,8 +189,9 @@ def launch(
     markets = [market for market in request.markets if choice.of_market(market)]
     for market in markets:
         data = fleet.make_template(choice.image, attempt.lease, request, used, tags, market)
+        data = name_reservation(data, choice.reservation) if choice.reservation else data
         template = fleet.create_template(account, name, data, tags, market)
-        wanted = make_request(template, market, request.nodes, tags)
+        wanted = make_request(template, market_of(choice.reservation, market), request.nodes, tags)
         pools = find_pools(choice.of_market(market), choice.subnets)
         try:
             return search.find(account, wanted, pools, partial(record_fleet, name, attempt), report)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from infra.errors import CapacityError, CloudError, PlaceError
 from infra.launch.creation import create
-from infra.launch.plans import Plan, find_address
+from infra.launch.plans import Plan, find_address, latest_end
 from infra.model import Cluster
 
 FIRST_S, MOST_S, GROWTH = 5.0, 300.0, 1.6
@@ -47,9 +47,8 @@ def renew(planned: Plan, late_s: float) -> Plan:
         address = find_address(planned.first.account, planned.request.network)
     except CloudError:
         address = planned.address
-    return replace(
-        planned, attempt=None, address=address, lease=replace(planned.lease, until=planned.lease.until + late_s)
-    )
+    until = min(planned.lease.until + late_s, latest_end(planned.choices))
+    return replace(planned, attempt=None, address=address, lease=replace(planned.lease, until=until))
 
 
 def describe_wait(planned: Plan, at: float, until: float) -> str:

@@ -1,5 +1,6 @@
 """The plan of `up`, made before anything is billed."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,16 +9,28 @@ from typing import Any
 from infra.base.parallel import call_parallel, map_parallel
 from infra.cluster.clusters import find_elsewhere
 from infra.ec2.account import Account
+from infra.ec2.capacity.reservations import Reservation, check_free
 from infra.ec2.machines import images
 from infra.ec2.machines.images import Image
 from infra.ec2.machines.lease import make_lease
 from infra.ec2.market import offers, quotas
 from infra.ec2.market.quotas import Quota
-from infra.ec2.network.address import find_caller_address
+from infra.ec2.market.scores import find_scores
+from infra.ec2.network.address import describe_proxy, find_caller_address
 from infra.ec2.network.groups import Group, check_groups, find_gaps, find_groups
 from infra.ec2.network.subnets import ANYWHERE, Subnet, find_subnets, list_blocks
-from infra.errors import Change, CloudError, GpujobError, NotFoundError, QuotaError, TakenError, UsageError
+from infra.errors import (
+    CapacityError,
+    Change,
+    CloudError,
+    GpujobError,
+    NotFoundError,
+    QuotaError,
+    TakenError,
+    UsageError,
+)
 from infra.launch.readiness import BOOT_S
+from infra.launch.selection import allowed, choose_reachable, find_offers
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
@@ -47,6 +60,10 @@ class Choice:
     gib_month_usd: float
     groups: tuple[Group, ...] = ()
     """Existing security groups to use instead of a new one."""
+    reservation: Reservation | None = None
+    """The capacity reservation to launch into."""
+    score: int | None = None
+    """The region's spot placement score, 1 to 10; None if unknown or not asked for."""
     sources: tuple[str, ...] = ()
     """The networks that a new security group is open to; none for this computer's address."""
 
@@ -85,10 +102,18 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """What the network does not let through."""
+        """What stands in the way: of the launch now, and of what the network does not let through."""
         nodes, private = self.request.nodes, self.request.network.private
-        gaps = [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
+        obstacle = self.obstacle
+        gaps = [obstacle.what] if obstacle else []
+        gaps += [gap for one in self.choices for gap in find_gaps(one.groups, self.address, nodes)]
         open_ones = [one.subnet_id for choice in self.choices for one in choice.subnets if one.public]
+        if (
+            self.address
+            and not self.first.account.is_local
+            and (proxied := describe_proxy(self.first.account.checkip_url))
+        ):
+            gaps.append(proxied)
         if ANYWHERE in self.request.network.ssh_from:
             gaps.append("port 22 is open to every computer; a login still needs the cluster's key")
         if private and open_ones:
@@ -97,6 +122,17 @@ class Plan:
                 " reaches no package index"
             )
         return list(dict.fromkeys(gaps))
+
+    @property
+    def obstacle(self) -> CapacityError | None:
+        """Why its reservation takes no machine now; None if it does, or has the machines of an interrupted launch."""
+        reserved = self.first.reservation
+        try:
+            if reserved and not self.attempt:
+                check_free(reserved, self.request.nodes)
+        except CapacityError as error:
+            return error
+        return None
 
     @property
     def first(self) -> Choice:
@@ -138,13 +174,26 @@ def make_plan(
         lambda: find_all_ended(accounts, name, token, plan_only=plan_only),
     )
     choices = tuple(result for result in results if isinstance(result, Choice))
+    choices = choices if earlier else order_choices(choices, request)
     if not choices or (earlier and isinstance(results[0], GpujobError)):
         raise next(result for result in results if isinstance(result, GpujobError))
     taken = [offer for choice in choices for offer in choice.offers]
     most = max(choice.gib_month_usd for choice in choices)
-    lease = earlier.lease if earlier else make_lease(taken, request, most, time.time())
+    latest = latest_end(choices)
+    lease = earlier.lease if earlier else make_lease(taken, request, most, time.time(), latest)
     setup = choose_setup(account, request, choices[0].image, variables or {})
     return Plan(name, owner, request, choices, address, lease, earlier, tuple(ended), setup=setup)
+
+
+def order_choices(choices: tuple[Choice, ...], request: LaunchRequest) -> tuple[Choice, ...]:
+    """Return the choices of a launch that tries the spot market first with their scores, the highest first."""
+    if len(choices) < 2 or request.markets[0] != "spot":
+        return choices
+    types = {offer.instance_type for choice in choices for offer in choice.of_market("spot")}
+    regions = [choice.account.region for choice in choices]
+    scores = find_scores(choices[0].account, sorted(types), request.nodes, regions)
+    scored = [replace(choice, score=scores.get(choice.account.region)) for choice in choices]
+    return tuple(sorted(scored, key=lambda choice: -(choice.score or 0)))
 
 
 def find_all_ended(accounts: Sequence[Account], name: str, token: str, *, plan_only: bool) -> list[Ended]:
@@ -191,8 +240,8 @@ def attempt(account: Account, request: LaunchRequest, earlier: Attempt | None) -
 
 def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choice:
     """Return the choice of one region; a resumed launch's machines may already use the quota."""
-    found, image, (subnets, groups, sources), used, disk = call_parallel(
-        lambda: offers.choose(offers.list_offers(account, request.instance_types), request, account.region),
+    (found, reserved), image, (subnets, groups, sources), used, disk = call_parallel(
+        lambda: find_offers(account, request),
         lambda: images.find_image(account, request.image),
         lambda: find_network(account, request.network),
         lambda: quotas.count_used(account, list(quotas.CODES)),
@@ -204,11 +253,20 @@ def look_in(account: Account, request: LaunchRequest, *, resumes: bool) -> Choic
             change=Change("--disk", str(image.least_gib)),
         )
     reachable = choose_reachable(account, found, subnets, named=bool(request.network.subnets))
+    if reserved:  # its vCPUs count already
+        return Choice(account, reachable, image, subnets, (), disk, groups, reserved, sources=sources)
     families = {(offer.market, quotas.family_of(offer.instance_type, offer.market)) for offer in reachable}
     limits = map_parallel(lambda key: quotas.find_quota(account, *key, used.get(key, 0)), sorted(families))
     known = [quota for quota in limits if quota]
     fitting = tuple(reachable) if resumes else allowed(reachable, known, request, account.region)
-    return Choice(account, fitting, image, subnets, tuple(known), disk, groups, sources)
+    return Choice(account, fitting, image, subnets, tuple(known), disk, groups, sources=sources)
+
+
+def latest_end(choices: Sequence[Choice]) -> float:
+    """Return when a lease must end, because a Capacity Block does; infinite otherwise."""
+    return min(
+        (one.reservation.latest_s for one in choices if one.reservation and one.reservation.is_block), default=math.inf
+    )
 
 
 def find_network(
@@ -231,46 +289,3 @@ def find_network(
 def find_address(account: Account, asked: NetworkRequest) -> str:
     """Return this computer's address, as a network of one; "" if it does not matter."""
     return "" if asked.private or asked.ssh_from else find_caller_address(account)
-
-
-def choose_reachable(
-    account: Account, found: Sequence[Offer], subnets: Sequence[Subnet], *, named: bool
-) -> tuple[Offer, ...]:
-    """Return the offers with prices in the subnets' zones; raises NotFoundError without any."""
-    zones = {one.zone for one in subnets}
-    kept = [{zone: price for zone, price in offer.prices.items() if zone in zones} for offer in found]
-    reachable = tuple(replace(offer, prices=prices) for offer, prices in zip(found, kept, strict=True) if prices)
-    if reachable:
-        return reachable
-    offered = sorted({zone for offer in found for zone in offer.prices})
-    if named:
-        raise NotFoundError(
-            f"the subnets are in {', '.join(sorted(zones))}, but {found[0].instance_type} is offered in {', '.join(offered)}",
-            "use a --subnet there, or another --gpu or --instance-type",
-        )
-    raise NotFoundError(
-        f"the default VPC of {account.region} has no subnet in {', '.join(offered)}",
-        f"aws ec2 create-default-subnet --region {account.region} --availability-zone {offered[0]}",
-    )
-
-
-def allowed(found: Sequence[Offer], limits: Sequence[Quota], request: LaunchRequest, region: str) -> tuple[Offer, ...]:
-    """Return the offers within the quotas; raises QuotaError, with the command to raise one, if none is."""
-    left = {(quota.market, quota.family): quota for quota in limits}
-    fitting, refused = [], []
-    for offer in found:
-        quota = left.get((offer.market, quotas.family_of(offer.instance_type, offer.market)))
-        if quota is None or offer.vcpus * request.nodes <= quota.left_vcpus:
-            fitting.append(offer)
-        else:
-            refused.append((offer, quota))
-    if fitting:
-        return tuple(fitting)
-    offer, quota = refused[0]
-    wanted = offer.vcpus * request.nodes
-    used = f", of which {quota.used_vcpus} are in use" if quota.used_vcpus else ""
-    raise QuotaError(
-        f"{request.nodes} x {offer.instance_type} needs {wanted} vCPUs; the account's quota of {offer.market} {quota.family}"
-        f" machines in {region} is {quota.vcpus}{used}",
-        quotas.increase_command(region, quota.code, quota.used_vcpus + wanted),
-    )

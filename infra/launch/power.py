@@ -12,13 +12,14 @@ from infra.base.waiting import wait_until
 from infra.cluster import connections, quiet
 from infra.cluster.clusters import explain_gone, open_known
 from infra.ec2.account import Account
+from infra.ec2.capacity.reservations import describe_time, find_reservation
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_usd
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
-from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError
+from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError, UsageError
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import costs, known_clusters
@@ -45,6 +46,23 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
     if not found or found[0].node.state == "shutting-down":
         raise explain_gone(cluster, account)
     return account, add_spot_prices(account, found)[0]
+
+
+def check_block(account: Account, cluster: Cluster, until: float, command: str) -> None:
+    """Raise UsageError if a lease until then would outlast the Capacity Block that the machines are in.
+
+    `command` is what to type instead, with {} for the minutes that are left.
+    """
+    if not cluster.block:
+        return
+    block = find_reservation(account, cluster.block)
+    begun = max(cluster.lease_until, time.time()) if cluster.node.state == "running" else time.time()
+    if until > block.latest_s:
+        left = int((block.latest_s - begun) // 60)
+        what = f"AWS ends the machines of {block} from {describe_time(block.latest_s)} on"
+        raise UsageError(
+            what, command.format(left) if left > 0 else f"download its outputs: gpujob down {cluster.name}"
+        )
 
 
 def extend(account: Account, cluster: Cluster, until: float) -> Cluster:

@@ -100,5 +100,5 @@ def taken(name: str, region: str) -> TakenError:
     """Return the error for a cluster name that is in use."""
     return TakenError(
         f"cluster '{name}' already exists in {region}",
-        f"choose another name, or terminate it: gpujob down {name}",
+        f"terminate it: gpujob down {name}; or launch another: gpujob up {name}-2",
     )

@@ -1,5 +1,6 @@
 """What ended recently: jobs, from a project's receipts, and clusters, from this computer's records."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from infra.base.decoding import MOST_SECONDS
 from infra.ledger.costs import is_counted, read_ended
 from infra.model import UNFINISHED
 from infra.results.receipts import RECEIPT, is_results, read_receipt
+
+MOST_CHARACTERS = 32
+"""Of a job's name or command."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ def list_jobs(runs: Path, most: int) -> Iterator[Ended]:
         found = read_receipt(folder) if is_results(folder) else None
         if found and is_counted(found) and (job := found["job"]).get("state") not in UNFINISHED:
             command = job.get("command")
-            name = job.get("name") or (" ".join(map(str, command)) if isinstance(command, list) else "")
-            what = f"job {job.get('number')} on {found['cluster']}: {str(name)[:24]}"
+            name = str(job.get("name") or (shlex.join(map(str, command)) if isinstance(command, list) else ""))
+            short = name if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS - 3]}..."
+            what = f"job {job.get('number')} on {found['cluster']}: {short}"
             code = job.get("exit_code")
             state = f"{job.get('state')}{f' (exit {code})' if code else ''}"
             yield Ended(what, state, job["ended_at"], found["usd"], found["cloud"], f"{runs.name}/{folder.name}")

@@ -78,6 +78,10 @@ class Cluster:
     """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
     user: str = LOGIN_USER
     """The login user."""
+    reservation: str = ""
+    """The capacity reservation that its machines are in, which bills with or without them; "" for none."""
+    block: str = ""
+    """The Capacity Block that its machines are in, which is paid in advance and ends them; "" for none."""
 
     @property
     def is_local(self) -> bool:

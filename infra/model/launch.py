@@ -78,6 +78,8 @@ class LaunchRequest:
     """The key that encrypts the disks; "" for the account's default."""
     login_user: str = ""
     """"" for the image's own."""
+    reservation: str = ""
+    """The id of a capacity reservation or Capacity Block to launch into, which decides type and zone; "" for none."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from infra.model import Job, NodeUse
 from infra.node.attached import AttachedTerminal
 from infra.node.listing import AllLeft, JobReply, Outputs, update
 from infra.node.packing import CHANGED, agent_argv, install_agent, write
-from infra.ssh.commands import Conversation, execute, stream
+from infra.ssh.commands import Conversation, execute, ignore, stream
 from infra.ssh.connection import Connection
 
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
@@ -177,15 +177,20 @@ def cancel(connection: Connection, number: int) -> Job:
     return in_our_time(decode(JobReply, call(connection, "cancel", str(number))))
 
 
-def read_log(connection: Connection, number: int, offset: int, follow: bool) -> Iterator[bytes]:
-    """Yield the log from `offset`; with `follow` until the job ends."""
-    arguments = ["logs", str(number), str(offset), *(["--follow"] if follow else [])]
-    return stream(connection, agent_argv(*arguments))
+def read_log(connection: Connection, number: int, offset: int) -> Iterator[bytes]:
+    """Yield the current log from `offset`."""
+    return stream(connection, agent_argv("logs", str(number), str(offset)))
 
 
-def attach(connection: Connection, number: int, offset: int, terminal: AttachedTerminal) -> Iterator[bytes]:
-    """Yield the log from `offset` until the job ends, and let the terminal write to the job's."""
-    return stream(connection, agent_argv("attach", str(number), str(offset)), terminal.lead)
+def follow_log(
+    connection: Connection, number: int, offset: int, write: Callable[[bytes], None], terminal: AttachedTerminal | None
+) -> Job:
+    """Pass the log from `offset` to `write` until the job ends, and let the terminal write to the job's; return the job."""
+    words = ["attach", str(number), str(offset)] if terminal else ["logs", str(number), str(offset), "--follow"]
+    said = bytearray()
+    for chunk in stream(connection, agent_argv(*words), terminal.lead if terminal else ignore, said.extend):
+        write(chunk)
+    return in_our_time(decode(JobReply, parse(bytes(said)))) if said else find_job(connection, number)
 
 
 def find_tail(connection: Connection, number: int, lines: int) -> int:

@@ -60,8 +60,10 @@ class Pushed:
     changed: tuple[str, ...]
 
 
-def push(connection: Connection, listing: Listing, report: Callable[[int], None]) -> Pushed:
-    """Send the parts of a data set that a node does not have; `report` gets the size of each sent part.
+def push(
+    connection: Connection, listing: Listing, report: Callable[[int], None], expect: Callable[[int], None]
+) -> Pushed:
+    """Send what a node does not have of a data set; `expect` gets its size, `report` that of each sent part.
 
     An interrupted transfer continues where it stopped. Raises ProjectError if a file changes during the transfer.
     """
@@ -81,6 +83,7 @@ def push(connection: Connection, listing: Listing, report: Callable[[int], None]
         asked = stdout.readline(ASKED_BYTES)
         if asked:  # otherwise it has ended, and stderr says why
             wanted = decode(Wanted, parse(asked))
+            expect(sum(file.size_bytes - offset for file, offset in find_rest(listing, wanted)))
             send(listing, wanted, stdin, count)
             stdin.flush()
 
@@ -90,10 +93,15 @@ def push(connection: Connection, listing: Listing, report: Callable[[int], None]
     return Pushed(listing.data_set, sent_bytes, wanted.changed)
 
 
+def find_rest(listing: Listing, wanted: Wanted) -> list[tuple[File, int]]:
+    """Return the files whose content a node does not have, and how much of each it has."""
+    by_hash = {file.sha256: file for file in listing.files}
+    return [(by_hash[sha256], offset) for sha256, offset in wanted.missing if sha256 in by_hash]
+
+
 def send(listing: Listing, wanted: Wanted, stream: BinaryIO, report: Callable[[int], None]) -> None:
     """Send the rest of each missing content; raises NodeError if the node has no room for it."""
-    by_hash = {file.sha256: file for file in listing.files}
-    rest = [(by_hash[sha256], offset) for sha256, offset in wanted.missing if sha256 in by_hash]
+    rest = find_rest(listing, wanted)
     needed_bytes = sum(min(held_bytes(listing.place, file), file.size_bytes - offset) for file, offset in rest)
     if needed_bytes > wanted.free_bytes:
         raise NodeError(

@@ -34,23 +34,20 @@ def follow(
     A dropped connection is replaced and resumed at the next byte; raises NodeError once that fails for `RECONNECT_S`.
     """
 
-    def read(connection: Connection) -> Job:
+    def count(chunk: bytes) -> None:
         nonlocal offset
+        write(chunk)
+        offset += len(chunk)
+
+    def read(connection: Connection) -> Job:
         for forward, there in attachment.ports:
             forward.lead(connection, there)
-        if attachment.terminal:
-            chunks = client.attach(connection, number, offset, attachment.terminal)
-        else:
-            chunks = client.read_log(connection, number, offset, follow=True)
-        for chunk in chunks:
-            write(chunk)
-            offset += len(chunk)
-        return client.find_job(connection, number)
+        return client.follow_log(connection, number, offset, count, attachment.terminal)
 
     return persist(connection, read, warn, "the job may still be running")
 
 
 def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:
     """Pass the current log to `write`, from an offset."""
-    for chunk in client.read_log(connection, number, offset, follow=False):
+    for chunk in client.read_log(connection, number, offset):
         write(chunk)

@@ -13,6 +13,7 @@ from infra.cluster.connections import persist
 from infra.errors import NodeError
 from infra.model import NEVER_S, Job, Request
 from infra.node import client
+from infra.ssh.commands import ignore
 from infra.ssh.connection import Connection, wait_for_drop
 from infra.ssh.forward import LOOPBACK, Forward
 
@@ -66,7 +67,7 @@ def explain_end(connection: Connection, number: int) -> NodeError:
     """Return the error for a notebook that ended before it was ready, with the end of its log."""
     error = NodeError(f"the notebook (job {number}) ended before it was ready", f"gpujob logs {number}")
     end = b""
-    for chunk in client.read_log(connection, number, client.find_tail(connection, number, LINES), follow=False):
+    for chunk in client.read_log(connection, number, client.find_tail(connection, number, LINES)):
         end = (end + chunk)[-LOG_BYTES:]
     for line in end.splitlines()[-LINES:]:
         error.add_note(one_line(line, 200))
@@ -79,9 +80,7 @@ def hold_notebook(connection: Connection, page: client.NotebookReply, forward: F
     def hold(connection: Connection) -> Job:
         job = client.find_job(connection, page.job)
         forward.lead(connection, page.port)
-        for _ in client.read_log(connection, page.job, job.log_bytes, follow=not job.over):
-            pass
-        return client.find_job(connection, page.job)
+        return job if job.over else client.follow_log(connection, page.job, job.log_bytes, ignore, None)
 
     return persist(connection, hold, warn, "the notebook may still be running")
 

@@ -151,13 +151,20 @@ Send = Callable[[bytes], None]
 """A function that writes to a command's standard input; does nothing once the connection is broken."""
 
 
+def ignore(_: object) -> None:
+    """Do nothing."""
+
+
 def stream(
-    connection: Connection, argv: Sequence[str], offer: Callable[[Send], None] = lambda _: None
+    connection: Connection,
+    argv: Sequence[str],
+    offer: Callable[[Send], None] = ignore,
+    conclude: Callable[[bytes], None] = ignore,
 ) -> Iterator[bytes]:
     """Yield a command's output as it arrives; its input stays open until the caller stops reading.
 
-    `offer` gets a function that writes to that input, from any thread. Raises NodeError if the command fails, DroppedError if
-    the connection breaks first.
+    `offer` gets a function that writes to that input, from any thread; `conclude` gets its standard error once it has
+    succeeded. Raises NodeError if the command fails, DroppedError if the connection breaks first.
     """
     with open_channel(connection, argv) as channel:
 
@@ -167,8 +174,10 @@ def stream(
 
         offer(send)
         yield from read_all(channel)
-        if exit_status(channel):
-            raise NodeError(last_line(read_complaint(channel)) or "the agent failed")
+        failed, said = exit_status(channel), read_complaint(channel)
+        if failed:
+            raise NodeError(last_line(said) or "the agent failed")
+        conclude(said)
 
 
 def read_all(channel: paramiko.Channel) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from ..data.memory import limit_batch
 from ..models import Classifier
 from ..models.classifier import find_maps
 from .plots import colour, overlay
-from .report import Row, Tile
+from .report import Row, Scale, Tile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_FILTERS, MOST_LAYERS, MAPS = 64, 6, 8
 SPOTS = 8
 """Occlusion covers this many positions along each side of an image."""
+FAINT = 0.01
+"""The least change of a probability that the colours of occlusion reach to."""
 COVERED = 0.25
 """Side of the occluding patch, as a fraction of the image's."""
 
@@ -115,24 +117,27 @@ def occlusion(model: Classifier, image: Tensor, label: int) -> Tensor:
 
 
 def show_attention(model: Classifier, images: Tensor, titles: list[str], labels: Tensor) -> list[Row]:
-    """Return three rows: the images, Grad-CAM over them, and occlusion over them."""
+    """Return three rows: the images with what is predicted, Grad-CAM over them, and occlusion over them."""
     heat = grad_cam(model, images, labels).cpu()
     plain = [picture(image) for image in images]
     falls = [occlusion(model, image, int(label)) for image, label in zip(images, labels, strict=True)]
-    tops = [max(float(fall.abs().max()), 0.01) for fall in falls]
-    cams = [overlay(base, colour(each.numpy(), "inferno")) for base, each in zip(plain, heat, strict=True)]
+    top = max(*(float(fall.abs().max()) for fall in falls), FAINT)
+    cams = [
+        Tile(
+            overlay(base, colour(each.numpy(), "inferno")),
+            (title, *([] if each.max() > 0 else ["nothing: map is empty"])),
+        )
+        for base, each, title in zip(plain, heat, titles, strict=True)
+    ]
     covers = [
-        overlay(base, colour(fall.numpy(), "coolwarm", -top, top))
-        for base, fall, top in zip(plain, falls, tops, strict=True)
+        Tile(
+            overlay(base, colour(fall.numpy(), "coolwarm", -top, top)),
+            (title, f"largest drop {max(float(fall.max()), 0.0):.0%}"),
+        )
+        for base, fall, title in zip(plain, falls, titles, strict=True)
     ]
     return [
         Row("Image", tuple(Tile(base, (title,)) for base, title in zip(plain, titles, strict=True))),
-        Row("Grad-CAM", tuple(Tile(cam, (title,)) for cam, title in zip(cams, titles, strict=True))),
-        Row(
-            "Occlusion",
-            tuple(
-                Tile(cover, (title, f"largest drop {max(float(fall.max()), 0.0):.0%}"))
-                for cover, title, fall in zip(covers, titles, falls, strict=True)
-            ),
-        ),
+        Row("Grad-CAM", tuple(cams), Scale("inferno", "no support", "most support")),
+        Row("Occlusion", tuple(covers), Scale("coolwarm", f"probability rises by {top:.0%}", f"falls by {top:.0%}")),
     ]

@@ -1,15 +1,14 @@
-"""The provenance of a model: the settings of its run, and the receipt of its job."""
+"""The provenance of a model: when and how it was made, and the settings of its run."""
 
 import json
-import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..config.recipe import Recipe, option
 from .report import Table
-
-SHOWN_ELSEWHERE = ("command", "commit", "started", "seconds", "data_set", "test_accuracy", "model", "device")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -30,17 +29,18 @@ def find_receipt(model: Path) -> Mapping[str, Any]:
 
 
 def show_provenance(model: Path, data: str) -> Table:
-    """Return how the model was made, from args.json and, if there is one, the job's receipt."""
+    """Return how the model was made, from args.json and, if there is one, the job's receipt.
+
+    Neither folders nor the command nor the job's identifiers: the page may be passed on.
+    """
     kept, receipt = read_json(model.parent / "args.json"), find_receipt(model)
     job = receipt.get("job", {}) if isinstance(receipt.get("job", {}), dict) else {}
     source = job.get("source", {}) if isinstance(job.get("source", {}), dict) else {}
-    command = job.get("command") or receipt.get("command")
     commit = source.get("commit") or kept.get("commit") or ""
     facts = {
-        "Command": shlex.join(map(str, command)) if isinstance(command, list) else kept.get("command", ""),
         "Commit": f"{str(commit)[:12]}{' with changes' if source.get('changed') else ''}" if commit else "",
         "Date": format_date(kept.get("started")),
-        "Data set": kept.get("data_set", data),
+        "Data set": Path(str(kept.get("data_set") or data)).name,
         "Model": kept.get("model", ""),
         "Device": kept.get("device", ""),
         "Duration": format_duration(kept.get("seconds")),
@@ -50,14 +50,11 @@ def show_provenance(model: Path, data: str) -> Table:
 
 
 def show_settings(model: Path) -> list[Table]:
-    """Return the remaining settings and the receipt, as far as there are any."""
+    """Return how the model was trained: the settings of its recipe that are not off, without folders."""
     kept = read_json(model.parent / "args.json")
-    settings = [(n, v) for n, v in kept.items() if v not in (None, "", False, 0) and n not in SHOWN_ELSEWHERE]
-    receipt = [
-        (n, v if isinstance(v, str | int | float) else json.dumps(v)[:300]) for n, v in find_receipt(model).items()
-    ]
-    tables = (Table("Settings", settings), Table("Receipt", receipt))
-    return [table for table in tables if table.rows]
+    recipe = [(each.name, kept.get(each.name)) for each in fields(Recipe)]
+    shown = [(option(name).removeprefix("--"), value) for name, value in recipe if value not in (None, "", False, 0)]
+    return [Table("Settings", shown)] if shown else []
 
 
 def format_date(text: object) -> str:

@@ -8,13 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from ..program import visible
 from .names import shorten
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 STYLE = """
@@ -46,6 +46,8 @@ th { font-weight: 600 } th:first-child { min-width: 5rem } .whole { white-space:
 .matrix th { font-weight: 400 }
 .matrix th[scope=row] { text-align: right; padding-right: 0.4rem; position: sticky; left: 0; background: var(--paper) }
 .matrix thead th { vertical-align: bottom } .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg) }
+.scale { display: flex; gap: 0.5rem; align-items: center; font-size: 0.75rem; margin: 0.2rem 0 }
+.scale img { width: 8rem; height: 0.7rem; border-radius: 2px }
 summary { cursor: pointer; margin: 0.5rem 0; font-size: 0.92rem } tfoot td { font-weight: 600 }
 """
 MOST_ROWS = 40
@@ -74,11 +76,22 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What the colours of a heat map mean, from its lowest value to its highest."""
+
+    colours: str
+    """A colour map of matplotlib."""
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
 class Row:
     """Tiles with a label ("" for none)."""
 
     label: str
     tiles: tuple[Tile, ...]
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -118,14 +131,15 @@ class Matrix:
 Part = Picture | Gallery | Table | Matrix
 
 
-def write_report(path: Path, title: str, accuracy: float, lead: str, parts: Sequence[Part]) -> None:
-    """Write the page."""
+def write_report(path: Path, title: str, accuracy: float | str, lead: str, parts: Sequence[Part]) -> None:
+    """Write the page; an answer in words may stand in place of the accuracy."""
+    headline = accuracy if isinstance(accuracy, str) else f"{accuracy:.1%}"
     body = "\n".join(map(show, parts))
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{clean(title)}</title><style>{STYLE}</style></head><body>\n"
-        f'<h1>{clean(title)}</h1>\n<p class="big">{accuracy:.1%}</p>\n<p class="dim">{clean(lead)}</p>\n{body}\n'
+        f'<h1>{clean(title)}</h1>\n<p class="big">{clean(headline)}</p>\n<p class="dim">{clean(lead)}</p>\n{body}\n'
         "</body></html>\n",
         encoding="utf-8",
     )
@@ -160,7 +174,19 @@ def show_plots(part: Picture) -> str:
 def show_row(row: Row, small: bool) -> str:
     """Return a labelled row of small pictures as HTML."""
     label = f"<h3>{clean(row.label)}</h3>" if row.label else ""
+    label += show_scale(row.scale) if row.scale else ""
     return f'{label}<div class="tiles{" small" if small else ""}">{"".join(map(show_tile, row.tiles))}</div>'
+
+
+def show_scale(scale: Scale) -> str:
+    """Return the colour bar of a row as HTML."""
+    from .plots import colour  # matplotlib takes a second to import, and most pages have no scale
+
+    ramp = np.linspace(0.0, 1.0, 128)[None].repeat(8, axis=0)
+    content = io.BytesIO()
+    Image.fromarray(colour(ramp, scale.colours)).save(content, "PNG")
+    bar = f'<img alt="colours from low to high" src="{embed(content.getvalue())}">'
+    return f'<p class="scale"><span>{clean(scale.low)}</span>{bar}<span>{clean(scale.high)}</span></p>'
 
 
 def show_tile(tile: Tile) -> str:

@@ -11,6 +11,7 @@ from ..models import Classifier, count_parameters
 from ..models.classifier import find_maps
 from ..program import count_of
 from . import inside, mistakes
+from .layers import trace, write_shape
 from .plots import BLUE, ORANGE, draw_epochs
 from .report import MOST_ROWS, Gallery, Matrix, Part, Picture, Row, Table
 
@@ -100,9 +101,13 @@ def show_layers(model: Classifier, data: Dataset) -> list[Part]:
     firsts = [int((data.test.labels == at).nonzero()[0]) for at in data.test.labels.unique().tolist()[:SHOWN]]
     images = torch.stack([mistakes.read(data.test, at) for at in firsts])
     labels = data.test.labels[torch.tensor(firsts)].cpu()
-    attention = inside.show_attention(
-        model, images, [mistakes.brief(data.classes[at]) for at in labels.tolist()], labels
-    )
+    with torch.no_grad():
+        chances = model(images.to(model.mean.device)).float().softmax(dim=1).cpu()
+    titles = [
+        f"{mistakes.brief(data.classes[at])}; predicted {mistakes.brief(data.classes[int(row.argmax())])} {row.max():.0%}"
+        for at, row in zip(labels.tolist(), chances, strict=True)
+    ]
+    attention = inside.show_attention(model, images, titles, labels)
     caption = (
         "Grad-CAM: bright regions support the true class. Occlusion: covering red regions lowers its probability, "
         "covering blue ones raises it."
@@ -114,11 +119,12 @@ def show_layers(model: Classifier, data: Dataset) -> list[Part]:
     ]
 
 
-def show_network(model: Classifier) -> Table:
-    """Return the layers with their numbers of parameters."""
+def show_network(model: Classifier, shape: tuple[int, int, int]) -> Table:
+    """Return the layers that have parameters, in the order in which an image passes them, with their outputs."""
     layers = [
-        (name, type(module).__name__, f"{sum(p.numel() for p in module.parameters(recurse=False)):,}")
-        for name, module in model.net.named_modules()
-        if list(module.parameters(recurse=False))
+        (layer.name, type(layer.module).__name__, write_shape(layer.shape), f"{layer.parameters:,}")
+        for layer in trace(model, shape)
+        if layer.parameters
     ]
-    return Table("Network", layers, ("layer", "type", "parameters"), f"{count_parameters(model):,} parameters.")
+    caption = f"{count_parameters(model):,} parameters; one image is {write_shape(shape)}."
+    return Table("Network", layers, ("layer", "type", "output", "parameters"), caption)

@@ -73,7 +73,7 @@ def test_a_job_that_writes_into_its_code_changes_no_other_job_s(node):
 )
 def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_written(node, files, options):
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "t", files, **options), timeout=60)
+    _, err = process.communicate(request(("true",), "t", files, **options), timeout=120)
     assert process.returncode == 1
     assert b"outside the project" in err or b"is behind a link" in err
     assert not list(node.home.glob(".gpujob/jobs/*")), "nothing is begun"
@@ -83,7 +83,7 @@ def test_paths_that_lead_out_of_the_job_s_folder_are_refused_and_nothing_is_writ
 def test_content_that_does_not_have_its_announced_hash_is_never_kept(node):
     honest = request(("true",), "t", {"a": b"honest"})
     process = node.start("submit")
-    _, err = process.communicate(honest.splitlines()[0] + b"\n" + in_blocks(b"fooled"), timeout=60)
+    _, err = process.communicate(honest.splitlines()[0] + b"\n" + in_blocks(b"fooled"), timeout=120)
     assert process.returncode == 1
     assert b"changed during the upload" in err
     number = node.submit("cat", "a", token="again", files={"a": b"honest"})  # it is asked for once more
@@ -97,7 +97,7 @@ def test_content_that_the_disk_lost_is_told_and_sent_again(node):
     [pack] = [path for path in (node.home / ".gpujob/store").iterdir() if "-" in path.name]
     pack.write_bytes(pack.read_bytes().replace(b"lost", b"los\0"))
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=60)
+    _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=120)
     assert (process.returncode, b"rerun the command" in err) == (1, True)
     answer = node.ask("submit", stdin=request(("cat", "a", "b"), "three", files, sent=[b"lost"]))
     number = json.loads(answer.splitlines()[-1])["job"]
@@ -109,7 +109,7 @@ def test_content_that_the_disk_lost_is_told_and_sent_again(node):
 def test_a_project_that_is_cut_short_starts_no_job(node, keep):
     whole = request(("true",), "t", {"big": os.urandom(100_000)})
     process = node.start("submit")
-    _, err = process.communicate(whole[: int(len(whole) * keep)], timeout=60)
+    _, err = process.communicate(whole[: int(len(whole) * keep)], timeout=120)
     assert process.returncode == 1
     assert b"is incomplete" in err
     assert json.loads(node.ask("jobs")) == []
@@ -118,7 +118,7 @@ def test_a_project_that_is_cut_short_starts_no_job(node, keep):
 
 def test_a_project_with_a_file_too_few_starts_no_job(node):
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "t", {"a": b"1", "b": b"2"}, sent=[b"1"]), timeout=60)
+    _, err = process.communicate(request(("true",), "t", {"a": b"1", "b": b"2"}, sent=[b"1"]), timeout=120)
     assert (process.returncode, b"is incomplete" in err) == (1, True)
 
 
@@ -188,19 +188,19 @@ def test_a_follower_that_hangs_up_leaves_no_process(node):
 
 def test_an_unknown_job_and_an_offset_beyond_the_log_are_told_in_one_line(node):
     unknown = node.start("logs", "7", "0")
-    assert unknown.communicate(timeout=60)[1] == b"no job 7\n"
+    assert unknown.communicate(timeout=120)[1] == b"no job 7\n"
     assert unknown.returncode == 3
     number = node.submit("true")
     node.wait(number)
     beyond = node.start("logs", str(number), "1")
-    assert b"has only 0 bytes, offset 1 is past its end" in beyond.communicate(timeout=60)[1]
+    assert b"has only 0 bytes, offset 1 is past its end" in beyond.communicate(timeout=120)[1]
     assert beyond.returncode == 1
 
 
 @pytest.mark.parametrize("number", ["..", "../jobs", "", "1/../1", "-1"])
 def test_a_number_that_is_none_leads_nowhere(node, number):
     process = node.start("outputs", number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 3
 
 

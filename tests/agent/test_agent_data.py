@@ -65,7 +65,7 @@ def test_an_interrupted_transfer_continues_inside_the_file_and_the_next_one_need
     assert sha256 == files[1].sha256
     assert offset >= 35
     assert first.wait(20) != 0
-    out, err = second.communicate(in_blocks(b"b" * (100 - offset)), timeout=20)
+    out, err = second.communicate(in_blocks(b"b" * (100 - offset)), timeout=120)
     assert (second.returncode, err) == (0, b"")
     assert json.loads(out)["version"] == version_of(files)
     for stream in (first.stdin, first.stdout, first.stderr):
@@ -77,7 +77,7 @@ def test_an_interrupted_transfer_continues_inside_the_file_and_the_next_one_need
 def test_a_content_that_is_not_the_announced_one_is_not_stored(node):
     files = files_of({"a": b"good"})
     process = node.start("data-push")
-    _, err = process.communicate(announce(files) + in_blocks(b"evil"), timeout=20)
+    _, err = process.communicate(announce(files) + in_blocks(b"evil"), timeout=120)
     assert process.returncode == 1
     assert b"a file changed during the upload" in err
     assert json.loads(node.ask("data-list")) == []
@@ -87,7 +87,7 @@ def test_a_content_that_is_not_the_announced_one_is_not_stored(node):
 def test_a_path_that_leads_out_of_a_set_is_refused(node, path):
     files = [*files_of({"a": b""}), File(path, "0" * 64, 0, False, 0, None)]
     process = node.start("data-push")
-    _, err = process.communicate(announce(files), timeout=20)
+    _, err = process.communicate(announce(files), timeout=120)
     assert process.returncode == 1
     assert b"is outside the data set" in err
 
@@ -132,7 +132,7 @@ def test_a_set_that_a_job_uses_is_not_removed_and_another_version_keeps_what_bot
     first, second = push(node, {"x": b"both", "y": b"one"}), push(node, {"x": b"both", "z": b"two"}, b"both")
     number = node.submit("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done", data=use(first), no_deps=True)
     process = node.start("data-remove", first)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err == b"job 1 uses d\n"
     wait_for(lambda: node.record(number)["state"] == "running", "start of the job")
@@ -149,7 +149,7 @@ def test_a_set_that_a_job_uses_is_not_removed_and_another_version_keeps_what_bot
 def test_a_set_is_placed_in_the_project_only(node, path):
     process = node.start("submit")
     sent = request(("true",), "t", {"link": "empty"}, data=use("0" * 64, path=path))
-    _, err = process.communicate(sent, timeout=20)
+    _, err = process.communicate(sent, timeout=120)
     assert process.returncode == 1
     assert b"the data set" in err
 

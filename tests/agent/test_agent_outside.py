@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.node.agent.outputs import outside
+from infra.node.agent.outputs.places import Place
 from tests import agent_fixtures as fixtures
 from tests.conftest import wait_for
 
@@ -65,6 +67,17 @@ def test_on_the_local_cloud_a_job_names_what_it_writes_to_the_temporary_folder_b
         (node.home / f".gpujob/work/{number}/go").touch()
         node.wait(number)
         assert (f"{shared}/weights.bin" in left(node, number)) == listed
+
+
+def test_of_a_temporary_folder_only_what_a_job_names_is_looked_into(tmp_path, monkeypatch):
+    for name in ("named/deep/a", "huge/b", "c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    opened, read = [], outside.read_folder
+    monkeypatch.setattr(outside, "read_folder", lambda path: opened.append(Path(path).name) or read(path))
+    found = outside.Walk([], []).list_files(Place(str(tmp_path), shared=True), lambda name: name != "huge")
+    assert sorted(name for name, _ in found) == ["c", "named/deep/a"]
+    assert opened == [tmp_path.name, "named", "deep"]
 
 
 def test_a_path_beside_the_folder_it_ran_in_is_told_as_seen_from_there(node):
@@ -153,7 +166,7 @@ NEVER = [
 @pytest.mark.parametrize("path", [*NEVER, "/dev/zero"])
 def test_what_is_private_or_no_path_cannot_be_asked_for(node, path):
     process = node.start("submit")
-    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=60)
+    _, err = process.communicate(fixtures.request(("true",), "t", {}, outputs=[path]), timeout=120)
     assert process.returncode == 1
     assert b"download" in err
     assert b"Traceback" not in err

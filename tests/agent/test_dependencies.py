@@ -528,7 +528,7 @@ def test_a_cancelled_build_ends_uv_and_leaves_nothing(node):
     process = node.start()
     wait_for((node.home / "held").exists, "build under way")
     process.terminate()
-    process.wait(timeout=10)
+    process.wait(timeout=120)
     assert node.environments() == []
     go_on()
     assert installed(node.prepare()[0]) == ["small-2.0"]

@@ -5,7 +5,7 @@ import json
 import zlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import agent_fixtures as fixtures
@@ -21,7 +21,12 @@ def packed(value: object) -> bytes:
     return base64.b64encode(zlib.compress(json.dumps(value).encode())) + b"\n"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=8)
+def test_no_module_of_the_agent_is_compiled_twice(node):
+    compiled = [about for about in node.watch("compile", "jobs") if "/agent/" in about]
+    assert len(compiled) == len(set(compiled)) > 3
+
+
+@settings(max_examples=8)
 @given(arguments=st.lists(TEXT, max_size=4), name=TEXT, value=TEXT)
 def test_words_and_variables_reach_the_job_as_they_are(node, arguments, name, value):
     command = ["sh", "-c", 'printf "%s\\0" "$@" "$VALUE"', "sh", *arguments]
@@ -49,7 +54,7 @@ def test_words_and_variables_reach_the_job_as_they_are(node, arguments, name, va
 )
 def test_what_is_no_request_is_refused_in_one_line_and_starts_no_job(node, said):
     process = node.start("submit")
-    _, err = process.communicate(said, timeout=60)
+    _, err = process.communicate(said, timeout=120)
     assert (process.returncode, err.count(b"\n")) == (1, 1), err
     assert err.startswith(b"the request ")
     assert json.loads(node.ask("jobs")) == []
@@ -60,7 +65,7 @@ def test_two_laptops_that_submit_at_once_get_a_job_each(node):
     for process, token in zip(both, ["one", "two", "two", "three"], strict=True):  # of "two" the answer was lost
         process.stdin.write(request(("sh", "-c", f"echo {token}"), token, {token: b"x"}))
         process.stdin.flush()
-    answers = [json.loads(process.communicate(timeout=60)[0].splitlines()[-1])["job"] for process in both]
+    answers = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1])["job"] for process in both]
     assert answers[1] == answers[2]
     assert sorted(set(answers)) == [1, 2, 3]
     for number, token in zip(answers, ["one", "two", "two", "three"], strict=True):

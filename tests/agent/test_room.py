@@ -50,7 +50,7 @@ def finish(node: Node, number: int) -> None:
 
 def refuse(node: Node, token: str, files: dict[str, bytes]) -> bytes:
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), token, files), timeout=60)
+    _, err = process.communicate(request(("true",), token, files), timeout=120)
     assert process.returncode == 1
     return err
 
@@ -69,7 +69,7 @@ def test_downloaded_jobs_make_room_oldest_first_and_keep_their_records(mounted):
     assert (node.record(first)["state"], node.record(first)["fetched"]) == ("succeeded", True)
     assert node.ask("logs", str(first), "0") == b"said\n"
     gone = node.start("outputs", str(first), "--output=~/more")
-    assert b"no longer on the machine: they had been downloaded" in gone.communicate(timeout=60)[1]
+    assert b"no longer on the machine: they had been downloaded" in gone.communicate(timeout=120)[1]
     assert gone.returncode == 3
     assert node.record(first)["fetched"], "it still counts as downloaded"
     assert json.loads(node.ask("outputs", str(second)))["outputs"] == []

@@ -160,7 +160,7 @@ def test_a_difference_that_does_not_give_the_announced_list_starts_no_job(node):
     for damage in ({"list": "0" * 64}, {"files": []}, {"removed": ["a"]}):
         process = node.start("submit")
         line = base64.b64encode(zlib.compress(json.dumps({**asked, **damage}).encode())) + b"\n"
-        _, err = process.communicate(line + in_blocks(b"B"), timeout=60)
+        _, err = process.communicate(line + in_blocks(b"B"), timeout=120)
         assert (process.returncode, b"does not match its hash" in err) == (1, True)
     assert len(json.loads(node.ask("jobs"))) == 1
 

@@ -51,7 +51,7 @@ def test_more_uploads_than_a_process_may_open_files_are_read_and_then_merged(nod
         stderr=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)),
     )
-    answer, err = process.communicate(request(("sh", "-c", "cat file-*"), "one", files, sent=[]), timeout=60)
+    answer, err = process.communicate(request(("sh", "-c", "cat file-*"), "one", files, sent=[]), timeout=120)
     assert process.returncode == 0, err
     number = json.loads(answer.splitlines()[-1])["job"]
     node.wait(number)
@@ -88,7 +88,7 @@ def test_a_pack_that_is_gone_is_uploaded_again(node):
     [pack] = packs(node.home)
     (node.home / ".gpujob/store" / pack).unlink()
     process = node.start("submit")
-    _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=60)
+    _, err = process.communicate(request(("true",), "two", files, sent=[]), timeout=120)
     assert (process.returncode, b"rerun the command" in err) == (1, True)
     number = node.submit("cat", "a", token="three", files=files)
     node.wait(number)

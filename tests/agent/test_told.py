@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import NodeError
@@ -40,7 +40,6 @@ def receive(before: Outputs | None, answer: dict[str, Any]) -> Outputs:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(LISTINGS, st.sets(st.integers(0, 5)))
 def test_the_client_has_each_listing_whole_also_where_an_answer_was_lost(tmp_path, listings, lost):
     record, known = tmp_path / "sent.json", None

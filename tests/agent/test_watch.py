@@ -44,12 +44,12 @@ def submit_stuck(node: Node, python: str = sys.executable, **options: object) ->
 @pytest.mark.skipif(not PY_SPY.exists() and not shutil.which("py-spy"), reason="no py-spy here")
 def test_a_job_that_stands_still_is_shown_where_and_runs_on_and_counts_as_running_once_it_moves(node):
     number = submit_stuck(node)
-    wait_for(lambda: node.record(number)["state"] == "stalled", "verdict", 60)
+    wait_for(lambda: node.record(number)["state"] == "stalled", "verdict")
     log = node.ask("logs", str(number), "0").decode()
     assert "wait_for_a_batch (stuck.py:3)" in log
     assert node.record(number)["stalled_at"] is not None
     (node.home / f".gpujob/work/{number}/go").touch()
-    wait_for(lambda: node.record(number)["state"] == "running", "recovery", 60)
+    wait_for(lambda: node.record(number)["state"] == "running", "recovery")
     (node.home / f".gpujob/work/{number}/end").touch()
     assert node.wait(number)["state"] == "succeeded"
 
@@ -62,7 +62,7 @@ def test_a_stalled_job_s_stacks_show_no_secret_even_once_nobody_knows_it(node, s
     node.identity(number, "main")
     if supervisor_killed:
         os.kill(node.identity(number, "supervisor"), signal.SIGKILL)
-    wait_for(lambda: node.record(number)["state"] == "stalled", "verdict", 60)
+    wait_for(lambda: node.record(number)["state"] == "stalled", "verdict")
     log = node.ask("logs", str(number), "0").decode()
     assert "<module> (stuck.py:" in log
     assert log.count("gpujob: process ") >= 2

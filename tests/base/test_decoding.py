@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cli.job import receipts, top
@@ -148,7 +148,7 @@ def test_an_honest_answer_is_understood(answering, command):
     use(ANSWERS[command][1]())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(data=st.data())
 @pytest.mark.parametrize("command", ANSWERS)
 def test_a_damaged_answer_is_nonsense_or_can_be_shown(answering, command, data):
@@ -161,7 +161,7 @@ def test_a_damaged_answer_is_nonsense_or_can_be_shown(answering, command, data):
     use(found)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 @example(text=b"[" * 100_000, code=0, said=b"")
 @example(text=b"9" * 5000, code=0, said=b"")
 @given(text=st.binary(), code=st.integers(-1, 300), said=st.binary())
@@ -176,7 +176,6 @@ def test_no_bytes_and_no_exit_code_make_the_client_stumble(answering, text, code
         client.read_missing(text)
 
 
-@settings(deadline=None)
 @given(path=st.text(st.characters() | st.sampled_from("\ud800\udcff/.\0\x1b"), max_size=300))
 def test_no_path_that_a_node_can_tell_leads_outside_or_stumbles(path):
     try:
@@ -195,7 +194,7 @@ def test_a_number_that_is_none_or_too_large_is_nonsense(number):
         decode(float, number)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_a_receipt_that_somebody_changed_is_shown_or_refused(tmp_path_factory, data):
     honest = json.loads(

@@ -36,10 +36,10 @@ PLANTED = {
 
 
 def test_masking_takes_time_in_proportion_to_the_text():
-    began = time.monotonic()
+    began = time.process_time()  # whatever else the computer does
     for text in ("y" * 1_000_000, "token" * 200_000, "a-" * 500_000, "x://" * 250_000, "eyJ" * 300_000):
         redaction.redact(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def crash(laptop: Laptop, error: str, *words: str, planted: str = "") -> "subprocess.CompletedProcess[str]":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from tests.bench import content
+from tests.bench.by_hand import compare_by_hand
 from tests.bench.carrying import measure_fetch, measure_log, measure_sync
 from tests.bench.gpu import measure_gpu
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
@@ -42,7 +43,7 @@ def measure_run(world: World, sizes: Sizes) -> Iterator[Row]:
     took = interleave(sides, sizes.rounds, sizes.warm_up)
     for node in world.nodes:
         if world.server:
-            yield at_most(3, "run noop.py, by ssh python3 noop.py", node, wall(took[node]), wall(took[THEIRS]))
+            yield at_most(2.5, "run noop.py, by ssh python3 noop.py", node, wall(took[node]), wall(took[THEIRS]))
         yield under(1, "s", "run noop.py", node, wall(took[node]))
 
 
@@ -71,6 +72,7 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "run": measure_run,
     "sync": measure_sync,
     "steps": measure_steps,
+    "by-hand": compare_by_hand,
     "log": measure_log,
     "fetch": measure_fetch,
     "queue": measure_queue,

@@ -32,7 +32,7 @@ def show(terminal: bool, **variables: str) -> str:
         stderr=far if terminal else subprocess.STDOUT,
     ) as process:
         os.close(far)
-        said = b"" if terminal else process.communicate(timeout=60)[0]
+        said = b"" if terminal else process.communicate(timeout=120)[0]
         try:
             while terminal and (more := os.read(near, 65536)):
                 said += more

@@ -59,7 +59,7 @@ def complete(laptop: Laptop, line: str, shell: str = "bash", **variables: str) -
         env=laptop.environment | asked | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -162,8 +162,8 @@ def test_the_shell_itself_completes_after_install(laptop, shell):
 
 
 def wait_for(terminal: int, text: str) -> str:
-    """Return what a terminal shows until a text appears, or for 20 s."""
-    said, deadline = "", time.monotonic() + 20
+    """Return what a terminal shows until a text appears, or for 90 s."""
+    said, deadline = "", time.monotonic() + 90
     while text not in said and time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
             said += os.read(terminal, 4096).decode(errors="replace").replace("\x07", "")

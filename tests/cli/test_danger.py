@@ -42,6 +42,7 @@ HARMLESS = {
     "--instance-profile",
     "--instance-type",
     "--kms-key",
+    "--reservation",
     "--login-user",
     "--interactive",
     "--json",

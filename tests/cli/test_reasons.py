@@ -1,12 +1,15 @@
 """Reasons of failures that are known by what frameworks print."""
 
 from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from cli.reasons import gpus, modules, programs, terminals
+from cli.reasons import explanations, files, gpus, modules, programs, terminals
 from cli.reasons.failure import Failure
 from infra.model import Cluster, Gpu, Node, Request
+from infra.node import client
 from infra.project.files import Project
 from infra.run.options import describe_options
 from infra.run.submission import queued
@@ -128,3 +131,23 @@ def test_a_module_of_the_project_that_python_did_not_find_is_named_with_its_path
     (failure.root / "src/model.py").touch()
     job = replace(failure.job, source={"options": describe_options(Request(("python", "train.py")), workdir)})
     assert modules.explain(replace(failure, job=job, log="ModuleNotFoundError: No module named 'src'\n")) == said
+
+
+def test_a_missing_module_is_explained_in_a_notebook_s_coloured_traceback_too(failure, monkeypatch):
+    log = b"\x1b[31mModuleNotFoundError\x1b[39m: No module named \x1b[38;5;28;01m'humanize'\x1b[39;00m\n"
+    monkeypatch.setattr(client, "find_tail", lambda *_: 0)
+    monkeypatch.setattr(client, "read_log", lambda *_: iter([log]))
+    failed = replace(failure.job, state="failed", exit_code=1)
+    said = explanations.find_reason(mock.Mock(cluster=LOCAL), failed, failure.read())
+    assert "'humanize' is not installed" in said
+
+
+def test_a_program_s_settings_in_the_home_folder_come_with_the_command_that_copies_them(failure):
+    settings = Path.home() / ".config/my tool/a.ini"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[a]\n")
+    log = "FileNotFoundError: [Errno 2] No such file or directory: '/home/ubuntu/.config/my tool/a.ini'"
+    said = files.explain(replace(failure, log=log))
+    copy = "mkdir -p '\"'\"'.config/my tool'\"'\"' && cat > '\"'\"'.config/my tool/a.ini'\"'\"'"
+    assert f"gpujob ssh project -- '{copy}' < ~/'.config/my tool/a.ini'" in said
+    assert not files.explain(replace(failure, log=log.replace("ini", "cfg")))

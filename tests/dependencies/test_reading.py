@@ -16,7 +16,7 @@ from infra.dependencies.requirements import read_lines, read_requirements
 from infra.dependencies.sources import Sources
 
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "40"))
-MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 def sources(folder: Path, **files: str | bytes) -> Sources:

@@ -39,6 +39,14 @@ def test_the_manifest_nearest_to_the_script_is_read(tmp_path):
     assert (far.manifest, far.lines) == ("requirements.txt", ("outer",))
 
 
+def test_groups_and_extras_of_the_manifest_near_a_notebook_can_be_chosen(tmp_path):
+    content = PROJECT + '[project.optional-dependencies]\nplot = ["tall"]\n[dependency-groups]\nlab = ["wide"]\n'
+    write(tmp_path, {"nb/pyproject.toml": content, "nb/1 a.ipynb": "{}", "requirements.txt": "outer"})
+    found = find(tmp_path, "python", "-m", "nbconvert", "--inplace", "nb/1 a.ipynb", extras=("plot",), groups=("lab",))
+    assert found.manifest == "nb/pyproject.toml"
+    assert (found.options, found.groups) == (("--extra=plot",), ("nb/pyproject.toml:lab",))
+
+
 def test_of_several_manifests_in_a_folder_the_most_exact_is_read(tmp_path):
     files = {
         "environment.yml": "dependencies: [numpy]",

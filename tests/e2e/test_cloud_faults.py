@@ -229,6 +229,31 @@ def test_credentials_that_expire_half_way_are_told_and_what_is_left_is_listed_an
     assert warm.type("down", "--dry-run", "--force").code == 0
 
 
+@pytest.mark.parametrize("last", ["CreateLaunchTemplate", "CreateFleet"])
+def test_after_a_new_login_the_same_up_resumes_with_the_machine_that_expired_credentials_left(warm, cloud, last):
+    control.add_faults(cloud.cloud, f"expired-after={last}")
+    said = fails(warm, "aws sso login", "then rerun to resume, or remove it: gpujob down")
+    assert "continues until its lease ends" in said
+    control.clear_faults(cloud.cloud)
+    left = [one["InstanceId"] for one in cloud.living()]
+    assert len(left) == (last == "CreateFleet")
+    [node] = succeeds(warm)
+    assert node["instance_id"] in (left or [node["instance_id"]]), "nothing is launched twice"
+    assert cloud.remains() == []
+
+
+def test_a_job_runs_to_its_end_and_is_downloaded_while_the_login_has_expired(warm, cloud):
+    assert warm.type(*UP).code == 0
+    control.add_faults(cloud.cloud, "expired-after=0")
+    ran = warm.type("run", "--", "sh", "-c", "echo x > model.txt")
+    assert ran.code == 0, ran.said
+    assert list(warm.project.glob("runs/*/files/model.txt"))
+    fails(warm, "aws sso login", command=("down",))
+    control.clear_faults(cloud.cloud)
+    assert warm.type("down").code == 0
+    assert cloud.remains() == []
+
+
 def test_credentials_that_expire_while_a_cluster_is_terminated_say_what_is_done_and_what_is_not(warm, cloud):
     assert warm.type(*UP).code == 0
     assert warm.type("run", "--detach", "--", "sh", "-c", "echo x > model.txt").code == 0

@@ -20,9 +20,10 @@ from tests.cloudwatch import Watch, keep_alive, watch
 from tests.conftest import Finished, Laptop, make_laptop
 from tests.typist import Typed
 
-pytestmark = pytest.mark.timeout(400)
-
 EVERY_POINT = bool(os.environ.get("GPUJOB_EVERY_POINT"))
+pytestmark = pytest.mark.timeout(3600 if EVERY_POINT else 400)
+
+DEADLINE_S = 600 if EVERY_POINT else 120
 AT_ONCE = 6
 KILLED = -signal.SIGKILL
 NODES = 2
@@ -63,7 +64,7 @@ def finish(prepared: list[Typed]) -> list[Finished]:
     """Let prepared commands run at the same time; return how each ended."""
     for process in prepared:
         process.send_signal(signal.SIGCONT)
-    return [Finished.of(process) for process in prepared]
+    return [Finished.of(process, DEADLINE_S) for process in prepared]
 
 
 @pytest.fixture(scope="module")

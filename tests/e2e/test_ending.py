@@ -70,7 +70,7 @@ def test_whoever_leaves_a_machine_running_is_told_what_it_costs_and_how_to_end_i
 def test_a_job_that_is_left_goes_on_and_so_does_its_machine_also_with_down(up):
     process, go = start_waiting(up, "--down")
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1].decode()
+    said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 130, said
     [number] = re.findall(r"job (\d+) keeps running on project\.\n  Follow: +gpujob logs -f \1\n", said)
     assert f"  Stop:      gpujob cancel {number}\n" in said
@@ -101,7 +101,7 @@ def test_down_does_not_end_a_machine_whose_outputs_could_not_be_downloaded(up):
     home.rename(up.home / "moved")
     home.write_text("a file where the folder was")
     go.touch()
-    said = process.communicate(timeout=60)[1].decode()
+    said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 1, said
     assert "--down did not take effect: project is still running" in said
     assert has_machines(up)

@@ -139,7 +139,7 @@ def test_a_bake_killed_anywhere_is_taken_up_by_the_same_words(cooked):
     for point in ("CreateImage.2:before", "CreateImage.2:after"):
         process = cooked.start("bake", "pan", "--as", "cake")
         control.add_faults(cloud, f"kill={process.pid}:{point}")
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL
         control.clear_faults(cloud)
     images = watch(cooked).ec2.describe_images(Owners=["self"])["Images"]
@@ -157,7 +157,7 @@ def test_a_bake_broken_off_is_told_instead_of_a_host_key_that_changed(cooked):
     while b"to reboot" not in (line := process.stderr.readline()):
         assert line
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1].decode()
+    said = process.communicate(timeout=120)[1].decode()
     assert (process.returncode, "resume: gpujob bake pan --as cake" in said) == (130, True), said
     keys = cooked.home / ".local/state/gpujob/clusters/pan/known_hosts"
     pinned = keys.read_text()

@@ -37,15 +37,15 @@ def test_what_is_whole_comes_home_while_the_job_runs_and_what_is_half_written_do
     laptop.write("write.py", WRITE)
     run = laptop.start("run", "--fetch-every", "0.5s", "write.py")
     home = laptop.project / "runs/project-1"
-    wait_for((home / "files/whole.txt").exists, "first output", 60)
+    wait_for((home / "files/whole.txt").exists, "first output")
     (job_folder(laptop) / "changed").touch()
-    wait_for(lambda: (home / "files/whole.txt").read_text() == "whole, again", "its second version", 60)
+    wait_for(lambda: (home / "files/whole.txt").read_text() == "whole, again", "its second version")
     assert {path.name for path in home.iterdir() if not path.name.startswith(".")} == {"files", "receipt.json"}
     assert [path.name for path in (home / "files").iterdir()] == ["whole.txt"]
     receipt = json.loads((home / "receipt.json").read_text())
     assert (receipt["job"]["state"], receipt["job"]["fetched"]) == ("running", False)
     (job_folder(laptop) / "go").touch()
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=120)
     assert (run.returncode, out) == (0, b"written\nchanged\ndone\n"), err
     assert (home / "files/half.txt").read_text() == "half"
     assert (home / "files/mapped.bin").read_bytes() == b"ready" + bytes(4091)
@@ -64,7 +64,7 @@ def test_a_machine_that_dies_leaves_what_had_come_home_and_its_log(laptop):
     laptop.write("write.py", WRITE)
     run = laptop.start("run", "--fetch-every", "0.5s", "write.py")
     home = laptop.project / "runs/project-1"
-    wait_for((home / "files/whole.txt").exists, "first output", 60)
+    wait_for((home / "files/whole.txt").exists, "first output")
     os.kill(watch(laptop).cloud.pid, signal.SIGKILL)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 1

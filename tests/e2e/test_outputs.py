@@ -185,17 +185,17 @@ def test_checkpoints_that_the_job_removes_are_removed_here_too_unless_they_were_
     project.write("rotate.py", ROTATE)
     run = project.start("run", "--fetch-every", "0.3s", "rotate.py")
     try:
-        wait_for(lambda: list(project.project.glob("runs/*/files/ck-a.pt")), "first checkpoint", 60)
+        wait_for(lambda: list(project.project.glob("runs/*/files/ck-a.pt")), "first checkpoint")
         files = results(project) / "files"
         [parent] = project.home.glob(f".local/state/gpujob/local/hosts/*/home/.gpujob/work/{number_of(project)}")
         for step, name in enumerate("abcd"):
-            wait_for((files / f"ck-{name}.pt").exists, f"checkpoint {name}", 60)
+            wait_for((files / f"ck-{name}.pt").exists, f"checkpoint {name}")
             if name == "b":
                 (files / "ck-b.pt").write_text("mine")
             if name == "d":
-                wait_for(lambda: not (files / "ck-a.pt").exists(), "removal of the first", 60)
+                wait_for(lambda: not (files / "ck-a.pt").exists(), "removal of the first")
             (parent / f"go-{step}").touch()
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=120)
     finally:
         run.kill()
     assert run.returncode == 0, err

@@ -60,13 +60,13 @@ class Shown:
         headers = {"Authorization": f"token {self.token if token is None else token}"}
         body = None if data is None else json.dumps(data).encode()
         asked = urllib.request.Request(f"{self.base}{path}", data=body, headers=headers, method=method)
-        with urllib.request.urlopen(asked, timeout=60) as answer:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
             return answer.read()
 
     def leave(self) -> str:
         """Type Ctrl-C; return what is said then."""
         self.process.send_signal(signal.SIGINT)
-        err = self.process.communicate(timeout=60)[1].decode()
+        err = self.process.communicate(timeout=120)[1].decode()
         assert self.process.returncode == 0, err
         return err
 
@@ -76,7 +76,7 @@ class Shown:
 
         kernel = json.loads(self.ask("/api/kernels", data={}, method="POST"))["id"]
         address = f"ws://127.0.0.1:{self.port}/api/kernels/{kernel}/channels"
-        link = websocket.create_connection(address, timeout=60, header={"Authorization": f"token {self.token}"})
+        link = websocket.create_connection(address, timeout=120, header={"Authorization": f"token {self.token}"})
         with contextlib.closing(link):
             about = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "s", "username": "u"}
             content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}}
@@ -98,11 +98,11 @@ def shown(laptop: Laptop, *words: str) -> Iterator[Shown]:
     try:
         line = process.stdout.readline().decode()
         found = re.search(r"(http://127\.0\.0\.1:\d+)/(?:lab\?token=(\S+))?", line)
-        assert found, process.communicate(timeout=60)[1].decode()
+        assert found, process.communicate(timeout=120)[1].decode()
         yield Shown(process, found[1], found[2] or "")
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def processes(laptop: Laptop, word: str) -> list[psutil.Process]:
@@ -165,7 +165,7 @@ def test_a_notebook_is_shared_outlives_who_looks_and_goes_on_where_it_was(laptop
         assert json.loads(third.ask("/api/contents/both.notebook-1.py"))["content"] == "there"
         stopped = laptop.type("notebook", "--stop")
         assert "stopped the notebook (job 3)" in stopped.err
-        err = third.process.communicate(timeout=60)[1].decode()  # it notices by itself
+        err = third.process.communicate(timeout=120)[1].decode()  # it notices by itself
         assert third.process.returncode == 0, err
     wait_for(lambda: not processes(laptop, "jupyter"), "end of JupyterLab")
     assert "nothing to do" in laptop.type("notebook", "--stop").err
@@ -196,7 +196,7 @@ def test_the_browser_is_led_to_the_notebook_without_being_told_the_token(laptop,
         wait_for(is_shown, "page in the browser", 120)
     finally:
         looking.send_signal(signal.SIGINT)
-        looking.communicate(timeout=60)
+        looking.communicate(timeout=120)
     assert not door.exists()
 
 

@@ -164,7 +164,7 @@ def test_a_table_gives_each_machine_one_line_however_wide_the_terminal_is(laptop
         with suppress(OSError):  # that is how a terminal ends
             while True:
                 drawn += os.read(near, 65536)
-        said = process.communicate(timeout=60)[1].decode()
+        said = process.communicate(timeout=120)[1].decode()
     os.close(near)
     lines = drawn.decode().splitlines()
     [line] = [line for line in lines if "g4dn.12xlarge" in line]
@@ -244,7 +244,7 @@ def test_plain_ssh_knows_clusters_once_its_config_is_written(laptop):
     assert text.endswith("Host other\n  User me\n")
     config = str(laptop.home / ".ssh/config")
     done = subprocess.run(
-        ["ssh", "-F", config, "gpujob-project", "echo plain"], capture_output=True, timeout=60, check=False
+        ["ssh", "-F", config, "gpujob-project", "echo plain"], capture_output=True, timeout=120, check=False
     )
     assert done.stdout == b"plain\n", done.stderr
     ours = laptop.home / ".local/state/gpujob/ssh_config"
@@ -277,6 +277,6 @@ def test_a_tunnel_brings_a_port_of_the_machine_here(laptop):
         assert (taken.code, f"port {here} is in use" in taken.err, "gpujob tunnel " in taken.err) == (2, True, True)
     finally:
         tunnel.send_signal(signal.SIGINT)
-        tunnel.communicate(timeout=60)
+        tunnel.communicate(timeout=120)
     assert tunnel.returncode == 0
     assert laptop.type("tunnel", "99999").code == 2

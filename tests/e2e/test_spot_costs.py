@@ -37,3 +37,24 @@ def test_costs_follow_the_spot_price_and_are_marked_where_it_is_not_known(laptop
     assert laptop.type("down").code == 0
     [row] = json.loads(laptop.type("cost", "--json").out)
     assert row["at_most"]
+
+
+def test_of_several_regions_the_one_with_the_highest_spot_score_is_tried_first_if_aws_says_it(laptop):
+    assert laptop.type("check", "--dry-run").code == 0
+    seen = watch(laptop)
+    two = ("--region", "us-east-1", "--region", "eu-west-1")
+    control.add_faults(seen.cloud, "scores=us-east-1:2", "scores=eu-west-1:9")
+
+    def plan(*words: str) -> list[tuple[str, int | None]]:
+        planned = laptop.type("up", "--dry-run", "--plan", "--json", "--instance-type", "g4dn.xlarge", *two, *words)
+        assert planned.code == 0, planned.said
+        return [(one["region"], one["spot_score"]) for one in json.loads(planned.out)["choices"]]
+
+    assert plan("--spot") == [("eu-west-1", 9), ("us-east-1", 2)]
+    assert plan() == [("us-east-1", None), ("eu-west-1", None)], "on demand, in the order that was typed"
+    words = laptop.type("up", "--dry-run", "--plan", "--spot", "--instance-type", "g4dn.xlarge", *two).err
+    assert "eu-west-1 (spot score 9 of 10), then us-east-1 (spot score 2 of 10)" in " ".join(words.split())
+    control.add_faults(seen.cloud, "denied=ec2:GetSpotPlacementScores")
+    assert plan("--spot") == [("us-east-1", None), ("eu-west-1", None)]
+    log = max(laptop.home.glob(".local/state/gpujob/logs/*.log"))
+    assert "no spot placement scores" in log.read_text()

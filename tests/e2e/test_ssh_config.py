@@ -80,7 +80,7 @@ def test_no_setting_for_every_host_changes_ours(configured, tmp_path, line):
 def test_plain_ssh_logs_in_whatever_is_set_for_every_host(configured, tmp_path):
     config = config_of(configured, tmp_path, EVERYWHERE)
     words = ["ssh", "-F", config, "gpujob-shared", "echo in; echo $SSH_AUTH_SOCK; tty"]
-    done = subprocess.run(words, env=configured.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, env=configured.environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout == "in\n\nnot a tty\n", done.stderr
     assert not (tmp_path / "leaked").exists()
 

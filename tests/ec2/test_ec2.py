@@ -100,7 +100,7 @@ def test_a_check_that_aws_cannot_answer_does_not_send_back_to_itself(error):
         with aws_errors():
             raise error
 
-    [check] = run_checks(ask)
+    [check] = run_checks(ask, LaunchRequest())
     assert "https://health.aws.amazon.com" in check.fix
     assert "html" not in check.detail
 

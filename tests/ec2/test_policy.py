@@ -46,6 +46,8 @@ AFTER_THE_MOVE = (
 )
 # IAM asks for these on behalf of EC2 itself, or only where a call was refused.
 UNSEEN = {
+    "ec2:DescribeCapacityReservations",  # of --reservation: tests/e2e/test_reservations.py
+    "ec2:GetSpotPlacementScores",  # of several regions: tests/e2e/test_spot_costs.py
     "ec2:DescribeVpcs",  # of a private machine: tests/e2e/test_networks.py
     "iam:CreateServiceLinkedRole",
     "iam:PassRole",

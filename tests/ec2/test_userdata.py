@@ -27,7 +27,7 @@ def machine(tmp_path: Path) -> Path:
     for command in document["bootcmd"]:
         words = [place(word, tmp_path) for word in command]
         environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
-        subprocess.run(words, env=environment, check=True, timeout=30)
+        subprocess.run(words, env=environment, check=True, timeout=120)
     return tmp_path
 
 

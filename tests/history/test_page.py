@@ -88,3 +88,12 @@ def test_a_page_or_a_link_of_the_user_s_is_kept(project):
     write_page(project)
     assert (project / "runs/.gitignore").read_text() == "mine\n"
     write_page(project)  # one of its own is replaced
+
+
+def test_a_run_leads_to_its_results_and_the_page_says_that_dry_runs_cost_nothing(project):
+    record(project, 1)
+    page = Page(write_page(project))
+    assert "href=project-1/" in page.values
+    assert "dry runs cost nothing" not in " ".join(page.texts)
+    record(project, 2, cluster={"cloud": "local"})
+    assert "dry runs cost nothing" in " ".join(Page(write_page(project)).texts)

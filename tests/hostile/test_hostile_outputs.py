@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import GpujobError
@@ -256,11 +256,7 @@ def verified(runs: Path) -> dict[str, str]:
     return {place: sha256 for place, sha256 in places.items() if place not in receipt["interim"] and sha256}
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_whatever_a_job_leaves_nothing_outside_its_files_changes_and_git_executes_nothing(world, agent, data):
     runs, canary = world / "project/runs", world / "canary"

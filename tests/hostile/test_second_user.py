@@ -91,7 +91,7 @@ def victim(shared: Path) -> Iterator[Laptop]:
         laptop.home.joinpath(".local/state/gpujob").chmod(0o777)
         for words in (["up", "--dry-run"], ["run", "--detach", "--secret", "TOKEN", "train.py"]):
             process = laptop.start_alone(*words)  # a fork would show the words of the process it was forked from
-            said = process.communicate(timeout=60)
+            said = process.communicate(timeout=120)
             assert process.returncode == 0, said
         wait_for(lambda: "started" in laptop.type("logs", "1").out, "start of the job")
         assert laptop.type("fetch", "1").code == 0
@@ -158,7 +158,7 @@ def test_the_local_cloud_refuses_him(victim, key):
 
 def request(url: str, method: str, path: str, body: str, headers: dict[str, str]) -> tuple[int, str]:
     """Ask the local cloud; return the status and the answer."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
     return answer.status, answer.read().decode(errors="replace")

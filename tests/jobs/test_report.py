@@ -192,8 +192,16 @@ def headings(page: str) -> list[str]:
 
 def test_the_headings_are_the_standard_ones_in_order(photo_report):
     assert headings(photo_report.read_text()) == [
-        *("Provenance", "Training curves", "Confusion matrix", "Most confused", "Metrics per class", "Worst errors"),
-        *("Calibration", "Grad-CAM", "First-layer filters", "Feature maps", "Network", "Settings"),
+        *(
+            "Model card",
+            "Provenance",
+            "Training curves",
+            "Confusion matrix",
+            "Most confused",
+            "Metrics per class",
+            "Worst errors",
+        ),
+        *("Calibration", "Grad-CAM", "First-layer filters", "Feature maps", "Edges to parts", "Network", "Settings"),
     ]
 
 
@@ -242,7 +250,7 @@ def test_the_occluding_patch_is_in_proportion_to_the_image():
         assert covered.all(), "every pixel is covered by some patch"
 
 
-def test_provenance_names_command_commit_date_data_duration_and_accuracy(trained, tmp_path):
+def test_provenance_names_commit_date_data_duration_and_accuracy(trained, tmp_path):
     folder = tmp_path / "files" / "outputs"
     shutil.copytree(trained, folder)
     (tmp_path / "receipt.json").write_text(
@@ -251,7 +259,7 @@ def test_provenance_names_command_commit_date_data_duration_and_accuracy(trained
     page = interpret.main([str(folder), "--out", str(tmp_path / "report")]).read_text()
     section = page.split("<h2>Provenance</h2>")[1].split("</section>")[0]
     rows = dict(re.findall(r"<th>(.*?)</th><td.*?>(.*?)</td>", section))
-    assert html.unescape(rows["Command"]) == "python 'my train.py'"
+    assert "my train.py" not in page, "the page may be passed on; a command may name folders and secrets"
     assert rows["Commit"] == "abcabcabcabc with changes"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d \S+", rows["Date"])
     assert rows["Data set"] == "digits"

@@ -356,7 +356,7 @@ def begin(beginning: Beginning, ec2: Ec2, folder: Path) -> Story:
     return story
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(beginnings(), STEPS)
 def test_what_the_commands_say_of_costs_is_what_ec2_bills_and_never_above_what_was_promised(beginning, steps):
     ec2 = Ec2(beginning.at, make_market(beginning), beginning.spot, beginning.tells)

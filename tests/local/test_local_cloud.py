@@ -52,7 +52,7 @@ def test_starting_twice_gives_one_process_that_is_private_to_its_owner(folder):
 
 def test_two_starts_at_once_give_one_process_that_outlives_both_starters(folder):
     starters = [start_elsewhere(folder), start_elsewhere(folder)]
-    pids = {starter.communicate(timeout=60)[0].strip() for starter in starters}
+    pids = {starter.communicate(timeout=120)[0].strip() for starter in starters}
     assert len(pids) == 1
     assert process.find(folder).pid == int(pids.pop())
 

@@ -250,7 +250,7 @@ def test_an_ssh_server_can_be_mute(world):
     transport = paramiko.Transport(("127.0.0.1", machine.port()))
     transport.banner_timeout = 1
     with pytest.raises(paramiko.SSHException, match="banner"):
-        transport.start_client(timeout=20)
+        transport.start_client(timeout=90)
     transport.close()
 
 

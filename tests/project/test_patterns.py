@@ -14,7 +14,7 @@ from infra.git.listing import list_folder, list_repository, list_without_git
 from infra.git.repository import open_repository
 
 EXAMPLES = int(os.environ.get("GPUJOB_TEST_EXAMPLES", "40"))
-MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 WILD = [
     "*",

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProjectError, UsageError
@@ -321,7 +321,7 @@ def test_a_repository_without_a_commit_has_none_to_tell(tmp_path):
 NAMES = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=40)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(name=NAMES.filter(lambda n: n not in {".", "..", ".git", ".gitignore"} and len(os.fsencode(n)) < 200))
 def test_a_file_of_any_name_is_listed_once_or_left_out_for_a_reason(tmp_path_factory, name):
     folder = tmp_path_factory.mktemp("names")

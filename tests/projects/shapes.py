@@ -72,12 +72,7 @@ KAGGLE = "rows = open('../input/train.csv').read()\nopen('../working/submission.
 MAKEFILE = "all: data/clean.txt\n\tpython train.py\n\ndata/clean.txt:\n\tpython prepare.py\n"
 PREPARE = "import os\nos.makedirs('data', exist_ok=True)\nopen('data/clean.txt', 'w').write('clean')\n"
 CELL = "from pathlib import Path\nPath('figure.txt').write_text('drawn')"
-NOTEBOOK = {
-    "cells": [{"cell_type": "code", "id": "a", "source": CELL, "metadata": {}, "outputs": [], "execution_count": None}],
-    "metadata": {"kernelspec": {"name": "my-laptop", "display_name": "Mine", "language": "python"}},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
+COURSE_CELL = "!ls\nfrom helfer import farbe\nopen('Bild ß.txt', 'w').write(farbe + open('../Daten/a b.csv').read())"
 OWN_RUNS = """import os
 
 assert open("runs/README.md").read() == "my experiments"
@@ -119,6 +114,15 @@ INLINE = """# /// script
 # ///
 import tiny
 """
+
+
+def make_notebook(cell: str) -> dict[str, object]:
+    """Return a notebook with one cell, written on a computer whose kernel has another name."""
+    code = {"cell_type": "code", "id": "a", "source": cell, "metadata": {}, "outputs": [], "execution_count": None}
+    metadata = {"kernelspec": {"name": "my-laptop", "display_name": "Mine", "language": "python"}}
+    return {"cells": [code], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
 SAVE = "open('model.pt', 'w').write({what})\n"
 
 
@@ -189,7 +193,7 @@ SHAPES = {
         {
             "settings.ini": SETTINGS,
             "setup.py": NBDEV,
-            "nbs/00_train.ipynb": json.dumps(NOTEBOOK),
+            "nbs/00_train.ipynb": json.dumps(make_notebook(CELL)),
             "shop/__init__.py": "",
             "shop/train.py": PACKAGE,
         },
@@ -249,7 +253,18 @@ SHAPES = {
         ("data/clean.txt", "model.pt"),
         ignored="data/\n",
     ),
-    "notebook": Shape({"explore.ipynb": json.dumps(NOTEBOOK)}, "explore.ipynb", ("explore.ipynb", "figure.txt")),
+    "course of notebooks": Shape(
+        {
+            "Übung 1/1 Einführung.ipynb": json.dumps(make_notebook(COURSE_CELL)),
+            "Übung 1/helfer.py": "farbe = 'grün '\n",
+            "Übung 2/2.ipynb": json.dumps(make_notebook("import nowhere_to_be_had")),
+            "Daten/a b.csv": "1",
+        },
+        "'1 Einführung.ipynb'",
+        ("Übung 1/1 Einführung.ipynb", "Übung 1/Bild ß.txt"),
+        workdir="Übung 1",
+        ignored="*.log\n",
+    ),
     "own runs folder": Shape(
         {"runs/README.md": "my experiments", "train.py": OWN_RUNS},
         "train.py",

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.base import folders
@@ -91,7 +91,7 @@ def test_a_path_that_leads_outside_is_refused(path):
 PARTS = st.sampled_from(["a", "b", "..", ".", "", "/", "c c", "\n", "\x1b[31m", "é", "\udcff"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     links=st.lists(st.tuples(st.sampled_from(["a", "b", "a/c"]), st.lists(PARTS, max_size=5).map("/".join)), max_size=6)
 )

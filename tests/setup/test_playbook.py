@@ -271,7 +271,7 @@ def test_ctrl_c_ends_ansible_and_its_connections(box, home, tmp_path):
         wait_for(waiting.exists, "task")
         assert left(home)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=120)[1]
         assert b"KeyboardInterrupt" in said
         wait_for(lambda: not left(home), "end of every connection")
     finally:

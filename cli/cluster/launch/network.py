@@ -14,6 +14,7 @@ from infra.errors import Change, UsageError
 from infra.model import NetworkRequest
 
 SUBNET = re.compile("subnet-[0-9a-f]{8,17}")
+RESERVATION = re.compile("cr-[0-9a-f]{8,17}")
 GROUP = re.compile("sg-[0-9a-f]{8,17}")
 PROFILE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:instance-profile/[\w+=,.@/-]{1,512}|[\w+=,.@-]{1,128}")
 KEY = re.compile(
@@ -33,6 +34,7 @@ class NetworkOptions(TypedDict):
     instance_profile: str | None
     kms_key: str | None
     login_user: str | None
+    reservation: str | None
 
 
 def matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
@@ -67,6 +69,12 @@ def parse_block(value: str) -> str:
 
 
 OPTIONS = (
+    option(
+        "--reservation",
+        type=matching(RESERVATION, "the ID of a capacity reservation, such as cr-0123456789abcdef0"),
+        metavar="ID",
+        help="Capacity reservation or Capacity Block to launch into; it decides instance type and zone.",
+    ),
     option(
         "--subnet",
         "subnets",

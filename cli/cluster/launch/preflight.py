@@ -12,7 +12,8 @@ from infra.model import LOGIN_USER
 from infra.setup.playbook import find_program
 
 if TYPE_CHECKING:
-    from infra.launch.plans import Plan
+    from infra.ec2.capacity.reservations import Reservation
+    from infra.launch.plans import Choice, Plan
     from infra.model import LaunchRequest, Offer
 
 FIRST_NODE = "run on the first machine only (log in to the second: gpujob ssh {name} --node 1)"
@@ -38,10 +39,6 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     """Return the rows of the plan's table."""
     request, first = plan.request, plan.first
     types = dict.fromkeys(describe(offer) for offer in first.offers)
-    lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
-    spot = max((offer.most_usd for offer in first.offers if offer.market == "spot"), default=0.0)
-    prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
-    regions = ", then ".join(choice.account.region for choice in plan.choices)
     bills = "" if request.network.private else " and IP address"
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
@@ -49,18 +46,52 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         **({"jobs": FIRST_NODE.format(name=plan.name)} if request.nodes > 1 else {}),
         "account": plan.owner,
         "machine": "\nor ".join(types),
-        "price": f"{' to '.join(prices)}{' each' * (request.nodes > 1)}, {', then '.join(request.markets)}, {regions}"
-        + f"; a spot price can rise to {format_rate(spot)}" * bool(spot),
-        "lease": f"until {formats.deadline(plan.lease.until)}, then the machine powers itself off",
+        **({"reservation": describe_reservation(first.reservation)} if first.reservation else {}),
+        "price": describe_price(plan),
+        "lease": f"until {formats.deadline(plan.lease.until)}, {describe_end(plan)}",
         "idle": describe_idle(request),
         "at most": f"{clouds.most(plan.lease.most_usd, first.account.cloud)} including disk{bills},"
         f" plus ${plan.usd_per_gb:g}/GB downloaded",
-        "quota": "; ".join(quotas) or "unknown for this instance family",
+        **({} if first.reservation else {"quota": "; ".join(quotas) or "unknown for this instance family"}),
         "image": f"{first.image.name}, {request.disk_gib} GiB disk" + describe_extras(plan),
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
         **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
         "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
+
+
+def describe_price(plan: "Plan") -> str:
+    """Return the lowest and highest price, and where it applies."""
+    request, first = plan.request, plan.first
+    regions = ", then ".join(map(describe_region, plan.choices))
+    if first.reservation and first.reservation.is_block:
+        return f"paid in advance with the Capacity Block; disk and data are billed as usual, {regions}"
+    lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
+    spot = max((offer.most_usd for offer in first.offers if offer.market == "spot"), default=0.0)
+    prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
+    each = " each" * (request.nodes > 1)
+    rise = f"; a spot price can rise to {format_rate(spot)}" * bool(spot)
+    kept = "; the reservation bills this with or without a machine, until it ends" * bool(first.reservation)
+    return f"{' to '.join(prices)}{each}, {', then '.join(request.markets)}, {regions}{rise}{kept}"
+
+
+def describe_region(choice: "Choice") -> str:
+    """Return a region, with its spot placement score if that is known."""
+    return choice.account.region + (f" (spot score {choice.score} of 10)" if choice.score else "")
+
+
+def describe_reservation(reserved: "Reservation") -> str:
+    """Return a reservation's kind, free machines and end."""
+    ends = f", ends {formats.deadline(reserved.ends_at)}" if reserved.ends_at else ""
+    return f"{reserved}: {reserved.free} of {formats.plural(reserved.total, 'machine')} free, {reserved.zone}{ends}"
+
+
+def describe_end(plan: "Plan") -> str:
+    """Return what happens at the end of the lease."""
+    reserved = plan.first.reservation
+    if reserved and reserved.is_block and plan.lease.until >= reserved.latest_s:
+        return "when AWS begins to end the block's machines; this one powers itself off"
+    return "then the machine powers itself off"
 
 
 def describe_extras(plan: "Plan") -> str:
@@ -121,6 +152,11 @@ def describe(offer: "Offer") -> str:
     return f"{offer.instance_type}: {gpu}{offer.vcpus} vCPUs, {offer.memory_gib:.0f} GiB"
 
 
+def reservation_facts(reserved: "Reservation | None") -> dict[str, Any] | None:
+    """Return a reservation as JSON data."""
+    return with_instants(asdict(reserved), "starts_at", "ends_at") if reserved else None
+
+
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return the plan as JSON data."""
     return {
@@ -136,12 +172,14 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "choices": [
             {
                 "region": choice.account.region,
+                "spot_score": choice.score,
                 "offers": [asdict(offer) for offer in choice.offers],
                 "image": asdict(choice.image),
                 "vpc": choice.vpc,
                 "subnets": [asdict(subnet) for subnet in choice.subnets],
                 "security_groups": [group.group_id for group in choice.groups],
                 "quotas": [asdict(quota) for quota in choice.quotas],
+                "reservation": reservation_facts(choice.reservation),
             }
             for choice in plan.choices
         ],

@@ -4,9 +4,10 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from infra.ec2.capacity.reservations import BLOCK
 from infra.ec2.network.subnets import Subnet
 from infra.ec2.tags import LAUNCH_TAG, tag_specification
-from infra.model import Market, Offer
+from infra.model import Offer
 
 OVERRIDES = 300  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html
 
@@ -29,9 +30,10 @@ def find_pools(offers: Sequence[Offer], subnets: Sequence[Subnet]) -> list[Pool]
     return [Pool(kind, subnet) for _, kind, subnet in sorted(pairs)]
 
 
-def make_request(template: str, market: Market, nodes: int, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return the request for CreateFleet, still without pools and client token.
+def make_request(template: str, market: str, nodes: int, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the request for CreateFleet in a market, or `capacity-block`, still without pools and client token.
 
+    A Capacity Block has one type in one zone, and takes no options: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-launch-instances-capacity-blocks-walkthrough.html
     Several nodes are launched all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html
     """
     together = (
@@ -46,6 +48,8 @@ def make_request(template: str, market: Market, nodes: int, tags: Mapping[str, s
             }
         }
         if market == "spot"
+        else {}
+        if market == BLOCK
         else {"OnDemandOptions": {"AllocationStrategy": "lowest-price", **together}}
     )
     return {

@@ -109,6 +109,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
     """Return the cluster that these instances and their tags describe."""
     every = [read_tags(instance) for instance in instances]
     tags = every[0]
+    place = "block" if instances[0].get("InstanceLifecycle") == "capacity-block" else "reservation"
     return Cluster(
         name=name,
         cloud=account.cloud,
@@ -127,6 +128,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         private=PRIVATE_TAG in tags,
         proxy_jump=read_jump(tags),
         user=read_user(tags),
+        **{place: instances[0].get("CapacityReservationId", "")},
     )
 
 

@@ -24,8 +24,10 @@ ON = ("pending", "running", "shutting-down")
 OFF = ("stopping", "stopped")
 
 
-def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: float, now: float) -> Lease:
-    """Return the lease that hours and money allow, at the highest price that these offers can have.
+def make_lease(
+    offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: float, now: float, latest: float = math.inf
+) -> Lease:
+    """Return the lease that hours, money and the latest end allow, at the highest price that these offers can have.
 
     Its maximum cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """
@@ -41,6 +43,12 @@ def make_lease(offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: f
                 " this pays for an hour",
                 change=Change("--max-cost", f"{math.ceil(hourly * (100 + SHUTDOWN_S / 36)) / 100:.2f}"),
             )
+    hours = min(hours, (latest - now) / 3600)
+    if hours < min(LEAST_HOURS, request.max_hours):
+        raise UsageError(
+            f"{request.reservation} ends in {max(hours, 0) * 60:.0f} min, which is too soon",
+            "use another --reservation",
+        )
     seconds = hours * 3600
     return Lease(
         now + seconds, (seconds + SHUTDOWN_S) / 3600 * hourly, request.idle_stop_s, min(WARNING_S, seconds / 10)

@@ -13,6 +13,7 @@ from infra.ec2.machines.images import find_image
 from infra.ec2.network.subnets import find_subnets
 from infra.ec2.tags import CLUSTER_TAG, read_owner, read_tags, tag_specification
 from infra.errors import GpujobError
+from infra.model import LaunchRequest
 from infra.ssh.keys import make_key
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html (DryRun)
@@ -33,9 +34,9 @@ class Permissions:
     untested: tuple[str, ...]
 
 
-def find_permissions(account: Account) -> Permissions:
+def find_permissions(account: Account, request: LaunchRequest) -> Permissions:
     """Try every action without effect; actions on machines are tried on one of the caller's, if any."""
-    calls = {**make_calls(account), **make_launch(account), **make_machine_calls(account)}
+    calls = {**make_calls(account), **make_launch(account, request), **make_machine_calls(account)}
     found = dict(zip(calls, map_parallel(is_allowed, calls.values()), strict=True))
     untested = [action for action, allowed in found.items() if allowed is None]
     untested += [action for action in ON_MACHINES if action not in calls]
@@ -54,11 +55,12 @@ def is_allowed(call: Call) -> bool | None:
     return True
 
 
-def make_launch(account: Account) -> Mapping[str, Call]:
+def make_launch(account: Account, request: LaunchRequest) -> Mapping[str, Call]:
     """Return a launch with the real image, subnet and tags; nothing if those cannot be found."""
     tags = {CLUSTER_TAG: NAME, **account.identity.tags}
     try:
-        image, subnets = find_image(account), find_subnets(account)
+        image = find_image(account, request.image)
+        subnets = find_subnets(account, request.network.subnets, private=request.network.private)
     except GpujobError:  # a check of its own says why
         return {}
     return {

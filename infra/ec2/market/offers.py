@@ -64,6 +64,13 @@ def make_offers(
             yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts, on_demand_usd=on_demand[name])
 
 
+def make_block_offers(account: Account, instance_type: str, zone: str) -> list[Offer]:
+    """Return the offer of a Capacity Block's machine, which is paid already; it may have no other price."""
+    [info] = catalogue.read_catalogue(account, (instance_type,))
+    facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
+    return [Offer(instance_type, account.region, "on-demand", {zone: 0.0}, parse_gpu(info["gpu"]), **facts)]
+
+
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:
     """Return the suitable offers of one market, cheapest first.
 
@@ -137,14 +144,15 @@ def match(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[
 
 def check_named(offers: Sequence[Offer], request: LaunchRequest) -> None:
     """Raise UsageError if a named instance type does not have the requested GPU or GPU memory."""
+    source = "--reservation" if request.reservation else "--instance-type"
     for offer in offers:
         has = f"{offer.instance_type} has {f'{offer.gpu.count} x {offer.gpu.name}' if offer.gpu else 'no GPU'}"
         if request.gpu and not is_gpu(offer, request.gpu):
-            raise UsageError(f"{has}, but --gpu is {request.gpu}", "omit --gpu or --instance-type")
+            raise UsageError(f"{has}, but --gpu is {request.gpu}", f"omit --gpu or {source}")
         if memory_gb(offer) < request.gpu_memory_gb:
             raise UsageError(
                 f"{has} with {memory_gb(offer)} GB, but --gpu-memory is {request.gpu_memory_gb:g} GB",
-                "omit --gpu-memory or --instance-type",
+                f"omit --gpu-memory or {source}",
             )
 
 

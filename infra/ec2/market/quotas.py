@@ -71,6 +71,8 @@ def count_used(account: Account, families: Sequence[tuple[Market, str]]) -> dict
     with aws_errors():
         for page in pages:
             for instance in (i for reservation in page["Reservations"] for i in reservation["Instances"]):
+                if instance.get("InstanceLifecycle") == "capacity-block":  # these do not count
+                    continue
                 market: Market = "spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand"
                 key = market, family_of(str(instance["InstanceType"]), market)
                 if key in used:

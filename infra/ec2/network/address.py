@@ -2,10 +2,12 @@
 
 import http.client
 import ipaddress
+import ssl
 import urllib.request
 from urllib.parse import urlsplit
 
 from infra.ec2.account import Account
+from infra.ec2.errors import TRUST
 from infra.errors import CloudError, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -31,13 +33,38 @@ def find_caller_address(account: Account) -> str:
         )
     proxies = urllib.request.ProxyHandler({} if account.is_local else None)
     try:
-        with urllib.request.build_opener(proxies, NoRedirect).open(account.checkip_url, timeout=10) as answer:
+        trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=account.ca_bundle))
+        with urllib.request.build_opener(proxies, trusted, NoRedirect).open(account.checkip_url, timeout=10) as answer:
             return read_address(answer.read(MOST_BYTES + 1), url.hostname or "")
+    except ssl.SSLError as error:
+        raise untrusted(error) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            raise untrusted(error) from error
         raise CloudError(
             f"cannot find this computer's public address: {error}",
             f"check the network (curl {account.checkip_url}), then rerun",
         ) from error
+
+
+def untrusted(error: Exception) -> CloudError:
+    """Return the error for a certificate that this computer does not trust, such as that of a proxy which reads along."""
+    return CloudError(f"cannot verify the certificate of an AWS service: {error}", TRUST)
+
+
+def describe_proxy(url: str) -> str:
+    """Return a warning if a web proxy hides this computer's address from AWS; "" otherwise.
+
+    SSH does not go through a web proxy, so it may leave from another address: https://github.com/hashicorp/packer/issues/9715
+    """
+    host = urlsplit(url).hostname or ""
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or urllib.request.proxy_bypass(host):
+        return ""
+    return (
+        f"port 22 is opened to the address of the proxy {urlsplit(proxy).hostname or 'in HTTPS_PROXY'}, but SSH does not go"
+        " through it; if the machine cannot be reached, name the network that SSH leaves from: --ssh-from CIDR"
+    )
 
 
 def read_address(answer: bytes, host: str) -> str:

@@ -1,5 +1,6 @@
 """How instances boot, and what can go wrong: slow, invisible, silent, interrupted or failing boots."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ class Boots:
     _births: dict[str, Birth] = field(default_factory=dict)
     _interruptions: dict[str, float] = field(default_factory=dict)
     """Epoch time at which each spot instance with a notice ends."""
+    _ends: dict[str, float] = field(default_factory=dict)
+    """Epoch time at which each instance of a Capacity Block ends."""
 
     def begin(self, instance: Any) -> None:
         """Register an instance that was just launched or started; the caller holds the cloud's lock."""
@@ -49,7 +52,13 @@ class Boots:
         if instance.state == "running" and birth.runs_s is None:
             birth.runs_s = time.monotonic()
         self._interrupt(instance)
+        if time.time() >= self._ends.get(instance.id, math.inf):
+            moto_state.end(instance, "Server.CapacityBlockEnded", "The Capacity Block of the instance ends")
         return instance.state == "running" and age_s >= birth.boot_s
+
+    def end_at(self, instance_id: str, at: float) -> None:
+        """End an instance at a time, as AWS does at the end of a Capacity Block."""
+        self._ends[instance_id] = at
 
     def unseen(self) -> frozenset[str]:
         """Return the instances that are not reported yet."""

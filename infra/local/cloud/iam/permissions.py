@@ -30,6 +30,7 @@ KINDS = {
     "snap": "snapshot",
     "fleet": "fleet",
     "sgr": "security-group-rule",
+    "cr": "capacity-reservation",
 }
 ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f-]{{8,}}")
 CREATED = {

@@ -4,12 +4,14 @@ The codes and messages are those of EC2 and its fleets:
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from infra.local.cloud import moto_state
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.market import quotas
+from infra.local.cloud.market.reservations import WRONG_MARKET, Reservations
 
 Refusal = tuple[str, str]
 """Code and message."""
@@ -23,6 +25,10 @@ class Pool:
     instance_type: str
     zone: str
     spot: bool
+    reservation: str = ""
+    """The capacity reservation that the launch names."""
+    market: str = ""
+    """The market type that the launch names: spot, capacity-block."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Capacity:
     """The local cloud's capacity."""
 
     faults: Faults
+    reservations: Reservations
     _fleets: dict[str, list[str]] = field(default_factory=dict)
     """The fleets that each launch template was used for."""
 
@@ -51,6 +58,11 @@ class Capacity:
 
     def find_room(self, pool: Pool, wanted: int) -> tuple[int, Refusal | None]:
         """Return how many of the wanted machines the pool can launch, and why not all of them."""
+        if pool.reservation:  # whose capacity is set aside, and whose vCPUs count already
+            place = pool.instance_type, pool.zone
+            return self.reservations.find_room(pool.reservation, pool.market, place, wanted)
+        if pool.market == "capacity-block":
+            return 0, WRONG_MARKET
         offering = moto_state.zones_with(pool.region, pool.instance_type)
         if pool.zone and offering and pool.zone not in offering:
             return 0, not_offered(pool, offering)
@@ -58,6 +70,12 @@ class Capacity:
             return 0, no_capacity(pool)
         room = self._quota_room(pool)
         return (wanted, None) if room is None or room >= wanted else (room, self._over_quota(pool))
+
+    def enter(self, pool: Pool, instances: Collection[str]) -> None:
+        """Put machines that a pool has launched into the reservation that covers them, if any."""
+        key = pool.reservation or self.reservations.find_open(pool.region, (pool.instance_type, pool.zone))
+        if key and instances and not pool.spot:
+            self.reservations.enter(key, instances)
 
     def most(self) -> int | None:
         """Return the maximum size of a fleet; None if unlimited."""

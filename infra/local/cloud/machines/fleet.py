@@ -14,10 +14,11 @@ from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer, Tree, ec2_answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.machines.capacity import Capacity, Pool, Refusal, no_capacity
-from infra.local.cloud.machines.launch import Moto, instance_ids, launch
+from infra.local.cloud.machines.launch import MARKET, RESERVATION, Moto, instance_ids, launch
 from infra.local.cloud.machines.templates import Template, Templates
 from infra.local.cloud.market import prices
 from infra.local.cloud.market import spot as spot_prices
+from infra.local.cloud.market.reservations import WRONG_MARKET
 from infra.local.cloud.request import Request, items
 
 SHOWN = ("InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId")
@@ -93,6 +94,7 @@ class Fleet:
             numbers = {"MinCount": str(count), "MaxCount": str(count)}
             answer = launch(replace(self.request, action="RunInstances", params=choice.params | numbers), self.moto)
             ids = instance_ids(answer)
+            self.capacity.enter(choice.pool, ids)
             refusal = _read_refusal(answer) or refusal
         self.count += len(ids)
         if ids:
@@ -112,6 +114,9 @@ def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: C
     if asked.get("Type") != "instant":
         return moto(request)
     named = [config.get("LaunchTemplateSpecification", {}) for config in items(asked.get("LaunchTemplateConfigs"))]
+    wrong = _find_contradiction(request, asked, named, templates)
+    if wrong:
+        return error("ec2", *wrong)
     missing = next((one for one in named if templates.find(request.region, one) is None), None)
     if missing is not None:
         return _no_template(missing)
@@ -128,6 +133,25 @@ def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: C
             )
     content: dict[str, Tree] = {"errorSet": list(fleet.errors), "fleetInstanceSet": list(fleet.instances)}
     return ec2_answer("CreateFleet", {"fleetId": fleet.id, **content})
+
+
+def _find_contradiction(
+    request: Request, asked: dict[str, Any], named: list[dict[str, str]], templates: Templates
+) -> Refusal | None:
+    """Refuse a Capacity Block that the fleet or its template does not name as its market, and options beside it.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-launch-instances-capacity-blocks-walkthrough.html
+    """
+    found = [templates.find(request.region, one) for one in named]
+    markets = {one.data.get(MARKET, "") for one in found if one}
+    target = asked.get("TargetCapacitySpecification", {})
+    is_block = target.get("DefaultTargetCapacityType") == "capacity-block"
+    if markets and is_block != (markets == {"capacity-block"}):
+        return WRONG_MARKET
+    counts = {"OnDemandTargetCapacity", "SpotTargetCapacity"} & set(target)
+    if is_block and (counts or "CapacityReservationOptions" in asked.get("OnDemandOptions", {})):
+        return "InvalidParameterCombination", "These options are not supported with capacity-block."
+    return None
 
 
 def _no_template(asked: dict[str, str]) -> Answer:
@@ -173,8 +197,9 @@ def _choose(request: Request, template: Template, override: dict[str, str], spot
         params["NetworkInterface.1.SubnetId" if inside else "SubnetId"] = subnet
         zone = moto_state.zone_of(request.region, subnet)
     if spot:
-        params["InstanceMarketOptions.MarketType"] = "spot"
-    pool = Pool(request.region, params.get("InstanceType", ""), zone, spot)
+        params[MARKET] = "spot"
+    reserved, kind = params.get(RESERVATION, ""), params.get("InstanceType", "")
+    pool = Pool(request.region, kind, zone, spot, reserved, params.get(MARKET, ""))
     return Choice(template, override, params, pool, _find_price(pool, faults))
 
 

@@ -13,6 +13,8 @@ from infra.local.cloud.tokens import Tokens
 
 Moto = Callable[[Request], Answer]
 
+MARKET = "InstanceMarketOptions.MarketType"
+RESERVATION = "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId"
 _ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
@@ -22,8 +24,13 @@ def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capaci
     def work() -> Answer:
         wanted = int(request.params.get("MinCount") or 1)
         with moto_state.LOCK:
-            room, refusal = capacity.find_room(pool_of(request), wanted)
-            return launch(request, moto) if room >= wanted or refusal is None else error("ec2", *refusal)
+            pool = pool_of(request)
+            room, refusal = capacity.find_room(pool, wanted)
+            if room < wanted and refusal:
+                return error("ec2", *refusal)
+            answer = launch(request, moto)
+            capacity.enter(pool, instance_ids(answer))
+            return answer
 
     return tokens.once(request, work, lambda first: _describe(instance_ids(first), request, moto))
 
@@ -44,8 +51,9 @@ def pool_of(request: Request) -> Pool:
     """Return the pool of a RunInstances request; without a zone AWS chooses one, so the zone is empty."""
     subnet = request.params.get("NetworkInterface.1.SubnetId") or request.params.get("SubnetId", "")
     zone = moto_state.zone_of(request.region, subnet) or request.params.get("Placement.AvailabilityZone", "")
-    spot = request.params.get("InstanceMarketOptions.MarketType") == "spot"
-    return Pool(request.region, request.params.get("InstanceType", "m1.small"), zone, spot)
+    market = request.params.get(MARKET, "")
+    kind = request.params.get("InstanceType", "m1.small")
+    return Pool(request.region, kind, zone, market == "spot", request.params.get(RESERVATION, ""), market)
 
 
 def instance_ids(answer: Answer) -> tuple[str, ...]:

@@ -49,6 +49,25 @@ def describe_spot_price_history(request: Request, faults: Faults) -> Answer:
     )
 
 
+def get_spot_placement_scores(request: Request, faults: Faults) -> Answer:
+    """Answer with a score for each region that offers a type: that of the fault `scores`, else one of its own."""
+    types = request.values("InstanceType")
+    regions = [one for one in request.values("RegionName") or [request.region] if _offers(one, types)]
+    told = dict(value.rsplit(":", 1) for value in faults.values("scores"))
+    found = [{"region": one, "score": int(told.get(one, 0)) or _score(one, types)} for one in regions]
+    return ec2_answer("GetSpotPlacementScores", {"spotPlacementScoreSet": list(found)})
+
+
+def _offers(region: str, types: list[str]) -> bool:
+    return any(moto_state.zones_with(region, name) for name in types)
+
+
+def _score(region: str, types: list[str]) -> int:
+    """Return a score from 1 to 9; fewer than three types never have more than 3."""
+    drawn = hashlib.sha256(f"{region} {sorted(types)}".encode()).digest()[0]
+    return 1 + drawn % (9 if len(types) > 2 else 3)
+
+
 def _moves_s(faults: Faults) -> float:
     return faults.number("spot-moves") or MOVES_S
 

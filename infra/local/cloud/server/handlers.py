@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from infra.local.cloud import moto_state, tagging
 from infra.local.cloud.answers import Answer, error
@@ -18,6 +19,7 @@ from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.machines.metadata import Metadata
 from infra.local.cloud.machines.templates import Templates
 from infra.local.cloud.market import offerings, prices, quotas, spot
+from infra.local.cloud.market.reservations import Reservations
 from infra.local.cloud.request import Request
 from infra.local.cloud.server.trail import Trail
 from infra.local.cloud.tokens import Tokens
@@ -54,7 +56,11 @@ class Handlers:
 
     @cached_property
     def _capacity(self) -> Capacity:
-        return Capacity(self.faults)
+        return Capacity(self.faults, self._reservations)
+
+    @cached_property
+    def _reservations(self) -> Reservations:
+        return Reservations(self.faults, self.hosts.boots.end_at)
 
     def sight(self, request: Request) -> AbstractContextManager[None]:
         """Hide instances that are not visible yet from moto while it answers."""
@@ -86,6 +92,8 @@ class Handlers:
         match request.action:
             case "DescribeSpotPriceHistory":
                 return spot.describe_spot_price_history(request, self.faults)
+            case "GetSpotPlacementScores":
+                return spot.get_spot_placement_scores(request, self.faults)
             case "GetConsoleOutput":
                 speaks = self.hosts.boots.speaks(instance_id)
                 return console.get_console_output(request, self.hosts.host_key(instance_id) if speaks else None)
@@ -112,9 +120,11 @@ class Handlers:
             case "DescribeRegions" if enabled := self.faults.values("enabled"):
                 names = {f"RegionName.{number}": name for number, name in enumerate(enabled, 1)}
                 return moto(replace(request, params={**request.params, **names}))
-            case "DescribeInstances" if others := self.faults.value("foreign"):
-                return self._among_others(request, moto, int(others))
-        return None
+            case "DescribeInstances":
+                others = self.faults.value("foreign")
+                described = self._among_others(request, moto, int(others)) if others else self._described(request, moto)
+                return self._reservations.name_in(described)
+        return self._reservations.answer(request)
 
     def _refuse(self, request: Request) -> Answer | None:
         """Answer a DryRun call, and one with invalid tags or about an instance that is not visible yet."""
@@ -162,7 +172,7 @@ class Handlers:
         with moto_state.LOCK:
             found = filter(None, [moto_state.find_instance(request.region, one) for one in ids])
             stopped = [instance for instance in found if instance.state == "stopped"]
-            pools = [Pool(request.region, one.instance_type, one.placement.zone, False) for one in stopped]
+            pools = [self._pool_of(request.region, one) for one in stopped]
             refusal = next(filter(None, [self._capacity.find_room(pool, 1)[1] for pool in pools]), None)
             if refusal:
                 return error("ec2", *refusal, 500)
@@ -171,6 +181,10 @@ class Handlers:
                 moto_state.relaunch(stopped)
                 self._begin(request.region, tuple(ids))
         return answer
+
+    def _pool_of(self, region: str, instance: Any) -> Pool:
+        key, market = self._reservations.key_of(instance.id), instance.lifecycle or ""
+        return Pool(region, instance.instance_type, instance.placement.zone, False, key, market)
 
     def _begin(self, region: str, ids: tuple[str, ...]) -> None:
         for instance in filter(None, [moto_state.find_instance(region, one) for one in ids]):
@@ -182,6 +196,10 @@ class Handlers:
             return page
         with moto_state.LOCK, self.sight(request):
             return moto(foreign.after_others(request))
+
+    def _described(self, request: Request, moto: Moto) -> Answer:
+        with moto_state.LOCK, self.sight(request):
+            return moto(request)
 
     def _instance_types(self, request: Request, moto: Moto) -> Answer:
         question = (request.region, frozenset(request.params.items()))

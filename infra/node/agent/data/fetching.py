@@ -19,11 +19,6 @@ S3 = "s3://"
 ATTEMPTS, PAUSE_S, SILENCE_S = 5, 1.0, 60.0
 
 
-def is_remote(each: Mapping[str, Any]) -> bool:
-    """Return whether the node fetches a set itself."""
-    return bool(each["address"])
-
-
 def fetch(each: Mapping[str, Any], python: str, variables: Mapping[str, str], log: BinaryIO) -> str:
     """Fetch a set unless the machine has it; return its version. Raises AgentError.
 
@@ -107,5 +102,5 @@ def count(response: Any, progress: Progress) -> Iterator[bytes]:
 def fetch_all(
     sets: Iterable[Mapping[str, Any]], python: str, variables: Mapping[str, str], log: BinaryIO
 ) -> dict[str, str]:
-    """Fetch the remote ones of these sets; return the version of each by its path."""
-    return {each["path"]: fetch(each, python, variables, log) for each in sets if is_remote(each)}
+    """Fetch these sets; return the version of each by its path."""
+    return {each["path"]: fetch(each, python, variables, log) for each in sets}

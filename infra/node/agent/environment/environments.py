@@ -16,11 +16,13 @@ import os
 import re
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .uv import DependenciesError
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 STAND_IN = "gpujob"
 # torch looks for these packages next to itself, so they are installed wherever torch is.
@@ -63,7 +65,9 @@ def lead_to_base(site: Path, base: Base) -> None:
 
 def add_stand_ins(site: Path, path: list[str]) -> None:
     """Make uv treat the base's packages as installed; skip those with versions that uv cannot parse."""
-    packages: dict[str, metadata.Distribution] = {}
+    from importlib import metadata  # rarely needed, and it adds a tenth to the start-up of every job
+
+    packages: dict[str, Distribution] = {}
     for package in metadata.distributions(path=path):
         about = package.metadata
         if about["Name"] and VERSION.fullmatch(about["Version"] or ""):

@@ -9,8 +9,9 @@ import os
 import re
 import time
 from collections import deque
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 from ..caches import is_excluded
 from ..processes import GRACE_S
@@ -21,6 +22,7 @@ from .settled import find_unsettled
 
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two per place
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
+CODE, MOST_NAMED, MOST_NAMED_BYTES = (".py", ".ipynb", ".sh"), 1000, 4_000_000  # read to find names of files
 TELLING = 5  # characters that a name needs to identify a file
 EARLY_S = 0.1  # file timestamps may lag by one clock tick
 NESTED = {".cache": 2, ".local": 3}  # how many path parts identify what a file belongs to; by default the first
@@ -51,8 +53,12 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
     walk = Walk(jobs, places)
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     namers = {job: Namer(job) for job in jobs}
+
+    def is_named(place: Place, name: str) -> bool:
+        return not (place.shared and is_local()) or any(each.names(place.root, name) for each in namers.values())
+
     for place in places:
-        for name, info in walk.list_files(place):
+        for name, info in walk.list_files(place, partial(is_named, place)):
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
             if place.shared and is_local():
@@ -84,8 +90,11 @@ class Walk:
         self.roots = {place.root for place in places}
         self.complete = True
 
-    def list_files(self, place: Place) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield each non-empty regular file of a place, by relative name; links are not followed."""
+    def list_files(self, place: Place, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield each non-empty regular file of a place, by relative name; links are not followed.
+
+        What is directly in the place is skipped with all below it unless it `is_wanted`.
+        """
         waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
         while waiting:
             if looks > MOST_LOOKS or time.monotonic() > deadline:
@@ -98,6 +107,8 @@ class Walk:
                 is_folder = entry.is_dir(follow_symlinks=False)
                 if path in self.others or is_tool(place, name, path, is_folder):
                     continue
+                if not above and not is_wanted(name):
+                    continue
                 if is_folder and path not in self.roots:
                     waiting.append(f"{name}/")
                 elif not is_folder and entry.is_file(follow_symlinks=False):
@@ -109,26 +120,36 @@ class Walk:
 class Namer:
     """Check whether a job mentions a file: in its command, its output, or its code.
 
-    Needed on the local cloud, where the temporary folder is the laptop's and other programs write to it.
+    Needed on the local cloud, where the temporary folder is the laptop's: other programs write to it, and it may be huge.
     """
 
     def __init__(self, job: int) -> None:
         """Start without having read anything."""
-        self.folder = folder_of(job)
-        self.text: bytes | None = None
+        self.job = job
+
+    @cached_property
+    def text(self) -> bytes:
+        """What the job says, as far as it is worth reading."""
+        folder = folder_of(self.job)
+        job, texts = read_json(folder / "job.json"), [read_text(folder / "log")]
+        names = sorted(read_json(folder / "manifest.json"), key=lambda name: not name.endswith(CODE))
+        for name in names[:MOST_NAMED]:
+            if sum(map(len, texts)) < MOST_NAMED_BYTES:
+                texts.append(read_text(work_of(folder) / name))
+        return b"\n".join([json.dumps([job["command"], job["env"]]).encode(), *texts])
+
+    @cached_property
+    def words(self) -> set[bytes]:
+        """The plain names that follow a quote or a slash."""
+        return set(re.findall(rb"[\"'/]([\w.-]+)", self.text))
 
     def names(self, root: str, name: str) -> bool:
         """Return whether the job mentions the file, by path or by name as a path part or quoted string."""
-        if self.text is None:
-            job = read_json(self.folder / "job.json")
-            code = (read_text(work_of(self.folder) / path) for path in read_json(self.folder / "manifest.json"))
-            self.text = b"\n".join(
-                [json.dumps([job["command"], job["env"]]).encode(), read_text(self.folder / "log"), *code]
-            )
-        as_path = rb"[\"'/]%s(?![\w.-])" % re.escape(os.fsencode(name))
-        return os.fsencode(f"{root}/{name}") in self.text or (
-            len(name) >= TELLING and re.search(as_path, self.text) is not None
-        )
+        text = os.fsencode(name)
+        if re.fullmatch(rb"[\w.-]+", text):
+            return text in self.words and (len(name) >= TELLING or os.fsencode(f"{root}/{name}") in self.text)
+        as_path = rb"[\"'/]%s(?![\w.-])" % re.escape(text)
+        return len(name) >= TELLING and re.search(as_path, self.text) is not None
 
 
 def read_text(path: Path) -> bytes:

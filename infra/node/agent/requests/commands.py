@@ -6,7 +6,8 @@
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
                                     "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER...] [--last]       -> [record, ...]
-    logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over
+    logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over, and
+                                    then its record on stderr, unless it is very long
     attach NUMBER OFFSET            the same for a job with a terminal; frames on stdin are passed on to it: `terminal`
     tail NUMBER LINES               -> {"offset": where the log's last lines begin}
     look COUNT                      -> {"now", "cpus", "cpu_used", "memory_bytes", "memory_used_bytes", "disk_bytes",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
 from pathlib import Path
 from typing import BinaryIO, Callable
 
+from ..job.recovery import list_jobs
 from ..records import CHUNK_BYTES, AgentError, folder_of, is_supervised
 
 POLL_S = 0.05
+RECORD_CHARACTERS = 60_000  # the client reads no more of stderr; it asks for a longer record
 
 
 def find_tail(number: str, count: str) -> dict[str, int]:
@@ -53,9 +56,9 @@ def send_log(number: str, start: str, *options: str) -> None:
 
 
 def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[[], bool]) -> None:
-    """Write a job's log from an offset; with a folder `followed`, until the job or the client ends.
+    """Write a job's log from an offset; with a folder `followed`, until the client or the job ends, and then its record.
 
-    Raises AgentError if the log is shorter.
+    The record is written to stderr. Raises AgentError if the log is shorter.
     """
     with (folder_of(number) / "log").open("ab+", buffering=0) as log:
         size = log.seek(0, os.SEEK_END)
@@ -69,4 +72,7 @@ def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
             if over or is_gone():
-                return
+                break
+    if over and followed:
+        text = json.dumps(list_jobs(number)[0])
+        sys.stderr.write(text if len(text) < RECORD_CHARACTERS else "")
