@@ -50,7 +50,7 @@ class Answer:
 @torch.no_grad()
 def ask(model: Classifier, facts: Facts, path: Path) -> Answer:
     """Read one file and predict its class. Raises BrokenImageError."""
-    image = Files((path,), facts.shape[1], facts.shape[0], levels=facts.levels).read(0)
+    image = Files((path,), facts.shape[1], facts.shape[0], levels=facts.levels, square=facts.square).read(0)
     return Answer(image, model.eval()(image[None]).float().softmax(dim=1)[0], facts.classes)
 
 

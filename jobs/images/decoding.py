@@ -39,6 +39,18 @@ At 2, not even stripes that are finer than a pixel differ from those of a file t
 Pixels = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Square:
+    """How an image of any shape becomes a square."""
+
+    resize: str = "crop"
+    """crop: its centre; squish: all of it, distorted; pad: all of it, with grey borders."""
+    interpolation: str = "bilinear"
+
+
+CROP = Square()
+
+
 class BrokenImageError(Exception):
     """A file that cannot be read as an image; the message says why."""
 
@@ -54,6 +66,7 @@ class Files:
     """Whether to fail on a broken image."""
     levels: Levels | None = None
     """The values shown as black and white in images of more than 8 bits; by default the range of their mode."""
+    square: Square = CROP
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,7 +77,7 @@ class Files:
 
     def read(self, index: int) -> Tensor:
         """Return one image, uint8 (C, H, W); raises BrokenImageError."""
-        pixels = read_image(self.paths[index], self.size, self.levels)
+        pixels = read_image(self.paths[index], self.size, self.levels, self.square)
         if self.channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -95,12 +108,12 @@ def register_heif() -> None:
         register_heif_opener()
 
 
-def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
-    """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
-    return read_square(path, size, levels)[0]
+def read_image(path: Path, size: int, levels: Levels | None = None, square: Square = CROP) -> Pixels:
+    """Return an image as a square, by default its centre: (size, size, 3). Raises BrokenImageError."""
+    return read_square(path, size, levels, square)[0]
 
 
-def read_square(path: Path, size: int, levels: Levels | None) -> tuple[Pixels, bool]:
+def read_square(path: Path, size: int, levels: Levels | None, square: Square) -> tuple[Pixels, bool]:
     """Return the same, and whether the file is greyscale."""
     image = open_image(path)
     grey = image.mode in GREY
@@ -109,10 +122,20 @@ def read_square(path: Path, size: int, levels: Levels | None) -> tuple[Pixels, b
             warnings.simplefilter("ignore")  # a damaged tag, which Pillow skips
             image.draft("RGB", (DRAFT * size, DRAFT * size))
             upright = to_rgb(rotate(image), levels)
-            square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
+            pixels = np.asarray(fit(upright, size, square))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
-    return np.asarray(square), grey
+    return pixels, grey
+
+
+def fit(image: Image.Image, size: int, square: Square) -> Image.Image:
+    """Return an image as a square of `size` pixels."""
+    resampling = Image.Resampling[square.interpolation.upper()]
+    if square.resize == "squish":
+        return image.resize((size, size), resampling)
+    if square.resize == "pad":
+        return ImageOps.pad(image, (size, size), resampling, color=(128, 128, 128))
+    return ImageOps.fit(image, (size, size), resampling)
 
 
 def rotate(image: Image.Image) -> Image.Image:
@@ -159,7 +182,7 @@ def is_grey(path: Path) -> bool:
 
 
 def read_images(
-    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None
+    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None, square: Square = CROP
 ) -> tuple[Tensor, list[int]]:
     """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
@@ -167,10 +190,10 @@ def read_images(
     """
     sample = paths[:: max(1, len(paths) // 100)]
     channels = 1 if all(map(is_grey, sample)) else 3
-    pixels, broken, coloured = decode(paths, size, levels, channels)
+    pixels, broken, coloured = decode(paths, size, levels, channels, square)
     if coloured and channels == 1:  # the sample had none of them
         del pixels
-        pixels, broken, _ = decode(paths, size, levels, 3)
+        pixels, broken, _ = decode(paths, size, levels, 3, square)
     complain(list(broken.values()), strict)
     whole = [index for index in range(len(paths)) if index not in broken]
     if not whole:
@@ -182,7 +205,7 @@ def read_images(
 
 
 def decode(
-    paths: Sequence[Path], size: int, levels: Levels | None, channels: int
+    paths: Sequence[Path], size: int, levels: Levels | None, channels: int, square: Square
 ) -> tuple[Pixels, dict[int, str], bool]:
     """Return the pixels (N, C, size, size), why some are broken, and whether any image is coloured.
 
@@ -193,8 +216,8 @@ def decode(
 
     def read(index: int) -> bool:
         try:
-            square, grey = read_square(paths[index], size, levels)
-            pixels[index] = square.transpose(2, 0, 1)[:channels]
+            found, grey = read_square(paths[index], size, levels, square)
+            pixels[index] = found.transpose(2, 0, 1)[:channels]
         except BrokenImageError as error:
             broken[index] = str(error)
             return True

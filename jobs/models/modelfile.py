@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import CheckpointError
+from ..images.decoding import Square
 from . import Classifier
 from .networks import bare
 
@@ -29,6 +30,14 @@ class Facts:
     seed: int = 0
     levels: tuple[float, float] | None = None
     """The values shown as black and white in images of more than 8 bits."""
+    resize: str = "crop"
+    interpolation: str = "bilinear"
+    """How files became squares."""
+
+    @property
+    def square(self) -> Square:
+        """How files become squares."""
+        return Square(self.resize, self.interpolation)
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
@@ -41,6 +50,11 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot write: {error}") from error
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a path is a model file or a run folder with one."""
+    return path.suffix == ".safetensors" or any((path / name).is_file() for name in (NAME, f"outputs/{NAME}"))
 
 
 def find_model(path: Path) -> Path:

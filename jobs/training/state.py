@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ class Plan:
     def steps(self) -> int:
         """Steps per epoch; an incomplete last batch is dropped."""
         return len(self.data.train) // self.batch
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """The weight of each class in the loss, if rare ones weigh more."""
+        if not self.recipe.class_weights:
+            return None
+        return weigh_classes(self.data.train.labels, len(self.data.classes)).to(self.context.device)
 
     @property
     def graph_obstacle(self) -> str:
@@ -141,6 +149,12 @@ class Run:
         self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
 
 
+def weigh_classes(labels: Tensor, count: int) -> Tensor:
+    """Return a weight for each class, the inverse of its frequency: 1 on average over the images."""
+    counts = labels.cpu().bincount(minlength=count).float()
+    return len(labels) / (counts.clamp(min=1) * max(1, int((counts > 0).sum())))
+
+
 def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise CheckpointError if a checkpoint was made with other classes or training images."""
     if made["classes"] != wanted["classes"]:
@@ -150,6 +164,8 @@ def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"the checkpoint was made with other classes: number {at} was '{old}', now it is '{new}'; "
             "train without --resume, or start from its model with --weights"
         )
+    if made.get("square", wanted["square"]) != wanted["square"]:
+        raise CheckpointError(f"the checkpoint was made with --resize {made['square'][0]}, not {wanted['square'][0]}")
     if made["digest"] != wanted["digest"]:
         counts = f"{made['images']:,} then, {wanted['images']:,} now"
         raise CheckpointError(

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 
+from infra.node.agent.environment import overlay
 from infra.node.agent.environment.dependencies import complete_plan, name_indexes
 from infra.node.agent.environment.overlay import make_environment, site_of
 from infra.node.agent.environment.project.install import install_projects
@@ -286,3 +287,21 @@ def test_a_version_that_is_taken_from_git_does_not_stop_the_build(place):
     )
     place.install()
     assert place.run("python", "-c", "import importlib.metadata as m; print(m.version('x'))") == ["0.0.0"]
+
+
+def test_an_interpreter_is_queried_again_only_when_it_or_its_packages_changed(tmp_path, monkeypatch):
+    base = make_environment(tmp_path / "base", sys.executable, sys.executable)
+    asked, look = [], overlay.look_below
+    monkeypatch.setattr(overlay, "look_below", lambda python: asked.append(python) or look(python))
+    known = tmp_path / "known.json"
+
+    def make(name: str) -> str:
+        own = make_environment(tmp_path / name, base, base, known)
+        return (site_of(own) / "zz_below.pth").read_text()
+
+    first = make("one")
+    assert (make("two"), len(asked)) == (first, 1)
+    (site_of(base) / "pip").mkdir()
+    assert (make("three"), len(asked)) == (first, 2)
+    known.write_text(json.dumps({base: {"stamps": 1}}))
+    assert (make("four"), len(asked)) == (first, 3)

@@ -20,7 +20,8 @@ from jobs.errors import CheckpointError
 from jobs.train import main, run
 from jobs.training.checkpoint import Checkpoints, load_checkpoint
 
-KILLS = int(os.environ.get("KILLS", "3"))
+pytestmark = pytest.mark.timeout(400)  # each kill takes a process that loads torch
+KILLS = int(os.environ.get("KILLS", "2"))
 EPOCHS, STEPS = 4 * KILLS, 5  # a kill comes within 12 of the 20 steps that there are for each
 
 

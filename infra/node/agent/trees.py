@@ -69,6 +69,8 @@ def open_up(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder and everything in it, regardless of modes, as far as permitted."""
+    if not os.path.lexists(folder):
+        return  # without starting a process
     open_up(folder)
     for parent, folders, _ in () if folder.is_symlink() else walk(folder):
         for name in folders:

@@ -16,6 +16,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from ..records import read_json, write_json
+from ..trees import stamp_of
 from .uv import DependenciesError
 
 ENVIRONMENT = "environment"  # name of the folder in a job's folder
@@ -31,6 +33,7 @@ if not importlib.util.find_spec("pip"):
 scripts = [os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
 print(json.dumps([real, "%d.%d" % sys.version_info[:2], sites, scripts]))
 """
+MOST_KNOWN = 20
 SCRIPT_BYTES = 4096
 # Shebang lines as pip writes them; the second form is for long paths and paths with spaces.
 FIRST_LINE = re.compile(rb"#![^\n]*python[^\n]*\n|#!/bin/sh\n'''exec' [^\n]*python[^\n]*\n' '''\n")
@@ -66,13 +69,13 @@ class Below(NamedTuple):
     scripts: list[str]
 
 
-def make_environment(folder: Path, python: str, base_python: str) -> str:
-    """Create an empty environment on top of an interpreter's own.
+def make_environment(folder: Path, python: str, base_python: str, known: Path | None = None) -> str:
+    """Create an empty environment on top of an interpreter's own; `known` is a file that remembers interpreters.
 
     That one may itself be on top of the base's. Returns the new interpreter; raises DependenciesError.
     """
-    below = look_below(python)
-    scripts = below.scripts + ([] if python == base_python else look_below(base_python).scripts)
+    below = recall_below(python, known)
+    scripts = below.scripts + ([] if python == base_python else recall_below(base_python, known).scripts)
     programs, own = folder / "bin", folder / "bin" / "python"
     site = folder / "lib" / f"python{below.version}" / "site-packages"
     site.mkdir(parents=True)
@@ -95,6 +98,31 @@ def make_environment(folder: Path, python: str, base_python: str) -> str:
 def site_of(own: str) -> Path:
     """Return the folder of a job's own packages."""
     return next(Path(own).parent.parent.glob("lib/python*/site-packages"))
+
+
+def recall_below(python: str, known: Path | None) -> Below:
+    """Return what is known of an interpreter, querying it if that may have changed: to start it takes longer than all else."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        entry = read_json(known)[python] if known else {}
+        if entry["stamps"] == stamps_of(python, entry["below"][2]):
+            return Below(*entry["below"])
+    below = look_below(python)
+    if known:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            before = list(read_json(known, {}).items())[1 - MOST_KNOWN :]
+            write_json(known, {**dict(before), python: {"below": below, "stamps": stamps_of(python, below.sites)}})
+    return below
+
+
+def stamps_of(python: str, sites: list[str]) -> list[list[int] | None]:
+    """Return what changes when an interpreter is replaced, or a package such as pip is added to it or removed."""
+    stamps: list[list[int] | None] = []
+    for path in (python, Path(python).parent.parent / "pyvenv.cfg", *sites):
+        try:
+            stamps.append(stamp_of(os.stat(path)))  # noqa: PTH116  the first is text
+        except OSError:
+            stamps.append(None)
+    return stamps
 
 
 def look_below(python: str) -> Below:

@@ -45,6 +45,8 @@ from .queue import forget_waiting, wait_in_queue
 from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
 from .watch import Watch, stalled_text
 
+INTERPRETERS = HOME / "interpreters.json"
+
 
 class CancelledError(Exception):
     """The job was cancelled before its command started."""
@@ -101,14 +103,14 @@ def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any]
     start = start_of(job["command"], work / job["workdir"])
     if job["no_deps"]:
         with cancellable():
-            return make_environment(folder / ENVIRONMENT, base, base)
+            return make_environment(folder / ENVIRONMENT, base, base, INTERPRETERS)
     with cancellable(), (folder / "log").open("ab") as log:
         if not job["python_chosen"]:
             base = state["base"] = choose_interpreter(work, start, base, log)
         plan, variables = complete_plan(job, private["secrets"], private["credentials"])
         state["python"], state["dependencies"] = prepare(work, plan, base, log, variables)
         write_json(folder / "state.json", state)
-        own = make_environment(folder / ENVIRONMENT, state["python"], base)
+        own = make_environment(folder / ENVIRONMENT, state["python"], base, INTERPRETERS)
         required = [work / named for named, _ in (plan["projects"] if plan else ())]
         projects = find_projects(work, start, [own, base], required)
         if install_projects(own, projects, work, log, {**variables, **name_indexes(plan, variables)}):
