@@ -184,7 +184,7 @@ def print_bar(_: Path, megabytes: int) -> Costs:
     """Return how much of a progress bar without a newline reaches a file, in megabytes."""
     reached = io.BytesIO()
     printer, chunk = Printer(stream=reached), b"epoch 1: 100/1000 [####      ] loss 0.123\r" * 24
-    for _ in range(megabytes * 1_000_000 // len(chunk)):
+    for _round in range(megabytes * 1_000_000 // len(chunk)):
         printer.write(chunk)
     printer.flush()
     return {CLIENT: reached.tell() / 1e6}
