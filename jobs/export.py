@@ -2,6 +2,7 @@
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .models import Classifier
+    from .models.modelfile import Facts
 
 ENDINGS = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-4
@@ -52,6 +54,8 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
                 raise CheckpointError(
                     f"{out}: its logits differ from the model's by {off:.1e}, more than {TOLERANCE:g}"
                 )
+    if kind == "onnx":
+        describe_onnx(out, facts, model)
     say(f"verified: logits match the model's within {off:.1e}\n{out}")
     return out
 
@@ -78,7 +82,7 @@ def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Ten
 
 
 def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
-    """Write ONNX, for any batch size. Raises CheckpointError if packages are missing."""
+    """Write ONNX as one file, for any batch size. Raises CheckpointError if packages are missing."""
     import torch
 
     try:
@@ -86,10 +90,41 @@ def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor]
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
         raise CheckpointError("ONNX export needs packages: pip install onnx onnxscript onnxruntime") from error
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     axes = ({0: torch.export.Dim.DYNAMIC},)
-    torch.onnx.export(model, (images,), out, input_names=["images"], dynamic_shapes=axes, dynamo=True, verbose=False)
+    # By default large weights go to a second file, without which the first is of no use.
+    torch.onnx.export(
+        model, (images,), out, dynamic_shapes=axes, dynamo=True, external_data=False, verbose=False, **names
+    )
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return lambda batch: session.run(None, {"images": batch.numpy()})[0]
+
+
+def describe_onnx(out: Path, facts: "Facts", model: "Classifier") -> None:
+    """Add classes, form of the input and normalization to an ONNX file. Raises CheckpointError."""
+    import onnx
+    import onnxruntime
+
+    channels, height, width = facts.shape
+    wanted = {
+        "classes": json.dumps(facts.classes, ensure_ascii=False),
+        "input": f"uint8 (N, {channels}, {height}, {width}), {'RGB' if channels == 3 else 'grey'}, 0 to 255",
+        "output": "logits (N, classes); softmax makes them probabilities",
+        "mean": json.dumps(model.mean.flatten().tolist()),
+        "std": json.dumps(model.std.flatten().tolist()),
+        "normalization": "(images - mean) / std, done inside",
+        "resize": facts.resize,
+        "levels": json.dumps(facts.levels),
+        "data": facts.data,
+    }
+    kept = onnx.load(out)
+    for key, value in wanted.items():
+        entry = kept.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(kept, out)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    if session.get_modelmeta().custom_metadata_map != wanted:
+        raise CheckpointError(f"{out}: its classes and normalization could not be read back")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,19 @@ set they were trained on, which a few batches of a small one cannot replace, unl
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .config.recipe import Recipe
 from .config.settings import Settings, parse
-from .program import keep_memory, run_program
+from .program import keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
+    from .data import Dataset
     from .models import Classifier
     from .optim.optimizers import LayerGroup
+    from .training.distributed import DistributedContext
 
 DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
 SPREAD = 100.0
@@ -30,14 +34,23 @@ def main(argv: Sequence[str] | None = None) -> float:
     own.add_argument(
         "--head-only", action="store_true", help="train only the last layer: takes seconds, and is often enough"
     )
+    own.add_argument(
+        "--freeze-epochs",
+        type=number(int, 0),
+        default=0,
+        metavar="N",
+        help="epochs in which only the last layer is trained, on augmented images (default: on features computed once)",
+    )
     own.add_argument("--train-norms", action="store_true", help="also train the body's normalization layers")
     settings, extra = parse(argv, "jobs.finetune", "Fine-tune pretrained weights on your images.", DEFAULTS, own)
     keep_memory()
 
-    return run_program("jobs.finetune", lambda: run(settings, extra.head_only, extra.train_norms))
+    return run_program(
+        "jobs.finetune", lambda: run(settings, extra.head_only, extra.train_norms, int(extra.freeze_epochs))
+    )
 
 
-def run(settings: Settings, head_only: bool, train_norms: bool) -> float:
+def run(settings: Settings, head_only: bool, train_norms: bool, freeze_epochs: int = 0) -> float:
     """Train the last layer, then all unless `head_only`; return the test accuracy. Raises JobsError."""
     from .training.head import train_head
     from .training.pipeline import train
@@ -45,7 +58,24 @@ def run(settings: Settings, head_only: bool, train_norms: bool) -> float:
     def choose_layers(model: "Classifier") -> "Sequence[LayerGroup]":
         return () if head_only else group_layers(model, settings.recipe.peak_lr, train_norms)
 
-    return train(settings, choose_layers, prepare=train_head)
+    return train(settings, choose_layers, partial(train_frozen, freeze_epochs) if freeze_epochs else train_head)
+
+
+def train_frozen(
+    epochs: int, model: "Classifier", data: "Dataset", context: "DistributedContext", recipe: Recipe
+) -> None:
+    """Train only the last layer for some epochs, like the first part of fastai's fine_tune."""
+    from .models.classifier import find_head
+    from .optim.optimizers import LayerGroup
+    from .training.fit import fit
+    from .training.pipeline import describe, freeze_others
+    from .training.state import Plan
+
+    groups = [LayerGroup([find_head(model)], recipe.peak_lr)]
+    freeze_others(model, groups)
+    recipe = replace(recipe, epochs=epochs, time_budget_s=0.0, early_stop=0, ema=0.0)
+    for metrics, _ in fit(model, Plan(data, recipe, context, groups)):
+        say(f"last layer: {describe(metrics, recipe)}")
 
 
 def group_layers(model: "Classifier", lr: float, train_norms: bool = False) -> "Sequence[LayerGroup]":

@@ -4,12 +4,10 @@ With an image, `python -m jobs.interpret outputs photo.jpg`, it explains what th
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from .config.data import DataConfig, recall
+from .config.data import DataConfig
 from .config.recipe import add_options, pick
-from .errors import DataError
 from .program import Parser, check_folder, keep_memory, run_program, say
 
 
@@ -33,26 +31,20 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     """Draw everything; return the report. Raises DataError if the images do not fit the model."""
     # torch and matplotlib take a second to import, and --help must start at once.
-    from .data import load
-    from .data.parts import drop_trained
     from .explain.depths import show_depths
     from .look import card, provenance, sections
     from .look.mistakes import majority_baseline
     from .look.names import isolate
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
+    from .models.tested import load_tested
     from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
     path = find_model(checkpoint)
     out = out or path.parent / "report"
     check_folder(out)
-    config = recall(config, path.parent / "args.json")
-    size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
-    data = load(replace(config, seed=facts.seed, size=size, range=config.range or facts.levels), classes=facts.classes)
-    data = drop_trained(data, path.parent)
-    if data.test.shape[0] != facts.shape[0]:
-        raise DataError(f"the model needs {facts.shape[0]} channels, {data.name} has {data.test.shape[0]}")
+    data = load_tested(checkpoint, facts, config)
     chances = predict(model, data.test)
     accuracy = (chances.argmax(dim=1) == data.test.labels).float().mean().item()
     most, baseline = majority_baseline(data.train.labels, data.test.labels)
@@ -83,12 +75,12 @@ def explain_photo(checkpoint: Path, photo: Path, config: DataConfig, out: Path |
 
     Without the data of its run the page has all but the nearest training images.
     """
-    from .data import load
     from .errors import DataError
     from .explain import photo as explanation
     from .images.decoding import BrokenImageError
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
+    from .models.tested import load_tested
 
     model, facts = load_model(checkpoint)
     folder = find_model(checkpoint).parent
@@ -98,12 +90,9 @@ def explain_photo(checkpoint: Path, photo: Path, config: DataConfig, out: Path |
         answer = explanation.ask(model, facts, photo)
     except BrokenImageError as error:
         raise DataError(str(error)) from error
-    config, data = recall(config, folder / "args.json"), None
-    size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
+    data = None
     try:
-        data = load(
-            replace(config, seed=facts.seed, size=size, range=config.range or facts.levels), classes=facts.classes
-        )
+        data = load_tested(checkpoint, facts, config)
     except DataError as error:
         say(f"no nearest training images: {error}")
     page = out / f"{photo.stem}.html"

@@ -1,4 +1,4 @@
-"""The perceptron in four acts: Rosenblatt's rule, its limit, one hidden layer, and why deeper is smaller.
+"""The perceptron in four acts: a rule, its limit, one hidden layer, and why deeper is smaller.
 
 `python -m jobs.perceptron` writes perceptron.png, xor.png, parity.png and learning.gif. The four acts:
 
@@ -69,7 +69,7 @@ def show_rule(out: Path, seed: int) -> "Problem":
 
 
 def show_exclusive_or(out: Path, seed: int) -> "list[Networks]":
-    """Acts 2 and 3: the rule's cycle, the best line, hidden layers; return the course of one that learned."""
+    """Acts 2 and 3: the cycle, the best line, hidden layers; return the course of one network."""
     from .perceptrons import exclusive_or as xor
     from .perceptrons.pictures import draw_exclusive_or
     from .perceptrons.rule import right
@@ -88,7 +88,7 @@ def show_exclusive_or(out: Path, seed: int) -> "list[Networks]":
 
 
 def learn_exclusive_or(seed: int) -> "list[Networks]":
-    """Act 3: train hidden layers of several widths; return the course of one network that learned all four points."""
+    """Act 3: train hidden layers of several widths; return the course of one that learned XOR."""
     from .perceptrons.exclusive_or import exclusive_or
     from .perceptrons.hidden import STEPS, solved, start, train
 
@@ -119,7 +119,7 @@ def show_parity(out: Path) -> None:
         sizes[name] = {bits: net.units for bits, net in nets.items()}
         shown = ", ".join(f"{nets[bits].units:,} ({nets[bits].depth})" for bits in SHOWN_BITS if bits in nets)
         say(f"   {name + ':':<44} {shown}")
-    say(f"   {'for so many bits:':<44} {', '.join(f'{bits:,}' for bits in SHOWN_BITS)}")
+    say(f"   {'number of bits:':<44} {', '.join(f'{bits:,}' for bits in SHOWN_BITS)}")
     draw_parity(out / "parity.png", sizes)
     say(f"   {out / 'parity.png'}")
 

@@ -64,7 +64,7 @@ LAYERS = tuple(
     jobs.program
     jobs.config
     jobs.images
-    jobs.augment jobs.data jobs.optim
+    jobs.augment jobs.data jobs.optim jobs.scores
     jobs.models
     jobs.look
     jobs.perceptrons jobs.training

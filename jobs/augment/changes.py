@@ -2,18 +2,28 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
+from torch.nn.functional import interpolate
 
 from ..config.recipe import Recipe
 from .draws import Draws
+from .geometry import warp
+from .trivial import recolour
 
 
-def change(images: Tensor, recipe: Recipe, draw: Draws) -> Tensor:
-    """Shift, flip, zoom and erase images (N, C, H, W) as the recipe says; uint8 or float."""
+def change(images: Tensor, recipe: Recipe, draw: Draws, size: int = 0) -> Tensor:
+    """Shift, flip, move, recolour and erase images (N, C, H, W) as the recipe says; uint8 or float.
+
+    They become squares of `size` pixels, if it is given: training images may be held larger.
+    """
     if recipe.flip or recipe.crop:
         images = shift(images, recipe.crop, recipe.flip, draw)
-    if recipe.zoom:
-        images = zoom(images, recipe.zoom, draw)
+    moves = recipe.zoom or recipe.resized_crop or recipe.rotate or recipe.warp or recipe.trivial_augment
+    if moves or (size and size != images.shape[-1]):
+        images = warp(images, recipe, draw, size if size != images.shape[-1] else 0)
+    if recipe.lighting:
+        images = light(images, recipe.lighting, draw)
+    if recipe.trivial_augment:
+        images = recolour(images, draw)
     if recipe.erase:
         images = erase(images, recipe.erase, draw)
     return images
@@ -41,14 +51,14 @@ def reflect(index: Tensor, length: int) -> Tensor:
     return ((length - 1) - (length - 1 - index).abs()).clamp(0)
 
 
-def zoom(images: Tensor, share: float, draw: Draws) -> Tensor:
-    """Crop a random square with a side of at least 1 - `share` of the whole; return resized floats."""
-    sides = 1 - share * draw.numbers["side"]
-    places = (draw.numbers["place"] * 2 - 1) * (1 - sides)
-    diagonal = torch.eye(2, device=images.device)
-    theta = torch.cat([sides[..., None] * diagonal, places[..., None]], dim=2)
-    grid = affine_grid(theta, list(images.shape), align_corners=False)
-    return grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+def light(images: Tensor, most: float, draw: Draws) -> Tensor:
+    """Change brightness and contrast by up to this fraction either way; return floats."""
+    brightness, contrast = ((draw.numbers["light"] * 2 - 1) * most).split(1, dim=1)
+    images = images.float()
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    changed: Tensor = torch.lerp(mean.expand_as(images), images, (1 + contrast)[..., None, None])
+    changed = changed * (1 + brightness)[..., None, None]
+    return changed.clamp(0, 255)
 
 
 def erase(images: Tensor, share: float, draw: Draws) -> Tensor:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PURPOSES = {"shift": 2, "mirror": 1, "side": 1, "place": 2, "area": 1, "shape": 1, "corner": 2}
+PURPOSES = {
+    **{"shift": 2, "mirror": 1, "side": 1, "place": 2, "area": 1, "shape": 1, "corner": 2},
+    **{"share": 2, "turn": 1, "tilt": 2, "light": 2, "which": 1, "strength": 1, "sign": 1},
+}
 """What an image needs numbers for, and how many."""
 AHEAD = 64
 """Steps whose numbers are made at once."""

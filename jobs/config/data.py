@@ -1,14 +1,19 @@
 """Which data to load: a frozen dataclass, and command-line options generated from it. No torch."""
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+from ..errors import DataError
 from ..program import levels, number
 from .recipe import knob
 
 NAMED = ("fashion-mnist", "mnist", "digits", "cifar10", "imagenette", "pets", "pet-breeds")
+CATS_UPPERCASE = "cats-uppercase"
+"""fast.ai's rule for the Oxford pets: names of cats start with a capital, those of dogs do not."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,25 @@ class DataConfig:
     group: str | None = knob(
         None, "CSV column of groups that must not be split between training and test", metavar="COLUMN"
     )
+    label_from: str | None = knob(
+        None,
+        "class from each file's name: a regular expression (its group), cats-uppercase, or your function FILE.py:NAME",
+        metavar="REGEX",
+    )
     holdout: float = knob(0.2, "fraction of images to test on, if the data has no test split", number(float, 0.01, 0.9))
     size: int = knob(
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
+    )
+    presize: int = knob(
+        0, "hold training images at this size, and let augmentation scale them to --size", number(int, 1, 2048)
+    )
+    resize: str = knob(
+        "crop",
+        "how images become squares: their centre, all of it distorted, or with borders",
+        choices=("crop", "squish", "pad"),
+    )
+    interpolation: str | None = knob(
+        None, "how images are scaled (default: bilinear, for timm's models their own)", choices=("bilinear", "bicubic")
     )
     range: tuple[float, float] | None = knob(
         None, "values to show as black and white in images of more than 8 bits", levels, metavar="LOW:HIGH"
@@ -37,14 +58,27 @@ class DataConfig:
     seed: int = 0
 
 
+def is_function(label_from: str) -> bool:
+    """Return whether labels come from FILE.py:FUNCTION, code that runs only if it was typed."""
+    return re.fullmatch(r".+\.py:[^\W\d]\w*", label_from) is not None
+
+
 def recall(config: DataConfig, record: Path) -> DataConfig:
-    """Return the data to load: by default what the run in `args.json` was trained on."""
+    """Return the data to load: by default what the run in `args.json` was trained on.
+
+    Raises DataError if its labels came from a function, which must be typed again.
+    """
     if config.data != "auto":
         return config
-    with suppress(OSError, ValueError, TypeError):
+    kept: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
         kept = json.loads(record.read_text())
+    label_from = config.label_from or (kept.get("label_from") if isinstance(kept, dict) else None)
+    if label_from and not config.label_from and is_function(str(label_from)):
+        raise DataError(f"the run's labels come from a function; to run it, type: --label-from {label_from}")
+    with suppress(ValueError, TypeError):
         found = {each.name: kept[each.name] for each in fields(DataConfig) if each.name in kept}
         images = Path(found["images"]) if found.get("images") else None
         kept_range = tuple(found["range"]) if found.get("range") else None
-        return replace(config, **{**found, "images": images, "range": kept_range})
+        return replace(config, **{**found, "images": images, "range": kept_range, "label_from": label_from})
     return config

@@ -14,7 +14,7 @@ from ..program import duration, number
 T = TypeVar("T")
 METAVARS = {duration: "TIME", Path: "DIR"}
 
-CLOSED_FORM = ("majority", "mean-image")
+CLOSED_FORM = ("rule", "majority", "mean-image")
 """Closed-form models: computed directly instead of trained in steps."""
 SMALL = ("linear", "mlp", "lenet", "small", "resnet6", "resnet9", "efficientnet_lite0")
 """Models of this package that are trained in steps; torchvision's keep their own names."""
@@ -49,7 +49,15 @@ class Recipe:
     zoom: float = knob(
         0.0, "randomly crop a square with a side of at least 1 minus this fraction", number(float, 0, 0.9)
     )
+    resized_crop: float = knob(
+        0.0, "random resized crop: of at least this fraction of the area, stretched by up to 4:3", number(float, 0, 1)
+    )
+    rotate: float = knob(0.0, "randomly rotate by up to this many degrees", number(float, 0, 180))
+    warp: float = knob(0.0, "randomly tilt images in perspective, as fastai's max_warp (0.2)", number(float, 0, 0.45))
+    lighting: float = knob(0.0, "randomly change brightness and contrast by this fraction", number(float, 0, 0.9))
+    trivial_augment: bool = knob(False, "one random change of random strength for each image (arXiv:2103.10158)")
     erase: float = knob(0.0, "randomly erase a rectangle of up to this fraction of the area", number(float, 0, 0.9))
+    class_weights: bool = knob(False, "weigh classes by their rarity in the loss")
     mixup: float = knob(0.0, "mixup alpha (https://arxiv.org/abs/1710.09412)", number(float, 0))
     cutmix: float = knob(0.0, "CutMix alpha (https://arxiv.org/abs/1905.04899)", number(float, 0))
     progressive: float = knob(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..program import Parser, default_out, duration
-from .data import DataConfig
+from .data import DataConfig, is_function
 from .recipe import CLOSED_FORM, SMALL, Recipe, add_options, default_lr, pick
 
 QUICK_IMAGES = 6_000
@@ -54,6 +54,8 @@ def parse(
     parsed = parser.parse_args(argv)
     if like := parsed.like:
         parser.set_defaults(**(kept := read_options(parser, like)))
+        if not parsed.label_from and is_function(kept.get("label_from") or ""):
+            parser.error(f"--like {like}: its labels come from a function; type --label-from {kept['label_from']} too")
         parsed = parser.parse_args(argv)
         parsed.like = kept
     values = vars(parsed)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import DataError
-from ..images.decoding import Files
+from ..images.decoding import CROP, Files, Square
 from ..images.depth import Levels
 
 MOVED = -1
@@ -125,13 +125,24 @@ class Dataset:
     """Whether the test was held out of one folder or CSV file, by seed."""
     levels: Levels | None = None
     """The values shown as black and white in images of more than 8 bits, if there are any."""
+    square: Square = CROP
+    """How images became squares, if there are files."""
 
-    def check(self) -> "Dataset":
-        """Return the data set; raises DataError if it cannot be learned from."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what a network receives: training images may be held larger."""
+        return self.test.shape
+
+    def scale_train(self) -> Split:
+        """Return the training images as a network receives them: a copy if they are held larger."""
+        return self.train if self.train.shape == self.shape else self.train.resize(self.shape[-1])
+
+    def check(self, trains: bool = True) -> "Dataset":
+        """Return the data set; raises DataError if it cannot be tested with or, if it `trains`, learned from."""
         if len(self.classes) < 2:
             raise DataError(f"{self.name}: only one class ({', '.join(self.classes)}); at least two are needed")
-        if not len(self.train) or not len(self.test):
-            raise DataError(f"{self.name}: no images to {'train on' if not len(self.train) else 'test with'}")
+        if not len(self.test) or (trains and not len(self.train)):
+            raise DataError(f"{self.name}: no images to {'test with' if not len(self.test) else 'train on'}")
         return self
 
     @cached_property
@@ -142,6 +153,7 @@ class Dataset:
             "images": len(self.train),
             "digest": self.train.digest(),
             "levels": self.levels,
+            "square": [self.square.resize, self.square.interpolation],
         }
 
     def resize(self, size: int) -> "Dataset":

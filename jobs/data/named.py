@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
-from ..images.listing import Listing, list_folder
+from ..images.layout import list_folder
+from ..images.listing import Listing
 from .dataset import Dataset, Split
 from .idx import DIGITS, FASHION, read_idx
 from .splits import split

@@ -18,7 +18,7 @@ SHOWN = 3
 
 def separate(data: Dataset, dedupe: bool) -> Dataset:
     """Report the training images that are also in the test; leave them out if asked."""
-    twice = find_duplicates(data.train, data.test)
+    twice = find_duplicates(data.train, data.test) if len(data.train) else []
     if not twice:
         return data
     train, test = data.train, data.test

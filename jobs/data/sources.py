@@ -10,11 +10,12 @@ from torch import Tensor
 from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
-from ..images.decoding import Files, is_grey, natural_size, read_images
+from ..images.decoding import CROP, Files, Square, is_broken, is_grey, natural_size, read_images
 from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
+from ..images.layout import TABLES, list_folder
 from ..images.levels import find_levels
-from ..images.listing import Listing, list_folder
+from ..images.listing import Listing
 from ..program import count_of, names_of, say
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
@@ -23,7 +24,6 @@ from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
 from .splits import split
 
-TABLES = (".csv", ".tsv")
 CSV_ONLY = ("label", "file", "group", "images")
 Found = Dataset | tuple[Listing, Listing | None]
 """Images in memory, or files with their classes: one listing to split, or two."""
@@ -38,32 +38,41 @@ class Source:
     download: bool = True
 
 
-def load(config: DataConfig, source: Source | None = None, classes: Sequence[str] = ()) -> Dataset:
+def load(config: DataConfig, source: Source | None = None, classes: Sequence[str] = (), whole: bool = False) -> Dataset:
     """Load the requested data set; raises DataError.
 
     `auto` is Fashion-MNIST if available, otherwise scikit-learn's digits. Data requested by name or path is never
     substituted. For a model that exists, `classes` are those that it tells apart: the data need not have all of them.
+    With `whole`, data without a test part is one as a whole, and there is nothing to train on.
     """
     source = source or Source()
+    if config.presize and not 0 < config.size < config.presize:
+        raise DataError(f"--presize {config.presize}: needs a smaller --size, which the network receives")
     path = Path(config.data).expanduser()
     if path.suffix.lower() not in TABLES and (given := [name for name in CSV_ONLY if getattr(config, name)]):
         raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
+    if config.label_from and (config.data in ("auto", *NAMED) or not path.is_dir()):
+        raise DataError(f"--label-from is for folders, and {config.data} is not one")
     if config.data == "auto":
         found: Found = load_any(source)
     elif config.data in NAMED:
         found = load_named(config, source)
-    elif path.is_dir() and len(missing(path)) < 4:
+    elif path.is_dir() and len(missing(path)) < 4 and not config.label_from:
         found = read_idx(path, cache=source.cache)
     elif path.is_dir():
-        found = list_folder(path)
+        found = list_folder(path, config.label_from, config.strict)
     elif path.suffix.lower() in TABLES and path.is_file():
         found = list_csv(path, config.images, Columns(config.label, config.file, config.group), config.strict)
     else:
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
+    if not isinstance(found, Dataset) and whole and found[1] is None:
+        config = replace(config, holdout=1.0)
     data = found if isinstance(found, Dataset) else from_listings(*found, config, source.cache, tuple(classes))
     if classes and data.classes != tuple(classes):
         raise DataError(f"{data.name} has other classes than the model: {names_of(data.classes)}")
-    data.check()
+    data.check(trains=not whole)
+    if config.presize:
+        return replace(data, train=data.train.resize(config.presize), test=data.test.resize(config.size))
     return data.resize(config.size) if config.size else data
 
 
@@ -112,17 +121,26 @@ def from_listings(
         if listing and (strange := sorted(set(listing.labels) - set(classes))):
             where = "the model" if known else train.name
             raise DataError(f"{listing.name}: {where} does not have these classes: {names_of(strange)}")
+    if len(set(train.labels)) == len(train.labels) > 2 and not test:
+        raise DataError(
+            f"{train.name}: each image has a class of its own ({names_of(train.labels, 3)}); in a CSV file, --label chooses "
+            "the column with the classes"
+        )
+    alike = {name.casefold(): name for name in classes}
+    if twice := [name for name in classes if alike[name.casefold()] != name]:
+        say(f"{train.name}: different classes, though only capitals differ: {twice[0]}, {alike[twice[0].casefold()]}")
     present = {*train.labels, *(test.labels if test else ())}
     if absent := [name for name in classes if name not in present]:
         say(f"{train.name}: {count_of(len(absent), 'class', 'classes')} without images: {names_of(absent)}")
     pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache)
-    if test:
-        learned, held = pool.divide(learns)
+    if test or config.holdout == 1:
+        learned, held = pool.divide(learns & torch.tensor(test is not None))
     else:
         held_out = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)[1]
         learned, held = pool.divide(~torch.isin(torch.arange(len(pool)), held_out))
     del pool  # its images have another order now
-    return separate(Dataset(train.name, classes, learned, held, test is None, levels), config.dedupe)
+    square = Square(config.resize, config.interpolation or "bilinear")
+    return separate(Dataset(train.name, classes, learned, held, test is None, levels, square), config.dedupe)
 
 
 def read_pool(
@@ -134,15 +152,21 @@ def read_pool(
     labels = torch.tensor([numbers[label] for listing in listings for label in listing.labels])
     units = tuple(unit for listing in listings for unit in listing.units)
     learns = torch.arange(len(files)) < len(train.files)
-    size, levels = config.size or natural_size(files), config.range or find_levels(files)
-    pool = Split(
-        Files(tuple(files), size, 3, config.strict, levels), labels, tuple(map(str, files)), units, train.grouped
-    )
+    size, levels = config.presize or config.size or natural_size(files), config.range or find_levels(files)
+    square = Square(config.resize, config.interpolation or "bilinear")
+    source = Files(tuple(files), size, 3, config.strict, levels, square)
+    pool = Split(source, labels, tuple(map(str, files)), units, train.grouped)
     if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
-        grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
-        return replace(pool, images=Files(tuple(files), size, 1 if grey else 3, config.strict, levels)), learns, levels
-    images, whole = cached(cache, files, f"{size} {levels} 2", lambda: read_images(files, size, config.strict, levels))
+        sample = files[:: max(1, len(files) // 100)]
+        if all(map(is_broken, sample)):
+            raise DataError(
+                f"{train.name}: could not read any of a sample of {len(sample):,} images, such as {sample[0]}"
+            )
+        grey = all(map(is_grey, sample))
+        return replace(pool, images=replace(source, channels=1 if grey else 3)), learns, levels
+    how = f"{size} {levels} 2" if square == CROP else f"{size} {levels} 2 {square}"
+    images, whole = cached(cache, files, how, lambda: read_images(files, size, config.strict, levels, square))
     if len(whole) < len(files):
         say(f"{train.name}: {len(files) - len(whole):,} of {len(files):,} images are corrupt and were skipped")
         if config.strict:

@@ -1,4 +1,4 @@
-"""Which pixels a decision depends on: integrated gradients, and the fewest patches that change it when covered.
+"""Which pixels a decision depends on: integrated gradients, and patches that change it when covered.
 
 Grad-CAM and occlusion are in look/inside.py, where the report on all test images uses them too.
 """
@@ -49,7 +49,7 @@ class Flip:
 
 @torch.no_grad()
 def cover_until_changed(model: Classifier, image: Tensor, label: int, most: int = 12) -> Flip | None:
-    """Cover the patches that lower the probability of a class most, one after the other, until another is likelier.
+    """Cover the patches that lower the probability of a class most, until another is likelier.
 
     Returns None if `most` patches are not enough. Each next patch is the best one given those before it.
     """

@@ -25,7 +25,7 @@ class Channel:
 
 
 def watch(model: Classifier, images: Tensor, layers: list[Layer]) -> list[Tensor]:
-    """Return the outputs of layers for images (N, C, H, W), as they are before a later layer works in place."""
+    """Return the outputs of layers for images (N, C, H, W), before a later layer works in place."""
     kept: dict[int, Tensor] = {}
     hooks = [
         layer.module.register_forward_hook(lambda *given, at=at: kept.update({at: given[2].clone()}))
@@ -41,7 +41,7 @@ def watch(model: Classifier, images: Tensor, layers: list[Layer]) -> list[Tensor
 
 @torch.no_grad()
 def find_channels(model: Classifier, images: Tensor, layers: list[Layer], most: int) -> list[list[Channel]]:
-    """Return for each layer the channels that respond most selectively, with the places that excite them most."""
+    """Return for each layer the channels that respond most selectively, and where."""
     tops: list[list[Tensor]] = [[] for _ in layers]
     spots: list[list[Tensor]] = [[] for _ in layers]
     for part in images.split(limit_batch(32, images.shape[1:])):
@@ -56,7 +56,7 @@ def find_channels(model: Classifier, images: Tensor, layers: list[Layer], most: 
 
 
 def rank(tops: Tensor, spots: Tensor, width: int, most: int) -> list[Channel]:
-    """Return the channels whose strongest responses (images, channels) stand out most among all their responses."""
+    """Return the channels whose strongest responses (images, channels) differ most from the others."""
     count = min(MOST_PATCHES, len(tops))
     best, images = tops.topk(count, dim=0)
     spread = tops.std(dim=0, unbiased=False)
@@ -71,7 +71,7 @@ def rank(tops: Tensor, spots: Tensor, width: int, most: int) -> list[Channel]:
 
 
 def cut(image: Tensor, place: tuple[int, int, int], layer: Layer) -> Tensor:
-    """Return the patch of an image (C, H, W) around a position of a layer's map: as much as the position sees."""
+    """Return the patch of an image (C, H, W) that a position of a layer's map sees."""
     height, width = image.shape[1:]
     side = round(max(LEAST_SIDE * height, min(MOST_SIDE * height, layer.field)))
     rows, columns = layer.shape[1:]

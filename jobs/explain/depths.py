@@ -38,11 +38,11 @@ def show_depths(model: Classifier, split: Split) -> Gallery | None:
         ]
         sees = min(layer.field, max(split.shape[1:]))
         label = f"{layer.name}: {write_shape(layer.shape)}, each position sees {sees} x {sees} pixels"
-        rows.append(Row(label if tiles else f"{label}; no channel tells the images apart", tuple(tiles)))
+        rows.append(Row(label if tiles else f"{label}; no channel responds differently to the images", tuple(tiles)))
     caption = (
         f"One row for each depth, from the first filters to the last block. Each picture is one channel: the {MOST_PATCHES} "
         "patches of different images that excite it most and, at the bottom right, an image made from noise to excite it. "
-        f"Chosen among {len(images):,} images: the channels whose strongest answers stand out most."
+        f"Chosen among {len(images):,} images: the channels whose strongest responses differ most from the others."
     )
     return Gallery("Edges to parts", caption, rows)
 

@@ -1,4 +1,4 @@
-"""Activation maximization: images made from noise to excite one channel each (Erhan et al. 2009; Olah et al. 2017).
+"""Activation maximization: images made from noise to excite one channel each.
 
 The image is made of waves whose strength is learned, as in https://distill.pub/2017/feature-visualization: without that,
 or without moving it a little in every step, the result is noise that excites the channel and shows nothing.
@@ -20,12 +20,12 @@ SHIFT = 0.08
 """How far the image is moved at random, as a fraction of its side."""
 
 
-class Reached(Exception):  # noqa: N818  it is no error: the rest of the network is not needed
+class Reached(Exception):  # noqa: N818  not an error: the rest of the network is not needed
     """The layer has answered."""
 
 
 def choose_shape(model: Classifier, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the shape of the images to make: smaller than those of the data, if the network takes such images."""
+    """Return the shape of the images to make: small, if the network takes small images."""
     smaller = (shape[0], min(shape[1], MOST_SIDE), min(shape[2], MOST_SIDE))
     try:
         trace(model, smaller)

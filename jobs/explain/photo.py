@@ -1,4 +1,4 @@
-"""One photograph, explained: its classes, the pixels that decide, its nearest neighbours, and what changes the decision."""
+"""One photograph, explained: its classes, the pixels that decide, and what changes the decision."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Answer:
 @torch.no_grad()
 def ask(model: Classifier, facts: Facts, path: Path) -> Answer:
     """Read one file and predict its class. Raises BrokenImageError."""
-    image = Files((path,), facts.shape[1], facts.shape[0], levels=facts.levels).read(0)
+    image = Files((path,), facts.shape[1], facts.shape[0], levels=facts.levels, square=facts.square).read(0)
     return Answer(image, model.eval()(image[None]).float().softmax(dim=1)[0], facts.classes)
 
 
@@ -84,7 +84,7 @@ def show_evidence(model: Classifier, answer: Answer) -> Gallery:
 
 
 def show_gradients(model: Classifier, answer: Answer) -> Row:
-    """Return integrated gradients as a picture of their own: red pixels speak for the class, blue ones against it."""
+    """Return integrated gradients as a picture: red speaks for the class, blue against it."""
     found = integrated_gradients(model, answer.image, answer.label)
     side = max(1, found.shape[1] // 32) | 1
     total, found = float(found.sum()), avg_pool2d(found[None], side, stride=1, padding=side // 2)[0]
@@ -99,7 +99,7 @@ def show_gradients(model: Classifier, answer: Answer) -> Row:
 
 
 def show_occlusion(model: Classifier, answer: Answer) -> Row:
-    """Return how the probability falls when a patch is covered, on a scale that ends at the largest change."""
+    """Return how the probability falls when a patch is covered, up to the largest change."""
     fall = occlusion(model, answer.image, answer.label)
     top = float(fall.abs().max())
     note = "" if top >= FAINT else f"the map is empty: no patch changes the probability by {FAINT:.1%}"
@@ -110,7 +110,7 @@ def show_occlusion(model: Classifier, answer: Answer) -> Row:
 
 
 def show_neighbours(model: Classifier, answer: Answer, data: Dataset) -> Gallery:
-    """Return the training images whose features are most similar: the angle between the last layer's inputs."""
+    """Return the training images whose features have the smallest angle to those of the image."""
     drawn = torch.linspace(0, len(data.train) - 1, min(len(data.train), MOST_SEARCHED)).round().long()
     train = data.train.take(drawn)
     context = DistributedContext(model.mean.device)
@@ -137,7 +137,7 @@ def show_neighbours(model: Classifier, answer: Answer, data: Dataset) -> Gallery
 
 @torch.no_grad()
 def show_changes(model: Classifier, answer: Answer) -> list[Part]:
-    """Return what changes the decision: the fewest covered patches, and changes that leave what is shown the same."""
+    """Return what changes the decision: covered patches, and other versions of the image."""
     parts: list[Part] = []
     flip = cover_until_changed(model, answer.image, answer.label)
     if flip:

@@ -4,7 +4,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +18,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..program import names_of, say
 from .depth import Levels, is_deep, stretch
+from .threads import in_threads
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".avif"),
@@ -39,6 +39,18 @@ At 2, not even stripes that are finer than a pixel differ from those of a file t
 Pixels = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Square:
+    """How an image of any shape becomes a square."""
+
+    resize: str = "crop"
+    """crop: its centre; squish: all of it, distorted; pad: all of it, with grey borders."""
+    interpolation: str = "bilinear"
+
+
+CROP = Square()
+
+
 class BrokenImageError(Exception):
     """A file that cannot be read as an image; the message says why."""
 
@@ -54,6 +66,7 @@ class Files:
     """Whether to fail on a broken image."""
     levels: Levels | None = None
     """The values shown as black and white in images of more than 8 bits; by default the range of their mode."""
+    square: Square = CROP
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,7 +77,7 @@ class Files:
 
     def read(self, index: int) -> Tensor:
         """Return one image, uint8 (C, H, W); raises BrokenImageError."""
-        pixels = read_image(self.paths[index], self.size, self.levels)
+        pixels = read_image(self.paths[index], self.size, self.levels, self.square)
         if self.channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -95,12 +108,12 @@ def register_heif() -> None:
         register_heif_opener()
 
 
-def read_image(path: Path, size: int, levels: Levels | None = None) -> Pixels:
-    """Return the centre square of an image, resized: (size, size, 3). Raises BrokenImageError."""
-    return read_square(path, size, levels)[0]
+def read_image(path: Path, size: int, levels: Levels | None = None, square: Square = CROP) -> Pixels:
+    """Return an image as a square, by default its centre: (size, size, 3). Raises BrokenImageError."""
+    return read_square(path, size, levels, square)[0]
 
 
-def read_square(path: Path, size: int, levels: Levels | None) -> tuple[Pixels, bool]:
+def read_square(path: Path, size: int, levels: Levels | None, square: Square) -> tuple[Pixels, bool]:
     """Return the same, and whether the file is greyscale."""
     image = open_image(path)
     grey = image.mode in GREY
@@ -109,10 +122,20 @@ def read_square(path: Path, size: int, levels: Levels | None) -> tuple[Pixels, b
             warnings.simplefilter("ignore")  # a damaged tag, which Pillow skips
             image.draft("RGB", (DRAFT * size, DRAFT * size))
             upright = to_rgb(rotate(image), levels)
-            square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
+            pixels = np.asarray(fit(upright, size, square))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error
-    return np.asarray(square), grey
+    return pixels, grey
+
+
+def fit(image: Image.Image, size: int, square: Square) -> Image.Image:
+    """Return an image as a square of `size` pixels."""
+    resampling = Image.Resampling[square.interpolation.upper()]
+    if square.resize == "squish":
+        return image.resize((size, size), resampling)
+    if square.resize == "pad":
+        return ImageOps.pad(image, (size, size), resampling, color=(128, 128, 128))
+    return ImageOps.fit(image, (size, size), resampling)
 
 
 def rotate(image: Image.Image) -> Image.Image:
@@ -158,8 +181,17 @@ def is_grey(path: Path) -> bool:
         return True
 
 
+def is_broken(path: Path) -> bool:
+    """Return whether the header of an image cannot be read."""
+    try:
+        open_image(path).close()
+    except BrokenImageError:
+        return True
+    return False
+
+
 def read_images(
-    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None
+    paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None, square: Square = CROP
 ) -> tuple[Tensor, list[int]]:
     """Decode images to uint8 (N, C, size, size), C = 1 if all are grey; return them and the indices read.
 
@@ -167,10 +199,10 @@ def read_images(
     """
     sample = paths[:: max(1, len(paths) // 100)]
     channels = 1 if all(map(is_grey, sample)) else 3
-    pixels, broken, coloured = decode(paths, size, levels, channels)
+    pixels, broken, coloured = decode(paths, size, levels, channels, square)
     if coloured and channels == 1:  # the sample had none of them
         del pixels
-        pixels, broken, _ = decode(paths, size, levels, 3)
+        pixels, broken, _ = decode(paths, size, levels, 3, square)
     complain(list(broken.values()), strict)
     whole = [index for index in range(len(paths)) if index not in broken]
     if not whole:
@@ -182,7 +214,7 @@ def read_images(
 
 
 def decode(
-    paths: Sequence[Path], size: int, levels: Levels | None, channels: int
+    paths: Sequence[Path], size: int, levels: Levels | None, channels: int, square: Square
 ) -> tuple[Pixels, dict[int, str], bool]:
     """Return the pixels (N, C, size, size), why some are broken, and whether any image is coloured.
 
@@ -193,8 +225,8 @@ def decode(
 
     def read(index: int) -> bool:
         try:
-            square, grey = read_square(paths[index], size, levels)
-            pixels[index] = square.transpose(2, 0, 1)[:channels]
+            found, grey = read_square(paths[index], size, levels, square)
+            pixels[index] = found.transpose(2, 0, 1)[:channels]
         except BrokenImageError as error:
             broken[index] = str(error)
             return True
@@ -218,12 +250,10 @@ def in_parallel(work: Callable[[int], bool], count: int, what: str) -> list[bool
     """Return `work` of each index, in threads, printing progress every few seconds."""
     results: list[bool] = []
     told = time.monotonic()
-    # Pillow releases the GIL while decoding and scaling, so threads suffice.
-    with ThreadPoolExecutor() as pool:
-        for result in pool.map(work, range(count), chunksize=64):
-            results.append(result)
-            if time.monotonic() - told > 2:
-                told = time.monotonic()
-                say(f"{what}: {len(results):,} of {count:,} images")
-                sys.stdout.flush()
+    for result in in_threads(work, range(count)):
+        results.append(result)
+        if time.monotonic() - told > 2:
+            told = time.monotonic()
+            say(f"{what}: {len(results):,} of {count:,} images")
+            sys.stdout.flush()
     return results

@@ -1,4 +1,4 @@
-"""List images and their classes: a folder with one subfolder per class."""
+"""Find images in folders, and list them by class folder."""
 
 import os
 from collections import Counter
@@ -13,8 +13,6 @@ from .decoding import ENDINGS, HEIF
 
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6")
 """The first bytes of JPEG, PNG, GIF, BMP, TIFF, WebP and PGM, for files without an extension."""
-TRAIN = ("train", "training")
-TEST = ("test", "val", "valid", "validation", "testing")
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,6 @@ def why_not(path: Path) -> str:
         if content.read(16).startswith(SIGNATURES):
             return ""
     return ending or "without an extension"
-
-
-def list_folder(folder: Path) -> tuple[Listing, Listing | None]:
-    """List a folder of class folders, and its test split if there is one."""
-    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    train = next((inside[name] for name in TRAIN if name in inside), None)
-    test = next((inside[name] for name in TEST if name in inside), None)
-    if train is None:
-        return list_classes(folder), None
-    return list_classes(train), list_classes(test) if test else None
 
 
 def list_classes(folder: Path) -> Listing:

@@ -1,4 +1,4 @@
-"""The model card: what a model is for, how good it is, where it fails, and how to run it (arXiv:1810.03993).
+"""The model card (arXiv:1810.03993): what a model is for, how good it is, and how to run it.
 
 A page that is passed on names no folder of the computer it was made on.
 """
@@ -18,7 +18,7 @@ FEW = 100
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of right answers (Wilson 1927): within 0 and 1 for any count above 0."""
+    """Return the 95 % interval of a share of right answers (Wilson 1927), within 0 and 1."""
     share, square = right / count, Z * Z
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))

@@ -56,7 +56,7 @@ def side_of(value: Any) -> int:
 
 
 def find_depths(model: Classifier, shape: tuple[int, int, int], most: int) -> list[Layer]:
-    """Return at most `most` depths, from the first convolution to the last: where its norm and ReLU have been applied."""
+    """Return at most `most` depths, from the first convolution to the last, each after its ReLU."""
     convolutions = set(find_maps(model))
     ends: list[Layer] = []
     for layer in trace(model, shape):

@@ -120,7 +120,7 @@ def show_layers(model: Classifier, data: Dataset) -> list[Part]:
 
 
 def show_network(model: Classifier, shape: tuple[int, int, int]) -> Table:
-    """Return the layers that have parameters, in the order in which an image passes them, with their outputs."""
+    """Return the layers that have parameters, as an image passes them, with their outputs."""
     layers = [
         (layer.name, type(layer.module).__name__, write_shape(layer.shape), f"{layer.parameters:,}")
         for layer in trace(model, shape)

@@ -10,8 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import CheckpointError
+from ..images.decoding import Square
 from . import Classifier
 from .networks import bare
+from .weights import fill
 
 NAME = "model.safetensors"
 
@@ -29,6 +31,14 @@ class Facts:
     seed: int = 0
     levels: tuple[float, float] | None = None
     """The values shown as black and white in images of more than 8 bits."""
+    resize: str = "crop"
+    interpolation: str = "bilinear"
+    """How files became squares."""
+
+    @property
+    def square(self) -> Square:
+        """How files become squares."""
+        return Square(self.resize, self.interpolation)
 
 
 def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
@@ -41,6 +51,11 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot write: {error}") from error
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a path is a model file or a run folder with one."""
+    return path.suffix == ".safetensors" or any((path / name).is_file() for name in (NAME, f"outputs/{NAME}"))
 
 
 def find_model(path: Path) -> Path:
@@ -62,10 +77,13 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
         raise CheckpointError(f"{path}: not a valid safetensors file: {error}") from error
     if head is None:
         raise CheckpointError(f"{path}: not written by this program; train from these weights with --weights")
-    facts = read_facts(json.loads(head))
+    try:
+        facts = read_facts(json.loads(head))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged, or of another version: {error}") from error
     model = bare(facts.model, facts.shape, len(facts.classes))
     try:
-        model.load_state_dict(weights)
+        fill(model, weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit '{facts.model}': {error}") from error
     return model.eval(), facts

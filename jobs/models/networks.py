@@ -15,10 +15,13 @@ from ..data.memory import limit_batch
 from ..errors import TrainingError
 from . import baselines, cnn, lite0
 from .classifier import Classifier
+from .timm_models import build_timm, check_timm, is_timm, takes_one_size, timm_normalization, timm_size
 from .weights import Weights, head_name, load_weights, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 STATISTICS_IMAGES = 10_000
+OURS = tuple(name for name in (*SMALL, *CLOSED_FORM) if name != "efficientnet_lite0")
+"""Networks without published weights: normalized by their own images."""
 FIXED_SIZE = 224
 """Of images, for networks that are built for one size, unless another is asked for."""
 SIZES = (32, 64, 96, 128, 224, 299)
@@ -33,14 +36,14 @@ def build(
     The last layer is new if its classes differ. Raises TrainingError for an unknown name, CheckpointError for weights
     that do not fit.
     """
-    shape, classes = data.train.shape, data.classes
+    shape, classes = data.shape, data.classes
     if not (pretrained or weights):
-        return bare(name, shape, len(classes), *statistics(data.train))
+        return bare(name, shape, len(classes), *(own_normalization(name) if is_timm(name) else statistics(data.train)))
     if weights is None and name == "efficientnet_lite0":
         weights = packaged_lite0()
     if weights is None:
         check_pretrained(name)
-        return Classifier(published(name, len(classes), shape[1], fetch=True), IMAGENET_MEAN, IMAGENET_STD)
+        return Classifier(named(name, len(classes), shape[1], fetch=True), *own_normalization(name))
     found = read_weights(weights)
     model = bare(name, shape, len(classes), *normalization(name, found, data.train))
     load_weights(model.net, found, classes, partial)
@@ -51,9 +54,14 @@ def normalization(name: str, weights: Weights, split: Split) -> tuple[Sequence[f
     """Return mean and standard deviation per channel, those of the weights' training if known."""
     if weights.mean:
         return weights.mean, weights.std
+    return statistics(split) if name in OURS else own_normalization(name)
+
+
+def own_normalization(name: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the normalization that a network's published weights were trained with."""
     if name == "efficientnet_lite0":
         return lite0.MEAN, lite0.STD
-    return statistics(split) if name in (*SMALL, *CLOSED_FORM) else (IMAGENET_MEAN, IMAGENET_STD)
+    return (is_timm(name) and timm_normalization(name)) or (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def bare(
@@ -66,6 +74,7 @@ def bare(
     """Build a network with random weights; without `mean` and `std` they are loaded later."""
     channels = shape[0]
     nets: dict[str, Callable[[], nn.Module]] = {
+        "rule": lambda: baselines.Rule(classes, channels),
         "majority": lambda: baselines.Majority(classes),
         "mean-image": lambda: baselines.MeanImage(classes, shape),
         "linear": lambda: baselines.linear(shape, classes),
@@ -80,7 +89,7 @@ def bare(
         net = nets[name]()
     else:
         wants = 3
-        net = lite0.lite0(classes) if name == "efficientnet_lite0" else published(name, classes, shape[1])
+        net = named(name, classes, shape[1])
     mean, std = mean or [0.0] * channels, std or [1.0] * channels
     return Classifier(net, list(mean) * (wants // len(mean)), list(std) * (wants // len(std)))
 
@@ -88,17 +97,29 @@ def bare(
 def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel over the first images."""
     if isinstance(split.images, Tensor):
-        images = split.images[:STATISTICS_IMAGES]
-        blocks = images.split(limit_batch(100, split.shape))  # as numbers, all would take many times their size
-        sums, squares = (
-            torch.stack([block.int().pow(power).sum(dim=(0, 2, 3)) for block in blocks]).sum(dim=0).double()
-            for power in (1, 2)
-        )
+        counts = count_values(split.images[:STATISTICS_IMAGES]).double()
+        values = torch.arange(256, dtype=torch.float64)
+        sums, squares = counts @ values, counts @ values.square()
         count = min(len(split), STATISTICS_IMAGES) * split.shape[1] * split.shape[2]
         variance = (squares - sums.square() / count) / max(1, count - 1)
         return (sums / count).tolist(), variance.clamp(min=1.0).sqrt().tolist()
     mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
     return (mean, std_rgb) if split.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
+
+
+def count_values(images: Tensor) -> Tensor:
+    """Return how often each value of a pixel occurs in each channel (C, 256); the images never become larger numbers."""
+    found = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
+    for block in images.split(limit_batch(len(images), images.shape[1:])):
+        found += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in block.unbind(dim=1)])
+    return found
+
+
+def named(name: str, classes: int, size: int, fetch: bool = False) -> nn.Module:
+    """Build EfficientNet-lite0, or a network of timm or torchvision. Raises TrainingError."""
+    if name == "efficientnet_lite0":
+        return lite0.lite0(classes)
+    return build_timm(name, classes, size, fetch) if is_timm(name) else published(name, classes, size, fetch)
 
 
 def published(name: str, classes: int, size: int, fetch: bool = False) -> nn.Module:
@@ -112,6 +133,8 @@ def published(name: str, classes: int, size: int, fetch: bool = False) -> nn.Mod
     try:
         net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch else None, **variant(name, size))
     except (OSError, RuntimeError) as error:
+        if not fetch:
+            raise
         raise TrainingError(
             f"could not download the weights of {name} ({error}): download them and use --weights FILE"
         ) from error
@@ -138,6 +161,8 @@ def variant(name: str, size: int) -> dict[str, Any]:
 
 def fixed_size(name: str, pretrained: bool) -> int:
     """Return the image size that a network is built for, if it takes only one; 0 if it takes many."""
+    if is_timm(name):
+        return timm_size(name) if pretrained or takes_one_size(name) else 0
     if not name.startswith(("vit_", "maxvit_")):
         return 0
     from torchvision import models  # takes a second, and only its own networks need it
@@ -161,6 +186,8 @@ def takes(name: str, shape: tuple[int, int, int]) -> bool:
     try:
         with torch.device("meta"), torch.no_grad():
             bare(name, shape, 2)(torch.zeros(2, *shape))
+    except NotImplementedError:  # RegNet reads numbers while it is built, and takes any size
+        return True
     except (RuntimeError, ValueError, AssertionError):  # whatever the network's layers make of it
         return False
     return True
@@ -169,6 +196,9 @@ def takes(name: str, shape: tuple[int, int, int]) -> bool:
 def check_name(name: str) -> None:
     """Raise TrainingError, with the nearest name, if there is no such model."""
     if name in (*CLOSED_FORM, *SMALL):
+        return
+    if is_timm(name):
+        check_timm(name)
         return
     from torchvision import models  # slow to import, and only needed for its own networks
 

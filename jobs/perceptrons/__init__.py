@@ -1,1 +1,1 @@
-"""From the perceptron to deep networks: Rosenblatt's rule, XOR, hidden layers and parity, with their pictures."""
+"""From the perceptron to deep networks: Rosenblatt's rule, XOR, hidden layers and parity."""

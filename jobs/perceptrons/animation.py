@@ -1,4 +1,4 @@
-"""An animation of learning: a perceptron that arrives, one that goes round in a circle, and a hidden layer."""
+"""An animation of learning: a perceptron that arrives, one that never does, and a hidden layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

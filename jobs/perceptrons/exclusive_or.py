@@ -46,7 +46,7 @@ def find_cycle(points: Tensor, signs: Tensor, most: int = EPOCHS) -> list[Tensor
 
 
 def lines() -> list[Tensor]:
-    """Return weights of lines that tell the corners of the unit square apart in every way that a line can."""
+    """Return weights of lines that divide the corners of the unit square in every possible way."""
     return [torch.tensor(each).double() for each in product((-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (-1.5, -0.5, 0.5, 1.5))]
 
 

@@ -1,4 +1,4 @@
-"""Parity, XOR of many bits: two layers suffice, but grow with the number of bits; deeper networks stay small.
+"""Parity, XOR of many bits: two layers suffice, but grow with the bits; deeper ones stay small.
 
 The networks are built, not trained, so that their sizes are certain; each is run on every input.
 """
@@ -46,7 +46,7 @@ def parity(rows: Tensor) -> Tensor:
 
 
 def memorize(bits: int) -> Layers:
-    """Return one hidden layer with a unit for each odd input, as a sum of products in logic has: 2^(n-1) units."""
+    """Return one hidden layer with a unit for each odd input: 2^(n-1) units."""
     odd = every_input(bits)
     odd = odd[parity(odd) == 1].double()
     first = odd * 2 - 1  # exactly one unit answers 1, at its own input; all others are at 0 or below
@@ -54,7 +54,7 @@ def memorize(bits: int) -> Layers:
 
 
 def count_up(bits: int) -> Layers:
-    """Return one hidden layer that bends at each count of ones, so that its answer goes up and down: n units."""
+    """Return one hidden layer that bends at each count of ones, up and down: n units."""
     bends = torch.arange(bits).double()
     slopes = 2 * (-1.0) ** bends
     slopes[0] = 1
@@ -62,7 +62,7 @@ def count_up(bits: int) -> Layers:
 
 
 def fold(bits: int) -> Layers:
-    """Return layers of two units that each fold the count of ones in half, as a strip of paper: 2 log2(n) units."""
+    """Return layers of two units that each fold the count of ones in half: 2 log2(n) units."""
     folds = max(1, (bits - 1).bit_length())
     incoming = torch.ones(2, bits).double()  # both units see the count of ones
     weights, biases = [], []

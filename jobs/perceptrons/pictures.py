@@ -41,7 +41,7 @@ def draw_side(axis: Any, points: Tensor, signs: Tensor, ask: Ask, title: str) ->
 
 
 def draw_rule(path: Path, problem: Problem, weights: Tensor, measured: Sequence[tuple[str, int, float]]) -> None:
-    """Draw the line that was learned beside the widest one, and mistakes over Novikoff's bound."""
+    """Draw the line that was learned and the widest one, and mistakes over Novikoff's bound."""
     with figure(path, 1, 2, (9.2, 4.0)) as (plane, bounds):
         draw_side(plane, problem.points, problem.signs, line_of(weights), f"{problem.name}: {measured[0][1]} mistakes")
         best = widest(problem.points, problem.signs)

@@ -20,7 +20,7 @@ class Problem:
 
 
 def flowers(axes: tuple[str, ...], centred: bool) -> Problem:
-    """Return 50 iris setosa (-1) and 50 versicolor (1) by the lengths `axes`, in cm, less their means if `centred`."""
+    """Return 50 iris setosa (-1) and 50 versicolor (1) by `axes`, in cm, less their means if `centred`."""
     from sklearn.datasets import load_iris
 
     found = load_iris()
@@ -34,7 +34,7 @@ def flowers(axes: tuple[str, ...], centred: bool) -> Problem:
 
 
 def digits(one: int, other: int) -> Problem:
-    """Return the 8 x 8 pixels of two handwritten digits, 0 to 1, as Rosenblatt's machine saw letters on 20 x 20."""
+    """Return the 8 x 8 pixels of two handwritten digits; Rosenblatt's machine had 20 x 20."""
     from sklearn.datasets import load_digits
 
     found = load_digits()

@@ -55,7 +55,7 @@ def learn(points: Tensor, signs: Tensor, epochs: int = EPOCHS) -> Learned:
 
 
 def widest(points: Tensor, signs: Tensor) -> Tensor:
-    """Return the weights, of length 1, of the line with the largest margin; without meaning if no line separates.
+    """Return the weights, of length 1, of the line with the largest margin, if any line separates.
 
     They point to the mixture of the signed examples that is nearest to the origin, a least-squares problem with
     shares of zero or more.
@@ -73,12 +73,12 @@ def widest(points: Tensor, signs: Tensor) -> Tensor:
 
 
 def margin(weights: Tensor, points: Tensor, signs: Tensor) -> float:
-    """Return the distance of the nearest point from the plane of the weights; negative if it is on the wrong side."""
+    """Return the distance of the nearest point from the plane; negative if on the wrong side."""
     return float((with_bias(points) @ weights * signs).min() / weights.norm())
 
 
 def mistake_bound(points: Tensor, signs: Tensor) -> float:
-    """Return Novikoff's bound on the mistakes, (R / margin)^2; infinite if no line was found that separates.
+    """Return Novikoff's bound on the mistakes, (R / margin)^2; infinite if no line separates.
 
     The margin is that of weights that were found, so the bound holds even if wider ones exist.
     """

@@ -1,9 +1,7 @@
 """Predict classes for images, and measure accuracy."""
 
-import math
-import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -62,24 +60,3 @@ def evaluate(
     if context and world > 1:
         total = context.total(total.to(context.device))
     return int(total) / count
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % confidence interval."""
-
-    mean: float
-    half: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f}" if self.half != self.half else f"{self.mean:.4f} ± {self.half:.4f}"
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Return mean and 95 % confidence interval of repeated measurements; nan for a single one."""
-    from scipy.stats import t  # takes a second, and training does without it
-
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return Interval(mean, math.nan)
-    return Interval(mean, float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5)

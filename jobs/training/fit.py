@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 from torch.nn.parallel import DistributedDataParallel
 
 from ..augment.changes import change, mix, shrink
@@ -124,7 +124,7 @@ def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
 
 def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float) -> tuple[Tensor, Tensor]:
     """Return augmented images and their targets: classes (N,) or class shares (N, classes)."""
-    images, targets = change(images, plan.recipe, draw), labels
+    images, targets = change(images, plan.recipe, draw, plan.data.shape[-1]), labels
     if plan.recipe.mixup or plan.recipe.cutmix:
         images, targets = mix(images, labels, len(plan.data.classes), plan.recipe, draw)
     if plan.recipe.progressive:
@@ -143,7 +143,7 @@ def take_step(run: Run, network: Network, images: Tensor, targets: Tensor, plan:
         for some, wanted in zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
             with run.execution.autocast(images.device):
                 logits = network(some)
-            loss = cross_entropy(logits.float(), wanted, label_smoothing=recipe.label_smoothing)
+            loss = cross_entropy(logits.float(), wanted, plan.class_weights, label_smoothing=recipe.label_smoothing)
             loss = loss * (len(some) / len(images))
             run.scaler.scale(loss).backward()
             total += loss.detach()
@@ -221,6 +221,8 @@ def choose_execution(model: Classifier, plan: Plan) -> Execution:
         return kept if plan.recipe.runtime == "auto" else replace(kept, runtime=plan.recipe.runtime)
     first = torch.arange(max(2, plan.batch // plan.context.world // plan.recipe.accumulate))
     images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
+    if images.shape[1:] != plan.data.shape:
+        images = interpolate(images.float(), plan.data.shape[1:], mode="bilinear")
     return choose(model, images, labels, plan.recipe, find_runtimes(plan))
 
 

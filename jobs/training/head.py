@@ -16,6 +16,7 @@ from ..models.classifier import find_head
 from ..optim.optimizers import FUSED
 from ..program import say
 from .distributed import DistributedContext
+from .state import weigh_classes
 
 STEPS = 300
 LR = 0.02
@@ -27,7 +28,8 @@ BATCH = 32
 def train_head(model: Classifier, data: Dataset, context: DistributedContext, recipe: Recipe) -> None:
     """Train the last layer on the training images and, if the recipe flips, their mirror images."""
     model.to(context.device).eval()
-    features, labels = extract_features(model, data.train, context, recipe.flip)
+    features, labels = extract_features(model, data.scale_train(), context, recipe.flip)
+    weights = weigh_classes(labels, len(data.classes)).to(labels.device) if recipe.class_weights else None
     head = find_head(model)
     scale = features.std(dim=0, keepdim=True).clamp(min=1e-3)
     torch.manual_seed(recipe.seed)
@@ -37,7 +39,7 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
     with torch.no_grad():
         head.weight.mul_(shaped(scale, head))  # type: ignore[operator]
     for _ in range(STEPS):
-        loss = cross_entropy(ask(head, features / scale), labels, label_smoothing=recipe.label_smoothing)
+        loss = cross_entropy(ask(head, features / scale), labels, weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -4,6 +4,7 @@ Leslie Smith, https://arxiv.org/abs/1506.01186.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -23,11 +24,14 @@ FIRST, LAST, STEPS = 1e-5, 10.0, 100
 SMOOTHING = 0.9
 
 
-def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> float:
-    """Return the suggested peak rate and plot lr-find.png; the model is unusable afterwards."""
+def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path, groups: Sequence[LayerGroup] = ()) -> float:
+    """Return the suggested peak rate and plot lr-find.png; the model is unusable afterwards.
+
+    If `groups` of layers are trained at different rates, it is that of the fastest.
+    """
     from ..look.plots import draw_curve  # matplotlib, which training does not need, takes a second
 
-    rates, losses = sweep(model, data, recipe)
+    rates, losses = sweep(model, data, recipe, groups or [LayerGroup([model], FIRST)])
     smooth = smoothen(losses)
     lowest = smooth.index(min(smooth))
     if lowest < 5:
@@ -41,11 +45,13 @@ def find_lr(model: Classifier, data: Dataset, recipe: Recipe, out: Path) -> floa
     return best
 
 
-def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float], list[float]]:
+def sweep(
+    model: Classifier, data: Dataset, recipe: Recipe, groups: Sequence[LayerGroup]
+) -> tuple[list[float], list[float]]:
     """Return rates and losses until the loss is four times its lowest."""
     device = model.mean.device
-    optimizers = make_optimizers([LayerGroup([model], FIRST)], recipe)
-    train, size = data.train.to(device), min(recipe.batch_size, len(data.train))
+    optimizers, fastest = make_optimizers(groups, recipe), max(group.lr for group in groups)
+    train, size = data.scale_train().to(device), min(recipe.batch_size, len(data.train))
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(recipe.seed))
     order = order[: max(1, len(order) // size) * size]
     rates: list[float] = []
@@ -55,7 +61,7 @@ def sweep(model: Classifier, data: Dataset, recipe: Recipe) -> tuple[list[float]
     for step, (images, labels) in zip(range(STEPS), passes, strict=False):
         rates.append(FIRST * (LAST / FIRST) ** (step / (STEPS - 1)))
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = rates[-1]
+            group["lr"] = rates[-1] * group["peak"] / fastest
         loss = cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
         model.zero_grad()
         loss.backward()

@@ -23,6 +23,7 @@ from ..models import Classifier, build, count_parameters
 from ..models.classifier import ClosedForm
 from ..models.modelfile import NAME, Facts, load_model, save_model
 from ..models.networks import check_name, check_pretrained, check_size, fixed_size
+from ..models.timm_models import is_timm, timm_interpolation
 from ..optim.optimizers import LayerGroup
 from ..optim.precision import Execution
 from ..program import check_folder, say
@@ -74,7 +75,10 @@ def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | No
         training = set_up(settings, context, stop)
         model = training.model
         if settings.lr_find:
-            return find_lr(model.to(context.device), training.data, settings.recipe, settings.out)
+            if prepare:
+                prepare(model, training.data, context, settings.recipe)
+            groups = choose_layers(model)
+            return find_lr(model.to(context.device), training.data, settings.recipe, settings.out, groups)
         try:
             if isinstance(model.net, ClosedForm):
                 accuracy, execution = fit_closed_form(model, training.data, context), None
@@ -106,15 +110,20 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
     """Load the data and build the network; print a summary."""
     check_request(settings)
     config = replace(settings.config, seed=settings.recipe.seed)
-    config = replace(config, size=config.size or fixed_size(settings.model, settings.pretrained))
+    own = timm_interpolation(settings.model) if is_timm(settings.model) else "bilinear"
+    config = replace(
+        config,
+        size=config.size or fixed_size(settings.model, settings.pretrained),
+        interpolation=config.interpolation or own,
+    )
     data = load(config)
     if settings.quick:
         data = data.shorten(QUICK_IMAGES)
-    check_size(settings.model, data.train.shape)
+    check_size(settings.model, data.shape)
     torch.manual_seed(settings.recipe.seed)
     model = build(settings.model, data, settings.weights, settings.pretrained, settings.partial_weights)
     device = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else context.device.type
-    size = " x ".join(map(str, data.train.shape))
+    size = " x ".join(map(str, data.shape))
     asked = asdict(replace(settings.config, seed=settings.recipe.seed))
     repeats = settings.like and all(settings.like.get(name, value) == value for name, value in asked.items())
     if repeats and data.identity["digest"] != settings.like.get(DIGEST):
@@ -201,7 +210,8 @@ def hold_out(data: Dataset, seed: int) -> Dataset:
     """Hold out a tenth of the training images: the test images must not decide when to stop."""
     known = data.train
     train, validation = split(known.labels.cpu(), 0.1, seed + VALIDATION, known.units, known.grouped)
-    return replace(data, train=data.train.take(train), test=data.train.take(validation))
+    held = replace(data, train=known.take(validation))  # tested at the size that a network receives
+    return replace(data, train=known.take(train), test=held.scale_train())
 
 
 def find_resume(training: Training) -> Path | None:
@@ -245,7 +255,15 @@ def write_model(training: Training, model: Classifier, accuracy: float) -> None:
     """Write the model, from the first process only."""
     settings, data = training.settings, training.data
     facts = Facts(
-        settings.model, data.classes, data.train.shape, data.name, accuracy, settings.recipe.seed, data.levels
+        settings.model,
+        data.classes,
+        data.shape,
+        data.name,
+        accuracy,
+        settings.recipe.seed,
+        data.levels,
+        data.square.resize,
+        data.square.interpolation,
     )
     if training.context.first:
         write_parts(settings.out, data)

@@ -114,9 +114,7 @@ def test_a_listing_says_where_it_looked(on_aws):
 
 def test_the_price_of_a_dry_run_is_not_said_to_be_billed(rented, tmp_path):
     down = Here(rented.home, tmp_path).type("down", "sharde", "--dry-run")
-    assert (down.code, "Did you mean shared (running, not billed)?" in down.err) == (1, True), (
-        down.said
-    )
+    assert (down.code, "Did you mean shared (running, not billed)?" in down.err) == (1, True), down.said
 
 
 @pytest.mark.parametrize(

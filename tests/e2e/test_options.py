@@ -75,11 +75,11 @@ def test_a_job_runs_in_the_folder_that_it_was_told(project):
 
 def test_a_stalled_job_is_shown_as_such_and_ended_on_demand(project):
     project.write("stuck.py", "import time\nprint('begun')\ntime.sleep(600)\n")
-    run = project.type("run", "--hang-after", "1s", "--kill-stalled", "stuck.py")
+    run = project.type("run", "--hang-after", "3s", "--kill-stalled", "stuck.py")
     assert run.code in (143, 134), (
         run.said
     )  # by SIGTERM; aborted where no py-spy could be had, so that it writes its stacks
-    assert "stalled for 1 s" in run.err
+    assert "stalled for 3 s" in run.err
     assert re.search(r'stuck\.py(:3|", line 3)', run.out), run.out
 
 

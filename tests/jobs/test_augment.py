@@ -4,9 +4,12 @@ import pytest
 import torch
 from conftest import Operations
 from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms import v2
 
 from jobs.augment.changes import change, mix
 from jobs.augment.draws import PURPOSES, Draws, draws
+from jobs.augment.trivial import MOVES, OPERATIONS
 from jobs.config.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -79,6 +82,91 @@ def test_a_square_is_enlarged_and_a_rectangle_erased(images):
     assert (erased[:, :, :3, :4] == 128).all()
     assert torch.equal(erased[:, :, 3:], images[:, :, 3:])
     assert torch.equal(erased[..., 4:], images[..., 4:])
+
+
+def photograph(count: int = 2) -> Tensor:
+    """Return a smooth picture, in which a wrong turn is not lost among the pixels: (N, 3, 32, 32)."""
+    across, down = torch.meshgrid(torch.linspace(0, 1, 32), torch.linspace(0, 1, 32), indexing="xy")
+    return (torch.stack([across, down, across * down]) * 200 + 20).round().to(torch.uint8).expand(count, -1, -1, -1)
+
+
+def test_an_image_is_turned_as_torchvision_turns_it():
+    found = change(photograph(), Recipe(rotate=30), fixed(2, turn=[1.0]))
+    wanted = v2.functional.rotate(photograph().float(), 30, interpolation=v2.InterpolationMode.BILINEAR)
+    assert (found - wanted)[..., 8:-8, 8:-8].abs().max() < 1
+
+
+def test_a_tilt_is_none_in_the_middle_and_opposite_at_the_sides():
+    level = change(photograph(), Recipe(warp=0.3), fixed(2))
+    assert (level - photograph()).abs().max() < 1
+    tilted = change(photograph(), Recipe(warp=0.3), fixed(2, tilt=[1.0, 0.5])) - photograph().float()
+    assert tilted[0, 1, 15:17, 15:17].abs().max() < 3
+    assert tilted[0, 1, 4, 28] * tilted[0, 1, 4, 3] < 0  # what grows at one side shrinks at the other
+
+
+def test_a_resized_crop_is_within_the_image_and_of_the_wanted_size():
+    for share in ([0.0, 0.0], [0.0, 1.0], [1.0, 0.5]):
+        found = change(photograph(), Recipe(resized_crop=0.25), fixed(2, share=share, place=[0.0, 0.0]), size=16)
+        assert found.shape == (2, 3, 16, 16)
+        assert (found[0, :, 0, 0] - 20).abs().max() < 8  # its corner is the image's
+    tall = change(photograph(), Recipe(resized_crop=0.25), fixed(2, share=[0.0, 0.0], place=[0.0, 0.0]))
+    assert tall[0, 0, 0, -1] < tall[0, 1, -1, 0]  # narrower than high
+
+
+def test_a_larger_image_is_scaled_whole_without_other_changes():
+    found = change(photograph(), Recipe(), fixed(2), size=16)
+    wanted = interpolate(photograph().float(), (16, 16), mode="bilinear", antialias=True)
+    assert torch.equal(found, wanted)
+
+
+def test_lighting_keeps_a_grey_image_grey_and_never_leaves_the_range():
+    dark = change(photograph(), Recipe(lighting=0.5), fixed(2, light=[0.0, 0.5]))
+    assert dark.mean() == pytest.approx(photograph().float().mean().item() * 0.5, rel=0.02)
+    flat = change(photograph(), Recipe(lighting=0.5), fixed(2, light=[0.5, 0.0]))
+    assert flat.std() < 0.6 * photograph().float().std()
+    assert change(photograph(), Recipe(lighting=0.9), fixed(2, light=[1.0, 1.0])).max() <= 255
+
+
+TORCHVISION = {
+    "identity": lambda images, _: images,
+    "brightness": lambda images, factor: v2.functional.adjust_brightness(images, factor),
+    "colour": lambda images, factor: v2.functional.adjust_saturation(images, factor),
+    "contrast": lambda images, factor: v2.functional.adjust_contrast(images, factor),
+    "sharpness": lambda images, factor: v2.functional.adjust_sharpness(images, factor),
+    "posterize": lambda images, _: v2.functional.posterize(images, 5),
+    "solarize": lambda images, _: v2.functional.solarize(images, 127.5),
+    "autocontrast": lambda images, _: v2.functional.autocontrast(images),
+    "equalize": lambda images, _: v2.functional.equalize(images),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("sign", [0.2, 0.8])
+def test_a_change_of_colours_is_that_of_torchvision(name, sign):
+    which = (OPERATIONS.index(name) + 0.5) / len(OPERATIONS)
+    draw = fixed(2, which=[which], strength=[0.5], sign=[sign])
+    found = change(photograph(), Recipe(trivial_augment=True), draw)
+    wanted = TORCHVISION[name](photograph(), 1 + (-0.495 if sign < 0.5 else 0.495)).float()
+    assert (found - wanted)[..., 1:-1, 1:-1].abs().max() < 2.5
+    if name != "identity":
+        assert (found - photograph()).abs().max() > 1
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_a_move_changes_the_place_and_not_the_colours(name):
+    draw = fixed(2, which=[(OPERATIONS.index(name) + 0.5) / len(OPERATIONS)], strength=[0.3], sign=[0.8])
+    found = change(photograph(), Recipe(trivial_augment=True), draw)
+    assert (found - photograph()).abs().max() > 5
+    assert found.min() >= 20
+    assert found.max() <= 221
+
+
+def test_each_image_of_a_batch_has_its_own_change_and_nothing_waits_for_it():
+    (draw,) = draws(0, range(1), 64, CPU)
+    with Operations() as operations:
+        found = change(photograph(64), Recipe(trivial_augment=True, rotate=10, warp=0.2, lighting=0.2), draw)
+    assert operations.waits == 0
+    assert len({bytes(image.round().byte().flatten().tolist()) for image in found}) > 50
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

@@ -1,6 +1,5 @@
 """Networks take the images they are given, published weights fit, and the head is trained on frozen features."""
 
-import statistics
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONTEXT, FIXED, PINNED, settings, weights
+from safetensors.torch import save_file
 
-from jobs import finetune
+from jobs import finetune, train
 from jobs.config.recipe import CLOSED_FORM, SMALL, Recipe
 from jobs.data import Dataset, Split
 from jobs.errors import CheckpointError, TrainingError
 from jobs.models import build, count_parameters
 from jobs.models.classifier import find_head, find_maps
 from jobs.models.modelfile import load_model
-from jobs.models.networks import packaged_lite0
+from jobs.models.networks import check_size, fixed_size, packaged_lite0
 from jobs.models.weights import COUNTER, PREFIXES, read_weights
 from jobs.train import run
-from jobs.training.evaluation import interval
 from jobs.training.fit import train_mode
 from jobs.training.head import train_head
 from jobs.training.pipeline import freeze_others
@@ -126,6 +125,10 @@ def test_foreign_weights_are_refused_with_the_reason(tmp_path):
     for name in ("text.pth", "list.pth", "cut.safetensors", "missing.pth"):
         with pytest.raises(CheckpointError, match=name):
             read_weights(tmp_path / name)
+    for description in ("{}", "no JSON", "[]"):
+        save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors", {"gpujob": description})
+        with pytest.raises(CheckpointError, match="its description is damaged"):
+            load_model(tmp_path)
 
 
 @needs_weights
@@ -204,9 +207,40 @@ def test_training_the_head_alone_leaves_the_body_and_takes_no_steps(tmp_path, tr
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_an_interval_is_that_of_students_t():
-    assert interval([0.8, 0.9]).half == pytest.approx(12.706 * 0.05, rel=1e-3)
-    many = [0.8, 0.9] * 8
-    assert interval(many).half == pytest.approx(2.131 * statistics.stdev(many) / 4, rel=1e-3)  # 15 degrees of freedom
-    assert str(interval([0.5])) == "0.5000"
+def test_without_a_time_budget_there_are_five_epochs():
     assert replace(Recipe(**FIXED)).most_epochs == 5
+
+
+@pytest.mark.parametrize(("name", "side"), [("timm/resnet18", 40), ("timm/vit_tiny_patch16_224", 224)])
+def test_a_network_of_timm_has_its_own_size_and_normalization(name, side):
+    pytest.importorskip("timm")
+    data = noise(3, side)
+    check_size(name, data.shape)
+    model = build(name, data).eval()
+    with torch.no_grad():
+        assert model(data.test.images[:1]).shape == (1, 3)
+    wanted = 127.5 if "vit" in name else 255 * 0.485
+    assert model.mean.flatten()[0].item() == pytest.approx(wanted)
+    assert fixed_size(name, pretrained=False) == (224 if "vit" in name else 0)
+    assert fixed_size(name, pretrained=True) == 224
+
+
+def test_timms_networks_are_trained_saved_and_loaded(tmp_path, photos):
+    pytest.importorskip("timm")
+    words = [
+        "--data",
+        str(photos),
+        "--model",
+        "timm/mobilenetv3_small_050",
+        "--size",
+        "32",
+        "--quick",
+        "--batch-size",
+        "8",
+    ]
+    train.main([*words, *PINNED, "--out", str(tmp_path / "run")])
+    model, facts = load_model(tmp_path / "run")
+    assert (facts.model, facts.interpolation) == ("timm/mobilenetv3_small_050", "bicubic")
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    with pytest.raises(SystemExit, match="did you mean timm/resnet18"):
+        train.main([*words, "--model", "timm/resnet-18", "--out", str(tmp_path / "run")])

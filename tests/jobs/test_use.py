@@ -1,10 +1,13 @@
 """What is done with a trained model: looking inside, predicting, submitting, exporting, comparing."""
 
 import csv
+import io
 import json
 import os
 import re
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -78,12 +81,64 @@ def test_predictions_name_each_file_its_class_and_all_chances(trained, photos, t
     (photos / "is 0" / "broken.png").write_text("no image")
     Image.new("RGB", (50, 20), "red").save(photos / "is 0" / "red.jpg")
     shutil.copy(photos / "is 0" / "red.jpg", os.fsencode(photos) + b"/\xe9t\xe9.jpg")  # no UTF-8
-    found = rows(predict.main([str(trained), str(photos), "--out", str(tmp_path / "new" / "p.csv")]))
+    out = tmp_path / "new" / "p.csv"
+    predict.main([str(trained), str(photos), "--out", str(out)])
+    found = rows(out)
     assert len(found) == 38
     assert "broken.png" in capsys.readouterr().out
     assert all(abs(sum(float(row[str(label)]) for label in range(10)) - 1) < 1e-4 for row in found)
     right = [f"is {row['class']}" in row["file"] for row in found]
     assert sum(right) / len(right) > 0.85
+
+
+def test_a_prediction_is_one_line_and_the_model_that_of_the_last_run(trained, photos, monkeypatch, capsys):
+    monkeypatch.chdir(trained.parent)  # where it wrote outputs/
+    one = str(photos / "is 2" / "3.png")
+    predict.main([one])
+    assert re.fullmatch(r"2 \d+\.\d%\n", capsys.readouterr().out)
+    predict.main([one, str(photos / "is 0"), "--top", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 13
+    assert re.fullmatch(re.escape(one) + r" +(\d \d+\.\d%(  )?){3}", lines[0])
+    with pytest.raises(SystemExit, match="no images to classify"):
+        predict.main([str(trained)])
+
+
+def test_predictions_as_json_hold_nothing_else(trained, photos, capsys):
+    (photos / "is 0" / "broken.png").write_text("no image")
+    predict.main([str(trained), str(photos), "--json", "--top", "2"])
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert "broken.png" in said.err
+    assert len(found) == 36
+    assert found[0]["class"] == found[0]["top"][0]["class"]
+    assert found[0]["top"][0]["probability"] >= found[0]["top"][1]["probability"]
+
+
+def test_images_are_also_read_from_an_address_and_from_standard_input(trained, photos, capsys, monkeypatch):
+    content = (photos / "is 2" / "3.png").read_bytes()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/2.png" else 404)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        predict.main([str(trained), f"{address}/2.png"])
+        with pytest.raises(SystemExit, match=r"^jobs\.predict: error: http://[^\n]*Not Found"):
+            predict.main([str(trained), f"{address}/3.png"])
+        server.shutdown()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    predict.main([str(trained), "-"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith("2 ")
 
 
 def test_a_submission_has_the_rows_and_columns_of_the_sample(trained, photos, tmp_path):
@@ -125,11 +180,22 @@ def test_a_sample_that_does_not_fit_is_refused(trained, photos, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "export", "onnx"])
+@pytest.mark.parametrize("kind", ["torchscript", "export"])
 def test_an_exported_model_says_what_the_model_says(trained, tmp_path, kind):
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime")
     assert export.export(trained, kind, tmp_path / f"model{export.ENDINGS[kind]}").is_file()
+
+
+def test_an_onnx_model_is_one_file_that_knows_its_classes(trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export.main([str(trained), "--to", "onnx", "--out", str(tmp_path / "model.onnx")])
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == [str(label) for label in range(10)]
+    assert told["input"] == "uint8 (N, 1, 8, 8), grey, 0 to 255"
+    assert json.loads(told["mean"]) == pytest.approx(load_model(trained)[0].mean.flatten().tolist())
+    (only,) = session.get_inputs()
+    assert (only.name, only.type) == ("images", "tensor(uint8)")
 
 
 def test_an_export_that_differs_is_refused(trained, tmp_path, monkeypatch):
@@ -152,12 +218,35 @@ def test_the_ladder_names_accuracy_time_and_size_of_each_model(tmp_path):
         "cpu",
     ]
     rungs = compare.main([*words, "--out", str(tmp_path)])
-    means = [sum(rung.accuracies) / len(rung.accuracies) for rung in rungs]
+    means = [rung.interval.value for rung in rungs]
     assert means[0] < 0.15 < 0.85 < means[1]
     assert means[2] > means[0] + 0.2
     assert rungs[2].parameters == 650
-    assert json.loads((tmp_path / "compare.json").read_text())[2]["model"] == "linear"
+    kept = json.loads((tmp_path / "compare.json").read_text())
+    assert kept[2]["model"] == "linear"
+    assert kept[0]["gain"] is None
+    for each in kept:
+        low, high = each["interval"]
+        assert 0 <= low <= each["accuracy"] <= high <= 1
+    low, high = kept[1]["gain_interval"]
+    assert 0.6 < low < kept[1]["gain"] < high < 1
     assert (tmp_path / "compare.png").exists()
+
+
+def test_the_ladder_begins_with_a_rule_and_ends_with_what_others_learned(photos, trained, tmp_path, capsys):
+    (tmp_path / "rules.py").write_text("def by_folder(path):\n    return path.parent.name\n")
+    rule, weights = tmp_path / "rules.py:by_folder", trained / "model.safetensors"
+    words = ["--data", photos, "--models", "rule,majority", "--rule", rule, "--pretrained", "small"]
+    words += ["--weights", weights, "--budget", "1s", "--seeds", "1", "--device", "cpu"]
+    rungs = compare.main([*map(str, words), "--out", str(tmp_path / "out")])
+    assert [rung.model for rung in rungs] == ["by_folder", "rule", "majority", "small, last layer", "small, all layers"]
+    assert rungs[0].interval.value == 1
+    assert rungs[1].interval.value > 0.6 > rungs[2].interval.value
+    assert rungs[3].interval.value > 0.8
+    assert rungs[3].parameters < rungs[4].parameters
+    (tmp_path / "rules.py").write_text("def by_folder(path):\n    return 'cat'\n")
+    with pytest.raises(SystemExit, match="returned 'cat'; the classes are is 0, is 1, is 2"):
+        compare.main([*map(str, words), "--out", str(tmp_path / "out")])
 
 
 def test_the_programs_end_in_one_line_where_there_is_no_model(tmp_path):

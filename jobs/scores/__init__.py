@@ -1,0 +1,1 @@
+"""Figures about predictions: what a model gets right, and how sure that is."""
