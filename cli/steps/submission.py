@@ -17,7 +17,7 @@ from cli.steps.data import send_data
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
-from infra.dependencies.imports import find_imports
+from infra.dependencies.names import find_imports
 from infra.dependencies.search import LOOKED_FOR, find_dependencies
 from infra.errors import NodeError
 from infra.node import client

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.dependencies.imports import find_imports
+from infra.dependencies.names import find_imports
 from infra.model import Request
 from infra.project.files import read_project
 

@@ -117,9 +117,9 @@ def recall_below(python: str, known: Path | None) -> Below:
 def stamps_of(python: str, sites: list[str]) -> list[list[int] | None]:
     """Return what changes when an interpreter is replaced, or a package such as pip is added to it or removed."""
     stamps: list[list[int] | None] = []
-    for path in (python, Path(python).parent.parent / "pyvenv.cfg", *sites):
+    for path in (python, str(Path(python).parent.parent / "pyvenv.cfg"), *sites):
         try:
-            stamps.append(stamp_of(os.stat(path)))  # noqa: PTH116  the first is text
+            stamps.append(stamp_of(os.stat(path)))  # noqa: PTH116
         except OSError:
             stamps.append(None)
     return stamps
