@@ -131,5 +131,5 @@ def count_of(number: int, what: str, many: str = "") -> str:
 
 def names_of(values: Sequence[str], most: int = 8) -> str:
     """Join the first `most` names for a message."""
-    shown = ", ".join(values[:most])
+    shown = ", ".join(value.replace("\n", "\\n") for value in values[:most])
     return shown if len(values) <= most else f"{shown} and {len(values) - most:,} more"

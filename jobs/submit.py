@@ -7,7 +7,6 @@ Rows, separators and numbers follow the sample. Its columns determine the values
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +46,14 @@ class Submission:
 def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
     """Write the submission. Raises DataError if the sample does not fit the model, or images are missing."""
     from .images.labels import Folder
-    from .images.table import decode, separator
+    from .images.table import decode, separator, split_rows
     from .models.modelfile import load_model
     from .predict import predict_files
 
     check_file(out)
     sample, text = wanted.sample, decode(wanted.sample)
     mark = separator(text)
-    header, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if row] or [[]]
+    header, *rows = split_rows(sample, text, mark) or [[]]
     if len(header) < 2 or not rows:
         raise DataError(f"{sample}: expected a header and rows with image names in the first column")
     if odd := next((row for row in rows if len(row) != len(header)), None):

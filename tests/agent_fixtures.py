@@ -11,9 +11,11 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -197,11 +199,31 @@ def in_blocks(content: bytes) -> bytes:
     return stream.getvalue()
 
 
+@cache
+def compile_agent(python: str) -> tuple[str, bytes]:
+    """The agent compiled for an interpreter, by its name: it is the same in every home."""
+    path, content = pack_agent()
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place, Path(path).name)
+        source.write_bytes(content)
+        subprocess.run([python, "-I", "-S", str(source), "compile"], check=True)
+        (compiled,) = set(Path(place).iterdir()) - {source}
+        return compiled.name, compiled.read_bytes()
+
+
+def install(home: Path, python: str) -> None:
+    """Put the agent into a home folder, as the client does."""
+    path, content = pack_agent()
+    name, compiled = compile_agent(python)
+    (home / path).parent.mkdir()
+    (home / path).write_bytes(content)
+    (home / path).with_name(name).write_bytes(compiled)
+    (home / path).with_name(name).chmod(0o400)
+
+
 @pytest.fixture(params=interpreters())
 def node(request, tmp_path) -> Iterator[Node]:
-    path, content = pack_agent()
-    (tmp_path / path).parent.mkdir()
-    (tmp_path / path).write_bytes(content)
+    install(tmp_path, request.param)
     node = Node(tmp_path, request.param)
     yield node
     node.power_off()

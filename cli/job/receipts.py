@@ -59,7 +59,9 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
         return
     try:
         lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)
-        home = find_home(choose_runs(name, job, runs_here()), found["cluster"], found["job"]["number"])
+        home = find_home(
+            choose_runs(name, found["job"]["number"], runs_here()), found["cluster"], found["job"]["number"]
+        )
         lines |= {"results": str(home)} if home.is_dir() else {}
     except DAMAGED as error:
         what = f"invalid receipt: {type(error).__name__} {error}"

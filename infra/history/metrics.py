@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from keyword import iskeyword
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -83,8 +84,8 @@ def as_rows(found: Any) -> Iterator[Mapping[Any, Any]]:
 
 
 def read_pairs(line: str) -> dict[str, str]:
-    """Return the names and decimal numbers in a line of a log."""
-    return {found[1]: found[2] for found in PAIR.finditer(line[:1000])}
+    """Return the names and decimal numbers in a line of a log; `else 0.1` comes from a traceback."""
+    return {found[1]: found[2] for found in PAIR.finditer(line[:1000]) if not iskeyword(found[1])}
 
 
 def collect(rows: Iterable[Mapping[Any, Any]]) -> Metrics:

@@ -14,8 +14,10 @@ from infra.ssh.connection import Connection
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
-# Python compiles each module of a zip file twice, to find it and at once to run it: up to a third of what a call takes.
+CHOICE = (AGENT / "start.py").read_text(encoding="utf-8")
+# Where it is not compiled yet: Python compiles each module of a zip file twice, to find it and at once to run it.
 START = """
+sys.path.insert(0, choose_archive())
 import functools, zipimport
 if hasattr(zipimport, "_compile_source"):
     zipimport._compile_source = functools.lru_cache(1)(zipimport._compile_source)
@@ -26,13 +28,12 @@ CHANGED = 4
 
 # Jobs run as the agent's user, and may overwrite it, by accident or not. So the file's hash is checked before any of it runs, as
 # is that of the version that the machine's service starts through the link agent.pyz, against its name.
-BOOT = f"""
-import hashlib, os, sys
+BOOT = f"""{CHOICE}
 path, known = sys.argv[1:3]
 folder, name = os.path.split(path)
 def is_whole(name, known):
     with open(os.path.join(folder, name), "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()[:len(known)] == known
+        return sha256(file.read()).hexdigest()[:len(known)] == known
 try:
     link = os.readlink(os.path.join(folder, "agent.pyz"))
     whole = is_whole(name, known) and (link == name or is_whole(link, link[6:18]))
@@ -42,14 +43,14 @@ if not whole:
     sys.stderr.write("the agent on the machine is missing or was changed; rerun the command to replace it\\n")
     sys.exit({CHANGED})
 sys.argv = [path, *sys.argv[3:]]
-sys.path.insert(0, path)
 {START}"""
 
-# A job may have created a folder in place of a file.
+# A job may have created a folder in place of a file. The agent runs uncompiled, too, as where there is no room.
 INSTALL = """
 mkdir -p -m 700 "$1" && cat > "$2.$$" && chmod 400 "$2.$$" || exit
 for name in "$2" "$1/agent.pyz"; do [ ! -d "$name" ] || [ -L "$name" ] || rm -rf "$name"; done
-mv -f "$2.$$" "$2" && ln -sfn "${2##*/}" "$1/agent.pyz"
+mv -f "$2.$$" "$2" && ln -sfn "${2##*/}" "$1/agent.pyz" || exit
+python3 -I -S "$2" compile || :
 """
 
 
@@ -59,7 +60,7 @@ def pack_agent() -> tuple[str, bytes]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         # ZipInfo without a time, so that the same code always gives the same bytes.
-        archive.writestr(zipfile.ZipInfo("__main__.py"), START)
+        archive.writestr(zipfile.ZipInfo("__main__.py"), CHOICE + START)
         for source in sorted(AGENT.rglob("*.py")):
             archive.writestr(zipfile.ZipInfo(f"agent/{source.relative_to(AGENT).as_posix()}"), source.read_bytes())
     return f"{FOLDER}/agent-{sha256(buffer.getvalue()).hexdigest()[:12]}.pyz", buffer.getvalue()

@@ -16,8 +16,10 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from infra.project.files import File
+from infra.project.hashes import prune
 
 Entry = list[Any]
+MOST_BYTES = 50_000_000  # of all projects' lists
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class FileList:
                 self.place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 part.write_text(self.text)
                 part.replace(self.place)
+                prune(self.place.parent, MOST_BYTES)
         except OSError:
             part.unlink(missing_ok=True)
 

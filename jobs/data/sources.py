@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config.data import NAMED, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
-from ..images.decoding import CROP, Files, Square, is_grey, natural_size, read_images
+from ..images.decoding import CROP, Files, Square, is_broken, is_grey, natural_size, read_images
 from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
 from ..images.layout import TABLES, list_folder
@@ -121,6 +121,14 @@ def from_listings(
         if listing and (strange := sorted(set(listing.labels) - set(classes))):
             where = "the model" if known else train.name
             raise DataError(f"{listing.name}: {where} does not have these classes: {names_of(strange)}")
+    if len(set(train.labels)) == len(train.labels) > 2 and not test:
+        raise DataError(
+            f"{train.name}: each image has a class of its own ({names_of(train.labels, 3)}); in a CSV file, --label chooses "
+            "the column with the classes"
+        )
+    alike = {name.casefold(): name for name in classes}
+    if twice := [name for name in classes if alike[name.casefold()] != name]:
+        say(f"{train.name}: different classes, though only capitals differ: {twice[0]}, {alike[twice[0].casefold()]}")
     present = {*train.labels, *(test.labels if test else ())}
     if absent := [name for name in classes if name not in present]:
         say(f"{train.name}: {count_of(len(absent), 'class', 'classes')} without images: {names_of(absent)}")
@@ -150,7 +158,12 @@ def read_pool(
     pool = Split(source, labels, tuple(map(str, files)), units, train.grouped)
     if config.stream or not fits(len(files), size):
         say(f"{len(files):,} images of {size} x {size} pixels are decoded during training")
-        grey = all(is_grey(file) for file in files[:: max(1, len(files) // 100)])
+        sample = files[:: max(1, len(files) // 100)]
+        if all(map(is_broken, sample)):
+            raise DataError(
+                f"{train.name}: could not read any of a sample of {len(sample):,} images, such as {sample[0]}"
+            )
+        grey = all(map(is_grey, sample))
         return replace(pool, images=replace(source, channels=1 if grey else 3)), learns, levels
     how = f"{size} {levels} 2" if square == CROP else f"{size} {levels} 2 {square}"
     images, whole = cached(cache, files, how, lambda: read_images(files, size, config.strict, levels, square))

@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..program import say
+from .threads import in_threads
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpujob"
 MOST_BYTES = 20_000_000_000  # of one file
@@ -35,8 +35,7 @@ def cached(
     note = folder / DECODED / f"{seen}.json"
     with suppress(OSError, ValueError, KeyError, SafetensorError):
         return load(folder / DECODED / json.loads(note.read_text())["content"])
-    with ThreadPoolExecutor() as pool:  # reading and hashing leave the interpreter to others
-        name = f"{digest([options.encode(), *pool.map(digest_file, files)])}{SUFFIX}"
+    name = f"{digest([options.encode(), *in_threads(digest_file, files)])}{SUFFIX}"
     try:
         images, whole = load(folder / DECODED / name)
     except (OSError, SafetensorError, KeyError):

@@ -4,7 +4,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +18,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..program import names_of, say
 from .depth import Levels, is_deep, stretch
+from .threads import in_threads
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".avif"),
@@ -181,6 +181,15 @@ def is_grey(path: Path) -> bool:
         return True
 
 
+def is_broken(path: Path) -> bool:
+    """Return whether the header of an image cannot be read."""
+    try:
+        open_image(path).close()
+    except BrokenImageError:
+        return True
+    return False
+
+
 def read_images(
     paths: Sequence[Path], size: int, strict: bool, levels: Levels | None = None, square: Square = CROP
 ) -> tuple[Tensor, list[int]]:
@@ -241,12 +250,10 @@ def in_parallel(work: Callable[[int], bool], count: int, what: str) -> list[bool
     """Return `work` of each index, in threads, printing progress every few seconds."""
     results: list[bool] = []
     told = time.monotonic()
-    # Pillow releases the GIL while decoding and scaling, so threads suffice.
-    with ThreadPoolExecutor() as pool:
-        for result in pool.map(work, range(count), chunksize=64):
-            results.append(result)
-            if time.monotonic() - told > 2:
-                told = time.monotonic()
-                say(f"{what}: {len(results):,} of {count:,} images")
-                sys.stdout.flush()
+    for result in in_threads(work, range(count)):
+        results.append(result)
+        if time.monotonic() - told > 2:
+            told = time.monotonic()
+            say(f"{what}: {len(results):,} of {count:,} images")
+            sys.stdout.flush()
     return results

@@ -75,7 +75,7 @@ def choose_rows(
     """
     missing = [names[at] for at, path in enumerate(found) if path is None]
     if missing and (strict or len(missing) == len(names)):
-        raise DataError(f"{table.path}: no image '{missing[0]}'; set the folder with --images")
+        raise DataError(f"{table.path}: no image '{names_of(missing[:1])}'; set the folder with --images")
     if missing:
         say(f"{table.path}: {count_of(len(missing), 'row')} skipped, without an image: {names_of(missing, 3)}")
     unknown = sum(not label for label in labels)

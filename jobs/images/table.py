@@ -12,6 +12,8 @@ from ..program import say
 
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MOST_HEADER = 100_000
+"""The most letters of the first line that are looked at for a separator: Python's reader takes no longer cell."""
 MOST_NUMBERS = 50
 """The most distinct fractions in a column of classes; a column with more contains measurements."""
 
@@ -35,7 +37,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a CSV file; columns that only count the rows are dropped. Raises DataError."""
     text = decode(path)
-    lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator(text)) if any(row)]
+    lines = split_rows(path, text, separator(text))
     if len(lines) < 2 or len(lines[0]) < 2:
         raise DataError(f"{path}: the CSV file needs a header, two columns and at least one row")
     header = tuple(name.strip() for name in lines[0])
@@ -48,6 +50,20 @@ def read_table(path: Path) -> Table:
     width = len(header)
     rows = tuple(tuple(cell.strip() for cell in (row + [""] * width)[:width]) for row in lines[1:])
     return drop_counts(Table(path, header, rows))
+
+
+def split_rows(path: Path, text: str, mark: str) -> list[list[str]]:
+    """Return the rows that are not empty. Raises DataError for a quotation mark that is never closed."""
+    try:
+        # To its end, such a cell would take in all rows that follow. Other irregular quotation marks are read as they are.
+        list(csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True))
+    except csv.Error as error:
+        if "unexpected end of data" in str(error) or "field limit" in str(error):
+            raise DataError(f'{path}: a quotation mark (") is never closed, or a cell is too long') from error
+    try:
+        return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{path}: not a valid CSV file: {error}") from error
 
 
 def drop_counts(table: Table) -> Table:
@@ -89,7 +105,7 @@ def decode(path: Path) -> str:
 
 def separator(text: str) -> str:
     """Return the separator of the first line's cells, by default a comma."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in text.splitlines() if line.strip()), "")[:MOST_HEADER]
     counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in SEPARATORS}
     return max(SEPARATORS, key=lambda mark: counts[mark])
 

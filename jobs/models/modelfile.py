@@ -13,6 +13,7 @@ from ..errors import CheckpointError
 from ..images.decoding import Square
 from . import Classifier
 from .networks import bare
+from .weights import fill
 
 NAME = "model.safetensors"
 
@@ -76,10 +77,13 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
         raise CheckpointError(f"{path}: not a valid safetensors file: {error}") from error
     if head is None:
         raise CheckpointError(f"{path}: not written by this program; train from these weights with --weights")
-    facts = read_facts(json.loads(head))
+    try:
+        facts = read_facts(json.loads(head))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged, or of another version: {error}") from error
     model = bare(facts.model, facts.shape, len(facts.classes))
     try:
-        model.load_state_dict(weights)
+        fill(model, weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit '{facts.model}': {error}") from error
     return model.eval(), facts

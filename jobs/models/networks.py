@@ -97,17 +97,22 @@ def bare(
 def statistics(split: Split) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel over the first images."""
     if isinstance(split.images, Tensor):
-        images = split.images[:STATISTICS_IMAGES]
-        blocks = images.split(limit_batch(100, split.shape))  # as numbers, all would take many times their size
-        sums, squares = (
-            torch.stack([block.int().pow(power).sum(dim=(0, 2, 3)) for block in blocks]).sum(dim=0).double()
-            for power in (1, 2)
-        )
+        counts = count_values(split.images[:STATISTICS_IMAGES]).double()
+        values = torch.arange(256, dtype=torch.float64)
+        sums, squares = counts @ values, counts @ values.square()
         count = min(len(split), STATISTICS_IMAGES) * split.shape[1] * split.shape[2]
         variance = (squares - sums.square() / count) / max(1, count - 1)
         return (sums / count).tolist(), variance.clamp(min=1.0).sqrt().tolist()
     mean, std_rgb = list(IMAGENET_MEAN), list(IMAGENET_STD)
     return (mean, std_rgb) if split.shape[0] == 3 else ([sum(mean) / 3], [sum(std_rgb) / 3])
+
+
+def count_values(images: Tensor) -> Tensor:
+    """Return how often each value of a pixel occurs in each channel (C, 256); the images never become larger numbers."""
+    found = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
+    for block in images.split(limit_batch(len(images), images.shape[1:])):
+        found += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in block.unbind(dim=1)])
+    return found
 
 
 def named(name: str, classes: int, size: int, fetch: bool = False) -> nn.Module:
@@ -128,6 +133,8 @@ def published(name: str, classes: int, size: int, fetch: bool = False) -> nn.Mod
     try:
         net: nn.Module = models.get_model(name, weights="DEFAULT" if fetch else None, **variant(name, size))
     except (OSError, RuntimeError) as error:
+        if not fetch:
+            raise
         raise TrainingError(
             f"could not download the weights of {name} ({error}): download them and use --weights FILE"
         ) from error
@@ -179,6 +186,8 @@ def takes(name: str, shape: tuple[int, int, int]) -> bool:
     try:
         with torch.device("meta"), torch.no_grad():
             bare(name, shape, 2)(torch.zeros(2, *shape))
+    except NotImplementedError:  # RegNet reads numbers while it is built, and takes any size
+        return True
     except (RuntimeError, ValueError, AssertionError):  # whatever the network's layers make of it
         return False
     return True

@@ -1,5 +1,6 @@
 """Weights from a file of any program: read without executing code, loaded by name."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from json import loads
@@ -100,7 +101,17 @@ def load_weights(net: nn.Module, weights: Weights, classes: tuple[str, ...], par
     keeps = fits and (not weights.classes or weights.classes == classes)
     say(f"{report} loaded, {'with' if keeps else 'and a new'} last layer")
     counters = {name: found[name] for name in net.state_dict() if name.endswith(COUNTER) and name in found}
-    net.load_state_dict({**matched, **counters, **(heads if keeps else {})}, strict=False)
+    fill(net, {**matched, **counters, **(heads if keeps else {})}, strict=False)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> None:
+    """Load tensors into a network by name; raises RuntimeError if they do not fit and `strict`.
+
+    safetensors leaves out the versions of layers that torch's own files have, and MNASNet refuses to load without one.
+    """
+    named = OrderedDict(tensors)
+    named._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(named, strict)
 
 
 def rename(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

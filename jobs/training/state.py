@@ -1,6 +1,6 @@
 """The plan and the state of a training run, saved and restored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -16,6 +16,7 @@ from ..data import Dataset
 from ..errors import CheckpointError
 from ..images.decoding import Files
 from ..models import Classifier
+from ..models.weights import fill
 from ..optim.optimizers import Average, LayerGroup, make_optimizers
 from ..optim.precision import Execution
 from ..optim.schedule import Clock, progress
@@ -128,9 +129,12 @@ class Run:
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any], plan: Plan) -> None:
         """Resume from a checkpoint. Raises CheckpointError if it does not fit the data, network or recipe."""
         recipe = plan.recipe
+        compare_recipes(state["recipe"], {"seed": recipe.seed})  # which also decides what is held out
         compare_data(state["data"], plan.data.identity)
+        compare_networks(weights, self.model.state_dict())  # whose default rates differ
+        compare_recipes(state["recipe"], asdict(recipe))
         try:
-            self.model.load_state_dict(weights)
+            fill(self.model, weights)
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.scaler.load_state_dict(state["scaler"])
@@ -141,12 +145,15 @@ class Run:
             raise CheckpointError(
                 f"the checkpoint does not fit the network or recipe: {str(error).splitlines()[0]}"
             ) from error
-        for name, wanted in asdict(recipe).items():
-            made = state["recipe"].get(name, wanted)
-            if name not in FREE and made != wanted:
-                raise CheckpointError(f"the checkpoint was made with {option(name)} {made}, not {wanted}")
         self.step, self.history, self.ended = state["step"], state["history"], state["ended"]
         self.clock, self.epoch_s = Clock(state["spent_s"]), state["epoch_s"]
+
+
+def compare_recipes(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a checkpoint was made with other options that must not change."""
+    for name, value in wanted.items():
+        if name not in FREE and made.get(name, value) != value:
+            raise CheckpointError(f"the checkpoint was made with {option(name)} {made[name]}, not {value}")
 
 
 def weigh_classes(labels: Tensor, count: int) -> Tensor:
@@ -172,6 +179,17 @@ def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"the training images or their classes have changed since the checkpoint ({counts}); "
             "train without --resume, or start from its model with --weights"
         )
+
+
+def compare_networks(made: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError, with the first layer that differs, if a checkpoint is of another network."""
+    for name in (*wanted, *made):
+        there, here = ("not in it" if name not in of else str(tuple(of[name].shape)) for of in (made, wanted))
+        if there != here:
+            raise CheckpointError(
+                f"the checkpoint is of another network: '{name}' is {there}, here {here.replace('not in it', 'missing')}; "
+                "resume with its --model, or train without --resume"
+            )
 
 
 def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execution: Execution, steps: int) -> Run:

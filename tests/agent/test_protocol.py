@@ -21,7 +21,10 @@ def packed(value: object) -> bytes:
     return base64.b64encode(zlib.compress(json.dumps(value).encode())) + b"\n"
 
 
-def test_no_module_of_the_agent_is_compiled_twice(node):
+def test_no_module_of_the_agent_is_compiled_for_a_call_or_only_once_where_none_was_kept(node):
+    assert not [about for about in node.watch("compile", "jobs") if "/agent/" in about]
+    [kept] = (node.home / ".gpujob").glob("agent-*.*.pyz")
+    kept.unlink()
     compiled = [about for about in node.watch("compile", "jobs") if "/agent/" in about]
     assert len(compiled) == len(set(compiled)) > 3
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.node.packing import pack_agent
-from tests.agent_fixtures import Node, interpreters, request
+from tests.agent_fixtures import Node, install, interpreters, request
 from tests.conftest import wait_for
 
 MB = 1 << 20
@@ -26,9 +25,7 @@ def mounted(request, tmp_path) -> Iterator[Callable[[str], Node]]:
         mount = ["mount", "-t", "tmpfs", "-o", f"{limits},mode=700", "tmpfs", str(home)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("no file system can be mounted here: that takes root")
-        path, content = pack_agent()
-        (home / path).parent.mkdir()
-        (home / path).write_bytes(content)
+        install(home, request.param)
         nodes.append(Node(home, request.param))
         return nodes[0]
 
@@ -72,6 +69,12 @@ def test_downloaded_jobs_make_room_oldest_first_and_keep_their_records(mounted):
     assert b"no longer on the machine: they had been downloaded" in gone.communicate(timeout=120)[1]
     assert gone.returncode == 3
     assert node.record(first)["fetched"], "it still counts as downloaded"
+    names = {
+        number: {path.name for path in (node.home / f".gpujob/jobs/{number}").iterdir()} for number in (first, second)
+    }
+    assert names[second] - names[first] >= {"manifest.json"}
+    assert not {"manifest.json", "hashes.json", "sent.json"} & names[first]
+    assert json.loads(node.ask("left"))["complete"]
     assert json.loads(node.ask("outputs", str(second)))["outputs"] == []
     assert json.loads(node.ask("outputs", str(kept)))["unreadable"] == []
 

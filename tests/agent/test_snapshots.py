@@ -10,6 +10,7 @@ import pytest
 
 from infra.node.agent.snapshot.prepared import look_over
 from infra.node.agent.trees import stamp_of
+from infra.project import filelist
 from infra.project.filelist import list_files
 from infra.project.files import File
 from tests import agent_fixtures as fixtures
@@ -185,6 +186,11 @@ def test_the_client_sends_what_changed_since_its_last_list(tmp_path, monkeypatch
     changed = list_files(tmp_path, [*files[2:], File("f00001", "b" * 64, 1, 0o644, 1)]).changes
     assert ([entry[0] for entry in changed["files"]], changed["removed"]) == (["f00001"], ["f00000"])
     [place] = (tmp_path / "gpujob/lists").iterdir()
+    monkeypatch.setattr(filelist, "MOST_BYTES", int(1.5 * place.stat().st_size))
+    list_files(tmp_path / "other", files).remember()
+    assert place not in (tmp_path / "gpujob/lists").iterdir(), "the least recently written goes"
+    first.remember()
+    assert list((tmp_path / "gpujob/lists").iterdir()) == [place]
     place.write_text("[[")
     assert list_files(tmp_path, files).changes["base"] == ""
     assert list(place.parent.iterdir()) == [place]

@@ -149,3 +149,7 @@ def test_the_agent_answers_with_a_difference(node):
     assert (third["outputs"], third["gone"]) == ([], [{"path": "x", "outside": False}])
     fourth = json.loads(node.ask("outputs", str(number), "--settled", "--since=0"))
     assert (fourth["outputs"], fourth["since"]) == ([], "")
+    listing = node.home / f".gpujob/jobs/{number}/sent.json"
+    assert listing.exists()
+    node.ask("fetched", str(number))
+    assert not listing.exists(), "it is needed only while the job runs"

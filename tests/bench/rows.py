@@ -8,6 +8,7 @@ from functools import partial
 from tests.bench import content
 from tests.bench.by_hand import compare_by_hand
 from tests.bench.carrying import measure_fetch, measure_log, measure_sync
+from tests.bench.gpu import measure_gpu
 from tests.bench.measure import BenchError, Side, cpu, interleave, run, wall
 from tests.bench.renting import measure_up
 from tests.bench.sizes import Sizes
@@ -82,4 +83,7 @@ ROWS: dict[str, Callable[[World, Sizes], Iterator[Row]]] = {
     "train-accuracy": measure_accuracy,
     "train-speed": measure_speed,
     "train-jpeg": measure_loaders,
+    "gpu": measure_gpu,
 }
+NO_CLOUD = {name for name in ROWS if name.startswith("train-")} | {"gpu"}
+"""Rows that need no cluster."""

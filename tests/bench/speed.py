@@ -20,27 +20,38 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def unmeasured(what: str, bar: float) -> Row:
+def unmeasured(what: str, bar: str) -> Row:
     """Return the row of something that needs a GPU, where there is none."""
-    return Row(what, "", "no GPU here", "", "", f">= {bar:g} x", "")
+    return Row(what, "", "no GPU here", "", "", bar, "")
 
 
 def measure_speed(world: World, sizes: Sizes) -> Iterator[Row]:
     """Yield Muon's images/s by AdamW's, and our loop's by a bare one's, on a GPU if there is one."""
-    nets = ("resnet9", "small") if has_gpu() else ("small",)
-    for net in nets:
-        words = ("cuda" if has_gpu() else "cpu", net, str(2 * sizes.images if has_gpu() else sizes.images // 4))
-        speed = read_figures(world, "tests.bench.loops", *words)
-        yield compare(f"{net} with Muon, images/s, by AdamW", 0.85, speed["muon"], speed["ours"])
-        yield compare(f"our loop, {net}, images/s, by a bare one", 0.95, speed["ours"], speed["bare"])
-        yield compare("  with flip and crop", 0.9, speed["augmented"], speed["bare"])
-    what = "ResNet-50 at 224, compiled, images/s, by a bare loop"
     if has_gpu():
-        speed = read_figures(world, "tests.bench.loops", "cuda", "resnet50", "2560")
-        yield compare(what, 1.4, speed["compiled"], speed["bare"])
+        yield from measure_loop(world, "resnet9", 2 * sizes.images)
+        yield from measure_loop(world, "small", 2 * sizes.images)
     else:
-        yield unmeasured("our loop, resnet9, images/s, by a bare one", 0.95)
-        yield unmeasured(what, 1.4)
+        yield from measure_loop(world, "small", sizes.images // 4)
+        yield unmeasured("our loop, resnet9, images/s, by a bare one", ">= 0.95 x")
+    yield from measure_resnet50(world)
+
+
+def measure_loop(world: World, net: str, images: int) -> Iterator[Row]:
+    """Yield the rows of one network."""
+    speed = read_figures(world, "tests.bench.loops", "cuda" if has_gpu() else "cpu", net, str(images))
+    yield compare(f"{net} with Muon, images/s, by AdamW", 0.85, speed["muon"], speed["ours"])
+    yield compare(f"our loop, {net}, images/s, by a bare one", 0.95, speed["ours"], speed["bare"])
+    yield compare("  with flip and crop", 0.9, speed["augmented"], speed["bare"])
+
+
+def measure_resnet50(world: World) -> Iterator[Row]:
+    """Yield what compiling wins."""
+    what = "ResNet-50 at 224, compiled, images/s, by a bare loop"
+    if not has_gpu():
+        yield unmeasured(what, ">= 1.4 x")
+        return
+    speed = read_figures(world, "tests.bench.loops", "cuda", "resnet50", "2560")
+    yield compare(what, 1.4, speed["compiled"], speed["bare"])
 
 
 def measure_loaders(world: World, sizes: Sizes) -> Iterator[Row]:

@@ -35,6 +35,8 @@ GOALS = (
 """What is trained how, the accuracy it must reach, and within how many seconds."""
 QUICK_GOALS = (("small, 6,000 images", "--quick", 0.8, 10),)
 
+FIGURES_S = 400.0
+
 LOAD = """
 import time, torch
 from jobs.data import load
@@ -48,7 +50,7 @@ print(time.perf_counter() - began)
 def read_figures(world: World, *words: str) -> dict[str, float]:
     """Run a module and return the JSON that it printed last."""
     said = world.folder / "said"
-    run([sys.executable, "-m", *words], ROOT, {**os.environ}, said)
+    run([sys.executable, "-m", *words], ROOT, {**os.environ}, said, limit_s=FIGURES_S)
     try:
         found: dict[str, float] = json.loads(said.read_text().splitlines()[-1])
     except (ValueError, IndexError) as error:

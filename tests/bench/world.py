@@ -78,6 +78,13 @@ def job_number(started: Measured) -> int:
 
 
 @contextmanager
+def without_cloud() -> Iterator[World]:
+    """Yield a world without nodes, for what trains here; its folder is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="gpujob-bench-") as name:
+        yield World(Path(name), {**os.environ}, Path(name), None, ())
+
+
+@contextmanager
 def build(one_node: bool) -> Iterator[World]:
     """Yield a world, to be measured on both nodes or on the last one; at its end no process and no file of it is left."""
     reaper.become_subreaper()  # what our commands leave in the background is ours to end

@@ -169,6 +169,22 @@ def test_the_same_up_goes_on_where_it_was_killed(world):
     give_back(world, ["again"])
 
 
+def test_the_same_up_goes_on_though_a_newer_image_has_been_released_since(world):
+    world.kill([((*UP, "run"), "CreateFleet:after"), ((*UP, "made"), "CreateLaunchTemplate:after")])
+    before = {one["InstanceId"] for one in world.watch.living()}
+    assert len(before) == NODES
+    control.add_faults(world.watch.cloud, "released")
+    try:
+        for up in world.type_all((*UP, "run"), (*UP, "made")):
+            assert up.code == 0, up.said
+    finally:
+        control.clear_faults(world.watch.cloud)
+    after = {one["InstanceId"] for one in world.watch.living()}
+    assert before <= after
+    assert len(after) == 2 * NODES
+    give_back(world, ["run", "made"])
+
+
 def test_an_up_killed_in_the_middle_of_its_search_launches_nothing_twice(world):
     """The second request has the machines, but the killed command never learned that, and EC2 does not show them yet."""
     control.add_faults(world.watch.cloud, "no-capacity=g4dn.xlarge", "invisible=10")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from infra.history.metrics import last_metrics, read_metrics
+from infra.history.metrics import last_metrics, read_metrics, read_pairs
 from infra.history.runs import read_run
 from tests.here import move_in, type_here
 from tests.history.past import record
@@ -100,3 +100,8 @@ def test_a_folder_that_is_no_run_is_left_out(project):
     (record(project, 2) / "receipt.json").write_text('{"job": {"number": "\x1b[31m"}}')
     (project / "runs/mine-1").mkdir()
     assert [row["number"] for row in json.loads(type_here("runs", "--json").out)] == [1]
+
+
+def test_the_source_in_a_traceback_has_no_metrics():
+    assert read_pairs("    rate = float(sys.argv[1]) if len(sys.argv) > 1 else 0.1") == {}
+    assert read_pairs("loss 0.5 else 0.1") == {"loss": "0.5"}

@@ -143,6 +143,43 @@ def test_train_and_test_folders_are_kept_apart(photos, source, tmp_path):
     assert all("/train/" in name for name in data.train.names)
 
 
+def test_folders_that_are_not_tested_with_are_named(photos, source, tmp_path, capsys):
+    data = tmp_path / "data"
+    for name in ("train", "Val", "test"):
+        shutil.copytree(photos, data / name)
+    load(DataConfig(str(data)), source)
+    assert "testing with test/; Val/ is not used" in capsys.readouterr().out
+    shutil.rmtree(data / "Val")
+    images = sorted((data / "test").rglob("*.*"))
+    for at, path in enumerate(images):
+        path.rename(data / "test" / f"{at}{path.suffix}")
+    for folder in (path for path in (data / "test").iterdir() if path.is_dir()):
+        shutil.rmtree(folder)
+    found = load(DataConfig(str(data)), source)
+    assert found.held_out
+    assert "without classes in test/: not used here" in capsys.readouterr().out
+
+
+def test_suspicious_classes_are_refused_or_named(photos, source, tmp_path, capsys):
+    names = [path for path in sorted(photos.rglob("*")) if path.is_file()][:8]
+    table = tmp_path / "labels.csv"
+    table.write_text("file,class\n" + "".join(f"{path},{at}\n" for at, path in enumerate(names)))
+    with pytest.raises(DataError, match="each image has a class of its own"):
+        load(DataConfig(str(table)), source)
+    table.write_text("file,class\n" + "".join(f"{path},{('cat', 'Cat')[at % 2]}\n" for at, path in enumerate(names)))
+    load(DataConfig(str(table)), source)
+    assert "only capitals differ: Cat, cat" in capsys.readouterr().out
+
+
+def test_streaming_is_refused_where_no_image_can_be_read(source, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for at in range(3):
+            (tmp_path / name / f"{at}.jpg").write_text("broken")
+    with pytest.raises(DataError, match="could not read any of a sample of 6 images"):
+        load(DataConfig(str(tmp_path), stream=True), source)
+
+
 def test_broken_images_are_named_and_skipped_unless_strict(photos, source, capsys):
     (photos / "is 0" / "text.png").write_text("no image")
     whole = (photos / "is 1" / "0.png").read_bytes()

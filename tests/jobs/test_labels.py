@@ -1,12 +1,14 @@
 """CSV files of labels are read as people's tools write them, or refused in one line that says what is wrong."""
 
+import csv
+import io
 import os
 import shutil
 import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -101,6 +103,9 @@ def test_rows_marked_for_validation_are_tested_with(pictures, capsys):
         ("name\none\n", "needs a header, two columns"),
         ("name,class\ngone,cat\nalso,dog\n", "no image 'gone'"),
         (PLAIN.encode("utf-16-le"), "save it as UTF-8"),
+        ('name,class\n"one,cat\ntwo,dog\n', "a quotation mark .* is never closed"),
+        ('name,class\n"one,cat\n' + 20_000 * "two,dog\n", "a quotation mark .* is never closed"),
+        ('name,class\n"one\n2",cat\n', r"no image 'one\\n2'"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(pictures, content, why):
@@ -132,6 +137,60 @@ def test_any_file_is_listed_or_refused(pictures, content):
         assert "\n" not in str(error)
     else:
         assert len(listing.files) == len(listing.labels) == len(listing.units)
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[dict[str, str], bytes]:
+    """Return each image's class, and a CSV file that says so in some program's way."""
+    letters = st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp", "Cf"))
+    word = st.one_of(
+        st.sampled_from(["cat", "dog", "Main Coon", "1", "0", "2.0", "3.5", "a,b", "a;b", 'say "hi"', "nan", "-1"]),
+        st.text(letters | st.sampled_from(" ,;|.'"), min_size=1, max_size=12),
+    )
+    truth = {name: draw(word).strip() or "none" for name in NAMES}
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]))
+    slash, ending, form = draw(st.sampled_from("/\\")), draw(st.booleans()), draw(st.sampled_from(["NFC", "NFD"]))
+    rows = []
+    for at, (name, label) in enumerate(truth.items()):
+        shown = unicodedata.normalize("NFC" if encoding == "cp1252" else form, name).replace("/", slash)
+        rows.append([shown if ending else shown.removesuffix(".png"), label, f"{at / 7:.3f}", f"note {at}, of {label}"])
+    order = draw(
+        st.permutations([0, 1, 2, 3]).filter(lambda found: found.index(1) < min(found.index(2), found.index(3)))
+    )
+    header = [["name", "label", "score", "note"]] * draw(st.booleans())
+    table = [[row[at] for at in order] for row in [*header, *rows]]
+    if draw(st.booleans()) and header:  # pandas' index
+        table = [[*[""] * (at == 0), *[str(at - 1)] * (at > 0), *row] for at, row in enumerate(table)]
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=draw(st.sampled_from(",;\t|")),
+        quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])),
+        lineterminator=draw(st.sampled_from(["\n", "\r\n"])),
+    )
+    writer.writerows(table)
+    return truth, (text.getvalue() + draw(st.sampled_from(["", "\n", "\r\n"]))).encode(encoding, "replace")
+
+
+def same_class(found: str, written: str) -> bool:
+    """Return whether a class is the one that was written: 2.0 is 2, and Windows-1252 lacks most letters."""
+    numbers = {found, found + ".0"}
+    return written in numbers or written.encode("cp1252", "replace").decode("cp1252") == found
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_CSV", "40")), deadline=None)
+@given(spellings())
+def test_a_class_is_the_one_that_was_written_or_the_file_is_refused(pictures, spelled):
+    truth, content = spelled
+    try:
+        listing, _ = read(pictures, content)
+    except DataError as error:
+        assert "\n" not in str(error)
+        return
+    by_stem = {Path(name).stem: label for name, label in truth.items()}
+    for file, label in zip(listing.files, listing.labels, strict=True):
+        assert same_class(label, by_stem[unicodedata.normalize("NFC", file.stem)]), content
+    assert len(listing.files) == sum(label != "nan" for label in truth.values()) or b"?" in content
 
 
 def test_images_are_found_behind_links_and_without_endings_and_the_rest_is_counted(tmp_path, pictures, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONTEXT, FIXED, PINNED, settings, weights
+from safetensors.torch import save_file
 
 from jobs import finetune, train
 from jobs.config.recipe import CLOSED_FORM, SMALL, Recipe
@@ -124,6 +125,10 @@ def test_foreign_weights_are_refused_with_the_reason(tmp_path):
     for name in ("text.pth", "list.pth", "cut.safetensors", "missing.pth"):
         with pytest.raises(CheckpointError, match=name):
             read_weights(tmp_path / name)
+    for description in ("{}", "no JSON", "[]"):
+        save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors", {"gpujob": description})
+        with pytest.raises(CheckpointError, match="its description is damaged"):
+            load_model(tmp_path)
 
 
 @needs_weights

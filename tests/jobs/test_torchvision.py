@@ -17,8 +17,8 @@ from jobs.data import load
 from jobs.errors import TrainingError
 from jobs.models import build
 from jobs.models.classifier import find_head
-from jobs.models.modelfile import load_model
-from jobs.models.networks import check_size, fixed_size
+from jobs.models.modelfile import Facts, load_model, save_model
+from jobs.models.networks import bare, check_size, fixed_size
 from jobs.train import main
 from jobs.training.evaluation import evaluate
 from jobs.training.head import train_head
@@ -82,11 +82,19 @@ def test_weights_with_auxiliary_classifiers_are_loaded_without_them_and_keep_the
     assert torch.equal(*seen)
 
 
+def test_a_network_that_checks_the_version_of_its_weights_is_saved_and_loaded(tmp_path):
+    model = bare("mnasnet0_5", (3, 64, 64), 2)
+    save_model(tmp_path / "model.safetensors", model, Facts("mnasnet0_5", ("a", "b"), (3, 64, 64), "none", 0.5))
+    kept, loaded = model.state_dict(), load_model(tmp_path)[0].state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in kept.items())
+
+
 def test_a_network_that_takes_one_size_gets_it_and_a_size_that_does_not_fit_names_another():
     assert (fixed_size("vit_b_16", pretrained=False), fixed_size("maxvit_t", pretrained=True)) == (224, 224)
     assert fixed_size("vit_h_14", pretrained=True) == 518
     assert fixed_size("resnet18", pretrained=True) == 0
     check_size("resnet18", (1, 8, 8))
+    check_size("regnet_y_400mf", (3, 128, 128))
     for name, side, hint in (("vit_b_32", 48, 32), ("alexnet", 28, 64)):
         with pytest.raises(
             TrainingError, match=f"^{name} cannot take images of {side} x {side} pixels; try --size {hint}$"

@@ -14,6 +14,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 ADDRESS_USD = 0.005
+SNAPSHOT_GIB_HOUR_USD = 0.05 / 730
 MINUTE_S, QUARTER_S = 60, 900
 
 
@@ -75,6 +76,29 @@ class Machine:
         for begin, end in pieces(self.launched_at, existed, edges or set()):
             bill[begin] += (end - begin) / 3600 * self.disk_usd
         return bill
+
+
+@dataclass
+class Snapshot:
+    """What an image stores: the blocks that no earlier snapshot of the same disk has, from its creation to its removal.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/how_snapshots_work.html
+    """
+
+    id: str
+    volume_gib: int
+    stored_gib: float
+    """All blocks that were ever written, which EC2 reports once the snapshot is complete."""
+    billed_gib: float
+    """Those that are not in an earlier snapshot."""
+    made_at: int
+    complete: bool = False
+    gone_at: int | None = None
+
+    def usd(self, since: int, until: int) -> float:
+        """Return what it costs between two times."""
+        begin, end = max(since, self.made_at), until if self.gone_at is None else min(until, self.gone_at)
+        return max(end - begin, 0) / 3600 * self.billed_gib * SNAPSHOT_GIB_HOUR_USD
 
 
 def pieces(begin: int, end: int, edges: "set[int]") -> "Iterator[tuple[int, int]]":

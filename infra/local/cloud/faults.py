@@ -59,6 +59,7 @@ VOCABULARY = {
     "vpn": Word("", "", "this computer is in the network of every VPC, and reaches private addresses"),
     "mute": Word("", "", "SSH servers of new machines accept connections but never respond"),
     "drop": Word("BYTES", r"\d+", "connections to new machines break after this many bytes"),
+    "released": Word("", "", "newer images than before have been released"),
     "reserved": Word("STATE", "[a-z-]+", "capacity reservations are in this state, such as payment-failed"),
     "scores": Word("REGION:SCORE", r"[a-z]{2}(-[a-z]+)+-\d:\d+", "the spot placement score of a region, 1 to 10", True),
     "foreign": Word("COUNT", r"\d+", "list this many of other people's instances first in each region"),

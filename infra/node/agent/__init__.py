@@ -12,7 +12,7 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     runner.json    the job's runner and main process, each by number, start and boot
     end.json       end, exit code; space for this and runner.json is reserved on submission, in case the disk fills up
     hashes.json    SHA-256 of outputs, so that none is read twice
-    sent.json      the last listing of outputs, while the client downloads them during the job
+    sent.json      the last listing of outputs, until all are downloaded
     asked.json     paths outside the working tree, or caches inside it, that a fetch requested
     lock           held by supervisor and runner while the job is alive
     watched        held by the supervisor; a job without one gets a new one
@@ -22,10 +22,11 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     jupyter/       notebooks only: address and token, readable by the user only
 
 A job's working tree, its own copy of the code, is ~/.gpujob/work/NUMBER/project/, so that a job that writes to ../x reaches
-no records. Also in ~/.gpujob: jobs/removed.json, the highest number of a removed job; jobs/ended.json, those that have ended;
-store/, all uploaded contents and the latest lists of files; work/next/, a prepared snapshot; data/, the data sets;
-environments/, dependencies installed once per set, each with its fingerprint (`ready`); notebook.token; and uv/, py-spy/,
-notebook-3.X/, tensorboard-3.X/ for programs that were not on the machine.
+no records. Also in ~/.gpujob: agent-HASH.MAGIC.pyz, the agent compiled for an interpreter; jobs/removed.json, the highest
+number of a removed job; jobs/ended.json, those that have ended; store/, all uploaded contents and the latest lists of files;
+work/next/, a prepared snapshot; data/, the data sets; environments/, dependencies installed once per set, each with its
+fingerprint (`ready`); notebook.token; and uv/, py-spy/, notebook-3.X/, tensorboard-3.X/ for programs that were not on the
+machine.
 
 Imports are relative, because the folder is packed separately. Arguments and answers of each command are in `commands`.
 """

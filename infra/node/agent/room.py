@@ -17,6 +17,9 @@ RESERVE_BYTES, RESERVE_SHARE = 5e9, 0.05  # half of what `jobs` warns of
 NEXT = WORK / "next"  # the prepared snapshot, see `prepared`
 
 
+RECORDS = ("manifest.json", "hashes.json", "sent.json")  # of a job's files
+
+
 class Room(NamedTuple):
     """Free bytes and files."""
 
@@ -71,12 +74,20 @@ def free(tree: Path) -> None:
             with contextlib.suppress(AgentError):  # files of root are kept
                 remove_tree(gone)
             mark_freed(JOBS / tree.name)
+            forget_files(JOBS / tree.name)
 
 
 def mark_freed(folder: Path) -> None:
     """Record that a job's files were removed; on a full disk, once there is space again."""
     with contextlib.suppress(OSError):
         (folder / FREED).touch()
+
+
+def forget_files(folder: Path) -> None:
+    """Remove what was recorded of each of a job's files, several megabytes for a large project."""
+    if (folder / FREED).exists():
+        for name in RECORDS:
+            (folder / name).unlink(missing_ok=True)
 
 
 def explain(error: OSError) -> str:

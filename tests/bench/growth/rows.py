@@ -2,20 +2,31 @@
 
 import base64
 import io
+import json
 import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from cli.terminal.output import Output as Printer
 from infra.fetch.outputs import EVERYTHING, Wanted, fetch
+from infra.model import Request
 from infra.node import client
 from infra.node.agent.job.mask import Mask
-from infra.ssh.connection import Connection
-from tests.bench.growth.curve import Measure, Row
-from tests.bench.growth.machine import Machine, Spent, measure, start
+from infra.project.files import read_project
+from infra.run.submission import Submission, submit
+from tests.bench.growth.curve import Costs, Row
+from tests.bench.growth.machine import CLIENT, NODE, Machine, await_that, cpu_seconds, start
+from tests.bench.measure import BenchError
 
 OUTPUTS = (100, 1_000, 10_000, 20_000)
+FILES = (100, 1_000, 20_000, 50_000)
 JOBS = (1, 100, 1_000)
+QUEUED = (10, 100, 500)
+HEAD_S = 10.0
 LINE = b"an ordinary line of a job's output, of which there are many, with a loss of 0.123\n"
 WRITE = "import sys, os; os.mkdir('out'); [open(f'out/{n:06}', 'w').write(str(n)) for n in range(int(sys.argv[1]))]"
 
@@ -25,18 +36,18 @@ def run_outputs(machine: Machine, count: int) -> int:
     return machine.run_job("python3", "-c", WRITE, str(count)).number
 
 
-def take(machine: Machine, folder: Path, number: int, wanted: Wanted = EVERYTHING) -> Spent:
+def take(machine: Machine, folder: Path, number: int, wanted: Wanted = EVERYTHING) -> Costs:
     """Fetch a job; return what that cost."""
-    return measure(lambda: fetch(machine.connection, number, folder / "project/runs", lambda _: None, wanted))
+    return machine.measure(lambda: fetch(machine.connection, number, folder / "project/runs", lambda _: None, wanted))
 
 
-def fetch_first(folder: Path, count: int) -> Spent:
+def fetch_first(folder: Path, count: int) -> Costs:
     """Download a job's outputs."""
     with start(folder) as machine:
         return take(machine, folder, run_outputs(machine, count))
 
 
-def fetch_again(folder: Path, count: int) -> Spent:
+def fetch_again(folder: Path, count: int) -> Costs:
     """Download a job's outputs that are already here."""
     with start(folder) as machine:
         number = run_outputs(machine, count)
@@ -44,7 +55,7 @@ def fetch_again(folder: Path, count: int) -> Spent:
         return take(machine, folder, number)
 
 
-def fetch_round(folder: Path, count: int) -> Spent:
+def fetch_round(folder: Path, count: int) -> Costs:
     """Look for new outputs, as while a job runs, where there are none."""
     with start(folder) as machine:
         number, runs = run_outputs(machine, count), folder / "project/runs"
@@ -54,93 +65,146 @@ def fetch_round(folder: Path, count: int) -> Spent:
         return take(machine, folder, number, Wanted(settled=True, before=last))
 
 
-def list_jobs(folder: Path, count: int) -> Spent:
+def run_unchanged(folder: Path, count: int) -> Costs:
+    """Run a job with the code of the last one, committed in git."""
+    project = folder / "project"
+    for number in range(count):
+        place = project / f"{number // 100:04}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:06}.py").write_text(f"number = {number}\n" * 20)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-C", str(project)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "code"]):
+        subprocess.run([*git, *words], check=True)
+    with start(folder) as machine:
+        for _ in range(2):
+            machine.wait(run_project(machine, project))
+            machine.wait_until_quiet()
+        return machine.measure(lambda: run_project(machine, project))
+
+
+def run_project(machine: Machine, project: Path) -> int:
+    """Read a project and submit a job of it; return the job's number."""
+    submission = Submission(read_project(project), Request(("true",), no_deps=True))
+    return submit(machine.connection, submission, lambda _: None, lambda _: None).job
+
+
+def list_jobs(folder: Path, count: int) -> Costs:
     """List the jobs of a node."""
-    return call_with_jobs(folder, count, client.list_jobs)
+    return call_with_jobs(folder, count, lambda machine: client.list_jobs(machine.connection))
 
 
-def look(folder: Path, count: int) -> Spent:
+def look(folder: Path, count: int) -> Costs:
     """Look at a node, as `top` does each time."""
-    return call_with_jobs(folder, count, lambda connection: client.look(connection, 5))
+    return call_with_jobs(folder, count, lambda machine: client.look(machine.connection, 5))
 
 
-def find_latest(folder: Path, count: int) -> Spent:
+def find_latest(folder: Path, count: int) -> Costs:
     """Find the latest job, as `logs` does without a number."""
-    return call_with_jobs(folder, count, client.find_job)
+    return call_with_jobs(folder, count, lambda machine: client.find_job(machine.connection))
 
 
-def call_with_jobs(folder: Path, count: int, call: Callable[[Connection], object]) -> Spent:
+def call_with_jobs(folder: Path, count: int, call: Callable[[Machine], object]) -> Costs:
     """Call the agent of a node that has run many jobs, for the second time."""
     with start(folder) as machine:
         machine.copy_job(machine.run_job("true").number, count - 1)
-        call(machine.connection)
-        return measure(lambda: call(machine.connection))
+        call(machine)
+        return machine.measure(lambda: call(machine))
 
 
-def on_client(action: Callable[[Path, int], Spent]) -> Measure:
-    """Return what the client spends on something."""
-    return lambda folder, count: action(folder, count).client_s
+def submit_more(folder: Path, count: int) -> Costs:
+    """Submit a job to a node that has run many."""
+    return call_with_jobs(folder, count, lambda machine: machine.submit("true"))
 
 
-def on_node(action: Callable[[Path, int], Spent]) -> Measure:
-    """Return what the node spends on something."""
-    return lambda folder, count: action(folder, count).node_s
+def queue(folder: Path, count: int) -> Costs:
+    """Queue jobs, which all run in the end; return the memory that each takes while it waits, in MB."""
+    with start(folder) as machine:
+        first = machine.submit("sleep", "600", gpus=1)
+        numbers = [machine.submit("true", gpus=1) for _ in range(count)]
+        behind = [supervisor_of(machine, number) for number in numbers[1:]]
+        await_that(lambda: {each.name() for each in behind} == {"flock"}, "all to wait")
+        most_bytes = max(each.memory_full_info().uss for each in behind)
+        client.cancel(machine.connection, first)
+        if any(machine.wait(number).state != "succeeded" for number in reversed(numbers)):
+            raise BenchError("a queued job failed")
+        return {NODE: most_bytes / 1e6}
 
 
-def mask_keys(_: Path, lines: int) -> float:
+def wait_at_head(folder: Path, count: int) -> Costs:
+    """Wait at the head of the queue; return the share of a core that this takes, in percent."""
+    with start(folder) as machine:
+        machine.copy_job(machine.run_job("true").number, count - 1)
+        first, second = (machine.submit("sleep", "600", gpus=1) for _ in range(2))
+        head = supervisor_of(machine, second)
+        time.sleep(HEAD_S)
+        before, began = sum(head.cpu_times()[:2]), time.monotonic()
+        time.sleep(HEAD_S)
+        share = (sum(head.cpu_times()[:2]) - before) / (time.monotonic() - began)
+        for number in (second, first):
+            client.cancel(machine.connection, number)
+        return {NODE: share * 100}
+
+
+def supervisor_of(machine: Machine, number: int) -> psutil.Process:
+    """Return the process of a job's supervisor."""
+    record = machine.jobs / str(number) / "state.json"
+    await_that(record.exists, "the supervisor")
+    return psutil.Process(json.loads(record.read_text())["supervisor"][0])
+
+
+def mask_keys(_: Path, lines: int) -> Costs:
     """Mask 10 MB of output, for a key of many lines."""
     return mask(["\n".join(base64.b64encode(os.urandom(48)).decode() for _ in range(lines))])
 
 
-def mask_short(_: Path, count: int) -> float:
+def mask_short(_: Path, count: int) -> Costs:
     """Mask 10 MB of output, for many short secrets."""
     return mask([base64.b32encode(os.urandom(4)).decode()[:5].lower() for _ in range(count)])
 
 
-def mask(secrets: list[str]) -> float:
+def mask(secrets: list[str]) -> Costs:
     """Mask 10 MB of output."""
     chunk, filtered = LINE * (65536 // len(LINE)), Mask(secrets)
-    return measure(lambda: [filtered.feed(chunk) for _ in range(10_000_000 // len(chunk))]).client_s
+    before_s = cpu_seconds()
+    for _ in range(10_000_000 // len(chunk)):
+        filtered.feed(chunk)
+    return {NODE: cpu_seconds() - before_s}
 
 
-def find_tail(folder: Path, lines: int) -> float:
+def find_tail(folder: Path, lines: int) -> Costs:
     """Find the last lines of a log, on the node."""
     with start(folder) as machine:
         number = machine.run_job("true").number
         log = machine.jobs / str(number) / "log"
         log.write_bytes(LINE * lines)
-        return measure(lambda: client.find_tail(machine.connection, number, lines - 1)).node_s
+        return machine.measure(lambda: client.find_tail(machine.connection, number, lines - 1))
 
 
-def print_bar(_: Path, megabytes: int) -> float:
+def print_bar(_: Path, megabytes: int) -> Costs:
     """Return how much of a progress bar without a newline reaches a file, in megabytes."""
     reached = io.BytesIO()
     printer, chunk = Printer(stream=reached), b"epoch 1: 100/1000 [####      ] loss 0.123\r" * 24
     for _ in range(megabytes * 1_000_000 // len(chunk)):
         printer.write(chunk)
     printer.flush()
-    return reached.tell() / 1e6
+    return {CLIENT: reached.tell() / 1e6}
 
 
 ROWS = {
-    "fetch": Row("fetch, client", "outputs", OUTPUTS, (10_000, 2.0), on_client(fetch_first)),
-    "fetch-node": Row("fetch, node", "outputs", OUTPUTS, (10_000, 2.0), on_node(fetch_first)),
-    "fetch-again": Row("fetch with everything here, client", "outputs", OUTPUTS, (10_000, 1.0), on_client(fetch_again)),
-    "fetch-again-node": Row(
-        "fetch with everything here, node", "outputs", OUTPUTS, (10_000, 1.0), on_node(fetch_again)
-    ),
+    "fetch": Row("fetch", "outputs", OUTPUTS, 10_000, {CLIENT: 2.0, NODE: 2.0}, fetch_first),
+    "fetch-again": Row("fetch with everything here", "outputs", OUTPUTS, 10_000, {CLIENT: 1.0, NODE: 1.0}, fetch_again),
     "fetch-round": Row(
-        "a round of downloads with nothing new, client", "outputs", OUTPUTS, (10_000, 0.1), on_client(fetch_round)
+        "a round of downloads with nothing new", "outputs", OUTPUTS, 10_000, {CLIENT: 0.1, NODE: 0.5}, fetch_round
     ),
-    "fetch-round-node": Row(
-        "a round of downloads with nothing new, node", "outputs", OUTPUTS, (10_000, 0.5), on_node(fetch_round)
-    ),
-    "list-jobs": Row("jobs, client", "jobs", JOBS, (1_000, 1.0), on_client(list_jobs)),
-    "list-jobs-node": Row("jobs, node", "jobs", JOBS, (1_000, 1.0), on_node(list_jobs)),
-    "look-node": Row("top, node", "jobs", JOBS, (1_000, 0.2), on_node(look)),
-    "latest-node": Row("logs without a number, node", "jobs", JOBS, (1_000, 0.2), on_node(find_latest)),
-    "mask": Row("masking 10 MB, one key", "lines", (1, 27, 270, 2_700), (2_700, 0.1), mask_keys),
-    "mask-short": Row("masking 10 MB, short secrets", "secrets", (1, 10, 100), (100, 0.1), mask_short),
-    "tail": Row("logs -n, node", "lines", (10_000, 100_000, 1_000_000), (1_000_000, 1.0), find_tail),
-    "bar": Row("a progress bar into a file", "MB", (1, 5), (5, 0.1), print_bar, unit="MB"),
+    "run": Row("an unchanged run", "files", FILES, 20_000, {CLIENT: 0.8, NODE: 0.6}, run_unchanged),
+    "submit": Row("a job without files", "earlier jobs", JOBS, 1_000, {CLIENT: 0.1, NODE: 0.3}, submit_more),
+    "queue": Row("a queued job", "queued jobs", QUEUED, 500, {NODE: 3.0}, queue, unit="MB"),
+    "head": Row("the head of the queue", "earlier jobs", JOBS, 1_000, {NODE: 1.0}, wait_at_head, unit="% of a core"),
+    "list-jobs": Row("jobs", "jobs", JOBS, 1_000, {CLIENT: 1.0, NODE: 1.0}, list_jobs),
+    "look": Row("top", "jobs", JOBS, 1_000, {CLIENT: 0.1, NODE: 0.2}, look),
+    "latest": Row("logs without a number", "jobs", JOBS, 1_000, {CLIENT: 0.1, NODE: 0.2}, find_latest),
+    "mask": Row("masking 10 MB, one key", "lines", (1, 27, 270, 2_700), 2_700, {NODE: 0.1}, mask_keys),
+    "mask-short": Row("masking 10 MB, short secrets", "secrets", (1, 10, 100), 100, {NODE: 0.1}, mask_short),
+    "tail": Row("logs -n", "lines", (10_000, 100_000, 1_000_000), 1_000_000, {CLIENT: 0.1, NODE: 1.0}, find_tail),
+    "bar": Row("a progress bar into a file", "MB", (1, 5), 5, {CLIENT: 0.1}, print_bar, unit="MB"),
 }

@@ -78,9 +78,9 @@ class Handlers:
             case "servicequotas", "GetServiceQuota":
                 return quotas.get_service_quota(request, self.faults)
             case "ssm", "GetParameter":
-                return images.get_parameter(request)
+                return images.get_parameter(request, self.faults)
             case "ssm", "GetParameters":
-                return images.get_parameters(request, moto)
+                return images.get_parameters(request, moto, self.faults)
             case "sts", "GetCallerIdentity":
                 return self.callers.get_caller_identity()
             case "sts", "DecodeAuthorizationMessage":

@@ -183,3 +183,4 @@ def open_up(path: str, mode: int) -> None:
 def mark_fetched(number: str) -> None:
     """Record that every output was downloaded and verified."""
     (folder_of(number) / "fetched").touch()
+    (folder_of(number) / "sent.json").unlink(missing_ok=True)

@@ -132,7 +132,7 @@ class Namer:
         """What the job says, as far as it is worth reading."""
         folder = folder_of(self.job)
         job, texts = read_json(folder / "job.json"), [read_text(folder / "log")]
-        names = sorted(read_json(folder / "manifest.json"), key=lambda name: not name.endswith(CODE))
+        names = sorted(read_json(folder / "manifest.json", {}), key=lambda name: not name.endswith(CODE))
         for name in names[:MOST_NAMED]:
             if sum(map(len, texts)) < MOST_NAMED_BYTES:
                 texts.append(read_text(work_of(folder) / name))

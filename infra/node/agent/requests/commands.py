@@ -43,6 +43,7 @@
                                     with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
+    compile                         keep the agent compiled for this interpreter: see `bytecode`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 
 Exit codes: 0 done; 3 no such job; 1 anything else, with one line on stderr.
@@ -84,6 +85,7 @@ COMMANDS = {
     "tensorboard": ("pages.tensorboard", "serve"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
+    "compile": ("bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }
 
