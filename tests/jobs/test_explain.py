@@ -11,8 +11,7 @@ from PIL import Image
 from jobs import interpret
 from jobs.data import Dataset
 from jobs.explain.attribution import change, cover_until_changed, integrated_gradients
-from jobs.explain.channels import Channel, cut, find_channels, watch
-from jobs.explain.maximization import maximize
+from jobs.explain.channels import cut, find_channels, watch
 from jobs.explain.photo import Answer, explain, show_evidence
 from jobs.look.card import wilson
 from jobs.look.inside import SPOTS, occlusion, patches
@@ -73,18 +72,6 @@ def test_the_patches_of_a_channel_are_where_it_responds_most(model, digits):
             image, row, column = channel.places[0]
             assert maps[image, row, column] == strongest.max()
         assert cut(images[0], (0, 0, 0), layer).shape[1] <= 4, "at most half of the image"
-
-
-def test_a_maximized_image_excites_its_channel_more_than_any_test_image(model, digits):
-    layer = find_depths(model, digits.test.shape, 6)[1]
-    chosen = [Channel(index, (), 1.0) for index in range(3)]
-    made = maximize(model, layer, chosen, digits.test.shape)
-    with torch.no_grad():
-        excited = watch(model, made, [layer])[0].mean(dim=(2, 3))
-        usual = watch(model, digits.test.images, [layer])[0].mean(dim=(2, 3))
-    assert made.dtype == torch.uint8
-    assert all(excited[at, at] > usual[:, at].max() for at in range(3))
-    assert torch.equal(made, maximize(model, layer, chosen, digits.test.shape)), "the same each time"
 
 
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits(model, digits):
