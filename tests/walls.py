@@ -25,7 +25,7 @@ AGENT = "infra/node/agent"
 # From the lowest up: what stands in a line imports nothing of the lines below it. A package without its own line is not allowed.
 LAYERS = tuple(
     """
-    infra.node.agent
+    infra.node.agent infra.node.agent.archive
     infra.node.agent.snapshot infra.node.agent.environment
     infra.node.agent.environment.project infra.node.agent.data
     infra.node.agent.outputs

@@ -32,7 +32,7 @@ def explain(failure: Failure) -> str:
 
 
 def advise_home(path: Path, cluster: str) -> str:
-    """Return the command that copies a program's settings from this home folder to the machine's; "" for other files."""
+    """Return the command that copies a settings file from this home folder to the machine's; else ""."""
     name = path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else Path()
     if not str(name).startswith(".") or not path.is_file():
         return ""

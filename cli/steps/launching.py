@@ -10,7 +10,6 @@ from cli.notices import billing
 from cli.options.context import CHECK_PLAN, find_cluster
 from cli.options.retype import TYPED, retype, typed_words
 from infra.errors import Change, CloudError, GoneError, GpujobError, UsageError
-from infra.launch import power
 from infra.ledger.known_clusters import recall
 from infra.model import LaunchRequest, NetworkRequest, format_gpu
 
@@ -54,6 +53,8 @@ def find_or_launch(
 
 def has_ended(cluster: "Cluster") -> bool:
     """Return whether a recorded cluster's machine no longer exists; False if its cloud cannot be reached."""
+    from infra.launch import power  # loads fabric, which `check` does not need
+
     try:
         power.find(cluster)
     except GoneError:

@@ -68,7 +68,7 @@ def show_dependencies(dependencies: "Dependencies | None", project: "Project", r
         script, packages = find_imports(project, request)
         if packages:
             named = ", ".join(packages[:MOST_NAMED]) + ", ..." * (len(packages) > MOST_NAMED)
-            show.say(f"  {script} imports {named}: list what the machine's image lacks in requirements.txt")
+            show.say(f"  {script} imports {named}: list what the image does not have in requirements.txt")
 
 
 @contextmanager

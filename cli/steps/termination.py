@@ -41,12 +41,12 @@ def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> boo
 
 
 def describe_reserved(cluster: "Cluster") -> str:
-    """Return that a cluster's capacity reservation goes on billing, and how to cancel it."""
+    """Return that a cluster's capacity reservation is still billed, and how to cancel it."""
     key = cluster.reservation
     if cluster.is_local:
         return f"on AWS, its capacity reservation {key} would go on billing"
     cancel = f"aws ec2 cancel-capacity-reservation --region {cluster.region} --capacity-reservation-id {key}"
-    return f"its capacity reservation {key} goes on billing until it ends\n  cancel it: {cancel}"
+    return f"its capacity reservation {key} is billed until it ends\n  cancel it: {cancel}"
 
 
 def drain_outputs(name: str, accounts: "Sequence[Account]", terms: Terms, told: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Check what `up` would use in this project: network, instance profile, KMS key, capacity reservation."""
+"""Check what `up` would use here: network, instance profile, KMS key, capacity reservation."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def list_chosen(account: Account, request: LaunchRequest) -> list[Callable[[], C
 
 
 def test(what: str, look: Callable[[], str]) -> Check:
-    """Return a check that passes unless `look` raises; what may not be asked is not tested, and said to be so."""
+    """Return a check that passes unless `look` raises; if that is not allowed, it reads "not tested"."""
 
     def ask() -> str:
         try:

@@ -233,7 +233,7 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
 
 
 def find_reserved(name: str, accounts: Collection[Account]) -> list[Cluster]:
-    """Return the clusters of this name whose machines are in a capacity reservation, which bills without them too."""
+    """Return the clusters of this name in a capacity reservation, which is billed without them too."""
     known = known_clusters.recall(name)
     return [one for one in ([known] if known else find_living(name, accounts)) if one.reservation]
 

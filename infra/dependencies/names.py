@@ -1,4 +1,4 @@
-"""Which packages a script or notebook imports, which provides a module, and how to add it to a manifest."""
+"""What a script imports, which package provides a module, and how to add it to a manifest."""
 
 import ast
 import json
@@ -105,7 +105,7 @@ def describe_addition(module: str, manifest: str) -> str:
 
 
 def find_imports(project: Project, request: Request) -> tuple[str, tuple[str, ...]]:
-    """Return the script or notebook that a job runs, and the packages it imports; ("", ()) if it runs none.
+    """Return the script or notebook of a job, and the packages it imports; ("", ()) without one.
 
     What comes with Python, the project or an image is left out, as is what the notebook itself installs.
     """

@@ -118,7 +118,7 @@ class Account:
 
     @property
     def ca_bundle(self) -> str | None:
-        """The file of certificates to trust, from AWS_CA_BUNDLE or the profile's ca_bundle; None for the system's."""
+        """The trusted certificates: AWS_CA_BUNDLE or the profile's ca_bundle; None for the system's."""
         found: str | None = self.session._session.get_config_variable("ca_bundle")
         return None if self.is_local else found or None
 

@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def obstacle(self) -> CapacityError | None:
-        """Why its reservation takes no machine now; None if it does, or has the machines of an interrupted launch."""
+        """Why its reservation takes no machine now; None if it does, or already has this launch's."""
         reserved = self.first.reservation
         try:
             if reserved and not self.attempt:
@@ -186,7 +186,7 @@ def make_plan(
 
 
 def order_choices(choices: tuple[Choice, ...], request: LaunchRequest) -> tuple[Choice, ...]:
-    """Return the choices of a launch that tries the spot market first with their scores, the highest first."""
+    """Return the choices of a launch with their spot scores, the highest first."""
     if len(choices) < 2 or request.markets[0] != "spot":
         return choices
     types = {offer.instance_type for choice in choices for offer in choice.of_market("spot")}

@@ -185,7 +185,7 @@ def read_log(connection: Connection, number: int, offset: int) -> Iterator[bytes
 def follow_log(
     connection: Connection, number: int, offset: int, write: Callable[[bytes], None], terminal: AttachedTerminal | None
 ) -> Job:
-    """Pass the log from `offset` to `write` until the job ends, and let the terminal write to the job's; return the job."""
+    """Pass the log from `offset` to `write`, and what is typed to the job, until it ends; return it."""
     words = ["attach", str(number), str(offset)] if terminal else ["logs", str(number), str(offset), "--follow"]
     said = bytearray()
     for chunk in stream(connection, agent_argv(*words), terminal.lead if terminal else ignore, said.extend):

@@ -63,7 +63,7 @@ class Pushed:
 def push(
     connection: Connection, listing: Listing, report: Callable[[int], None], expect: Callable[[int], None]
 ) -> Pushed:
-    """Send what a node does not have of a data set; `expect` gets its size, `report` that of each sent part.
+    """Send what a node does not have of a data set; `expect` gets its size, `report` that of each part.
 
     An interrupted transfer continues where it stopped. Raises ProjectError if a file changes during the transfer.
     """

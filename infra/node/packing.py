@@ -14,7 +14,7 @@ from infra.ssh.connection import Connection
 
 AGENT = Path(__file__).parent / "agent"
 FOLDER = ".gpujob"
-CHOICE = (AGENT / "start.py").read_text(encoding="utf-8")
+CHOICE = (AGENT / "archive" / "start.py").read_text(encoding="utf-8")
 # Where it is not compiled yet: Python compiles each module of a zip file twice, to find it and at once to run it.
 START = """
 sys.path.insert(0, choose_archive())

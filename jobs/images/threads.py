@@ -12,7 +12,7 @@ WAITING = 1024
 
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Yield `work` of each item in order; reading, decoding and hashing leave the interpreter to other threads."""
+    """Yield `work` of each item in order, done in threads: reading, decoding and hashing release the GIL."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(items), WAITING):
             yield from pool.map(work, items[start : start + WAITING])

@@ -108,7 +108,7 @@ def statistics(split: Split) -> tuple[list[float], list[float]]:
 
 
 def count_values(images: Tensor) -> Tensor:
-    """Return how often each value of a pixel occurs in each channel (C, 256); the images never become larger numbers."""
+    """Return how often each pixel value occurs in each channel (C, 256), without larger numbers."""
     found = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
     for block in images.split(limit_batch(len(images), images.shape[1:])):
         found += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in block.unbind(dim=1)])

@@ -31,7 +31,7 @@ def find_pools(offers: Sequence[Offer], subnets: Sequence[Subnet]) -> list[Pool]
 
 
 def make_request(template: str, market: str, nodes: int, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return the request for CreateFleet in a market, or `capacity-block`, still without pools and client token.
+    """Return a CreateFleet request for a market or `capacity-block`, without pools and client token.
 
     A Capacity Block has one type in one zone, and takes no options: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-launch-instances-capacity-blocks-walkthrough.html
     Several nodes are launched all of one type in one zone, or not at all. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instant-fleet.html

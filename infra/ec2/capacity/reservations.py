@@ -47,7 +47,7 @@ class Reservation:
 
     @property
     def latest_s(self) -> float:
-        """When EC2 begins to end its machines; 0 for never, as machines outlive a reservation that is not a block."""
+        """When EC2 begins to end its machines; 0 for never: they outlive what is not a block."""
         early_s = EARLY_ULTRA_S if self.instance_type.startswith(ULTRA) else EARLY_S
         return self.ends_at - early_s if self.is_block and self.ends_at else 0.0
 
@@ -59,7 +59,7 @@ class Reservation:
 def find_reservation(account: Account, reservation_id: str) -> Reservation:
     """Return a reservation that the account has or shares.
 
-    Raises NotFoundError if there is none, and UsageError if it can never take a machine of ours.
+    Raises NotFoundError if there is none, and UsageError if it cannot take this machine.
     """
     try:
         with aws_errors():

@@ -27,7 +27,7 @@ OFF = ("stopping", "stopped")
 def make_lease(
     offers: Sequence[Offer], request: LaunchRequest, gib_month_usd: float, now: float, latest: float = math.inf
 ) -> Lease:
-    """Return the lease that hours, money and the latest end allow, at the highest price that these offers can have.
+    """Return the lease that hours, money and the latest end allow, at the highest price of these offers.
 
     Its maximum cost covers machine, disk and public address of every node. Raises UsageError for too little money.
     """

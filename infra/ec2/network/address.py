@@ -48,7 +48,7 @@ def find_caller_address(account: Account) -> str:
 
 
 def untrusted(error: Exception) -> CloudError:
-    """Return the error for a certificate that this computer does not trust, such as that of a proxy which reads along."""
+    """Return the error for a certificate that is not trusted, such as that of an inspecting proxy."""
     return CloudError(f"cannot verify the certificate of an AWS service: {error}", TRUST)
 
 

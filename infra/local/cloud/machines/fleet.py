@@ -138,7 +138,7 @@ def create_fleet(request: Request, moto: Moto, templates: Templates, capacity: C
 def _find_contradiction(
     request: Request, asked: dict[str, Any], named: list[dict[str, str]], templates: Templates
 ) -> Refusal | None:
-    """Refuse a Capacity Block that the fleet or its template does not name as its market, and options beside it.
+    """Refuse a Capacity Block that is not named as the market, and further options with it.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-launch-instances-capacity-blocks-walkthrough.html
     """

@@ -50,7 +50,7 @@ def describe_spot_price_history(request: Request, faults: Faults) -> Answer:
 
 
 def get_spot_placement_scores(request: Request, faults: Faults) -> Answer:
-    """Answer with a score for each region that offers a type: that of the fault `scores`, else one of its own."""
+    """Answer with a score for each region that offers a type; the fault `scores` sets it."""
     types = request.values("InstanceType")
     regions = [one for one in request.values("RegionName") or [request.region] if _offers(one, types)]
     told = dict(value.rsplit(":", 1) for value in faults.values("scores"))

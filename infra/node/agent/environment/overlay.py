@@ -70,7 +70,7 @@ class Below(NamedTuple):
 
 
 def make_environment(folder: Path, python: str, base_python: str, known: Path | None = None) -> str:
-    """Create an empty environment on top of an interpreter's own; `known` is a file that remembers interpreters.
+    """Create an empty environment on top of an interpreter's own; `known` remembers interpreters.
 
     That one may itself be on top of the base's. Returns the new interpreter; raises DependenciesError.
     """
@@ -101,7 +101,7 @@ def site_of(own: str) -> Path:
 
 
 def recall_below(python: str, known: Path | None) -> Below:
-    """Return what is known of an interpreter, querying it if that may have changed: to start it takes longer than all else."""
+    """Return what is known of an interpreter, starting it only if that may have changed."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         entry = read_json(known)[python] if known else {}
         if entry["stamps"] == stamps_of(python, entry["below"][2]):
@@ -115,7 +115,7 @@ def recall_below(python: str, known: Path | None) -> Below:
 
 
 def stamps_of(python: str, sites: list[str]) -> list[list[int] | None]:
-    """Return what changes when an interpreter is replaced, or a package such as pip is added to it or removed."""
+    """Return what changes if an interpreter is replaced, or a package is added to it or removed."""
     stamps: list[list[int] | None] = []
     for path in (python, str(Path(python).parent.parent / "pyvenv.cfg"), *sites):
         try:

@@ -85,7 +85,7 @@ COMMANDS = {
     "tensorboard": ("pages.tensorboard", "serve"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
-    "compile": ("bytecode", "compile_agent"),
+    "compile": ("archive.bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }
 

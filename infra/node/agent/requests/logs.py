@@ -56,7 +56,7 @@ def send_log(number: str, start: str, *options: str) -> None:
 
 
 def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[[], bool]) -> None:
-    """Write a job's log from an offset; with a folder `followed`, until the client or the job ends, and then its record.
+    """Write a job's log from an offset; with `followed`, until client or job ends, then its record.
 
     The record is written to stderr. Raises AgentError if the log is shorter.
     """

@@ -1,6 +1,6 @@
-"""Keep the agent compiled for the machine's interpreter: otherwise half of each call goes into compiling its modules.
+"""Keep the agent compiled for the machine's interpreter; compiling would take half of each call.
 
-The compiled archive lies beside the agent's, and is named after it and the interpreter's format. It begins with the SHA-256 of
+The compiled archive is in the agent's folder, and is named after it and the interpreter's format. It begins with the SHA-256 of
 the rest: like the check in `packing`, that guards against accidents, not against a hostile job. `start` chooses between them.
 """
 

@@ -1,4 +1,4 @@
-"""The start of every call: choose the archive from which the agent is imported. `packing` runs this as text."""
+"""Choose the archive from which the agent is imported; `packing` runs this as text at every call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIGEST_BYTES = 32
 
 
 def choose_archive() -> str:
-    """Return the agent's compiled archive if it is whole and only this user can write to it; else its own."""
+    """Return the compiled archive if it is whole and only this user can write to it; else the source's."""
     try:
         descriptor = os.open(compiled_path(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
