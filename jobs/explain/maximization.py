@@ -1,7 +1,8 @@
 """Activation maximization: images made from noise to excite one channel each.
 
 The image is made of waves whose strength is learned, as in https://distill.pub/2017/feature-visualization: without that,
-or without moving it a little in every step, the result is noise that excites the channel and shows nothing.
+or without moving it a little in every step, the result is noise that excites the channel and shows nothing. What climbs is the
+channel before its ReLU, which has a gradient also where the ReLU is still 0.
 """
 
 from contextlib import suppress
@@ -50,7 +51,7 @@ def maximize(model: Classifier, layer: Layer, channels: list[Channel], shape: tu
         kept.append(output)
         raise Reached
 
-    hook = layer.module.register_forward_hook(stop)
+    hook = (layer.linear or layer.module).register_forward_hook(stop)
     most = max(1, round(SHIFT * height))
     try:
         for _ in range(STEPS):

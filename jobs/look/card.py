@@ -3,26 +3,17 @@
 A page that is passed on names no folder of the computer it was made on.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
 from ..models.modelfile import Facts
+from ..scores.intervals import wilson
 from .names import isolate, shorten
 from .report import Table
 
 MOST_NAMED, MOST_LETTERS = 12, 30
-Z = 1.96
 FEW = 100
 """With fewer test images the interval is wide, and the card says so."""
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of right answers (Wilson 1927), within 0 and 1."""
-    share, square = right / count, Z * Z
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def show_card(
@@ -30,7 +21,7 @@ def show_card(
 ) -> Table:
     """Return the card; `counts` are the training and test images, `kept` the settings of the run."""
     train, test = counts
-    low, high = wilson(right, test)
+    accuracy = wilson(right / test, test)
     named = ", ".join(isolate(shorten(name, MOST_LETTERS)) for name in facts.classes[:MOST_NAMED])
     more = f" and {len(facts.classes) - MOST_NAMED:,} more" if len(facts.classes) > MOST_NAMED else ""
     colours = "colour" if facts.shape[0] == 3 else "grey"
@@ -50,7 +41,10 @@ def show_card(
         ("Model", f"{facts.model}, {start}"),
         ("Classes", f"{len(facts.classes):,}: {named}{more}"),
         ("Data", f"{isolate(Path(data).name)}: {train:,} images to train on, {test:,} others to test with"),
-        ("Accuracy", f"{right / test:.1%}, 95 % interval {low:.1%} to {high:.1%} ({right:,} of {test:,})"),
+        (
+            "Accuracy",
+            f"{accuracy.value:.1%}, 95 % interval {accuracy.low:.1%} to {accuracy.high:.1%} ({right:,} of {test:,})",
+        ),
         ("Baseline", baseline),
         ("Limits", " ".join(limits)),
         ("How to run", "python -m jobs.predict MODEL photo.jpg"),

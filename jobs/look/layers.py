@@ -1,6 +1,6 @@
 """The layers of a network in the order in which an image passes them, with their shapes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ..models import Classifier
 from ..models.classifier import find_maps
+
+NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Layer:
     parameters: int
     field: int
     """Side of the square of pixels that one position depends on, as if every layer followed the one before it."""
+    linear: nn.Module | None = None
+    """For a depth, what its ReLU is applied to: a convolution or its norm."""
 
 
 def trace(model: Classifier, shape: tuple[int, int, int]) -> list[Layer]:
@@ -61,17 +65,18 @@ def find_depths(model: Classifier, shape: tuple[int, int, int], most: int) -> li
     ends: list[Layer] = []
     for layer in trace(model, shape):
         if layer.module in convolutions:
-            ends.append(layer)
+            ends.append(replace(layer, linear=layer.module))
         elif ends and len(layer.shape) == 3 and follows(layer, ends[-1]):
-            ends[-1] = Layer(ends[-1].name, layer.module, layer.shape, ends[-1].parameters, layer.field)
+            linear = layer.module if isinstance(layer.module, NORMS) else ends[-1].linear
+            ends[-1] = replace(ends[-1], module=layer.module, shape=layer.shape, field=layer.field, linear=linear)
     chosen = torch.linspace(0, len(ends) - 1, min(most, len(ends))).round().long().tolist()
     return [ends[at] for at in chosen]
 
 
 def follows(layer: Layer, conv: Layer) -> bool:
     """Return whether a layer is the norm, activation or pooling of a convolution."""
-    kinds = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.MaxPool2d)
-    return isinstance(layer.module, kinds) and layer.shape[0] == conv.shape[0]
+    kinds = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.MaxPool2d)
+    return isinstance(layer.module, (*NORMS, *kinds)) and layer.shape[0] == conv.shape[0]
 
 
 def write_shape(shape: tuple[int, ...]) -> str:

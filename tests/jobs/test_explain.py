@@ -11,9 +11,9 @@ from PIL import Image
 from jobs import interpret
 from jobs.data import Dataset
 from jobs.explain.attribution import change, cover_until_changed, integrated_gradients
-from jobs.explain.channels import cut, find_channels, watch
+from jobs.explain.channels import Channel, cut, find_channels, watch
+from jobs.explain.maximization import maximize
 from jobs.explain.photo import Answer, explain, show_evidence
-from jobs.look.card import wilson
 from jobs.look.inside import SPOTS, occlusion, patches
 from jobs.look.layers import find_depths, trace
 from jobs.look.report import Gallery
@@ -72,6 +72,19 @@ def test_the_patches_of_a_channel_are_where_it_responds_most(model, digits):
             image, row, column = channel.places[0]
             assert maps[image, row, column] == strongest.max()
         assert cut(images[0], (0, 0, 0), layer).shape[1] <= 4, "at most half of the image"
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_maximized_images_excite_their_channels_more_than_test_images_do(model, digits, depth):
+    layer = find_depths(model, digits.test.shape, 6)[depth]
+    chosen = [Channel(index, (), 1.0) for index in range(3)]
+    made = maximize(model, layer, chosen, digits.test.shape)
+    with torch.no_grad():
+        excited = watch(model, made, [layer])[0].mean(dim=(2, 3))
+        usual = watch(model, digits.test.images, [layer])[0].mean(dim=(2, 3))
+    assert made.dtype == torch.uint8
+    assert excited.diagonal().sum() > usual[:, :3].mean(dim=0).sum()
+    assert torch.equal(made, maximize(model, layer, chosen, digits.test.shape)), "the same each time"
 
 
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits(model, digits):
@@ -150,12 +163,6 @@ def test_the_nearest_training_image_of_a_training_image_is_itself(model, digits)
     assert isinstance(nearest, Gallery)
     first = nearest.rows[0].tiles[0]
     assert first.lines == (f"{digits.classes[int(few.train.labels[17])]}, similarity 1.00", "training image 17")
-
-
-def test_the_interval_of_an_accuracy_is_that_of_wilson():
-    assert wilson(21, 23) == pytest.approx((0.7320, 0.9758), abs=1e-3)  # R: prop.test(21, 23, correct = FALSE)
-    assert wilson(5, 5)[1] == 1.0
-    assert wilson(0, 7)[0] == 0.0
 
 
 @pytest.fixture(scope="module")
