@@ -81,7 +81,7 @@ def run(config: DataConfig, comparison: Comparison, out: Path) -> "list[Rung]":
     data = load(config)
     names = [*comparison.models, *([comparison.pretrained] if comparison.pretrained else [])]
     check_sizes(names, data.shape)
-    say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test; intervals of 95 %")
+    say(f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test; intervals of 95%")
     say(f"{'model':<27} {'accuracy':>8} {'interval':>15} {'gain':>7} {'interval':>15} {'s':>6} {'parameters':>11}")
     rungs: list[Rung] = []
 
@@ -175,7 +175,7 @@ def draw(path: Path, rungs: "Sequence[Rung]", data: str) -> None:
             axis.text(0.01, height, f"{each.value:.1%}", va="center", color="white" if each.value > 0.15 else INK)
         axis.set_yticks(list(heights), [f"{rung.model}\n{rung.seconds:.0f} s" for rung in rungs])
         axis.set_xlim(0, 1)
-        label_x(axis, f"accuracy on {shorten(data, 60)}, 95 % interval over the test images")
+        label_x(axis, f"accuracy on {shorten(data, 60)}, 95% interval over the test images")
 
 
 if __name__ == "__main__":

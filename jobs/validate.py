@@ -154,7 +154,7 @@ def show(figures: dict[str, Any]) -> None:
     """Print the figures, then a table of the classes, then the confused pairs."""
     low, high = figures["interval"]
     say(f"{figures['data']}: {figures['images']:,} images")
-    say(f"accuracy     {figures['accuracy']:.1%}  (95 % interval {low:.1%} to {high:.1%})")
+    say(f"accuracy     {figures['accuracy']:.1%}  (95% interval {low:.1%} to {high:.1%})")
     if figures["top5"] is not None:
         say(f"top-5        {figures['top5']:.1%}")
     say(f"F1           {percent(figures['f1'])}  (mean of classes)")
@@ -176,7 +176,7 @@ def show(figures: dict[str, Any]) -> None:
         low, high = against["interval"]
         say(
             f"\n{against['run']}: {against['accuracy']:.1%} on the same images; this one gains {against['gain']:+.1%} "
-            f"(95 % interval {low:+.1%} to {high:+.1%}, p = {against['p']:.3f})"
+            f"(95% interval {low:+.1%} to {high:+.1%}, p = {against['p']:.3f})"
         )
 
 

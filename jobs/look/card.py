@@ -43,7 +43,7 @@ def show_card(
         ("Data", f"{isolate(Path(data).name)}: {train:,} images to train on, {test:,} others to test with"),
         (
             "Accuracy",
-            f"{accuracy.value:.1%}, 95 % interval {accuracy.low:.1%} to {accuracy.high:.1%} ({right:,} of {test:,})",
+            f"{accuracy.value:.1%}, 95% interval {accuracy.low:.1%} to {accuracy.high:.1%} ({right:,} of {test:,})",
         ),
         ("Baseline", baseline),
         ("Limits", " ".join(limits)),

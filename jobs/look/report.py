@@ -39,7 +39,7 @@ figcaption span { display: block } figcaption span:last-child:not(:first-child) 
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 0.92rem } .wide { width: 100% }
 td, th { text-align: left; padding: 0.3rem 0.6rem 0.3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   unicode-bidi: plaintext }
-th { font-weight: 600 } th:first-child { min-width: 5rem } .whole { white-space: nowrap }
+th { font-weight: 600 } th:first-child { min-width: 6.5rem } .whole { white-space: nowrap }
 @media (max-width: 40rem) { td, th { font-size: 0.85rem; padding-right: 0.4rem } }
 .matrix td, .matrix th { border: 0; padding: 0.15rem; font-size: 0.75rem; text-align: center; vertical-align: middle;
   min-width: 1.7rem; white-space: nowrap }

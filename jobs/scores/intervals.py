@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 1.959964
-"""Of the normal distribution: 95 % lie within so many standard deviations."""
+"""Of the normal distribution: 95% lie within so many standard deviations."""
 RESAMPLES = 4_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % confidence interval."""
+    """A figure with its 95% confidence interval."""
 
     value: float
     low: float

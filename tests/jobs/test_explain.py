@@ -206,7 +206,7 @@ def test_the_report_has_a_model_card_and_a_row_for_each_depth_and_names_no_folde
     card = text.split("<h2>Model card</h2>")[1].split("</section>")[0]
     rows = dict(re.findall(r"<th>(.*?)</th><td.*?>(.*?)</td>", card))
     assert list(rows) == ["Task", "Model", "Classes", "Data", "Accuracy", "Baseline", "Limits", "How to run"]
-    assert re.fullmatch(r"[\d.]+%, 95 % interval [\d.]+% to [\d.]+% \(\d+ of \d+\)", rows["Accuracy"])
+    assert re.fullmatch(r"[\d.]+%, 95% interval [\d.]+% to [\d.]+% \(\d+ of \d+\)", rows["Accuracy"])
     assert "2: is 0, is 1" in rows["Classes"]
     parts = text.split("<h2>Edges to parts</h2>")[1].split("</section>")[0]
     labels = re.findall(r"<h3>(.*?)</h3>", parts)

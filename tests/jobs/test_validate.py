@@ -64,7 +64,7 @@ def test_a_run_is_measured_on_its_own_test_images(trained, tmp_path, capsys):
     assert 0.99 < figures["auc"] <= 1
     assert sum(row["images"] for row in figures["classes"]) == figures["images"]
     said = capsys.readouterr().out
-    assert re.search(r"accuracy +9\d\.\d%  \(95 % interval 9\d\.\d% to \d+\.\d%\)", said)
+    assert re.search(r"accuracy +9\d\.\d%  \(95% interval 9\d\.\d% to \d+\.\d%\)", said)
     assert json.loads((tmp_path / "v.json").read_text()) == figures
 
 
