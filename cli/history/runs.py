@@ -1,5 +1,6 @@
 """List the runs of a project: runs."""
 
+import difflib
 import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -105,7 +106,9 @@ def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
     name, descending = column.removeprefix("-"), column.startswith("-")
     known = [*(lines[0].shown if lines else FIXED)]
     if name not in known:
-        raise UsageError(f"no column '{name}'; available: {', '.join(known)}", f"gpujob runs --sort {known[-1]}")
+        near = [*difflib.get_close_matches(name, known, 1), "started"][0]
+        hint = f"gpujob runs --sort {shlex.quote('-' * descending + near)}"
+        raise UsageError(f"no column '{name}'; available: {', '.join(known)}", hint)
     values = [line.values[name] for line in lines]
     filled = [at for at, value in enumerate(values) if value not in (None, "")]
     filled.sort(key=lambda at: values[at], reverse=descending)

@@ -83,15 +83,16 @@ def test_runs_are_listed_side_by_side_and_sorted_by_any_column(project):
     assert (first["metrics"], first["command"], first["usd"]) == ({"loss": 0.5}, ["python", "train.py"], 1.0)
     refused = type_here("runs", "--sort", "los")
     assert (refused.code, "no column 'los'; available: run, name," in refused.err) == (2, True)
+    assert "gpujob runs --sort loss" in refused.err
 
 
 def test_runs_of_several_clusters_are_named_with_them_and_dry_runs_say_that_they_cost_nothing(project):
-    record(project, 1, cluster={"cloud": "local"})
-    assert "dry runs cost nothing" in type_here("runs").err
     record(project, 1, cluster={"name": "other"})
+    assert "dry runs" not in type_here("runs").err
+    record(project, 1, cluster={"cloud": "local"})
     listed = type_here("runs")
     assert sorted(line.split("\t")[0] for line in listed.out.splitlines()) == ["other-1", "project-1", "run"]
-    assert "dry runs" not in listed.err
+    assert "dry runs cost nothing" in listed.err
 
 
 def test_a_folder_that_is_no_run_is_left_out(project):
