@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -54,20 +55,27 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
             show.say(f"showing the last downloaded state: {error.what}")
     elif known_clusters.recall(name) is None:
         show.say(f"no cluster '{name}' on this computer; showing the receipt saved in runs/")
+    results = find_results(name, found)
     if as_json:
-        show.echo_json(receipt_facts(found))
+        show.echo_json({**receipt_facts(found), "results": results})
         return
     try:
         lines, outputs = {**render(found), **render_download(found, usd_per_gb)}, render_outputs(found)
-        home = find_home(
-            choose_runs(name, found["job"]["number"], runs_here()), found["cluster"], found["job"]["number"]
-        )
-        lines |= {"results": str(home)} if home.is_dir() else {}
+        lines |= {"results": results} if results else {}
     except DAMAGED as error:
         what = f"invalid receipt: {type(error).__name__} {error}"
         raise GpujobError(what, "show it unformatted: gpujob receipt --json") from error
     show.facts(lines, err=False)
     show.echo("\n".join(outputs))
+
+
+def find_results(cluster: str, found: Mapping[str, Any]) -> str | None:
+    """Return the folder with a job's results on this computer; None if there is none, or the receipt is invalid."""
+    with suppress(*DAMAGED):
+        number = found["job"]["number"]
+        home = find_home(choose_runs(cluster, number, runs_here()), found["cluster"], number)
+        return str(home) if home.is_dir() else None
+    return None
 
 
 def find_number(cluster: str, name: str) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.notices.withheld import describe, find_excluded
 from cli.reasons.failure import Failure
 from infra.errors import GpujobError
+from infra.node.agent.outputs.asked import PRIVATE
 
 # What programs print when a file does not exist: Python, C libraries, shells, OpenCV, HDF5, NumPy, transformers.
 NOT_FOUND = re.compile(
@@ -32,9 +33,12 @@ def explain(failure: Failure) -> str:
 
 
 def advise_home(path: Path, cluster: str) -> str:
-    """Return the command that copies a settings file from this home folder to the machine's; else ""."""
-    name = path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else Path()
-    if not str(name).startswith(".") or not path.is_file():
+    """Return the command that copies a settings file from this home folder to the machine's; else "".
+
+    Never for a private key or another credential: a job may claim to miss any file.
+    """
+    name = path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else Path("no dot")
+    if not name.parts[0].startswith(".") or name.parts[0] in PRIVATE or not path.is_file():
         return ""
     command = f"mkdir -p {shlex.quote(str(name.parent))} && cat > {shlex.quote(str(name))}"
     return f"gpujob ssh {cluster} -- {shlex.quote(command)} < ~/{shlex.quote(str(name))}"

@@ -9,8 +9,11 @@ from infra.errors import GpujobError
 
 R = TypeVar("R")
 Skip = Callable[[Account, GpujobError], None]
-LIMIT_S = 20.0
-"""Time limit for each of several regions; a call that AWS throttles is repeated for about that long."""
+LIMIT_S, LOCAL_LIMIT_S = 20.0, 120.0
+"""Time limit for each of several regions; a call that AWS throttles is repeated for about that long.
+
+All regions of a local cloud are one process, which may share its processor with jobs.
+"""
 
 
 def ask_regions(
@@ -20,7 +23,8 @@ def ask_regions(
 
     Raises the first error of a cloud of which no region answered.
     """
-    answers, refused = try_parallel(function, accounts, LIMIT_S if len(accounts) > 1 else None)
+    limit_s = LOCAL_LIMIT_S if any(account.is_local for account in accounts) else LIMIT_S
+    answers, refused = try_parallel(function, accounts, limit_s if len(accounts) > 1 else None)
     for account, error in refused.items():
         if not any(answered.cloud == account.cloud for answered in answers):
             raise error

@@ -13,6 +13,7 @@ import pytest
 
 from infra.node.agent.data import mounts, store
 from infra.node.agent.data.store import File, version_of
+from infra.node.agent.records import is_supervised
 from tests import agent_fixtures as fixtures
 from tests.agent_fixtures import in_blocks, request
 from tests.conftest import wait_for
@@ -123,6 +124,7 @@ def test_a_set_that_was_changed_or_removed_is_not_used(node):
     assert json.loads(node.ask("data-list"))[0]["changed"] == 1
     number = node.submit("true", data=use(version), no_deps=True)
     assert node.wait(number)["reason"].startswith("the data set data/d was changed on the machine (x); send it again")
+    wait_for(lambda: not is_supervised(node.home / f".gpujob/jobs/{number}"), "end of its supervisor")
     node.ask("data-remove", version)
     number = node.submit("true", data=use(version), token="u", no_deps=True)
     assert node.wait(number)["reason"].startswith("the data set data/d is no longer on the machine")

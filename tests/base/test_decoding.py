@@ -135,7 +135,7 @@ def use(found: Any) -> None:
     """Do with what was understood what the commands do with it: show it."""
     for job in found if isinstance(found, tuple) else [found]:
         if isinstance(job, Job):
-            jobs.job_row(job)
+            jobs.job_row(job, Path("nowhere"))
             jobs.describe_state(job)
             receipts.render(json.loads(json.dumps(make_receipt(CLUSTER, job, ()).to_dict())))
     if hasattr(found, "cpus"):

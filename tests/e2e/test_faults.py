@@ -105,7 +105,7 @@ STEPS = {  # where `run` is killed: the function in which it stops, before that 
     "as the upload begins": "infra.ssh.carry.pack",
     "in the middle of the upload": "cli.terminal.progress:Counter.__call__",
     "after the job was taken in": "infra.run.submission.start_results",
-    "while it follows": "infra.node.client.find_job",
+    "while it follows": "infra.node.client.follow_log",
     "in the middle of the fetch": "infra.fetch.outputs.write_receipt",
 }
 TAKEN_IN = {"after the job was taken in", "while it follows", "in the middle of the fetch"}

@@ -102,7 +102,7 @@ def test_an_image_has_what_was_installed_and_nothing_of_whose_machine_it_was(coo
     gone = cooked.type("images", "rm", "cake")
     wait_for(lambda: not list(hosts.glob("ami-*")), "end of the image's own copy of the home")
     assert (gone.code, listed(cooked), snapshots(watch(cooked))) == (0, [], [])
-    assert "saves $5.00/month" in gone.err
+    assert "would save $5.00/month on AWS" in gone.err
     assert not (cooked.home / ".local/state/gpujob/images/cake").exists()  # Tab offers it no more
     again = cooked.type("images", "rm", "cake", "--if-exists")
     assert again.code == 0

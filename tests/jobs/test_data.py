@@ -412,7 +412,7 @@ def test_one_class_an_empty_class_and_classes_of_one_image_are_told(photos, sour
     for at in range(1000):
         (many / str(at)).mkdir(parents=True)
         shutil.copy(photos / "is 0" / "0.png", many / str(at))
-    with pytest.raises(DataError, match="1,000 images are too few"):
+    with pytest.raises(DataError, match="each image has a class of its own"):
         load(DataConfig(str(many)), source)
 
 

@@ -230,7 +230,7 @@ def test_what_cannot_work_is_refused_before_an_image_is_read(tmp_path, monkeypat
 def test_a_network_that_cannot_take_the_images_is_found_before_the_others_are_compared(
     tmp_path, monkeypatch, few_files
 ):
-    monkeypatch.setattr("jobs.compare.measure_trained", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("jobs.ladder.measure_trained", lambda *_: pytest.fail("trained"))
     with pytest.raises(SystemExit, match="alexnet cannot take images of 8 x 8 pixels; try --size 64"):
         compare.main(["--data", str(few_files), "--models", "linear,alexnet", "--out", str(tmp_path)])
 
