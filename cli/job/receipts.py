@@ -70,7 +70,7 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
 
 
 def find_results(cluster: str, found: Mapping[str, Any]) -> str | None:
-    """Return the folder with a job's results on this computer; None if there is none, or the receipt is invalid."""
+    """Return the folder with a job's results on this computer; None without one."""
     with suppress(*DAMAGED):
         number = found["job"]["number"]
         home = find_home(choose_runs(cluster, number, runs_here()), found["cluster"], number)

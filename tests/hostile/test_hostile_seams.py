@@ -259,8 +259,8 @@ def test_a_folder_deeper_than_a_process_may_open_files_takes_an_output(deep):
     path = PurePosixPath("/".join(["d"] * DEEP), "bottom")
     with open_results(deep, CLUSTER, JOB) as results:
         shelf = Shelf(results)
-        most = max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 100  # earlier tests may have opened many
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        opened = [int(path.name) for path in Path("/proc/self/fd").iterdir()]  # earlier tests may have opened many
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened) + 100, hard))
         try:
             folder, way = shelf.enter(path.parent)
             os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=folder))

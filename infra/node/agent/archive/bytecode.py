@@ -1,4 +1,4 @@
-"""Keep the agent compiled for the machine's interpreter; compiling takes a third of the calls that matter.
+"""Keep the agent compiled for the machine's interpreter; compiling takes a third of a submission.
 
 The compiled archive is in the agent's folder, and is named after it and the interpreter's format. It begins with the SHA-256 of
 the rest: like the check in `packing`, that guards against accidents, not against a hostile job. `start` chooses between them.
