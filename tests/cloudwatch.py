@@ -1,7 +1,8 @@
 """What a test sees of the local cloud beside the command: its own questions to EC2, and what bears our tag."""
 
 import base64
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from infra.ec2.tags import CLUSTER_TAG
 from infra.local import process
 from infra.local.machine import userdata
 from infra.local.process import LocalCloud
-from tests.conftest import Laptop
+from tests.conftest import Laptop, make_laptop
 from tests.local_cloud_fixtures import client, find_image
 
 OURS = [{"Name": "tag-key", "Values": [CLUSTER_TAG]}]
@@ -105,6 +106,18 @@ def node_home(laptop: Laptop) -> Path:
     """Return the home folder of the only machine in a laptop's local cloud."""
     [home] = laptop.home.glob(".local/state/gpujob/local/hosts/*/home")
     return home
+
+
+@contextmanager
+def lasting_cloud(folder: Path, **settings: str) -> Iterator[Laptop]:
+    """Yield a laptop whose local cloud has begun and does not end with the laptop's last machine."""
+    laptop = make_laptop(folder, **settings)
+    try:
+        laptop.type("check", "--dry-run")
+        keep_alive(watch(laptop))
+        yield laptop
+    finally:
+        laptop.give_back()
 
 
 def keep_alive(watch: Watch) -> None:

@@ -1,6 +1,7 @@
 """Check what `up` would use here: network, instance profile, KMS key, capacity reservation."""
 
 from collections.abc import Callable
+from functools import partial
 
 from infra.checks.model import Check, attempt
 from infra.ec2.account import Account
@@ -14,28 +15,23 @@ from infra.model import LaunchRequest, NetworkRequest
 
 def list_chosen(account: Account, request: LaunchRequest) -> list[Callable[[], Check]]:
     """Return the checks of what a launch names, and of its network."""
-    looks: dict[str, Callable[[], str]] = {"region and network": lambda: describe_network(account, request.network)}
-    if request.instance_profile:
-        looks["instance profile"] = lambda: describe_profile(account, request.instance_profile)
-    if request.kms_key:
-        looks["KMS key"] = lambda: describe_key(account, request.kms_key)
-    if request.reservation:
-        looks["capacity reservation"] = lambda: describe_reservation(account, request.reservation)
-    return [lambda what=what, look=look: test(what, look) for what, look in looks.items()]  # type: ignore[misc]
+    looks = [lambda: attempt("region and network", lambda: describe_network(account, request.network))]
+    for what, name, describe in (
+        ("instance profile", request.instance_profile, describe_profile),
+        ("KMS key", request.kms_key, describe_key),
+        ("capacity reservation", request.reservation, describe_reservation),
+    ):
+        if name:
+            looks.append(partial(attempt, what, partial(describe_if_allowed, describe, account, name)))
+    return looks
 
 
-def test(what: str, look: Callable[[], str]) -> Check:
-    """Return a check that passes unless `look` raises; if that is not allowed, it reads "not tested"."""
-
-    def ask() -> str:
-        try:
-            return look()
-        except PermissionsError as error:
-            if what == "region and network":
-                raise
-            return f"not tested: {error.what}"
-
-    return attempt(what, ask)
+def describe_if_allowed(describe: Callable[[Account, str], str], account: Account, name: str) -> str:
+    """Return the description of what a launch names, or that it was not tested as that is not allowed."""
+    try:
+        return describe(account, name)
+    except PermissionsError as error:
+        return f"not tested: {error.what}"
 
 
 def describe_network(account: Account, asked: NetworkRequest) -> str:

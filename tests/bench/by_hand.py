@@ -65,7 +65,7 @@ def make_row(what: str, unit: str, ours: float, theirs: float) -> Row:
 
 
 def measure_round(world: World, wire: Wire, shape: str, number: int) -> Iterator[tuple[str, dict[str, Took]]]:
-    """Yield what each side took for each step with a new project, whose dependencies nobody has yet."""
+    """Yield what each side took for each step with a new project, whose dependencies are on no machine yet."""
     project = world.folder / "by-hand"
     place = world.folder / f"sshd/home/{shape.replace(' ', '-')}-{number}"
     command, output = BY_HAND[shape]

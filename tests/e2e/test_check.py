@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local.cloud.server import control
-from tests.cloudwatch import keep_alive, watch
-from tests.conftest import Laptop, make_laptop
+from tests.cloudwatch import lasting_cloud, watch
+from tests.conftest import Laptop
 from tests.local_cloud_fixtures import client
 
 pytestmark = pytest.mark.timeout(400)
@@ -15,13 +15,8 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    made = make_laptop(tmp_path_factory.mktemp("check"))
-    try:
-        made.type("check", "--dry-run")
-        keep_alive(watch(made))
+    with lasting_cloud(tmp_path_factory.mktemp("check")) as made:
         yield made
-    finally:
-        made.give_back()
 
 
 def check(laptop: Laptop, **settings: object) -> dict[str, dict[str, object]]:

@@ -9,8 +9,8 @@ import pytest
 
 from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_TAG
 from infra.local.cloud.server import control
-from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Finished, Laptop, epoch, make_laptop
+from tests.cloudwatch import Watch, lasting_cloud, watch
+from tests.conftest import Finished, Laptop, epoch
 from tests.typist import Typed
 
 pytestmark = pytest.mark.timeout(400)
@@ -20,13 +20,8 @@ UP = ("up", "--dry-run", "--gpu", "T4")
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    laptop = make_laptop(tmp_path_factory.mktemp("faults"))
-    try:
-        laptop.type("check", "--dry-run")
-        keep_alive(watch(laptop))
+    with lasting_cloud(tmp_path_factory.mktemp("faults")) as laptop:
         yield laptop
-    finally:
-        laptop.give_back()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from infra.ec2.tags import CLUSTER_TAG, IMAGE_TAG, read_tags
 from infra.local.cloud.iam import policies
 from infra.local.cloud.iam.permissions import Need
 from infra.local.cloud.server import control
-from tests.cloudwatch import LISTINGS, Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
+from tests.cloudwatch import LISTINGS, Watch, keep_alive, lasting_cloud, watch
+from tests.conftest import Laptop
 from tests.local_cloud_fixtures import client
 
 pytestmark = pytest.mark.timeout(400)
@@ -84,15 +84,11 @@ def make_ssh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    laptop = make_laptop(tmp_path_factory.mktemp("site"), PATH=f"{make_ssh(tmp_path_factory)}:{os.environ['PATH']}")
-    (laptop.home / ".ssh").mkdir(mode=0o700)
-    (laptop.home / ".ssh" / "config").touch(mode=0o600)
-    try:
-        laptop.type("check", "--dry-run")
-        keep_alive(watch(laptop))
+    path = f"{make_ssh(tmp_path_factory)}:{os.environ['PATH']}"
+    with lasting_cloud(tmp_path_factory.mktemp("site"), PATH=path) as laptop:
+        (laptop.home / ".ssh").mkdir(mode=0o700)
+        (laptop.home / ".ssh" / "config").touch(mode=0o600)
         yield Site(laptop, *make_network(watch(laptop).ec2))
-    finally:
-        laptop.give_back()
 
 
 def from_here(site: Site) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 from infra.ec2.tags import tag_specification
 from infra.local.cloud.server import control
 from infra.ssh.keys import make_key
-from tests.cloudwatch import FEW_REGIONS, Watch, keep_alive, watch
-from tests.conftest import Finished, Laptop, make_laptop
+from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
+from tests.conftest import Finished, Laptop
 from tests.local_cloud_fixtures import client, find_image
 
 pytestmark = pytest.mark.timeout(400)
@@ -29,14 +29,9 @@ FOREIGN = [(kind, *NEAR[number % len(NEAR)]) for number, kind in enumerate(KINDS
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Laptop, Watch]]:
-    laptop = make_laptop(tmp_path_factory.mktemp("ownership"))
-    try:
-        laptop.type("check", "--dry-run")
-        keep_alive(watch(laptop))
+    with lasting_cloud(tmp_path_factory.mktemp("ownership")) as laptop:
         control.add_faults(watch(laptop).cloud, *FEW_REGIONS)
         yield laptop, watch(laptop)
-    finally:
-        laptop.give_back()
 
 
 def make(watching: Watch, kind: str, name: str, tags: dict[str, str], number: int) -> None:

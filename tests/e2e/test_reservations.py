@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from infra.local.cloud.server import control
-from tests.cloudwatch import Watch, keep_alive, watch
-from tests.conftest import Laptop, make_laptop
+from tests.cloudwatch import Watch, lasting_cloud, watch
+from tests.conftest import Laptop
 
 pytestmark = pytest.mark.timeout(400)
 P5, T4 = "p5.48xlarge", "g4dn.xlarge"
@@ -19,13 +19,8 @@ UP = ("up", "booked", "--dry-run")
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    made = make_laptop(tmp_path_factory.mktemp("reservations"))
-    try:
-        made.type("check", "--dry-run")
-        keep_alive(watch(made))
+    with lasting_cloud(tmp_path_factory.mktemp("reservations")) as made:
         yield made
-    finally:
-        made.give_back()
 
 
 def buy_block(seen: Watch, starts_in_s: float = 0, hours: int = 24) -> dict[str, Any]:

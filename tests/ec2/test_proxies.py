@@ -37,7 +37,7 @@ class Speaker(http.server.BaseHTTPRequestHandler):
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for this computer that nobody trusts; return its file and its key's."""
+    """Make an untrusted certificate for this computer; return its file and its key's."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -217,7 +217,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def survives(call: Callable[[Any], Any], connection: Any) -> str:
-    """Make a call, which must end; return what its error says, "" if it returned: one of ours, in one printable line."""
+    """Make a call, which must end; return what its error says in one printable line, or "" without one."""
     said = ""
     try:
         call(connection)

@@ -55,13 +55,13 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
     namers = {job: Namer(job) for job in jobs}
 
     def is_named(place: Place, name: str) -> bool:
-        return not (place.shared and is_local()) or any(each.names(place.root, name) for each in namers.values())
+        return not is_laptops(place) or any(each.names(place.root, name) for each in namers.values())
 
     for place in places:
         for name, info in walk.list_files(place, partial(is_named, place)):
             owners = {place.job} if place.job else owners_of(info, spans)
             owners = {job for job in owners.intersection(jobs) if not is_unwanted(f"{place.root}/{name}", job)}
-            if place.shared and is_local():
+            if is_laptops(place):
                 owners = {job for job in owners if namers[job].names(place.root, top_of(name))}
             if owners:
                 group = groups.setdefault((place.root, top_of(name)), {"names": [], "size_bytes": 0, "jobs": set()})
@@ -150,6 +150,11 @@ class Namer:
             return text in self.words and (len(name) >= TELLING or os.fsencode(f"{root}/{name}") in self.text)
         as_path = rb"[\"'/]%s(?![\w.-])" % re.escape(text)
         return len(name) >= TELLING and re.search(as_path, self.text) is not None
+
+
+def is_laptops(place: Place) -> bool:
+    """Return whether it is a folder of the laptop, to which other programs write, too."""
+    return place.shared and is_local()
 
 
 def read_text(path: Path) -> bytes:
