@@ -107,7 +107,7 @@ TYPED = {
     "rerun": {"--yes"},
     "run": {"--down", "--dry-run", "--gpu", "--kill-stalled", "--yes"},
     "ssh-config": {"--yes"},
-    "start": {"--yes"},
+    "start": {"--instance-type", "--yes"},
     "stop": {"--force", "--yes"},
     "sweep": {"--everyone", "--yes"},
     "up": {"--yes"},
