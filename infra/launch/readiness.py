@@ -81,6 +81,8 @@ def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
     def tell(event: Event) -> None:
         if event.status == "started":
             report(f"setting up {event.node}: {event.title}")
+        for line in event.told:
+            report(line)
 
     try:
         run(cluster, setup, tell)

@@ -105,6 +105,7 @@ TYPED = {
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
     "rerun": {"--yes"},
+    "setup": {"--set-file"},
     "run": {"--down", "--dry-run", "--gpu", "--kill-stalled", "--yes"},
     "ssh-config": {"--yes"},
     "start": {"--instance-type", "--yes"},
