@@ -200,7 +200,7 @@ def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
     try:
         info = os.lstat(path)
         if stat.S_ISLNK(info.st_mode):
-            link = os.readlink(path)
+            link = str((root / name).readlink())
             inside = leads_inside(root, root / name, link)
             return File(name, "", 0, 0o777, info.st_mtime_ns, link=link) if inside else None
         if not stat.S_ISREG(info.st_mode):
