@@ -100,7 +100,7 @@ def main() -> None:
         function = getattr(import_module(f"..{module}", __package__), name)
         answer = function(*(await_words() if command == "await" else words))
         if answer is not None:
-            json.dump(answer, sys.stdout)
+            sys.stdout.write(json.dumps(answer))
         sys.stdout.flush()
     except AgentError as error:
         sys.stderr.write(f"{error}\n")
