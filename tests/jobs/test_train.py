@@ -308,7 +308,18 @@ def test_a_user_error_ends_in_one_line_and_status_1(tmp_path):
 
 
 def test_help_needs_no_torch():
-    names = ("train", "finetune", "compare", "interpret", "predict", "submit", "export", "perceptron")
+    names = (
+        "train",
+        "finetune",
+        "compare",
+        "interpret",
+        "predict",
+        "submit",
+        "export",
+        "perceptron",
+        "board",
+        "ensemble",
+    )
     script = f"""
 import importlib, sys
 for name in {names}:
