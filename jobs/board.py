@@ -74,7 +74,7 @@ def take_notes(runs: Path, texts: Sequence[str], scores: Sequence[str]) -> None:
             run = find_attempt(attempts, asked).run
             old = notes.get(run, Note())
             new = {"leaderboard": read_score(value, "--leaderboard")} if is_score else {"text": value.strip()}
-            notes[run] = replace(old, **new)  # type: ignore[arg-type]
+            notes[run] = replace(old, **new)
     write_notes(runs, notes)
 
 

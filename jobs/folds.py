@@ -21,6 +21,7 @@ from .models.modelfile import FOLD, NAME
 from .program import check_folder, list_results, say
 from .scores.intervals import wilson
 from .training.checkpoint import Checkpoints
+from .training.distributed import distributed_context
 
 RESULTS = ("args.json", "metrics.json")
 
@@ -29,9 +30,10 @@ def train_folds(settings: Settings, train_one: Callable[[Settings], float]) -> f
     """Train a network for each fold by `train_one`; return their mean accuracy. Raises JobsError."""
     start(settings)
     accuracies = []
-    for fold in range(1, settings.config.folds + 1):
-        say(f"fold {fold} of {settings.config.folds}")
-        accuracies.append(train_one(choose_fold(settings, fold)))
+    with distributed_context(settings.device):  # the same processes for all folds
+        for fold in range(1, settings.config.folds + 1):
+            say(f"fold {fold} of {settings.config.folds}")
+            accuracies.append(train_one(choose_fold(settings, fold)))
     if is_first():
         finish(settings, accuracies)
     return fmean(accuracies)

@@ -9,7 +9,7 @@ from conftest import settings
 from PIL import Image
 
 from jobs import board, train
-from jobs.attempts import read_notes
+from jobs.attempts import list_attempts, read_notes
 from jobs.scores.intervals import wilson
 from tests.history.past import record
 
@@ -122,7 +122,7 @@ def test_what_is_asked_wrongly_changes_nothing(runs):
 )
 def test_a_damaged_record_is_left_out(runs, text):
     record(runs.parent, 7, {"outputs/args.json": text})
-    assert len(board.main([str(runs)])) == 4
+    assert len(list_attempts(runs)) == 4
 
 
 def test_a_run_of_this_computer_counts_and_its_interval_is_that_of_its_test_images(few_files, tmp_path, capsys):
