@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.errors import GpujobError
 from infra.fetch.outputs import Wanted, fetch
 from infra.fetch.pace import UNASKED_BYTES, Pace
+from infra.node.calls import expect
 from infra.ssh.connection import Connection
 
 
@@ -30,6 +31,7 @@ def fetch_meanwhile(
     retried at the next interval. The current download is completed when the caller finishes, but not when it fails.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
+    expect(connection, "outputs")
 
     def go_on() -> None:
         reported, fetched = "", None
@@ -37,6 +39,7 @@ def fetch_meanwhile(
             try:
                 wanted = Wanted(settled=True, choose=pace.choose, before=fetched)
                 fetched = fetch(connection, number, runs, lambda _: None, wanted)
+                expect(connection, "outputs")
                 pace.forget(fetched.removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)
