@@ -4,7 +4,7 @@
                                     with "unknown": true where its list of files refers to one that is not here, and the
                                     request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
-                                    "disk_bytes", "disk_free_bytes"}
+                                    "port", "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER...] [--last]       -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over, and
                                     then its record on stderr, unless it is very long
@@ -71,7 +71,7 @@ COMMANDS = {
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
-    "cancel": ("job.supervisor", "cancel"),
+    "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
     "send": ("outputs.sending", "send_outputs"),
@@ -100,7 +100,7 @@ def main() -> None:
         function = getattr(import_module(f"..{module}", __package__), name)
         answer = function(*(await_words() if command == "await" else words))
         if answer is not None:
-            json.dump(answer, sys.stdout)
+            sys.stdout.write(json.dumps(answer))
         sys.stdout.flush()
     except AgentError as error:
         sys.stderr.write(f"{error}\n")
