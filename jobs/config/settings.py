@@ -62,6 +62,8 @@ def parse(
     values["like"] = values["like"] or {}
     if values["mixup"] and values["cutmix"]:
         parser.error("--mixup and --cutmix cannot be combined")
+    if values["trivial_augment"] and values["rand_augment"]:
+        parser.error("--trivial-augment and --rand-augment cannot be combined")
     values["own"] = {"program": name, **{each.dest: values[each.dest] for each in (own._actions if own else ())}}
     settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
     if settings.quick:
