@@ -126,9 +126,9 @@ def check_pixels(data: Dataset, config: DataConfig, known: bool) -> Dataset:
 
 def complain_of_range(name: str, levels: Levels, known: bool) -> None:
     """Raise DataError for a range that changes nothing; say so if it is `known` from a model."""
-    said = f"{name}: all images have 8 bits, which the range {levels[0]:g}:{levels[1]:g} does not change"
+    said = f"{name}: all images have 8 bits, which --range {levels[0]:g}:{levels[1]:g} does not change"
     if not known:
-        raise DataError(f"{said}; leave out --range, or lighten them before")
+        raise DataError(f"{said}; leave it out")
     say(said)
 
 

@@ -364,7 +364,7 @@ def test_one_rule_for_a_data_set_tells_what_is_black_and_white(source, tmp_path,
 def test_a_range_that_changes_nothing_is_refused(source, photos, capsys):
     for data in (str(photos), "digits"):
         with pytest.raises(
-            DataError, match="all images have 8 bits, which the range 0:4095 does not change; leave out"
+            DataError, match="all images have 8 bits, which --range 0:4095 does not change; leave it out"
         ):
             load(DataConfig(data, range=(0.0, 4095.0)), source)
     classes = ("is 0", "is 1", "is 2")
