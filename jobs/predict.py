@@ -106,18 +106,18 @@ def main(argv: Sequence[str] | None = None) -> Predictions:
 
 def predict_all(words: Sequence[str], tta: bool, choice: Choice) -> Predictions:
     """Return the predictions for images, by the model named first or the default run's. Raises JobsError."""
-    from .models.modelfile import is_model, load_model
+    from .models.modelfile import is_model
 
     first = is_model(Path(words[0]))
     checkpoint, images = (Path(words[0]), words[1:]) if first else (default_out(), words)
     if not images:
         raise DataError(f"{checkpoint}: no images to classify; name some after the model")
-    model, facts = load_model(checkpoint)
-    check_choice(choice, facts.task.name)
     with tempfile.TemporaryDirectory(prefix="jobs-predict-") as folder:
+        task = find_facts([checkpoint]).task.name
+        check_choice(choice, task)
         files = {file: name for word in images for file, name in find_files(word, Path(folder))}
-        whole, chances = predict_files(model, facts, list(files), tta)
-        return Predictions(tuple(files[file] for file in whole), facts.classes, chances, facts.task.name)
+        whole, facts, chances = predict_runs([checkpoint], list(files), tta)
+        return Predictions(tuple(files[file] for file in whole), facts.classes, chances, task)
 
 
 def check_threshold(threshold: float | None, task: str) -> None:
@@ -217,6 +217,39 @@ def expand(path: Path) -> list[Path]:
     if not path.is_file():
         raise DataError(f"{path}: not an image, nor a folder with images")
     return [path]
+
+
+def find_facts(runs: Sequence[Path]) -> "Facts":
+    """Return what the first model of runs says of itself; all have its task and classes. Raises JobsError."""
+    from .models.modelfile import find_models, load_model
+
+    known = {path: load_model(path)[1] for run in runs for path in find_models(run)}
+    first, *others = known
+    for path in others:
+        if strange := sorted({*known[first].classes} ^ {*known[path].classes}):
+            raise DataError(f"{path}: has other classes than {first}: {names_of(strange)}")
+        if (task := known[path].task.name) != known[first].task.name:
+            raise DataError(f"{path}: its task is {task}, that of {first} {known[first].task.name}")
+    return known[first]
+
+
+def predict_runs(runs: Sequence[Path], files: Sequence[Path], tta: bool) -> "tuple[list[Path], Facts, Tensor]":
+    """Return the readable files, what the models say of themselves, and the mean answers of runs (N, classes).
+
+    Each run counts once, however many folds it has. Raises JobsError.
+    """
+    import torch
+
+    from .models.modelfile import find_models, load_model
+
+    facts, whole, means = find_facts(runs), list(files), []
+    for run in runs:
+        found = []
+        for path in find_models(run):
+            whole, chances = predict_files(*load_model(path), whole, tta)
+            found.append(chances)
+        means.append(torch.stack(found).mean(dim=0))
+    return whole, facts, torch.stack(means).mean(dim=0)
 
 
 def predict_files(model: "Classifier", facts: "Facts", files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":

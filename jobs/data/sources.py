@@ -24,7 +24,7 @@ from .idx import missing, read_idx
 from .memory import free_memory_bytes
 from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
-from .splits import split
+from .splits import folds, split
 
 CSV_ONLY = ("label", "file", "group", "images")
 Found = Dataset | tuple[Listing, Listing | None]
@@ -71,6 +71,9 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
     if isinstance(found, Dataset):
         data = check_pixels(found, config, bool(classes))
+        if config.fold:
+            learned, held = take_fold(data.train, config)
+            data = replace(data, train=learned, test=held)
     else:
         config = replace(config, holdout=1.0) if whole and found[1] is None else config
         data = from_listings(*found, config, source.cache, tuple(classes))
@@ -145,14 +148,24 @@ def from_listings(
     pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache, bool(known))
     if test or config.holdout == 1:
         learned, held = pool.divide(learns & torch.tensor(test is not None))
+        if config.fold:
+            learned, held = take_fold(learned, config)
+    elif config.fold:
+        learned, held = take_fold(pool, config)
     else:
         held_out = split(find_task(task).strata(pool.labels), config.holdout, config.seed, pool.units, pool.grouped)[1]
         learned, held = pool.divide(~torch.isin(torch.arange(len(pool)), held_out))
     del pool  # its images have another order now
     square = Square(config.resize, config.interpolation or "bilinear")
     report_missing(train.name, learned.labels, classes, task)
-    data = Dataset(train.name, classes, learned, held, test is None, levels, square)
+    data = Dataset(train.name, classes, learned, held, test is None or config.fold > 0, levels, square)
     return separate(replace(data, task=fit_task(task, learned.labels)), config.dedupe)
+
+
+def take_fold(whole: Split, config: DataConfig) -> tuple[Split, Split]:
+    """Return the images of the other folds, and those of the one to test on; use the whole split no more."""
+    held = folds(whole.labels, config.folds, config.seed, whole.units, whole.grouped)[config.fold - 1][1]
+    return whole.divide(~torch.isin(torch.arange(len(whole)), held))
 
 
 def read_pool(

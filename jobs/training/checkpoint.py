@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..program import list_results
 
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
 FORMAT = 4
@@ -85,7 +86,7 @@ def find_checkpoint(resume: str, out: Path) -> Path | None:
     if not resume:
         return None
     path = out if resume == "auto" else Path(resume)
-    folders = [path / "checkpoints", path / "outputs" / "checkpoints", path]
+    folders = [*(folder / "checkpoints" for folder in list_results(path)), path]
     found = next(filter(None, (Checkpoints(folder).latest() for folder in folders)), None)
     if (path / STATE).is_file():
         found = path

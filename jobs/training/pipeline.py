@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..config.recipe import Recipe
-from ..config.settings import QUICK_IMAGES, Settings
+from ..config.settings import DIGEST, QUICK_IMAGES, Settings
 from ..data import Dataset, load
 from ..data.parts import write_parts
 from ..data.splits import split
@@ -40,9 +40,6 @@ from .stop import Stop, Stopped, listening
 
 VALIDATION = 1_000_003
 """Added to the seed: with the test split's own draws, no image below its share would be left to hold out."""
-
-DIGEST = "train_digest"
-"""The entry of args.json that identifies the training images."""
 
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
@@ -268,6 +265,7 @@ def write_arguments(training: Training, figures: dict[str, float], execution: Ex
         "torch": torch.__version__,
         "data_set": training.data.name,
         "train_images": len(training.data.train),
+        "test_images": len(training.data.test),
         DIGEST: training.data.identity["digest"],
         "epochs": settings.recipe.most_epochs,
         "task": training.data.task.name,
