@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, mean_absolute_error, r2_score
 
-from jobs import clean, compare, export, finetune, interpret, predict, show, submit, train, validate
+from jobs import clean, compare, ensemble, export, finetune, interpret, predict, show, submit, train, validate
 from jobs.config.data import DataConfig
 from jobs.config.recipe import Recipe
 from jobs.data import Dataset, load
@@ -342,6 +342,12 @@ def test_programs_for_classes_say_so(tagged, placed, pasted, tmp_path):
                 program.main([str(run), *more, "--out", str(tmp_path)])
         with pytest.raises(SystemExit, match="--against compares accuracies"):
             validate.main([str(run), "--against", str(run)])
+    with pytest.raises(SystemExit, match="--demo is for one class for each image"):
+        export.main([str(tagged), "--demo"])
+    with pytest.raises(SystemExit, match="ensemble is for one class for each image"):
+        ensemble.main([str(tagged), str(placed)])
+    with pytest.raises(SystemExit, match="--folds is for one class for each image, not for --regression"):
+        train.main(words(pasted, "places", "--regression", "--folds", "3", "--out", str(tmp_path / "folds")))
     with pytest.raises(SystemExit, match="is for one class for each image"):
         compare.main(["--data", str(pasted / "tags.csv"), "--multi-label"])
     with pytest.raises(SystemExit):
