@@ -69,7 +69,7 @@ LAYERS = tuple(
     jobs.models
     jobs.look
     jobs.perceptrons jobs.training
-    jobs.explain
+    jobs.demo jobs.explain
     jobs
     """.strip().splitlines()
 )

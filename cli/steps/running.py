@@ -18,6 +18,7 @@ from infra.base.folders import open_folder
 from infra.errors import GoneError
 from infra.fetch.autofetch import Terms, fetch_all_meanwhile
 from infra.fetch.pace import UNASKED_BYTES
+from infra.node.calls import expect
 from infra.results.folder import keep_log, open_log
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def run_job(
     """
     cluster = connection.cluster
     with open_ports(manner.ports) as ports:  # first: if one is in use, no job is started
+        if not manner.detach:
+            expect(connection, "attach" if request.terminal else "logs")
         number = submit_job(connection, project, request, manner.yes)
         if manner.detach:
             show.say(next_commands(cluster, number))

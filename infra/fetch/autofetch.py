@@ -10,6 +10,7 @@ from infra.cluster.connections import reach
 from infra.errors import GpujobError
 from infra.fetch.outputs import Wanted, fetch
 from infra.fetch.pace import UNASKED_BYTES, Pace
+from infra.node.calls import expect
 from infra.ssh.connection import Connection
 
 LAST_S = 10.0
@@ -46,6 +47,7 @@ def fetch_meanwhile(connection: Connection, number: int, runs: Path, terms: Term
     another node, which may be gone.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
+    expect(connection, "outputs")
 
     def go_on() -> None:
         reported, fetched = "", None
@@ -53,6 +55,7 @@ def fetch_meanwhile(connection: Connection, number: int, runs: Path, terms: Term
             try:
                 wanted = Wanted(settled=True, choose=pace.choose, before=fetched)
                 fetched = fetch(connection, number, runs, lambda _: None, wanted)
+                expect(connection, "outputs")
                 pace.forget(fetched.removed)
             except (GpujobError, OSError) as error:
                 what = error.what if isinstance(error, GpujobError) else str(error)

@@ -15,6 +15,7 @@ from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Job, Output
 from infra.node import client
 from infra.node.agent.caches import is_excluded
+from infra.node.calls import expect
 from infra.node.listing import Outputs
 from infra.project.hashes import Hashes
 from infra.results.folder import LOG, OUTSIDE, Results, keep_log, open_log, open_outside, open_results, write_receipt
@@ -133,6 +134,8 @@ def fetch_once(
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     before = wanted.before
+    if not wanted.settled:
+        expect(connection, "fetched")
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())

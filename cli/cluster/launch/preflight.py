@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infra.ec2.capacity.reservations import Reservation
     from infra.launch.plans import Choice, Plan
     from infra.model import LaunchRequest, Offer
+    from infra.setup.playbook import Setup
 
 FIRST_NODE = "run on the first machine, or on several: gpujob run --cluster {name} --nodes {nodes} SCRIPT"
 LOSS = "a machine that is lost ends the jobs on it, on all their machines; the others are billed until gpujob down"
@@ -158,6 +159,12 @@ def reservation_facts(reserved: "Reservation | None") -> dict[str, Any] | None:
     return with_instants(asdict(reserved), "starts_at", "ends_at") if reserved else None
 
 
+def setup_facts(setup: "Setup") -> dict[str, Any]:
+    """Return what runs of the playbook as JSON data, without the text of files."""
+    facts = asdict(setup) | {"playbook": str(setup.playbook)}
+    return {name: value for name, value in facts.items() if name != "files"}
+
+
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return the plan as JSON data."""
     return {
@@ -169,7 +176,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "ended": [with_instants(asdict(ended.ending), "at") for ended in plan.ended],
         "address": plan.address,
         "usd_per_gb": plan.usd_per_gb,
-        "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
+        "setup": setup_facts(plan.setup) if plan.setup else None,
         "choices": [
             {
                 "region": choice.account.region,

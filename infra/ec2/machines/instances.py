@@ -223,6 +223,12 @@ def set_user_data(account: Account, instance_id: str, user_data: str) -> None:
         account.ec2.modify_instance_attribute(InstanceId=instance_id, UserData={"Value": user_data.encode()})
 
 
+def set_type(account: Account, instance_id: str, instance_type: str) -> None:
+    """Change a stopped instance's type."""
+    with aws_errors():
+        account.ec2.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": instance_type})
+
+
 def terminate(account: Account, instance_ids: list[str]) -> None:
     """Terminate these instances, which may be terminated already."""
     if instance_ids:

@@ -67,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically: a crash leaves the old or the new content."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
+        file.write(json.dumps(value))  # json.dump() encodes in Python, several times as slow
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
