@@ -193,8 +193,20 @@ def test_an_error_of_its_own_is_shown_as_it_is():
         load("test_step").check(misspelt)
 
 
+def read_cells() -> list[str]:
+    return ["".join(cell["source"]) for cell in json.loads((LESSON / "lessons.ipynb").read_text())["cells"]]
+
+
+def test_the_notebook_runs_programs_that_exist():
+    runs = [line.split() for cell in read_cells() for line in cell.splitlines() if line.startswith("%run ")]
+    assert len(runs) > 5
+    for words in runs:
+        module = words[1] == "-m"
+        assert (REPOSITORY / f"{words[2].replace('.', '/')}.py" if module else LESSON / words[1]).is_file()
+
+
 def test_the_exercise_is_the_same_in_the_notebook():
-    cells = ["".join(cell["source"]) for cell in json.loads((LESSON / "lessons.ipynb").read_text())["cells"]]
+    cells = read_cells()
     [cell] = [cell for cell in cells if "def take_step" in cell]
     assert cell.partition("\n    ")[0] in (LESSON / "take_step.py").read_text()
 
