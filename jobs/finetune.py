@@ -51,14 +51,21 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings, head_only: bool, train_norms: bool, freeze_epochs: int = 0) -> float:
-    """Train the last layer, then all unless `head_only`; return the test accuracy. Raises JobsError."""
+    """Train the last layer, then all unless `head_only`; return the test accuracy, or the mean of folds.
+
+    Raises JobsError.
+    """
+    from .folds import train_folds
     from .training.head import train_head
     from .training.pipeline import train
 
     def choose_layers(model: "Classifier") -> "Sequence[LayerGroup]":
         return () if head_only else group_layers(model, settings.recipe.peak_lr, train_norms)
 
-    return train(settings, choose_layers, partial(train_frozen, freeze_epochs) if freeze_epochs else train_head)
+    def train_one(settings: Settings) -> float:
+        return train(settings, choose_layers, partial(train_frozen, freeze_epochs) if freeze_epochs else train_head)
+
+    return train_folds(settings, train_one) if settings.has_folds else train_one(settings)
 
 
 def train_frozen(

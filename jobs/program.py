@@ -71,6 +71,11 @@ def default_out() -> Path:
     return Path(os.environ.get("GPUJOB_OUTPUTS") or "outputs")
 
 
+def list_results(run: Path) -> tuple[Path, ...]:
+    """Return the folders in which a run may have its results: as --out named it, or as gpujob downloaded it."""
+    return run, run / "outputs", run / "files", run / "files" / "outputs"
+
+
 def visible(text: str) -> str:
     """Return text that can be shown anywhere: bytes and control characters by their numbers."""
     return text.translate(HIDDEN).encode(errors="backslashreplace").decode()

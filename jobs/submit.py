@@ -1,7 +1,9 @@
-"""Make a Kaggle submission: `python -m jobs.submit outputs sample_submission.csv test/`.
+"""Make a Kaggle submission: `python -m jobs.submit data/sample_submission.csv`.
 
-Rows, separators and numbers follow the sample. Its columns determine the values: with one column the class, or with
---proba a probability; with a column per class, their probabilities.
+Runs are named before the sample, by default `outputs`; of several, and of the folds of each, probabilities are averaged.
+The images are in the folder named after it, by default the one beside it that has them all. Rows, separators and
+numbers follow the sample. Its columns determine the values: with one column the class, or with --proba a probability;
+with a column per class, their probabilities.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
@@ -13,15 +15,20 @@ from pathlib import Path
 from shlex import quote
 
 from .errors import DataError
-from .program import Parser, check_file, keep_memory, names_of, run_program, say
+from .program import Parser, check_file, default_out, keep_memory, names_of, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the CSV file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.submit", description="Create a Kaggle submission from a model's predictions.")
-    parser.add_argument("checkpoint", type=Path, help="model file or run folder")
-    parser.add_argument("sample", type=Path, help="sample submission of the competition")
-    parser.add_argument("images", type=Path, help="folder with the images named in the sample's first column")
+    parser.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="[RUN ...] SAMPLE [IMAGES]",
+        help=f"runs or model files (default: {default_out()}), the competition's sample submission, and the folder with the "
+        "images named in its first column (default: the one beside it that has them)",
+    )
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="CSV file (%(default)s)")
     parser.add_argument(
         "--proba", metavar="CLASS", help="write the probability of this class in the sample's one column"
@@ -29,8 +36,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument("--tta", action="store_true", help="average over each image and its mirror image")
     asked = parser.parse_args(argv)
     keep_memory()
-    wanted = Submission(asked.sample, asked.images, asked.proba, asked.tta)
-    return run_program("jobs.submit", lambda: write(asked.checkpoint, wanted, asked.out))
+
+    def run() -> Path:
+        runs, sample, images = read_paths(asked.paths)
+        return write(runs, Submission(sample, images, asked.proba, asked.tta), asked.out)
+
+    return run_program("jobs.submit", run)
 
 
 @dataclass(frozen=True)
@@ -38,17 +49,28 @@ class Submission:
     """The sample to fill in, and how."""
 
     sample: Path
-    images: Path
+    images: Path | None = None
+    """The folder with its images; None for the one beside it that has them."""
     proba: str | None = None
     tta: bool = False
 
 
-def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
-    """Write the submission. Raises DataError if the sample does not fit the model, or images are missing."""
-    from .images.labels import Folder
+def read_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
+    """Return the runs, the sample and the folder of images that a command line names. Raises DataError."""
+    from .images.layout import TABLES
+
+    at = next((at for at, path in enumerate(paths) if path.suffix.lower() in TABLES), None)
+    if at is None:
+        raise DataError(f"{paths[-1]}: not a table; name the sample submission, such as sample_submission.csv")
+    if len(paths) > at + 2:
+        raise DataError(f"{paths[at + 2]}: unexpected after the folder of images; runs are named before {paths[at]}")
+    return list(paths[:at]) or [default_out()], paths[at], next(iter(paths[at + 1 :]), None)
+
+
+def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
+    """Write the submission. Raises DataError if the sample does not fit the models, or images are missing."""
     from .images.table import decode, separator, split_rows
-    from .models.modelfile import load_model
-    from .predict import predict_files
+    from .predict import find_classes, predict_runs
 
     check_file(out)
     sample, text = wanted.sample, decode(wanted.sample)
@@ -60,24 +82,56 @@ def write(checkpoint: Path, wanted: Submission, out: Path) -> Path:
         raise DataError(f"{sample}: the row of {odd[0]} has {len(odd)} cells, the header {len(header)}")
     if len({row[0] for row in rows}) < len(rows):
         raise DataError(f"{sample}: contains duplicate images")
-    folder = Folder(wanted.images)
-    found = [folder.find(row[0]) for row in rows]
-    files = [file for file in found if file]
-    if len(files) < len(rows):
-        raise DataError(f"{sample}: no image '{rows[found.index(None)][0]}' in {wanted.images}")
-    model, facts = load_model(checkpoint)
-    examples = [row[1] for row in rows]
-    answer(wanted, header[1:], examples, facts.classes, [])  # what does not fit is refused before an hour of predicting
-    whole, chances = predict_files(model, facts, files, wanted.tta)
+    files = find_files([row[0] for row in rows], wanted)
+    classes, examples = find_classes(runs), [row[1] for row in rows]
+    answer(wanted, header[1:], examples, classes, [])  # what does not fit is refused before an hour of predicting
+    whole, _, chances = predict_runs(runs, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
-    answers = answer(wanted, header[1:], examples, facts.classes, chances.tolist())
+    answers = answer(wanted, header[1:], examples, classes, chances.tolist())
     with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file, delimiter=mark, lineterminator="\n")
         table.writerow(header)
         table.writerows([row[0], *values] for row, values in zip(rows, answers, strict=True))
     say(f"{len(rows):,} rows in the order of {sample}\n{out}")
     return out
+
+
+def find_files(names: Sequence[str], wanted: Submission) -> list[Path]:
+    """Return the image of each name. Raises DataError if one is missing, or several folders have all of them."""
+    sample = wanted.sample
+    folders = [wanted.images] if wanted.images else list_folders(sample.parent)
+    found = {folder: locate(names, folder) for folder in folders}
+    whole = [folder for folder in folders if len(found[folder]) == len(names)]
+    if len(whole) > 1:  # images to be classified may be called like those to train on
+        whole = [folder for folder in whole if "test" in folder.name.lower()] or whole
+    if len(whole) > 1:
+        raise DataError(f"{sample}: its images may be those in {names_of(list(map(str, whole)))}; name one after it")
+    if not whole:
+        missing = names[max(map(len, found.values()))]
+        where = wanted.images or f"{sample.parent} or its folders; name their folder after the sample"
+        raise DataError(f"{sample}: no image '{missing}' in {where}")
+    if not wanted.images:
+        say(f"images in {whole[0]}")
+    return found[whole[0]]
+
+
+def locate(names: Sequence[str], place: Path) -> list[Path]:
+    """Return the images of names in a folder, up to the first that is missing."""
+    from itertools import takewhile
+
+    from .images.labels import Folder
+
+    folder = Folder(place)
+    return [file for file in takewhile(lambda file: file is not None, map(folder.find, names)) if file]
+
+
+def list_folders(top: Path) -> list[Path]:
+    """Return a folder, those in it and those in them, except hidden ones: Kaggle's archives have test/test/."""
+    from .images.layout import subfolders
+
+    within = subfolders(top)
+    return [top, *within, *(path for folder in within for path in subfolders(folder))]
 
 
 def answer(

@@ -7,6 +7,7 @@ It writes into --out
     args.json           options, command, commit, date, duration and test accuracy
     checkpoints/        used by --resume auto
 
+With --folds N it writes a folder with these for each fold, and the mean of their accuracies (jobs/folds.py).
 Ctrl-C and SIGTERM finish the step, save and exit 130 and 143. Under `torchrun` several processes train as one.
 """
 
@@ -24,11 +25,15 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings) -> float:
-    """Train all weights at one learning rate; return the test accuracy. Raises JobsError."""
-    from .optim.optimizers import LayerGroup  # they import torch, which takes a second: --help must start at once
+    """Train all weights at one learning rate; return the test accuracy, or the mean of folds. Raises JobsError."""
+    from .folds import train_folds  # they import torch, which takes a second: --help must start at once
+    from .optim.optimizers import LayerGroup
     from .training.pipeline import train
 
-    return train(settings, lambda model: [LayerGroup([model], settings.recipe.peak_lr)])
+    def train_one(settings: Settings) -> float:
+        return train(settings, lambda model: [LayerGroup([model], settings.recipe.peak_lr)])
+
+    return train_folds(settings, train_one) if settings.has_folds else train_one(settings)
 
 
 if __name__ == "__main__":

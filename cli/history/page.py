@@ -63,7 +63,7 @@ def render_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
         mark = f'<i style="background: {colour(at)}"></i>'
         yield "\n<tr>"
         for name, value in row.items():
-            kind = ' class="text"' if name in ("name", "command") and len(value) > SHORT else ""
+            kind = ' class="text"' if name in ("name", "command", "note") and len(value) > SHORT else ""
             yield f"<td{kind}>{mark * (name == 'run')}{link(value)}"
     yield "\n</table></div>\n"
 

@@ -15,6 +15,7 @@ from cli.terminal import clouds, formats, show
 from infra.base.money import format_usd
 from infra.errors import UsageError
 from infra.history.metrics import last_metrics, read_metrics
+from infra.history.notes import Note, read_notes
 from infra.history.pagefile import write_page
 from infra.history.runs import Run, list_runs
 from infra.model.launch import NO_GPU
@@ -41,26 +42,27 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
 
     Reads the receipts in runs/, so it works without a machine. Metrics come from metrics.csv, metrics.jsonl, history.json or
     a similar file among a run's outputs, otherwise from its log: the last "loss 0.333", "loss=0.333" or "loss: 0.333" of each
-    name.
+    name. Notes and leaderboard scores are those of python -m jobs.board, kept in runs/notes.csv.
     """
-    found = list_runs(runs_here())
+    found, notes = list_runs(runs_here()), read_notes(runs_here())
     curves = [read_metrics(run) for run in found]
     metrics = [*map(last_metrics, curves)]
     names = choose_names(metrics)
     several = len({run.receipt.cluster for run in found}) > 1
     lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
+    lines = add_notes(lines, [notes.get(run.key, Note()) for run in found])
     order = sort_lines(lines, sort) if sort else range(len(lines))
-    note = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
+    remark = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
     if html:
         rows = [lines[at].shown for at in order]
-        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], note))
+        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], remark))
         show.say(f"wrote {page}", links=[page])
-    data = [tell_all(found[at], metrics[at]) for at in order] if as_json else None
-    droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "cost")
+    data = [tell_all(found[at], metrics[at], notes.get(found[at].key, Note())) for at in order] if as_json else None
+    droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "note", "cost")
     empty = f"no runs yet. Run one: gpujob run {script_here()}"
     show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
-    if note and not as_json:
-        show.say(note)
+    if remark and not as_json:
+        show.say(remark)
 
 
 def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
@@ -70,7 +72,7 @@ def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
         for name in last:
             counts[name] = counts.get(name, 0) + 1
     most = sorted(counts, key=lambda name: -counts[name])[:SHOWN_METRICS]
-    return [name for name in counts if name in most and name not in FIXED]
+    return [name for name in counts if name in most and name not in (*FIXED, *NOTED)]
 
 
 def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: bool) -> Line:
@@ -99,6 +101,26 @@ def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: b
 
 
 FIXED = ("run", "name", "command", "started", "duration", "exit", "cost")
+NOTED = ("leaderboard", "note")
+
+
+def add_notes(lines: Sequence[Line], notes: Sequence[Note]) -> list[Line]:
+    """Return lines with the columns of scores and notes, each if there are any."""
+    columns: dict[str, list[Any]] = {
+        "leaderboard": [note.leaderboard for note in notes],
+        "note": [n.text for n in notes],
+    }
+    kept = {name: values for name, values in columns.items() if any(value not in (None, "") for value in values)}
+    added = [{name: values[at] for name, values in kept.items()} for at in range(len(lines))]
+    return [
+        Line({**line.shown, **{name: format_note(value) for name, value in more.items()}}, {**line.values, **more})
+        for line, more in zip(lines, added, strict=True)
+    ]
+
+
+def format_note(value: str | float | None) -> str:
+    """Return a note or a score as text."""
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
@@ -115,7 +137,7 @@ def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
     return [*filled, *(at for at in range(len(lines)) if at not in set(filled))]
 
 
-def tell_all(run: Run, last: dict[str, float]) -> dict[str, Any]:
+def tell_all(run: Run, last: dict[str, float], note: Note) -> dict[str, Any]:
     """Return a run for --json."""
     job, receipt = run.job, run.receipt
     return {
@@ -135,4 +157,6 @@ def tell_all(run: Run, last: dict[str, float]) -> dict[str, Any]:
         "commit": job.source.get("commit", ""),
         "folder": str(run.folder),
         "metrics": last,
+        "note": note.text,
+        "leaderboard": note.leaderboard,
     }

@@ -15,6 +15,7 @@ from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Job, Output
 from infra.node import client
 from infra.node.agent.caches import is_excluded
+from infra.node.calls import expect
 from infra.node.listing import Outputs
 from infra.project.hashes import Hashes
 from infra.results.folder import LOG, OUTSIDE, Results, keep_log, open_log, open_outside, open_results, write_receipt
@@ -133,6 +134,8 @@ def fetch_once(
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     before = wanted.before
+    if not wanted.settled:
+        expect(connection, "fetched")
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())
@@ -140,7 +143,7 @@ def fetch_once(
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     cluster = find_prices(connection.cluster) if job.over else connection.cluster  # before, its receipt has no cost
-    with open_results(runs, cluster, job) as results, ExitStack() as opened:
+    with open_results(runs, cluster, job, connection.rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
@@ -161,7 +164,7 @@ def fetch_once(
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             hashes.save(whole=wanted.all)
-            receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
+            receipt = replace(make_receipt(cluster, known, (), connection.rank), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)

@@ -1,9 +1,7 @@
 """The agent's client: each of its commands as a function on an open connection."""
 
 import base64
-import errno
 import json
-import os
 import re
 import time
 import zlib
@@ -12,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, BinaryIO, Protocol
 
 from infra.base.decoding import decode, parse
-from infra.base.text import last_line, one_line
+from infra.base.text import one_line
 from infra.errors import NodeError, NotFoundError
 from infra.model import Job, NodeUse
 from infra.node.attached import AttachedTerminal
+from infra.node.calls import call, start_of
 from infra.node.listing import AllLeft, JobReply, Outputs, update
-from infra.node.packing import CHANGED, agent_argv, install_agent, write
-from infra.ssh.commands import Conversation, execute, ignore, stream
+from infra.node.packing import agent_argv, write
+from infra.ssh.commands import Send, stream
 from infra.ssh.connection import Connection
 
 TIMES = ("submitted_at", "started_at", "stalled_at", "ended_at")
@@ -28,6 +27,8 @@ LINE_BYTES = 1 << 16  # of a line printed by a program on the node
 ASKED_BYTES = 64 << 20  # of the missing hashes: a million files
 Port = Annotated[int, range(65536)]
 Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
+Pack = Callable[[BinaryIO, Sequence[str]], None]
+"""Writes the contents with these hashes to a stream."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class SubmitReply(Space):
 
     job: int
     ahead: int
+    port: Port = 0
+    """Where part 0 of a job over several nodes listens for the others."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +112,11 @@ class Freed:
     freed_bytes: int
 
 
-def call(connection: Connection, *arguments: str, converse: Conversation | None = None) -> Any:
-    """Return the agent's response to a command, after installing the agent if it is missing or changed."""
-    answer = execute(connection, agent_argv(*arguments), converse)
-    if answer.exit_code == CHANGED:
-        install_agent(connection)
-        answer = execute(connection, agent_argv(*arguments), converse)
-    if answer.exit_code == 3:
-        raise NotFoundError(last_line(answer.stderr), "gpujob jobs")
-    if answer.exit_code:
-        said = last_line(answer.stderr) or f"exit code {answer.exit_code}"
-        hint = "free disk space: gpujob jobs rm --done" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
-        raise NodeError(f"the agent failed: {said}", hint)
-    return parse(answer.stdout) if answer.stdout else None
-
-
 def submit(
     connection: Connection,
     request: Mapping[str, Any],
     files: Listed,
-    pack: Callable[[BinaryIO, Sequence[str]], None],
+    pack: Pack,
 ) -> SubmitReply:
     """Submit a job; return the agent's reply.
 
@@ -187,8 +175,15 @@ def follow_log(
 ) -> Job:
     """Pass the log from `offset` to `write`, and what is typed to the job, until it ends; return it."""
     words = ["attach", str(number), str(offset)] if terminal else ["logs", str(number), str(offset), "--follow"]
+    argv, line = start_of(connection, words)
+
+    def offer(send: Send) -> None:
+        send(line)
+        if terminal:
+            terminal.lead(send)
+
     said = bytearray()
-    for chunk in stream(connection, agent_argv(*words), terminal.lead if terminal else ignore, said.extend):
+    for chunk in stream(connection, argv, offer, said.extend):
         write(chunk)
     return in_our_time(decode(JobReply, parse(bytes(said)))) if said else find_job(connection, number)
 

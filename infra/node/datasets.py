@@ -11,7 +11,8 @@ from typing import BinaryIO
 from infra.base.decoding import decode, parse
 from infra.errors import NodeError, ProjectError
 from infra.model import DataSet, FileName, Sha256
-from infra.node.client import ASKED_BYTES, Freed, call
+from infra.node.calls import call
+from infra.node.client import ASKED_BYTES, Freed
 from infra.node.packing import write
 from infra.project.datasets import Listing
 from infra.project.files import File

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from infra.base.decoding import decode
-from infra.node.client import call
+from infra.node.calls import call
 from infra.ssh.connection import Connection
 
 

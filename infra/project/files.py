@@ -196,12 +196,13 @@ def read_file(root: Path, name: str, hashes: Hashes) -> File | None:
     would dangle, and following it would upload a file that is not part of the project. Raises ProjectError if the file
     cannot be read.
     """
-    path = root / name
+    path = f"{root}/{name}"  # for 20,000 files, Path takes a third of the time
     try:
-        info = path.lstat()
+        info = os.lstat(path)
         if stat.S_ISLNK(info.st_mode):
-            link = str(path.readlink())
-            return File(name, "", 0, 0o777, info.st_mtime_ns, link=link) if leads_inside(root, path, link) else None
+            link = str((root / name).readlink())
+            inside = leads_inside(root, root / name, link)
+            return File(name, "", 0, 0o777, info.st_mtime_ns, link=link) if inside else None
         if not stat.S_ISREG(info.st_mode):
             return None
         return File(name, hashes.hash_of(name, info), info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns)

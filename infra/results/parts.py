@@ -9,7 +9,7 @@ from io import FileIO
 from itertools import groupby
 from pathlib import Path
 
-from infra.base.folders import FETCH, local_errors, remove, size_of
+from infra.base.folders import FETCH, cannot_write, local_errors, remove, size_of
 from infra.errors import ProjectError
 from infra.model import Output
 
@@ -38,10 +38,12 @@ def write_part(content: Iterable[bytes], output: Output, parts: int, report: Cal
     If not, the part is deleted. Zeros are written as holes, which need no space.
     """
     name, place = name_part(output), output.place
-    with local_errors(place):
+    try:
         # The umask applies to the mode, as for any new file; set-uid bits are dropped.
         descriptor = os.open(name, FLAGS, output.mode & 0o777 | 0o600, dir_fd=parts)
         file = FileIO(descriptor, "r+")
+    except OSError as error:
+        raise cannot_write(place, error) from error
     with closing(file):
         begun = os.fstat(descriptor).st_size
         digest = hashlib.file_digest(file, "sha256") if begun else hashlib.sha256()
@@ -49,8 +51,10 @@ def write_part(content: Iterable[bytes], output: Output, parts: int, report: Cal
         try:
             for chunk in content:
                 digest.update(chunk)
-                with local_errors(place):
+                try:
                     is_hole = append(file, chunk)
+                except OSError as error:
+                    raise cannot_write(place, error) from error
                 report(len(chunk))
         finally:
             if is_hole:  # it needs the file to have its full length

@@ -51,9 +51,9 @@ class Shelf:
     ) -> None:
         self.outside = outside
         self.hash_of = hash_of
-        self.looked: tuple[PurePosixPath, Descent | None] | None = None
+        self.looked: tuple[tuple[str, ...], Descent | None] | None = None
         """The folder that `look` used last, open; None if it does not exist."""
-        self.entered: tuple[PurePosixPath, Descent, PurePosixPath] | None = None
+        self.entered: tuple[tuple[str, ...], Descent, PurePosixPath] | None = None
         """The folder that `enter` opened last: as requested, open, and its actual path."""
         receipt = results.receipt
         self.results = results
@@ -102,8 +102,9 @@ class Shelf:
 
     def look(self, place: PurePosixPath) -> str | None:
         """Return what is at a place, like `look_at`; None also if a link or a file blocks the path."""
-        if self.looked is None or self.looked[0] != place.parent:
-            self.looked = place.parent, self.open_folder(place.parent)
+        folders = place.parts[:-1]  # several times as fast as comparing parents
+        if self.looked is None or self.looked[0] != folders:
+            self.looked = folders, self.open_folder(place.parent)
         descent = self.looked[1]
         if descent is None:
             return None
@@ -206,22 +207,23 @@ class Shelf:
     def move(self, part: str, path: PurePosixPath, content: str) -> tuple[str, str]:
         """Move a part to a path or an alternative; return its place, and why it differs from the path."""
         self.looked = None
-        folder, way = self.enter(path.parent)
+        folders = path.parts[:-1]
+        folder, way = self.enter(folders)
         name = self.choose(folder, way, path.name, content)
         why = self.explain(folder, way / path.name) if name != path.name else ""
         os.rename(part, name, src_dir_fd=self.results.parts, dst_dir_fd=folder)
-        return join(way, name), why or (WHY_TAKEN if way != path.parent else "")
+        return join(way, name), why or (WHY_TAKEN if way.parts != folders else "")
 
-    def enter(self, path: PurePosixPath) -> tuple[int, PurePosixPath]:
+    def enter(self, folders: tuple[str, ...]) -> tuple[int, PurePosixPath]:
         """Return a folder, open until the next call and created if needed, and its path, which may differ."""
-        if self.entered is None or self.entered[0] != path:
+        if self.entered is None or self.entered[0] != folders:
             descent, way = Descent(self.results.files), PurePosixPath()
-            for part in path.parts:
+            for part in folders:
                 name = self.choose_folder(descent.folder, way, part)
                 make_folder(name, descent.folder)
                 descent.enter(name)
                 way /= name
-            self.entered = path, descent, way
+            self.entered = folders, descent, way
         return self.entered[1].folder, self.entered[2]
 
     def choose_folder(self, folder: int, way: PurePosixPath, part: str) -> str:

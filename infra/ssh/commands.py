@@ -5,8 +5,11 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import paramiko
@@ -47,19 +50,62 @@ def name_command(argv: Sequence[str]) -> str:
 
 @contextmanager
 def open_channel(connection: Connection, argv: Sequence[str]) -> Iterator[paramiko.Channel]:
-    """Run a command on the node and yield its channel; the only place that quotes for the node's shell."""
+    """Run a command on the node, unless it was started early, and yield its channel."""
     began, shown = time.monotonic(), name_command(argv)
     with ssh_errors(connection.node.instance_id):
-        with protocol_errors():
-            channel = connection.transport.open_session(timeout=START_S)
+        channel = take_early(connection, argv) or start(connection, argv)
         try:
-            with limit_time(channel, START_S, "did not start a command"), protocol_errors():
-                channel.exec_command(shlex.join(argv))
             yield channel
         finally:
             channel.close()
             code = channel.exit_status if channel.status_event.is_set() else None
             log.info("%s: %s: exit code %s, %.3f s", connection.node.instance_id, shown, code, time.monotonic() - began)
+
+
+def start(connection: Connection, argv: Sequence[str]) -> paramiko.Channel:
+    """Start a command on the node; the only place that quotes for the node's shell."""
+    with protocol_errors():
+        channel = connection.transport.open_session(timeout=START_S)
+    try:
+        with limit_time(channel, START_S, "did not start a command"), protocol_errors():
+            channel.exec_command(shlex.join(argv))
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def start_early(connection: Connection, argv: Sequence[str]) -> None:
+    """Start a command, in another thread, that waits for its input until the same command is opened.
+
+    That saves the round trips to start it, and what it takes to be ready. If it fails, the command is started when it is
+    opened.
+    """
+    if tuple(argv) not in connection.early:
+        started = connection.early[tuple(argv)] = Future()
+        Thread(target=fulfil, args=(started, partial(start, connection, argv)), name="early", daemon=True).start()
+
+
+def fulfil(future: "Future[paramiko.Channel]", work: Callable[[], paramiko.Channel]) -> None:
+    """Set a future to what some work returns or raises."""
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def is_early(connection: Connection, argv: Sequence[str]) -> bool:
+    """Return whether a command was started early and has not been opened since."""
+    return tuple(argv) in connection.early
+
+
+def take_early(connection: Connection, argv: Sequence[str]) -> paramiko.Channel | None:
+    """Return the channel of a command that was started early and still runs; else None."""
+    started = connection.early.pop(tuple(argv), None)
+    if started is None or started.exception():
+        return None
+    channel = started.result()
+    return None if channel.closed or channel.exit_status_ready() else channel
 
 
 class Stdin(io.RawIOBase):

@@ -6,7 +6,8 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -38,6 +39,8 @@ class Connection:
     rank: int
     login: fabric.Connection = field(repr=False)
     """Fabric's connection, for use in this package only."""
+    early: dict[tuple[str, ...], Future[paramiko.Channel]] = field(default_factory=dict, repr=False, compare=False)
+    """Commands that were started before they are needed; for use in this package only."""
 
     @property
     def node(self) -> Node:
@@ -84,7 +87,16 @@ def connect(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterat
     login = wait_until(lambda: log_in(cluster, rank), patience_s, retry_on=DroppedError)
     assert login is not None  # noqa: S101  log_in returns or raises
     with login:
-        yield Connection(cluster, rank, login)
+        try:
+            yield Connection(cluster, rank, login)
+        finally:
+            hang_up(login)
+
+
+def hang_up(login: fabric.Connection) -> None:
+    """Wake a connection's reading thread, which looks only every 0.1 s whether it is closed; close() waits for it."""
+    with suppress(OSError):
+        login.connect_kwargs["sock"].shutdown(socket.SHUT_RDWR)
 
 
 def log_in(cluster: Cluster, rank: int) -> fabric.Connection:

@@ -56,6 +56,10 @@ class DataConfig:
     strict: bool = knob(False, "fail on a corrupt image instead of skipping it")
     stream: bool = knob(False, "decode images during training (default: only if they do not fit in memory)")
     seed: int = 0
+    folds: int = 0
+    """Into how many parts cross-validation divides the images; 0 for none."""
+    fold: int = 0
+    """The part to test on, from 1; the others are trained on. 0: the test part is that of the data, or held out."""
 
 
 def is_function(label_from: str) -> bool:

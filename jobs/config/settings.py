@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..program import Parser, default_out, duration
+from ..program import Parser, default_out, duration, list_results, number
 from .data import DataConfig, is_function
 from .recipe import CLOSED_FORM, SMALL, Recipe, add_options, default_lr, pick
 
 QUICK_IMAGES = 6_000
+DIGEST = "train_digest"
+"""The entry of args.json that identifies the training images; of several folds, a list."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Settings:
     config: DataConfig = field(default_factory=DataConfig)
     recipe: Recipe = field(default_factory=Recipe)
 
+    @property
+    def has_folds(self) -> bool:
+        """Whether there is a network to train for each fold, not one."""
+        return self.config.folds > 0 and not self.config.fold
+
 
 def parse(
     argv: Sequence[str] | None,
@@ -62,6 +69,10 @@ def parse(
     values["like"] = values["like"] or {}
     if values["mixup"] and values["cutmix"]:
         parser.error("--mixup and --cutmix cannot be combined")
+    if values["fold"] > values["folds"]:
+        parser.error(f"--fold {values['fold']}: needs --folds {values['fold']} or more")
+    if values["lr_find"] and values["folds"] and not values["fold"]:
+        parser.error("--lr-find tries rates on one network: add --fold 1")
     values["own"] = {"program": name, **{each.dest: values[each.dest] for each in (own._actions if own else ())}}
     settings = pick(Settings, {**values, "config": pick(DataConfig, values), "recipe": pick(Recipe, values)})
     if settings.quick:
@@ -86,6 +97,14 @@ def make_parser(name: str, about: str, recipe: Recipe, own: argparse.ArgumentPar
     )
     add("--out", type=Path, metavar="DIR", default=default_out(), help="output folder (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device; auto uses a GPU if available")
+    add(
+        "--folds",
+        type=number(int, 2, 100),
+        default=0,
+        metavar="N",
+        help="cross-validation: divide the images into N parts, and train N networks, each tested on one part",
+    )
+    add("--fold", type=number(int, 1), default=0, metavar="K", help="train only number K of the --folds, into --out")
     add("--resume", default="", metavar="auto|DIR", help="resume from the latest checkpoint in --out, or from this one")
     add(
         "--save-every",
@@ -112,9 +131,9 @@ def make_parser(name: str, about: str, recipe: Recipe, own: argparse.ArgumentPar
 def read_options(parser: argparse.ArgumentParser, run: Path) -> dict[str, Any]:
     """Return the options of a run from its args.json; a run that cannot be read ends the program."""
     found: Any = None
-    for path in (run / "args.json", run / "outputs" / "args.json"):
+    for folder in list_results(run):
         with suppress(OSError, ValueError):
-            found = json.loads(path.read_text())
+            found = json.loads((folder / "args.json").read_text())
             break
     if not isinstance(found, dict):
         parser.error(f"--like {run}: no args.json there; expected the folder of a finished run")
@@ -128,7 +147,7 @@ def read_options(parser: argparse.ArgumentParser, run: Path) -> dict[str, Any]:
             kept[name] = Path(kept[name])
     if isinstance(kept.get("range"), list):
         kept["range"] = tuple(kept["range"])
-    return {**kept, "train_digest": found.get("train_digest")}
+    return {**kept, DIGEST: found.get(DIGEST)}
 
 
 def complete(settings: Settings) -> Settings:

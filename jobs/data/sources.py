@@ -22,7 +22,7 @@ from .idx import missing, read_idx
 from .memory import free_memory_bytes
 from .named import INSTALLED, NAMES, digits, fetch
 from .parts import separate
-from .splits import split
+from .splits import folds, split
 
 CSV_ONLY = ("label", "file", "group", "images")
 Found = Dataset | tuple[Listing, Listing | None]
@@ -67,7 +67,13 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
     if not isinstance(found, Dataset) and whole and found[1] is None:
         config = replace(config, holdout=1.0)
-    data = found if isinstance(found, Dataset) else from_listings(*found, config, source.cache, tuple(classes))
+    if not isinstance(found, Dataset):
+        data = from_listings(*found, config, source.cache, tuple(classes))
+    elif config.fold:
+        learned, held = take_fold(found.train, config)
+        data = replace(found, train=learned, test=held)
+    else:
+        data = found
     if classes and data.classes != tuple(classes):
         raise DataError(f"{data.name} has other classes than the model: {names_of(data.classes)}")
     data.check(trains=not whole)
@@ -135,12 +141,23 @@ def from_listings(
     pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache)
     if test or config.holdout == 1:
         learned, held = pool.divide(learns & torch.tensor(test is not None))
+        if config.fold:
+            learned, held = take_fold(learned, config)
+    elif config.fold:
+        learned, held = take_fold(pool, config)
     else:
         held_out = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)[1]
         learned, held = pool.divide(~torch.isin(torch.arange(len(pool)), held_out))
     del pool  # its images have another order now
     square = Square(config.resize, config.interpolation or "bilinear")
-    return separate(Dataset(train.name, classes, learned, held, test is None, levels, square), config.dedupe)
+    held_out_here = test is None or config.fold > 0
+    return separate(Dataset(train.name, classes, learned, held, held_out_here, levels, square), config.dedupe)
+
+
+def take_fold(whole: Split, config: DataConfig) -> tuple[Split, Split]:
+    """Return the images of the other folds, and those of the one to test on; use the whole split no more."""
+    held = folds(whole.labels, config.folds, config.seed, whole.units, whole.grouped)[config.fold - 1][1]
+    return whole.divide(~torch.isin(torch.arange(len(whole)), held))
 
 
 def read_pool(

@@ -2,14 +2,12 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-
-SEED = 20241
 
 
 def split(
@@ -48,13 +46,47 @@ def draw(seed: int, unit: str) -> float:
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big") / 2**48
 
 
-def folds(labels: Tensor, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Return `count` pairs of training and test indices; each image is tested once."""
-    draw = torch.Generator().manual_seed(SEED + seed)
+def folds(
+    labels: Tensor, count: int, seed: int, units: Sequence[str] = (), grouped: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """Return `count` pairs of sorted indices for training and test; each image is tested once, a group as a whole.
+
+    Every fold has the same share of each class, of groups as nearly as they allow. What falls together is decided by
+    hashes of the seed and the units. Raises DataError if there are fewer images or groups than folds.
+    """
+    units = units or [str(at) for at in range(len(labels))]
+    draws = {unit: draw(seed, unit) for unit in set(units)}
+    if (found := len(draws) if grouped else len(labels)) < count:
+        raise DataError(f"{count} folds need as many {'groups' if grouped else 'images'}; there are {found}")
+    strata = labels.cpu() if labels.dim() == 1 and not labels.is_floating_point() else labels.new_zeros(len(labels))
+    fold = (fold_groups if grouped else fold_images)(strata, count, units, draws)
+    return [((fold != each).nonzero().flatten(), (fold == each).nonzero().flatten()) for each in range(count)]
+
+
+def fold_images(labels: Tensor, count: int, units: Sequence[str], draws: Mapping[str, float]) -> Tensor:
+    """Return the fold of each image: those of a class are dealt out in the order of their draws."""
+    chance = torch.tensor([draws[unit] for unit in units], dtype=torch.float64)
     fold = torch.empty(len(labels), dtype=torch.int64)
     start = 0
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
-        fold[members[torch.randperm(len(members), generator=draw)]] = (torch.arange(len(members)) + start) % count
+        fold[members[chance[members].argsort(stable=True)]] = (torch.arange(len(members)) + start) % count
         start += len(members)
-    return [((fold != each).nonzero().flatten(), (fold == each).nonzero().flatten()) for each in range(count)]
+    return fold
+
+
+def fold_groups(labels: Tensor, count: int, units: Sequence[str], draws: Mapping[str, float]) -> Tensor:
+    """Return the fold of each image: the largest group first, each goes where its classes and images are rarest."""
+    numbers = {unit: at for at, unit in enumerate(sorted(draws, key=lambda unit: draws[unit]))}
+    group, label = torch.tensor([numbers[unit] for unit in units]), labels.unique(return_inverse=True)[1]
+    images = torch.zeros(len(numbers), int(label.max()) + 2, dtype=torch.float64)
+    one = torch.ones((), dtype=torch.float64)
+    images.index_put_((group, label), one, accumulate=True)
+    images[:, -1] = images.sum(dim=1)  # all classes together count like one more
+    shares = images / images.sum(dim=0)
+    held = torch.zeros(count, images.shape[1], dtype=torch.float64)
+    place = torch.empty(len(numbers), dtype=torch.int64)
+    for each in images[:, -1].argsort(descending=True, stable=True).tolist():
+        place[each] = (held @ shares[each]).argmin()  # where it adds least to the squares of the folds' shares
+        held[place[each]] += shares[each]
+    return place[group]

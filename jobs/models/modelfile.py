@@ -1,6 +1,7 @@
 """Model files: safetensors with network, classes, data and accuracy in the metadata."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..images.decoding import Square
+from ..program import list_results
 from . import Classifier
 from .networks import bare
 from .weights import fill
 
 NAME = "model.safetensors"
+FOLD = "fold-{}"
+"""The folder of one of several folds, from 1, in that of their run."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,39 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
 
 def is_model(path: Path) -> bool:
     """Return whether a path is a model file or a run folder with one."""
-    return path.suffix == ".safetensors" or any((path / name).is_file() for name in (NAME, f"outputs/{NAME}"))
+    return path.suffix == ".safetensors" or any(
+        (folder / name).is_file() for folder in list_results(path) for name in (NAME, f"{FOLD.format(1)}/{NAME}")
+    )
 
 
 def find_model(path: Path) -> Path:
     """Return the model file: `path` itself, or the one in a run folder. Raises CheckpointError."""
-    for found in (path, path / NAME, path / "outputs" / NAME):
-        if found.is_file():
+    if path.is_file():
+        return path
+    for folder in list_results(path):
+        if not count_folds(folder) and (found := folder / NAME).is_file():
             return found
+        if (fold := folder / FOLD.format(1)).is_dir():
+            raise CheckpointError(f"{path}: has a model for each of its folds; name one, such as {fold}")
     raise CheckpointError(f"{path}: no model found; expected a model file or a folder with {NAME}")
+
+
+def find_models(path: Path) -> list[Path]:
+    """Return a run's model file, or those of all its folds. Raises CheckpointError."""
+    for folder in list_results(path):
+        if count := count_folds(folder):
+            return [find_model(folder / FOLD.format(fold)) for fold in range(1, count + 1)]
+        if (folder / FOLD.format(1)).is_dir() and not (folder / NAME).is_file():
+            raise CheckpointError(f"{path}: its cross-validation has not ended; continue it with --resume auto")
+    return [find_model(path)]
+
+
+def count_folds(folder: Path) -> int:
+    """Return how many folds a run consists of, by its args.json; 0 if it is none of several or has not ended."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        kept = json.loads((folder / "args.json").read_text())
+        return 0 if kept.get("fold") else int(kept.get("folds", 0))
+    return 0
 
 
 def load_model(path: Path) -> tuple[Classifier, Facts]:

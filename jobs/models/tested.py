@@ -10,13 +10,15 @@ from ..errors import DataError
 from .modelfile import Facts, find_model
 
 
-def load_tested(checkpoint: Path, facts: Facts, config: DataConfig, whole: bool = False) -> Dataset:
+def load_tested(checkpoint: Path, facts: Facts, config: DataConfig, whole: bool = False, fold: bool = True) -> Dataset:
     """Load images as the model needs them, without test images that it was trained on. Raises DataError.
 
-    With `whole`, a folder or table that is not divided is tested with as a whole.
+    With `whole`, a folder or table that is not divided is tested with as a whole. Without `fold`, the test part of a
+    model of one fold is that of the data, if they have one.
     """
     folder = find_model(checkpoint).parent
     config = recall(config, folder / "args.json")
+    config = config if fold else replace(config, fold=0)
     size = facts.shape[1] if facts.shape[1] == facts.shape[2] else 0
     config = replace(config, seed=facts.seed, size=size, presize=0, range=config.range or facts.levels)
     config = replace(config, resize=facts.resize, interpolation=facts.interpolation)

@@ -55,6 +55,9 @@ def distributed_context(wanted: str) -> Iterator[DistributedContext]:
     if world == 1:
         yield DistributedContext(device)
         return
+    if distributed.is_initialized():  # one of several folds: a second group would find what the first left behind
+        yield DistributedContext(device, rank, world)
+        return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield DistributedContext(device, rank, world)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..config.recipe import Recipe
-from ..config.settings import QUICK_IMAGES, Settings
+from ..config.settings import DIGEST, QUICK_IMAGES, Settings
 from ..data import Dataset, load
 from ..data.parts import write_parts
 from ..data.splits import split
@@ -26,7 +26,7 @@ from ..models.networks import check_name, check_pretrained, check_size, fixed_si
 from ..models.timm_models import is_timm, timm_interpolation
 from ..optim.optimizers import LayerGroup
 from ..optim.precision import Execution
-from ..program import check_folder, say
+from ..program import check_folder, list_results, say
 from .checkpoint import Checkpoints
 from .closed_form import fit_closed_form
 from .distributed import DistributedContext, distributed_context
@@ -38,9 +38,6 @@ from .stop import Stop, Stopped, listening
 
 VALIDATION = 1_000_003
 """Added to the seed: with the test split's own draws, no image below its share would be left to hold out."""
-
-DIGEST = "train_digest"
-"""The entry of args.json that identifies the training images."""
 
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
@@ -235,7 +232,7 @@ def find_checkpoint(settings: Settings) -> Path | None:
     if not settings.resume:
         return None
     path = settings.out if settings.resume == "auto" else Path(settings.resume)
-    folders = [path / "checkpoints", path / "outputs" / "checkpoints", path]
+    folders = [*(folder / "checkpoints" for folder in list_results(path)), path]
     found = next(filter(None, (Checkpoints(folder).latest() for folder in folders)), None)
     if (path / "state.pt").is_file():
         found = path
@@ -282,6 +279,7 @@ def write_arguments(training: Training, accuracy: float, execution: Execution | 
         "torch": torch.__version__,
         "data_set": training.data.name,
         "train_images": len(training.data.train),
+        "test_images": len(training.data.test),
         DIGEST: training.data.identity["digest"],
         "epochs": settings.recipe.most_epochs,
         "test_accuracy": accuracy,

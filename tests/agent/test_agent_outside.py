@@ -1,5 +1,6 @@
 """What a job writes outside of its working tree: the agent finds it, sends what was asked for, and nothing else."""
 
+import itertools
 import json
 import os
 import tempfile
@@ -78,6 +79,20 @@ def test_of_a_temporary_folder_only_what_a_job_names_is_looked_into(tmp_path, mo
     found = outside.Walk([], []).list_files(Place(str(tmp_path), shared=True), lambda name: name != "huge")
     assert sorted(name for name, _ in found) == ["c", "named/deep/a"]
     assert opened == [tmp_path.name, "named", "deep"]
+
+
+@pytest.mark.parametrize(("ran_s", "found", "whole"), [(0.5, ["near"], False), (3600, ["near", "a/b/far"], True)])
+def test_after_a_short_job_the_search_ends_early_with_what_is_near_and_says_so(
+    tmp_path, monkeypatch, ran_s, found, whole
+):
+    for name in ("near", "a/b/far"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    spent = itertools.count(step=0.04)  # seconds of the processor, whenever that is asked
+    monkeypatch.setattr(outside.time, "process_time", lambda: next(spent))
+    walk = outside.Walk([], [], outside.share_of([outside.Span(1, 100.0, 100.0 + ran_s, set())]))
+    assert [name for name, _ in walk.list_files(Place(str(tmp_path)), lambda _: True)] == found
+    assert walk.complete == whole
 
 
 def test_a_path_beside_the_folder_it_ran_in_is_told_as_seen_from_there(node):

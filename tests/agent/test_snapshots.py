@@ -65,27 +65,28 @@ def started(node):
     return node
 
 
-def inodes(top: Path) -> dict[str, int]:
+def identities(top: Path) -> dict[str, tuple[int, int]]:
+    """The inode of each file and its last change: a new file may get the inode of one that was just removed."""
     return {
-        str(path.relative_to(top)): path.lstat().st_ino
+        str(path.relative_to(top)): (path.lstat().st_ino, path.lstat().st_ctime_ns)
         for path in top.rglob("*")
         if path.is_file() and not path.is_symlink()
     }
 
 
 def test_an_unchanged_project_is_renamed_into_place_and_no_file_is_written(started):
-    before = inodes(prepared(started.home) / "project")
+    before = identities(prepared(started.home) / "project")
     answer = replies(started.ask("submit", stdin=difference("two", many(), many())))
     number = answer[-1]["job"]
     assert answer[0] == {"missing": []}
-    assert inodes(work(started.home, number)) == before
+    assert identities(work(started.home, number)) == before
     assert started.wait(number)["state"] == "succeeded"
     assert json.loads(started.ask("outputs", str(number)))["outputs"] == []
     wait_for(prepared(started.home).exists, "the snapshot after that")
 
 
 def test_of_a_changed_project_only_the_difference_is_written(started):
-    before = inodes(prepared(started.home) / "project")
+    before = identities(prepared(started.home) / "project")
     files = {**many(), "deep/3/file-3": b"new", "new/folder/x": b"x", "link": "deep/1/file-1"}
     del files["only/here"]
     answer = replies(started.ask("submit", stdin=difference("two", files, many(), b"newx")))
@@ -93,7 +94,7 @@ def test_of_a_changed_project_only_the_difference_is_written(started):
     assert len(answer[0]["missing"]) == 2
     assert tree(work(started.home, number)) == files
     assert not (work(started.home, number) / "only").exists()
-    now = inodes(work(started.home, number))
+    now = identities(work(started.home, number))
     assert {path for path in now if now[path] != before.get(path)} == {"deep/3/file-3", "new/folder/x"}
     started.wait(number)
     assert json.loads(started.ask("outputs", str(number)))["outputs"] == []

@@ -106,3 +106,37 @@ def test_a_folder_that_is_no_run_is_left_out(project):
 def test_the_source_in_a_traceback_has_no_metrics():
     assert read_pairs("    rate = float(sys.argv[1]) if len(sys.argv) > 1 else 0.1") == {}
     assert read_pairs("loss 0.5 else 0.1") == {"loss": "0.5"}
+
+
+def test_notes_and_leaderboard_scores_stand_beside_their_runs(project):
+    record(project, 1, log="loss 0.5\n")
+    record(project, 2, log="loss 0.25\n")
+    assert "note" not in type_here("runs").out
+    (project / "runs/notes.csv").write_text("run,note,leaderboard\nproject-2,confuses shirts,0.812\nproject-9,,\n")
+    rows = [line.split("\t") for line in type_here("runs").out.splitlines()]
+    assert [row[7:] for row in rows] == [
+        ["loss", "leaderboard", "note"],
+        ["0.5", "", ""],
+        ["0.25", "0.812", "confuses shirts"],
+    ]
+    found = json.loads(type_here("runs", "--json", "--sort=-leaderboard").out)
+    assert [(row["number"], row["leaderboard"], row["note"]) for row in found] == [
+        (2, 0.812, "confuses shirts"),
+        (1, None, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "run\n", "\0", "note,run\n\x1b[31m", 'run,note,leaderboard\nproject-1,x,1e999\n"']
+)
+def test_notes_that_cannot_be_read_stop_no_listing(project, text):
+    record(project, 1, log="loss 0.5\n")
+    (project / "runs/notes.csv").write_text(text)
+    assert "0.5" in type_here("runs").out
+
+
+def test_notes_are_read_through_no_link(project):
+    record(project, 1, log="loss 0.5\n")
+    (project / "mine.csv").write_text("run,note,leaderboard\nproject-1,secret,\n")
+    (project / "runs/notes.csv").symlink_to(project / "mine.csv")
+    assert "secret" not in type_here("runs").out

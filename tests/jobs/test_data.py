@@ -25,7 +25,7 @@ from jobs.data.idx import FILES
 from jobs.data.memory import free_memory_bytes
 from jobs.data.named import INSTALLED, fetch
 from jobs.data.parts import drop_trained, write_parts
-from jobs.data.splits import draw, folds, split
+from jobs.data.splits import draw, split
 from jobs.errors import DataError
 from jobs.images.decoding import BrokenImageError, read_image
 from jobs.images.levels import find_levels
@@ -512,14 +512,6 @@ def test_the_same_picture_in_training_and_test_is_named_even_if_saved_again(sour
     left = load(DataConfig(str(data), dedupe=True), source)
     assert (len(left.train), len(left.test)) == (6, 4)
     assert "left out of training" in capsys.readouterr().out
-
-
-def test_in_folds_each_image_is_tested_once():
-    labels = torch.arange(103) % 4
-    pairs = folds(labels, 5, 0)
-    assert sorted(i for _, test in pairs for i in test.tolist()) == list(range(103))
-    assert all(set(train.tolist()).isdisjoint(test.tolist()) for train, test in pairs)
-    assert max(len(test) for _, test in pairs) - min(len(test) for _, test in pairs) <= 1
 
 
 def test_a_data_set_can_be_resized_and_shortened(digits):

@@ -252,17 +252,18 @@ def test_the_way_to_compute_is_timed_without_touching_weights_or_random_numbers(
     assert torch.equal(torch.get_rng_state(), numbers)
 
 
-def test_two_processes_reach_what_one_does(tmp_path, few_files):
+def test_two_processes_reach_what_one_does_in_each_fold(tmp_path, few_files):
     words = ["--data", str(few_files), "--model", "small", "--epochs", "2", "--crop", "1", "--optimizer", "sgd"]
-    words = [*PINNED, *words, "--batch-size", "64", "--lr", "0.05"]
+    words = [*PINNED, *words, "--batch-size", "64", "--lr", "0.05", "--folds", "2"]
     main([*words, "--out", str(tmp_path / "one")])
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = start(*torchrun, "-m", "jobs.train", *words, "--out", tmp_path / "two")
     said = two.communicate(timeout=240)[0]
     assert two.returncode == 0, said
-    one, other = weights(tmp_path / "one"), weights(tmp_path / "two")
-    floats = [name for name in one if one[name].is_floating_point()]
-    assert all(torch.allclose(one[name], other[name], atol=2e-3, rtol=1e-2) for name in floats)
+    for fold in ("fold-1", "fold-2"):
+        one, other = weights(tmp_path / "one" / fold), weights(tmp_path / "two" / fold)
+        floats = [name for name in one if one[name].is_floating_point()]
+        assert all(torch.allclose(one[name], other[name], atol=2e-3, rtol=1e-2) for name in floats)
     scores = [json.loads((tmp_path / name / "args.json").read_text())["test_accuracy"] for name in ("one", "two")]
     assert abs(scores[0] - scores[1]) < 0.02
 
@@ -308,7 +309,18 @@ def test_a_user_error_ends_in_one_line_and_status_1(tmp_path):
 
 
 def test_help_needs_no_torch():
-    names = ("train", "finetune", "compare", "interpret", "predict", "submit", "export", "perceptron")
+    names = (
+        "train",
+        "finetune",
+        "compare",
+        "interpret",
+        "predict",
+        "submit",
+        "export",
+        "perceptron",
+        "board",
+        "ensemble",
+    )
     script = f"""
 import importlib, sys
 for name in {names}:

@@ -179,7 +179,7 @@ def test_a_sample_that_does_not_fit_is_refused(trained, photos, tmp_path):
     ):
         sample.write_text(text)
         with pytest.raises(DataError, match=reason):
-            submit.write(trained, submit.Submission(sample, photos), tmp_path / "out.csv")
+            submit.write([trained], submit.Submission(sample, photos), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 

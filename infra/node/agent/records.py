@@ -8,7 +8,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, NamedTuple
 
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
@@ -35,6 +35,25 @@ class UnknownJobError(AgentError):
     exit_code = 3
 
 
+class Ending(NamedTuple):
+    """How a job ended: its exit code, None if unknown, whether it was cancelled, and any other reason."""
+
+    exit_code: int | None
+    cancelled: bool = False
+    reason: str = ""
+    interrupted: bool = False
+    """Whether it ended because one of its machines or processes was lost."""
+    exit_codes: list[int | None] | None = None
+    """Of a job over several nodes, the exit code on each."""
+    failed_node: int = 0
+    """Of a job over several nodes, the one that failed first."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in any other way than by itself with exit code 0."""
+        return self.exit_code != 0 or self.cancelled or bool(self.reason)
+
+
 def read_json(path: Path, default: Any = None) -> Any:
     """Read a JSON file; return `default` if it is missing or empty."""
     with contextlib.suppress(FileNotFoundError):
@@ -48,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically: a crash leaves the old or the new content."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
+        file.write(json.dumps(value))  # json.dump() encodes in Python, several times as slow
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -152,6 +171,9 @@ def record_of(number: str | int) -> dict[str, Any]:
         "reason": state.get("reason", ""),
         "gpus": state.get("gpus", []),
         "exit_code": state.get("exit_code"),
+        "exit_codes": state.get("exit_codes") or [],
+        "failed_node": state.get("failed_node", 0),
+        "nodes": len((job.get("part") or {"names": [""]})["names"]),
         "submitted_at": job["submitted_at"],
         "started_at": state.get("started_at"),
         "stalled_at": state.get("stalled_at"),
@@ -198,6 +220,8 @@ def state_name(state: dict[str, Any], supervised: bool) -> str:
         return ("stalled" if state.get("stalled_at") else "running") if "started_at" in state else "queued"
     if state["cancelled"]:
         return "cancelled"
+    if state.get("interrupted"):
+        return "interrupted"
     return "succeeded" if state["exit_code"] == 0 and not state["reason"] else "failed"
 
 

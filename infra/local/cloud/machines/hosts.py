@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import reaper, record
-from infra.local.cloud import moto_state, networks
+from infra.local.cloud import forgetting, moto_state, networks
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.machines import images, imaging, metadata
 from infra.node.agent import trees
@@ -41,6 +42,7 @@ class Host:
     """How it ended: off or reboot."""
     dead: bool = False
     """It crashed: the instance stays running but unreachable until it is terminated."""
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Hosts:
         self._lock = lock
         self._hosts: dict[str, Host] = {}
         self._host_keys: dict[str, str] = {}
-        self._cleared: set[str] = set()
+        self._cleared: dict[str, float] = {}
         self._sources: dict[str, list[str]] = {}
         self._ports: dict[str, int] = {}
         self._routes = ""
@@ -143,11 +145,21 @@ class Hosts:
                 self._end(host)
             elif instance.state == "terminated" and instance.id not in self._cleared:
                 self._clear(instance)
+            elif self._cleared.get(instance.id, math.inf) < time.monotonic() - forgetting.KEPT_S:
+                self._forget(instance)
         self._note_routes(instances)
+        self._freeze()
         self._remove_images(instances)
         self.seen = self.seen or bool(instances)
         living = any(instance.state != "terminated" for instance in instances)
         self.alive = bool(self._hosts) or living or moto_state.has_own_images()
+
+    def _freeze(self) -> None:
+        for host in self._hosts.values():
+            frozen = self.boots.is_frozen(host.instance)
+            if frozen != host.frozen:
+                host.frozen = frozen
+                (reaper.freeze if frozen else reaper.thaw)(host.process.pid)
 
     def _remove_images(self, instances: list[Any]) -> None:
         """Remove the homes of deregistered images that no instance boots from any more."""
@@ -255,9 +267,14 @@ class Hosts:
             host.process.kill()
 
     def _clear(self, instance: Any) -> None:
-        self._cleared.add(instance.id)
+        self._cleared[instance.id] = time.monotonic()
         moto_state.remove_leftovers(instance)
         trees.remove(self._folder / instance.id)
+
+    def _forget(self, instance: Any) -> None:
+        forgetting.forget(instance)
+        for known in (self._cleared, self._host_keys, self._sources, self._ports):
+            known.pop(instance.id, None)
 
     def _end_all(self) -> None:
         for host in self._hosts.values():

@@ -49,7 +49,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
         if each.base:
             look.look_below(each, {}, leave_closed(each, work))
     look.hashes.save()
-    left, complete = ([], True) if settled else find_left([int(number)])
+    left, complete = ([], True) if settled else find_left([int(number)], brief=True)
     return {
         "job": job,
         **tell(folder / "sent.json", list(look.entries.values()), since, settled),

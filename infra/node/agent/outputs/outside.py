@@ -11,7 +11,7 @@ import time
 from collections import deque
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from ..caches import is_excluded
 from ..processes import GRACE_S
@@ -21,6 +21,7 @@ from .places import Place, is_local, is_tool, list_others, list_places
 from .settled import find_unsettled
 
 LOOK_S, MOST_LOOKS, MOST_SHOWN = 2.0, 300_000, 50  # the first two per place
+SHARE, LEAST_WORK_S = 0.05, 0.1  # of a job's duration and at least, processor time per place in a brief scan
 MOST_TEXT_BYTES, MINOR_BYTES = 100_000, 1_000_000
 CODE, MOST_NAMED, MOST_NAMED_BYTES = (".py", ".ipynb", ".sh"), 1000, 4_000_000  # read to find names of files
 TELLING = 5  # characters that a name needs to identify a file
@@ -43,14 +44,15 @@ def list_left() -> dict[str, Any]:
     return {"left": left, "complete": complete}
 
 
-def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
+def find_left(jobs: list[int], brief: bool = False) -> tuple[list[dict[str, Any]], bool]:
     """Return what these jobs wrote outside their working trees unrequested, and whether all was scanned.
 
-    Files are grouped as a user would request them; a group that several jobs may have written lists all of them.
+    Files are grouped as a user would request them; a group that several jobs may have written lists all of them. A `brief`
+    scan takes no longer than befits jobs that took seconds.
     """
     spans = [span for span in map(span_of, numbers()) if span]
     places = list(list_places(jobs))
-    walk = Walk(jobs, places)
+    walk = Walk(jobs, places, share_of(span for span in spans if span.job in jobs) if brief else LOOK_S)
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     namers = {job: Namer(job) for job in jobs}
 
@@ -77,8 +79,8 @@ def find_left(jobs: list[int]) -> tuple[list[dict[str, Any]], bool]:
 class Walk:
     """A scan of the places jobs write to, with a time limit for each, however much is there."""
 
-    def __init__(self, jobs: list[int], places: list[Place]) -> None:
-        """Start a scan that skips what was requested, as that is downloaded."""
+    def __init__(self, jobs: list[int], places: list[Place], work_s: float = LOOK_S) -> None:
+        """Start a scan that skips what was requested, as that is downloaded; `work_s` of processor time for each place."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
         self.others = {
@@ -88,6 +90,7 @@ class Walk:
             *(str(each.path) for found in asked for each in found),
         }
         self.roots = {place.root for place in places}
+        self.work_s = work_s
         self.complete = True
 
     def list_files(self, place: Place, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
@@ -96,8 +99,9 @@ class Walk:
         What is directly in the place is skipped with all below it unless it `is_wanted`.
         """
         waiting, looks, deadline = deque([""]), 0, time.monotonic() + LOOK_S
+        enough_s = time.process_time() + self.work_s
         while waiting:
-            if looks > MOST_LOOKS or time.monotonic() > deadline:
+            if looks > MOST_LOOKS or time.monotonic() > deadline or time.process_time() > enough_s:
                 self.complete = False
                 return
             above = waiting.popleft()  # breadth first: when time runs out, only deep files are missed
@@ -194,6 +198,11 @@ def span_of(job: int) -> Span | None:
     return Span(
         job, start - EARLY_S, math.inf if runs or end is None else end, find_unsettled(folder) if runs else set()
     )
+
+
+def share_of(spans: Iterable[Span]) -> float:
+    """Return how much processor time, in seconds per place, befits a scan after these jobs."""
+    return max(LEAST_WORK_S, SHARE * sum(min(span.end, time.time()) - span.start for span in spans))
 
 
 def owners_of(info: os.stat_result, spans: list[Span]) -> set[int]:

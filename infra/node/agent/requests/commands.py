@@ -4,7 +4,7 @@
                                     with "unknown": true where its list of files refers to one that is not here, and the
                                     request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
-                                    "disk_bytes", "disk_free_bytes"}
+                                    "port", "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER...] [--last]       -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over, and
                                     then its record on stderr, unless it is very long
@@ -43,6 +43,8 @@
                                     with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
+    await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
+                                    stdin is the command's
     compile                         keep the agent compiled for this interpreter: see `bytecode`
     probe                           -> {"python", "driver", "gpus", "multiplied"}
 
@@ -69,7 +71,7 @@ COMMANDS = {
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
-    "cancel": ("job.supervisor", "cancel"),
+    "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
     "send": ("outputs.sending", "send_outputs"),
@@ -93,10 +95,12 @@ COMMANDS = {
 def main() -> None:
     """Run the command given as arguments and write its answer, as JSON unless it is a stream."""
     try:
-        module, function = COMMANDS[sys.argv[1]]
-        answer = getattr(import_module(f"..{module}", __package__), function)(*sys.argv[2:])
+        command, *words = sys.argv[1:]
+        module, name = COMMANDS[words[0] if command == "await" else command]
+        function = getattr(import_module(f"..{module}", __package__), name)
+        answer = function(*(await_words() if command == "await" else words))
         if answer is not None:
-            json.dump(answer, sys.stdout)
+            sys.stdout.write(json.dumps(answer))
         sys.stdout.flush()
     except AgentError as error:
         sys.stderr.write(f"{error}\n")
@@ -108,3 +112,14 @@ def main() -> None:
 
         sys.stderr.write(f"{explain(error)}\n")
         sys.exit(1)
+
+
+def await_words() -> list[str]:
+    """Return the words of the first line on standard input, without reading further; exit if there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(0)
+        line += byte
+    return list(json.loads(line))
