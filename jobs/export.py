@@ -56,7 +56,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
 
 
 def export_demo(checkpoint: Path, out: Path | None) -> Path:
-    """Write a page with the model in ONNX format. Raises CheckpointError, or DataError without onnxruntime-web."""
+    """Write a page that runs the model. Raises CheckpointError, DataError without onnxruntime-web."""
     from .demo.page import write_page
     from .demo.runtime import find_runtime
     from .models.modelfile import find_model, load_model
@@ -80,7 +80,7 @@ def export_demo(checkpoint: Path, out: Path | None) -> Path:
 
 
 def convert(model: "Classifier", facts: "Facts", kind: str, out: Path) -> float:
-    """Write the model; return its largest relative deviation. Raises CheckpointError if it is above TOLERANCE."""
+    """Write the model; return its relative deviation. Raises CheckpointError if that is too large."""
     import torch
 
     images = torch.randint(256, (4, *facts.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
