@@ -90,10 +90,11 @@ def predict_all(words: Sequence[str], tta: bool) -> Predictions:
     checkpoint, images = (Path(words[0]), words[1:]) if first else (default_out(), words)
     if not images:
         raise DataError(f"{checkpoint}: no images to classify; name some after the model")
+    facts = find_facts([checkpoint])
     with tempfile.TemporaryDirectory(prefix="jobs-predict-") as folder:
         files = {file: name for word in images for file, name in find_files(word, Path(folder))}
-        whole, classes, chances = predict_runs([checkpoint], list(files), tta)
-        return Predictions(tuple(files[file] for file in whole), classes, chances)
+        whole, chances = predict_runs([checkpoint], list(files), tta)
+        return Predictions(tuple(files[file] for file in whole), facts.classes, chances)
 
 
 def find_files(word: str, folder: Path) -> list[tuple[Path, str]]:
@@ -163,22 +164,20 @@ def expand(path: Path) -> list[Path]:
     return [path]
 
 
-def find_classes(runs: Sequence[Path]) -> tuple[str, ...]:
-    """Return the classes of runs, which are the same. Raises JobsError."""
+def find_facts(runs: Sequence[Path]) -> "Facts":
+    """Return the first model's facts, whose classes those of all runs have. Raises JobsError."""
     from .models.modelfile import find_models, load_model
 
-    known = {path: load_model(path)[1].classes for run in runs for path in find_models(run)}
+    known = {path: load_model(path)[1] for run in runs for path in find_models(run)}
     first, *others = known
     for path in others:
-        if strange := sorted({*known[first]} ^ {*known[path]}):
+        if strange := sorted({*known[first].classes} ^ {*known[path].classes}):
             raise DataError(f"{path}: has other classes than {first}: {names_of(strange)}")
     return known[first]
 
 
-def predict_runs(
-    runs: Sequence[Path], files: Sequence[Path], tta: bool
-) -> "tuple[list[Path], tuple[str, ...], Tensor]":
-    """Return the readable files, the classes, and the mean probabilities of runs (N, classes).
+def predict_runs(runs: Sequence[Path], files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":
+    """Return the readable files, and the mean of what runs say about them (N, classes).
 
     Each run counts once, however many folds it has. Raises JobsError.
     """
@@ -186,14 +185,14 @@ def predict_runs(
 
     from .models.modelfile import find_models, load_model
 
-    classes, whole, means = find_classes(runs), list(files), []
+    whole, means = list(files), []
     for run in runs:
         found = []
         for path in find_models(run):
             whole, chances = predict_files(*load_model(path), whole, tta)
             found.append(chances)
         means.append(torch.stack(found).mean(dim=0))
-    return whole, classes, torch.stack(means).mean(dim=0)
+    return whole, torch.stack(means).mean(dim=0)
 
 
 def predict_files(model: "Classifier", facts: "Facts", files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":

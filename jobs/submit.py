@@ -70,7 +70,7 @@ def read_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
 def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     """Write the submission. Raises DataError if the sample does not fit the models, or images are missing."""
     from .images.table import decode, separator, split_rows
-    from .predict import find_classes, predict_runs
+    from .predict import find_facts, predict_runs
 
     check_file(out)
     sample, text = wanted.sample, decode(wanted.sample)
@@ -83,9 +83,9 @@ def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     if len({row[0] for row in rows}) < len(rows):
         raise DataError(f"{sample}: contains duplicate images")
     files = find_files([row[0] for row in rows], wanted)
-    classes, examples = find_classes(runs), [row[1] for row in rows]
+    classes, examples = find_facts(runs).classes, [row[1] for row in rows]
     answer(wanted, header[1:], examples, classes, [])  # what does not fit is refused before an hour of predicting
-    whole, _, chances = predict_runs(runs, files, wanted.tta)
+    whole, chances = predict_runs(runs, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
     answers = answer(wanted, header[1:], examples, classes, chances.tolist())
