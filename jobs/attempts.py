@@ -1,6 +1,6 @@
-"""Attempts: the runs of a project that trained a model, with what a person noted about them.
+"""Attempts: the runs of a project that trained a model, with the notes that the user made about them.
 
-Notes and scores of a leaderboard are in a table beside the runs, which any editor opens, and `gpujob runs` shows too:
+Notes and scores of a leaderboard are in a table next to the runs, which any editor opens, and `gpujob runs` shows too:
 
     runs/notes.csv    run,note,leaderboard
 """
@@ -46,7 +46,7 @@ FACTS = frozenset(
 
 @dataclass(frozen=True)
 class Note:
-    """What a person wrote about a run."""
+    """What the user wrote about a run."""
 
     text: str = ""
     leaderboard: float | None = None
@@ -71,7 +71,7 @@ class Attempt:
 
     @property
     def score(self) -> Interval:
-        """Its score on the test images, of folds the mean; an accuracy of a known number of images has an interval."""
+        """Its test score, of folds the mean; an accuracy of a known number of images has an interval."""
         score, images = float(self.facts[f"test_{self.figure}"]), self.facts.get("test_images")
         if self.figure != ACCURACY or not isinstance(images, int) or images < 1:
             return Interval(score, math.nan, math.nan)
@@ -89,7 +89,7 @@ class Attempt:
         found = [
             write_option(name, self.facts.get(name), best.facts.get(name))
             for name in names
-            if (self.facts.get(name) or None) != (best.facts.get(name) or None)  # an older run may lack an option
+            if (self.facts.get(name) or None) != (best.facts.get(name) or None)  # an older run has fewer options
         ]
         if self.facts.get("train_images") != best.facts.get("train_images") and self.is_comparable(best):
             found.append(f"{self.facts.get('train_images')} training images ({best.facts.get('train_images')})")
@@ -166,7 +166,7 @@ def read_time(text: object, folder: Path) -> datetime:
 
 
 def read_notes(runs: Path) -> dict[str, Note]:
-    """Return the notes by run. Raises DataError if the table is damaged, so that it is never written anew."""
+    """Return the notes by run. Raises DataError if the table is damaged, so that it is never replaced."""
     path = runs / NOTES
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
 
 
 def take_notes(runs: Path, texts: Sequence[str], scores: Sequence[str]) -> None:
-    """Add notes and scores to the table beside the runs; an empty one is removed. Raises DataError."""
+    """Add notes and scores to the table next to the runs; an empty one is removed. Raises DataError."""
     attempts, notes = list_attempts(runs), read_notes(runs)
     for words, is_score in ((texts, False), (scores, True)):
         for word in words:
