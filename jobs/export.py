@@ -1,8 +1,12 @@
-"""Export a model, verified against the original: `python -m jobs.export outputs --to onnx`."""
+"""Export a model, verified against the original: `python -m jobs.export outputs --to onnx`.
+
+With `--demo` it becomes a page that runs it in a browser, on pictures that one drops there.
+"""
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
 
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from .models.modelfile import Facts
 
 ENDINGS = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
+DEMO = "demo.html"
 TOLERANCE = 1e-4
 """Maximum deviation of a logit from the original's, relative to the largest."""
 
@@ -26,23 +31,58 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Run the program and return the file; user errors print one line and exit with status 1 or 2."""
     parser = Parser("jobs.export", description="Export a model to another format and verify it against the original.")
     parser.add_argument("checkpoint", type=Path, help="model file or run folder")
-    parser.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--to", choices=ENDINGS, default="export", help="the format (%(default)s)")
+    formats.add_argument("--demo", action="store_true", help="write one HTML page that runs the model in a browser")
     parser.add_argument(
-        "--out", type=Path, help="output file (default: model.pt, model.pt2 or model.onnx next to the model)"
+        "--out", type=Path, help=f"output file (default: model.pt, model.pt2, model.onnx or {DEMO} next to the model)"
     )
     asked = parser.parse_args(argv)
+    if asked.demo:
+        return run_program("jobs.export", lambda: export_demo(asked.checkpoint, asked.out))
     return run_program("jobs.export", lambda: export(asked.checkpoint, asked.to, asked.out))
 
 
 def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
     """Write the model and verify it. Raises CheckpointError if it differs or a package is missing."""
-    import torch
-
     from .models.modelfile import find_model, load_model
 
     model, facts = load_model(checkpoint)
     out = out or find_model(checkpoint).with_suffix(ENDINGS[kind])
     check_file(out)
+    off = convert(model, facts, kind, out)
+    say(f"verified: logits match the model's within {off:.1e}\n{out}")
+    return out
+
+
+def export_demo(checkpoint: Path, out: Path | None) -> Path:
+    """Write a page with the model in ONNX format. Raises CheckpointError, or DataError without onnxruntime-web."""
+    from .demo.page import write_page
+    from .demo.runtime import find_runtime
+    from .models.modelfile import find_model, load_model
+
+    model, facts = load_model(checkpoint)
+    if facts.shape[1] != facts.shape[2]:
+        raise CheckpointError(
+            f"{checkpoint}: --demo needs square images; these have {facts.shape[2]} x {facts.shape[1]} pixels"
+        )
+    out = out or find_model(checkpoint).with_name(DEMO)
+    check_file(out)
+    runtime = find_runtime()
+    with tempfile.TemporaryDirectory(prefix="jobs-demo-") as folder:
+        kept = Path(folder) / "model.onnx"
+        off = convert(model, facts, "onnx", kept)
+        write_page(out, facts, kept.read_bytes(), runtime)
+    say(
+        f"verified: logits match the model's within {off:.1e}\n{out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser"
+    )
+    return out
+
+
+def convert(model: "Classifier", facts: "Facts", kind: str, out: Path) -> float:
+    """Write the model; return its largest relative deviation. Raises CheckpointError if it is above TOLERANCE."""
+    import torch
+
     images = torch.randint(256, (4, *facts.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     write: Callable[..., Callable[[Tensor], Any]] = {"torchscript": script, "export": exported, "onnx": onnx}[kind]
     ask = write(model, images, out)
@@ -56,8 +96,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
                 )
     if kind == "onnx":
         describe_onnx(out, facts, model)
-    say(f"verified: logits match the model's within {off:.1e}\n{out}")
-    return out
+    return float(off)
 
 
 def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
@@ -101,7 +140,10 @@ def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor]
 
 
 def describe_onnx(out: Path, facts: "Facts", model: "Classifier") -> None:
-    """Add classes, form of the input and normalization to an ONNX file. Raises CheckpointError."""
+    """Add classes, form of the input and normalization to an ONNX file. Raises CheckpointError.
+
+    What torch notes about each operation is removed: it names files of this computer.
+    """
     import onnx
     import onnxruntime
 
@@ -115,9 +157,11 @@ def describe_onnx(out: Path, facts: "Facts", model: "Classifier") -> None:
         "normalization": "(images - mean) / std, done inside",
         "resize": facts.resize,
         "levels": json.dumps(facts.levels),
-        "data": facts.data,
+        "data": Path(facts.data).name,
     }
     kept = onnx.load(out)
+    for each in (kept.graph, *kept.graph.node, *kept.graph.value_info, *kept.graph.input, *kept.graph.output):
+        del each.metadata_props[:]
     for key, value in wanted.items():
         entry = kept.metadata_props.add()
         entry.key, entry.value = key, value

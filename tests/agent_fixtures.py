@@ -183,6 +183,8 @@ def request(
         "terminal": None,
         "data": [],
         "earlier": None,
+        "part": None,
+        "key": "",
         **more,
     }
     line = base64.b64encode(zlib.compress(json.dumps(header).encode()))

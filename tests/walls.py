@@ -27,7 +27,7 @@ LAYERS = tuple(
     """
     infra.node.agent infra.node.agent.archive
     infra.node.agent.snapshot infra.node.agent.environment
-    infra.node.agent.environment.project infra.node.agent.data
+    infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
     infra.node.agent.inputs
     infra.node.agent.job
@@ -49,6 +49,7 @@ LAYERS = tuple(
     infra.local.cloud.machines infra.ledger infra.ec2.capacity
     infra.local.cloud.server infra.cluster
     infra.setup
+    infra.run.nodes
     infra.launch infra.run
     infra.fetch infra.image infra.checks infra.history
     cli.terminal
@@ -68,7 +69,7 @@ LAYERS = tuple(
     jobs.models
     jobs.look
     jobs.perceptrons jobs.training
-    jobs.explain
+    jobs.demo jobs.explain
     jobs
     """.strip().splitlines()
 )

@@ -18,6 +18,7 @@ description: Read by gpujob, which displays it.
 
 # Fields of a result that may explain a failure; nothing else is reported.
 MOST = 4000  # characters of each: a task may print any amount
+PRINTING = ("debug", "ansible.builtin.debug")
 TELLING = ("msg", "rc", "stderr", "module_stderr", "stdout", "module_stdout", "argument_errors", "item")
 
 
@@ -33,8 +34,9 @@ class CallbackModule(CallbackBase):
         self._report("started", host, task)
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Report a successful task."""
-        self._report("changed" if result.is_changed() else "ok", result._host, result._task)
+        """Report a successful task, with its message if it is one that only prints."""
+        said = result._result if result._task.action in PRINTING else None
+        self._report("changed" if result.is_changed() else "ok", result._host, result._task, said)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Report a skipped task."""

@@ -2,9 +2,12 @@
 
 import os
 import time
+from functools import partial
 
 import click
 
+from cli.cluster.launch.network import TYPE, matching
+from cli.cluster.launch.preflight import describe
 from cli.options.context import cluster_flag, find_cluster, name_to_end, script_here
 from cli.options.declared import (
     CLUSTER_VARIABLE,
@@ -21,6 +24,7 @@ from infra.base.money import format_rate, format_usd
 from infra.ec2.machines.lease import HOURS_A_MONTH
 from infra.errors import NodeError, UsageError
 from infra.launch import power
+from infra.launch.type_change import TypeChange, plan_change, start_changed
 
 
 @click.command()
@@ -115,24 +119,54 @@ def stop(name: str | None, force: bool, yes: bool) -> None:
     metavar="HOURS",
     help="Length of the new lease: 6, 12h or 90m.",
 )
+@typed_option(
+    "--instance-type",
+    type=matching(TYPE, "an instance type such as g5.xlarge"),
+    metavar="TYPE",
+    help="Change the machines to this type first; their disks stay as they are.",
+)
 @yes_option
-def start(name: str | None, max_hours: float, yes: bool) -> None:
-    """Start a stopped cluster with a new lease."""
+def start(name: str | None, max_hours: float, instance_type: str | None, yes: bool) -> None:
+    """Start a stopped cluster with a new lease.
+
+    With --instance-type, the same disks boot another machine: learn on a T4, train on an A10G. Shows its price, the
+    account's quota and the new maximum cost, and asks for confirmation.
+    """
     account, cluster = power.find(find_cluster(name))
-    if cluster.node.state == "running":
+    change = plan_change(account, cluster, instance_type) if instance_type else None
+    if change is None and cluster.node.state == "running":
         show.say(f"nothing to do: '{cluster.name}' is already running")
         return
     until = time.time() + max_hours * 3600
     power.check_block(account, cluster, until, f"gpujob start {cluster.name} --max-hours {{}}m")
-    most = power.most_usd(cluster, until)
+    most = power.most_usd(change.after if change else cluster, until)
     show.facts(
         {
             "cluster": cluster.name,
+            **(change_rows(change) if change else {}),
             "lease": f"until {formats.deadline(until)}",
             "at most": f"{clouds.most(most, cluster.cloud)} since launch",
         }
     )
-    confirm(f"Start it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
+    question = "Change its type and start it" if change else "Start it"
+    confirm(f"{question}, for at most {format_usd(most)} in total?", yes or cluster.is_local)
+    begin = partial(start_changed, account, change) if change else partial(power.start, account, cluster)
     with progress.steps() as report:
-        found = power.start(account, cluster, max_hours, report)
+        found = begin(max_hours, report)
     show.say(f"'{found.name}' is running; next: gpujob run{cluster_flag(found.name)} {script_here()}")
+
+
+def change_rows(change: TypeChange) -> dict[str, str]:
+    """Return what another instance type changes: the machine, its own disks, its price, and what is left of the quota."""
+    old, new = change.before.node, change.after.node
+    each = " each" * (len(change.after.nodes) > 1)
+    quota = change.quota
+    nvme = f"{change.offer.nvme_gb:g} GB NVMe, empty" if change.offer.nvme_gb else "none"
+    return {
+        "machine": f"{describe(change.offer)}; instead of {old.instance_type}",
+        "price": f"{format_rate(new.price_usd)}{each} instead of {format_rate(old.price_usd)}",
+        "scratch": f"{nvme}; the cluster's disk is kept",
+        "quota": f"{quota.left_vcpus} of {quota.vcpus} vCPUs left ({quota.market} {quota.family})"
+        if quota
+        else "unknown for this instance family",
+    }

@@ -4,14 +4,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options.context import find_cluster, here
-from cli.options.declared import cluster_argument, option
+from cli.options.declared import cluster_argument, option, typed_option
 from cli.terminal import formats, show
 from infra.base.text import one_line
+from infra.errors import UsageError
 from infra.project.files import find_root
 from infra.project.settings import read_settings
 from infra.setup import playbook
@@ -38,6 +40,24 @@ def parse_variable(value: str) -> tuple[str, Any]:
         return name, text
 
 
+def parse_file(value: str) -> tuple[str, str]:
+    """Parse NAME=PATH."""
+    name, _, path = value.partition("=")
+    if not name or not path:
+        raise click.BadParameter(f"'{value}' is not NAME=PATH")
+    return name, path
+
+
+def read_file(path: str) -> str:
+    """Return the text of a file on this computer; raises UsageError if it has none."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read {path}: {getattr(error, 'strerror', '') or 'not text'}", "use another file"
+        ) from error
+
+
 @click.command()
 @cluster_argument
 @option("--tags", type=parse_tags, default=None, metavar="ROLE,...", help="Run only these roles  [default: all]")
@@ -50,7 +70,21 @@ def parse_variable(value: str) -> tuple[str, Any]:
     metavar="NAME=VALUE",
     help="Set a playbook variable; repeatable. In gpujob.toml: [setup.variables].",
 )
-def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables: tuple[tuple[str, Any], ...]) -> None:
+@typed_option(
+    "--set-file",
+    "files",
+    type=parse_file,
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Set a playbook variable to the text of a file on this computer, such as a deploy key; repeatable.",
+)
+def setup(
+    name: str | None,
+    tags: tuple[str, ...] | None,
+    check: bool,
+    variables: tuple[tuple[str, Any], ...],
+    files: tuple[tuple[str, str], ...],
+) -> None:
     """Provision a cluster's machines with the setup playbook.
 
     Does what fast.ai's fastsetup does: packages, log limits, firewall, security updates, NVIDIA
@@ -59,10 +93,20 @@ def setup(name: str | None, tags: tuple[str, ...] | None, check: bool, variables
     """
     found = find_cluster(name)
     known = read_settings(find_root(here())).variables
-    wanted = playbook.Setup(tags or (), check, {**known, **dict(variables)})
+    wanted = playbook.Setup(
+        tags or (), check, {**known, **dict(variables)}, {key: read_file(path) for key, path in files}
+    )
     cluster = playbook.find_nodes(found, wanted)
+    told: list[str] = []
     with board(cluster) as tell:
-        outcomes = playbook.run(cluster, wanted, tell)
+
+        def note(event: "Event") -> None:
+            tell(event)
+            told.extend(event.told)
+
+        outcomes = playbook.run(cluster, wanted, note)
+    for line in told:
+        show.say(line)
     for outcome in outcomes:
         show.say(describe(outcome, check))
 

@@ -118,6 +118,7 @@ def describe(request: Request, workdir: str) -> str:
         "--workdir": workdir if workdir != "." else "",
         "--name": request.name,
         "--gpus": request.gpus,
+        "--nodes": request.nodes if request.nodes > 1 else None,
         "--time-limit": f"{request.time_limit_s:g}s" if request.time_limit_s else "",
         "--python": request.python,
         "--from": request.start_from,

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,7 @@ from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_job, describe_state, job_row
-from cli.notices.queue import show_queue
-from cli.notices.recorded import list_recorded, print_saved, read_log
+from cli.notices.recorded import list_recorded
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space
 from cli.options.context import check_variable, choose_name, cluster_flag, runs_of, script_here
@@ -26,18 +24,15 @@ from cli.options.declared import (
     option,
     output_option,
     personal_option,
-    raw_option,
     typed_cluster_option,
     typed_option,
     yes_option,
 )
-from cli.options.durations import Since, parse_since
 from cli.options.values import JobName, parse_job
 from cli.reasons.explanations import explain_failure, find_reason
-from cli.steps.following import download, exit_code, follow_job, next_commands
+from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
-from cli.terminal.output import Output
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client
@@ -122,54 +117,6 @@ def tell_all(cluster: "Cluster", job: "Job") -> dict[str, Any]:
     home = find_receipt(runs_of(cluster, job.number), cluster.name, job.number) or {}
     here = {name: home[name] for name in ("outputs", *DOWNLOADED) if name in home}
     return flat_facts({**make_receipt(cluster, job, ()).to_dict(), **here})
-
-
-@click.command()
-@click.argument("job", type=parse_job, required=False)
-@option("--follow", "-f", is_flag=True, help="Follow the output until the job ends.")
-@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Start at the last LINES lines.")
-@option(
-    "--since",
-    type=parse_since,
-    metavar="WHEN",
-    help="Start at a time or offset: 10m (ago), 14:05, 2026-11-24T14:05, 4096b (bytes).",
-)
-@raw_option
-@cluster_option
-def logs(
-    job: JobName | None, follow: bool, tail: int | None, since: Since | None, raw: bool, cluster: str | None
-) -> None:
-    """Print a job's output.
-
-    JOB is a number or a name, by default the latest job. Without the machine, prints what was saved in runs/.
-    """
-    if tail is not None and since:
-        raise UsageError("--tail cannot be used with --since", "use one of them")
-    output = Output(raw)
-    with ExitStack() as opened:
-        try:
-            found, connection, asked = opened.enter_context(reach_job(cluster, job))
-        except (NotFoundError, GoneError) as error:
-            print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
-            return
-        offset = find_offset(connection, asked.number, tail, since)
-        if follow:
-            if asked.state == "queued":
-                show_queue(found, client.list_jobs(connection), asked.number)
-            with billing.reminding(found):
-                explain_failure(connection, follow_job(connection, asked.number, output, offset))
-        else:
-            following.print_log(connection, asked.number, output.write, offset)
-            output.flush()
-
-
-def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
-    """Return the byte offset to start at."""
-    if tail is not None:
-        return client.find_tail(connection, number, tail)
-    if since is None:
-        return 0
-    return client.find_since(connection, number, since.ago_s) if since.offset is None else since.offset
 
 
 @click.command()
@@ -291,4 +238,4 @@ def fetch(
                 exclude=(*settings.unwanted, *exclude),
                 choose=choose,
             )
-            download(connection, job.number, to.resolve() if to else runs, wanted)
+            download_all(connection, job, to.resolve() if to else runs, wanted)

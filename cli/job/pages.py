@@ -130,7 +130,7 @@ def open_notebook(connection: "Connection", number: int, forward: Forward, brows
         wait_for_answer(forward.port, "/api/status", page.token)
         show_page(f"http://127.0.0.1:{forward.port}/lab?token={page.token}", door if browser else None)
         show.say(f"the notebook is job {number} on '{cluster.name}' (Ctrl-C detaches, it keeps running)")
-        with fetch_meanwhile(connection, number, runs_of(cluster, number), Terms(FETCH_EVERY_S), show.say):
+        with fetch_meanwhile(connection, number, runs_of(cluster, number), Terms(FETCH_EVERY_S, show.say)):
             try:
                 job = hold_notebook(connection, page, forward, show.say)
             except KeyboardInterrupt:

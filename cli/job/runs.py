@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from cli.job.arguments import RunCommand, warn_of_misplaced
+from cli.job.launchers import Launcher, choose_launcher, distribute, launcher_options
 from cli.notices.ending import notify_option
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
@@ -36,7 +37,7 @@ from cli.options.masking import check_secrets
 from cli.options.values import parse_gpu, parse_ports
 from cli.options.variables import read_secrets, read_variables
 from cli.steps.keyboard import describe_terminal
-from cli.steps.scripts import distribute, make_command, need_python
+from cli.steps.scripts import make_command
 from infra.errors import UsageError
 from infra.model import NEVER_S, Gpu, Request, Terminal
 from infra.project.files import Project, read_project
@@ -50,6 +51,7 @@ class JobOptions(TypedDict):
 
     name: str
     gpus: int | None
+    nodes: int
     time_limit_s: float | None
     hang_after_s: float
     kill_stalled: bool
@@ -69,6 +71,8 @@ class RunOptions(JobOptions):
     args: tuple[str, ...]
     module: bool
     torchrun: bool
+    launcher: str | None
+    nproc: int | None
     workdir: Path | None
     env: tuple[str, ...]
     env_file: Path | None
@@ -82,7 +86,7 @@ class RunOptions(JobOptions):
 @click.argument("script", required=False)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
-@option("--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job.")
+@launcher_options
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
@@ -193,6 +197,7 @@ def run(
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
     gpujob run --torchrun train.py
+    gpujob run --nodes 2 train.py
     gpujob run --gpu A10G --down train.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
@@ -212,26 +217,30 @@ def run(
             from cli.steps.launching import launched
 
             prepared = prepare(context, options)  # before anything is billed
-            flags = [*["--dry-run"] * dry_run, *["--yes"] * yes]
+            flags = list_flags(options["nodes"], dry_run=dry_run, yes=yes)
             found = stack.enter_context(launched(context, own_name(cluster), gpu, options["gpus"], flags))
         connect = stack.enter_context(connections.reach_meanwhile(found))
-        project, request = prepared or prepare(context, options)
-        if options["torchrun"]:
-            request = replace(request, command=distribute(request.command, found, request.gpus))
+        project, request, launcher = prepared or prepare(context, options)
+        request = distribute(request, found, launcher, options["nproc"])
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
 
-def prepare(context: click.Context, options: RunOptions) -> tuple[Project, Request]:
-    """Return the project and the request for its job; raises UsageError for what cannot be run."""
+def list_flags(nodes: int, *, dry_run: bool, yes: bool) -> list[str]:
+    """Return the options with which `up` launches the cluster for a job."""
+    several = ["--nodes", str(nodes)] if nodes > 1 else []
+    return [*["--dry-run"] * dry_run, *["--yes"] * yes, *several]
+
+
+def prepare(context: click.Context, options: RunOptions) -> tuple[Project, Request, Launcher]:
+    """Return the project, the request for its job, and its launcher; raises UsageError."""
     project = choose_workdir(read_project(here()), options["workdir"])
     confirm_handover(context, project.root, options["secret"], options["env_file"])
     args = (*options["args"], *(context.meta["words"] or ()))
     command = make_command(project, options["script"], args, options["module"])
-    if options["torchrun"]:
-        need_python(command)
+    launcher = choose_launcher(command, options)
     terminal = check_attached(options["interactive"], options["ports"], options["detach"])
-    return project, make_request(command, terminal, options)
+    return project, make_request(command, terminal, options), launcher
 
 
 def make_request(command: tuple[str, ...], terminal: Terminal | None, options: RunOptions) -> Request:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infra.model import Cluster, GpuUse, JobUse, NodeUse
 
 Uses = Sequence["NodeUse"]
-"""The usage of each machine of a cluster; jobs run on the first."""
+"""The usage of each machine of a cluster; jobs run on the first, or the first few."""
 BAR_CHARACTERS = 20
 
 

@@ -1,7 +1,7 @@
 """Explain why a job failed, by what is known about the usual reasons."""
 
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,8 @@ def find_reason(connection: "Connection", job: "Job", project: Project | None = 
         return ""
     with suppress(NodeError):  # the log is there, the explanation is extra
         root = project.home if project else runs_of(connection.cluster, job.number).parent
-        log = read_end_anyway(connection, job.number)
+        with reach(connection.cluster, job.failed_node) if job.failed_node else nullcontext(connection) as failed:
+            log = read_end_anyway(failed, job.number)
         failure = Failure(connection.cluster, job, log, root, lambda: project or read_again(root, job))
         return next(filter(None, (explain(failure) for explain in REASONS)), "")
     return ""
@@ -62,7 +63,7 @@ def read_end_anyway(connection: "Connection", number: int) -> str:
     try:
         return read_end(connection, number)
     except DroppedError:
-        with reach(connection.cluster) as again:
+        with reach(connection.cluster, connection.rank) as again:
             return read_end(again, number)
 
 

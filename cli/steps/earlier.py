@@ -17,22 +17,23 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def find_earlier(connection: "Connection", project: "Project", asked: str) -> Earlier:
+def find_earlier(connection: "Connection", project: "Project", asked: str, nodes: int = 1) -> Earlier:
     """Return an earlier job by number, name or key, or the latest of the project.
 
-    Raises NotFoundError or UsageError.
+    Each of several nodes starts from what the job wrote there, or all from what was downloaded. Raises NotFoundError or
+    UsageError.
     """
     cluster, runs = connection.cluster, list_runs(project.runs)
     try:
         run = choose_run(runs, asked, cluster.name)
     except NotFoundError:
         job = find_on_node(connection, asked)  # submitted from another computer
-        if job is None:
+        if job is None or job.nodes < nodes:
             raise
         return Earlier(f"{cluster.name}-{job.number}", job.number, job.over)
     if run.receipt.instance_id == cluster.node.instance_id:
         job = find_on_node(connection, str(run.job.number))
-        if job is not None:
+        if job is not None and job.nodes >= nodes:
             return Earlier(run.key, job.number, job.over)
     earlier = collect_outputs(runs, run, project)
     if not run.job.fetched:

@@ -16,11 +16,13 @@ from cli.steps.keyboard import DETACH_KEY, Keyboard
 from cli.terminal import progress, show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
-from infra.errors import GpujobError, NodeError
+from infra.cluster.connections import reach
+from infra.errors import GoneError, GpujobError, NodeError
 from infra.fetch.outputs import Wanted, fetch
 from infra.node import client
 from infra.run import following
 from infra.run.following import Attachment
+from infra.run.nodes.merging import merged
 from infra.ssh.forward import Forward
 
 if TYPE_CHECKING:
@@ -39,19 +41,26 @@ def follow_job(
 ) -> "Job":
     """Print a job's output until it ends, then its final state; Ctrl-C detaches.
 
-    `keep` receives a copy of the output.
+    `keep` receives a copy of the output; of a job over several nodes, that of the first.
     """
     interactive = attachment.terminal is not None
     silence = progress.Silence(partial(describe_silence, connection, number), lambda: output.ends_a_line)
 
-    def pass_on(chunk: bytes) -> None:
-        if keep:
-            keep.write(chunk)
+    def display(chunk: bytes) -> None:
         with silence.broken():
             output.write(chunk)
 
     try:
-        with nullcontext() if interactive else silence:
+        with (
+            nullcontext() if interactive else silence,
+            merged(connection, number, attachment, display, show.say) as write,
+        ):
+
+            def pass_on(chunk: bytes) -> None:
+                if keep:
+                    keep.write(chunk)
+                write(chunk)
+
             job = following.follow(connection, number, pass_on, show.say, offset, attachment)
         output.flush()
     except (KeyboardInterrupt, BrokenPipeError) as error:
@@ -98,13 +107,15 @@ def next_commands(cluster: "Cluster", number: int, interactive: bool = False) ->
 
 
 @contextmanager
-def attached(number: int, ports: Sequence[tuple[Forward, int]] = (), interactive: bool = False) -> Iterator[Attachment]:
+def attached(
+    number: int, ports: Sequence[tuple[Forward, int]] = (), interactive: bool = False, nodes: int = 1
+) -> Iterator[Attachment]:
     """Yield what is attached to a job while it is followed: ports, and with `interactive` this terminal."""
     for forward, there in ports:
         address = f"http://127.0.0.1:{forward.port}"
         show.say(f"port {there} of the machine: {address}", links=[address])
     if not interactive:
-        yield Attachment(ports=tuple(ports))
+        yield Attachment(ports=tuple(ports), nodes=nodes)
         return
     with Keyboard() as keyboard:
         show.say(f"job {number} has this terminal, also for Ctrl-C; {DETACH_KEY} detaches, it keeps running")
@@ -124,6 +135,22 @@ def exit_code(cluster: "Cluster", job: "Job") -> int:
         what = f"job {job.number} was {job.outcome}; its exit code is unknown"
         raise NodeError(what, f"gpujob logs{cluster_flag(cluster.name)} {job.number}")
     return job.exit_code
+
+
+def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wanted | None = None) -> bool:
+    """Download a job's outputs from all of its nodes; return whether nothing is left to download.
+
+    A node that no longer exists has nothing left; one that does not answer keeps what it has.
+    """
+    whole = download(connection, job.number, runs, wanted)
+    for rank in range(1, min(job.nodes, len(connection.cluster.nodes))):
+        try:
+            with reach(connection.cluster, rank) as other:
+                whole = download(other, job.number, runs, wanted) and whole
+        except NodeError as error:
+            show.say(f"nothing was downloaded from node {rank}: {error.what}")
+            whole = whole and isinstance(error, GoneError)
+    return whole
 
 
 def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:

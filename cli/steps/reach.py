@@ -28,11 +28,11 @@ def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection
 
 
 @contextmanager
-def connect(cluster: "Cluster") -> "Iterator[Connection]":
+def connect(cluster: "Cluster", rank: int = 0) -> "Iterator[Connection]":
     """Connect to a cluster's node; a terminal shows that this takes long."""
     with ExitStack() as opened:
         with progress.waiting(f"connecting to {cluster.name}"):
-            connection = opened.enter_context(connections.reach(cluster))
+            connection = opened.enter_context(connections.reach(cluster, rank))
         yield connection
 
 

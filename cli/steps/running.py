@@ -8,7 +8,7 @@ from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want
 from cli.reasons.explanations import explain_failure
-from cli.steps.following import attached, download, follow_again, follow_job, next_commands, open_ports
+from cli.steps.following import attached, download_all, follow_again, follow_job, next_commands, open_ports
 from cli.steps.reach import note_preempted
 from cli.steps.submission import submit_job
 from cli.terminal import show
@@ -16,7 +16,7 @@ from cli.terminal.output import Output
 from cli.terminal.streams import Copy, outliving
 from infra.base.folders import open_folder
 from infra.errors import GoneError
-from infra.fetch.autofetch import Terms, fetch_meanwhile
+from infra.fetch.autofetch import Terms, fetch_all_meanwhile
 from infra.fetch.pace import UNASKED_BYTES
 from infra.node.calls import expect
 from infra.results.folder import keep_log, open_log
@@ -65,7 +65,7 @@ def run_job(
             return None
         with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
             terminal = request.terminal is not None
-            with watching_lease(manner.notify, cluster), attached(number, ports, terminal) as attachment:
+            with watching_lease(manner.notify, cluster), attached(number, ports, terminal, request.nodes) as attachment:
                 job = follow_and_keep(connection, project, number, manner, attachment)
             return conclude(connection, project, job, manner)
 
@@ -74,15 +74,15 @@ def conclude(connection: "Connection", project: "Project", job: "Job", manner: M
     """Explain, announce and download an ended job; return it, and whether all was downloaded."""
     explain_failure(connection, job, project)
     notify(manner.notify, connection.cluster.name, job)
-    return job, download(connection, job.number, project.runs, want(manner.yes))
+    return job, download_all(connection, job, project.runs, want(manner.yes))
 
 
 def follow_and_keep(
     connection: "Connection", project: "Project", number: int, manner: Manner, attachment: "Attachment"
 ) -> "Job":
     """Follow a job until it ends, saving its log and downloading its outputs periodically."""
-    terms = Terms(manner.fetch_every_s, math.inf if manner.yes else UNASKED_BYTES)
-    meanwhile = fetch_meanwhile(connection, number, project.runs, terms, show.say)
+    terms = Terms(manner.fetch_every_s, show.say, math.inf if manner.yes else UNASKED_BYTES)
+    meanwhile = fetch_all_meanwhile(connection, number, project.runs, terms, attachment.nodes)
     with open_folder(project.runs / f"{connection.cluster.name}-{number}") as top:
         try:
             with open_log(top, fresh=True) as log, meanwhile:  # what is printed now is not downloaded again later

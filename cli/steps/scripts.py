@@ -15,7 +15,6 @@ from cli.options.context import here, script_here
 from cli.options.retype import retype, typed_words
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import Change, UsageError
-from infra.model import Cluster
 from infra.project.files import Project
 
 RUNNERS = {".py": ("python",), ".sh": ("bash",)}
@@ -54,22 +53,6 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
     if path.suffix == NOTEBOOK:
         return execute_notebook(path, name, args)
     return (*runner_of(path, script), name, *args)
-
-
-def need_python(command: Sequence[str]) -> None:
-    """Raise UsageError if a command is not a Python script or module, which torchrun needs."""
-    if command[0] != "python" or tuple(command[: len(NBCONVERT)]) == NBCONVERT:
-        raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
-
-
-def distribute(command: Sequence[str], cluster: Cluster, gpus: int | None) -> tuple[str, ...]:
-    """Return the command that runs a Python script or module once for each GPU."""
-    return (
-        "torchrun",
-        "--standalone",
-        f"--nproc-per-node={max(cluster.gpu_count if gpus is None else gpus, 1)}",
-        *command[1:],
-    )
 
 
 def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, ...]:

@@ -110,24 +110,26 @@ def refresh(cluster: Cluster) -> Cluster | None:
     account = open_known(cluster)
     found = instances.find_clusters(account, cluster.name)
     opened = bool(found) and not cluster.is_local and update_address(account, cluster.name)
+    if found and len(found[0].nodes) < len(cluster.nodes):  # the others would get new ranks
+        return None
     if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
         return None
     known_clusters.remember(found[0])
     return found[0]
 
 
-def find_again(cluster: Cluster, silence: NodeError) -> Cluster:
+def find_again(cluster: Cluster, silence: NodeError, rank: int = 0) -> Cluster:
     """Return an unreachable cluster with its new address; raises GpujobError if nothing has changed."""
     try:
         updated = refresh(cluster)
     except CloudError:
         updated = None  # the explanation includes it
     if updated is None:
-        raise explain_silence(cluster, silence) from silence
+        raise explain_silence(cluster, silence, rank) from silence
     return updated
 
 
-def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
+def explain_silence(cluster: Cluster, error: NodeError, rank: int = 0) -> GpujobError:
     """Return why a node is unreachable, according to its cloud."""
     try:
         account = open_known(cluster)
@@ -136,9 +138,21 @@ def explain_silence(cluster: Cluster, error: NodeError) -> GpujobError:
         return explain_gone(cluster) if cluster.is_local else UnreachableError(error, obstacle)
     if not found or found[0].node.state == "shutting-down":
         return explain_gone(cluster, account)
+    if len(cluster.nodes) > 1:
+        return explain_node(cluster, found[0], rank, error)
     if found[0].node.state in ("stopping", "stopped"):
         return StoppedError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
     return NodeError(f"{error.what} (EC2 says it is {found[0].node.state})", error.hint)
+
+
+def explain_node(cluster: Cluster, found: Cluster, rank: int, error: NodeError) -> GpujobError:
+    """Return why one of several nodes is unreachable."""
+    node = cluster.nodes[rank]
+    state = next((one.state for one in found.nodes if one.instance_id == node.instance_id), GONE)
+    if state in (GONE, "shutting-down"):
+        what = f"node {rank} of '{cluster.name}' ({node.instance_id}) no longer exists"
+        return GoneError(what, f"download what the other nodes have: gpujob fetch --cluster {cluster.name}")
+    return NodeError(f"{error.what} (EC2 says it is {state})", error.hint)
 
 
 def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:

@@ -43,7 +43,7 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
         except DroppedError as error:
             from infra.cluster.clusters import explain_silence
 
-            raise explain_silence(cluster, error) from error
+            raise explain_silence(cluster, error, rank) from error
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
             # Imported late: it imports boto3, which takes a third of a second and is rarely needed.
             from infra.cluster.clusters import find_again
 
-            again = find_again(cluster, error)
+            again = find_again(cluster, error, rank)
             connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
         yield connection
 
@@ -73,6 +73,19 @@ def find_prices(cluster: Cluster) -> Cluster:
         return add_spot_prices(open_known(cluster), [cluster])[0]
     except CloudError:
         return cluster
+
+
+def find_addresses(cluster: Cluster) -> Cluster:
+    """Return a cluster with the private addresses of its nodes, which its cloud knows; raises NodeError."""
+    if all(node.address for node in cluster.nodes):
+        return cluster
+    # Imported late, as above.
+    from infra.cluster.clusters import find_living, open_known
+
+    found = next(iter(find_living(cluster.name, [open_known(cluster)])), cluster)
+    if not all(node.address for node in found.nodes):
+        raise NodeError(f"EC2 does not name the private addresses of '{cluster.name}'", "rerun in a minute")
+    return found
 
 
 @contextmanager

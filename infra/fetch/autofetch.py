@@ -2,33 +2,49 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.cluster.connections import reach
 from infra.errors import GpujobError
 from infra.fetch.outputs import Wanted, fetch
 from infra.fetch.pace import UNASKED_BYTES, Pace
 from infra.node.calls import expect
 from infra.ssh.connection import Connection
 
+LAST_S = 10.0
+
 
 @dataclass(frozen=True)
 class Terms:
-    """How often to download, and how much in total without asking."""
+    """How often to download, how much in total without asking, and where failures are reported."""
 
     every_s: float
+    warn: Callable[[str], None]
     most_bytes: float = UNASKED_BYTES
 
 
 @contextmanager
-def fetch_meanwhile(
-    connection: Connection, number: int, runs: Path, terms: Terms, warn: Callable[[str], None]
+def fetch_all_meanwhile(
+    connection: Connection, number: int, runs: Path, terms: Terms, nodes: int = 1
 ) -> Iterator[None]:
+    """Download a job's complete files from all nodes at intervals while the caller follows its log."""
+    with ExitStack() as opened:
+        for rank in range(1, nodes):
+            other = opened.enter_context(reach(connection.cluster, rank))
+            opened.enter_context(fetch_meanwhile(other, number, runs, terms))
+        opened.enter_context(fetch_meanwhile(connection, number, runs, terms))
+        yield
+
+
+@contextmanager
+def fetch_meanwhile(connection: Connection, number: int, runs: Path, terms: Terms) -> Iterator[None]:
     """Download a job's complete files at intervals while the caller follows its log.
 
     This uses the same connection in another thread, and opens a new one only if that breaks. A failure is reported once and
-    retried at the next interval. The current download is completed when the caller finishes, but not when it fails.
+    retried at the next interval. The current download is completed when the caller finishes, but not when it fails, nor from
+    another node, which may be gone.
     """
     done, pace = threading.Event(), Pace(terms.most_bytes)
     expect(connection, "outputs")
@@ -45,13 +61,13 @@ def fetch_meanwhile(
                 what = error.what if isinstance(error, GpujobError) else str(error)
                 if what != reported and not done.is_set():
                     reported = what
-                    warn(f"cannot download outputs while the job runs: {reported}")
+                    terms.warn(f"cannot download outputs while the job runs: {reported}")
 
     thread = threading.Thread(target=go_on, name="fetch-meanwhile", daemon=True)
     thread.start()
     try:
         yield
         done.set()
-        thread.join()
+        thread.join(LAST_S if connection.rank else None)
     finally:
         done.set()

@@ -1,6 +1,7 @@
 """Download everything before a machine is terminated."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,20 +59,33 @@ def drain(
 
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
     """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
-    force = terms.force
     report(f"checking '{cluster.name}' for outputs to download")
+    for rank in range(len(cluster.nodes)):
+        with handle_silence(cluster, terms), reach(cluster, rank) as connection:
+            yield from fetch_node(connection, runs, report, terms)
+
+
+def fetch_node(connection: Connection, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
+    """Download the outputs of all jobs of a node, and yield files left elsewhere."""
+    cluster, jobs = connection.cluster, client.list_jobs(connection)
+    check_quiet(cluster, jobs, terms.force)
+    where = f" from node {connection.rank}" if connection.rank else ""
+    for job in jobs:
+        if not job.fetched:
+            report(f"downloading the outputs of job {job.number}{where}")
+            own = find_runs(cluster, job.number) or runs
+            fetched = fetch(connection, job.number, own, terms.arrived, Wanted(choose=terms.choose))
+            yield fetched
+            check_fetched(fetched, terms)
+    yield from check_left(connection, terms)
+
+
+@contextmanager
+def handle_silence(cluster: Cluster, terms: Terms) -> Iterator[None]:
+    """Raise LossError if a node exists but does not answer; one that no longer exists has nothing left."""
+    force = terms.force
     try:
-        with reach(cluster) as connection:
-            jobs = client.list_jobs(connection)
-            check_quiet(cluster, jobs, force)
-            for job in jobs:
-                if not job.fetched:
-                    report(f"downloading the outputs of job {job.number}")
-                    own = find_runs(cluster, job.number) or runs
-                    fetched = fetch(connection, job.number, own, terms.arrived, Wanted(choose=terms.choose))
-                    yield fetched
-                    check_fetched(fetched, terms)
-            yield from check_left(connection, terms)
+        yield
     except GoneError:
         return
     except NodeError as error:

@@ -143,7 +143,7 @@ def fetch_once(
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     cluster = find_prices(connection.cluster) if job.over else connection.cluster  # before, its receipt has no cost
-    with open_results(runs, cluster, job) as results, ExitStack() as opened:
+    with open_results(runs, cluster, job, connection.rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
@@ -164,7 +164,7 @@ def fetch_once(
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             hashes.save(whole=wanted.all)
-            receipt = replace(make_receipt(cluster, known, ()), downloaded_bytes=traffic.total_bytes)
+            receipt = replace(make_receipt(cluster, known, (), connection.rank), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)

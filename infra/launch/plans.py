@@ -36,7 +36,7 @@ from infra.ledger.endings import Ended, find_ended, has_ended
 from infra.ledger.traffic import USD_PER_GB
 from infra.model import LaunchRequest, Lease, Market, NetworkRequest, Offer
 from infra.names import check_name
-from infra.setup.playbook import Setup, check_installed, check_words, find_program
+from infra.setup.playbook import Setup, check_installed, check_unattended, check_words, find_program
 
 # The parts of the playbook that `up` runs by default. A Deep Learning image has the driver and Python, and a baked image all that
 # its machine had; no image contains what was on an instance store.
@@ -160,6 +160,7 @@ def make_plan(
         check_words(Setup(variables=variables or {}))
         if request.image == "ubuntu":
             check_installed()
+            check_unattended(variables or {})
     owner = account.identity.arn  # first: its error for invalid credentials is the clearest
     earlier = find_attempt(account, name, request)
     if earlier and has_ended(account.in_region(earlier.region), name, earlier.token):

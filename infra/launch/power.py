@@ -18,7 +18,7 @@ from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
-from infra.ec2.tags import HOURS_TAG, LEASE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
+from infra.ec2.tags import HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError, UsageError
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
@@ -154,6 +154,7 @@ def noted(account: Account, cluster: Cluster, ids: list[str], tags: dict[str, st
         SPENT_TAG: f"{cluster.spent_usd:.6f}",
         SPENT_AT_TAG: format_time(cluster.spent_at),
         HOURS_TAG: f"{cluster.ran_hours:.6f}",
+        PRICE_TAG: f"{cluster.node.price_usd:.6f}",
     }
     if ids:
         instances.tag(account, ids, tags)

@@ -81,6 +81,8 @@ def set_up(cluster: Cluster, setup: Setup, report: Report) -> None:
     def tell(event: Event) -> None:
         if event.status == "started":
             report(f"setting up {event.node}: {event.title}")
+        for line in event.told:
+            report(line)
 
     try:
         run(cluster, setup, tell)
@@ -103,11 +105,16 @@ def prepare_node(cluster: Cluster, rank: int, lease: Lease, limits: Limits, repo
         if limits.setup is None:
             check_boot(connection, lease, limits.boot_s, report)
         install_agent(connection)
-        machine = client.probe(connection)
-        if not cluster.is_local and cluster.gpu is not None:
-            report("testing the GPU with a matrix product")
-            if not machine["multiplied"]:
-                raise NodeError(f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", "rerun")
+        check_gpu(connection, "rerun", report)
+
+
+def check_gpu(connection: Connection, hint: str, report: Report) -> None:
+    """Raise NodeError, with a hint, unless the agent answers and, on AWS, its GPU multiplies matrices."""
+    cluster, machine = connection.cluster, client.probe(connection)
+    if not cluster.is_local and cluster.gpu is not None:
+        report("testing the GPU with a matrix product")
+        if not machine["multiplied"]:
+            raise NodeError(f"the GPU does not work (nvidia-smi lists {machine['gpus'] or 'none'})", hint)
 
 
 def add_console(account: Account, name: str, error: BaseException) -> None:

@@ -58,6 +58,30 @@ def kill_descendants(spare: set[int] | frozenset[int] = frozenset(), mark: str =
         time.sleep(0.005)
 
 
+def freeze(pid: int) -> None:
+    """Stop a process and all of its descendants, also those that are being started."""
+    stopped: set[int] = set()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while running := [one for one in _tree(pid) if one.pid not in stopped]:
+            for process in running:
+                stopped.add(process.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+
+
+def thaw(pid: int) -> None:
+    """Let a process and its descendants, which were stopped, go on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in _tree(pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    top = psutil.Process(pid)
+    return [top, *top.children(recursive=True)]
+
+
 def has_children() -> bool:
     """Return whether the kernel reports any child of this process, alive or dead."""
     try:

@@ -4,6 +4,7 @@ from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, N
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
+    MOST_NODES,
     NEVER_S,
     UNFINISHED,
     DataSet,
@@ -23,6 +24,7 @@ __all__ = [
     "GONE",
     "HANG_AFTER_S",
     "LOGIN_USER",
+    "MOST_NODES",
     "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",

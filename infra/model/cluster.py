@@ -27,6 +27,8 @@ class Node:
     price_usd: float = 0.0
     """USD per hour for this machine; for a spot machine the most it can be, the on-demand price."""
     image_id: str = ""
+    address: str = ""
+    """Its private address, at which the other nodes reach it; "" if an earlier version recorded it."""
     stopped_at: float = 0.0
     """When EC2 stopped it; 0 if it is not stopped, or EC2 does not say."""
     spot_prices: tuple[tuple[float, float], ...] = field(default=(), compare=False)

@@ -13,6 +13,7 @@ JobState = Literal["queued", "running", "stalled", "succeeded", "failed", "cance
 UNFINISHED = ("queued", "running", "stalled")
 """The states of a job that has not ended."""
 HANG_AFTER_S = 1800.0
+MOST_NODES = 64
 
 
 NEVER_S = 1e9
@@ -75,6 +76,8 @@ class Request:
     data: tuple[DataSet, ...] = ()
     start_from: str = ""
     """The earlier job whose outputs it starts from, as CLUSTER-NUMBER."""
+    nodes: int = 1
+    """Over how many of the cluster's nodes it runs, once on each."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,12 @@ class Job:
     """The version of each data set that it used, by path; "" until it is known."""
     preempted: bool = False
     """Whether AWS reclaimed its spot machine while it was running."""
+    nodes: Annotated[int, range(1, MOST_NODES + 1)] = 1
+    """Over how many nodes it runs."""
+    exit_codes: tuple[ExitCode | None, ...] = ()
+    """Of a job over several nodes that has ended, the exit code on each; None if it is unknown."""
+    failed_node: Annotated[int, range(MOST_NODES)] = 0
+    """Of a job over several nodes, the one that failed first."""
 
     @property
     def outcome(self) -> str:

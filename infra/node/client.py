@@ -27,6 +27,8 @@ LINE_BYTES = 1 << 16  # of a line printed by a program on the node
 ASKED_BYTES = 64 << 20  # of the missing hashes: a million files
 Port = Annotated[int, range(65536)]
 Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
+Pack = Callable[[BinaryIO, Sequence[str]], None]
+"""Writes the contents with these hashes to a stream."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class SubmitReply(Space):
 
     job: int
     ahead: int
+    port: Port = 0
+    """Where part 0 of a job over several nodes listens for the others."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def submit(
     connection: Connection,
     request: Mapping[str, Any],
     files: Listed,
-    pack: Callable[[BinaryIO, Sequence[str]], None],
+    pack: Pack,
 ) -> SubmitReply:
     """Submit a job; return the agent's reply.
 

@@ -9,6 +9,7 @@
       files/         its outputs in its working folder
       outside/       its requested outputs elsewhere
       .parts/        partly downloaded files
+    runs/CLUSTER-NUMBER.1/  the same from node 1 of a job over several nodes, and so on
 
 Records and outputs share no folder, so that no output can pass for a record. Anything else in `runs/` is the user's. Everything
 is opened by descriptor, and no link is followed: `runs` may be part of an untrusted project.
@@ -28,7 +29,15 @@ from infra.base.folders import FETCH, local_errors, make_folder, open_folder, re
 from infra.errors import NodeError, ProjectError
 from infra.model import Cluster, Job
 from infra.node.agent.records import MOST_JOBS
-from infra.results.receipts import FILES, RECEIPT, Receipt, format_receipt, make_receipt, parse_receipt
+from infra.results.receipts import (
+    FILES,
+    RECEIPT,
+    Receipt,
+    format_receipt,
+    make_receipt,
+    name_results,
+    parse_receipt,
+)
 
 LOG = "job.log"
 LOG_PART = f".{LOG}.part"
@@ -51,22 +60,22 @@ class Results:
 
 
 @contextmanager
-def open_results(runs: Path, cluster: Cluster, job: Job) -> Iterator[Results]:
-    """Yield the folder for a job's results, created if needed.
+def open_results(runs: Path, cluster: Cluster, job: Job, rank: int = 0) -> Iterator[Results]:
+    """Yield the folder for a job's results on a node, created if needed.
 
     Raises ProjectError if it or `runs` is a link, or if it contains anything but this job's results.
     """
-    name = f"{cluster.name}-{job.number}"
+    name = name_results(cluster.name, job.number, rank)
     path = runs / name
     with ExitStack() as opened:
         within = opened.enter_context(open_runs(runs))
         with local_errors(path):
             with suppress(FileExistsError):
-                place_results(within, cluster, job)
+                place_results(within, cluster, job, rank=rank)
             check_link(path)
             top = opened.enter_context(open_folder(name, within))
             fcntl.flock(top, fcntl.LOCK_EX)
-            receipt = read_own_receipt(top, path, cluster, job)
+            receipt = read_own_receipt(top, path, cluster, job, rank)
             for inner in (FILES, PARTS):
                 make_folder(inner, top)
             files, parts = (opened.enter_context(open_folder(inner, top)) for inner in (FILES, PARTS))
@@ -104,9 +113,11 @@ def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, 
             ) from error
 
 
-def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None) -> None:
+def place_results(
+    within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None, rank: int = 0
+) -> None:
     """Create a job's results folder with its records atomically; raises FileExistsError if it exists."""
-    name = f"{cluster.name}-{job.number}"
+    name = name_results(cluster.name, job.number, rank)
     fcntl.flock(within, fcntl.LOCK_EX)
     try:
         if name in os.listdir(within):
@@ -119,7 +130,7 @@ def place_results(within: int, cluster: Cluster, job: Job, records: Mapping[str,
                 remove(record, top)
             for record, content in (records or {}).items():
                 write_file(record, top, content)
-            write_file(RECEIPT, top, format_receipt(make_receipt(cluster, job, ())))
+            write_file(RECEIPT, top, format_receipt(make_receipt(cluster, job, (), rank)))
         os.rename(f".{name}.part", name, src_dir_fd=within, dst_dir_fd=within)
     finally:
         fcntl.flock(within, fcntl.LOCK_UN)
@@ -147,7 +158,7 @@ def check_link(path: Path) -> None:
         )
 
 
-def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job) -> Receipt:
+def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job, rank: int) -> Receipt:
     """Return the receipt in a results folder; raises ProjectError if it is not this job's."""
     content = read_file(RECEIPT, top)
     receipt = parse_receipt(content) if content is not None else None
@@ -155,7 +166,7 @@ def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job) -> Receip
     if receipt is None:
         raise ProjectError(f"{path} already exists and has no gpujob receipt", f"move it, or: {elsewhere}")
     machine = receipt.cloud, receipt.region, receipt.instance_id, receipt.job.number
-    if machine != (cluster.cloud, cluster.region, cluster.node.instance_id, job.number):
+    if machine != (cluster.cloud, cluster.region, cluster.nodes[rank].instance_id, job.number):
         raise ProjectError(f"{path} contains the results of another job", elsewhere)
     if receipt.folder != FILES:  # from a version with outputs next to the receipt; both are kept
         write_file(f"{RECEIPT}.earlier", top, content or b"")

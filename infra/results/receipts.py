@@ -56,6 +56,17 @@ class Shelved:
 
 
 @dataclass(frozen=True)
+class NodePart:
+    """What a job over several nodes did on one of them."""
+
+    instance_id: str
+    exit_code: int | None
+    """None while it runs there, or if it is unknown."""
+    folder: str
+    """The folder of its results there, next to the folder of this receipt."""
+
+
+@dataclass(frozen=True)
 class Receipt:
     """The record of a job, stored with its outputs."""
 
@@ -89,23 +100,25 @@ class Receipt:
     """Bytes downloaded for these results, including every version of a file."""
     at_most: bool = False
     """Whether the machine's spot price was not known, so that `usd` is the most that it can be."""
+    parts: tuple[NodePart, ...] = ()
+    """Of a job over several nodes, what it did on each; the outputs above are those of the first."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-compatible values."""
         return asdict(self)
 
 
-def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Receipt:
+def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: int = 0) -> Receipt:
     """Return the record of a job; its cost is its time at its share of the cluster's price."""
-    price_usd = find_price(cluster, job)
+    price_usd, node = find_price(cluster, job), cluster.nodes[rank]
     return Receipt(
         cluster=cluster.name,
         cloud=cluster.cloud,
         region=cluster.region,
-        instance_id=cluster.node.instance_id,
-        instance_type=cluster.node.instance_type,
-        market=cluster.node.market,
-        image=cluster.node.image_id,
+        instance_id=node.instance_id,
+        instance_type=node.instance_type,
+        market=node.market,
+        image=node.image_id,
         driver=job.driver,
         gpu=format_gpu(cluster.gpu),
         price_usd=price_usd,
@@ -115,7 +128,23 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...]) -> Rec
         outputs=outputs,
         folder=FILES,
         at_most=cluster.is_at_most,
+        parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 else (),
     )
+
+
+def list_parts(cluster: Cluster, job: Job) -> tuple[NodePart, ...]:
+    """Return what a job over several nodes did on each."""
+    codes = dict(enumerate(job.exit_codes))
+    nodes = enumerate(cluster.nodes[: job.nodes])
+    return tuple(
+        NodePart(node.instance_id, codes.get(rank), name_results(cluster.name, job.number, rank))
+        for rank, node in nodes
+    )
+
+
+def name_results(cluster: str, number: int, rank: int = 0) -> str:
+    """Return the name of the folder of a job's results on a node."""
+    return f"{cluster}-{number}" + (f".{rank}" if rank else "")
 
 
 def find_price(cluster: Cluster, job: Job) -> float:

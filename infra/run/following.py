@@ -7,6 +7,7 @@ from infra.cluster.connections import persist
 from infra.model import Job
 from infra.node import client
 from infra.node.attached import AttachedTerminal
+from infra.run.nodes.merging import Start, from_start
 from infra.ssh.connection import Connection
 from infra.ssh.forward import Forward
 
@@ -19,6 +20,10 @@ class Attachment:
     """Where what is typed for the job comes from."""
     ports: tuple[tuple[Forward, int], ...] = ()
     """Local ports, and the ports of the node that they lead to."""
+    nodes: int = 1
+    """Over how many nodes the job runs; all of their logs are followed."""
+    start: Start = from_start
+    """Where the logs of the other nodes start."""
 
 
 def follow(
@@ -45,9 +50,3 @@ def follow(
         return client.follow_log(connection, number, offset, count, attachment.terminal)
 
     return persist(connection, read, warn, "the job may still be running")
-
-
-def print_log(connection: Connection, number: int, write: Callable[[bytes], None], offset: int = 0) -> None:
-    """Pass the current log to `write`, from an offset."""
-    for chunk in client.read_log(connection, number, offset):
-        write(chunk)

@@ -29,6 +29,7 @@ class Options:
     groups: tuple[str, ...] = ()
     python: str | None = None
     start_from: str = ""
+    nodes: int = 1
 
     def make_request(self, command: tuple[str, ...], env: Mapping[str, str], secrets: Mapping[str, str]) -> Request:
         """Return the request of another job with these options."""

@@ -15,6 +15,7 @@ from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
 from infra.run.earlier import Earlier, add_files
+from infra.run.nodes.parts import check_nodes, describe_group, submit_parts
 from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
@@ -43,17 +44,19 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
     """
     cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
+    check_nodes(cluster, request.nodes)
+    group = describe_group(cluster, request.nodes)
     hide_values(request)
     with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
         after = last_number(project.runs, cluster.name)
-    token, asked = uuid.uuid4().hex, False
+    asked = False
 
     def attempt(upload: Upload) -> client.SubmitReply:
         code = read_source(upload.project)
         source = {**describe_source(upload.project, code), **describe_request(submission)}
         sent = add_files(upload, submission.earlier)
         header = make_header(cluster, replace(submission, project=sent.project))
-        header.update(token=token, after=after, source=source)
+        header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -65,12 +68,10 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
             asked = True
             sent.send(files, stream, report)
 
-        try:
-            taken = client.submit(connection, header, listed, pack)
-        except DroppedError:
-            with reach(cluster, patience_s=60) as again:  # with the token it is queued once
-                taken = client.submit(again, header, listed, pack)
+        taken = send(connection, header, listed, pack)
         check_number(cluster, taken.job, after)
+        if request.nodes > 1:  # if a file changes now, another job starts over: all nodes are to run the same code
+            submit_parts(connection, header, taken, lambda to, part: send(to, part, listed, pack))
         listed.remember()
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
         return taken
@@ -78,6 +79,17 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
     taken = upload_project(project, attempt)
     note_submission(cluster, taken.job, project.home)
     return taken
+
+
+def send(
+    connection: Connection, header: Mapping[str, Any], listed: client.Listed, pack: client.Pack
+) -> client.SubmitReply:
+    """Submit a job to a node, if need be over a new connection: with its token it is queued once."""
+    try:
+        return client.submit(connection, header, listed, pack)
+    except DroppedError:
+        with reach(connection.cluster, connection.rank, patience_s=60) as again:
+            return client.submit(again, header, listed, pack)
 
 
 def hide_values(request: Request) -> None:
@@ -166,6 +178,7 @@ def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
         seconds=None,
         log_bytes=0,
         fetched=False,
+        nodes=request.nodes,
         python=request.python or "",
         dependencies="",
         driver="",

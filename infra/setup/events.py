@@ -26,7 +26,13 @@ class Event:
     after_s: float
     """Seconds since the start of the playbook."""
     message: str = ""
-    """Why it failed; "" if it succeeded."""
+    """Why it failed, or what a task that only prints has to say; otherwise ""."""
+
+    @property
+    def told(self) -> list[str]:
+        """What the user should know of a task that succeeded."""
+        lines = self.message.splitlines() if self.status == "ok" else []
+        return [one_line(f"{self.node}: {line}") for line in lines[:LINES]]
 
     @property
     def title(self) -> str:

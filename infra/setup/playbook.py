@@ -26,8 +26,10 @@ from infra.setup.events import Event, Outcome, add_up, explain, make_error, read
 from infra.setup.inventory import FOLDER, LINKS, name_node, private_folder
 
 SITE = FOLDER / "site.yml"
+SECRETS = ("dotfiles_key",)
 END_S = 10.0
 LINE_BYTES = 1 << 20  # far more than the callback prints for one task
+NEEDS_KEY = re.compile(r"ssh://|[\w.-]+@[\w.-]+:")
 VARIABLE = re.compile(r"^(\w+):|\{\{ (\w+) \| default\(", re.MULTILINE)
 Tell = Callable[[Event], None]
 
@@ -41,6 +43,8 @@ class Setup:
     check: bool = False
     """Whether to only report what would change."""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further variables: the text of files that the user named, which may be secret."""
     playbook: Path = SITE
 
 
@@ -64,11 +68,26 @@ def check_words(setup: Setup) -> None:
     """Raise UsageError for an unknown role or variable, which Ansible would silently ignore."""
     roles, variables = list_roles(), list_variables()
     for word, kind, known in [(t, "role", roles) for t in setup.tags] + [
-        (v, "variable", variables) for v in setup.variables
+        (v, "variable", variables) for v in (*setup.variables, *setup.files)
     ]:
         if word not in known:
             near = difflib.get_close_matches(word, known, 3) or known[:6]
             raise UsageError(f"the playbook has no {kind} '{word}'", f"use one of: {', '.join(near)}, ...")
+    secret = next((name for name in SECRETS if name in setup.variables), None)
+    if secret:
+        raise UsageError(
+            f"{secret} is a secret, which a command line or gpujob.toml would show to others",
+            f"keep it in a file: gpujob setup --set-file {secret}=FILE",
+        )
+
+
+def check_unattended(variables: Mapping[str, Any]) -> None:
+    """Raise UsageError if the whole playbook needs a key, which only `gpujob setup` can be given."""
+    if NEEDS_KEY.match(str(variables.get("dotfiles_repository", ""))):
+        raise UsageError(
+            "the repository of your dotfiles needs a key, which `up` does not take",
+            "launch with --no-setup, then: gpujob setup --set-file dotfiles_key=FILE",
+        )
 
 
 def list_variables() -> list[str]:
@@ -109,7 +128,7 @@ def run(cluster: Cluster, setup: Setup, tell: Tell) -> list[Outcome]:
     """
     program = check_installed()
     started, events, lost = time.monotonic(), list[Event](), None
-    with private_folder(cluster, setup.variables) as folder:
+    with private_folder(cluster, {**setup.variables, **setup.files}) as folder:
         for line in play(program, cluster, setup, folder):
             if line["status"] == "over":
                 lost = line["lost"]

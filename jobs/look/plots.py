@@ -19,20 +19,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INK, BLUE, ORANGE, GREY = "#222222", "#2a6fbb", "#d9822b", "#bbbbbb"
+INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
+BARE = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+NOTES = ("Creator", "Date", "Format", "Type")
+"""What matplotlib would write into an SVG file about itself."""
+VECTOR = {"svg.fonttype": "none", **dict.fromkeys(INKED, INK), **dict.fromkeys(BARE, "none")}
 OVERLAY = 0.55
 """Opacity of a heat map over an image."""
 
 
 @contextmanager
 def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Any]:
-    """Yield the axes of a new figure, or its only axis; write it to `path` at the end."""
-    drawn, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
-    try:
-        yield axes
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(path, dpi=110)
-    finally:
-        plt.close(drawn)
+    """Yield the axes of a new figure, or its only axis; write it to `path` at the end.
+
+    An SVG file has no background and takes the colour and the font of the text around it, in light and dark.
+    """
+    vector = path.suffix == ".svg"
+    with mpl.rc_context({**VECTOR, "svg.hashsalt": path.stem} if vector else {}):
+        drawn, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
+        try:
+            yield axes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn.savefig(path, dpi=110, metadata=dict.fromkeys(NOTES) if vector else None)
+        finally:
+            plt.close(drawn)
+    if vector:
+        path.write_text(path.read_text(encoding="utf-8").replace(INK, "currentColor"), encoding="utf-8")
 
 
 def label_x(axis: Any, text: str) -> None:

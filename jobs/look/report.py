@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -28,7 +29,8 @@ h1 { font-size: 1.5rem; margin: 0.5rem 0 } h2 { font-size: 1.15rem; margin: 2rem
 h3 { font-size: 0.92rem; margin: 0.8rem 0 0.3rem }
 .big { font-size: 2.6rem; font-weight: 700; margin: 0 } .dim { color: var(--dim); margin: 0.2rem 0; font-size: 0.9rem }
 .plots { display: grid; gap: 0.6rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)) }
-.plots img { width: 100%; max-width: 32rem; height: auto; background: #fff; border-radius: 6px; display: block }
+.plots svg { width: 100%; max-width: 32rem; height: auto; display: block }
+.plots svg text { font-family: system-ui, sans-serif !important }
 .tiles { display: grid; gap: 0.6rem; grid-template-columns: repeat(6, 1fr) }
 .tiles.small { gap: 0.3rem; grid-template-columns: repeat(8, 1fr) }
 @media (max-width: 40rem) { .tiles { grid-template-columns: repeat(3, 1fr) } }
@@ -50,6 +52,7 @@ th { font-weight: 600 } th:first-child { min-width: 6.5rem } .whole { white-spac
 .scale img { width: 8rem; height: 0.7rem; border-radius: 2px }
 summary { cursor: pointer; margin: 0.5rem 0; font-size: 0.92rem } tfoot td { font-weight: 600 }
 """
+NAMED_GROUP = re.compile(r' id="[\w.]+_\d+"')
 MOST_ROWS = 40
 """Of a table; the others are shown on demand."""
 MOST_PIXELS = 256
@@ -60,7 +63,7 @@ MOST_LETTERS = 24
 
 @dataclass(frozen=True)
 class Picture:
-    """Plots under one heading."""
+    """Plots under one heading, as SVG files."""
 
     title: str
     caption: str
@@ -166,9 +169,14 @@ def embed(content: bytes) -> str:
 
 
 def show_plots(part: Picture) -> str:
-    """Return plots as HTML, with their bytes embedded."""
-    images = "".join(f'<img alt="{clean(path.stem)}" src="{embed(path.read_bytes())}">' for path in part.paths)
-    return f'<div class="plots">{images}</div>'
+    """Return plots as HTML, each a part of the page, whose colours and font they take."""
+    return f'<div class="plots">{"".join(map(show_plot, part.paths))}</div>'
+
+
+def show_plot(path: Path) -> str:
+    """Return an SVG file as HTML, without the names of its groups: other plots have the same."""
+    drawn = path.read_text(encoding="utf-8").partition("<svg")[2]
+    return f'<svg role="img" aria-label="{clean(path.stem)}"{re.sub(NAMED_GROUP, "", drawn)}'
 
 
 def show_row(row: Row, small: bool) -> str:

@@ -28,7 +28,7 @@ def show_curves(path: Path, out: Path) -> list[Part]:
     if not epochs:
         return []
     numbers = [epoch["epoch"] for epoch in epochs]
-    loss, accuracy = out / "loss.png", out / "accuracy.png"
+    loss, accuracy = out / "loss.svg", out / "accuracy.svg"
     draw_epochs(loss, numbers, [epoch["train_loss"] for epoch in epochs], "training loss", ORANGE)
     draw_epochs(accuracy, numbers, [epoch["accuracy"] for epoch in epochs], "accuracy", BLUE)
     return [Picture("Training curves", "Loss and accuracy after each epoch.", (loss, accuracy))]
@@ -42,9 +42,9 @@ def show_mistakes(data: Dataset, chances: Tensor, out: Path) -> list[Part]:
     if pairs:
         parts.append(Table("Most confused", pairs, ("true", "predicted", "images")))
     parts += [show_scores(labels, said, data.classes), show_errors(data, chances)]
-    error = mistakes.draw_calibration(chances, labels, out / "calibration.png")
+    error = mistakes.draw_calibration(chances, labels, out / "calibration.svg")
     caption = f"Accuracy equals confidence on the dashed line. Expected calibration error: {error:.3f}."
-    return [*parts, Picture("Calibration", caption, (out / "calibration.png",))]
+    return [*parts, Picture("Calibration", caption, (out / "calibration.svg",))]
 
 
 def show_confusion(labels: Tensor, said: Tensor, classes: tuple[str, ...]) -> Matrix:

@@ -56,8 +56,11 @@ def check_stop(session: Session) -> str:
 
 
 def check_start(session: Session) -> str:
-    """It starts again, and its new lease is armed."""
-    session.gpujob("start", session.name("main"), "--max-hours", "45m", "--yes")
+    """It starts again as another type, and its new lease is armed."""
+    session.gpujob("start", session.name("main"), "--instance-type", "t3.small", "--max-hours", "45m", "--yes")
+    [node] = session.find("main")["nodes"]
+    if node["instance_type"] != "t3.small":
+        raise FailedError(f"it is a {node['instance_type']}, not a t3.small")
     told, armed = session.find_end("main"), session.read_lease("main")
     if told != armed:
         raise FailedError(f"the lease ends at {told}, but the machine's timer is set to {armed}")
@@ -153,9 +156,9 @@ CHECKS = (
     Check("lease expired: spot request closed", lease.check_request, needs="lease expired: machine terminated"),
     Check("lease expired: volume gone", lease.check_volume, needs="lease expired: machine terminated"),
     Check("stop", check_stop),
-    Check("start with a new lease", check_start, needs="stop"),
+    Check("start as another type with a new lease", check_start, needs="stop"),
     Check("job and outputs", check_job, needs="stop"),
-    Check("bake", check_bake, needs="start with a new lease"),
+    Check("bake", check_bake, needs="start as another type with a new lease"),
     Check("boot of the image", check_boot, needs="bake"),
     Check("least policy on a fresh role", roles.check_policy),
     Check("GPU: verify", check_gpu),

@@ -89,7 +89,7 @@ def test_what_is_typed_goes_before_what_the_file_says_of_the_same(rented, tmp_pa
 
 def test_a_plan_of_several_machines_says_which_of_them_jobs_use(rented):
     plan = rented.type("up", "another", "--dry-run", "--plan", "--nodes", "2")
-    assert "run on the first machine only (log in to the second: gpujob ssh another --node 1)" in plan.err
+    assert "run on the first machine, or on several: gpujob run --cluster another --nodes 2 SCRIPT" in plan.err
     assert "first machine only" not in rented.type("up", "another", "--dry-run", "--plan").err
 
 

@@ -80,6 +80,23 @@ def test_what_is_run_by_itself_depends_on_the_image(account, monkeypatch):
     assert refused.value.hint == install_command("setup")
 
 
+def test_up_refuses_dotfiles_that_need_a_key_before_anything_is_launched(account):
+    private = {"dotfiles_repository": "git@example.org:me/dotfiles.git"}
+    with pytest.raises(UsageError) as refused:
+        plans.make_plan(replace(account, cloud="aws"), "pan", replace(T4, image="ubuntu"), private)
+    assert "--set-file dotfiles_key=FILE" in refused.value.hint
+    playbook.check_unattended({"dotfiles_repository": "https://example.org/me/dotfiles.git"})
+
+
+def test_a_key_is_taken_from_a_file_only():
+    with pytest.raises(UsageError, match="dotfiles_key is a secret") as refused:
+        playbook.check_words(Setup(variables={"dotfiles_key": "-----BEGIN"}))
+    assert "--set-file dotfiles_key=FILE" in refused.value.hint
+    setup = Setup(files={"dotfiles_key": "-----BEGIN"})
+    playbook.check_words(setup)
+    assert "BEGIN" not in repr(setup)
+
+
 def test_a_role_or_a_variable_that_the_playbook_has_not_is_refused_with_what_is_near():
     with pytest.raises(UsageError, match="no role 'shh'") as refused:
         playbook.check_words(Setup(tags=("shh",)))

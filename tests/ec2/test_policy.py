@@ -36,7 +36,7 @@ BEFORE_THE_MOVE = (
     ("stop", "--yes"),
 )
 AFTER_THE_MOVE = (
-    ("start", "--yes"),
+    ("start", "--instance-type", "g4dn.2xlarge", "--yes"),
     ("cost",),
     ("down",),
     ("up", "spot", "--dry-run", "--spot", "--yes"),

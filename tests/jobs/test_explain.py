@@ -120,6 +120,31 @@ def test_occlusion_is_that_of_a_plain_loop(model, digits):
             )
 
 
+def test_integrated_gradients_are_those_of_captum(model, digits):
+    captum = pytest.importorskip("captum.attr")
+    for at in range(3):
+        image, label = digits.test.images[at], int(digits.test.labels[at])
+        theirs = captum.IntegratedGradients(model).attribute(
+            image[None].float(), 128.0, target=label, n_steps=32, method="riemann_middle"
+        )
+        found = integrated_gradients(model, image, label, steps=32)
+        assert found.abs().max() > 0.1
+        assert (found - theirs[0].sum(dim=0)).abs().max() < 1e-4
+
+
+def test_occlusion_is_that_of_captum(model, digits):
+    captum = pytest.importorskip("captum.attr")
+    image, label = digits.test.images[5], int(digits.test.labels[5])
+    ablation = captum.FeatureAblation(lambda images: model(images).softmax(dim=1))
+    found = occlusion(model, image, label)
+    assert found.abs().max() > 0.01
+    for at, (rows, columns) in enumerate(patches(8, 8)):
+        region = torch.zeros(1, 1, 8, 8, dtype=torch.int64)
+        region[:, :, rows, columns] = 1
+        fall = ablation.attribute(image[None].float(), 128.0, target=label, feature_mask=region)[region == 1][0]
+        assert float(found[at // SPOTS, at % SPOTS]) == pytest.approx(float(fall), abs=1e-5)
+
+
 def test_the_fewest_covered_patches_change_the_decision_and_fewer_do_not(model, digits):
     flips = 0
     for at in range(12):

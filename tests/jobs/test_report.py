@@ -44,6 +44,9 @@ parent.document.body.dataset.measured = JSON.stringify({
   tallest: Math.max(...[...document.querySelectorAll(".matrix thead")].map((each) => each.offsetHeight)),
   cut: [...document.querySelectorAll(".scroll")].filter((each) => each.scrollWidth > each.clientWidth).length,
   paper: style("body").backgroundColor, ink: style("body").color, dim: style(".dim").color,
+  plots: [...document.querySelectorAll(".plots svg")].map((plot) => plot.getBoundingClientRect().width),
+  drawn: [...document.querySelectorAll(".plots svg text")].map((text) => getComputedStyle(text).fill),
+  filled: [...document.querySelectorAll(".plots svg path")].map((path) => getComputedStyle(path).fill),
   smallest: Math.min(...[...document.querySelectorAll("h1, h2, h3, p, td, th, span")]
     .map((each) => parseFloat(getComputedStyle(each).fontSize))) });
 </script>"""
@@ -284,6 +287,10 @@ def test_the_report_can_be_read_at_any_width_in_light_and_dark(photo_report, tmp
         widths, heights = zip(*grid, strict=True)
         assert max(widths) - min(widths) <= 1
         assert max(heights) - min(heights) <= 1
+    assert len(measured["plots"]) == 3
+    assert all(250 < across <= width for across in measured["plots"])
+    assert set(measured["drawn"]) == {measured["ink"]}, "plots are written in the page's colour"
+    assert "rgb(255, 255, 255)" not in measured["filled"], "and have no white paper"
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")

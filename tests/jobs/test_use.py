@@ -30,15 +30,18 @@ def test_the_report_is_one_file_that_needs_no_other_and_no_script(trained, tmp_p
     (trained.parent / "receipt.json").write_text(json.dumps({"command": ["python", "<train>"], "exit_code": 0}))
     report = interpret.main([str(trained), "--out", str(tmp_path)])  # on the data that it was trained on
     text = report.read_text()
-    drawn = {path.stem for path in tmp_path.glob("*.png")}
-    assert drawn == {"loss", "accuracy", "calibration"}
-    assert text.count("data:image/png;base64,") > len(drawn)
-    assert not re.search(r"<script|(?:src|href)=\"(?!data:)", text)
+    assert {path.stem for path in tmp_path.glob("*.svg")} == {"loss", "accuracy", "calibration"}
+    assert "data:image/png;base64," in text
+    assert not re.search(r"<script|(?:src|href)=\"(?!data:|#)", text)
     assert "width=device-width" in text
     assert "&lt;train&gt;" not in text, "a command may name folders and secrets"
-    for path in tmp_path.glob("*.png"):
-        with Image.open(path) as image:
-            assert len(image.convert("L").getcolors(256) or [0] * 256) > 8, path.name  # something is drawn
+    names = re.findall(r' id="(.*?)"', text)
+    assert len(names) == len(set(names)) > 3, "plots do not take each other's marks"
+    for name, label in (("loss", "training loss"), ("accuracy", "accuracy"), ("calibration", "confidence")):
+        drawn = text.split(f'<svg role="img" aria-label="{name}"')[1].split("</svg>")[0]
+        assert label in re.findall(r"<text.*?>(.*?)</text>", drawn)
+        assert "stroke: #2a6fbb" in drawn or "stroke: #d9822b" in drawn
+        assert not set(re.findall(r"#[0-9a-f]{6}\b(?=;|\")", drawn)) & {"#000000", "#ffffff", "#222222"}
 
 
 def test_a_report_on_other_images_is_refused(trained, photos):

@@ -41,7 +41,9 @@ class Machine:
     launched_at: int
     runs: list[list[int | None]] = field(default_factory=list)
     gone_at: int | None = None
-    stopped_by_call: bool = False
+    type: str = "g5.xlarge"
+    markets: list[Market] = field(default_factory=list)
+    """That of each run: a stopped machine may become one of another type."""
 
     @property
     def runs_now(self) -> bool:
@@ -51,6 +53,7 @@ class Machine:
     def start(self, at: int) -> None:
         """Start it."""
         self.runs.append([at, None])
+        self.markets.append(self.market)
 
     def stop(self, at: int) -> None:
         """Stop it."""
@@ -65,13 +68,13 @@ class Machine:
     def charges(self, now: int, edges: "set[int] | None" = None) -> "dict[int, float]":
         """Return what is charged for, by the time from which it counts, up to the next such time; split at the edges too."""
         bill: dict[int, float] = defaultdict(float)
-        changes = {at for at, _ in self.market.changes}
-        for started, stopped in self.runs:
+        for (started, stopped), market in zip(self.runs, self.markets, strict=True):
             assert started is not None
+            changes = {at for at, _ in market.changes}
             for begin, end in pieces(
                 started, now if stopped is None else min(stopped, now), changes | (edges or set())
             ):
-                bill[begin] += (end - begin) / 3600 * (self.market.price(begin) + ADDRESS_USD)
+                bill[begin] += (end - begin) / 3600 * (market.price(begin) + ADDRESS_USD)
         existed = now if self.gone_at is None else min(self.gone_at, now)
         for begin, end in pieces(self.launched_at, existed, edges or set()):
             bill[begin] += (end - begin) / 3600 * self.disk_usd

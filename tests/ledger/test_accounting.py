@@ -27,6 +27,7 @@ from infra.ec2.machines.lease import hourly_usd, make_lease, spent_usd
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.tags import DISK_PRICE_TAG, LEASE_TAG, format_time
 from infra.launch import power
+from infra.launch.type_change import TypeChange, apply_change, change_type
 from infra.ledger import costs, known_clusters
 from infra.model import Cluster, Gpu, Job, LaunchRequest, Offer
 from infra.results.receipts import format_receipt, make_receipt
@@ -37,6 +38,8 @@ CENT = 0.01
 MINUTE_S, HOUR_S = 60, 3600
 SHUTDOWN_S = 90
 ON_DEMAND_USD = 3.0
+TYPES_USD = {"g5.xlarge": ON_DEMAND_USD, "g4dn.xlarge": 1.0}
+OFFER = Offer("g5.xlarge", "us-east-1", "on-demand", {"us-east-1a": ON_DEMAND_USD}, Gpu("A10G"), 24, 4, 16, 0, "", 3.0)
 # Evenings before a midnight that does not exist, comes twice, or follows a day that never was; and one like any other.
 EVENINGS = [
     ("Europe/Berlin", "2026-03-28 21:00"),
@@ -79,6 +82,13 @@ class Ec2:
         for name in Resources:
             self.tags[name] |= {tag["Key"]: tag["Value"] for tag in Tags}
 
+    def modify_instance_attribute(self, InstanceId: str, InstanceType: dict[str, str]) -> None:  # noqa: N803
+        """Change a stopped machine's type; it costs what that costs from its next start on."""
+        machine = self.machines[InstanceId]
+        assert not machine.runs_now
+        machine.type = InstanceType["Value"]
+        machine.market = Market(TYPES_USD[machine.type])
+
     def stop_instances(self, InstanceIds: list[str]) -> None:  # noqa: N803
         """Stop machines."""
         for name in InstanceIds:
@@ -101,7 +111,7 @@ class Ec2:
         )
         return {
             "InstanceId": machine.id,
-            "InstanceType": "g5.xlarge",
+            "InstanceType": machine.type,
             "KeyName": "gpujob-c",
             "State": {"Name": "running" if stopped is None else "stopped"},
             "StateTransitionReason": moment,
@@ -179,6 +189,8 @@ class Story:
         if what == "stop elsewhere" and running and not self.ec2.spot:
             self.ec2.stop_instances([one.id for one in self.ec2.living()])
             self.promise_holds = False
+        if what == "change the type" and not running:
+            self.change_type(seconds + HOUR_S)
         if what == "start" and not running:
             self.start(seconds + HOUR_S)
         if what == "extend" and running:
@@ -204,6 +216,16 @@ class Story:
         costs.record_days(cluster, self.ec2.now)
         known_clusters.remember(self.find())
 
+    def change_type(self, seconds: int) -> None:
+        """Change its type as `start` does, and promise what a start for so long would cost."""
+        cluster = self.find()
+        [name] = TYPES_USD.keys() - {cluster.node.instance_type}
+        offer = replace(OFFER, instance_type=name, prices={"us-east-1a": TYPES_USD[name]})
+        changed = TypeChange(cluster, change_type(cluster, offer, self.ec2.now), offer, None)
+        apply_change(self.account, changed)
+        most_usd = power.most_usd(changed.after, self.ec2.now + seconds)
+        assert most_usd == pytest.approx(power.most_usd(self.find(), self.ec2.now + seconds), abs=1e-5)
+
     def tag(self, tags: dict[str, str]) -> None:
         """Tag its machines."""
         instances.tag(self.account, [one.id for one in self.ec2.living()], tags)
@@ -222,9 +244,9 @@ class Story:
         receipt = make_receipt(priced, job, ())
         (self.runs / f"c-{number}/receipt.json").write_bytes(format_receipt(receipt))
         self.jobs.append((started, end))
-        times = sorted({started, end, *(at for at, _ in self.ec2.market.changes if started < at < end)})
-        spans = pairwise(times)
-        usd = len(cluster.nodes) * sum((b - a) / HOUR_S * self.ec2.market.price(a) for a, b in spans)
+        market = self.ec2.living()[0].market
+        times = sorted({started, end, *(at for at, _ in market.changes if started < at < end)})
+        usd = len(cluster.nodes) * sum((b - a) / HOUR_S * market.price(a) for a, b in pairwise(times))
         assert receipt.at_most == (self.ec2.spot and not self.ec2.tells)
         assert receipt.usd is not None
         assert receipt.usd >= usd - 1e-6
@@ -266,14 +288,15 @@ def check(story: Story) -> None:
             recorded = add_spot_prices(story.account, [cast(Cluster, known_clusters.recall("c"))])[0]
             if recorded.node.state == cluster.node.state:
                 assert spent_usd(recorded, ec2.now) == pytest.approx(counted, abs=1e-6), "top and cost"
-        rate = sum(ec2.market.price(ec2.now) + ADDRESS_USD for one in ec2.living() if one.runs_now) + cluster.disk_usd
+        rate = sum(one.market.price(ec2.now) + ADDRESS_USD for one in ec2.living() if one.runs_now) + cluster.disk_usd
         assert hourly_usd(cluster) >= rate - 1e-5
         assert unsure or hourly_usd(cluster) == pytest.approx(rate, abs=1e-5)
 
 
+WHAT = ["look", "look", "stop", "stop elsewhere", "start", "start", "change the type", "extend", "lose a node", "job"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["look", "look", "stop", "stop elsewhere", "start", "start", "extend", "lose a node", "job"]),
+        st.sampled_from(WHAT),
         st.one_of(st.integers(0, 120), st.integers(0, 3 * 86_400)),
     ),
     max_size=8,
@@ -339,10 +362,7 @@ def laptop(ec2: Ec2, zone: str) -> Iterator[Path]:
 def begin(beginning: Beginning, ec2: Ec2, folder: Path) -> Story:
     """Launch as `up` does."""
     market: Any = "spot" if beginning.spot else "on-demand"
-    offer = Offer(
-        "g5.xlarge", "us-east-1", market, {"us-east-1a": ec2.market.price(ec2.now)}, Gpu("A10G"), 24, 4, 16, 0, "",
-        ON_DEMAND_USD,
-    )  # fmt: skip
+    offer = replace(OFFER, market=market, prices={"us-east-1a": ec2.market.price(ec2.now)})
     request = LaunchRequest(nodes=beginning.nodes, max_hours=beginning.hours, max_cost_usd=beginning.max_usd)
     lease = make_lease([offer], request, 0.08, ec2.now)
     owner = Identity("123456789012", "arn:aws:iam::123456789012:user/u", "AIDA")

@@ -137,6 +137,8 @@ def test_logs_are_kept_for_a_week(story):
         "sudo logrotate --debug /etc/logrotate.conf 2>&1"
     ).stdout  # not every log of Debian's is there
     assert re.search(r"rotating pattern: /var/log/mine +after 1 days \(7 rotations\)", said), said
+    story.site.machine.inside("echo x > /var/log/mine; logrotate --force /etc/logrotate.conf || true")
+    assert story.site.ssh("ls /var/log/mine.*") == "/var/log/mine.1.gz\n"
 
 
 def test_the_notebook_answers_on_loopback_alone_and_asks_for_its_token(story):

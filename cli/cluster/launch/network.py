@@ -16,6 +16,7 @@ from infra.model import NetworkRequest
 SUBNET = re.compile("subnet-[0-9a-f]{8,17}")
 RESERVATION = re.compile("cr-[0-9a-f]{8,17}")
 GROUP = re.compile("sg-[0-9a-f]{8,17}")
+TYPE = re.compile(r"[a-z0-9-]{2,20}\.[a-z0-9-]{2,20}")
 PROFILE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:instance-profile/[\w+=,.@/-]{1,512}|[\w+=,.@-]{1,128}")
 KEY = re.compile(
     r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:(?:key|alias)/[\w/-]{1,256}|alias/[\w/-]{1,250}|(?:mrk-)?[0-9a-f-]{32,36}"

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from infra.ec2.capacity.reservations import Reservation
     from infra.launch.plans import Choice, Plan
     from infra.model import LaunchRequest, Offer
+    from infra.setup.playbook import Setup
 
-FIRST_NODE = "run on the first machine only (log in to the second: gpujob ssh {name} --node 1)"
+FIRST_NODE = "run on the first machine, or on several: gpujob run --cluster {name} --nodes {nodes} SCRIPT"
+LOSS = "a machine that is lost ends the jobs on it, on all their machines; the others are billed until gpujob down"
 
 
 def show_plan(plan: "Plan", settings: Sequence[str], *, plan_only: bool, as_json: bool) -> None:
@@ -43,7 +45,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
         "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
-        **({"jobs": FIRST_NODE.format(name=plan.name)} if request.nodes > 1 else {}),
+        **({"jobs": FIRST_NODE.format(name=plan.name, nodes=request.nodes), "loss": LOSS} if request.nodes > 1 else {}),
         "account": plan.owner,
         "machine": "\nor ".join(types),
         **({"reservation": describe_reservation(first.reservation)} if first.reservation else {}),
@@ -69,7 +71,7 @@ def describe_price(plan: "Plan") -> str:
     lowest, highest = first.offers[0].price_usd, max(offer.highest_usd for offer in first.offers)
     spot = max((offer.most_usd for offer in first.offers if offer.market == "spot"), default=0.0)
     prices = [f"${lowest:.2f}"] * (f"{lowest:.2f}" != f"{highest:.2f}") + [format_rate(highest)]
-    each = " each" * (request.nodes > 1)
+    each = f" each, at most {format_rate(highest * request.nodes)} for all {request.nodes}" * (request.nodes > 1)
     rise = f"; a spot price can rise to {format_rate(spot)}" * bool(spot)
     kept = "; the reservation bills this with or without a machine, until it ends" * bool(first.reservation)
     return f"{' to '.join(prices)}{each}, {', then '.join(request.markets)}, {regions}{rise}{kept}"
@@ -157,6 +159,12 @@ def reservation_facts(reserved: "Reservation | None") -> dict[str, Any] | None:
     return with_instants(asdict(reserved), "starts_at", "ends_at") if reserved else None
 
 
+def setup_facts(setup: "Setup") -> dict[str, Any]:
+    """Return what runs of the playbook as JSON data, without the text of files."""
+    facts = asdict(setup) | {"playbook": str(setup.playbook)}
+    return {name: value for name, value in facts.items() if name != "files"}
+
+
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return the plan as JSON data."""
     return {
@@ -168,7 +176,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
         "ended": [with_instants(asdict(ended.ending), "at") for ended in plan.ended],
         "address": plan.address,
         "usd_per_gb": plan.usd_per_gb,
-        "setup": asdict(plan.setup) | {"playbook": str(plan.setup.playbook)} if plan.setup else None,
+        "setup": setup_facts(plan.setup) if plan.setup else None,
         "choices": [
             {
                 "region": choice.account.region,

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
+from infra.ec2.network.address import LOOPBACK
 from infra.ec2.network.groups import SSH
 from infra.ec2.tags import (
     CLUSTER_TAG,
@@ -159,6 +160,7 @@ def make_node(account: Account, instance: "InstanceTypeDef") -> Node:
         market="spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand",
         price_usd=read_number(tags, PRICE_TAG),
         image_id=instance.get("ImageId", ""),
+        address=LOOPBACK if account.is_local else instance.get("PrivateIpAddress", ""),
         stopped_at=(read_moment(instance) or 0.0) if instance["State"]["Name"] in ("stopping", "stopped") else 0.0,
     )
 
@@ -219,6 +221,12 @@ def set_user_data(account: Account, instance_id: str, user_data: str) -> None:
     """Change a stopped instance's user data."""
     with aws_errors():
         account.ec2.modify_instance_attribute(InstanceId=instance_id, UserData={"Value": user_data.encode()})
+
+
+def set_type(account: Account, instance_id: str, instance_type: str) -> None:
+    """Change a stopped instance's type."""
+    with aws_errors():
+        account.ec2.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": instance_type})
 
 
 def terminate(account: Account, instance_ids: list[str]) -> None:

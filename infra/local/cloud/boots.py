@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.ec2.tags import RANK_TAG
 from infra.local.cloud import moto_state
 from infra.local.cloud.faults import Faults
 
@@ -71,6 +72,11 @@ class Boots:
         wait_s = self.faults.number("console") or 0.0
         birth = self._births.get(instance_id)
         return not wait_s or bool(birth and birth.runs_s and time.monotonic() - birth.runs_s >= wait_s)
+
+    def is_frozen(self, instance: Any) -> bool:
+        """Return whether an instance has stopped in the middle of everything."""
+        ranks = self.faults.values("freeze")
+        return bool(ranks) and moto_state.tags(instance.region_name, instance.id).get(RANK_TAG) in ranks
 
     def interruption(self, instance_id: str) -> str | None:
         """Return when an interrupted spot instance ends, in the metadata format; None without a notice."""

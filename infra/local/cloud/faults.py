@@ -58,6 +58,9 @@ VOCABULARY = {
     "unfinished": Word("", "", "the first boot of new machines never finishes"),
     "vpn": Word("", "", "this computer is in the network of every VPC, and reaches private addresses"),
     "mute": Word("", "", "SSH servers of new machines accept connections but never respond"),
+    "freeze": Word(
+        "RANK", r"\d+", "the node of this rank stops in the middle of everything, and answers nothing", True
+    ),
     "drop": Word("BYTES", r"\d+", "connections to new machines break after this many bytes"),
     "released": Word("", "", "newer images than before have been released"),
     "reserved": Word("STATE", "[a-z-]+", "capacity reservations are in this state, such as payment-failed"),

@@ -126,11 +126,12 @@ def hidden(region: str, ids: frozenset[str]) -> Iterator[None]:
 
 
 def finish_launch(region: str, instance_id: str, interface_tags: dict[str, str]) -> None:
-    """Complete a launch with what moto omits: tags and security groups of network interfaces."""
+    """Complete a launch with what moto omits: ENA, and tags and security groups of network interfaces."""
     instance = find_instance(region, instance_id)
     if instance is None:
         return
     with LOCK:
+        instance.ena_support = True  # as with every image of the last ten years
         for interface in instance.nics.values():
             instance.ec2_backend.create_tags([interface.id], interface_tags)
             instance.security_groups = instance.security_groups or list(interface.group_set)

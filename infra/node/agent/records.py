@@ -8,7 +8,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, NamedTuple
 
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
@@ -33,6 +33,25 @@ class UnknownJobError(AgentError):
     """No job has this number, or its files no longer exist."""
 
     exit_code = 3
+
+
+class Ending(NamedTuple):
+    """How a job ended: its exit code, None if unknown, whether it was cancelled, and any other reason."""
+
+    exit_code: int | None
+    cancelled: bool = False
+    reason: str = ""
+    interrupted: bool = False
+    """Whether it ended because one of its machines or processes was lost."""
+    exit_codes: list[int | None] | None = None
+    """Of a job over several nodes, the exit code on each."""
+    failed_node: int = 0
+    """Of a job over several nodes, the one that failed first."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in any other way than by itself with exit code 0."""
+        return self.exit_code != 0 or self.cancelled or bool(self.reason)
 
 
 def read_json(path: Path, default: Any = None) -> Any:
@@ -152,6 +171,9 @@ def record_of(number: str | int) -> dict[str, Any]:
         "reason": state.get("reason", ""),
         "gpus": state.get("gpus", []),
         "exit_code": state.get("exit_code"),
+        "exit_codes": state.get("exit_codes") or [],
+        "failed_node": state.get("failed_node", 0),
+        "nodes": len((job.get("part") or {"names": [""]})["names"]),
         "submitted_at": job["submitted_at"],
         "started_at": state.get("started_at"),
         "stalled_at": state.get("stalled_at"),
@@ -198,6 +220,8 @@ def state_name(state: dict[str, Any], supervised: bool) -> str:
         return ("stalled" if state.get("stalled_at") else "running") if "started_at" in state else "queued"
     if state["cancelled"]:
         return "cancelled"
+    if state.get("interrupted"):
+        return "interrupted"
     return "succeeded" if state["exit_code"] == 0 and not state["reason"] else "failed"
 
 

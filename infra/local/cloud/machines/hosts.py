@@ -42,6 +42,7 @@ class Host:
     """How it ended: off or reboot."""
     dead: bool = False
     """It crashed: the instance stays running but unreachable until it is terminated."""
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,18 @@ class Hosts:
             elif self._cleared.get(instance.id, math.inf) < time.monotonic() - forgetting.KEPT_S:
                 self._forget(instance)
         self._note_routes(instances)
+        self._freeze()
         self._remove_images(instances)
         self.seen = self.seen or bool(instances)
         living = any(instance.state != "terminated" for instance in instances)
         self.alive = bool(self._hosts) or living or moto_state.has_own_images()
+
+    def _freeze(self) -> None:
+        for host in self._hosts.values():
+            frozen = self.boots.is_frozen(host.instance)
+            if frozen != host.frozen:
+                host.frozen = frozen
+                (reaper.freeze if frozen else reaper.thaw)(host.process.pid)
 
     def _remove_images(self, instances: list[Any]) -> None:
         """Remove the homes of deregistered images that no instance boots from any more."""

@@ -1,6 +1,5 @@
 """The actions missing from moto, by service; anything else is passed on unchanged."""
 
-import base64
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from infra.local.cloud import moto_state, tagging
+from infra.local.cloud import attributes, moto_state, tagging
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
@@ -103,10 +102,8 @@ class Handlers:
                 return launch.run_instances(request, self._booting(moto), self._tokens, self._capacity)
             case "CreateLaunchTemplate" | "CreateLaunchTemplateVersion":
                 return self._templates.create(request, moto, self._tokens)
-            case "ModifyInstanceAttribute" if "UserData.Value" in request.params:
-                # moto decodes a blob's base64 and then expects base64.
-                value = base64.b64encode(request.params["UserData.Value"].encode()).decode()
-                return moto(replace(request, params={**request.params, "UserData.Value": value}))
+            case "ModifyInstanceAttribute":
+                return attributes.modify_instance_attribute(request, moto)
             case "CreateFleet":
                 work = fleet.create_fleet
                 able = self._launching(moto)

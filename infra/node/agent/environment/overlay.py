@@ -46,6 +46,7 @@ exec "{uv}" "$@"
 """
 # torchrun exits with 1 and prints 30 lines, whichever process failed and however.
 TORCHRUN = b"""import sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 try:
@@ -56,6 +57,8 @@ except ChildFailedError as error:
     how = f"exit {code}" if code >= 0 else failure.signal_name()
     print(f"gpujob: rank {rank} failed first ({how})", file=sys.stderr)
     sys.exit(code if code >= 0 else 128 - code)
+except SignalException as error:
+    sys.exit(128 + error.sigval)
 """
 PIP = b"import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
 

@@ -36,6 +36,11 @@ def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int
     for earlier in reversed(numbers()):
         if earlier < number and is_locked(JOBS / str(earlier) / "queued"):
             wait_behind(JOBS / str(earlier) / "queued")
+    wait_for_gpus(number, wanted, slots, take)
+
+
+def wait_for_gpus(number: int, wanted: int, slots: int, take: Callable[[list[int]], None]) -> None:
+    """Wait until enough GPUs are free, and record them with `take`."""
     # From here on only jobs on the list are looked at; an older version of the agent does not write it.
     others = {other for other in numbers() if held_gpus(other)}
     while not choose_gpus(number, wanted, slots, others, take):

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..identities import identify, lives
 from ..processes import descendants, end_descendants, family, tell
-from ..records import folder_of, read_json, read_runner, take_lock, write_runner
-from .runner import CANCEL, ENDED_BY, SIGNALS, Ending, record_end
+from ..records import Ending, folder_of, read_json, read_runner, take_lock, write_runner
+from .runner import CANCEL, ENDED_BY, SIGNALS, lost_runner, record_end
 from .watch import Watch, stalled_text
 
 
@@ -43,6 +43,9 @@ def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:
     def living() -> list[int]:
         return family(main[0])
 
+    if watching.job.get("part"):  # no process hears of the other nodes any more
+        record_end(folder, read_json(folder / "state.json").get("started_s"), lost_runner())
+        end_descendants({}, signal.SIGTERM, living)
     while lives(main):
         caught = signal.sigtimedwait(SIGNALS, watching.tick_s)
         if caught and caught.si_signo in ENDED_BY:

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import trees
 from ..data.mounts import Mount, explain_refusal, mount_all
@@ -22,9 +22,12 @@ from ..environment.overlay import ENVIRONMENT
 from ..environment.uv import say
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
-from ..records import read_json, write_reserved, write_runner
+from ..records import Ending, read_json, write_reserved, write_runner
 from ..terminal import feed, take_terminal
 from .mask import Mask, pour
+
+if TYPE_CHECKING:
+    from ..muster import AnyTie
 
 CANCEL = signal.SIGTERM
 STALLED, STALLED_UNSEEN = signal.SIGUSR1, signal.SIGUSR2
@@ -32,14 +35,7 @@ STALLED, STALLED_UNSEEN = signal.SIGUSR1, signal.SIGUSR2
 # when py-spy could not read them.
 ENDED_BY = {CANCEL: signal.SIGTERM, STALLED: signal.SIGTERM, STALLED_UNSEEN: signal.SIGABRT}
 SIGNALS = {signal.SIGCHLD, *ENDED_BY}
-
-
-class Ending(NamedTuple):
-    """How a job ended: its exit code, whether it was cancelled, and any other reason."""
-
-    exit_code: int
-    cancelled: bool = False
-    reason: str = ""
+TICK_S = 0.2
 
 
 class Task(NamedTuple):
@@ -61,6 +57,8 @@ class Task(NamedTuple):
     """Whether it is a terminal, from which the job also reads."""
     mounts: tuple[Mount, ...] = ()
     """The data sets to mount; where that is not possible, they are links."""
+    tie: AnyTie | None = None
+    """What ties it to the other parts of a job over several nodes."""
 
 
 def run(task: Task) -> None:
@@ -75,8 +73,13 @@ def run(task: Task) -> None:
         text = f"gpujob: cannot run {task.command[0]}: {error.strerror}\n"
         with contextlib.suppress(OSError), (task.folder / "log").open("ab") as log:
             log.write(text.encode("utf-8", "surrogateescape"))
-        record_end(task.folder, task.started_s, Ending(127 if isinstance(error, FileNotFoundError) else 126))
+        ending = Ending(127 if isinstance(error, FileNotFoundError) else 126)
+        if task.tie:
+            task.tie.start()
+        record_end(task.folder, task.started_s, conclude(task.tie, ending))
         return
+    if task.tie:
+        task.tie.start()
     write_runner(task.folder, identify(os.getpid()), identify(process.pid))
     if task.pipe:
         os.close(task.pipe[1])
@@ -123,12 +126,37 @@ def finish(task: Task, pid: int) -> None:
     if task.pipe and task.terminal:
         threading.Thread(target=feed, args=(task.folder, task.pipe[0]), daemon=True).start()
     ending = wait(task, pid)
+    if task.tie:
+        ending = conclude(task.tie, ending or lost_runner(), task)
     if ending:
         # Recorded before ending stragglers, which may take a while.
         record_end(task.folder, task.started_s, ending)
     end_descendants({})
     if pouring:
         pouring.join(GRACE_S)
+
+
+def conclude(tie: AnyTie | None, ending: Ending, task: Task | None = None) -> Ending:
+    """Return how a job ended; of one over several nodes, once it has ended on all of them.
+
+    Without a task, its command has not started.
+    """
+    if tie is None:
+        return ending
+    tie.report(ending)
+    end_descendants({})
+    while not tie.is_over():
+        caught = signal.sigtimedwait(SIGNALS, TICK_S)
+        if caught and caught.si_signo == CANCEL and not tie.verdict:
+            tie.foretell(Ending(128 + CANCEL, cancelled=True))
+        if task and not find_left_s(task):
+            tie.foretell(Ending(128 + CANCEL, reason=limit_text(task)))
+    return tie.settle(ending)
+
+
+def lost_runner() -> Ending:
+    """Return how a job over several nodes ends if the process that watches the other nodes was killed."""
+    return Ending(None, reason="its runner was killed", interrupted=True)
 
 
 def wait(task: Task, pid: int) -> Ending | None:
@@ -138,21 +166,32 @@ def wait(task: Task, pid: int) -> Ending | None:
     """
     ended: dict[int, int] = {}
     cancelled, reason = False, ""
-    limit_s = task.time_limit_s
     while pid not in ended:
-        left_s = max(task.started_s + limit_s - time.monotonic(), 0) if limit_s else 1e6
         # Signals are blocked, so one that arrives between the check and the wait is not lost.
-        caught = signal.sigtimedwait(SIGNALS, left_s)
+        caught = signal.sigtimedwait(SIGNALS, find_left_s(task))
         number = caught.si_signo if caught else CANCEL
         if number != signal.SIGCHLD:
             cancelled = caught is not None and number == CANCEL
             if not cancelled:
-                reason = task.stalled if caught else f"its time limit of {limit_s:g} s was reached"
-            end_descendants(ended, ENDED_BY[signal.Signals(number)])
+                reason = task.stalled if caught else limit_text(task)
+            by = ENDED_BY[signal.Signals(number)]
+            if task.tie:
+                task.tie.foretell(Ending(128 + by, cancelled, reason))
+            end_descendants(ended, by)
         reap(ended)
         if pid not in ended and not is_child(pid):
             return None
     return Ending(ended[pid], cancelled, reason)
+
+
+def find_left_s(task: Task) -> float:
+    """Return how long a job may still run; 0 once its time limit is reached."""
+    return max(task.started_s + task.time_limit_s - time.monotonic(), 0) if task.time_limit_s else 1e6
+
+
+def limit_text(task: Task) -> str:
+    """Return the recorded reason for a job that has reached its time limit."""
+    return f"its time limit of {task.time_limit_s:g} s was reached"
 
 
 def record_end(folder: Path, started_s: float | None, ending: Ending) -> None:

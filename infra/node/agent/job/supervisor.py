@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from ..environment import overlay
 from ..environment.dependencies import complete_plan, name_indexes, prepare
@@ -18,20 +18,19 @@ from ..environment.overlay import ENVIRONMENT, make_environment
 from ..environment.project.install import install_projects
 from ..environment.project.interpreters import choose_interpreter
 from ..environment.project.search import find_projects, start_of
-from ..identities import identify, lives
+from ..identities import identify
 from ..inputs.waiting import get_ready, place_data
 from ..machine import read_driver
 from ..outputs.built import record_built
-from ..processes import GRACE_S, adopt_orphans, descendants, end_descendants, reap, tell
+from ..processes import adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
     HOME,
     NOTEBOOK,
     AgentError,
+    Ending,
     folder_of,
-    is_supervised,
     read_json,
     read_runner,
-    record_of,
     take_lock,
     work_of,
     write_json,
@@ -41,9 +40,12 @@ from ..room import explain
 from ..snapshot.upkeep import start_upkeep
 from ..terminal import open_terminal
 from .mask import maskable
-from .queue import forget_waiting, wait_in_queue
-from .runner import CANCEL, SIGNALS, Ending, Task, finish, record_end, run
+from .queue import can_rewind, forget_waiting, wait_for_gpus, wait_in_queue
+from .runner import CANCEL, SIGNALS, Task, conclude, finish, lost_runner, record_end, run
 from .watch import Watch, stalled_text
+
+if TYPE_CHECKING:
+    from ..muster import AnyTie
 
 INTERPRETERS = HOME / "interpreters.json"
 
@@ -52,10 +54,10 @@ class CancelledError(Exception):
     """The job was cancelled before its command started."""
 
 
-def supervise(number: str, queued: str) -> None:
+def supervise(number: str, queued: str, *link: str) -> None:
     """Queue, prepare, run and watch the job; secret values are on stdin.
 
-    In the queue, this may be called again by the same process after a restart.
+    In the queue, this may be called again by the same process after a restart. `link` is a socket of a job over several nodes.
     """
     folder = folder_of(number)
     job, private = read_json(folder / "job.json"), json.load(sys.stdin)
@@ -64,9 +66,11 @@ def supervise(number: str, queued: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     forget_waiting(int(queued))
     state: dict[str, Any] = {**read_json(folder / "state.json", {}), "supervisor": identify(os.getpid())}
+    tie = None
     try:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
+        tie = join_others(folder, job, private, link)
         if "data" not in state:
             with cancellable():
                 state["data"] = get_ready(folder, job, secrets, int(queued))
@@ -77,24 +81,65 @@ def supervise(number: str, queued: str) -> None:
             write_json(folder / "state.json", state)
 
         with cancellable():
-            wait_in_queue(int(number), count_gpus(job), job["slots"], take)
+            wait_for_turn(int(number), job, tie, take)
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
         os.close(int(queued))
+        if tie:
+            tie.start()
         watching = take_lock(folder / "watched")
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts)
+        begin(folder, state, tie)
+        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts, tie=tie)
     except CancelledError:
-        record_end(folder, state.get("started_s"), Ending(128 + signal.SIGTERM, cancelled=True))
+        end_early(folder, state, tie, Ending(128 + signal.SIGTERM, cancelled=True))
     except (AgentError, OSError) as error:  # usually a full disk
         reason = explain(error) if isinstance(error, OSError) else str(error)
-        record_end(folder, state.get("started_s"), Ending(1, reason=reason))
+        end_early(folder, state, tie, Ending(1, reason=reason))
     else:
         fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
+
+
+def join_others(folder: Path, job: dict[str, Any], private: dict[str, Any], link: tuple[str, ...]) -> AnyTie | None:
+    """Return what ties a part to the others; None for a job on one node. Raises AgentError."""
+    if not job.get("part"):  # earlier agents, whose jobs may be queued, had none
+        return None
+    from ..muster import join  # rarely needed, and it adds to the memory and the start-up of every job
+
+    with cancellable():
+        return join(folder, job["part"], private["key"], link)
+
+
+def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Callable[[list[int]], None]) -> None:
+    """Wait in the queue and for free GPUs, recorded with `take`.
+
+    Of a job over several nodes, only part 0 queues: two such jobs cannot wait for each other's GPUs.
+    """
+    if tie is None or not tie.group.rank:
+        wait_in_queue(number, count_gpus(job), job["slots"], take)
+    else:
+        tie.wait_for_call(small=can_rewind())
+        wait_for_gpus(number, count_gpus(job), job["slots"], take)
+
+
+def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None) -> None:
+    """Wait until all parts of a job over several nodes are ready; raises AgentError."""
+    if tie:
+        with cancellable(), (folder / "log").open("ab") as log:
+            tie.begin(log)
+        state["port"] = tie.port
+        write_json(folder / "state.json", state)
+
+
+def end_early(folder: Path, state: dict[str, Any], tie: AnyTie | None, ending: Ending) -> None:
+    """Record the end of a job whose command has not started."""
+    if tie and not tie.thread:
+        tie.start()
+    record_end(folder, state.get("started_s"), conclude(tie, ending))
 
 
 def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any], private: dict[str, Any]) -> str:
@@ -128,7 +173,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
         variables={**variables, **secrets},
         workdir=work_of(folder) / job["workdir"],
         started_s=state["started_s"],
-        time_limit_s=job["time_limit_s"],
+        time_limit_s=job["time_limit_s"] if not (job.get("part") or {}).get("rank") else None,  # part 0 ends all
         stalled=stalled_text(job),
         secrets=hidden,
         pipe=open_terminal(terminal) if terminal else os.pipe() if hidden else None,
@@ -145,6 +190,8 @@ def words_of(command: list[str], python: str) -> list[str]:
 
 def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
     """Fork the runner and watch the job until it ends; replace the runner if it is killed."""
+    if task.tie:
+        task.tie.stop()
     runner = os.fork()
     if runner == 0:
         release(watching)
@@ -155,6 +202,8 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
             traceback.print_exc()
         finally:
             os._exit(1)
+    if task.tie:
+        task.tie.close()  # the others see when the runner is killed
     start_upkeep(watch.job.get("list", ""))
     if task.pipe:
         os.close(task.pipe[1])  # the read end stays open here too: without a reader, the job would die of SIGPIPE
@@ -176,7 +225,10 @@ def stand_in(task: Task, watching: int | None) -> None:
     if main and not read_json(task.folder / "end.json"):
         write_runner(task.folder, identify(os.getpid()), main)
         release(watching)
-        finish(task, main[0])
+        if task.tie:  # no process hears of the other nodes any more
+            record_end(task.folder, task.started_s, lost_runner())
+        else:
+            finish(task, main[0])
     end_descendants({})
 
 
@@ -223,6 +275,7 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
         "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **({"TERM": job["terminal"]["kind"]} if job.get("terminal") else {}),
+        **describe_nodes(job, state, folder),
         **job["env"],
         "GPUJOB_JOB": folder.name,
         "GPUJOB_COMMIT": str(job.get("source", {}).get("commit", "")),
@@ -231,24 +284,10 @@ def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Pa
     }
 
 
-def cancel(number: str) -> dict[str, Any]:
-    """End a running job; return its record once it is over."""
-    folder = folder_of(number)
-    deadline = time.monotonic() + 3 * GRACE_S
-    told: list[Any] = []
-    while is_supervised(folder) and time.monotonic() < deadline:
-        supervisor = read_json(folder / "state.json", {}).get("supervisor")
-        runner, _ = read_runner(folder)
-        for one in (runner, supervisor):
-            if lives(one):
-                if one not in told:
-                    told.append(one)
-                    tell(one[0], CANCEL)
-                break
-        time.sleep(0.02)
-    if told and not (is_supervised(folder) or "started_at" in read_json(folder / "state.json", {})):
-        # It was waiting behind others as a `flock`, which records nothing.
-        with contextlib.suppress(OSError):
-            if not read_json(folder / "end.json"):
-                record_end(folder, None, Ending(128 + signal.SIGTERM, cancelled=True))
-    return record_of(number)
+def describe_nodes(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Return the variables of a part of a job over several nodes."""
+    if not job.get("part"):
+        return {}
+    from ..muster.variables import describe_part
+
+    return describe_part(job["part"], len(state["gpus"]), state["port"], folder)

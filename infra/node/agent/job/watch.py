@@ -61,7 +61,8 @@ class Watch:
         """Return whether anything has happened since the last check."""
         now, cpu_s, log_bytes = time.monotonic(), cpu_seconds(pids), self.log_size()
         used = (cpu_s - self.cpu_s) / max(now - self.looked_s, 1e-3)
-        moved = log_bytes != self.log_bytes or pids != self.pids or used > IDLE_CPU or self.uses_gpu()
+        # Without processes, a part of a job over several nodes has ended, and waits for the others.
+        moved = not pids or log_bytes != self.log_bytes or pids != self.pids or used > IDLE_CPU or self.uses_gpu()
         self.looked_s, self.cpu_s, self.log_bytes, self.pids = now, cpu_s, log_bytes, pids
         return moved
 

@@ -8,9 +8,9 @@ import select
 from pathlib import Path
 from typing import Iterator
 
-from ..job.supervisor import cancel
 from ..records import AgentError, folder_of, read_json, read_runner
 from ..terminal import HEAD, READ_BYTES, TYPED, open_input, split
+from .cancelling import cancel
 from .logs import copy_log
 
 INTERRUPT = b"\x03"

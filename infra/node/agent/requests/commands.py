@@ -4,7 +4,7 @@
                                     with "unknown": true where its list of files refers to one that is not here, and the
                                     request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
-                                    "disk_bytes", "disk_free_bytes"}
+                                    "port", "disk_bytes", "disk_free_bytes"}
     jobs [NUMBER...] [--last]       -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over, and
                                     then its record on stderr, unless it is very long
@@ -71,7 +71,7 @@ COMMANDS = {
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
-    "cancel": ("job.supervisor", "cancel"),
+    "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
     "send": ("outputs.sending", "send_outputs"),

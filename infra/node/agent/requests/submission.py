@@ -12,7 +12,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import trees
 from ..job.queue import count_ahead
@@ -40,9 +40,13 @@ from ..snapshot.prepared import Prepared, announce
 from ..snapshot.store import Store, write_all
 from ..snapshot.upkeep import INCOMING
 
+if TYPE_CHECKING:
+    import socket
+
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
     *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal", "list", "dependencies"),
+    "part",
 )
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
@@ -50,7 +54,8 @@ LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 def submit() -> dict[str, int]:
     """Accept a job: its request as one line on stdin, then the files that the answer lists as missing.
 
-    Submitting a token twice returns the same job; so does a second notebook while one is running.
+    Submitting a token twice returns the same job; so does a second notebook while one is running. Part 0 of a job over several
+    nodes listens for the others from now on; these get its number.
     """
     coming = announce()
     asked, snapshot = read_asked(sys.stdin.buffer)
@@ -76,9 +81,10 @@ def submit() -> dict[str, int]:
             if number is None and asked["command"] == NOTEBOOK:
                 number = find_notebook()
             if number is None:
-                number = next_number(asked["after"])
+                number = choose_number(asked)
                 take_place(around, WORK / str(number))
-                start(staging, number, {"secrets": asked["secrets"], "credentials": asked["credentials"]})
+                private = {name: asked[name] for name in ("secrets", "credentials", "key")}
+                start(staging, number, private, make_listening(staging, job))
     except OSError as error:  # before the partial files are removed, which frees space
         if error.errno != errno.ENOSPC:
             raise
@@ -88,7 +94,28 @@ def submit() -> dict[str, int]:
         os.close(coming)
         trees.remove(staging)
         trees.remove(around)
-    return {"job": number, "ahead": count_ahead(number), **find_space()}
+    part = read_json(JOBS / str(number) / "job.json", {}).get("part") or {}
+    return {"job": number, "ahead": count_ahead(number), "port": part.get("port", 0), **find_space()}
+
+
+def choose_number(asked: dict[str, Any]) -> int:
+    """Return a job's number; of part 0, which the other nodes use too, if they can. Raises AgentError."""
+    given = (asked["part"] or {}).get("number")
+    if given and (JOBS / str(given)).exists():
+        raise AgentError(f"job {given} exists on this node already")
+    return int(given or next_number(asked["after"]))
+
+
+def make_listening(staging: Path, job: dict[str, Any]) -> socket.socket | None:
+    """Return the socket on which part 0 of a job over several nodes listens, with its port on record."""
+    part = job["part"]
+    if not part or part["rank"]:
+        return None
+    from ..muster.lead import listen  # rarely needed, and the agent starts for every job
+
+    listening = listen(part["addresses"][0])
+    write_json(staging / "job.json", {**job, "part": {**part, "port": listening.getsockname()[1]}})
+    return listening
 
 
 def receive(store: Store, prepared: Prepared, project: Path, folders: list[str]) -> dict[str, Any]:
@@ -146,7 +173,7 @@ def read_request(line: bytes) -> dict[str, Any]:
         asked = json.loads(zlib.decompress(base64.b64decode(line)))
     except (ValueError, zlib.error) as error:
         raise AgentError(f"the request is incomplete: {error}") from error
-    left_out = sorted({*KEPT, *LISTED, "folders", "after", "python", "secrets", "credentials"} - set(asked))
+    left_out = sorted({*KEPT, *LISTED, "folders", "after", "python", "secrets", "credentials", "key"} - set(asked))
     if left_out:
         raise AgentError(f"the request has no {left_out[0]}")
     if asked["after"] >= MOST_JOBS:
@@ -162,26 +189,30 @@ def find_token(token: str) -> int | None:
     return None
 
 
-def start(staging: Path, number: int, secrets: dict[str, dict[str, str]]) -> None:
+def start(staging: Path, number: int, secrets: dict[str, Any], listening: socket.socket | None) -> None:
     """Assign the unpacked job its number and start its supervisor, which inherits the job's lock.
 
-    The values of secrets, and of credentials for package indexes, go to the supervisor's standard input and nowhere else.
+    The values of secrets, of credentials for package indexes, and the key that the parts of a job share go to the supervisor's
+    standard input and nowhere else.
     """
     held = hold(json.dumps(secrets).encode())
+    links = [listening.fileno()] if listening else []
     opened = [(staging / "lock").open("ab"), (staging / "queued").open("ab")]
     with opened[0] as lock, opened[1] as queued, (HOME / "agent.log").open("ab") as complaints:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(queued, fcntl.LOCK_EX)
         staging.rename(JOBS / str(number))
         subprocess.Popen(
-            [sys.executable, "-I", "-S", sys.argv[0], "supervise", str(number), str(queued.fileno())],
+            [sys.executable, "-I", "-S", sys.argv[0], "supervise", str(number), *map(str, [queued.fileno(), *links])],
             stdin=held,
             stdout=complaints,
             stderr=complaints,
-            pass_fds=[lock.fileno(), queued.fileno()],
+            pass_fds=[lock.fileno(), queued.fileno(), *links],
             start_new_session=True,
         )
     os.close(held)
+    if listening:
+        listening.close()
 
 
 def hold(content: bytes) -> int:

@@ -1,0 +1,125 @@
+"""Watch a job: its output, and its terminal."""
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.notices import billing
+from cli.notices.queue import show_queue
+from cli.notices.recorded import print_saved, read_log
+from cli.options.context import choose_name, runs_of
+from cli.options.declared import cluster_option, option, raw_option
+from cli.options.durations import Since, parse_since
+from cli.options.values import JobName, parse_job
+from cli.reasons.explanations import explain_failure
+from cli.steps.following import attached, download, exit_code, follow_job
+from cli.steps.keyboard import describe_terminal
+from cli.steps.reach import connect, reach_job
+from cli.terminal.output import Output
+from infra.errors import GoneError, NotFoundError, UsageError
+from infra.node import client
+from infra.run.following import Attachment
+from infra.run.nodes.merging import print_logs
+
+if TYPE_CHECKING:
+    from infra.model import Cluster, Job
+    from infra.ssh.connection import Connection
+
+LINES = 20  # of what was printed before
+
+
+@click.command()
+@click.argument("job", type=parse_job, required=False)
+@option("--follow", "-f", is_flag=True, help="Follow the output until the job ends.")
+@option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Start at the last LINES lines.")
+@option(
+    "--since",
+    type=parse_since,
+    metavar="WHEN",
+    help="Start at a time or offset: 10m (ago), 14:05, 2026-11-24T14:05, 4096b (bytes).",
+)
+@option("--node", type=click.IntRange(0), metavar="RANK", help="Only of this node of a job over several nodes.")
+@raw_option
+@cluster_option
+def logs(
+    job: JobName | None,
+    follow: bool,
+    tail: int | None,
+    since: Since | None,
+    node: int | None,
+    raw: bool,
+    cluster: str | None,
+) -> None:
+    """Print a job's output.
+
+    JOB is a number or a name, by default the latest job. Without the machine, prints what was saved in runs/. Each line of a
+    job over several nodes starts with its node: 1| loss 0.3
+    """
+    if tail is not None and since:
+        raise UsageError("--tail cannot be used with --since", "use one of them")
+    output = Output(raw)
+    with ExitStack() as opened:
+        try:
+            found, connection, asked = opened.enter_context(reach_job(cluster, job))
+        except (NotFoundError, GoneError) as error:
+            print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
+            return
+        if node:
+            connection = opened.enter_context(connect(found, check_node(found, asked, node)))
+
+        def start(connection: "Connection") -> int:
+            return find_offset(connection, asked.number, tail, since)
+
+        if follow:
+            if asked.state == "queued":
+                show_queue(found, client.list_jobs(connection), asked.number)
+            attachment = Attachment(nodes=1 if node is not None else asked.nodes, start=start)
+            with billing.reminding(found):
+                ended = follow_job(connection, asked.number, output, start(connection), attachment=attachment)
+                explain_failure(connection, ended)
+        else:
+            print_logs(connection, asked.number, 1 if node is not None else asked.nodes, output.write, start)
+            output.flush()
+
+
+def check_node(cluster: "Cluster", job: "Job", node: int) -> int:
+    """Return a node's rank; raises UsageError if the job did not run there."""
+    count = min(job.nodes, len(cluster.nodes))
+    if node >= count:
+        raise UsageError(
+            f"job {job.number} ran on nodes 0 to {job.nodes - 1}"
+            if job.nodes > 1
+            else f"job {job.number} ran on one node",
+            "omit --node",
+        )
+    return node
+
+
+def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
+    """Return the byte offset to start at."""
+    if tail is not None:
+        return client.find_tail(connection, number, tail)
+    if since is None:
+        return 0
+    return client.find_since(connection, number, since.ago_s) if since.offset is None else since.offset
+
+
+@click.command()
+@click.argument("job", type=parse_job, required=False)
+@cluster_option
+def attach(job: JobName | None, cluster: str | None) -> None:
+    """Take over the terminal of an interactive job.
+
+    For a job started by gpujob run --interactive, by default the latest, after its connection was lost or Ctrl-] detached it.
+    Downloads the job's outputs when it ends, and exits with its exit code.
+    """
+    describe_terminal()
+    with reach_job(cluster, job) as (found, connection, asked), billing.reminding(found):
+        offset = client.find_tail(connection, asked.number, LINES)
+        with attached(asked.number, interactive=True) as attachment:
+            ended = follow_job(connection, asked.number, Output(editing=True), offset, attachment=attachment)
+        explain_failure(connection, ended)
+        download(connection, ended.number, runs_of(found, ended.number))
+    sys.exit(exit_code(found, ended))

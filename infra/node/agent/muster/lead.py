@@ -1,0 +1,181 @@
+"""Part 0 of a job: it admits the others, starts all together, and decides how the job ended."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from typing import Any, BinaryIO
+
+from ..environment.uv import say
+from ..records import AgentError, Ending
+from .channel import CALL, Lines, LostError, admit, make_nonce, tune
+from .tie import LAST_S, POLL_S, Group, Tie
+
+READY_S = 1800.0
+SILENT_S = 2.0  # before the log says whom the job waits for
+PROOF_S = 10.0  # for a stranger to prove that it is a part of the job
+MOST_STRANGERS = 256
+PORTS = 20000, 32767  # below those that Linux gives to outgoing connections
+
+
+def listen(address: str) -> socket.socket:
+    """Return a socket on which the other nodes reach this one; raises AgentError."""
+    try:
+        return socket.create_server((address, 0), backlog=MOST_STRANGERS)
+    except OSError as error:
+        raise AgentError(f"cannot listen on {address}, this node's private address: {error.strerror}") from error
+
+
+def choose_port(address: str) -> int:
+    """Return a port of this node on which nothing listens; raises AgentError."""
+    for port in random.sample(range(*PORTS), 1000):
+        with contextlib.suppress(OSError), socket.create_server((address, port)):
+            return port
+    raise AgentError(f"no free port on {address}")
+
+
+class Lead(Tie):
+    """The connections of part 0 to all others."""
+
+    def __init__(self, group: Group, listening: socket.socket) -> None:
+        """Lead the parts that connect to a socket."""
+        super().__init__(group)
+        self.listening: socket.socket | None = listening
+        self.strangers: dict[socket.socket, tuple[Lines, str, float]] = {}
+        self.ready: set[int] = set()
+        self.ends: dict[int, Ending] = {}
+        self.gone: set[int] = set()
+        self.lock = threading.Lock()
+
+    @property
+    def others(self) -> range:
+        """The ranks of the other parts."""
+        return range(1, len(self.group.names))
+
+    def links(self) -> list[socket.socket]:
+        """Return the listening socket and the connections of strangers."""
+        now = time.monotonic()
+        for link, (_, _, since_s) in list(self.strangers.items()):
+            if now - since_s > PROOF_S:
+                self.drop(link)
+        return [*([self.listening] if self.listening else []), *self.strangers]
+
+    def read_first(self, link: socket.socket) -> None:
+        """Accept a connection, or read the proof that a stranger is a part of the job."""
+        if link is self.listening:
+            with contextlib.suppress(OSError):
+                self.call(link.accept()[0])
+            return
+        lines, nonce, _ = self.strangers[link]
+        try:
+            received = lines.receive()
+            if received:
+                rank, channel = admit(lines, self.group.key, nonce, received[0])
+                if rank not in self.others or rank in self.channels or rank in self.gone:
+                    raise LostError("that part is not expected")
+                del self.strangers[link]
+                self.channels[rank], self.heard[rank] = channel, time.monotonic()
+                if self.verdict:
+                    channel.send(say="over", **self.verdict._asdict())
+                for line in received[1:]:
+                    self.handle(rank, channel.open(line))
+        except (LostError, ValueError, LookupError, TypeError):
+            self.drop(link)
+
+    def call(self, link: socket.socket) -> None:
+        """Tell a part that it is the job's turn, and ask for its proof."""
+        tune(link)
+        if len(self.strangers) >= MOST_STRANGERS:
+            link.close()
+            return
+        nonce = make_nonce()
+        link.sendall(CALL + nonce.encode() + b"\n")
+        self.strangers[link] = Lines(link), nonce, time.monotonic()
+
+    def drop(self, link: socket.socket) -> None:
+        """Close the connection of a stranger."""
+        self.strangers.pop(link, None)
+        link.close()
+
+    def handle(self, rank: int, message: dict[str, Any]) -> None:
+        """Act on a message of another part."""
+        what = message.pop("say")
+        if what == "ready":
+            self.ready.add(rank)
+        elif what == "end":
+            self.note_end(rank, Ending(**message))
+        elif what == "warned":
+            self.pass_on(rank)
+
+    def begin(self, log: BinaryIO) -> None:
+        """Wait until all parts are ready, then start them; raises AgentError if one is not ready in time."""
+        began_s, reported = time.monotonic(), False
+        self.ready.add(0)
+        while missing := [self.group.name(rank) for rank in self.others if rank not in self.ready]:
+            waited_s = time.monotonic() - began_s
+            if waited_s > READY_S:
+                raise AgentError(f"not ready within {READY_S / 60:g} min: {', '.join(missing)}")
+            if waited_s > SILENT_S and not reported:
+                reported = True
+                say(log, f"waiting for {', '.join(missing)}")
+            time.sleep(POLL_S)
+        self.port = choose_port(self.group.addresses[0])
+        self.broadcast(say="go", port=self.port)
+
+    def report(self, ending: Ending) -> None:
+        """Note how this part ended."""
+        self.note_end(0, ending)
+
+    def foretell(self, ending: Ending) -> None:
+        """Tell the others that this part is about to be ended, so that all end at once."""
+        self.announce(ending)
+
+    def note_end(self, rank: int, ending: Ending) -> None:
+        """Note how a part ended; the first that did not succeed ends the job, and so does the last."""
+        self.ends.setdefault(rank, ending)
+        if ending.failed:
+            self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
+        elif len(self.ends) == len(self.group.names):
+            self.announce(Ending(0))
+
+    def note_loss(self, rank: int, what: str) -> None:
+        """End the job, because a part was lost."""
+        self.gone.add(rank)
+        self.announce(Ending(None, reason=what, interrupted=True, failed_node=rank))
+
+    def announce(self, verdict: Ending) -> None:
+        """Decide how the job ended, and tell the others."""
+        with self.lock:
+            first = self.verdict is None
+            self.decide(verdict)
+        if first:
+            self.broadcast(say="over", **verdict._asdict())
+
+    def explain(self, rank: int, ending: Ending) -> str:
+        """Return why the job ended, if a part is the reason."""
+        if ending.cancelled or (rank == 0 and ending.reason):
+            return ending.reason
+        return f"{self.group.name(rank)}{f': {ending.reason}' if ending.reason else ' failed first'}"
+
+    def pass_on(self, rank: int) -> None:
+        """Let all other parts save their work, because AWS reclaims a node."""
+        for other, channel in list(self.channels.items()):
+            if other != rank:
+                channel.send(say="warn", rank=rank)
+        if rank:
+            self.warn(rank)
+
+    def is_over(self) -> bool:
+        """Return whether the job has ended on all nodes that answer."""
+        since_s = time.monotonic() - self.decided_s
+        ended = len({*self.ends, *self.gone}) == len(self.group.names)
+        told = since_s > SILENT_S and all(rank in self.ends for rank in self.channels)
+        return self.verdict is not None and (ended or told or since_s > LAST_S)
+
+    def settle(self, _: Ending) -> Ending:
+        """Return how the job ended, with the exit code of each part."""
+        codes = [self.ends[rank].exit_code if rank in self.ends else None for rank in (0, *self.others)]
+        return (self.verdict or Ending(None, interrupted=True))._replace(exit_codes=codes)

@@ -1,0 +1,1 @@
+"""A job over several nodes, seen from this computer: a part of it on each, and one log of them all."""
