@@ -51,8 +51,9 @@ def folds(
 ) -> list[tuple[Tensor, Tensor]]:
     """Return `count` pairs of sorted indices for training and test; each image is tested once.
 
-    Every fold has the same share of each class. A group is never divided, and shares are as equal as groups allow. What falls together is decided by
-    hashes of the seed and the units. Raises DataError if there are fewer images or groups than folds.
+    Every fold has the same share of each class. A group is never divided, and shares are as equal as groups allow.
+    Hashes of the seed and the units decide what is tested together. Raises DataError if there are fewer images or groups
+    than folds.
     """
     units = units or [str(at) for at in range(len(labels))]
     draws = {unit: draw(seed, unit) for unit in set(units)}
