@@ -1,4 +1,7 @@
-"""Read and change moto's state in process; only this module, `networks` and `forgetting` know moto's internals."""
+"""Read and change moto's state in process.
+
+Only this module, `networks` and `forgetting` know moto's internals.
+"""
 
 import threading
 from collections.abc import Iterable, Iterator
