@@ -121,7 +121,7 @@ def ask(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -> Memb
 
 
 def ask_folds(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -> list[Member]:
-    """Return what each fold of a run says about the test part of its data. Raises DataError if there is none."""
+    """Return what each fold of a run says about its data's test part. Raises DataError without one."""
     data = load_images(paths[0], config, fold=False)
     if data.held_out:
         raise DataError(f"{run}: each of its folds was tested on other images; name another run to average it with")

@@ -1,7 +1,7 @@
 """Make a Kaggle submission: `python -m jobs.submit data/sample_submission.csv`.
 
 Runs are named before the sample, by default `outputs`; of several, and of the folds of each, probabilities are averaged.
-The images are in the folder named after it, by default the one beside it that has them all. Rows, separators and
+The images are in the folder named after it, by default the one next to it that has them all. Rows, separators and
 numbers follow the sample. Its columns determine the values: with one column the class, or with --proba a probability;
 with a column per class, their probabilities. A model of several labels fills one column with those of at least
 --threshold, separated as in the sample; one of numbers fills it with the number.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         nargs="+",
         metavar="[RUN ...] SAMPLE [IMAGES]",
         help=f"runs or model files (default: {default_out()}), the competition's sample submission, and the folder with the "
-        "images named in its first column (default: the one beside it that has them)",
+        "images named in its first column (default: the one next to it that has them)",
     )
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="CSV file (%(default)s)")
     parser.add_argument(
@@ -58,7 +58,7 @@ class Submission:
 
     sample: Path
     images: Path | None = None
-    """The folder with its images; None for the one beside it that has them."""
+    """The folder with its images; None for the one next to it that has them."""
     proba: str | None = None
     tta: bool = False
     threshold: float | None = None
@@ -77,7 +77,7 @@ def read_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
 
 
 def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
-    """Write the submission. Raises DataError if the sample does not fit the models, or images are missing."""
+    """Write the submission. Raises DataError if the sample does not fit, or images are missing."""
     from .images.table import decode, separator, split_rows
     from .predict import check_threshold, find_facts, predict_runs
 
@@ -96,7 +96,7 @@ def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     fill_in = {SINGLE: answer, MULTI: answer_labels, REGRESSION: answer_number}[facts.task.name]
     check_threshold(wanted.threshold, facts.task.name)
     fill_in(wanted, header[1:], examples, facts.classes, [])  # refused before an hour of predicting
-    whole, _, chances = predict_runs(runs, files, wanted.tta)
+    whole, chances = predict_runs(runs, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
     answers = fill_in(wanted, header[1:], examples, facts.classes, chances.tolist())
@@ -109,7 +109,7 @@ def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
 
 
 def find_files(names: Sequence[str], wanted: Submission) -> list[Path]:
-    """Return the image of each name. Raises DataError if one is missing, or several folders have all of them."""
+    """Return the image of each name. Raises DataError if one is missing, or several folders fit."""
     sample = wanted.sample
     folders = [wanted.images] if wanted.images else list_folders(sample.parent)
     found = {folder: locate(names, folder) for folder in folders}
@@ -138,7 +138,7 @@ def locate(names: Sequence[str], place: Path) -> list[Path]:
 
 
 def list_folders(top: Path) -> list[Path]:
-    """Return a folder, those in it and those in them, except hidden ones: Kaggle's archives have test/test/."""
+    """Return a folder and those one or two levels below: Kaggle's archives have test/test/."""
     from .images.layout import subfolders
 
     within = subfolders(top)

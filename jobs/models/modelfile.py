@@ -90,7 +90,7 @@ def find_models(path: Path) -> list[Path]:
 
 
 def count_folds(folder: Path) -> int:
-    """Return how many folds a run consists of, by its args.json; 0 if it is none of several or has not ended."""
+    """Return how many folds a run has, by its args.json; 0 if it has none or has not ended."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         kept = json.loads((folder / "args.json").read_text())
         return 0 if kept.get("fold") else int(kept.get("folds", 0))
