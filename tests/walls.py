@@ -331,7 +331,7 @@ def imported_by(node: ast.stmt) -> list[str]:
 def find_unpackaged(root: Path) -> list[str]:
     """Every folder with code is listed in pyproject.toml, and nothing else is."""
     settings: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {str(Path(name).parent) for name in sources(root)} | {"ansible"}
+    folders = {str(Path(name).parent) for name in sources(root)} | {"ansible", "lesson"}
     packages = {f"gpujob.{folder.replace('/', '.')}" for folder in folders}
     return sorted(set(settings["packages"]) ^ packages)
 
