@@ -1,6 +1,6 @@
-"""Attempts: the runs of a project that trained a model, with what a person noted about them.
+"""Attempts: the runs of a project that trained a model, with the notes that the user made about them.
 
-Notes and scores of a leaderboard are in a table beside the runs, which any editor opens, and `gpujob runs` shows too:
+Notes and scores of a leaderboard are in a table next to the runs, which any editor opens, and `gpujob runs` shows too:
 
     runs/notes.csv    run,note,leaderboard
 """
@@ -26,6 +26,9 @@ NOTES = "notes.csv"
 COLUMNS = ("run", "note", "leaderboard")
 PARTS = ("data", "images", "label", "file", "group", "label_from", "holdout", "seed", "folds", "fold")
 """The options that decide which images a run is tested on."""
+ACCURACY = "accuracy"
+ERRORS = ("MAE", "RMSE", "loss")
+"""Figures of which less is better."""
 MOST_LETTERS = 40
 """Of the value of an option."""
 LEADING = ("program", "model")
@@ -35,7 +38,7 @@ FACTS = frozenset(
         *("out", "device", "resume", "save_every_s", "lr_find", "tensorboard", "wandb", "stream"),
         *("precision", "layout", "runtime", "compile", "dtype", "channels_last"),
         *("command", "commit", "started", "seconds", "torch", "data_set", "train_images", "train_digest"),
-        *("test_accuracy", "test_images", "fold_accuracies"),
+        *("fold_scores", "task"),
     )
 )
 """What args.json has besides options: facts of a run, and what each machine chooses for itself."""
@@ -43,7 +46,7 @@ FACTS = frozenset(
 
 @dataclass(frozen=True)
 class Note:
-    """What a person wrote about a run."""
+    """What the user wrote about a run."""
 
     text: str = ""
     leaderboard: float | None = None
@@ -55,6 +58,8 @@ class Attempt:
 
     run: str
     facts: Mapping[str, Any]
+    figure: str
+    """What its score is: accuracy, or what leads in another task."""
     started: datetime
     name: str = ""
     usd: float | None = None
@@ -66,19 +71,25 @@ class Attempt:
 
     @property
     def score(self) -> Interval:
-        """Its test accuracy, of folds the mean; without an interval if the number of test images is not recorded."""
-        accuracy, images = float(self.facts["test_accuracy"]), self.facts.get("test_images")
-        if not isinstance(images, int) or images < 1:
-            return Interval(accuracy, math.nan, math.nan)
-        return wilson(accuracy, images)
+        """Its test score, of folds the mean; an accuracy of a known number of images has an interval."""
+        score, images = float(self.facts[f"test_{self.figure}"]), self.facts.get("test_images")
+        if self.figure != ACCURACY or not isinstance(images, int) or images < 1:
+            return Interval(score, math.nan, math.nan)
+        return wilson(score, images)
+
+    def is_better(self, other: "Attempt") -> bool:
+        """Return whether its score is better than another one's."""
+        one, two = self.score.value, other.score.value
+        return one < two if self.figure in ERRORS else one > two
 
     def compare(self, best: "Attempt") -> list[str]:
         """Return what differs from another attempt, as one would type it, with the other's value in brackets."""
-        names = [*LEADING, *(name for name in {**best.facts, **self.facts} if name not in {*LEADING, *FACTS})]
+        names = [name for name in {**best.facts, **self.facts} if name not in FACTS and not name.startswith("test_")]
+        names = [*LEADING, *(name for name in names if name not in LEADING)]
         found = [
             write_option(name, self.facts.get(name), best.facts.get(name))
             for name in names
-            if (self.facts.get(name) or None) != (best.facts.get(name) or None)  # an older run may lack an option
+            if (self.facts.get(name) or None) != (best.facts.get(name) or None)  # an older run has fewer options
         ]
         if self.facts.get("train_images") != best.facts.get("train_images") and self.is_comparable(best):
             found.append(f"{self.facts.get('train_images')} training images ({best.facts.get('train_images')})")
@@ -114,8 +125,11 @@ def list_attempts(runs: Path) -> list[Attempt]:
 def read_attempt(folder: Path) -> Attempt | None:
     """Return the attempt in a run's folder; None if it did not train a model to its end."""
     facts = next(filter(None, (read_object(place / "args.json") for place in list_results(folder))), {})
-    accuracy = facts.get("test_accuracy")
-    if isinstance(accuracy, bool) or not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
+    name = next((name for name in facts if name.startswith("test_") and name != "test_images"), "")
+    score, figure = facts.get(name), name.removeprefix("test_")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        return None
+    if figure == ACCURACY and not 0 <= score <= 1:
         return None
     receipt = read_object(folder / "receipt.json")
     job = as_object(receipt.get("job"))
@@ -123,6 +137,7 @@ def read_attempt(folder: Path) -> Attempt | None:
     return Attempt(
         folder.name,
         facts,
+        figure,
         read_time(facts.get("started"), folder),
         str(job.get("name", "")),
         float(usd) if isinstance(usd, int | float) else None,
@@ -151,7 +166,7 @@ def read_time(text: object, folder: Path) -> datetime:
 
 
 def read_notes(runs: Path) -> dict[str, Note]:
-    """Return the notes by run. Raises DataError if the table is damaged, so that it is never written anew."""
+    """Return the notes by run. Raises DataError if the table is damaged, so that it is never replaced."""
     path = runs / NOTES
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .attempts import NOTES, Attempt, Note, find_attempt, list_attempts, read_notes, read_score, write_notes
+from .attempts import ACCURACY, NOTES, Attempt, Note, find_attempt, list_attempts, read_notes, read_score, write_notes
 from .errors import DataError
-from .program import Parser, check_file, count_of, run_program, say, visible
+from .program import Parser, check_file, count_of, names_of, run_program, say, visible
 
 MOST_CHANGES, MOST_NAMES = 4, 16
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     def run() -> list[Row]:
         if asked.note or asked.leaderboard:
             take_notes(asked.runs, asked.note, asked.leaderboard)
-        rows = make_rows(list_attempts(asked.runs))
+        rows = make_rows(choose(list_attempts(asked.runs), hush=asked.json))
         if asked.json:
             say(json.dumps([describe(row) for row in rows], indent=2))
         else:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
 
 
 def take_notes(runs: Path, texts: Sequence[str], scores: Sequence[str]) -> None:
-    """Add notes and scores to the table beside the runs; an empty one is removed. Raises DataError."""
+    """Add notes and scores to the table next to the runs; an empty one is removed. Raises DataError."""
     attempts, notes = list_attempts(runs), read_notes(runs)
     for words, is_score in ((texts, False), (scores, True)):
         for word in words:
@@ -78,12 +78,21 @@ def take_notes(runs: Path, texts: Sequence[str], scores: Sequence[str]) -> None:
     write_notes(runs, notes)
 
 
+def choose(attempts: Sequence[Attempt], hush: bool) -> list[Attempt]:
+    """Return the attempts that are scored like the latest, as others cannot be compared with it."""
+    kept = [each for each in attempts if each.figure == attempts[-1].figure]
+    if len(kept) < len(attempts) and not hush:
+        others = names_of(sorted({each.figure for each in attempts} - {attempts[-1].figure}))
+        say(f"{count_of(len(attempts) - len(kept), 'attempt')} with another score ({others}) not shown")
+    return kept
+
+
 def make_rows(attempts: Sequence[Attempt]) -> list[Row]:
     """Return the attempts in order, each compared with the best before it."""
     rows: list[Row] = []
     best: Attempt | None = None
     for each in attempts:
-        is_best = best is None or each.score.value > best.score.value
+        is_best = best is None or each.is_better(best)
         rows.append(Row(each, each.compare(best) if best else [], is_best))
         best = each if is_best else best
     return rows
@@ -94,7 +103,16 @@ def show(runs: Path, rows: Sequence[Row]) -> None:
     if not rows:
         say(f"{runs}: no run there has trained a model to its end")
         return
-    heads = ("", "run", "day", "accuracy", "95% interval", "leaderboard", "cost", "changed since the best, and notes")
+    heads = (
+        "",
+        "run",
+        "day",
+        rows[-1].attempt.figure,
+        "95% interval",
+        "leaderboard",
+        "cost",
+        "changed since the best, and notes",
+    )
     lines = [heads, *map(list_cells, rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(heads) - 1)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
@@ -126,7 +144,7 @@ def list_cells(row: Row) -> tuple[str, ...]:
         "*" if row.best else "",
         attempt.run,
         f"{attempt.started:%d %b}",
-        f"{score.value:.1%}",
+        f"{score.value:.1%}" if attempt.figure == ACCURACY else f"{score.value:.4g}",
         interval,
         "" if board is None else f"{board:g}",
         "" if attempt.usd is None else write_cost(attempt.usd),
@@ -146,7 +164,8 @@ def describe(row: Row) -> dict[str, Any]:
     return {
         "run": attempt.run,
         "started": attempt.started.isoformat(timespec="seconds"),
-        "accuracy": score.value,
+        "figure": attempt.figure,
+        "score": score.value,
         "interval": [score.low, score.high] if has_interval else None,
         "best": row.best,
         "changed": list(row.changes),
@@ -157,25 +176,27 @@ def describe(row: Row) -> dict[str, Any]:
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """Plot the accuracies with their intervals, the best so far as steps, and the leaderboard's scores."""
+    """Plot the scores with their intervals, the best so far as steps, and the leaderboard's scores."""
     from .look.names import shorten
     from .look.plots import BLUE, GREY, INK, ORANGE, figure
 
     scores = [row.attempt.score for row in rows]
     at = list(range(1, len(rows) + 1))
-    best = [max(score.value for score in scores[: end + 1]) for end in range(len(scores))]
+    bests = [score.value for score, row in zip(scores, rows, strict=True) if row.best]
+    best = [bests[sum(row.best for row in rows[:end]) - 1] for end in at]
+    name, is_accuracy = rows[-1].attempt.figure, rows[-1].attempt.figure == ACCURACY
     with figure(path, size=(7.2, 4.2)) as axis:
         axis.step([*at, len(at) + 0.5], [*best, best[-1]], where="post", color=BLUE, label="best so far")
         sides = [[s.value - s.low for s in scores], [s.high - s.value for s in scores]]
         axis.errorbar(at, [s.value for s in scores], sides, fmt="o", color=INK, ecolor=GREY, capsize=3, label="attempt")
         board = [(x, row.attempt.note.leaderboard) for x, row in zip(at, rows, strict=True)]
-        if shown := [(x, score) for x, score in board if score is not None and 0 <= score <= 1]:
+        if shown := [(x, score) for x, score in board if score is not None and (0 <= score <= 1 or not is_accuracy)]:
             axis.plot(*zip(*shown, strict=True), "D", color=ORANGE, label="leaderboard")
         axis.set_xlim(0.5, len(at) + 0.5)
         named = at[:: -(-len(at) // MOST_NAMES)]
         names = [shorten(visible(rows[x - 1].attempt.run), 20) for x in named]
         axis.set_xticks(named, names, rotation=30, ha="right", parse_math=False)
-        axis.set_ylabel("test accuracy, 95% interval")
+        axis.set_ylabel(f"test {name}, 95% interval" if is_accuracy else f"test {name}", parse_math=False)
         axis.grid(alpha=0.3)
         axis.legend(loc="lower right")
 

@@ -121,7 +121,7 @@ def ask(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -> Memb
 
 
 def ask_folds(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -> list[Member]:
-    """Return what each fold of a run says about the test part of its data. Raises DataError if there is none."""
+    """Return what each fold of a run says about its data's test part. Raises DataError without one."""
     data = load_images(paths[0], config, fold=False)
     if data.held_out:
         raise DataError(f"{run}: each of its folds was tested on other images; name another run to average it with")
@@ -131,9 +131,11 @@ def ask_folds(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -
 def load_images(path: Path, config: DataConfig, fold: bool) -> "Dataset":
     """Return the images that a model was tested on or, without `fold`, the test part of its data."""
     from .models.modelfile import load_model
-    from .models.tested import load_tested
+    from .models.tested import load_tested, need_classes
 
-    return load_tested(path, load_model(path)[1], config, fold=fold)
+    facts = load_model(path)[1]
+    need_classes(facts, "jobs.ensemble")
+    return load_tested(path, facts, config, fold=fold)
 
 
 def predict_mean(run: Path, paths: Sequence[Path], data: "Dataset", tta: bool) -> Member:

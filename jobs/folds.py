@@ -2,8 +2,8 @@
 
     outputs/
       fold-1/ ...    a run for each fold: model, metrics, checkpoints
-      args.json      options, and the accuracy of each fold; written when all have ended
-      metrics.json   mean accuracy and spread
+      args.json      options, and the score of each fold; written when all have ended
+      metrics.json   mean and spread
 
 Each fold is a run like any other, the same as with `--fold K`, so an interrupted one resumes where it was.
 """
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+from .config.data import SINGLE
 from .config.settings import DIGEST, Settings
 from .errors import CheckpointError, TrainingError
 from .models.modelfile import FOLD, NAME
@@ -27,16 +28,16 @@ RESULTS = ("args.json", "metrics.json")
 
 
 def train_folds(settings: Settings, train_one: Callable[[Settings], float]) -> float:
-    """Train a network for each fold by `train_one`; return their mean accuracy. Raises JobsError."""
+    """Train a network for each fold by `train_one`; return their mean score. Raises JobsError."""
     start(settings)
-    accuracies = []
+    scores = []
     with distributed_context(settings.device):  # the same processes for all folds
         for fold in range(1, settings.config.folds + 1):
             say(f"fold {fold} of {settings.config.folds}")
-            accuracies.append(train_one(choose_fold(settings, fold)))
+            scores.append(train_one(choose_fold(settings, fold)))
     if is_first():
-        finish(settings, accuracies)
-    return fmean(accuracies)
+        finish(settings, scores)
+    return fmean(scores)
 
 
 def is_first() -> bool:
@@ -46,6 +47,8 @@ def is_first() -> bool:
 
 def start(settings: Settings) -> None:
     """Remove what an earlier cross-validation left, except what is to be resumed. Raises JobsError."""
+    if (task := settings.config.task) != SINGLE:
+        raise TrainingError(f"--folds is for one class for each image, not for --{task}; --fold K trains one of them")
     if (settings.out / NAME).exists():
         raise TrainingError(f"--out {settings.out}: has the model of another run; choose another folder")
     names = [FOLD.format(fold) for fold in range(1, settings.config.folds + 1)]
@@ -77,28 +80,33 @@ def choose_fold(settings: Settings, fold: int) -> Settings:
     return replace(settings, out=settings.out / name, resume=resume, like=like, config=config)
 
 
-def finish(settings: Settings, accuracies: Sequence[float]) -> None:
-    """Print and write the mean of the accuracies and their spread, which is their standard deviation."""
-    folders = [settings.out / FOLD.format(fold) for fold in range(1, len(accuracies) + 1)]
+def finish(settings: Settings, scores: Sequence[float]) -> None:
+    """Print and write the mean of the folds' scores and their spread, which is their standard deviation."""
+    folders = [settings.out / FOLD.format(fold) for fold in range(1, len(scores) + 1)]
     kept = [json.loads((folder / "args.json").read_text()) for folder in folders]
-    mean, spread, images = fmean(accuracies), stdev(accuracies), sum(each["test_images"] for each in kept)
-    right = sum(accuracy * each["test_images"] for accuracy, each in zip(accuracies, kept, strict=True))
+    figures = [name for name in kept[0] if name.startswith("test_") and name != "test_images"]
+    lead, mean, spread = figures[0].removeprefix("test_"), fmean(scores), stdev(scores)
+    images = sum(each["test_images"] for each in kept)
     facts = kept[-1] | {
+        **{name: fmean(each[name] for each in kept) for name in figures},
         "fold": 0,
         "out": str(settings.out),
         "resume": settings.resume,
-        "test_accuracy": mean,
         "test_images": images,
-        "fold_accuracies": list(accuracies),
+        "fold_scores": list(scores),
         DIGEST: [each[DIGEST] for each in kept],
         "started": kept[0]["started"],
         "seconds": round(sum(each["seconds"] for each in kept), 1),
     }
-    (settings.out / "metrics.json").write_text(json.dumps({"accuracy": mean, "spread": spread}) + "\n")
+    (settings.out / "metrics.json").write_text(json.dumps({lead: mean, "spread": spread}) + "\n")
     (settings.out / "args.json").write_text(json.dumps(facts, indent=2) + "\n")
     say(
-        f"mean accuracy of {len(accuracies)} folds {mean:.4f}, spread {spread:.4f} (standard deviation), from "
-        f"{min(accuracies):.4f} to {max(accuracies):.4f}\n"
-        f"each of {images:,} images tested once, by a network that had not seen it: {wilson(right / images, images)}\n"
-        f"{settings.out}"
+        f"mean {lead} of {len(scores)} folds {mean:.4f}, spread {spread:.4f} (standard deviation), from "
+        f"{min(scores):.4f} to {max(scores):.4f}"
     )
+    if lead == "accuracy":
+        right = sum(score * each["test_images"] for score, each in zip(scores, kept, strict=True))
+        say(
+            f"each of {images:,} images tested once, by a network that had not seen it: {wilson(right / images, images)}"
+        )
+    say(str(settings.out))

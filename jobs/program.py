@@ -72,7 +72,7 @@ def default_out() -> Path:
 
 
 def list_results(run: Path) -> tuple[Path, ...]:
-    """Return the folders in which a run may have its results: as --out named it, or as gpujob downloaded it."""
+    """Return the folders that may have a run's results: those of --out, and of a downloaded job."""
     return run, run / "outputs", run / "files", run / "files" / "outputs"
 
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings) -> float:
-    """Train all weights at one learning rate; return the test accuracy, or the mean of folds. Raises JobsError."""
+    """Train all weights at one rate; return the test accuracy, or the mean of folds. Raises JobsError."""
     from .folds import train_folds  # they import torch, which takes a second: --help must start at once
     from .optim.optimizers import LayerGroup
     from .training.pipeline import train

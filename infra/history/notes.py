@@ -19,7 +19,7 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Note:
-    """What a person noted about a run, and its score on a leaderboard."""
+    """What the user noted about a run, and its score on a leaderboard."""
 
     text: str = ""
     leaderboard: float | None = None

@@ -49,10 +49,11 @@ def draw(seed: int, unit: str) -> float:
 def folds(
     labels: Tensor, count: int, seed: int, units: Sequence[str] = (), grouped: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return `count` pairs of sorted indices for training and test; each image is tested once, a group as a whole.
+    """Return `count` pairs of sorted indices for training and test; each image is tested once.
 
-    Every fold has the same share of each class, of groups as nearly as they allow. What falls together is decided by
-    hashes of the seed and the units. Raises DataError if there are fewer images or groups than folds.
+    Every fold has the same share of each class. A group is never divided, and shares are as equal as groups allow.
+    Hashes of the seed and the units decide what is tested together. Raises DataError if there are fewer images or groups
+    than folds.
     """
     units = units or [str(at) for at in range(len(labels))]
     draws = {unit: draw(seed, unit) for unit in set(units)}
@@ -76,7 +77,7 @@ def fold_images(labels: Tensor, count: int, units: Sequence[str], draws: Mapping
 
 
 def fold_groups(labels: Tensor, count: int, units: Sequence[str], draws: Mapping[str, float]) -> Tensor:
-    """Return the fold of each image: the largest group first, each goes where its classes and images are rarest."""
+    """Return the fold of each image: each group, the largest first, goes where its classes are rarest."""
     numbers = {unit: at for at, unit in enumerate(sorted(draws, key=lambda unit: draws[unit]))}
     group, label = torch.tensor([numbers[unit] for unit in units]), labels.unique(return_inverse=True)[1]
     images = torch.zeros(len(numbers), int(label.max()) + 2, dtype=torch.float64)

@@ -98,6 +98,17 @@ def test_the_code_is_compared_too(runs):
     assert "code" in board.main([str(runs)])[-1].changes
 
 
+def test_of_an_error_less_is_better_and_other_scores_are_left_out(runs, capsys):
+    for number, error in ((6, 3.5), (7, 2.25), (8, 4.0)):
+        facts = {**BASE, "started": f"2026-04-{number:02} 12:00:00+00:00", "test_MAE": error, "test_RMSE": 9.0}
+        record(runs.parent, number, {"outputs/args.json": json.dumps(facts)})
+    rows = board.main([str(runs)])
+    assert [(row.attempt.score.value, row.best) for row in rows] == [(3.5, True), (2.25, True), (4.0, False)]
+    said = capsys.readouterr().out
+    assert "4 attempts with another score (accuracy) not shown" in said
+    assert "MAE" in said.splitlines()[1]
+
+
 def test_what_is_asked_wrongly_changes_nothing(runs):
     record(runs.parent, 2, {"outputs/args.json": json.dumps({**BASE, "test_accuracy": 0.5})}, cluster={"name": "other"})
     for words, reason in (

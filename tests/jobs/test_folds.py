@@ -106,7 +106,7 @@ def test_the_folds_are_what_single_trainings_give_and_their_mean_is_reported(who
     for fold in (1, 2, 3):
         assert same(whole / f"fold-{fold}", tmp_path / str(fold))
     kept = json.loads((whole / "args.json").read_text())
-    assert kept["fold_accuracies"] == singles
+    assert kept["fold_scores"] == singles
     assert kept["test_accuracy"] == pytest.approx(fmean(singles))
     assert (kept["folds"], kept["fold"], kept["test_images"]) == (3, 0, 320)
     metrics = json.loads((whole / "metrics.json").read_text())
