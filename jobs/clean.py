@@ -60,12 +60,13 @@ def list_odd(checkpoint: Path, config: DataConfig, folder: Path, most: int) -> N
     import torch
 
     from .models.modelfile import load_model
-    from .models.tested import load_tested
+    from .models.tested import load_tested, need_classes
     from .training.evaluation import predict
 
     if (folder / "clean.csv").exists() and has_actions(folder / "clean.csv"):
         raise DataError(f"{folder / 'clean.csv'}: has actions; apply them with --apply, or choose another --out")
     model, facts = load_model(checkpoint)
+    need_classes(facts, "jobs.clean")
     data = load_tested(checkpoint, facts, config)
     if not data.test.names:
         raise DataError(f"{data.name}: has no image files to move; jobs.clean is for folders and CSV files")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config.data import DataConfig
+from .config.data import SINGLE, DataConfig
 from .config.recipe import CLOSED_FORM, add_options, pick
 from .errors import TrainingError
 from .program import Parser, check_folder, default_out, duration, keep_memory, number, run_program, say
@@ -76,7 +76,7 @@ def run(config: DataConfig, comparison: Comparison, out: Path) -> "list[Rung]":
     from .ladder import measure_closed_form, measure_rule, measure_trained, measure_transfer
     from .training.distributed import distributed_context
 
-    check_request(comparison)
+    check_request(comparison, config)
     check_folder(out)
     data = load(config)
     names = [*comparison.models, *([comparison.pretrained] if comparison.pretrained else [])]
@@ -107,10 +107,12 @@ def run(config: DataConfig, comparison: Comparison, out: Path) -> "list[Rung]":
     return rungs
 
 
-def check_request(comparison: Comparison) -> None:
+def check_request(comparison: Comparison, config: DataConfig) -> None:
     """Raise TrainingError for what cannot work, before images are read."""
     from .models.networks import check_name, check_pretrained
 
+    if config.task != SINGLE:
+        raise TrainingError(f"jobs.compare is for one class for each image, not for --{config.task}")
     if not comparison.models:
         raise TrainingError(f"--models names no model; the default is {MODELS}")
     for name in comparison.models:

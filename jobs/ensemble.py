@@ -131,9 +131,11 @@ def ask_folds(run: Path, paths: Sequence[Path], config: DataConfig, tta: bool) -
 def load_images(path: Path, config: DataConfig, fold: bool) -> "Dataset":
     """Return the images that a model was tested on or, without `fold`, the test part of its data."""
     from .models.modelfile import load_model
-    from .models.tested import load_tested
+    from .models.tested import load_tested, need_classes
 
-    return load_tested(path, load_model(path)[1], config, fold=fold)
+    facts = load_model(path)[1]
+    need_classes(facts, "jobs.ensemble")
+    return load_tested(path, facts, config, fold=fold)
 
 
 def predict_mean(run: Path, paths: Sequence[Path], data: "Dataset", tta: bool) -> Member:

@@ -9,14 +9,16 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config.data import MULTI, REGRESSION, SINGLE
 from .errors import CheckpointError
 from .program import Parser, check_file, run_program, say
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .models import Classifier
     from .models.modelfile import Facts
@@ -24,7 +26,12 @@ if TYPE_CHECKING:
 ENDINGS = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
 DEMO = "demo.html"
 TOLERANCE = 1e-4
-"""Maximum deviation of a logit from the original's, relative to the largest."""
+"""Maximum deviation of an output from the original's, relative to the largest."""
+OUTPUTS = {
+    SINGLE: "logits (N, classes); softmax makes them probabilities",
+    MULTI: "probabilities (N, labels), each for itself; sigmoid is done inside",
+    REGRESSION: "values (N, 1), in the unit of the data",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -51,7 +58,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
     out = out or find_model(checkpoint).with_suffix(ENDINGS[kind])
     check_file(out)
     off = convert(model, facts, kind, out)
-    say(f"verified: logits match the model's within {off:.1e}\n{out}")
+    say(f"verified: {facts.task.output} match the model's within {off:.1e}\n{out}")
     return out
 
 
@@ -60,8 +67,10 @@ def export_demo(checkpoint: Path, out: Path | None) -> Path:
     from .demo.page import write_page
     from .demo.runtime import find_runtime
     from .models.modelfile import find_model, load_model
+    from .models.tested import need_classes
 
     model, facts = load_model(checkpoint)
+    need_classes(facts, "jobs.export --demo")
     if facts.shape[1] != facts.shape[2]:
         raise CheckpointError(
             f"{checkpoint}: --demo needs square images; these have {facts.shape[2]} x {facts.shape[1]} pixels"
@@ -79,27 +88,32 @@ def export_demo(checkpoint: Path, out: Path | None) -> Path:
     return out
 
 
-def convert(model: "Classifier", facts: "Facts", kind: str, out: Path) -> float:
+def convert(classifier: "Classifier", facts: "Facts", kind: str, out: Path) -> float:
     """Write the model; return its largest relative deviation. Raises CheckpointError if it is above TOLERANCE."""
     import torch
 
+    from .models.classifier import Answering
+
+    model = classifier if facts.task.name == SINGLE else Answering(classifier).eval()
     images = torch.randint(256, (4, *facts.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    write: Callable[..., Callable[[Tensor], Any]] = {"torchscript": script, "export": exported, "onnx": onnx}[kind]
-    ask = write(model, images, out)
+    returned = facts.task.output
+    writers: dict[str, Callable[..., Callable[[Tensor], Any]]]
+    writers = {"torchscript": script, "export": exported, "onnx": partial(onnx, returned)}
+    ask = writers[kind](model, images, out)
     with torch.no_grad():
         for batch in (images, images[:3]):  # also with a different batch size than it was exported with
             wanted, found = model(batch), torch.as_tensor(ask(batch))
             off = ((wanted - found).abs().max() / wanted.abs().max()).item()
             if not off <= TOLERANCE:
                 raise CheckpointError(
-                    f"{out}: its logits differ from the model's by {off:.1e}, more than {TOLERANCE:g}"
+                    f"{out}: its {returned} differ from the model's by {off:.1e}, more than {TOLERANCE:g}"
                 )
     if kind == "onnx":
-        describe_onnx(out, facts, model)
+        describe_onnx(out, facts, classifier)
     return float(off)
 
 
-def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+def script(model: "nn.Module", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
     """Write TorchScript."""
     import torch
 
@@ -110,7 +124,7 @@ def script(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tenso
     return loaded
 
 
-def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+def exported(model: "nn.Module", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
     """Write torch.export's format, for any batch size."""
     import torch
 
@@ -120,8 +134,11 @@ def exported(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Ten
     return loaded
 
 
-def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
-    """Write ONNX as one file, for any batch size. Raises CheckpointError if packages are missing."""
+def onnx(returned: str, model: "nn.Module", images: "Tensor", out: Path) -> "Callable[[Tensor], Any]":
+    """Write ONNX as one file, for any batch size, its output called `returned`.
+
+    Raises CheckpointError if packages are missing.
+    """
     import torch
 
     try:
@@ -129,7 +146,7 @@ def onnx(model: "Classifier", images: "Tensor", out: Path) -> "Callable[[Tensor]
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
         raise CheckpointError("ONNX export needs packages: pip install onnx onnxscript onnxruntime") from error
-    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": [returned]}
     axes = ({0: torch.export.Dim.DYNAMIC},)
     # By default large weights go to a second file, without which the first is of no use.
     torch.onnx.export(
@@ -151,7 +168,8 @@ def describe_onnx(out: Path, facts: "Facts", model: "Classifier") -> None:
     wanted = {
         "classes": json.dumps(facts.classes, ensure_ascii=False),
         "input": f"uint8 (N, {channels}, {height}, {width}), {'RGB' if channels == 3 else 'grey'}, 0 to 255",
-        "output": "logits (N, classes); softmax makes them probabilities",
+        "task": facts.task.name,
+        "output": OUTPUTS[facts.task.name],
         "mean": json.dumps(model.mean.flatten().tolist()),
         "std": json.dumps(model.std.flatten().tolist()),
         "normalization": "(images - mean) / std, done inside",

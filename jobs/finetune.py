@@ -18,10 +18,9 @@ from .config.settings import Settings, parse
 from .program import keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
-    from .data import Dataset
     from .models import Classifier
     from .optim.optimizers import LayerGroup
-    from .training.distributed import DistributedContext
+    from .training.state import Plan
 
 DEFAULTS = Recipe(epochs=3, batch_size=32, flip=True)
 SPREAD = 100.0
@@ -56,32 +55,46 @@ def run(settings: Settings, head_only: bool, train_norms: bool, freeze_epochs: i
     Raises JobsError.
     """
     from .folds import train_folds
-    from .training.head import train_head
     from .training.pipeline import train
 
     def choose_layers(model: "Classifier") -> "Sequence[LayerGroup]":
         return () if head_only else group_layers(model, settings.recipe.peak_lr, train_norms)
 
     def train_one(settings: Settings) -> float:
-        return train(settings, choose_layers, partial(train_frozen, freeze_epochs) if freeze_epochs else train_head)
+        return train(
+            settings, choose_layers, partial(train_frozen, freeze_epochs) if freeze_epochs else train_on_features
+        )
 
     return train_folds(settings, train_one) if settings.has_folds else train_one(settings)
 
 
-def train_frozen(
-    epochs: int, model: "Classifier", data: "Dataset", context: "DistributedContext", recipe: Recipe
-) -> None:
-    """Train only the last layer for some epochs, like the first part of fastai's fine_tune."""
+def train_on_features(model: "Classifier", plan: "Plan") -> None:
+    """Train only the last layer, in seconds. Raises CheckpointError for a checkpoint of --freeze-epochs."""
+    from .errors import CheckpointError
+    from .training.checkpoint import OF_HEAD
+    from .training.head import train_head
+
+    if plan.resume:
+        raise CheckpointError(f"{plan.resume}: {OF_HEAD}")
+    train_head(model, plan.data, plan.context, plan.recipe)
+
+
+def train_frozen(epochs: int, model: "Classifier", plan: "Plan") -> None:
+    """Train only the last layer for some epochs, like the first part of fastai's fine_tune.
+
+    Its checkpoints are of a phase of their own, from which a run resumes. Raises Stopped.
+    """
     from .models.classifier import find_head
     from .optim.optimizers import LayerGroup
+    from .training.checkpoint import HEAD
     from .training.fit import fit
     from .training.pipeline import describe, freeze_others
-    from .training.state import Plan
 
-    groups = [LayerGroup([find_head(model)], recipe.peak_lr)]
+    groups = [LayerGroup([find_head(model)], plan.recipe.peak_lr)]
     freeze_others(model, groups)
-    recipe = replace(recipe, epochs=epochs, time_budget_s=0.0, early_stop=0, ema=0.0)
-    for metrics, _ in fit(model, Plan(data, recipe, context, groups)):
+    recipe = replace(plan.recipe, epochs=epochs, time_budget_s=0.0, early_stop=0, ema=0.0)
+    store = replace(plan.store, phase=HEAD) if plan.store else None
+    for metrics, _ in fit(model, replace(plan, recipe=recipe, groups=groups, store=store)):
         say(f"last layer: {describe(metrics, recipe)}")
 
 

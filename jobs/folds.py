@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+from .config.data import SINGLE
 from .config.settings import DIGEST, Settings
 from .errors import CheckpointError, TrainingError
 from .models.modelfile import FOLD, NAME
@@ -46,6 +47,8 @@ def is_first() -> bool:
 
 def start(settings: Settings) -> None:
     """Remove what an earlier cross-validation left, except what is to be resumed. Raises JobsError."""
+    if (task := settings.config.task) != SINGLE:
+        raise TrainingError(f"--folds is for one class for each image, not for --{task}; --fold K trains one of them")
     if (settings.out / NAME).exists():
         raise TrainingError(f"--out {settings.out}: has the model of another run; choose another folder")
     names = [FOLD.format(fold) for fold in range(1, settings.config.folds + 1)]

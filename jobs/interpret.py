@@ -37,10 +37,11 @@ def run(checkpoint: Path, config: DataConfig, out: Path | None) -> Path:
     from .look.names import isolate
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
-    from .models.tested import load_tested
+    from .models.tested import load_tested, need_classes
     from .training.evaluation import predict
 
     model, facts = load_model(checkpoint)
+    need_classes(facts, "jobs.interpret")
     path = find_model(checkpoint)
     out = out or path.parent / "report"
     check_folder(out)
@@ -80,9 +81,10 @@ def explain_photo(checkpoint: Path, photo: Path, config: DataConfig, out: Path |
     from .images.decoding import BrokenImageError
     from .look.report import write_report
     from .models.modelfile import find_model, load_model
-    from .models.tested import load_tested
+    from .models.tested import load_tested, need_classes
 
     model, facts = load_model(checkpoint)
+    need_classes(facts, "jobs.interpret")
     folder = find_model(checkpoint).parent
     out = out or folder / "report"
     check_folder(out)

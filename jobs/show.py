@@ -65,7 +65,7 @@ def draw_views(data: "Dataset", recipe: Recipe, chosen: "Tensor", columns: int) 
     for draw in draws(recipe.seed, range(columns - 1), len(chosen), device):
         changed = change(images, recipe, draw, data.shape[-1])
         if recipe.mixup or recipe.cutmix:
-            changed = mix(changed, labels, len(data.classes), recipe, draw)[0]
+            changed = mix(changed, data.task.shares(labels, len(data.classes)), recipe, draw)[0]
         views.append(changed)
     return views
 
@@ -75,8 +75,9 @@ def choose(data: "Dataset", count: int) -> "Tensor":
     import torch
 
     turns = torch.zeros(len(data.train), dtype=torch.int64)
-    for label in data.train.labels.unique():
-        members = data.train.labels == label
+    strata = data.task.strata(data.train.labels)
+    for label in strata.unique():
+        members = strata == label
         turns[members] = torch.arange(int(members.sum()))
     return turns.argsort(stable=True)[:count]
 

@@ -3,7 +3,8 @@
 Runs are named before the sample, by default `outputs`; of several, and of the folds of each, probabilities are averaged.
 The images are in the folder named after it, by default the one next to it that has them all. Rows, separators and
 numbers follow the sample. Its columns determine the values: with one column the class, or with --proba a probability;
-with a column per class, their probabilities.
+with a column per class, their probabilities. A model of several labels fills one column with those of at least
+--threshold, separated as in the sample; one of numbers fills it with the number.
 """
 
 # torch takes a second to import and --help must start at once, so the functions import what needs it.
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from .config.data import MULTI, REGRESSION, SINGLE, THRESHOLD
 from .errors import DataError
-from .program import Parser, check_file, default_out, keep_memory, names_of, run_program, say
+from .program import Parser, check_file, default_out, keep_memory, names_of, number, run_program, say
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -33,13 +35,19 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument(
         "--proba", metavar="CLASS", help="write the probability of this class in the sample's one column"
     )
+    parser.add_argument(
+        "--threshold",
+        type=number(float, 0, 1, above=True),
+        metavar="P",
+        help=f"of several labels, write those of at least this probability ({THRESHOLD})",
+    )
     parser.add_argument("--tta", action="store_true", help="average over each image and its mirror image")
     asked = parser.parse_args(argv)
     keep_memory()
 
     def run() -> Path:
         runs, sample, images = read_paths(asked.paths)
-        return write(runs, Submission(sample, images, asked.proba, asked.tta), asked.out)
+        return write(runs, Submission(sample, images, asked.proba, asked.tta, asked.threshold), asked.out)
 
     return run_program("jobs.submit", run)
 
@@ -53,6 +61,7 @@ class Submission:
     """The folder with its images; None for the one next to it that has them."""
     proba: str | None = None
     tta: bool = False
+    threshold: float | None = None
 
 
 def read_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
@@ -70,7 +79,7 @@ def read_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
 def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     """Write the submission. Raises DataError if the sample does not fit, or images are missing."""
     from .images.table import decode, separator, split_rows
-    from .predict import find_facts, predict_runs
+    from .predict import check_threshold, find_facts, predict_runs
 
     check_file(out)
     sample, text = wanted.sample, decode(wanted.sample)
@@ -83,12 +92,14 @@ def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     if len({row[0] for row in rows}) < len(rows):
         raise DataError(f"{sample}: contains duplicate images")
     files = find_files([row[0] for row in rows], wanted)
-    classes, examples = find_facts(runs).classes, [row[1] for row in rows]
-    answer(wanted, header[1:], examples, classes, [])  # what does not fit is refused before an hour of predicting
-    whole, chances = predict_runs(runs, files, wanted.tta)
+    facts, examples = find_facts(runs), [row[1] for row in rows]
+    fill_in = {SINGLE: answer, MULTI: answer_labels, REGRESSION: answer_number}[facts.task.name]
+    check_threshold(wanted.threshold, facts.task.name)
+    fill_in(wanted, header[1:], examples, facts.classes, [])  # refused before an hour of predicting
+    whole, _, chances = predict_runs(runs, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
-    answers = answer(wanted, header[1:], examples, classes, chances.tolist())
+    answers = fill_in(wanted, header[1:], examples, facts.classes, chances.tolist())
     with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file, delimiter=mark, lineterminator="\n")
         table.writerow(header)
@@ -143,11 +154,7 @@ def answer(
 ) -> list[list[str]]:
     """Return the values for each row. Raises DataError if they do not match the model's classes."""
     if len(columns) > 1 or columns[0] in classes:
-        missing = set(columns) - set(classes) if len(columns) == 1 else set(classes) ^ set(columns)
-        if missing:
-            raise DataError(f"{wanted.sample}: columns and the model's classes differ: {names_of(sorted(missing))}")
-        order = [classes.index(column) for column in columns]
-        return [[f"{row[at]:.6f}" for at in order] for row in chances]
+        return fill_columns(wanted, columns, classes, chances)
     values = {example.strip() for example in examples} - {""}
     if wanted.proba is None and any(map(is_fraction, values)) and not values <= set(classes):
         raise DataError(
@@ -168,6 +175,52 @@ def answer(
         end = ".0" if all(value.endswith(".0") for value in values) else ""
         return [[f"{name}{end}"] for name in best]
     return [[name] for name in best]
+
+
+def fill_columns(
+    wanted: Submission, columns: Sequence[str], classes: Sequence[str], chances: Sequence[Sequence[float]]
+) -> list[list[str]]:
+    """Return the probabilities of the columns' classes. Raises DataError if they are not the model's."""
+    missing = set(columns) - set(classes) if len(columns) == 1 else set(classes) ^ set(columns)
+    if missing:
+        raise DataError(f"{wanted.sample}: columns and the model's classes differ: {names_of(sorted(missing))}")
+    order = [classes.index(column) for column in columns]
+    return [[f"{row[at]:.6f}" for at in order] for row in chances]
+
+
+def answer_labels(
+    wanted: Submission,
+    columns: Sequence[str],
+    examples: Sequence[str],
+    classes: Sequence[str],
+    chances: Sequence[Sequence[float]],
+) -> list[list[str]]:
+    """Return the labels for each row, between them what is in the sample, or else a space. Raises DataError."""
+    if len(columns) > 1 or columns[0] in classes or wanted.proba is not None:
+        return fill_columns(wanted, [wanted.proba] if wanted.proba else columns, classes, chances)
+    from .images.table import find_separator
+
+    mark = find_separator(examples) or " "
+    if torn := next((name for name in classes if mark in name), None):
+        raise DataError(f"{wanted.sample}: '{mark}' is between labels, and also in the label '{torn}'")
+    least = wanted.threshold or THRESHOLD
+    rows = [[name for name, chance in zip(classes, row, strict=True) if chance >= least] for row in chances]
+    return [[mark.join(row)] for row in rows]
+
+
+def answer_number(
+    wanted: Submission,
+    columns: Sequence[str],
+    examples: Sequence[str],  # noqa: ARG001  the signature is answer's
+    classes: Sequence[str],
+    chances: Sequence[Sequence[float]],
+) -> list[list[str]]:
+    """Return the number for each row. Raises DataError for a sample of anything else."""
+    if len(columns) > 1 or wanted.proba is not None:
+        raise DataError(
+            f"{wanted.sample}: the model predicts one number, {classes[0]}; the sample needs one column for it"
+        )
+    return [[f"{row[0]:.9g}"] for row in chances]
 
 
 def is_fraction(value: str) -> bool:

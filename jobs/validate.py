@@ -1,7 +1,8 @@
 """Measure a model on labelled images: `python -m jobs.validate outputs --data photos/`.
 
-Without --data it is measured on its run's own test images. A folder or table that is not divided is used as a whole,
-without the images that the model was trained on, as far as its run recorded them.
+A model of several labels is measured by mAP and F1, one of numbers by its errors. Without --data it is measured on its
+run's own test images. A folder or table that is not divided is used as a whole, without the images that the model was
+trained on, as far as its run recorded them.
 """
 
 import json
@@ -11,18 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config.data import DataConfig
+from .config.data import MULTI, REGRESSION, SINGLE, THRESHOLD, DataConfig
 from .config.recipe import add_options, pick
 from .errors import DataError
-from .program import Parser, check_file, keep_memory, run_program, say
+from .program import Parser, check_file, keep_memory, number, run_program, say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .data import Dataset
+    from .tasks import Task
 
 MOST_SHOWN = 40
 """Classes in the printed table, and confused pairs."""
+MOST_WORST = 8
+"""Images that are furthest off."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Request:
     out: Path | None = None
     json: bool = False
     tta: bool = False
+    threshold: float | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -44,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     add_options(parser, DataConfig())
     parser.add_argument("--against", type=Path, metavar="RUN", help="also compare with this model, image by image")
     parser.add_argument("--tta", action="store_true", help="average over each image and its mirror image")
+    parser.add_argument(
+        "--threshold",
+        type=number(float, 0, 1, above=True),
+        metavar="P",
+        help=f"of several labels, the least probability ({THRESHOLD})",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the figures to a JSON file")
     asked = vars(parser.parse_args(argv))
@@ -60,31 +71,71 @@ def run(request: Request) -> dict[str, Any]:
     if request.out:
         check_file(request.out)
     with contextlib.redirect_stdout(sys.stderr if request.json else sys.stdout):
-        data, chances = ask(request)
-        figures = measure(data, chances)
+        data, chances, task = ask(request)
+        figures = {SINGLE: measure, MULTI: measure_several, REGRESSION: measure_value}[task.name](
+            data, chances, task, request
+        )
         if request.against:
             figures["against"] = compare(request, data, chances)
     if request.json:
         say(json.dumps(figures, indent=2))
     else:
-        show(figures)
+        {SINGLE: show, MULTI: show_several, REGRESSION: show_value}[task.name](figures)
     if request.out:
         request.out.write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def ask(request: Request) -> "tuple[Dataset, Tensor]":
-    """Return the labelled images and the model's probabilities for the test part (N, classes)."""
+def ask(request: Request) -> "tuple[Dataset, Tensor, Task]":
+    """Return the labelled images, the model's answers for the test part (N, classes), and its task. Raises DataError."""
     from .models.modelfile import load_model
     from .models.tested import load_tested
+    from .predict import check_threshold
     from .training.evaluation import predict
 
     model, facts = load_model(request.checkpoint)
+    if request.against and facts.task.name != SINGLE:
+        raise DataError(f"--against compares accuracies, and this model's task is {facts.task.name}; measure each")
+    check_threshold(request.threshold, facts.task.name)
     data = load_tested(request.checkpoint, facts, request.config, whole=request.config.data != "auto")
-    return data, predict(model, data.test, request.tta)
+    return data, predict(model, data.test, request.tta), facts.task
 
 
-def measure(data: "Dataset", chances: "Tensor") -> dict[str, Any]:
+def measure_several(data: "Dataset", chances: "Tensor", task: "Task", request: Request) -> dict[str, Any]:
+    """Return the figures of several labels as plain values, and the images with the highest loss."""
+    from .scores.labels import measure_labels
+
+    truth = data.test.labels.cpu()
+    least = request.threshold or THRESHOLD
+    losses = -((chances * truth + (1 - chances) * (1 - truth)).clamp(min=1e-12).log()).mean(dim=1)
+    said = (chances >= least).float()
+    figures = measure_labels(chances, truth, data.classes, least)
+    return {"data": data.name, "task": task.name, **figures, "worst": name_worst(data, said, losses, task)}
+
+
+def measure_value(data: "Dataset", chances: "Tensor", task: "Task", request: Request) -> dict[str, Any]:  # noqa: ARG001
+    """Return the figures of a number as plain values, and the images with the largest errors."""
+    from .scores.numbers import measure_numbers
+
+    truth = data.test.labels.cpu()
+    figures = measure_numbers(chances[:, 0], truth[:, 0], task.centre)
+    worst = name_worst(data, chances, (chances - truth).abs()[:, 0], task)
+    return {"data": data.name, "task": task.name, "target": data.classes[0], **figures, "worst": worst}
+
+
+def name_worst(data: "Dataset", said: "Tensor", losses: "Tensor", task: "Task") -> list[dict[str, str]]:
+    """Return the images with the highest loss: the file, what is true and what was predicted."""
+    return [
+        {
+            "file": data.test.names[at],
+            "true": task.word(data.test.labels[at], data.classes),
+            "predicted": task.word(said[at], data.classes),
+        }
+        for at in losses.argsort(descending=True, stable=True)[:MOST_WORST].tolist()
+    ]
+
+
+def measure(data: "Dataset", chances: "Tensor", task: "Task", request: Request) -> dict[str, Any]:  # noqa: ARG001
     """Return all figures as plain values: nan becomes None, as JSON has no word for it."""
     from .look.mistakes import calibration, most_confused, score_classes
     from .scores.intervals import wilson
@@ -148,6 +199,47 @@ def compare(request: Request, data: "Dataset", chances: "Tensor") -> dict[str, A
         "interval": [gain.low, gain.high],
         "p": mcnemar(before, after),
     }
+
+
+def show_several(figures: dict[str, Any]) -> None:
+    """Print the figures of several labels, then a table of them, then the worst images."""
+    low, high = figures["exact_interval"]
+    say(f"{figures['data']}: {figures['images']:,} images, {len(figures['classes'])} labels")
+    say(f"mAP          {figures['mAP']:.1%}  (mean of labels; by guessing {figures['baseline_mAP']:.1%})")
+    say(f"F1           {figures['f1']:.1%}  (mean of labels, from a probability of {figures['threshold']:g} on)")
+    say(f"F1, micro    {figures['f1_micro']:.1%}  (all labels of all images together)")
+    say(f"all right    {figures['exact']:.1%}  of images (95% interval {low:.1%} to {high:.1%})")
+    say(f"loss         {figures['loss']:.4f}")
+    rows = sorted(figures["classes"], key=lambda row: row["ap"] if row["ap"] is not None else 2)[:MOST_SHOWN]
+    width = max(len("label"), *(len(row["class"]) for row in rows))
+    say(f"\n{'label':<{width}}  {'images':>7} {'precision':>9} {'recall':>7} {'F1':>7} {'AP':>7} {'AUC':>7}")
+    for row in rows:
+        one, *others = (percent(row[name]) for name in ("precision", "recall", "f1", "ap", "auc"))
+        say(f"{row['class']:<{width}}  {row['images']:>7,} {one:>9} {' '.join(f'{each:>7}' for each in others)}")
+    if hidden := len(figures["classes"]) - len(rows):
+        say(f"({hidden:,} more with a higher AP; --json shows all)")
+    show_worst(figures)
+
+
+def show_value(figures: dict[str, Any]) -> None:
+    """Print the figures of a number, then the worst images."""
+    low, high = figures["interval"]
+    say(f"{figures['data']}: {figures['images']:,} images, {figures['target']}")
+    say(f"MAE          {figures['mae']:.4g}  (95% interval {low:.4g} to {high:.4g})")
+    say(f"             {figures['baseline_mae']:.4g} by always predicting the mean of the training images")
+    say(f"RMSE         {figures['rmse']:.4g}  (large errors weigh more)")
+    say(f"median error {figures['median']:.4g}")
+    say(f"bias         {figures['bias']:+.4g}  (mean of predicted minus true)")
+    if figures["r2"] is not None:
+        say(f"R2           {figures['r2']:.3f}  (share of the variance that is explained)")
+    show_worst(figures)
+
+
+def show_worst(figures: dict[str, Any]) -> None:
+    """Print the images that are furthest off."""
+    say("\nfurthest off:")
+    for row in figures["worst"]:
+        say(f"{row['file']}: {row['predicted']}, true {row['true']}")
 
 
 def show(figures: dict[str, Any]) -> None:

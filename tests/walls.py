@@ -65,7 +65,9 @@ LAYERS = tuple(
     jobs.program
     jobs.config
     jobs.images
-    jobs.augment jobs.data jobs.optim jobs.scores
+    jobs.scores
+    jobs.tasks
+    jobs.augment jobs.data jobs.optim
     jobs.models
     jobs.look
     jobs.perceptrons jobs.training

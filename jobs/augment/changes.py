@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 from ..config.recipe import Recipe
 from .draws import Draws
 from .geometry import warp
-from .trivial import recolour
+from .operations import choose, recolour
 
 
 def change(images: Tensor, recipe: Recipe, draw: Draws, size: int = 0) -> Tensor:
@@ -17,13 +17,13 @@ def change(images: Tensor, recipe: Recipe, draw: Draws, size: int = 0) -> Tensor
     """
     if recipe.flip or recipe.crop:
         images = shift(images, recipe.crop, recipe.flip, draw)
-    moves = recipe.zoom or recipe.resized_crop or recipe.rotate or recipe.warp or recipe.trivial_augment
-    if moves or (size and size != images.shape[-1]):
+    moves = recipe.zoom or recipe.resized_crop or recipe.rotate or recipe.warp
+    if moves or recipe.trivial_augment or recipe.rand_augment or (size and size != images.shape[-1]):
         images = warp(images, recipe, draw, size if size != images.shape[-1] else 0)
     if recipe.lighting:
         images = light(images, recipe.lighting, draw)
-    if recipe.trivial_augment:
-        images = recolour(images, draw)
+    for choice in choose(recipe, draw):
+        images = recolour(images, choice)
     if recipe.erase:
         images = erase(images, recipe.erase, draw)
     return images
@@ -73,11 +73,8 @@ def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
     return images.masked_fill(inside_rows[:, None, :, None] & inside_columns[:, None, None, :], 128)
 
 
-def mix(images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
-    """Mix images by mixup or CutMix; return them with the share of each class (N, classes)."""
-    targets = (
-        labels[:, None] == torch.arange(classes, device=labels.device)
-    ).float()  # one_hot() may wait for a device
+def mix(images: Tensor, targets: Tensor, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
+    """Mix images by mixup or CutMix, and their targets (N, C), such as the share of each class, in the same parts."""
     alpha = recipe.cutmix or recipe.mixup
     share = draw.step.betavariate(alpha, alpha)
     height, width = images.shape[2:]

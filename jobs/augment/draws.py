@@ -16,6 +16,7 @@ from torch import Tensor
 PURPOSES = {
     **{"shift": 2, "mirror": 1, "side": 1, "place": 2, "area": 1, "shape": 1, "corner": 2},
     **{"share": 2, "turn": 1, "tilt": 2, "light": 2, "which": 1, "strength": 1, "sign": 1},
+    **{"first": 2, "second": 2},  # new ones last: the others keep their numbers
 }
 """What an image needs numbers for, and how many."""
 AHEAD = 64

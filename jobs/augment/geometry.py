@@ -8,7 +8,7 @@ from torch.nn.functional import grid_sample, interpolate
 
 from ..config.recipe import Recipe
 from .draws import Draws
-from .trivial import shear_and_move
+from .operations import choose, shear_and_move
 
 RATIO = 4 / 3
 """The most that a random resized crop stretches an image, either way."""
@@ -46,8 +46,7 @@ def find_matrix(recipe: Recipe, draw: Draws) -> Tensor | None:
         tilt = (draw.numbers["tilt"] * 2 - 1) * recipe.warp
         flat = torch.eye(3, device=tilt.device).repeat(len(tilt), 1, 1)
         parts.append(torch.cat([flat[:, :2], torch.cat([tilt, flat[:, 2, 2:]], dim=1)[:, None]], dim=1))
-    if recipe.trivial_augment:
-        parts.append(shear_and_move(draw))
+    parts += [shear_and_move(choice) for choice in choose(recipe, draw)]
     if not parts:
         return None
     whole = parts[0]

@@ -14,6 +14,10 @@ from .recipe import knob
 NAMED = ("fashion-mnist", "mnist", "digits", "cifar10", "imagenette", "pets", "pet-breeds")
 CATS_UPPERCASE = "cats-uppercase"
 """fast.ai's rule for the Oxford pets: names of cats start with a capital, those of dogs do not."""
+SINGLE, MULTI, REGRESSION = "single-label", "multi-label", "regression"
+"""The tasks: one class for each image, any number of labels, a number."""
+THRESHOLD = 0.5
+"""Of several labels, those are given that have this probability or more, unless a program is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,11 @@ class DataConfig:
         "auto", f"{', '.join(NAMED)}, a folder with one subfolder per class, or a CSV file", metavar="DATA"
     )
     images: Path | None = knob(None, "base folder of the file names in a CSV file", Path)
-    label: str | None = knob(None, "CSV column with the class", metavar="COLUMN")
+    label: str | None = knob(
+        None,
+        "CSV column with the class, labels or number; for --multi-label also several of 0 and 1: A,B,C",
+        metavar="COLUMN",
+    )
     file: str | None = knob(None, "CSV column with the file name", metavar="COLUMN")
     group: str | None = knob(
         None, "CSV column of groups that must not be split between training and test", metavar="COLUMN"
@@ -34,6 +42,11 @@ class DataConfig:
         "class from each file's name: a regular expression (its group), cats-uppercase, or your function FILE.py:NAME",
         metavar="REGEX",
     )
+    multi_label: bool = knob(False, "each image has any number of labels: several in a CSV cell, or columns of 0 and 1")
+    label_separator: str | None = knob(
+        None, "what is between the labels in a cell (default: the first of | ; , and space that is)", metavar="TEXT"
+    )
+    regression: bool = knob(False, "predict a number instead of a class: a CSV column, or --label-from")
     holdout: float = knob(0.2, "fraction of images to test on, if the data has no test split", number(float, 0.01, 0.9))
     size: int = knob(
         0, "image size in pixels (default: the original size if small, otherwise 128)", number(int, 1, 2048)
@@ -60,6 +73,21 @@ class DataConfig:
     """Into how many parts cross-validation divides the images; 0 for none."""
     fold: int = 0
     """The part to test on, from 1; the others are trained on. 0: the test part is that of the data, or held out."""
+
+    @property
+    def task(self) -> str:
+        """Return the task's name; raises DataError for contradictory options."""
+        several = self.multi_label or self.label_separator is not None
+        if several and self.regression:
+            raise DataError(
+                f"--regression cannot be combined with --{'multi-label' if self.multi_label else 'label-separator'}"
+            )
+        return REGRESSION if self.regression else MULTI if several else SINGLE
+
+    def ask(self, task: str) -> "DataConfig":
+        """Return the same data for another task: that of a model."""
+        separator = self.label_separator if task == MULTI else None
+        return replace(self, multi_label=task == MULTI, regression=task == REGRESSION, label_separator=separator)
 
 
 def is_function(label_from: str) -> bool:

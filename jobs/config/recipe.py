@@ -43,7 +43,7 @@ class Recipe:
     schedule: str = knob("one-cycle", "learning rate schedule", choices=("one-cycle", "cosine", "constant"))
     warm_up: float = knob(0.25, "fraction of the steps for warm-up", number(float, 0, 0.9))
     time_budget_s: float = knob(0.0, "stop after this time (10m, 90s), with the schedule fitted to it", duration)
-    label_smoothing: float = knob(0.1, "label smoothing", number(float, 0, 0.9))
+    label_smoothing: float = knob(0.1, "label smoothing, of classes and labels", number(float, 0, 0.9))
     flip: bool = knob(False, "randomly flip images horizontally")
     crop: int = knob(0, "randomly shift images by up to this many pixels", number(int, 0))
     zoom: float = knob(
@@ -56,6 +56,11 @@ class Recipe:
     warp: float = knob(0.0, "randomly tilt images in perspective, as fastai's max_warp (0.2)", number(float, 0, 0.45))
     lighting: float = knob(0.0, "randomly change brightness and contrast by this fraction", number(float, 0, 0.9))
     trivial_augment: bool = knob(False, "one random change of random strength for each image (arXiv:2103.10158)")
+    rand_augment: int = knob(
+        0,
+        "RandAugment: two random changes of this strength, 9 as in torchvision (arXiv:1909.13719)",
+        number(int, 0, 30),
+    )
     erase: float = knob(0.0, "randomly erase a rectangle of up to this fraction of the area", number(float, 0, 0.9))
     class_weights: bool = knob(False, "weigh classes by their rarity in the loss")
     mixup: float = knob(0.0, "mixup alpha (https://arxiv.org/abs/1710.09412)", number(float, 0))

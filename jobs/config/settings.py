@@ -69,6 +69,8 @@ def parse(
     values["like"] = values["like"] or {}
     if values["mixup"] and values["cutmix"]:
         parser.error("--mixup and --cutmix cannot be combined")
+    if values["trivial_augment"] and values["rand_augment"]:
+        parser.error("--trivial-augment and --rand-augment cannot be combined")
     if values["fold"] > values["folds"]:
         parser.error(f"--fold {values['fold']}: needs --folds {values['fold']} or more")
     if values["lr_find"] and values["folds"] and not values["fold"]:

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from ..errors import DataError
 from ..images.decoding import CROP, Files, Square
 from ..images.depth import Levels
+from ..tasks import SINGLE_LABEL, Task
 
 MOVED = -1
 """In an order: the image is already where it belongs."""
@@ -25,7 +26,7 @@ class Split:
     images: Tensor | Files
     """uint8 (N, C, H, W) in memory, or files if they do not fit."""
     labels: Tensor
-    """int64 (N,); empty if unknown."""
+    """Classes, int64 (N,); or float32, labels of 0 and 1 (N, C) or numbers (N, 1); empty if unknown."""
     names: tuple[str, ...] = ()
     """The file of each image, if there are files."""
     units: tuple[str, ...] = ()
@@ -127,6 +128,7 @@ class Dataset:
     """The values shown as black and white in images of more than 8 bits, if there are any."""
     square: Square = CROP
     """How images became squares, if there are files."""
+    task: Task = SINGLE_LABEL
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -139,7 +141,7 @@ class Dataset:
 
     def check(self, trains: bool = True) -> "Dataset":
         """Return the data set; raises DataError if it cannot be tested with or, if it `trains`, learned from."""
-        if len(self.classes) < 2:
+        if len(self.classes) < self.task.least:
             raise DataError(f"{self.name}: only one class ({', '.join(self.classes)}); at least two are needed")
         if not len(self.test) or (trains and not len(self.train)):
             raise DataError(f"{self.name}: no images to {'test with' if not len(self.test) else 'train on'}")
@@ -154,6 +156,7 @@ class Dataset:
             "digest": self.train.digest(),
             "levels": self.levels,
             "square": [self.square.resize, self.square.interpolation],
+            "task": self.task.name,
         }
 
     def resize(self, size: int) -> "Dataset":

@@ -22,11 +22,11 @@ def separate(data: Dataset, dedupe: bool) -> Dataset:
     if not twice:
         return data
     train, test = data.train, data.test
-    other = sum(int(train.labels[one]) != int(test.labels[two]) for one, two in twice)
+    other = sum(not torch.equal(train.labels[one], test.labels[two]) for one, two in twice)
     shown = ", ".join(f"{train.names[one]} = {test.names[two]}" for one, two in twice[:SHOWN])
     say(
         f"{data.name}: {len(twice):,} training images are also in the test"
-        + (f", {other:,} of them in another class" if other else "")
+        + (f", {other:,} of them labelled differently" if other else "")
         + f": {shown}{' ...' if len(twice) > SHOWN else ''}"
         + ("; left out of training" if dedupe else "; --dedupe leaves them out of training")
     )
@@ -52,8 +52,8 @@ def write_parts(folder: Path, data: Dataset) -> None:
 
 
 def name_images(data: Dataset, split: Split) -> list[tuple[str, str]]:
-    """Return the class and the unit of each image."""
-    return [(data.classes[label], unit) for label, unit in zip(split.labels.tolist(), split.units, strict=True)]
+    """Return the class, or the labels or number, and the unit of each image."""
+    return [(data.task.word(label, data.classes), unit) for label, unit in zip(split.labels, split.units, strict=True)]
 
 
 def drop_trained(data: Dataset, folder: Path) -> Dataset:

@@ -7,16 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..config.data import NAMED, DataConfig
+from ..config.data import NAMED, SINGLE, DataConfig
 from ..errors import DataError
 from ..images.cache import FOLDER, cached
 from ..images.decoding import CROP, Files, Square, is_broken, is_grey, natural_size, read_images
 from ..images.depth import Levels
 from ..images.labels import Columns, list_csv
 from ..images.layout import TABLES, list_folder
-from ..images.levels import find_levels
+from ..images.levels import find_levels, is_deep_file
 from ..images.listing import Listing
-from ..program import count_of, names_of, say
+from ..program import names_of, say
+from ..tasks import find_task, fit_task
+from ..tasks.labels import check_labels, encode, name_classes, report_missing
 from .dataset import Dataset, Split
 from .idx import missing, read_idx
 from .memory import free_memory_bytes
@@ -46,6 +48,7 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
     With `whole`, data without a test part is one as a whole, and there is nothing to train on.
     """
     source = source or Source()
+    task = config.task
     if config.presize and not 0 < config.size < config.presize:
         raise DataError(f"--presize {config.presize}: needs a smaller --size, which the network receives")
     path = Path(config.data).expanduser()
@@ -53,6 +56,7 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
         raise DataError(f"--{given[0]} is for CSV files, and {config.data} is not one")
     if config.label_from and (config.data in ("auto", *NAMED) or not path.is_dir()):
         raise DataError(f"--label-from is for folders, and {config.data} is not one")
+    columns = Columns(config.label, config.file, config.group, task, config.label_separator)
     if config.data == "auto":
         found: Found = load_any(source)
     elif config.data in NAMED:
@@ -60,20 +64,19 @@ def load(config: DataConfig, source: Source | None = None, classes: Sequence[str
     elif path.is_dir() and len(missing(path)) < 4 and not config.label_from:
         found = read_idx(path, cache=source.cache)
     elif path.is_dir():
-        found = list_folder(path, config.label_from, config.strict)
+        found = list_folder(path, config.label_from, config.strict, columns)
     elif path.suffix.lower() in TABLES and path.is_file():
-        found = list_csv(path, config.images, Columns(config.label, config.file, config.group), config.strict)
+        found = list_csv(path, config.images, columns, config.strict)
     else:
         raise DataError(f"{config.data}: not a folder or CSV file, nor one of {', '.join(NAMED)}")
-    if not isinstance(found, Dataset) and whole and found[1] is None:
-        config = replace(config, holdout=1.0)
-    if not isinstance(found, Dataset):
-        data = from_listings(*found, config, source.cache, tuple(classes))
-    elif config.fold:
-        learned, held = take_fold(found.train, config)
-        data = replace(found, train=learned, test=held)
+    if isinstance(found, Dataset):
+        data = check_pixels(found, config, bool(classes))
+        if config.fold:
+            learned, held = take_fold(data.train, config)
+            data = replace(data, train=learned, test=held)
     else:
-        data = found
+        config = replace(config, holdout=1.0) if whole and found[1] is None else config
+        data = from_listings(*found, config, source.cache, tuple(classes))
     if classes and data.classes != tuple(classes):
         raise DataError(f"{data.name} has other classes than the model: {names_of(data.classes)}")
     data.check(trains=not whole)
@@ -113,32 +116,36 @@ def load_named(config: DataConfig, source: Source) -> Found:
     return name.read(source.cache)
 
 
+def check_pixels(data: Dataset, config: DataConfig, known: bool) -> Dataset:
+    """Return data that came as pixels and classes. Raises DataError for options that would not matter."""
+    if config.task != SINGLE:
+        raise DataError(
+            f"{data.name} has one class for each image; --{config.task} is for CSV files and the names of files"
+        )
+    if config.range:
+        complain_of_range(data.name, config.range, known)
+    return data
+
+
+def complain_of_range(name: str, levels: Levels, known: bool) -> None:
+    """Raise DataError for a range that changes nothing; say so if it is `known` from a model."""
+    said = f"{name}: all images have 8 bits, which --range {levels[0]:g}:{levels[1]:g} does not change"
+    if not known:
+        raise DataError(f"{said}; leave it out")
+    say(said)
+
+
 def from_listings(
     train: Listing, test: Listing | None, config: DataConfig, cache: Path, known: tuple[str, ...] = ()
 ) -> Dataset:
     """Build a data set from one listing, which is split, or two; broken images are reported and skipped.
 
-    Its classes are those of a model, if they are `known`, or else the first listing's.
+    Its classes or labels are those of a model, if they are `known`, or else the first listing's.
     """
-    classes = known or train.classes
-    if len(classes) < 2:
-        raise DataError(f"{train.name}: only one class ({names_of(classes)}); at least two are needed")
-    for listing in (train, test):
-        if listing and (strange := sorted(set(listing.labels) - set(classes))):
-            where = "the model" if known else train.name
-            raise DataError(f"{listing.name}: {where} does not have these classes: {names_of(strange)}")
-    if len(set(train.labels)) == len(train.labels) > 2 and not test:
-        raise DataError(
-            f"{train.name}: each image has a class of its own ({names_of(train.labels, 3)}); in a CSV file, --label chooses "
-            "the column with the classes"
-        )
-    alike = {name.casefold(): name for name in classes}
-    if twice := [name for name in classes if alike[name.casefold()] != name]:
-        say(f"{train.name}: different classes, though only capitals differ: {twice[0]}, {alike[twice[0].casefold()]}")
-    present = {*train.labels, *(test.labels if test else ())}
-    if absent := [name for name in classes if name not in present]:
-        say(f"{train.name}: {count_of(len(absent), 'class', 'classes')} without images: {names_of(absent)}")
-    pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache)
+    task = config.task
+    classes = known or name_classes(train, task)
+    check_labels(train, test, classes, bool(known), task)
+    pool, learns, levels = read_pool([train, *([test] if test else [])], classes, config, cache, bool(known))
     if test or config.holdout == 1:
         learned, held = pool.divide(learns & torch.tensor(test is not None))
         if config.fold:
@@ -146,12 +153,13 @@ def from_listings(
     elif config.fold:
         learned, held = take_fold(pool, config)
     else:
-        held_out = split(pool.labels, config.holdout, config.seed, pool.units, pool.grouped)[1]
+        held_out = split(find_task(task).strata(pool.labels), config.holdout, config.seed, pool.units, pool.grouped)[1]
         learned, held = pool.divide(~torch.isin(torch.arange(len(pool)), held_out))
     del pool  # its images have another order now
     square = Square(config.resize, config.interpolation or "bilinear")
-    held_out_here = test is None or config.fold > 0
-    return separate(Dataset(train.name, classes, learned, held, held_out_here, levels, square), config.dedupe)
+    report_missing(train.name, learned.labels, classes, task)
+    data = Dataset(train.name, classes, learned, held, test is None or config.fold > 0, levels, square)
+    return separate(replace(data, task=fit_task(task, learned.labels)), config.dedupe)
 
 
 def take_fold(whole: Split, config: DataConfig) -> tuple[Split, Split]:
@@ -161,15 +169,17 @@ def take_fold(whole: Split, config: DataConfig) -> tuple[Split, Split]:
 
 
 def read_pool(
-    listings: Sequence[Listing], classes: tuple[str, ...], config: DataConfig, cache: Path
+    listings: Sequence[Listing], classes: tuple[str, ...], config: DataConfig, cache: Path, known: bool
 ) -> tuple[Split, Tensor, Levels | None]:
     """Return all readable images, decoded if they fit in memory, the first listing's, and the levels."""
-    train, numbers = listings[0], {name: at for at, name in enumerate(classes)}
+    train = listings[0]
     files = [file for listing in listings for file in listing.files]
-    labels = torch.tensor([numbers[label] for listing in listings for label in listing.labels])
+    labels = encode(listings, classes, config.task)
     units = tuple(unit for listing in listings for unit in listing.units)
     learns = torch.arange(len(files)) < len(train.files)
     size, levels = config.presize or config.size or natural_size(files), config.range or find_levels(files)
+    if config.range and not any(map(is_deep_file, files)):
+        complain_of_range(train.name, config.range, known)
     square = Square(config.resize, config.interpolation or "bilinear")
     source = Files(tuple(files), size, 3, config.strict, levels, square)
     pool = Split(source, labels, tuple(map(str, files)), units, train.grouped)

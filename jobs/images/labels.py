@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from ..config.data import MULTI, REGRESSION, SINGLE
 from ..errors import DataError
 from ..program import count_of, names_of, say
 from .decoding import ENDINGS, HEIF
-from .listing import Listing
-from .table import Table, read_classes, read_one_hot, read_table, without_header
+from .listing import MARK, Listing
+from .table import (
+    Table,
+    are_marks,
+    read_classes,
+    read_marks,
+    read_numbers,
+    read_one_hot,
+    read_sets,
+    read_table,
+    without_header,
+)
 
 VALID = "is_valid"
 """fastai's column: whether a row is for validation."""
@@ -26,6 +37,9 @@ class Columns:
     label: str | None = None
     file: str | None = None
     group: str | None = None
+    task: str = SINGLE
+    separator: str | None = None
+    """What is between several labels in a cell, if it is known."""
 
 
 def list_csv(path: Path, images: Path | None, asked: Columns, strict: bool) -> tuple[Listing, Listing | None]:
@@ -49,21 +63,38 @@ def list_csv(path: Path, images: Path | None, asked: Columns, strict: bool) -> t
     for rows in ([at for at in chosen if at not in valid], [at for at in chosen if at in valid]):
         files = tuple(chosen[at] for at in rows)
         kept = [tuple(each[at] for at in rows) for each in (labels, units)]
-        parts.append(Listing(path.stem, files, kept[0], kept[1], grouped=bool(asked.group)))
+        parts.append(Listing(path.stem, files, kept[0], kept[1], bool(asked.group), named))
     if valid and asked.group:
         raise DataError(f"{path}: has a column '{VALID}', so --group has nothing to split")
     return parts[0], parts[1] if parts[1].files else None
 
 
 def find_labels(table: Table, file: str, asked: Columns) -> tuple[tuple[str, ...], str]:
-    """Return each row's class, and the column it is from. Raises DataError."""
+    """Return each row's class, labels or number, and the column it is from. Raises DataError."""
     others = [column for column in table.columns if column not in (file, asked.group, VALID)]
-    if not asked.label and (classes := read_one_hot(table, others)):
+    if asked.task == SINGLE and not asked.label and (classes := read_one_hot(table, others)):
         return classes, ""
+    if asked.task == MULTI and (marks := mark_columns(table, others, asked)):
+        return read_marks(table, marks), ""
     label = need_column(table, asked.label) if asked.label else next(iter(others), "")
     if not label:
-        raise DataError(f"{table.path}: no column with classes besides '{file}'")
-    return read_classes(table, label), label
+        raise DataError(
+            f"{table.path}: no column with {'numbers' if asked.task == REGRESSION else 'classes'} besides '{file}'"
+        )
+    if asked.task == MULTI:
+        return read_sets(table, label, asked.separator), label
+    return (read_numbers if asked.task == REGRESSION else read_classes)(table, label), label
+
+
+def mark_columns(table: Table, others: Sequence[str], asked: Columns) -> list[str]:
+    """Return the columns of 0 and 1 that are labels: those that were named as A,B,C, or all; none if there are none."""
+    if asked.separator:
+        return []
+    if not asked.label:
+        return list(others) if are_marks(table, others) else []
+    if asked.label in table.columns or "," not in asked.label:
+        return []
+    return [need_column(table, name.strip()) for name in asked.label.split(",")]
 
 
 def choose_rows(
@@ -96,6 +127,11 @@ def choose_rows(
             classes[path] = labels[at]
             chosen[at] = path
     if twice:
+        if torn and any(labels[at].startswith(MARK) for at in chosen):
+            raise DataError(
+                f"{table.path}: several rows for one image, with different labels: {names_of(twice, 3)}; put all its "
+                "labels into one row"
+            )
         also = f", {len(torn):,} of them with different classes, which are left out" if torn else ""
         if strict:
             raise DataError(f"{table.path}: listed more than once: {names_of(twice, 3)}{also}")

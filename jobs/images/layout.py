@@ -18,11 +18,15 @@ TABLES = (".csv", ".tsv")
 NO_LABELS = re.compile(r"sample|submi|test", re.IGNORECASE)
 """In the names of Kaggle's tables that hold no classes of training images."""
 
+ANY_COLUMN = Columns()
+
 Parts = tuple[Listing, Listing | None]
 """What to train on, and what to test with: None if it has to be held out."""
 
 
-def list_folder(folder: Path, label_from: str | None = None, strict: bool = False) -> Parts:
+def list_folder(
+    folder: Path, label_from: str | None = None, strict: bool = False, columns: Columns = ANY_COLUMN
+) -> Parts:
     """List the images of a folder with their classes, and its labelled test part. Raises DataError."""
     inside = {path.name.lower(): path for path in subfolders(folder)}
     train = next((inside[name] for name in TRAIN if name in inside), None)
@@ -32,7 +36,7 @@ def list_folder(folder: Path, label_from: str | None = None, strict: bool = Fals
     if train is None:
         return list_alone(folder), None
     if not class_folders(train):
-        return list_flat(folder, train, tests, strict)
+        return list_flat(folder, train, tests, (columns, strict))
     learned = list_classes(train)
     labelled = [path for path in tests if has_labels(path, learned.classes)]
     report_tests(labelled, tests)
@@ -52,7 +56,7 @@ def list_by_name(folder: Path, train: Path | None, tests: Sequence[Path], asked:
     return learned, held[labelled[0]] if labelled else None
 
 
-def list_flat(folder: Path, train: Path, tests: Sequence[Path], strict: bool) -> Parts:
+def list_flat(folder: Path, train: Path, tests: Sequence[Path], how: tuple[Columns, bool]) -> Parts:
     """List a folder whose `train` has no class folders: by a table, or as a class like others."""
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
     tables = [path for path in tables if not NO_LABELS.search(path.stem)]
@@ -64,7 +68,7 @@ def list_flat(folder: Path, train: Path, tests: Sequence[Path], strict: bool) ->
     if tables:
         say(f"{folder}: classes from {tables[0].name}, images in {train.name}/")
         report_tests([], tests)
-        return list_csv(tables[0], train, Columns(), strict)
+        return list_csv(tables[0], train, *how)
     if others := [path.name for path in class_folders(folder) if path != train and path not in tests]:
         say(f"{folder}: {train.name}/ holds images, so it is a class, like {names_of(others, 3)}")
         return list_classes(folder), None

@@ -39,6 +39,15 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
     return levels
 
 
+def is_deep_file(path: Path) -> bool:
+    """Return whether an image has more than 8 bits a channel; one that cannot be read has not."""
+    try:
+        with open_image(path) as image:
+            return is_deep(image.mode)
+    except BrokenImageError:
+        return False
+
+
 def choose_levels(low: float, high: float, fractions: bool) -> Levels:
     """Return the levels for values from `low` to `high`: those of a usual depth, otherwise the values."""
     if low < 0 or high > TOPS[-1]:

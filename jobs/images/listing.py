@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,21 +16,38 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b
 """The first bytes of JPEG, PNG, GIF, BMP, TIFF, WebP and PGM, for files without an extension."""
 
 
+MARK = "\x1f"
+"""Before each of the labels of one image, if it may have several; alone for none."""
+
+
 @dataclass(frozen=True)
 class Listing:
-    """Files with their classes; `units` are what must not be split: groups, or the files' names."""
+    """Files with their labels; `units` are what must not be split: groups, or the files' names."""
 
     name: str
     files: tuple[Path, ...]
     labels: tuple[str, ...]
+    """Each image's class or number, or its labels as `join_labels` joins them."""
     units: tuple[str, ...]
     grouped: bool = False
+    target: str = ""
+    """The column of the labels, if there is one."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes, sorted: integers by value, others alphabetically."""
-        found = set(self.labels)
+        found = {name for label in self.labels for name in split_labels(label)}
         return tuple(sorted(found, key=lambda word: (0, int(word), word) if word.isdecimal() else (1, 0, word)))
+
+
+def join_labels(names: Iterable[str]) -> str:
+    """Return the labels of one image as a word, equal for equal labels."""
+    return MARK + MARK.join(sorted(set(names)))
+
+
+def split_labels(word: str) -> list[str]:
+    """Return the labels of one image, or its only class."""
+    return [name for name in word.split(MARK) if name]
 
 
 def find_images(folder: Path) -> list[Path]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
-from ..program import say
+from ..program import names_of, say
+from .listing import join_labels
 
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MARKS = ("|", ";", ",", " ")
+"""What may be between several labels in a cell."""
 MOST_HEADER = 100_000
 """The most letters of the first line that are looked at for a separator: Python's reader takes no longer cell."""
 MOST_NUMBERS = 50
@@ -115,16 +118,16 @@ def read_one_hot(table: Table, columns: Sequence[str]) -> tuple[str, ...] | None
 
     Raises DataError if a row has several classes or none.
     """
-    marks = [table.cells(column) for column in columns]
-    if len(columns) < 2 or not all(is_number(cell) and float(cell) in (0, 1) for cells in marks for cell in cells):
+    if not are_marks(table, columns):
         return None
     found = []
+    marks = [table.cells(column) for column in columns]
     for at, row in enumerate(zip(*marks, strict=True), 1):
         ones = [column for column, cell in zip(columns, row, strict=True) if float(cell) == 1]
         if len(ones) != 1:
             raise DataError(
-                f"{table.path}: row {at} has {len(ones)} of the classes {', '.join(columns[:5])}; one for each image is "
-                "supported. --label chooses one column"
+                f"{table.path}: row {at} has {len(ones)} of the classes {', '.join(columns[:5])}; --multi-label learns any "
+                "number of them, --label chooses one column"
             )
         found.append(ones[0])
     return tuple(found)
@@ -142,18 +145,81 @@ def read_classes(table: Table, column: str) -> tuple[str, ...]:
             return tuple(str(int(float(cell))) if "." in cell else cell for cell in cells)
         if len(known) > MOST_NUMBERS:
             raise DataError(
-                f"{table.path}: '{column}' has {len(known):,} different numbers; classes are needed, not measurements"
+                f"{table.path}: '{column}' has {len(known):,} different numbers, no classes; --regression predicts them"
             )
-    for mark in ("|", ";", ",", " "):
+    for mark in MARKS:
         several = [cell for cell in known if mark in cell]
         words = {word for cell in known for word in cell.split(mark)}
         # Combinations of a few words are several labels; "golden retriever" and "labrador retriever" are names.
         if several and words & (known - set(several)) and len(known) > len(words):
             raise DataError(
-                f"{table.path}: '{column}' has several classes in one cell, such as '{sorted(several)[0]}'; one for each "
-                "image is supported"
+                f"{table.path}: '{column}' has several classes in one cell, such as '{sorted(several)[0]}'; --multi-label "
+                "learns all of them"
             )
     return tuple(cells)
+
+
+def read_marks(table: Table, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return each row's labels, joined, from columns of 0 and 1. Raises DataError for anything else."""
+    for column in columns:
+        if strange := next((cell for cell in table.cells(column) if not is_mark(cell)), None):
+            raise DataError(f"{table.path}: '{column}' is 0 or 1 for each image, not '{strange}'")
+    marks = zip(*(table.cells(column) for column in columns), strict=True)
+    return tuple(
+        join_labels(name for name, cell in zip(columns, row, strict=True) if float(cell) == 1) for row in marks
+    )
+
+
+def read_sets(table: Table, column: str, separator: str | None) -> tuple[str, ...]:
+    """Return each row's labels, joined, from cells that hold several; "" for an empty cell.
+
+    Raises DataError if no cell holds several, and no separator is given.
+    """
+    cells = ["" if cell.lower() == "nan" else cell for cell in table.cells(column)]
+    listed = all(cell.startswith("[") and cell.endswith("]") for cell in cells if cell)  # Python's: ['cat', 'dog']
+    bare = [cell.strip("[]") if listed else cell for cell in cells]
+    mark = separator or find_separator(bare)
+    if not mark:
+        raise DataError(
+            f"{table.path}: no cell of '{column}' has several labels; --label-separator TEXT says what is between them, "
+            "--label A,B,C chooses columns of 0 and 1"
+        )
+    words = [[word.strip(" '\"" if listed else " ") for word in cell.split(mark)] for cell in bare]
+    if not separator:
+        names = sorted({name for row in words for name in row if name})
+        say(f"{table.path}: '{mark}' is between the labels of '{column}': {names_of(names)}")
+    return tuple(join_labels(filter(None, row)) if cell else "" for cell, row in zip(cells, words, strict=True))
+
+
+def find_separator(cells: Sequence[str]) -> str:
+    """Return what is between several labels in a cell; "" if there is nothing that must be that.
+
+    A space is only if what it divides also occurs alone: "golden retriever" is one name.
+    """
+    for mark in MARKS:
+        several = [cell for cell in cells if mark in cell]
+        words = {word.strip() for cell in several for word in cell.split(mark)}
+        if several and (mark != " " or words & set(cells)):
+            return mark
+    return ""
+
+
+def read_numbers(table: Table, column: str) -> tuple[str, ...]:
+    """Return the numbers in a column; "" for missing ones. Raises DataError for anything else."""
+    cells = tuple("" if cell.lower() in ("nan", "na", "null", "none") else cell for cell in table.cells(column))
+    if strange := next((cell for cell in cells if cell and not is_number(cell)), None):
+        raise DataError(f"{table.path}: '{column}' is a number for each image, not '{strange}'")
+    return cells
+
+
+def are_marks(table: Table, columns: Sequence[str]) -> bool:
+    """Return whether several columns hold nothing but 0 and 1."""
+    return len(columns) > 1 and all(is_mark(cell) for column in columns for cell in table.cells(column))
+
+
+def is_mark(cell: str) -> bool:
+    """Return whether a cell is 0 or 1."""
+    return is_number(cell) and float(cell) in (0, 1)
 
 
 def is_number(cell: str) -> bool:

@@ -23,7 +23,7 @@ INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytic
 BARE = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
 NOTES = ("Creator", "Date", "Format", "Type")
 """What matplotlib would write into an SVG file about itself."""
-VECTOR = {"svg.fonttype": "none", **dict.fromkeys(INKED, INK), **dict.fromkeys(BARE, "none")}
+VECTOR: dict[Any, str] = {"svg.fonttype": "none", **dict.fromkeys(INKED, INK), **dict.fromkeys(BARE, "none")}
 OVERLAY = 0.55
 """Opacity of a heat map over an image."""
 

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ..tasks import SINGLE_LABEL, Task
+
 
 @runtime_checkable
 class ClosedForm(Protocol):
@@ -18,15 +20,18 @@ class ClosedForm(Protocol):
 class Classifier(nn.Module):
     """Normalize images (N, C, H, W) of 0 to 255, then apply the network: logits (N, classes).
 
-    `mean` and `std` have one value per channel of the network; grey images are repeated to match.
+    `mean` and `std` have one value per channel of the network; grey images are repeated to match. `task` says what the
+    logits stand for.
     """
 
     mean: Tensor
     std: Tensor
+    task: Task
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.net = net
+        self.task = SINGLE_LABEL
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
@@ -38,6 +43,20 @@ class Classifier(nn.Module):
         """Return the logits."""
         logits: Tensor = self.net(self.normalise(images))
         return logits
+
+
+class Answering(nn.Module):
+    """A classifier that returns answers instead of logits: probabilities of labels, or numbers."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+        self.answer = model.task.answer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the answers."""
+        answers: Tensor = self.answer(self.model(images))
+        return answers
 
 
 def find_head(model: Classifier) -> nn.Module:

@@ -13,9 +13,10 @@ from torch import nn
 from ..errors import CheckpointError
 from ..images.decoding import Square
 from ..program import list_results
+from ..tasks import SINGLE_LABEL, Task
 from . import Classifier
 from .networks import bare
-from .weights import fill
+from .weights import fill, read_task
 
 NAME = "model.safetensors"
 FOLD = "fold-{}"
@@ -32,12 +33,14 @@ class Facts:
     """Channels, height and width of the training images."""
     data: str
     accuracy: float
+    """On the test images; of another task than single-label, the figure that leads there."""
     seed: int = 0
     levels: tuple[float, float] | None = None
     """The values shown as black and white in images of more than 8 bits."""
     resize: str = "crop"
     interpolation: str = "bilinear"
     """How files became squares."""
+    task: Task = SINGLE_LABEL
 
     @property
     def square(self) -> Square:
@@ -50,7 +53,7 @@ def save_model(path: Path, model: nn.Module, facts: Facts) -> None:
     part = path.with_suffix(".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
-        save_file(tensors, part, {"gpujob": json.dumps(facts.__dict__)})
+        save_file(tensors, part, {"gpujob": json.dumps({**facts.__dict__, **facts.task.stored})})
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
@@ -110,6 +113,7 @@ def load_model(path: Path) -> tuple[Classifier, Facts]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged, or of another version: {error}") from error
     model = bare(facts.model, facts.shape, len(facts.classes))
+    model.task = facts.task
     try:
         fill(model, weights)
     except RuntimeError as error:
@@ -121,7 +125,9 @@ def read_facts(head: dict[str, Any]) -> Facts:
     """Read the metadata from a file's header."""
     channels, height, width = head.pop("shape")
     levels = head.pop("levels", None)
+    task = read_task({name: head.pop(name) for name in SINGLE_LABEL.stored if name in head})
     return Facts(
+        task=task,
         shape=(channels, height, width),
         classes=tuple(head.pop("classes")),
         levels=(levels[0], levels[1]) if levels else None,

@@ -31,11 +31,18 @@ SIZES = (32, 64, 96, 128, 224, 299)
 def build(
     name: str, data: Dataset, weights: Path | None = None, pretrained: bool = False, partial: bool = False
 ) -> Classifier:
-    """Build the network `name` for `data`, with random, pretrained or loaded weights.
+    """Build the network `name` for `data` and its task, with random, pretrained or loaded weights.
 
     The last layer is new if its classes differ. Raises TrainingError for an unknown name, CheckpointError for weights
     that do not fit.
     """
+    model = start(name, data, weights, pretrained, partial)
+    model.task = data.task
+    return model
+
+
+def start(name: str, data: Dataset, weights: Path | None, pretrained: bool, partial: bool) -> Classifier:
+    """Build a network with the weights that it starts from."""
     shape, classes = data.shape, data.classes
     if not (pretrained or weights):
         return bare(name, shape, len(classes), *(own_normalization(name) if is_timm(name) else statistics(data.train)))
@@ -46,7 +53,7 @@ def build(
         return Classifier(named(name, len(classes), shape[1], fetch=True), *own_normalization(name))
     found = read_weights(weights)
     model = bare(name, shape, len(classes), *normalization(name, found, data.train))
-    load_weights(model.net, found, classes, partial)
+    load_weights(model.net, found, (classes, data.task), partial)
     return model
 
 

@@ -11,8 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..config.data import SINGLE
 from ..errors import CheckpointError
 from ..program import say
+from ..tasks import SINGLE_LABEL, Task, find_task
 from .lite0 import published_names
 
 AVERAGES = ("ema", "state_dict_ema", "model_ema")
@@ -34,6 +36,8 @@ class Weights:
     tensors: Mapping[str, Tensor]
     classes: tuple[str, ...] = ()
     """The classes of the last layer; empty if the file does not say."""
+    task: Task = SINGLE_LABEL
+    """What its outputs stand for."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """The pixels' normalization, for 0 to 255; empty if the file does not say."""
@@ -68,11 +72,17 @@ def read_safetensors(path: Path) -> Weights:
     if head is None:
         return Weights(path, tensors)
     mean, std = (tuple(tensors.pop(name).flatten().tolist()) for name in ("mean", "std"))
-    return Weights(path, tensors, tuple(loads(head)["classes"]), mean, std)
+    facts = loads(head)
+    return Weights(path, tensors, tuple(facts["classes"]), read_task(facts), mean, std)
 
 
-def load_weights(net: nn.Module, weights: Weights, classes: tuple[str, ...], partial: bool = False) -> None:
-    """Load tensors by name; the last layer only if it has the same classes.
+def read_task(facts: Mapping[str, Any]) -> Task:
+    """Return the task of a model file, which older ones do not name. Raises KeyError for an unknown one."""
+    return find_task(facts.get("task", SINGLE), facts.get("centre", 0.0), facts.get("scale", 1.0))
+
+
+def load_weights(net: nn.Module, weights: Weights, wanted: tuple[tuple[str, ...], Task], partial: bool = False) -> None:
+    """Load tensors by name; the last layer only if it has the classes and the task that are `wanted`.
 
     Raises CheckpointError for a tensor of another shape, and for a file that has less than 90 % of the network's tensors
     unless `partial`.
@@ -98,7 +108,7 @@ def load_weights(net: nn.Module, weights: Weights, classes: tuple[str, ...], par
     fits = all(
         heads.get(name) is not None and heads[name].shape == own[name].shape for name in own.keys() - body.keys()
     )
-    keeps = fits and (not weights.classes or weights.classes == classes)
+    keeps = fits and (not weights.classes or (weights.classes, weights.task) == wanted)
     say(f"{report} loaded, {'with' if keeps else 'and a new'} last layer")
     counters = {name: found[name] for name in net.state_dict() if name.endswith(COUNTER) and name in found}
     fill(net, {**matched, **counters, **(heads if keeps else {})}, strict=False)

@@ -31,3 +31,19 @@ def area_under_curve(scores: Tensor, positive: Tensor) -> float:
 def class_areas(chances: Tensor, labels: Tensor) -> list[float]:
     """Return for each class the area under the ROC curve of that class against all others."""
     return [area_under_curve(chances[:, at], labels == at) for at in range(chances.shape[1])]
+
+
+def average_precision(scores: Tensor, positive: Tensor) -> float:
+    """Return the mean of the precision at each recall that is reached, equal scores together (as in scikit-learn).
+
+    It is nan if no image is positive.
+    """
+    total = int(positive.sum())
+    if not total:
+        return math.nan
+    order = scores.argsort(descending=True, stable=True)
+    ranked, hits = scores[order], positive[order].double().cumsum(0)
+    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones(1, dtype=torch.bool)])  # of those with an equal score
+    precision = (hits / torch.arange(1, len(hits) + 1))[last]
+    found: float = (hits[last].diff(prepend=torch.zeros(1, dtype=hits.dtype)) * precision).sum().item() / total
+    return found

@@ -10,16 +10,17 @@ from ..data import Split
 from ..data.batches import batches
 from ..data.decoders import Decoders
 from ..data.memory import limit_batch
+from ..models import Classifier
 from .distributed import DistributedContext
 
 BATCH = 500
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
-    """Return the probabilities (N, classes), float32 on the CPU."""
+def predict(model: Classifier, split: Split, tta: bool = False, batch_size: int = BATCH) -> Tensor:
+    """Return the answers (N, classes), float32 on the CPU: probabilities, or numbers."""
     labelled = split if len(split.labels) else replace(split, labels=torch.zeros(len(split), dtype=torch.int64))
-    return torch.cat([logits.softmax(dim=1) for logits, _ in ask(model, labelled, tta, batch_size)]).cpu()
+    return torch.cat([model.task.answer(logits) for logits, _ in ask(model, labelled, tta, batch_size)]).cpu()
 
 
 def ask(
@@ -40,23 +41,37 @@ def ask(
         yield logits.float(), labels
 
 
-@torch.inference_mode()
 def evaluate(
-    model: nn.Module,
+    model: Classifier,
     split: Split,
     tta: bool = False,
     context: DistributedContext | None = None,
     batch_size: int = BATCH,
     decoders: Decoders | None = None,
 ) -> float:
-    """Return the accuracy; each of several processes evaluates a share of the images.
+    """Return the accuracy, or the figure that leads in the model's task."""
+    return measure(model, split, tta, context, batch_size, decoders)[model.task.lead]
 
-    The right answers are counted where they are computed, and read once.
+
+@torch.inference_mode()
+def measure(
+    model: Classifier,
+    split: Split,
+    tta: bool = False,
+    context: DistributedContext | None = None,
+    batch_size: int = BATCH,
+    decoders: Decoders | None = None,
+) -> dict[str, float]:
+    """Return the figures of the model's task; each of several processes evaluates a share of the images.
+
+    What they are computed from is kept where it is, and read once.
     """
     rank, world, count = (context.rank, context.world, len(split)) if context else (0, 1, len(split))
-    mine = split.take(torch.arange(rank, count, world)) if world > 1 else split
-    right = [(logits.argmax(dim=1) == labels).sum() for logits, labels in ask(model, mine, tta, batch_size, decoders)]
-    total = torch.stack(right).sum() if right else torch.zeros((), dtype=torch.int64)
+    # A process without a share takes an image of another's: how wide a row is has to be known.
+    mine = split.take(torch.arange(min(rank, count - 1), count, world)) if world > 1 else split
+    rows = torch.cat([model.task.keep(*each) for each in ask(model, mine, tta, batch_size, decoders)])
     if context and world > 1:
-        total = context.total(total.to(context.device))
-    return int(total) / count
+        whole = torch.zeros(count, rows.shape[1], device=context.device)
+        whole[rank::world] = rows[: len(range(rank, count, world))].to(whole)
+        rows = context.total(whole)
+    return model.task.measure(rows.cpu())

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
 from torch.nn.parallel import DistributedDataParallel
 
 from ..augment.changes import change, mix, shrink
@@ -26,20 +26,29 @@ from ..optim.schedule import set_rates
 from ..program import say
 from .checkpoint import load_checkpoint, load_state
 from .distributed import share_norms
-from .evaluation import evaluate
+from .evaluation import measure
 from .state import Plan, Run, begin
 from .stop import Stopped
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One epoch: mean training loss, test accuracy (0 to 1), speed and pure training time."""
+    """One epoch: mean training loss, the figures of the test, speed and pure training time."""
 
     epoch: int
     train_loss: float
-    accuracy: float
+    figures: dict[str, float]
+    """By name, such as the accuracy (0 to 1)."""
+    score: float
+    """The figure to improve, so that more is better: the accuracy, or what the task has instead."""
     images_per_s: float
     seconds: float
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """What is logged: each figure by its own name."""
+        named = {name: value for name, value in asdict(self).items() if name not in ("figures", "score")}
+        return {**named, **self.figures}
 
 
 def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | None]]:
@@ -60,16 +69,17 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
     network = wrap(run.model, plan, execution.runtime)
     for entry in run.history:
         complete = run.ended and entry is run.history[-1]
-        yield Metrics(**entry), run.result if complete else None  # type: ignore[arg-type]
+        yield Metrics(**entry), run.result if complete else None
     with Decoders(context.device) as decoders:
         while not run.ended:
             before = run.step
             seconds = train_epoch(run, network, train, plan, decoders)
             count = run.step - len(run.history) * plan.steps
             loss = mean_loss(run.losses[:count], run.step - count)
-            accuracy = evaluate(run.result, test, plan.recipe.tta, context, decoders=decoders)
+            figures = measure(run.result, test, plan.recipe.tta, context, decoders=decoders)
             speed = (run.step - before) * plan.batch / max(seconds, 1e-9)
-            metrics = Metrics(len(run.history) + 1, loss, accuracy, speed, run.epoch_s + seconds)
+            score = plan.data.task.score(figures)
+            metrics = Metrics(len(run.history) + 1, loss, figures, score, speed, run.epoch_s + seconds)
             run.history.append(asdict(metrics))
             run.ended = plan.is_over(run)
             run.losses.zero_()
@@ -123,10 +133,10 @@ def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
 
 
 def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float) -> tuple[Tensor, Tensor]:
-    """Return augmented images and their targets: classes (N,) or class shares (N, classes)."""
+    """Return augmented images and their targets: the labels or, where images are mixed, shares of them (N, classes)."""
     images, targets = change(images, plan.recipe, draw, plan.data.shape[-1]), labels
     if plan.recipe.mixup or plan.recipe.cutmix:
-        images, targets = mix(images, labels, len(plan.data.classes), plan.recipe, draw)
+        images, targets = mix(images, plan.data.task.shares(labels, len(plan.data.classes)), plan.recipe, draw)
     if plan.recipe.progressive:
         images = shrink(images, done, plan.recipe.progressive)
     return images, targets
@@ -143,7 +153,7 @@ def take_step(run: Run, network: Network, images: Tensor, targets: Tensor, plan:
         for some, wanted in zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
             with run.execution.autocast(images.device):
                 logits = network(some)
-            loss = cross_entropy(logits.float(), wanted, plan.class_weights, label_smoothing=recipe.label_smoothing)
+            loss = plan.data.task.loss(logits.float(), wanted, plan.class_weights, recipe.label_smoothing)
             loss = loss * (len(some) / len(images))
             run.scaler.scale(loss).backward()
             total += loss.detach()

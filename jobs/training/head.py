@@ -5,7 +5,6 @@ The body does not change, so each image passes through it once, not once per epo
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
@@ -16,7 +15,6 @@ from ..models.classifier import find_head
 from ..optim.optimizers import FUSED
 from ..program import say
 from .distributed import DistributedContext
-from .state import weigh_classes
 
 STEPS = 300
 LR = 0.02
@@ -29,7 +27,7 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
     """Train the last layer on the training images and, if the recipe flips, their mirror images."""
     model.to(context.device).eval()
     features, labels = extract_features(model, data.scale_train(), context, recipe.flip)
-    weights = weigh_classes(labels, len(data.classes)).to(labels.device) if recipe.class_weights else None
+    weights = data.task.weigh(labels, len(data.classes)).to(labels.device) if recipe.class_weights else None
     head = find_head(model)
     scale = features.std(dim=0, keepdim=True).clamp(min=1e-3)
     torch.manual_seed(recipe.seed)
@@ -39,7 +37,7 @@ def train_head(model: Classifier, data: Dataset, context: DistributedContext, re
     with torch.no_grad():
         head.weight.mul_(shaped(scale, head))  # type: ignore[operator]
     for _ in range(STEPS):
-        loss = cross_entropy(ask(head, features / scale), labels, weights, label_smoothing=recipe.label_smoothing)
+        loss = data.task.loss(ask(head, features / scale), labels, weights, recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

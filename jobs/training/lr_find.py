@@ -9,7 +9,6 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ..config.recipe import Recipe
 from ..data import Dataset
@@ -62,7 +61,7 @@ def sweep(
         rates.append(FIRST * (LAST / FIRST) ** (step / (STEPS - 1)))
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rates[-1] * group["peak"] / fastest
-        loss = cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
+        loss = model.task.loss(model(images), labels, None, recipe.label_smoothing)
         model.zero_grad()
         loss.backward()
         for optimizer in optimizers:

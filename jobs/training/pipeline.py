@@ -1,9 +1,9 @@
 """From settings to a trained model on disk: what training and fine-tuning share."""
 
 import json
+import math
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,11 +26,13 @@ from ..models.networks import check_name, check_pretrained, check_size, fixed_si
 from ..models.timm_models import is_timm, timm_interpolation
 from ..optim.optimizers import LayerGroup
 from ..optim.precision import Execution
-from ..program import check_folder, list_results, say
-from .checkpoint import Checkpoints
+from ..program import check_folder, say
+from ..tasks import check_request as check_task
+from ..tasks.task import write_figures
+from .checkpoint import OF_HEAD, Checkpoints, copy_best, find_checkpoint, is_whole
 from .closed_form import fit_closed_form
 from .distributed import DistributedContext, distributed_context
-from .evaluation import evaluate
+from .evaluation import measure
 from .fit import Metrics, choose_execution, fit, uses_batch_statistics
 from .lr_find import find_lr
 from .state import Plan
@@ -42,8 +44,8 @@ VALIDATION = 1_000_003
 ChooseLayers = Callable[[Classifier], Sequence[LayerGroup]]
 """Which layers are trained, each group at its own peak rate; the others are frozen."""
 
-Prepare = Callable[[Classifier, Dataset, DistributedContext, Recipe], None]
-"""Preparation of a network before it is trained as a whole."""
+Prepare = Callable[[Classifier, Plan], None]
+"""Preparation of a network before it is trained as a whole; it resumes from the plan's checkpoint if there is one."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Training:
 
 
 def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | None = None) -> float:
-    """Load the data, train, write the model; return its test accuracy.
+    """Load the data, train, write the model; return its test accuracy, or what leads in another task.
 
     Exits with 128 plus the signal's number if a signal stopped it. Raises JobsError.
     """
@@ -73,32 +75,33 @@ def train(settings: Settings, choose_layers: ChooseLayers, prepare: Prepare | No
         model = training.model
         if settings.lr_find:
             if prepare:
-                prepare(model, training.data, context, settings.recipe)
+                prepare(model, Plan(training.data, settings.recipe, context))
             groups = choose_layers(model)
             return find_lr(model.to(context.device), training.data, settings.recipe, settings.out, groups)
         try:
             if isinstance(model.net, ClosedForm):
-                accuracy, execution = fit_closed_form(model, training.data, context), None
-                write_model(training, model, accuracy)
+                figures, execution = fit_closed_form(model, training.data, context), None
+                write_model(training, model, figures)
             else:
-                accuracy, execution = train_by_steps(training, choose_layers, prepare)
+                figures, execution = train_by_steps(training, choose_layers, prepare)
         except Stopped as stopped:
             say(f"stopped by signal {stopped.signal}; --resume auto continues from {training.checkpoints.folder}")
             sys.exit(128 + stopped.signal)
-        write_arguments(training, accuracy, execution)
-        say(f"test accuracy {accuracy:.4f}\n{settings.out / NAME}")
-        return accuracy
+        write_arguments(training, figures, execution)
+        say(f"test {write_figures(figures)}\n{settings.out / NAME}")
+        return figures[model.task.lead]
 
 
 def check_request(settings: Settings) -> None:
     """Raise JobsError for what cannot work, before images are read, which may take longer."""
     check_name(settings.model)
+    check_task(settings.config.task, settings.model, settings.recipe)
     if settings.pretrained and not settings.weights:
         check_pretrained(settings.model)
     if settings.weights and not settings.weights.is_file():
         raise CheckpointError(f"--weights {settings.weights}: no such file")
     if settings.resume not in ("", "auto"):
-        find_checkpoint(settings)
+        find_checkpoint(settings.resume, settings.out)
     check_packages(settings.tensorboard, settings.wandb)
     check_folder(settings.out)
 
@@ -126,8 +129,8 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
     if repeats and data.identity["digest"] != settings.like.get(DIGEST):
         raise DataError(f"--like: the training images or their classes have changed since that run ({data.name})")
     say(
-        f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test, {size}, {len(data.classes)} "
-        f"classes\n{settings.model}: {count_parameters(model):,} parameters on {device}"
+        f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} to test, {size}, "
+        f"{data.task.about(data.classes)}\n{settings.model}: {count_parameters(model):,} parameters on {device}"
         + (f", {context.world} processes" if context.world > 1 else "")
     )
     return Training(settings, data, model, context, stop)
@@ -135,29 +138,32 @@ def set_up(settings: Settings, context: DistributedContext, stop: Stop) -> Train
 
 def train_by_steps(
     training: Training, choose_layers: ChooseLayers, prepare: Prepare | None
-) -> tuple[float, Execution | None]:
-    """Train the chosen layers and write the model; return its test accuracy, and how it was computed."""
+) -> tuple[dict[str, float], Execution | None]:
+    """Train the chosen layers and write the model; return its figures, and how it was computed."""
     settings, recipe, context = training.settings, training.settings.recipe, training.context
     groups = choose_layers(training.model)
     execution: Execution | None = None
-    resume = find_resume(training) if groups else None
+    begun = find_resume(training)
+    prepared = None if begun and is_whole(begun) else begun
+    if prepared and not prepare:
+        raise CheckpointError(f"{prepared}: {OF_HEAD}")
     data = hold_out(training.data, recipe.seed) if recipe.early_stop else training.data
     tracks = groups and context.first
     with tracking(settings.out, asdict(settings), settings.tensorboard, settings.wandb, bool(tracks)) as track:
-        if prepare and resume is None:
-            prepare(training.model, data, context, recipe)
         kept = training.model
+        plan = Plan(data, recipe, context, groups, training.checkpoints, None if prepared else begun, training.stop)
+        if prepare and not (groups and plan.resume):
+            prepare(training.model, replace(plan, resume=prepared))
         if groups:
             freeze_others(training.model, groups)
-            plan = Plan(data, recipe, context, groups, training.checkpoints, resume, training.stop)
             explain_accumulation(training.model, plan)
             execution = choose_execution(training.model, plan)
-            kept, accuracy = fit_and_keep(training, replace(plan, execution=execution), track)
+            kept, figures = fit_and_keep(training, replace(plan, execution=execution), track)
             if not recipe.early_stop:
-                return accuracy, execution
-    accuracy = evaluate(kept, training.data.test, recipe.tta, context)
-    write_model(training, kept, accuracy)
-    return accuracy, execution
+                return figures, execution
+    figures = measure(kept, training.data.test, recipe.tta, context)
+    write_model(training, kept, figures)
+    return figures, execution
 
 
 def explain_accumulation(model: Classifier, plan: Plan) -> None:
@@ -167,23 +173,23 @@ def explain_accumulation(model: Classifier, plan: Plan) -> None:
         say(f"--accumulate {plan.recipe.accumulate}: batch norm sees {max(2, some)} images at a time, not {plan.batch}")
 
 
-def fit_and_keep(training: Training, plan: Plan, track: Track) -> tuple[Classifier, float]:
-    """Train as planned, saving the network to keep after each epoch; return it and its accuracy.
+def fit_and_keep(training: Training, plan: Plan, track: Track) -> tuple[Classifier, dict[str, float]]:
+    """Train as planned, saving the network to keep after each epoch; return it and its figures.
 
     That is the last network or, with early stopping, the best.
     """
-    best, kept = -1.0, training.model
+    best, kept, figures = -math.inf, training.model, {}
     for metrics, network in fit(training.model, plan):
         say(describe(metrics, plan.recipe))
-        track(asdict(metrics))
-        if metrics.accuracy > best or not plan.recipe.early_stop:
-            best = metrics.accuracy
+        track(metrics.logged)
+        if metrics.score > best or not plan.recipe.early_stop:
+            best, figures = metrics.score, metrics.figures
             if network is not None:
                 kept = network
-                write_model(training, kept, best)
+                write_model(training, kept, figures)
     if plan.recipe.early_stop and (training.settings.out / NAME).is_file():
         kept = load_model(training.settings.out / NAME)[0].to(plan.context.device)
-    return kept, best
+    return kept, figures
 
 
 def freeze_others(model: Classifier, groups: Sequence[LayerGroup]) -> None:
@@ -198,7 +204,7 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
     of = f"/{recipe.most_epochs}" if not recipe.time_budget_s else ""
     images = "validation" if recipe.early_stop else "test"
     return (
-        f"epoch {metrics.epoch}{of}  loss {metrics.train_loss:.4f}  {images} accuracy {metrics.accuracy:.4f}  "
+        f"epoch {metrics.epoch}{of}  loss {metrics.train_loss:.4f}  {images} {write_figures(metrics.figures)}  "
         f"{metrics.images_per_s:,.0f} images/s  {metrics.seconds:.1f} s"
     )
 
@@ -206,7 +212,7 @@ def describe(metrics: Metrics, recipe: Recipe) -> str:
 def hold_out(data: Dataset, seed: int) -> Dataset:
     """Hold out a tenth of the training images: the test images must not decide when to stop."""
     known = data.train
-    train, validation = split(known.labels.cpu(), 0.1, seed + VALIDATION, known.units, known.grouped)
+    train, validation = split(data.task.strata(known.labels.cpu()), 0.1, seed + VALIDATION, known.units, known.grouped)
     held = replace(data, train=known.take(validation))  # tested at the size that a network receives
     return replace(data, train=known.take(train), test=held.scale_train())
 
@@ -216,39 +222,18 @@ def find_resume(training: Training) -> Path | None:
 
     Raises CheckpointError if the requested one does not exist.
     """
-    resume = find_checkpoint(training.settings)
+    resume = find_checkpoint(training.settings.resume, training.settings.out)
     if resume:
         say(f"resuming from {resume}")
     if training.context.first:
         if resume:
-            copy_best(resume, training.settings.out)
+            copy_best(resume, training.settings.out / NAME)
         else:
             training.checkpoints.clear()
     return resume
 
 
-def find_checkpoint(settings: Settings) -> Path | None:
-    """Return the checkpoint that --resume names, if any. Raises CheckpointError."""
-    if not settings.resume:
-        return None
-    path = settings.out if settings.resume == "auto" else Path(settings.resume)
-    folders = [*(folder / "checkpoints" for folder in list_results(path)), path]
-    found = next(filter(None, (Checkpoints(folder).latest() for folder in folders)), None)
-    if (path / "state.pt").is_file():
-        found = path
-    if not found and settings.resume != "auto":
-        raise CheckpointError(f"--resume {path}: no checkpoint found")
-    return found
-
-
-def copy_best(resume: Path, out: Path) -> None:
-    """Copy the best model so far to `out` if the run continues there: early stopping may need it."""
-    best = resume.parent.parent / NAME  # next to the folder of checkpoints
-    if best.is_file() and not (out / NAME).exists():
-        shutil.copyfile(best, out / NAME)
-
-
-def write_model(training: Training, model: Classifier, accuracy: float) -> None:
+def write_model(training: Training, model: Classifier, figures: dict[str, float]) -> None:
     """Write the model, from the first process only."""
     settings, data = training.settings, training.data
     facts = Facts(
@@ -256,19 +241,20 @@ def write_model(training: Training, model: Classifier, accuracy: float) -> None:
         data.classes,
         data.shape,
         data.name,
-        accuracy,
+        figures[model.task.lead],
         settings.recipe.seed,
         data.levels,
         data.square.resize,
         data.square.interpolation,
+        model.task,
     )
     if training.context.first:
         write_parts(settings.out, data)
         save_model(settings.out / NAME, model, facts)
 
 
-def write_arguments(training: Training, accuracy: float, execution: Execution | None) -> None:
-    """Write args.json: the run's settings, with measured choices resolved, and its accuracy."""
+def write_arguments(training: Training, figures: dict[str, float], execution: Execution | None) -> None:
+    """Write args.json: the run's settings, with measured choices resolved, and its figures."""
     settings = training.settings
     flat = {**asdict(settings.config), **asdict(settings.recipe), **asdict(settings)}
     chosen = asdict(execution) if execution else {}
@@ -282,7 +268,8 @@ def write_arguments(training: Training, accuracy: float, execution: Execution | 
         "test_images": len(training.data.test),
         DIGEST: training.data.identity["digest"],
         "epochs": settings.recipe.most_epochs,
-        "test_accuracy": accuracy,
+        "task": training.data.task.name,
+        **{f"test_{name}": value for name, value in figures.items()},
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "commit": os.environ.get("GPUJOB_COMMIT", ""),
         "started": training.began.isoformat(sep=" ", timespec="seconds"),

@@ -59,7 +59,7 @@ class Plan:
         """The weight of each class in the loss, if rare ones weigh more."""
         if not self.recipe.class_weights:
             return None
-        return weigh_classes(self.data.train.labels, len(self.data.classes)).to(self.context.device)
+        return self.data.task.weigh(self.data.train.labels, len(self.data.classes)).to(self.context.device)
 
     @property
     def graph_obstacle(self) -> str:
@@ -98,7 +98,7 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     epoch_s: float = 0.0
     """Seconds spent in this epoch before resuming."""
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -156,14 +156,10 @@ def compare_recipes(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
             raise CheckpointError(f"the checkpoint was made with {option(name)} {made[name]}, not {value}")
 
 
-def weigh_classes(labels: Tensor, count: int) -> Tensor:
-    """Return a weight for each class, the inverse of its frequency: 1 on average over the images."""
-    counts = labels.cpu().bincount(minlength=count).float()
-    return len(labels) / (counts.clamp(min=1) * max(1, int((counts > 0).sum())))
-
-
 def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise CheckpointError if a checkpoint was made with other classes or training images."""
+    """Raise CheckpointError if a checkpoint was made for another task, or with other classes or training images."""
+    if made.get("task", wanted["task"]) != wanted["task"]:
+        raise CheckpointError(f"the checkpoint was made for {made['task']}, not for {wanted['task']}")
     if made["classes"] != wanted["classes"]:
         pairs = zip_longest(made["classes"], wanted["classes"], fillvalue="none")
         at, (old, new) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
@@ -205,7 +201,7 @@ def begin(model: Classifier, groups: Sequence[LayerGroup], recipe: Recipe, execu
     )
 
 
-def is_stagnant(history: Sequence[dict[str, float]], epochs: int) -> bool:
+def is_stagnant(history: Sequence[dict[str, Any]], epochs: int) -> bool:
     """Return whether none of the last `epochs` epochs improved on the best before them."""
-    scores = [entry["accuracy"] for entry in history]
+    scores = [entry["score"] for entry in history]
     return 0 < epochs < len(scores) and max(scores[-epochs:]) <= max(scores[:-epochs])

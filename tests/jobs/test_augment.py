@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from jobs.augment.changes import change, mix
 from jobs.augment.draws import PURPOSES, Draws, draws
-from jobs.augment.trivial import MOVES, OPERATIONS
+from jobs.augment.operations import MOVES, OPERATIONS
 from jobs.config.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -152,6 +152,28 @@ def test_a_change_of_colours_is_that_of_torchvision(name, sign):
         assert (found - photograph()).abs().max() > 1
 
 
+@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("sign", [0.2, 0.8])
+def test_each_change_of_rand_augment_is_that_of_torchvision_at_its_strength(name, sign):
+    draw = fixed(2, first=[(OPERATIONS.index(name) + 0.5) / len(OPERATIONS), sign], second=[0.01, 0.5])  # then identity
+    found = change(photograph(), Recipe(rand_augment=15), draw)
+    factor = 1 + (-0.45 if sign < 0.5 else 0.45)
+    wanted = (
+        v2.functional.posterize(photograph(), 6) if name == "posterize" else TORCHVISION[name](photograph(), factor)
+    )
+    assert (found - wanted.float())[..., 1:-1, 1:-1].abs().max() < 2.5
+
+
+def test_rand_augment_changes_twice_and_turns_half_as_far_at_half_the_strength():
+    first, second = ((OPERATIONS.index(name) + 0.5) / len(OPERATIONS) for name in ("brightness", "solarize"))
+    found = change(photograph(), Recipe(rand_augment=10), fixed(2, first=[first, 0.2], second=[second, 0.2]))
+    darker = v2.functional.adjust_brightness(photograph(), 0.7)
+    assert (found - v2.functional.solarize(darker, 170).float()).abs().max() < 2.5
+    turn = (OPERATIONS.index("rotate") + 0.5) / len(OPERATIONS)
+    turned = change(photograph(), Recipe(rand_augment=15), fixed(2, first=[0.01, 0.5], second=[turn, 0.8]))
+    assert torch.allclose(turned, change(photograph(), Recipe(rotate=15), fixed(2, turn=[1.0])), atol=0.5)
+
+
 @pytest.mark.parametrize("name", MOVES)
 def test_a_move_changes_the_place_and_not_the_colours(name):
     draw = fixed(2, which=[(OPERATIONS.index(name) + 0.5) / len(OPERATIONS)], strength=[0.3], sign=[0.8])
@@ -161,10 +183,11 @@ def test_a_move_changes_the_place_and_not_the_colours(name):
     assert found.max() <= 221
 
 
-def test_each_image_of_a_batch_has_its_own_change_and_nothing_waits_for_it():
+@pytest.mark.parametrize("name", ["trivial_augment", "rand_augment"])
+def test_each_image_of_a_batch_has_its_own_change_and_nothing_waits_for_it(name):
     (draw,) = draws(0, range(1), 64, CPU)
     with Operations() as operations:
-        found = change(photograph(64), Recipe(trivial_augment=True, rotate=10, warp=0.2, lighting=0.2), draw)
+        found = change(photograph(64), Recipe(**{name: 9}, rotate=10, warp=0.2, lighting=0.2), draw)  # type: ignore[arg-type]
     assert operations.waits == 0
     assert len({bytes(image.round().byte().flatten().tolist()) for image in found}) > 50
 
@@ -173,5 +196,5 @@ def test_each_image_of_a_batch_has_its_own_change_and_nothing_waits_for_it():
 def test_targets_say_how_much_of_each_class_is_in_a_mixed_image(name):
     black_and_white = torch.stack([torch.zeros(1, 16, 16), torch.full((1, 16, 16), 255.0)])
     for draw in draws(0, range(5), 2, CPU):
-        found, targets = mix(black_and_white, torch.tensor([0, 1]), 2, Recipe(**{name: 1.0}), draw)
+        found, targets = mix(black_and_white, torch.eye(2), Recipe(**{name: 1.0}), draw)
         assert torch.allclose(found.mean(dim=(1, 2, 3)) / 255, targets[:, 1], atol=1e-5)

@@ -361,6 +361,21 @@ def test_one_rule_for_a_data_set_tells_what_is_black_and_white(source, tmp_path,
     assert chosen.train.images[chosen.train.labels == 1].min() == (255 if values[0] >= 0 else 0)
 
 
+def test_a_range_that_changes_nothing_is_refused(source, photos, capsys):
+    for data in (str(photos), "digits"):
+        with pytest.raises(
+            DataError, match="all images have 8 bits, which --range 0:4095 does not change; leave it out"
+        ):
+            load(DataConfig(data, range=(0.0, 4095.0)), source)
+    classes = ("is 0", "is 1", "is 2")
+    load(
+        DataConfig(str(photos), range=(0.0, 4095.0)), source, classes
+    )  # the range of a model, for images of other files
+    assert "all images have 8 bits" in capsys.readouterr().out
+    Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(photos / "is 0" / "deep.png")
+    assert load(DataConfig(str(photos), range=(0.0, 4095.0)), source).levels == (0, 4095)
+
+
 def test_what_is_transparent_becomes_white(tmp_path):
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert read_image(tmp_path / "clear.png", 4).min() == 255
@@ -506,7 +521,7 @@ def test_the_same_picture_in_training_and_test_is_named_even_if_saved_again(sour
     shutil.copy(folder / "b/1.png", test / "a/wrong.png")
     assert len(load(DataConfig(str(data)), source).train) == 8
     said = capsys.readouterr().out
-    assert "2 training images are also in the test, 1 of them in another class" in said
+    assert "2 training images are also in the test, 1 of them labelled differently" in said
     assert "--dedupe leaves them out" in said
     assert "a/0.png = " in said
     left = load(DataConfig(str(data), dedupe=True), source)

@@ -124,7 +124,7 @@ def train_on_gpu(data: Dataset, **recipe: object) -> tuple[nn.Module, float]:
     chosen = Recipe(**{"epochs": 2, "batch_size": 64, "lr": 0.01, "optimizer": "muon", "flip": True, **recipe})  # type: ignore[arg-type]
     *_, (metrics, kept) = fit(build("resnet6", data), Plan(data, chosen, DistributedContext(GPU)))
     assert kept is not None
-    return kept, metrics.accuracy
+    return kept, metrics.score
 
 
 @needs_cuda

@@ -15,8 +15,8 @@ from jobs.data import load
 from jobs.errors import DataError
 from jobs.images.decoding import Square, read_image
 from jobs.models.modelfile import load_model
+from jobs.tasks.single import weigh_classes
 from jobs.training.pipeline import hold_out
-from jobs.training.state import weigh_classes
 
 CHANGES = (
     "--flip",

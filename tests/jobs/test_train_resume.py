@@ -16,8 +16,10 @@ import pytest
 import torch
 from conftest import PINNED, same, settings, start
 
+from jobs import finetune
 from jobs.errors import CheckpointError
 from jobs.train import main, run
+from jobs.training import fit
 from jobs.training.checkpoint import Checkpoints, load_checkpoint
 
 pytestmark = pytest.mark.timeout(400)  # each kill takes a process that loads torch
@@ -97,6 +99,51 @@ def test_sigterm_finishes_the_step_saves_and_exits_143(tmp_path, words, whole, m
     assert same(tmp_path / "elsewhere", whole)
 
 
+@pytest.mark.parametrize(("number", "phase"), [(1, "head"), (2, "head"), (3, "step")])
+def test_a_stop_while_the_last_layer_is_trained_resumes_there(
+    tmp_path, few_files, trained, monkeypatch, capsys, number, phase
+):
+    more = [
+        "--weights",
+        str(trained / "model.safetensors"),
+        "--model",
+        "small",
+        "--freeze-epochs",
+        "2",
+        "--epochs",
+        "1",
+    ]
+    words = [*PINNED, "--data", str(few_files), "--batch-size", "64", "--save-every", "0.01s", *more]
+    finetune.main([*words, "--out", str(tmp_path / "whole")])
+    capsys.readouterr()
+    take_step, steps = fit.take_step, iter(range(1, 100))
+
+    def step_and_signal(*given: object) -> torch.Tensor:
+        if next(steps) == 5 * number - 2:  # five steps an epoch: within its first, second, third
+            signal.raise_signal(signal.SIGTERM)
+        return take_step(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "take_step", step_and_signal)
+        with pytest.raises(SystemExit) as end:
+            finetune.main([*words, "--out", str(tmp_path / "parts")])
+    assert end.value.code == 143
+    (left,) = (tmp_path / "parts" / "checkpoints").iterdir()
+    assert left.name.startswith(phase)
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    if phase == "head":
+        with pytest.raises(SystemExit, match="made with --freeze-epochs; resume with that"):
+            finetune.main([*words[:-4], "--epochs", "1", "--out", str(tmp_path / "parts"), "--resume", "auto"])
+        with pytest.raises(SystemExit, match="made with --freeze-epochs; resume with that"):
+            main([*words[:-4], "--epochs", "1", "--out", str(tmp_path / "parts"), "--resume", "auto"])
+    capsys.readouterr()
+    finetune.main([*words, "--out", str(tmp_path / "parts"), "--resume", "auto"])
+    said = capsys.readouterr().out
+    assert said.count("last layer: epoch") == (2 if phase == "head" else 0)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     store = Checkpoints(tmp_path)
     good = store.save(1, {"w": torch.ones(10)}, {"step": 1})
@@ -160,7 +207,7 @@ def test_a_checkpoint_in_the_format_of_an_older_version_is_refused_by_name(tmp_p
     [state["optimizer"]] = state.pop("optimizers")
     del state["format"]
     torch.save(state, latest / "state.pt")
-    with pytest.raises(CheckpointError, match=f"{latest}: refused: format 1, but this version reads 3"):
+    with pytest.raises(CheckpointError, match=f"{latest}: refused: format 1, but this version reads 4"):
         run(replace(settings(tmp_path, data=few_files), resume="auto"))
 
 

@@ -89,6 +89,8 @@ def test_what_the_network_sees_is_drawn_and_no_two_views_are_the_same(photos, tm
     assert len(set(views)) == 4
     show.main([*words, "--out", str(tmp_path / "b.png")])
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    show.main([*words, "--rand-augment", "9", "--out", str(tmp_path / "b.png")])
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
 @pytest.fixture

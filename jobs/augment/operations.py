@@ -1,57 +1,99 @@
-"""TrivialAugment (arXiv:2103.10158): one change of random strength for each image, on the device.
+"""TrivialAugment (arXiv:2103.10158) and RandAugment (arXiv:1909.13719): random operations for each image, on the device.
 
 Every image of a batch is changed by another operation, yet nothing waits for the device: all colours are computed for all
 images, and each takes its own.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from ..config.recipe import Recipe
 from .draws import Draws
 
 MOVES = ("shear-x", "shear-y", "move-x", "move-y", "rotate")
 COLOURS = ("brightness", "colour", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize")
 OPERATIONS = ("identity", *MOVES, *COLOURS)
-"""Those of TrivialAugment's wide space, each as likely as the others."""
-SHEAR, TURN, FACTOR, BITS = 0.99, 135.0, 0.99, 6
-MOVE = 0.5
-"""Of half the side: the paper moves images of 32 pixels by up to 32, which leaves nothing of them."""
+"""Those of both papers, each as likely as the others."""
+STRONGEST = 30
+"""The strength of RandAugment's scale at which operations do the most."""
 
 LUMA = (0.2989, 0.587, 0.114)
 """How bright red, green and blue look."""
 
 
-def chosen(draw: Draws) -> Tensor:
-    """Return the number of each image's operation (N, 1)."""
-    return (draw.numbers["which"] * len(OPERATIONS)).long()
+@dataclass(frozen=True)
+class Space:
+    """How much each operation does at its strongest."""
+
+    shear: float
+    turn: float
+    """In degrees."""
+    move: float
+    """Of half the side."""
+    factor: float
+    """Of brightness, colour, contrast and sharpness."""
+    bits: int
 
 
-def signed(draw: Draws) -> Tensor:
-    """Return each image's strength from -1 to 1 (N, 1)."""
-    return draw.numbers["strength"] * torch.where(draw.numbers["sign"] < 0.5, -1.0, 1.0)
+WIDE = Space(shear=0.99, turn=135.0, move=0.5, factor=0.99, bits=6)
+"""TrivialAugment's; but the paper moves images of 32 pixels by up to 32, which leaves nothing of them."""
+NARROW = Space(shear=0.3, turn=30.0, move=300 / 331, factor=0.9, bits=4)
+"""RandAugment's, as in torchvision."""
 
 
-def shear_and_move(draw: Draws) -> Tensor:
+@dataclass(frozen=True)
+class Choice:
+    """One operation for each image."""
+
+    which: Tensor
+    """Its number (N, 1)."""
+    strength: Tensor
+    """From 0 to 1 (N, 1)."""
+    sign: Tensor
+    """-1 or 1 (N, 1)."""
+    space: Space
+
+
+def choose(recipe: Recipe, draw: Draws) -> list[Choice]:
+    """Return the operations of each image, in turn: none, one of random strength, or two of a given strength."""
+    numbers = draw.numbers
+    found = []
+    if recipe.trivial_augment:
+        found.append(pick(numbers["which"], numbers["strength"], numbers["sign"], WIDE))
+    if recipe.rand_augment:
+        for number in (numbers["first"], numbers["second"]):
+            strength = torch.full_like(number[:, :1], recipe.rand_augment / STRONGEST)
+            found.append(pick(number[:, :1], strength, number[:, 1:], NARROW))
+    return found
+
+
+def pick(which: Tensor, strength: Tensor, sign: Tensor, space: Space) -> Choice:
+    """Return the operations that random numbers (N, 1) stand for."""
+    return Choice((which * len(OPERATIONS)).long(), strength, torch.where(sign < 0.5, -1.0, 1.0), space)
+
+
+def shear_and_move(choice: Choice) -> Tensor:
     """Return the matrix of each image's operation, the identity for one of colours: (N, 3, 3)."""
-    which, strength = chosen(draw), signed(draw)
+    space, strength = choice.space, choice.strength * choice.sign
 
     def of(name: str, most: float) -> Tensor:
-        return torch.where(which == OPERATIONS.index(name), strength * most, 0.0)
+        return torch.where(choice.which == OPERATIONS.index(name), strength * most, 0.0)
 
-    angle = of("rotate", math.radians(TURN))
+    angle = of("rotate", math.radians(space.turn))
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    across = torch.cat([angle.cos(), of("shear-x", SHEAR) - angle.sin(), of("move-x", MOVE)], dim=1)
-    down = torch.cat([of("shear-y", SHEAR) + angle.sin(), angle.cos(), of("move-y", MOVE)], dim=1)
+    across = torch.cat([angle.cos(), of("shear-x", space.shear) - angle.sin(), of("move-x", space.move)], dim=1)
+    down = torch.cat([of("shear-y", space.shear) + angle.sin(), angle.cos(), of("move-y", space.move)], dim=1)
     return torch.stack([across, down, torch.cat([zero, zero, one], dim=1)], dim=1)
 
 
-def recolour(images: Tensor, draw: Draws) -> Tensor:
+def recolour(images: Tensor, choice: Choice) -> Tensor:
     """Return images of 0 to 255 (N, C, H, W) with each one's operation on colours, if it has one."""
-    which, factor = chosen(draw)[..., None, None], 1 + (signed(draw) * FACTOR)[..., None, None]
-    strength = draw.numbers["strength"][..., None, None]
+    which, strength = choice.which[..., None, None], choice.strength[..., None, None]
+    factor = 1 + strength * choice.sign[..., None, None] * choice.space.factor
     shares = torch.tensor(
         LUMA if images.shape[1] == 3 else [1 / images.shape[1]] * images.shape[1], device=images.device
     )
@@ -61,7 +103,7 @@ def recolour(images: Tensor, draw: Draws) -> Tensor:
         "colour": torch.lerp(grey.expand_as(images), images, factor),
         "contrast": torch.lerp(grey.mean(dim=(2, 3), keepdim=True).expand_as(images), images, factor),
         "sharpness": torch.lerp(blur(images), images, factor),
-        "posterize": posterize(images, strength),
+        "posterize": posterize(images, strength * choice.space.bits),
         "solarize": torch.where(images > 255 * (1 - strength), 255 - images, images),
         "autocontrast": spread(images),
         "equalize": equalize(images),
@@ -71,9 +113,9 @@ def recolour(images: Tensor, draw: Draws) -> Tensor:
     return images.clamp(0, 255)
 
 
-def posterize(images: Tensor, strength: Tensor) -> Tensor:
-    """Return images with fewer values: of 8 bits, the lowest up to 6 become 0."""
-    step = (strength * BITS).round().exp2()
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
+    """Return images with fewer values: of 8 bits, so many of the lowest become 0."""
+    step = bits.round().exp2()
     return (images / step).floor() * step
 
 
