@@ -1,6 +1,7 @@
-"""Make the pictures of the README in docs/images: `make pictures`.
+"""Make the pictures in docs/images: `make pictures`.
 
-session.svg is what a terminal shows of a first dry run, report.png the top of a report (chromium takes it).
+session.svg is what a terminal shows of a first dry run, report.png the top of a report (chromium takes it). Those of the
+lessons show no photographs of tuxpaint-stamps-default, whose license (GPL-2) is not that of these pages.
 """
 
 import io
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
@@ -59,22 +61,46 @@ def draw(session: str) -> str:
     return re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)  # they would be fetched from the network
 
 
-def photograph(folder: Path, picture: Path) -> None:
+def run(folder: Path, *words: str) -> None:
+    """Run one of the training programs in a folder."""
+    command = [sys.executable, *words]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, check=True)
+
+
+def photograph(page: Path, picture: Path, top: int, height: int) -> None:
+    """Take a picture of a part of a page, 820 pixels wide."""
+    size = f"--window-size=820,{top + height}"
+    subprocess.run([*CHROMIUM, f"--screenshot={picture}", size, str(page)], check=True, capture_output=True)
+    with Image.open(picture) as whole:
+        whole.crop((0, top, 820, top + height)).quantize(128).save(picture, optimize=True)
+
+
+def draw_report(folder: Path) -> None:
     """Train for some seconds, write a report, and take a picture of its top."""
-    python = [sys.executable, "-m"]
-    for command in (
-        [*python, "jobs.train", "--data", "digits", "--epochs", "12"],
-        [*python, "jobs.interpret", "outputs"],
-        [*CHROMIUM, f"--screenshot={picture}", "--window-size=820,1160", "outputs/report/report.html"],
-    ):
-        subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, check=True)
+    run(folder, "-m", "jobs.train", "--data", "digits", "--epochs", "12")
+    run(folder, "-m", "jobs.interpret", "outputs")
+    photograph(folder / "outputs/report/report.html", PICTURES / "report.png", 0, 1160)
+
+
+def draw_lessons(folder: Path) -> None:
+    """Run the lessons, and take a picture of each."""
+    run(folder, str(DOCS.parent / "cli" / "__main__.py"), "init", "--template", "lesson")
+    shown = ["--data", "digits", "--crop", "1", "--rotate", "10", "--rows", "4", "--columns", "8"]
+    run(folder, "-m", "jobs.show", *shown, "--out", str(PICTURES / "lesson-digits.png"))
+    run(folder, "lesson1.py")
+    run(folder, "-m", "jobs.interpret", "outputs", "cat.jpg")
+    photograph(folder / "outputs/report/cat.html", PICTURES / "lesson-cat.png", 0, 820)
+    run(folder, "lesson2.py")
+    photograph(folder / "outputs/report/report.html", PICTURES / "lesson-confusion.png", 1135, 390)
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make all pictures."""
     with tempfile.TemporaryDirectory(dir=DOCS.parent) as folder:
         (PICTURES / "session.svg").write_text(draw(record(Path(folder))))
-        photograph(Path(folder), PICTURES / "report.png")
+        draw_report(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        draw_lessons(Path(folder))
 
 
 if __name__ == "__main__":

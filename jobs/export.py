@@ -63,7 +63,7 @@ def export(checkpoint: Path, kind: str, out: Path | None) -> Path:
 
 
 def export_demo(checkpoint: Path, out: Path | None) -> Path:
-    """Write a page with the model in ONNX format. Raises CheckpointError, or DataError without onnxruntime-web."""
+    """Write a page that runs the model. Raises CheckpointError, DataError without onnxruntime-web."""
     from .demo.page import write_page
     from .demo.runtime import find_runtime
     from .models.modelfile import find_model, load_model
@@ -89,7 +89,7 @@ def export_demo(checkpoint: Path, out: Path | None) -> Path:
 
 
 def convert(classifier: "Classifier", facts: "Facts", kind: str, out: Path) -> float:
-    """Write the model; return its largest relative deviation. Raises CheckpointError if it is above TOLERANCE."""
+    """Write the model; return its relative deviation. Raises CheckpointError if that is too large."""
     import torch
 
     from .models.classifier import Answering

@@ -112,12 +112,12 @@ def predict_all(words: Sequence[str], tta: bool, choice: Choice) -> Predictions:
     checkpoint, images = (Path(words[0]), words[1:]) if first else (default_out(), words)
     if not images:
         raise DataError(f"{checkpoint}: no images to classify; name some after the model")
+    facts = find_facts([checkpoint])
     with tempfile.TemporaryDirectory(prefix="jobs-predict-") as folder:
-        task = find_facts([checkpoint]).task.name
-        check_choice(choice, task)
+        check_choice(choice, facts.task.name)
         files = {file: name for word in images for file, name in find_files(word, Path(folder))}
-        whole, facts, chances = predict_runs([checkpoint], list(files), tta)
-        return Predictions(tuple(files[file] for file in whole), facts.classes, chances, task)
+        whole, chances = predict_runs([checkpoint], list(files), tta)
+        return Predictions(tuple(files[file] for file in whole), facts.classes, chances, facts.task.name)
 
 
 def check_threshold(threshold: float | None, task: str) -> None:
@@ -220,7 +220,7 @@ def expand(path: Path) -> list[Path]:
 
 
 def find_facts(runs: Sequence[Path]) -> "Facts":
-    """Return what the first model of runs says of itself; all have its task and classes. Raises JobsError."""
+    """Return the first model's facts; all runs have its task and classes. Raises JobsError."""
     from .models.modelfile import find_models, load_model
 
     known = {path: load_model(path)[1] for run in runs for path in find_models(run)}
@@ -233,8 +233,8 @@ def find_facts(runs: Sequence[Path]) -> "Facts":
     return known[first]
 
 
-def predict_runs(runs: Sequence[Path], files: Sequence[Path], tta: bool) -> "tuple[list[Path], Facts, Tensor]":
-    """Return the readable files, what the models say of themselves, and the mean answers of runs (N, classes).
+def predict_runs(runs: Sequence[Path], files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":
+    """Return the readable files, and the mean of what runs say about them (N, classes).
 
     Each run counts once, however many folds it has. Raises JobsError.
     """
@@ -242,14 +242,14 @@ def predict_runs(runs: Sequence[Path], files: Sequence[Path], tta: bool) -> "tup
 
     from .models.modelfile import find_models, load_model
 
-    facts, whole, means = find_facts(runs), list(files), []
+    whole, means = list(files), []
     for run in runs:
         found = []
         for path in find_models(run):
             whole, chances = predict_files(*load_model(path), whole, tta)
             found.append(chances)
         means.append(torch.stack(found).mean(dim=0))
-    return whole, facts, torch.stack(means).mean(dim=0)
+    return whole, torch.stack(means).mean(dim=0)
 
 
 def predict_files(model: "Classifier", facts: "Facts", files: Sequence[Path], tta: bool) -> "tuple[list[Path], Tensor]":

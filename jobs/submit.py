@@ -96,7 +96,7 @@ def write(runs: Sequence[Path], wanted: Submission, out: Path) -> Path:
     fill_in = {SINGLE: answer, MULTI: answer_labels, REGRESSION: answer_number}[facts.task.name]
     check_threshold(wanted.threshold, facts.task.name)
     fill_in(wanted, header[1:], examples, facts.classes, [])  # refused before an hour of predicting
-    whole, _, chances = predict_runs(runs, files, wanted.tta)
+    whole, chances = predict_runs(runs, files, wanted.tta)
     if len(whole) < len(files):
         raise DataError(f"{len(files) - len(whole)} of the sample's images could not be read; all are needed")
     answers = fill_in(wanted, header[1:], examples, facts.classes, chances.tolist())

@@ -14,7 +14,7 @@ from cli.terminal.lines import TYPED, fold
 from tests import walls
 from tests.commands import walk
 
-PARTS = ("cli", "infra", "jobs")
+PARTS = ("cli", "infra", "jobs", "lesson")
 """The parts of the tree whose messages are checked."""
 HOLE = "X"
 """What replaces the values in an f-string."""

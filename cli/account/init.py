@@ -2,11 +2,13 @@
 
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 
-from cli.account.templates import IGNORED, write_template
+from cli.account.templates import IGNORED, list_copied, write_template
 from cli.options.declared import option, yes_option
 from cli.terminal import show
 from cli.terminal.questions import confirm
@@ -20,10 +22,10 @@ HARMLESS = frozenset({".git", ".gitignore", ".gitattributes", ".github", ".venv"
 @click.argument("folder", required=False, default=".", metavar="[DIR]", type=click.Path(file_okay=False))
 @option(
     "--template",
-    type=click.Choice(["classifier", "script", "notebook"]),
+    type=click.Choice(["classifier", "lesson", "script", "notebook"]),
     default="classifier",
     show_default=True,
-    help="An image classifier with its training code, a plain PyTorch script, or a notebook.",
+    help="An image classifier with its training code, lessons for beginners, a plain PyTorch script, or a notebook.",
 )
 @yes_option
 def init(folder: str, template: str, yes: bool) -> None:
@@ -42,14 +44,16 @@ def init(folder: str, template: str, yes: bool) -> None:
         confirm(f"{place} is not empty. Create a project in it?", yes)
     for path in write_starter(place, template):
         show.say(f"wrote {path}")
+    if template == "lesson":
+        show.say(collect_photos(place))
     enter = "" if Path(folder) == Path() else f"cd {shlex.quote(folder)} && "
-    start = "gpujob notebook" if template == "notebook" else "gpujob run train.py"
-    show.say(f"next: {enter}gpujob up --dry-run && {start}")
+    start = {"notebook": "notebook", "lesson": "run lesson0.py"}.get(template, "run train.py")
+    show.say(f"next: {enter}gpujob up --dry-run && gpujob {start}")
 
 
 def check_conflicts(folder: Path, template: str) -> None:
     """Raise UsageError if any file of the project exists."""
-    names = [*write_template(template, folder.name), *(["jobs"] if template == "classifier" else [])]
+    names = [*write_template(template, folder.name), *(path.name for path in list_copied(template))]
     if existing := [name for name in names if (folder / name).exists()]:
         raise UsageError(f"{folder} already contains {', '.join(existing)}", "gpujob init another-folder")
 
@@ -58,11 +62,22 @@ def write_starter(folder: Path, template: str) -> list[str]:
     """Write the project and return the names written."""
     texts = write_template(template, folder.name)
     folder.mkdir(parents=True, exist_ok=True)
-    if template == "classifier":
-        source = Path(__file__).resolve().parents[2] / "jobs"
-        shutil.copytree(source, folder / "jobs", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    copied = list_copied(template)
+    for source in copied:
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(source, folder / source.name, ignore=ignored)
+        else:
+            shutil.copyfile(source, folder / source.name)
     if not (folder / ".gitignore").exists():
         texts[".gitignore"] = IGNORED
     for name, text in texts.items():
         (folder / name).write_text(text)
-    return [*sorted(texts), *(["jobs/"] if template == "classifier" else [])]
+    return sorted([*texts, *(f"{path.name}/" if path.is_dir() else path.name for path in copied)])
+
+
+def collect_photos(folder: Path) -> str:
+    """Run the lesson's photos.py, which needs no packages; return the line it prints."""
+    command = [sys.executable, "photos.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()

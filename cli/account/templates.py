@@ -1,7 +1,10 @@
 """The files of starter projects."""
 
 import json
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
 
 IGNORED = "outputs/\nruns/\n__pycache__/\n.ipynb_checkpoints/\n.venv/\n"
 
@@ -29,6 +32,27 @@ scipy
 tensorboard
 torch
 torchvision
+"""
+
+LESSON_README = """# {name}
+
+    gpujob up --dry-run        # launch on the local cloud, free; without --dry-run, on AWS
+    gpujob run lesson0.py      # lesson 0: a network that reads digits
+    gpujob run lesson1.py      # lesson 1: bird or mammal?
+    gpujob run lesson2.py      # lesson 2: what a model gets wrong; then: gpujob open
+    gpujob run test_step.py        # exercise: write take_step.py from scratch; this says when it is right
+    gpujob down                # terminate the machine
+
+`gpujob notebook` shows the same as a notebook, `lessons.ipynb`. Each lesson is worth four rounds: read it, run it, write
+it again without looking, and repeat it on your own data:
+
+- **Your own photographs**: one folder per class, such as `my-photos/cat` and `my-photos/dog`, with 20 or more in each:
+  `gpujob run lesson1.py --data my-photos`.
+- **Cats and dogs**, as in chapter 1 of fast.ai's book, which the machine downloads (800 MB):
+  `gpujob run lesson1.py --data pets --model resnet34`.
+
+`jobs/` is the training code, yours to change. `photos/` has photographs of Debian's package `tuxpaint-stamps-default`.
+`cat.jpg` is Chelsea, photographed by Stefan van der Walt (CC0).
 """
 
 CLASSIFIER_README = """# {name}
@@ -117,6 +141,7 @@ def write_template(template: str, name: str) -> dict[str, str]:
             "requirements.txt": CLASSIFIER_REQUIREMENTS,
             "README.md": CLASSIFIER_README,
         },
+        "lesson": {"requirements.txt": f"{CLASSIFIER_REQUIREMENTS}jupyterlab\n", "README.md": LESSON_README},
         "script": {"train.py": SCRIPT, "requirements.txt": "torch\n", "README.md": SCRIPT_README},
         "notebook": {
             "notebook.ipynb": make_notebook(),
@@ -125,3 +150,9 @@ def write_template(template: str, name: str) -> dict[str, str]:
         },
     }[template]
     return {**files, "README.md": files["README.md"].format(name=name), "gpujob.toml": SETTINGS}
+
+
+def list_copied(template: str) -> list[Path]:
+    """Return the files and folders of gpujob that a starter project gets a copy of."""
+    lesson = [path for path in sorted((ROOT / "lesson").iterdir()) if path.is_file()]
+    return {"classifier": [ROOT / "jobs"], "lesson": [*lesson, ROOT / "jobs"]}.get(template, [])

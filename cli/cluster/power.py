@@ -157,7 +157,7 @@ def start(name: str | None, max_hours: float, instance_type: str | None, yes: bo
 
 
 def change_rows(change: TypeChange) -> dict[str, str]:
-    """Return what another instance type changes: the machine, its own disks, its price, and what is left of the quota."""
+    """Return what another instance type changes: machine, price and local disks, and the quota left."""
     old, new = change.before.node, change.after.node
     each = " each" * (len(change.after.nodes) > 1)
     quota = change.quota

@@ -29,6 +29,7 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--nodes",
                 type=click.IntRange(1, MOST_NODES),
                 default=1,
+                envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
                 metavar="COUNT",
                 help="Run one job over this many nodes of the cluster.  [default: 1]",
             ),

@@ -20,16 +20,21 @@ from infra.project.settings import FILE, read_settings
 OPTIONS = """
 all all-regions allow-outside as as-it-was boot-timeout browser check clear cluster detach disk done down dry-run env
 env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory gpus group hang-after hours html
-idle-stop if-exists image install instance-profile instance-type interactive json kill-stalled kms-key login-user
-max-cost max-hours max-price module name no-color no-deps node nodes notify on-demand once output overwrite owner-only
-pattern plan port private profile proxy-jump python raw refresh region report reservation secret security-group set set-file
-setup since spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun transfer-usd verbose wait workdir
+idle-stop if-exists image install instance-profile instance-type interactive json kill-stalled kms-key launcher
+login-user max-cost max-hours max-price module name no-color no-deps node nodes notify nproc on-demand once output
+overwrite owner-only pattern plan port private profile proxy-jump python raw refresh region report reservation secret
+security-group set set-file setup since spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun
+transfer-usd verbose wait workdir
 yes zone
 """
 """All options of all commands, listed here so that checking a variable imports no command."""
 VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())
 OTHERS = frozenset(
-    f"GPUJOB_{name}" for name in ("CHECKIP_URL", "COMMIT", "JOB", "LOCAL_HOST", "OUTPUTS", "PYTHON", "SSH_PORT")
+    f"GPUJOB_{name}"
+    for name in (
+        *("CHECKIP_URL", "COMMIT", "HOSTFILE", "JOB", "LOCAL_HOST"),
+        *("NODE_ADDRESSES", "NODE_RANK", "OUTPUTS", "PYTHON", "SSH_PORT"),
+    )
 )
 """Variables that set no option: those of jobs and of the local cloud's hosts, and the address of a service."""
 

@@ -123,11 +123,7 @@ def fetch(
 
 
 def fetch_once(
-    connection: Connection,
-    number: int,
-    runs: Path,
-    report: Callable[[int], None],
-    wanted: Wanted,
+    connection: Connection, number: int, runs: Path, report: Callable[[int], None], wanted: Wanted
 ) -> Fetched:
     """Download a job's wanted, missing outputs, its log and its receipt.
 

@@ -65,7 +65,7 @@ def write_page(out: Path, facts: Facts, model: bytes, runtime: Runtime) -> None:
 
 
 def describe(facts: Facts) -> dict[str, object]:
-    """Return what the page's script must know of the model, and of how pictures and maps are made elsewhere."""
+    """Return what the page's script must know of the model, and of how pictures and maps are made."""
     size = facts.shape[1]
     regions = [
         (rows.start, min(rows.stop, size), cols.start, min(cols.stop, size)) for rows, cols in patches(size, size)

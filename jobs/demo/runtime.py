@@ -1,4 +1,4 @@
-"""onnxruntime-web, which runs ONNX models in browsers: downloaded from npm once, and known by its checksums.
+"""onnxruntime-web, which runs ONNX models in browsers: downloaded from npm once, and checked.
 
 It is not part of the distribution: most users never need its megabytes.
 """
@@ -59,7 +59,7 @@ def find_runtime() -> Runtime:
 
 
 def download(folder: Path) -> bytes:
-    """Return the archive from npm, or from the registry that npm is configured to use. Raises OSError, HTTPException."""
+    """Return the archive from npm, or another registry. Raises OSError, HTTPException, ValueError."""
     registry = os.environ.get("NPM_CONFIG_REGISTRY") or REGISTRY
     if not registry.startswith("https://"):
         raise ValueError(f"{registry} is not an https address")
@@ -70,7 +70,7 @@ def download(folder: Path) -> bytes:
 
 
 def unpack(archive: bytes, folder: Path) -> None:
-    """Write the two files of an archive to a folder, compressed. Raises KeyError, OSError, TarError, ValueError."""
+    """Write two files of an archive to a folder. Raises KeyError, OSError, TarError, ValueError."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
         for name in SHA256:
@@ -84,7 +84,7 @@ def unpack(archive: bytes, folder: Path) -> None:
 
 
 def read(folder: Path, name: str) -> bytes:
-    """Return a file of the cache, compressed, once its content is checked. Raises OSError, EOFError, ValueError."""
+    """Return a file of the cache, checked but compressed. Raises OSError, EOFError, ValueError."""
     compressed = (folder / f"{name}.gz").read_bytes()
     check(name, gzip.decompress(compressed))
     return compressed

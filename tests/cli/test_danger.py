@@ -67,6 +67,8 @@ HARMLESS = {
     "--proxy-jump",
     "--python",
     "--raw",
+    "--launcher",
+    "--nproc",
     "--refresh",
     "--region",
     "--report",

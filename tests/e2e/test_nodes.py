@@ -92,9 +92,9 @@ def test_two_jobs_submitted_at_once_run_one_after_the_other_and_a_cancel_ends_al
     wait_for(lambda: state_of(project, first) == "running", "start of the first")
     assert state_of(project, second) == "queued"
     assert "running" in project.type("down", "pair").err
-    assert project.type("cancel", first).code == 0
+    assert project.type("cancel", "--cluster", "pair", first).code == 0
     wait_for(lambda: state_of(project, second) == "running", "start of the second")
-    assert project.type("cancel", second).code == 0
+    assert project.type("cancel", "--cluster", "pair", second).code == 0
     for rank in "0", "1":
         assert project.type("ssh", "--node", rank, "--", "pgrep -f '^sleep 600' | wc -l").out.strip() in ("0",)
 

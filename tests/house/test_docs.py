@@ -13,9 +13,9 @@ from tests.conftest import REPOSITORY
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob(".github/**/*.md")])
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 LAYOUT_LINE = re.compile(r" {4}(\S+) +(\S.*)")
-OTHER_FOLDERS = {"ansible", "docs", "tests"}
+OTHER_FOLDERS = {"ansible", "docs", "lesson", "tests"}
 TABLE_OF_TESTS = "docs/design/tests.md"
-FILE = re.compile(r"`((?:ansible|cli|docs|infra|jobs|tests)/[\w./-]+)`")
+FILE = re.compile(r"`((?:ansible|cli|docs|infra|jobs|lesson|tests)/[\w./-]+)`")
 SIBLINGS = re.compile(r"`((?:ansible|cli|docs|infra|jobs|tests)/[\w./-]+)/\w+\.py`((?:,\s+`\w+\.py`)+)")
 TRAINING_FILE = re.compile(r"`([\w/]+\.py)`")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")

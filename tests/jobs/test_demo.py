@@ -176,7 +176,8 @@ def test_a_grey_model_says_what_predict_says_of_any_picture(browser, grey, demo,
         chances, seen, mapped = expect(grey, path)
         exact = name.endswith("png") and name != "clear.png"
         away = np.abs(read_canvas(browser, "seen").astype(int) - seen)
-        assert away.max() <= (0 if exact else 3), name
+        assert away.max() <= (0 if exact else 12), name
+        assert away.mean() <= 1.5, name
         assert found == {label: pytest.approx(chances[label], abs=1e-4 if exact else 0.02) for label in chances}, name
         if exact:
             assert np.abs(read_canvas(browser, "map").astype(int) - mapped).max() <= 3, name
@@ -311,7 +312,7 @@ def test_another_archive_than_the_one_of_this_version_is_refused(cache, tmp_path
     monkeypatch.setattr(runtime, "download", lambda folder: b"no archive")
     with pytest.raises(DataError, match=r"npm pack onnxruntime-web@[\d.]+; then move"):
         runtime.find_runtime()
-    shutil.copytree(cache / kept.name, kept, dirs_exist_ok=True)
+    shutil.copytree(cache / kept.name, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.tgz"))
     monkeypatch.setattr(runtime, "download", lambda folder: pytest.fail("downloaded again"))
     assert runtime.find_runtime().script
     monkeypatch.setitem(runtime.SHA256, runtime.WASM, "0" * 64)

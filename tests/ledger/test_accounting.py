@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from infra import state
@@ -376,8 +376,13 @@ def begin(beginning: Beginning, ec2: Ec2, folder: Path) -> Story:
     return story
 
 
+LAUNCHED = Beginning("Asia/Kathmandu", 1_795_500_000, False, True, [(HOUR_S, 1.0)], 2, 30, None, 0)
+ELSEWHERE = [("stop elsewhere", 2 * HOUR_S), ("change the type", 600), ("start", 600), ("look", HOUR_S)]
+
+
 @settings(max_examples=60)
 @given(beginnings(), STEPS)
+@example(LAUNCHED, ELSEWHERE)
 def test_what_the_commands_say_of_costs_is_what_ec2_bills_and_never_above_what_was_promised(beginning, steps):
     ec2 = Ec2(beginning.at, make_market(beginning), beginning.spot, beginning.tells)
     with laptop(ec2, beginning.zone) as folder:

@@ -3,10 +3,8 @@
 import contextlib
 import json
 import math
-import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Any
 
 from infra.local import reaper, record
 from infra.local.cloud import forgetting, moto_state, networks
-from infra.local.cloud.boots import Boots
+from infra.local.cloud.boots import Boots, spawn
 from infra.local.cloud.machines import images, imaging, metadata
 from infra.node.agent import trees
 
@@ -27,8 +25,6 @@ ROUTES = "routes"
 """Next to the hosts' folders: where private addresses lead."""
 FLAWS = ("unarmed", "unarmable", "unfinished")
 """The faults of a machine's system."""
-# glibc would otherwise learn to keep freed buffers: a host that received 3 GB took 1.5 GB of memory. No job inherits it.
-SMALL = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @dataclass
@@ -286,18 +282,6 @@ class Hosts:
             except subprocess.TimeoutExpired:
                 host.process.kill()
         reaper.kill_everything()
-
-
-def spawn(config: Path, lock: int) -> subprocess.Popen[bytes]:
-    """Start the host that a config file describes; its standard input and output are pipes."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "infra.local.machine.host", str(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        pass_fds=(lock,),  # the cloud's lock is free once all hosts have exited
-        env={**os.environ, **SMALL},
-    )
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from infra.local.cloud import attributes, moto_state, tagging
+from infra.local.cloud import moto_state, tagging
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
@@ -20,6 +20,7 @@ from infra.local.cloud.machines.templates import Templates
 from infra.local.cloud.market import offerings, prices, quotas, spot
 from infra.local.cloud.market.reservations import Reservations
 from infra.local.cloud.request import Request
+from infra.local.cloud.server import attributes
 from infra.local.cloud.server.trail import Trail
 from infra.local.cloud.tokens import Tokens
 
