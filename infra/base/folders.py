@@ -174,6 +174,6 @@ def local_errors(place: Path | str, then: str = FETCH) -> Iterator[None]:
 
 
 def cannot_write(place: Path | str, error: OSError, then: str = FETCH) -> ProjectError:
-    """Return the error for a failure to write locally; for loops, where a context manager for each file is slow."""
+    """Return the error for a failure to write locally, where a context manager would be slow."""
     fix = "free some disk space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix it"
     return ProjectError(f"cannot write {place}: {error.strerror}", f"{fix}, {then}")

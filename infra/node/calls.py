@@ -42,7 +42,7 @@ def expect(connection: Connection, command: str) -> None:
 
 
 def start_of(connection: Connection, arguments: Sequence[str]) -> tuple[list[str], bytes]:
-    """Return how to start a command of the agent, and the line to write first; empty if the command was not expected."""
+    """Return how to start an agent's command, and the line to write first if it was expected."""
     early = agent_argv("await", arguments[0])
     if is_early(connection, early):
         return early, json.dumps(arguments[1:]).encode() + b"\n"

@@ -94,7 +94,7 @@ def connect(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterat
 
 
 def hang_up(login: fabric.Connection) -> None:
-    """Wake a connection's reading thread, which looks only every 0.1 s whether it is closed; close() waits for it."""
+    """Wake a connection's reader, which looks only every 0.1 s whether it is to end; close() waits."""
     with suppress(OSError):
         login.connect_kwargs["sock"].shutdown(socket.SHUT_RDWR)
 

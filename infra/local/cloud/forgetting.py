@@ -1,4 +1,4 @@
-"""Forget terminated instances, as EC2 does: it describes them for about an hour; moto keeps them for ever.
+"""Forget terminated instances, as EC2 does after about an hour; moto keeps them.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 """

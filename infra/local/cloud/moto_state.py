@@ -1,4 +1,4 @@
-"""Read and change moto's state in process; only this module, `networks` and `forgetting` know moto's internals."""
+"""Read and change moto's state; besides, `networks` and `forgetting` alone know its internals."""
 
 import threading
 from collections.abc import Iterable, Iterator

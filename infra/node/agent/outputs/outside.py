@@ -80,7 +80,7 @@ class Walk:
     """A scan of the places jobs write to, with a time limit for each, however much is there."""
 
     def __init__(self, jobs: list[int], places: list[Place], work_s: float = LOOK_S) -> None:
-        """Start a scan that skips what was requested, as that is downloaded; `work_s` of processor time for each place."""
+        """Start a scan that takes `work_s` of processor time per place, and skips what was requested."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
         trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
         self.others = {

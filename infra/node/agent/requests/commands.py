@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def await_words() -> list[str]:
-    """Return the words of the first line on standard input, without reading further; exit if there is none."""
+    """Return the words in the first line of standard input, and read no more; exit if there is none."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
