@@ -220,7 +220,7 @@ def expand(path: Path) -> list[Path]:
 
 
 def find_facts(runs: Sequence[Path]) -> "Facts":
-    """Return what the first model of runs says of itself; all have its task and classes. Raises JobsError."""
+    """Return the first model's facts; all runs have its task and classes. Raises JobsError."""
     from .models.modelfile import find_models, load_model
 
     known = {path: load_model(path)[1] for run in runs for path in find_models(run)}
