@@ -191,7 +191,7 @@ def show_json(found: Predictions, choice: Choice) -> None:
 
 
 def write(found: Predictions, out: Path, choice: Choice) -> None:
-    """Write one row per image: file, class, its probability and all others; or labels joined by |, or the number."""
+    """Write a row per image: file, class and probabilities; or labels joined by |; or the number."""
     heads = {SINGLE: ["file", "class", "probability"], MULTI: ["file", "labels"], REGRESSION: ["file"]}[found.task]
     with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as text:
         table = csv.writer(text)

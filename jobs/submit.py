@@ -195,7 +195,7 @@ def answer_labels(
     classes: Sequence[str],
     chances: Sequence[Sequence[float]],
 ) -> list[list[str]]:
-    """Return the labels for each row, between them what is in the sample, or else a space. Raises DataError."""
+    """Return the labels for each row, separated as in the sample, or by a space. Raises DataError."""
     if len(columns) > 1 or columns[0] in classes or wanted.proba is not None:
         return fill_columns(wanted, [wanted.proba] if wanted.proba else columns, classes, chances)
     from .images.table import find_separator

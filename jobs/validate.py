@@ -87,7 +87,7 @@ def run(request: Request) -> dict[str, Any]:
 
 
 def ask(request: Request) -> "tuple[Dataset, Tensor, Task]":
-    """Return the labelled images, the model's answers for the test part (N, classes), and its task. Raises DataError."""
+    """Return labelled images, answers for the test part (N, classes), and the task. Raises DataError."""
     from .models.modelfile import load_model
     from .models.tested import load_tested
     from .predict import check_threshold

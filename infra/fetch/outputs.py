@@ -105,6 +105,8 @@ def fetch(
     Raises DroppedError after several consecutive connections without progress.
     """
     came = vain = 0
+    if not wanted.settled:
+        expect(connection, "fetched")
 
     def count(size: int) -> None:
         nonlocal came, vain
@@ -130,8 +132,6 @@ def fetch_once(
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     before = wanted.before
-    if not wanted.settled:
-        expect(connection, "fetched")
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())

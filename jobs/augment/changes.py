@@ -74,7 +74,7 @@ def erase(images: Tensor, share: float, draw: Draws) -> Tensor:
 
 
 def mix(images: Tensor, targets: Tensor, recipe: Recipe, draw: Draws) -> tuple[Tensor, Tensor]:
-    """Mix images by mixup or CutMix, and their targets (N, C), such as the share of each class, in the same parts."""
+    """Mix images by mixup or CutMix, and in the same parts their targets (N, C)."""
     alpha = recipe.cutmix or recipe.mixup
     share = draw.step.betavariate(alpha, alpha)
     height, width = images.shape[2:]

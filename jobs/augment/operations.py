@@ -1,4 +1,4 @@
-"""TrivialAugment (arXiv:2103.10158) and RandAugment (arXiv:1909.13719): random operations for each image, on the device.
+"""TrivialAugment (arXiv:2103.10158) and RandAugment (arXiv:1909.13719), on the device.
 
 Every image of a batch is changed by another operation, yet nothing waits for the device: all colours are computed for all
 images, and each takes its own.
@@ -59,7 +59,7 @@ class Choice:
 
 
 def choose(recipe: Recipe, draw: Draws) -> list[Choice]:
-    """Return the operations of each image, in turn: none, one of random strength, or two of a given strength."""
+    """Return each image's operations, in turn: none, one of random strength, or two of a given one."""
     numbers = draw.numbers
     found = []
     if recipe.trivial_augment:

@@ -87,7 +87,7 @@ def find_labels(table: Table, file: str, asked: Columns) -> tuple[tuple[str, ...
 
 
 def mark_columns(table: Table, others: Sequence[str], asked: Columns) -> list[str]:
-    """Return the columns of 0 and 1 that are labels: those that were named as A,B,C, or all; none if there are none."""
+    """Return the columns of 0 and 1 that are labels: those that were named as A,B,C, or all."""
     if asked.separator:
         return []
     if not asked.label:

@@ -34,7 +34,7 @@ def class_areas(chances: Tensor, labels: Tensor) -> list[float]:
 
 
 def average_precision(scores: Tensor, positive: Tensor) -> float:
-    """Return the mean of the precision at each recall that is reached, equal scores together (as in scikit-learn).
+    """Return the mean precision over the recalls that are reached, as scikit-learn computes it.
 
     It is nan if no image is positive.
     """

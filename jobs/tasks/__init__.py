@@ -1,4 +1,4 @@
-"""Tasks: one class for each image, several labels, or a number; how each is taught, answered and judged."""
+"""Tasks: one class for each image, several labels, or a number; how each is learned and judged."""
 
 from .choice import check_request, find_task, fit_task
 from .single import SINGLE_LABEL

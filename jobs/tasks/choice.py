@@ -17,7 +17,7 @@ def find_task(name: str, centre: float = 0.0, scale: float = 1.0) -> Task:
 
 
 def fit_task(name: str, labels: Tensor) -> Task:
-    """Return the task of this name, with the mean and standard deviation of a number to predict. Raises DataError."""
+    """Return the task of this name; a number has a mean and a standard deviation. Raises DataError."""
     if name != REGRESSION or not len(labels):
         return find_task(name)
     centre, spread = labels.double().mean().item(), labels.double().std(correction=0).item()

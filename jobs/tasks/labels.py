@@ -1,4 +1,4 @@
-"""Labels as they were read, and as numbers: class indices (N,), labels of 0 and 1 (N, C), or numbers (N, 1)."""
+"""Labels as read, and as class indices (N,), labels of 0 and 1 (N, C), or numbers (N, 1)."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ..program import count_of, names_of, say
 
 
 def name_classes(listing: Listing, task: str) -> tuple[str, ...]:
-    """Return what is predicted: the classes, the labels, or the one number. Raises DataError if it is too little."""
+    """Return the names of the classes, the labels, or the number. Raises DataError for too few."""
     if task == REGRESSION:
         return (listing.target or "value",)
     classes = listing.classes
@@ -27,7 +27,7 @@ def name_classes(listing: Listing, task: str) -> tuple[str, ...]:
 
 
 def check_labels(train: Listing, test: Listing | None, classes: tuple[str, ...], known: bool, task: str) -> None:
-    """Raise DataError for classes that are not `classes`, which are those of a model if `known`; report what is odd."""
+    """Raise DataError for classes other than `classes`, a model's if `known`; report what is odd."""
     if task == REGRESSION:
         return
     for listing in (train, test):

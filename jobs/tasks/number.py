@@ -18,7 +18,7 @@ def loss(
     weights: Tensor | None = None,  # noqa: ARG001  of classes only, like smoothing
     smoothing: float = 0.0,  # noqa: ARG001
 ) -> Tensor:
-    """Return Huber's loss: the square of small errors, the distance for large ones, so that outliers do not rule."""
+    """Return Huber's loss: squared for small errors, linear for large ones, so outliers do not rule."""
     return smooth_l1_loss(outputs, (targets - centre) / scale)
 
 

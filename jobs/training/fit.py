@@ -133,7 +133,7 @@ def shuffle(run: Run, count: int, plan: Plan) -> Tensor:
 
 
 def prepare_batch(images: Tensor, labels: Tensor, plan: Plan, draw: Draws, done: float) -> tuple[Tensor, Tensor]:
-    """Return augmented images and their targets: the labels or, where images are mixed, shares of them (N, classes)."""
+    """Return augmented images and their targets: labels, or shares of mixed images (N, classes)."""
     images, targets = change(images, plan.recipe, draw, plan.data.shape[-1]), labels
     if plan.recipe.mixup or plan.recipe.cutmix:
         images, targets = mix(images, plan.data.task.shares(labels, len(plan.data.classes)), plan.recipe, draw)

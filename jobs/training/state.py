@@ -157,7 +157,7 @@ def compare_recipes(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def compare_data(made: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise CheckpointError if a checkpoint was made for another task, or with other classes or training images."""
+    """Raise CheckpointError for a checkpoint of another task, other classes or training images."""
     if made.get("task", wanted["task"]) != wanted["task"]:
         raise CheckpointError(f"the checkpoint was made for {made['task']}, not for {wanted['task']}")
     if made["classes"] != wanted["classes"]:

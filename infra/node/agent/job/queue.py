@@ -21,7 +21,7 @@ from typing import Callable
 
 from ..records import JOBS, NOTEBOOK, is_supervised, list_unfinished, numbers, read_json
 
-POLL_S = 0.05
+POLL_S = 0.1
 
 
 def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int]], None]) -> None:
