@@ -17,7 +17,7 @@ CATS_UPPERCASE = "cats-uppercase"
 SINGLE, MULTI, REGRESSION = "single-label", "multi-label", "regression"
 """The tasks: one class for each image, any number of labels, a number."""
 THRESHOLD = 0.5
-"""Of several labels, those are given that have this probability or more, unless a program is told otherwise."""
+"""Of several labels, those are given that have this probability or more, unless `--threshold` says otherwise."""
 
 
 @dataclass(frozen=True)

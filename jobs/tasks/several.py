@@ -19,7 +19,7 @@ def loss(outputs: Tensor, targets: Tensor, weights: Tensor | None = None, smooth
 
 
 def weigh(labels: Tensor, count: int) -> Tensor:  # noqa: ARG001  the signature is Task's
-    """Return how many images lack a label for each one that has it: both sides weigh the same."""
+    """Return for each label how many images without it there are for each with it, as its weight."""
     positive = labels.cpu().sum(dim=0)
     return (len(labels) - positive).clamp(min=1) / positive.clamp(min=1)
 
