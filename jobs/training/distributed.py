@@ -4,12 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from ..errors import TrainingError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class DistributedContext:
         said = torch.tensor([value], dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
         distributed.broadcast(said, 0)
         return said.item()
+
+    def share(self, value: T) -> T:
+        """Return the first process's value, which may be anything that pickle can carry."""
+        said = [value]
+        if self.world > 1:
+            distributed.broadcast_object_list(said, 0, device=self.device)
+        return said[0]
 
 
 @contextmanager

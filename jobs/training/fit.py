@@ -233,7 +233,8 @@ def choose_execution(model: Classifier, plan: Plan) -> Execution:
     images, labels = next(batches(plan.data.train, first, plan.batch, plan.context.device))
     if images.shape[1:] != plan.data.shape:
         images = interpolate(images.float(), plan.data.shape[1:], mode="bilinear")
-    return choose(model, images, labels, plan.recipe, find_runtimes(plan))
+    # Each process times its own, and all must compute alike: DistributedDataParallel refuses mixed layouts.
+    return plan.context.share(choose(model, images, labels, plan.recipe, find_runtimes(plan)))
 
 
 def find_runtimes(plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from cli.notices import jobs
 from infra.base.decoding import decode
 from infra.errors import GpujobError, NodeError
 from infra.model import Cluster, Gpu, Job, Node, Output
-from infra.node import client
+from infra.node import calls, client, packing
 from infra.project.filelist import list_files
 from infra.results.filenames import make_inert, read_path
 from infra.results.receipts import make_receipt
 from infra.ssh.commands import Answer
 
+NOTHING = SimpleNamespace(early={})
+"""A connection, of which nothing is used."""
 FILES = list_files(Path("/"), ())
 RECORD = {
     "number": 1,
@@ -62,18 +65,18 @@ JOB_USE = {
     "last_line": "loss",
 }
 ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
-    "jobs": ([RECORD], lambda: client.list_jobs(None)),
-    "job": ([RECORD], lambda: client.find_job(None, 1)),
-    "cancel": (RECORD, lambda: client.cancel(None, 1)),
-    "tail": ({"offset": 1}, lambda: client.find_tail(None, 1, 1)),
+    "jobs": ([RECORD], lambda: client.list_jobs(NOTHING)),
+    "job": ([RECORD], lambda: client.find_job(NOTHING, 1)),
+    "cancel": (RECORD, lambda: client.cancel(NOTHING, 1)),
+    "tail": ({"offset": 1}, lambda: client.find_tail(NOTHING, 1, 1)),
     "outputs": (
         {
             **{"job": RECORD, "outputs": [OUTPUT], "unreadable": ["x"], "unsettled": ["y"], "missing": ["~/z"]},
             **{"held": [{"path": ".venv", "files": 1, "size_bytes": 1}], "left": [LEFT], "left_complete": True},
         },
-        lambda: client.list_outputs(None, 1),
+        lambda: client.list_outputs(NOTHING, 1),
     ),
-    "left": ({"left": [LEFT], "complete": True}, lambda: client.list_left(None)),
+    "left": ({"left": [LEFT], "complete": True}, lambda: client.list_left(NOTHING)),
     "look": (
         {
             "now": 1.7e9,
@@ -86,12 +89,12 @@ ANSWERS: dict[str, tuple[Any, Callable[[], Any]]] = {
             "gpus": [USE],
             "jobs": [JOB_USE],
         },
-        lambda: client.look(None, 1),
+        lambda: client.look(NOTHING, 1),
     ),
-    "probe": ({"python": "p", "driver": "", "gpus": ["T4"], "multiplied": True}, lambda: client.probe(None)),
+    "probe": ({"python": "p", "driver": "", "gpus": ["T4"], "multiplied": True}, lambda: client.probe(NOTHING)),
     "submit": (
         {"job": 1, "ahead": 0, "disk_bytes": 1, "disk_free_bytes": 1},
-        lambda: client.submit(None, {}, FILES, lambda stream, missing: None),
+        lambda: client.submit(NOTHING, {}, FILES, lambda stream, missing: None),
     ),
 }
 CLUSTER = Cluster("c", "local", "r", (Node("i", "running", "h", 22, "t", "z"),), Gpu("T4"), 0.5, 2e9, 1.7e9, "o")
@@ -112,7 +115,8 @@ def answering(monkeypatch):
     """Let the node answer this."""
 
     def answer(text: bytes, code: int = 0, said: bytes = b"") -> None:
-        monkeypatch.setattr(client, "execute", lambda *_: Answer(code, text, said))
+        for module in (calls, packing):
+            monkeypatch.setattr(module, "execute", lambda *_: Answer(code, text, said))
 
     return answer
 

@@ -1,14 +1,18 @@
 """One job over the two nodes of a cluster, typed as a person would."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cloudwatch import watch
-from tests.conftest import Laptop, make_laptop, wait_for
+from tests.conftest import REPOSITORY, Laptop, make_laptop, wait_for
 
 WRITE = 'echo "node $GPUJOB_NODE_RANK of $GPUJOB_NODES"; echo $GPUJOB_NODE_RANK > rank.txt'
 FAIL = "import os, sys, time\nsys.exit(7) if os.environ['NODE_RANK'] == '1' else time.sleep(600)\n"
@@ -66,11 +70,25 @@ def test_one_job_has_one_log_one_receipt_and_the_outputs_of_both_nodes(project):
 
 def test_the_script_that_fails_first_gives_the_exit_code_and_its_node_is_named(project):
     project.write("fail.py", FAIL)
-    began = time.monotonic()
-    run = project.type("run", "--nodes", "2", "--launcher", "none", "fail.py")
+    run = project.type(
+        "run", "--nodes", "2", "--launcher", "none", "fail.py", timeout_s=120
+    )  # node 0 sleeps for longer
     assert run.code == 7, run.said
     assert re.search(r"failed \(exit 7\) after .*: node 1 \(i-\w+\) failed first", run.err)
-    assert time.monotonic() - began < 60
+
+
+def test_training_over_two_nodes_reaches_what_one_process_does_with_the_same_batch(project, tmp_path):
+    shutil.copytree(REPOSITORY / "jobs", project.project / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    words = ["--data", "digits", "--model", "small", "--epochs", "2", "--optimizer", "sgd", "--lr", "0.05"]
+    words = ["-m", "jobs.train", *words, "--batch-size", "64", "--device", "cpu", "--precision", "float32"]
+    run = project.type("run", "--nodes", "2", "--no-deps", "--env", "OMP_NUM_THREADS=1", *words)
+    assert run.code == 0, run.said
+    alone = [sys.executable, *words, "--out", str(tmp_path / "one")]
+    subprocess.run(alone, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=240)
+    both = project.project / "runs" / f"pair-{number_of(run.said)}"
+    scores = [json.loads((out / "args.json").read_text()) for out in (tmp_path / "one", both / "files/outputs")]
+    assert abs(scores[0]["test_accuracy"] - scores[1]["test_accuracy"]) < 0.02
+    assert not (both.with_name(f"{both.name}.1") / "files/outputs/model.safetensors").exists()
 
 
 def test_more_nodes_than_there_are_and_what_cannot_be_combined_are_refused_before_anything_is_sent(project):
@@ -109,7 +127,7 @@ def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forg
     took_s = time.monotonic() - began
     assert waited.code == 1
     assert re.search(r"interrupted.*: node 1 \(i-\w+\) was not heard of for 30 s", waited.err), waited.said
-    assert took_s < 60, took_s
+    assert took_s < 120, took_s  # torch's own limits are 10 and 30 minutes
     fetched = project.type("fetch", number)
     assert "nothing was downloaded from node 1" in fetched.err
     refused = project.type("down", "pair")

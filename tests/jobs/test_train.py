@@ -268,6 +268,25 @@ def test_two_processes_reach_what_one_does_in_each_fold(tmp_path, few_files):
     assert abs(scores[0] - scores[1]) < 0.02
 
 
+def test_processes_that_time_another_layout_as_the_fastest_agree_on_one(tmp_path, few_files):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os\n"
+        "from jobs import train\n"
+        "from jobs.optim.precision import Execution\n"
+        "from jobs.training import fit\n"
+        "layout = ['contiguous', 'channels_last'][int(os.environ['RANK'])]\n"
+        "fit.choose = lambda *_: Execution('float32', layout)\n"
+        "train.main()\n"
+    )
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    words = ["--data", few_files, "--model", "small", "--epochs", "1", "--device", "cpu", "--out", tmp_path / "out"]
+    two = start(*torchrun, script, *words)
+    said = two.communicate(timeout=240)[0]
+    assert two.returncode == 0, said
+    assert json.loads((tmp_path / "out/args.json").read_text())["layout"] == "contiguous"
+
+
 def test_rates_are_tried_and_a_sensible_one_is_suggested(tmp_path):
     found = run(replace(settings(tmp_path, "mlp"), lr_find=True))
     assert 1e-5 < found < 1
