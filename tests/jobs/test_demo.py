@@ -29,6 +29,7 @@ from jobs.models.networks import build
 from jobs.train import run
 
 pytestmark = pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+NO_NPM = "npm cannot be reached"
 STATUS = "document.getElementById('status').textContent"
 DONE = "document.getElementById('progress').hidden && !document.getElementById('answer').hidden"
 CHANCES = """[...document.querySelectorAll("#chances button")].map((each) =>
@@ -53,8 +54,8 @@ def cache(pytestconfig: pytest.Config) -> Path:
         changed.setattr(runtime, "FOLDER", folder)
         try:
             runtime.find_runtime()
-        except DataError as error:
-            pytest.skip(f"npm cannot be reached: {error}")
+        except DataError:
+            pytest.skip(NO_NPM)
     return folder
 
 
