@@ -7,7 +7,7 @@ trained on, as far as its run recorded them.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 MOST_SHOWN = 40
+COLUMNS = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC"}
+LABEL_COLUMNS = {"precision": "precision", "recall": "recall", "f1": "F1", "ap": "AP", "auc": "AUC"}
 """Classes in the printed table, and confused pairs."""
 MOST_WORST = 8
 """Images that are furthest off."""
@@ -210,14 +212,7 @@ def show_several(figures: dict[str, Any]) -> None:
     say(f"F1, micro    {figures['f1_micro']:.1%}  (all labels of all images together)")
     say(f"all right    {figures['exact']:.1%}  of images (95% interval {low:.1%} to {high:.1%})")
     say(f"loss         {figures['loss']:.4f}")
-    rows = sorted(figures["classes"], key=lambda row: row["ap"] if row["ap"] is not None else 2)[:MOST_SHOWN]
-    width = max(len("label"), *(len(row["class"]) for row in rows))
-    say(f"\n{'label':<{width}}  {'images':>7} {'precision':>9} {'recall':>7} {'F1':>7} {'AP':>7} {'AUC':>7}")
-    for row in rows:
-        one, *others = (percent(row[name]) for name in ("precision", "recall", "f1", "ap", "auc"))
-        say(f"{row['class']:<{width}}  {row['images']:>7,} {one:>9} {' '.join(f'{each:>7}' for each in others)}")
-    if hidden := len(figures["classes"]) - len(rows):
-        say(f"({hidden:,} more with a higher AP; --json shows all)")
+    show_table(figures, "label", LABEL_COLUMNS, "ap")
     show_worst(figures)
 
 
@@ -233,6 +228,19 @@ def show_value(figures: dict[str, Any]) -> None:
     if figures["r2"] is not None:
         say(f"R2           {figures['r2']:.3f}  (share of the variance that is explained)")
     show_worst(figures)
+
+
+def show_table(figures: dict[str, Any], what: str, columns: Mapping[str, str], by: str) -> None:
+    """Print a line with these columns for each class or label, the lowest figure `by` first."""
+    rows = sorted(figures["classes"], key=lambda row: row[by] if row[by] is not None else 2)[:MOST_SHOWN]
+    width = max(len(what), *(len(row["class"]) for row in rows))
+    heads = " ".join(f"{head:>7}" for head in columns.values())
+    say(f"\n{what:<{width}}  {'images':>7} {heads}")
+    for row in rows:
+        cells = " ".join(f"{percent(row[name]):>{max(7, len(head))}}" for name, head in columns.items())
+        say(f"{row['class']:<{width}}  {row['images']:>7,} {cells}")
+    if hidden := len(figures["classes"]) - len(rows):
+        say(f"({hidden:,} more with a higher {columns[by]}; --json shows all)")
 
 
 def show_worst(figures: dict[str, Any]) -> None:
@@ -253,14 +261,7 @@ def show(figures: dict[str, Any]) -> None:
     say(f"AUC          {percent(figures['auc'])}  (mean of classes, each against the others)")
     say(f"loss         {figures['loss']:.4f}")
     say(f"calibration  {figures['ece']:.3f}  (expected error of its confidence; 0 is best)")
-    rows = sorted(figures["classes"], key=lambda row: row["f1"] if row["f1"] is not None else 2)[:MOST_SHOWN]
-    width = max(len("class"), *(len(row["class"]) for row in rows))
-    say(f"\n{'class':<{width}}  {'images':>7} {'precision':>9} {'recall':>7} {'F1':>7} {'AUC':>7}")
-    for row in rows:
-        cells = [percent(row[name]) for name in ("precision", "recall", "f1", "auc")]
-        say(f"{row['class']:<{width}}  {row['images']:>7,} {cells[0]:>9} {cells[1]:>7} {cells[2]:>7} {cells[3]:>7}")
-    if hidden := len(figures["classes"]) - len(rows):
-        say(f"({hidden:,} more with a higher F1; --json shows all)")
+    show_table(figures, "class", COLUMNS, "f1")
     if figures["confused"]:
         pairs = [f"{each['true']} as {each['predicted']} {each['images']}" for each in figures["confused"][:8]]
         say(f"\nmost confused: {', '.join(pairs)}")

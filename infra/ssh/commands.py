@@ -5,15 +5,14 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import paramiko
 
+from infra.base import parallel
 from infra.base.text import last_line, one_line
 from infra.errors import NodeError
 from infra.ssh.connection import Connection, DroppedError, ssh_errors
@@ -82,16 +81,7 @@ def start_early(connection: Connection, argv: Sequence[str]) -> None:
     opened.
     """
     if tuple(argv) not in connection.early:
-        started = connection.early[tuple(argv)] = Future()
-        Thread(target=fulfil, args=(started, partial(start, connection, argv)), name="early", daemon=True).start()
-
-
-def fulfil(future: "Future[paramiko.Channel]", work: Callable[[], paramiko.Channel]) -> None:
-    """Set a future to what some work returns or raises."""
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
+        connection.early[tuple(argv)] = parallel.start(partial(start, connection, argv))
 
 
 def is_early(connection: Connection, argv: Sequence[str]) -> bool:

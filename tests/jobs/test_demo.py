@@ -1,4 +1,4 @@
-"""The page that runs a model: in a real browser it says what jobs.predict says, and it asks nobody for anything."""
+"""The page that runs a model: in a real browser it says what jobs.predict says, without any request."""
 
 import base64
 import gzip

@@ -217,7 +217,7 @@ class Story:
         known_clusters.remember(self.find())
 
     def change_type(self, seconds: int) -> None:
-        """Change its type as `start` does, and promise what a start for so long would cost."""
+        """Change its type as `start` does, and promise what a start with this lease would cost."""
         cluster = self.find()
         [name] = TYPES_USD.keys() - {cluster.node.instance_type}
         offer = replace(OFFER, instance_type=name, prices={"us-east-1a": TYPES_USD[name]})

@@ -28,7 +28,7 @@ for name in ("red", "blue"):
     for at in range(8):
         Image.new("RGB", (64, 64), name).save(folder / f"{at}.png")
 """
-# The file that torchvision would download: whoever has run the script before has it.
+# The file that torchvision would download; it is there once the script has run.
 WEIGHTS = """
 import sys
 import torch, torchvision

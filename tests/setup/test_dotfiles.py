@@ -1,4 +1,4 @@
-"""Dotfiles without an install script: what the playbook's `check_out.py` does to a home folder, whose files nobody loses."""
+"""Dotfiles without an install script: what the playbook's `check_out.py` does to a home folder: no file is lost."""
 
 import json
 import os

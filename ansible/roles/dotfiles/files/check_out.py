@@ -127,7 +127,7 @@ def main(folder: str, settings: str) -> None:
         if state["commit"] != commit:
             files, told = check_out(Path(folder), state["files"])
             state, changed = {"commit": commit, "files": files}, True
-    # What is added below to a file that nobody edited counts as ours: a later version of the repository replaces it.
+    # A file that was not edited, and gets a line below, still counts as ours: later versions replace it.
     ours = [path for path, left in state["files"].items() if look(HOME / path) == left] if folder else []
     changed = bool(folder and source_local()) or changed
     changed = set_git(json.loads(settings)) or changed
