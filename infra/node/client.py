@@ -280,9 +280,15 @@ def in_our_time(reply: JobReply) -> Job:
 
 def shift(job: Job, now: float) -> Job:
     """Return a job with its times by the local clock, given the node's time, which may be wrong."""
-    ahead_s = now - time.time()
-    if abs(ahead_s) <= CLOCKS_AGREE_S:
+    if abs(now - time.time()) <= CLOCKS_AGREE_S:
         return job
-    times = {name: getattr(job, name) for name in TIMES}
+    return replace(job, **{name: shift_time(getattr(job, name), now) for name in TIMES})
+
+
+def shift_time(at: float | None, now: float) -> float | None:
+    """Return a time by the local clock, given the node's time."""
+    ahead_s = now - time.time()
+    if at is None or abs(ahead_s) <= CLOCKS_AGREE_S:
+        return at
     # Times long before 1970 are not valid dates, and a node may claim that it is the year 5000.
-    return replace(job, **{name: max(at - ahead_s, 0.0) for name, at in times.items() if at is not None})
+    return max(at - ahead_s, 0.0)
