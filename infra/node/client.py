@@ -282,7 +282,8 @@ def shift(job: Job, now: float) -> Job:
     """Return a job with its times by the local clock, given the node's time, which may be wrong."""
     if abs(now - time.time()) <= CLOCKS_AGREE_S:
         return job
-    return replace(job, **{name: shift_time(getattr(job, name), now) for name in TIMES})
+    times: dict[str, Any] = {name: shift_time(getattr(job, name), now) for name in TIMES}
+    return replace(job, **times)
 
 
 def shift_time(at: float | None, now: float) -> float | None:
