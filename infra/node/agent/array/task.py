@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import trees
 from ..data.mounts import Mount, mount_all
 from ..environment.uv import say
 from ..identities import identify
@@ -55,6 +56,7 @@ def run_task(work: Work, task: dict[str, Any], gpus: list[int]) -> None:
     sent: dict[str, Any] = {}
     mounted = {os.path.relpath(mount.target, source) for mount in work.mounts}
     try:
+        trees.remove(tree)  # of an earlier attempt
         sent = lay_out(source, tree)
         Path(ready.variables["GPUJOB_OUTPUTS"]).mkdir(parents=True, exist_ok=True)
         mount_all(ready.mounts)
@@ -104,4 +106,4 @@ def fill(word: str, values: dict[str, str]) -> str:
     if not values:
         return word
     names = "|".join(map(re.escape, values))
-    return re.sub(f"{{({names})}}", lambda found: values[found[1]], word)
+    return re.sub(rf"(?<!\$){{({names})}}", lambda found: values[found[1]], word)

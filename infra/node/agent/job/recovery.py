@@ -10,6 +10,7 @@ from typing import Any, Iterable
 from ..identities import identify, lives
 from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner, record_of, take_lock
 from ..tasks.book import is_array
+from ..tasks.one import record_of_task
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
@@ -19,8 +20,8 @@ def list_jobs(*asked: str) -> list[dict[str, Any]]:
     """
     if asked and asked != ("--last",):
         for number in asked:
-            recover(JOBS / number)
-        return [record_of(number) for number in asked]
+            recover(JOBS / number.partition(".")[0])
+        return [record_of_task(number) if "." in number else record_of(number) for number in asked]
     return list_some(numbers()[-1:] if asked else numbers())
 
 
