@@ -75,6 +75,8 @@ class TaskRecord:
     """Run time so far or in total; None if it never started."""
     attempts: int
     """How often it was started."""
+    machine: str = ""
+    """The instance id of that node; "" if it never started."""
 
     @property
     def over(self) -> bool:

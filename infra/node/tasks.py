@@ -19,4 +19,10 @@ def list_tasks(connection: Connection, number: int) -> tuple[TaskRecord, ...]:
     for task in tasks:
         if not all(isinstance(each, str) for pair in task.values.items() for each in pair):
             raise NodeError(f"invalid response from the agent: the values of task {task.index}", "gpujob jobs")
-    return tuple(replace(task, started_at=shift_time(task.started_at, answer["now"])) for task in tasks)
+    nodes = connection.cluster.nodes
+
+    def complete(task: TaskRecord) -> TaskRecord:
+        machine = nodes[task.node].instance_id if task.node is not None and task.node < len(nodes) else ""
+        return replace(task, started_at=shift_time(task.started_at, answer["now"]), machine=machine)
+
+    return tuple(map(complete, tasks))

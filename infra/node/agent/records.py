@@ -189,7 +189,15 @@ def record_of(number: str | int) -> dict[str, Any]:
         "data": {**{each["path"]: each["version"] for each in job.get("data", [])}, **state.get("data", {})},
         "preempted": (folder / PREEMPTED).exists(),
         "source": job["source"],
+        "tasks": count_tasks(folder) if job.get("array") else None,
     }
+
+
+def count_tasks(folder: Path) -> dict[str, Any] | None:
+    """Return how many tasks of an array are in which state."""
+    from .tasks.listing import count_tasks as count  # it needs these records
+
+    return count(folder)
 
 
 def list_records(wanted: Iterable[int]) -> list[dict[str, Any]]:
