@@ -23,6 +23,7 @@ class LauncherOptions(TypedDict):
     """The options that say how a job's processes are started."""
 
     torchrun: bool
+    nodes: int | None
     launcher: str | None
     nproc: int | None
 
@@ -37,10 +38,9 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
             option(
                 "--nodes",
                 type=click.IntRange(1, MOST_NODES),
-                default=1,
                 envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
                 metavar="COUNT",
-                help="Run one job over this many nodes of the cluster.  [default: 1]",
+                help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
             ),
             option(
                 "--launcher",
@@ -68,8 +68,9 @@ def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
     wanted = options["torchrun"] or asked == "torchrun"
     if wanted and not is_python(command):
         raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
-    several = options["nodes"] > 1 and not is_array(options)  # each task of an array runs on one node
-    if options["interactive"] and (options["nodes"] > 1 or is_array(options)):
+    nodes = options["nodes"] or 1
+    several = nodes > 1 and not is_array(options)  # each task of an array runs on one node
+    if options["interactive"] and (nodes > 1 or is_array(options)):
         other = "an array" if is_array(options) else "--nodes"
         raise UsageError(f"--interactive cannot be used with {other}: a job has one terminal", "use one of them")
     chosen: Launcher = "torchrun" if wanted or (asked is None and several and is_python(command)) else "none"
@@ -95,3 +96,8 @@ def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc
     where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])
     return replace(request, command=words)
+
+
+def spread(request: "Request", cluster: "Cluster") -> "Request":
+    """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
+    return replace(request, nodes=min(len(cluster.nodes), len(request.array.tasks))) if request.array else request

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from cli.array.options import ArrayOptions, array_options, make_array
 from cli.job.arguments import RunCommand, warn_of_misplaced
-from cli.job.launchers import Launcher, LauncherOptions, choose_launcher, distribute, launcher_options
+from cli.job.launchers import Launcher, LauncherOptions, choose_launcher, distribute, launcher_options, spread
 from cli.notices.ending import notify_option
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
@@ -52,7 +52,6 @@ class JobOptions(TypedDict):
 
     name: str
     gpus: int | None
-    nodes: int
     time_limit_s: float | None
     hang_after_s: float
     kill_stalled: bool
@@ -216,11 +215,11 @@ def run(
             from cli.steps.launching import launched
 
             prepared = prepare(context, options)  # before anything is billed
-            flags = list_flags(options["nodes"], dry_run=dry_run, yes=yes)
+            flags = list_flags(options["nodes"] or 1, dry_run=dry_run, yes=yes)
             found = stack.enter_context(launched(context, own_name(cluster), gpu, options["gpus"], flags))
         connect = stack.enter_context(connections.reach_meanwhile(found))
         project, request, launcher = prepared or prepare(context, options)
-        request = distribute(request, found, launcher, options["nproc"])
+        request = distribute(request if options["nodes"] else spread(request, found), found, launcher, options["nproc"])
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
@@ -246,8 +245,8 @@ def make_request(command: tuple[str, ...], terminal: Terminal | None, options: R
     """Return the request for a job; raises UsageError if a record of it would contain a secret."""
     env, secrets = read_variables(options["env"], options["env_file"]), read_secrets(options["secret"])
     own: JobOptions = {name: options[name] for name in JobOptions.__annotations__}  # type: ignore[literal-required,assignment]
-    array = make_array(options, command)
-    request = Request(command, terminal=terminal, env=env, secrets=secrets, array=array, **own)
+    array, nodes = make_array(options, command), options["nodes"] or 1
+    request = Request(command, terminal=terminal, env=env, secrets=secrets, array=array, nodes=nodes, **own)
     check_secrets(request)
     # Waiting for a user to type must not count as a stall.
     return replace(request, hang_after_s=NEVER_S) if terminal else request
