@@ -57,6 +57,7 @@ LAYERS = tuple(
     cli.facts
     cli.notices
     cli.reasons
+    cli.array
     cli.steps
     cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job

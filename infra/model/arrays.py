@@ -34,6 +34,15 @@ class Array:
     retries: int = 0
     """How often a task is run again after its machine or its runner was lost."""
 
+    @property
+    def grid(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of each name that a grid sets, each once, in the order of the tasks."""
+        found: dict[str, dict[str, None]] = {}
+        for task in self.tasks:
+            for name, value in task.values.items():
+                found.setdefault(name, {})[value] = None
+        return {name: tuple(values) for name, values in found.items()}
+
 
 @dataclass(frozen=True)
 class Counts:
