@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from infra.base.decoding import decode, parse
+from infra.base.decoding import decode
 from infra.errors import NodeError
 from infra.model import TaskRecord
 from infra.node.calls import call
@@ -12,7 +12,7 @@ from infra.ssh.connection import Connection
 
 def list_tasks(connection: Connection, number: int) -> tuple[TaskRecord, ...]:
     """Return the tasks of an array in the order of their indices, none for another job; raises NodeError."""
-    answer = parse(call(connection, "tasks", str(number)))
+    answer = call(connection, "tasks", str(number))
     if not isinstance(answer, dict) or not isinstance(answer.get("now"), int | float):
         raise NodeError("invalid response from the agent: tasks without a time", "gpujob jobs")
     tasks = decode(tuple[TaskRecord, ...], answer.get("tasks"))

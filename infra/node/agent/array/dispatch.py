@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..data.mounts import Mount
@@ -80,7 +82,7 @@ def stand_in(work: Work, tie: AnyTie | None) -> None:
         dispatch(work, None, Held(take_lock(work.folder / "queued")))
 
 
-def dispatch(work: Work, tie: Any, held: Held, hold: Callable[[], None] = lambda: None) -> None:
+def dispatch(work: Work, tie: Any, held: Held) -> None:
     """Run the tasks of an array on this node until it is over, and record how it ended."""
     folder, job = work.folder, work.job
     write_runner(folder, identify(os.getpid()))
@@ -96,10 +98,11 @@ def dispatch(work: Work, tie: Any, held: Held, hold: Callable[[], None] = lambda
         desk.give_up("the values of its secrets were lost with the processes that were killed: no further task starts")
     places = Places(needs_of(int(folder.name), job), state["gpus"], record)
     dispatcher = Dispatcher(work, desk, places, held)
-    dispatcher.run(hold)
+    dispatcher.run()
     ending = desk.conclude()
     if tie:
         tie.leave(ending)
+    record(sorted(places.ever))  # its cost is that of its share of the machine
     record_end(folder, state["started_s"], ending)
     trees.remove(folder / ENVIRONMENT)
 
@@ -130,12 +133,7 @@ def load_work(folder: Path) -> Work:
 
 def lead_again(folder: Path) -> None:
     """Go on with an array whose dispatcher and supervisor were both killed, in this process."""
-    locks: list[int | None] = [None]
-
-    def hold() -> None:  # until then, the tasks that were running hold it
-        if locks[0] is None:
-            locks[0] = take_lock(folder / "lock")
-
-    hold()
+    lock = os.open(folder / "lock", os.O_RDWR)  # until they end, the tasks that are running hold it
+    threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True).start()
     adopt_orphans()
-    dispatch(load_work(folder), None, Held(take_lock(folder / "queued")), hold)
+    dispatch(load_work(folder), None, Held(take_lock(folder / "queued")))

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..identities import identify, lives
 from ..job.runner import CANCEL, SIGNALS
@@ -107,11 +107,10 @@ class Dispatcher:
             if record["state"] in RUNNING and record["node"] == desk.rank:
                 self.adopt(position, record)
 
-    def run(self, hold: Callable[[], None]) -> None:
-        """Run tasks until none is left and all have ended; call `hold` now and then."""
+    def run(self) -> None:
+        """Run tasks until none is left and all have ended."""
         cancelled = False
         while self.running or not self.desk.is_over():
-            hold()
             self.desk.attend()
             if not cancelled:
                 self.start_some()

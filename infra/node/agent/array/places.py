@@ -41,6 +41,8 @@ class Places:
         self.needs, self.record = needs, record
         self.used = dict.fromkeys(held, 0)
         self.tasks = 0
+        self.ever = set(held)
+        """All GPUs that the array has held here."""
         self.others = {other for other in numbers() if other != needs.number and held_gpus(other)}
 
     def find(self) -> list[int] | None:
@@ -81,6 +83,7 @@ class Places:
 
             def add(gpus: list[int]) -> None:
                 self.used.update(dict.fromkeys(gpus, 0))
+                self.ever.update(gpus)
                 self.record(sorted(self.used))
 
             take_gpus(needs.number, range(1, wanted + 1), needs.slots, self.others, add)
