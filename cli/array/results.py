@@ -21,4 +21,4 @@ def show_results(folder: Path) -> None:
     table.show(range(min(len(tasks), SHOWN)))
     more = f"and {len(tasks) - SHOWN} more. " if len(tasks) > SHOWN else ""
     column = f" --sort {table.names[0]}" if table.names else ""
-    show.say(f"{more}List them: gpujob tasks{cluster_flag(run.receipt.cluster)} {run.job.number}{column}")
+    show.say(f"{more}Sort them: gpujob tasks{cluster_flag(run.receipt.cluster)} {run.job.number}{column}")

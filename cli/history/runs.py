@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cli.array.table import Table
 from cli.facts.sorting import Line, choose_names, sort_lines
 from cli.facts.times import instant
 from cli.history.page import render_page
@@ -17,6 +18,7 @@ from infra.history.metrics import last_metrics, read_metrics
 from infra.history.notes import Note, read_notes
 from infra.history.pagefile import write_page
 from infra.history.runs import Run, list_runs
+from infra.history.tasks import read_tasks
 from infra.model.launch import NO_GPU
 
 DRY_RUNS = "dry runs cost nothing; the cost is what AWS would have billed"
@@ -47,7 +49,9 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     remark = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
     if html:
         rows = [lines[at].shown for at in order]
-        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], remark))
+        arrays = {run.folder.name: Table(tasks) for run in found if (tasks := read_tasks(run))}
+        content = render_page(runs_here().parent.name, rows, [curves[at] for at in order], arrays, remark)
+        page = write_page(runs_here(), content)
         show.say(f"wrote {page}", links=[page])
     data = [tell_all(found[at], metrics[at], notes.get(found[at].key, Note())) for at in order] if as_json else None
     droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "note", "cost")
