@@ -20,12 +20,14 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top }}
 td {{ white-space: nowrap }}
 .text {{ white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 30rem }}
-.wide {{ overflow-x: auto }}
+.wide {{ overflow-x: auto; margin-top: 1rem }}
 .charts {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem }}
 figure {{ margin: .75rem 0 0 }} svg {{ width: 100%; height: auto }} figcaption {{ font-weight: 600 }}
 text {{ fill: currentColor; font-size: 11px }} .axis {{ stroke: #8888; fill: none }}
-polyline {{ fill: none; stroke-width: 1.8 }} .mean {{ stroke: currentColor; opacity: .45 }} .label {{ text-anchor: middle }}
-.task {{ fill: hsl(210 70% 50%); fill-opacity: .75 }} i {{ display: inline-block; width: .7em; height: .7em; margin-right: .4em }}
+polyline {{ fill: none; stroke-width: 1.8 }}
+.mean {{ stroke: currentColor; opacity: .45 }} .label {{ text-anchor: middle }}
+.task {{ fill: hsl(210 70% 50%); fill-opacity: .75; stroke: hsl(210 70% 50%) }} .hollow {{ fill-opacity: 0 }}
+i {{ display: inline-block; width: .7em; height: .7em; margin-right: .4em }}
 </style>
 <h1>{0}: runs</h1>
 """

@@ -9,10 +9,12 @@ from cli.array.table import Table
 from cli.history.svg import EDGE, HEIGHT, LEFT, WIDTH, clean, link, place, start_chart
 from cli.terminal.formats import plural
 from infra.base.text import printable
+from infra.model import TaskRecord
 from infra.results.receipts import FILES
 
 MOST_PLOTS, MOST_ROWS, MOST_LABELS = 6, 200, 8
 BELOW = 8  # room for the labels of the values
+MARGIN = 0.04  # of the width, left of the first value and right of the last
 LOG_RATIO = 30
 """Values that differ more than this stand on a logarithmic axis."""
 
@@ -44,7 +46,7 @@ def render_plots(table: Table) -> Iterator[str]:
     for metric in table.names:
         for name, title in table.grid.items():
             points = [
-                (task.record.index, task.record.values[name], last[metric])
+                (task.record, task.record.values[name], last[metric])
                 for task, last in zip(table.tasks, table.metrics, strict=True)
                 if name in task.record.values and metric in last
             ]
@@ -52,8 +54,8 @@ def render_plots(table: Table) -> Iterator[str]:
                 yield "".join(render_plot(f"{metric} by {title}", points))
 
 
-def render_plot(title: str, points: Sequence[tuple[int, str, float]]) -> Iterator[str]:
-    """Yield a plot of tasks, each with its index, its value of the grid and its metric; a line joins the means."""
+def render_plot(title: str, points: Sequence[tuple[TaskRecord, str, float]]) -> Iterator[str]:
+    """Yield a plot of tasks, each with its record, value of the grid and metric; a line joins the means."""
     values = list(dict.fromkeys(value for _, value, _ in points))
     across = spread(values)
     low, high = min(y for _, _, y in points), max(y for _, _, y in points)
@@ -62,10 +64,11 @@ def render_plot(title: str, points: Sequence[tuple[int, str, float]]) -> Iterato
     joined = sorted((across[value], y) for value, y in means.items())
     path = " ".join(place(x, y, low, high) for x, y in joined)
     yield f'<polyline class="mean" points="{path}"/>'
-    for index, value, y in points:
+    for record, value, y in points:
         at = place(across[value], y, low, high).split(",")
-        label = clean(f"task {index}: {value}, {y:.4g}")
-        yield f'<circle class="task" r="4" cx="{at[0]}" cy="{at[1]}"><title>{label}</title></circle>'
+        label = clean(f"task {record.index}: {value}, {y:.4g}, {record.state}")
+        kind = "task" if record.state == "succeeded" else "task hollow"
+        yield f'<circle class="{kind}" r="4" cx="{at[0]}" cy="{at[1]}"><title>{label}</title></circle>'
     yield from render_labels(across)
     yield "</svg></figure>\n"
 
@@ -76,7 +79,7 @@ def mean(numbers: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[str]) -> Mapping[str, float]:
-    """Return where values stand between 0 and 1: by their size if all are numbers, otherwise one after the other."""
+    """Return where values stand on the way across: by their size if all are numbers, otherwise one after the other."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:
@@ -87,7 +90,8 @@ def spread(values: Sequence[str]) -> Mapping[str, float]:
         numbers = [math.log(number) for number in numbers]
     low, high = min(numbers), max(numbers)
     # halved, because the difference of two large numbers may not be finite
-    return {v: (n / 2 - low / 2) / (high / 2 - low / 2) for v, n in zip(values, numbers, strict=True)}
+    ways = ((number / 2 - low / 2) / (high / 2 - low / 2) for number in numbers)
+    return {value: MARGIN + way * (1 - 2 * MARGIN) for value, way in zip(values, ways, strict=True)}
 
 
 def render_labels(across: Mapping[str, float]) -> Iterator[str]:
@@ -97,7 +101,7 @@ def render_labels(across: Mapping[str, float]) -> Iterator[str]:
     free = -math.inf
     for value in ordered[::stride]:
         text = printable(value if len(value) <= MOST_LABELS else f"{value[: MOST_LABELS - 1]}…")
-        x, width = LEFT + across[value] * (WIDTH - EDGE - LEFT), 7 * len(text)
+        x, width = LEFT + across[value] * (WIDTH - EDGE - LEFT), 8 * len(text)
         if x - width / 2 > free:
             x = min(x, WIDTH - width / 2)
             free = x + width / 2 + 4
