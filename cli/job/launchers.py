@@ -11,11 +11,12 @@ from cli.options.declared import option
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import UsageError
 from infra.model import MOST_NODES
+from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Request
 
-Launcher = Literal["torchrun", "none"]
+Launcher = Literal["torchrun", "ray", "none"]
 
 
 def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,8 +36,9 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             option(
                 "--launcher",
-                type=click.Choice(["torchrun", "none"]),
-                help="What starts the processes: torchrun, or none to run the command as it is, once on each node. "
+                type=click.Choice(["torchrun", "ray", "none"]),
+                help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
+                "as it is, once on each node. "
                 " [default: torchrun for Python on several nodes]",
             ),
             option(
@@ -54,17 +56,18 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
     """Return what starts a job's processes; raises UsageError for options that exclude each other."""
     asked: Launcher | None = options["launcher"]
-    if options["torchrun"] and asked == "none":
-        raise UsageError("--torchrun cannot be used with --launcher none", "use one of them")
+    if options["torchrun"] and asked in ("ray", "none"):
+        raise UsageError(f"--torchrun cannot be used with --launcher {asked}", "use one of them")
     wanted = options["torchrun"] or asked == "torchrun"
     if wanted and not is_python(command):
         raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
     if options["nodes"] > 1 and options["interactive"]:
         raise UsageError("--interactive cannot be used with --nodes: a job has one terminal", "use one of them")
-    chosen: Launcher = (
-        "torchrun" if wanted or (asked is None and options["nodes"] > 1 and is_python(command)) else "none"
+    by_default: Launcher = (
+        "torchrun" if options["torchrun"] or (options["nodes"] > 1 and is_python(command)) else "none"
     )
-    if options["nproc"] and chosen == "none":
+    chosen = asked or by_default
+    if options["nproc"] and chosen != "torchrun":
         raise UsageError("--nproc needs torchrun", f"gpujob run --torchrun --nproc {options['nproc']} {script_here()}")
     return chosen
 
@@ -81,6 +84,8 @@ def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc
     """
     if launcher == "none":
         return request
+    if launcher == "ray":
+        return replace(request, command=(*RAY, *request.command))
     gpus = cluster.gpu_count if request.gpus is None else request.gpus
     where = "--standalone" if request.nodes == 1 else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])

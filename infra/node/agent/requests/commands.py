@@ -39,6 +39,7 @@
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
                                     listens
     notebook                        started by a job's supervisor: becomes JupyterLab
+    ray FOLDER COMMAND...           started by a job's runner: COMMAND with Ray
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
@@ -84,6 +85,7 @@ COMMANDS = {
     "data-remove": ("data.used", "remove"),
     "page": ("pages.notebook", "find_page"),
     "notebook": ("pages.notebook", "serve"),
+    "ray": ("muster.ray", "launch"),
     "tensorboard": ("pages.tensorboard", "serve"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
