@@ -43,6 +43,14 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
     return sorted(offers, key=lambda offer: (offer.price_usd, offer.instance_type, offer.market))
 
 
+def find_network_gbps(account: Account, instance_type: str) -> float:
+    """Return the Gbit/s that an instance type's network interface always has; 0 if AWS does not say."""
+    types: Any = cached(
+        account, f"types-{instance_type}", DAY_S, lambda: catalogue.read_catalogue(account, (instance_type,))
+    )
+    return float(types[0].get("network_gbps", 0.0)) if types else 0.0
+
+
 def find_disk_price(account: Account) -> float:
     """Return the price of a gp3 disk in USD per GiB and month, cached for an hour."""
     return float(cached(account, "disk", HOUR_S, lambda: prices.find_disk(account)))

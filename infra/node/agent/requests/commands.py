@@ -44,6 +44,7 @@
                                     with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
+    network ADDRESS                 the way to another node, in a conversation: see `network`
     await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
                                     stdin is the command's
     compile                         keep the agent compiled for this interpreter: see `bytecode`
@@ -89,6 +90,7 @@ COMMANDS = {
     "tensorboard": ("pages.tensorboard", "serve"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
+    "network": ("node.network", "measure_network"),
     "compile": ("archive.bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }
