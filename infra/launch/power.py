@@ -118,7 +118,7 @@ def check_quiet(cluster: Cluster) -> list[Job]:
 
 
 def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = False) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot ones and those of a group.
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot and grouped ones.
 
     `drained` says that everything its jobs wrote is downloaded.
     """
