@@ -8,10 +8,10 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..book.counts import BAD, RUNNING, count_tasks
+from ..book.tasks import Book
 from ..environment.uv import say
-from ..records import Ending
-from ..tasks.book import Book
-from ..tasks.listing import BAD, RUNNING, count_tasks
+from ..records import Ending, read_json
 
 if TYPE_CHECKING:
     from ..muster.lead import Lead as Tie
@@ -87,7 +87,8 @@ class Lead:
             self.share()
         if time.monotonic() - self.said_s >= PROGRESS_S:
             self.said_s, before = time.monotonic(), self.said
-            self.said = describe(count_tasks(self.folder) or {})
+            began_s = read_json(self.folder / "state.json", {}).get("dispatched_s")
+            self.said = describe(count_tasks(self.folder, "", began_s))
             if self.said != before:
                 self.log(self.said)
 

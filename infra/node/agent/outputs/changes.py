@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from .. import trees
+from ..book.counts import RUNNING
+from ..book.tasks import Book, is_array
 from ..caches import lies_in_cache
 from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
-from ..tasks.book import Book, is_array
-from ..tasks.listing import RUNNING
 from ..tasks.trees import outputs_of, reduce, tasks_of
 from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
