@@ -50,7 +50,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
         look.look_below(Found(work, "", work), sent, leave_running(folder, sieve))
     else:
         look.look_below(Found(work, "", work), sent, sieve.leaves_out)
-    if not work.is_dir():
+    if not work.is_dir() and not is_array(folder):  # of an array, no task has started here
         look.unreadable.append(".")  # the job has deleted its folder, which differs from having written nothing
     for each in found:
         if each.base:
