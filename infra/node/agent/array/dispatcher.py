@@ -136,7 +136,7 @@ class Dispatcher:
         """Start a task on this node."""
         task, gpus = self.book.tasks[position], self.places.find() or []
         folder = folder_of_task(self.work.folder, task["index"])
-        earlier = self.book.read().get(position, {}) if folder.exists() else {}
+        earlier = self.book.find(position)
         record = {
             "state": "running",
             "node": self.desk.rank,

@@ -51,15 +51,15 @@ def is_alive(number: str) -> bool:
     if "." not in number:
         return is_supervised(folder_of(number))
     folder, book, position = find_task(number)
-    return state_of(book.read().get(position, {}), find_missing(folder)) in ("queued", *RUNNING)
+    return state_of(book.find(position), find_missing(folder)) in ("queued", *RUNNING)
 
 
 def record_of_task(number: str) -> dict[str, Any]:
     """Return the record of a task, as that of a job."""
     folder, book, position = find_task(number)
-    task = describe(book.tasks[position], book.read().get(position, {}), find_missing(folder))
+    task = describe(book.tasks[position], book.find(position), find_missing(folder))
     log = place_of(number) / "log"
     kept = {name: task[name] for name in ("state", "exit_code", "reason", "started_at", "seconds")}
-    ended_at = book.read().get(position, {}).get("ended_at")
+    ended_at = book.find(position).get("ended_at")
     size_bytes = log.stat().st_size if log.exists() else 0
     return {**record_of(folder.name), **kept, "ended_at": ended_at, "log_bytes": size_bytes, "tasks": None, "nodes": 1}
