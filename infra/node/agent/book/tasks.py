@@ -32,6 +32,12 @@ class Book:
         records = json.loads(b"[" + b",".join(line for _, line in found) + b"]")
         return dict(zip((position for position, _ in found), records))
 
+    def find(self, position: int) -> dict[str, Any]:
+        """Return the record of a task; empty if it has not started."""
+        with self.path.open("rb", buffering=0) as file:
+            line = os.pread(file.fileno(), LINE_BYTES, position * LINE_BYTES).strip()
+        return dict(json.loads(line)) if line else {}
+
     def write(self, position: int, record: dict[str, Any]) -> None:
         """Replace the record of a task."""
         line = json.dumps({**record, "reason": record.get("reason", "")[:REASON_CHARACTERS]}).encode()
