@@ -100,15 +100,9 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-<<<<<<< HEAD
         begin(folder, state, tie)
-        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts, tie=tie)
-=======
-        if not job.get("array"):
-            begin(folder, state, tie)
         hidden = {**secrets, **(tie.secrets if tie else {})}
         task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
->>>>>>> main
     except CancelledError:
         end_early(folder, state, tie, Ending(128 + signal.SIGTERM, cancelled=True))
     except (AgentError, OSError) as error:  # usually a full disk
