@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.array.results import show_results
 from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want
@@ -74,7 +75,10 @@ def conclude(connection: "Connection", project: "Project", job: "Job", manner: M
     """Explain, announce and download an ended job; return it, and whether all was downloaded."""
     explain_failure(connection, job, project)
     notify(manner.notify, connection.cluster.name, job)
-    return job, download_all(connection, job, project.runs, want(manner.yes))
+    whole = download_all(connection, job, project.runs, want(manner.yes))
+    if job.tasks:
+        show_results(project.runs / f"{connection.cluster.name}-{job.number}")
+    return job, whole
 
 
 def follow_and_keep(

@@ -24,6 +24,8 @@ RESERVED_BYTES = 4096
 PREEMPTED = "preempted"  # the name of an empty file in the folder of a job whose spot machine AWS reclaims
 FREED = "freed"  # the name of an empty file in the folder of a downloaded job whose working tree was removed
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
+RAY = ["gpujob", "ray"]  # what the command of a job begins with that runs with Ray; see `muster.ray`
+RAY_SESSIONS = "ray"  # the name of the folder for Ray in a job's folder
 
 
 class AgentError(Exception):

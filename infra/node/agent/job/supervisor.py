@@ -26,6 +26,7 @@ from ..processes import adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
     HOME,
     NOTEBOOK,
+    RAY,
     AgentError,
     Ending,
     folder_of,
@@ -100,7 +101,8 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         with cancellable():
             mounts = place_data(folder, state["data"])
         begin(folder, state, tie)
-        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts, tie=tie)
+        hidden = {**secrets, **(tie.secrets if tie else {})}
+        task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
     except CancelledError:
         end_early(folder, state, tie, Ending(128 + signal.SIGTERM, cancelled=True))
     except (AgentError, OSError) as error:  # usually a full disk
@@ -189,7 +191,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
     terminal = job.get("terminal")  # earlier agents, whose jobs may be queued, had none
     return Task(
         folder=folder,
-        command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
+        command=words_of(job["command"], variables["GPUJOB_PYTHON"], folder),
         variables={**variables, **secrets},
         workdir=work_of(folder) / job["workdir"],
         started_s=state["started_s"],
@@ -201,10 +203,13 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
     )
 
 
-def words_of(command: list[str], python: str) -> list[str]:
-    """Return the command that starts a job; a notebook is started by the agent itself."""
+def words_of(command: list[str], python: str, folder: Path) -> list[str]:
+    """Return the command that starts a job; a notebook, and Ray with its command, are started by the agent itself."""
+    agent = [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve())]
     if command == NOTEBOOK:
-        return [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve()), "notebook"]
+        return [*agent, "notebook"]
+    if command[:2] == RAY:
+        return [*agent, "ray", str(folder), *words_of(command[2:], python, folder)]
     return [python if command[0] == "python" else command[0], *command[1:]]
 
 

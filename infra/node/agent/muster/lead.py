@@ -145,7 +145,7 @@ class Lead(Tie):
                 self.put(rank, "lost", {"reason": f"{self.group.name(rank)}: {ending.reason or 'it was ended'}"})
         elif ending.failed:
             self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
-        elif len(self.ends) == len(self.group.names):
+        elif len(self.ends) == len(self.group.names) or (rank == 0 and self.group.served):
             self.announce(Ending(0))
 
     def note_loss(self, rank: int, what: str) -> None:
@@ -188,4 +188,6 @@ class Lead(Tie):
     def settle(self, _: Ending) -> Ending:
         """Return how the job ended, with the exit code of each part."""
         codes = [self.ends[rank].exit_code if rank in self.ends else None for rank in (0, *self.others)]
+        if self.verdict and not self.verdict.failed:  # those that served node 0 were ended
+            codes = [0 for _ in codes]
         return (self.verdict or Ending(None, interrupted=True))._replace(exit_codes=codes)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..environment.uv import say
 from ..processes import descendants, tell
 from ..records import PREEMPTED, Ending
-from .channel import Channel, LostError
+from .channel import Channel, LostError, sign
 
 HELLO_S, SILENCE_S = 5.0, 30.0
 TICK_S, POLL_S = 1.0, 0.05
@@ -38,6 +38,8 @@ class Group(NamedTuple):
     folder: Path
     array: bool = False
     """Whether the parts run the tasks of an array, each for itself."""
+    served: bool = False
+    """Whether the job's command runs on node 0 only, and the other parts serve it until it ends, as with Ray."""
 
     def name(self, rank: int) -> str:
         """Return a node as messages name it."""
@@ -62,6 +64,11 @@ class Tie:
         self.greeted_s = 0.0
         self.thread: threading.Thread | None = None
         self.wake: tuple[int, int] | None = None
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variable that keeps strangers out of the Ray cluster of a job that runs with Ray."""
+        return {"RAY_AUTH_TOKEN": sign(self.group.key, b"ray").decode()} if self.group.served else {}
 
     def start(self) -> None:
         """Attend to the connections in a thread; the caller has blocked the signals for a job."""
@@ -135,10 +142,10 @@ class Tie:
             channel.send(**message)
 
     def decide(self, verdict: Ending) -> None:
-        """Accept how the job ended; unless it succeeded, end this part's work."""
+        """Accept how the job ended; unless it succeeded, or this part only served it, end this part's work."""
         if self.verdict is None:
             self.verdict, self.decided_s = verdict, time.monotonic()
-            if verdict.failed:
+            if verdict.failed or (self.group.served and self.group.rank):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(self, ending: Ending) -> None:

@@ -41,10 +41,12 @@
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
                                     listens
     notebook                        started by a job's supervisor: becomes JupyterLab
+    ray FOLDER COMMAND...           started by a job's runner: COMMAND with Ray
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
+    network ADDRESS                 the way to another node, in a conversation: see `network`
     await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
                                     stdin is the command's
     compile                         keep the agent compiled for this interpreter: see `bytecode`
@@ -87,9 +89,11 @@ COMMANDS = {
     "data-remove": ("data.used", "remove"),
     "page": ("pages.notebook", "find_page"),
     "notebook": ("pages.notebook", "serve"),
+    "ray": ("muster.ray", "launch"),
     "tensorboard": ("pages.tensorboard", "serve"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
+    "network": ("node.network", "measure_network"),
     "compile": ("archive.bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }
