@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.model import Cluster, Dependencies, Job, Request
+from infra.model import Cluster, Counts, Dependencies, Job, Request
 from infra.node import client
 from infra.node.agent.records import RAY
 from infra.project.filelist import list_files
@@ -180,6 +180,7 @@ def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
         log_bytes=0,
         fetched=False,
         nodes=request.nodes,
+        tasks=Counts(left=len(request.array.tasks)) if request.array else None,
         python=request.python or "",
         dependencies="",
         driver="",

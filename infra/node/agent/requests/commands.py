@@ -15,6 +15,8 @@
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
     since NUMBER SECONDS            -> {"offset": where the output of the last SECONDS begins}
+    tasks NUMBER                    -> {"now", "tasks": [{"index", "values", "state", "exit_code", "reason", "node", "started_at",
+                                        "seconds", "attempts"}, ...]} of an array
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER [--settled] [--output=PATH ...] [--since=TOKEN]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
@@ -73,6 +75,7 @@ COMMANDS = {
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
+    "tasks": ("tasks.listing", "list_tasks"),
     "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
