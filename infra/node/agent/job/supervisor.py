@@ -204,7 +204,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
 
 
 def words_of(command: list[str], python: str, folder: Path) -> list[str]:
-    """Return the command that starts a job; a notebook, and Ray with its command, are started by the agent itself."""
+    """Return the command that starts a job; a notebook and Ray are started by the agent itself."""
     agent = [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve())]
     if command == NOTEBOOK:
         return [*agent, "notebook"]
