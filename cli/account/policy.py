@@ -5,6 +5,7 @@ import click
 from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
+from infra.ec2.scaling.policy import make_statements
 
 ANYBODYS = """\
 With this policy, a user can stop, image and terminate every machine launched by
@@ -18,10 +19,15 @@ Canonical and this account. They still see every machine in the account.
 A role needs a fixed session name (role_session_name in ~/.aws/config);
 otherwise no one owns resources launched in an earlier session."""
 
+SEND = """\
+These are the additional permissions for gpujob send: Auto Scaling groups with
+gpujob's tag and name. Attach them to the same users as the other policy."""
+
 
 @click.command()
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
-def policy(owner_only: bool) -> None:
+@option("--send", is_flag=True, help="Print the additional permissions for gpujob send.")
+def policy(owner_only: bool, send: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -31,5 +37,9 @@ def policy(owner_only: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
+    if send:
+        show.echo_json({"Version": "2012-10-17", "Statement": make_statements(owner_only=owner_only)})
+        show.say(SEND)
+        return
     show.echo_json(make_policy(owner_only=owner_only))
     show.say(OWN if owner_only else ANYBODYS)

@@ -57,7 +57,7 @@ class Calls:
         slow = dict(value.split(":") for value in self.faults.values("slow"))
         time.sleep((self.faults.number("latency") or 0) / 1000 + float(slow.get(request.region, 0)))
         if self._has_expired(request.action):
-            return _expired(request.service)
+            return refuse_expired(request.service)
         if request.region in self.faults.values("closed"):
             return permissions.deny_region(request)
         if self.faults.values("enabled") and request.region not in self.faults.values("enabled"):
@@ -65,7 +65,7 @@ class Calls:
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
         need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
         if need:
-            return permissions.deny(request, need)
+            return permissions.deny(request, need, self.callers.name_caller(request))
         if self._throw("throttle"):
             code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
             return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)
@@ -97,10 +97,11 @@ class Calls:
             return die.random() * 100 < float(percent)
 
 
-def _expired(service: str) -> Answer:
+def refuse_expired(service: str) -> Answer:
+    """Refuse credentials that have expired."""
     if service == "ec2":
         return error(service, "RequestExpired", "Request has expired.")
-    code = "ExpiredToken" if service == "sts" else "ExpiredTokenException"
+    code = "ExpiredToken" if service in ("autoscaling", "s3", "sts") else "ExpiredTokenException"
     return error(service, code, "The security token included in the request is expired", 403)
 
 
