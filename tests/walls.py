@@ -29,7 +29,7 @@ LAYERS = tuple(
     infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
     infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
-    infra.node.agent.inputs
+    infra.node.agent.inputs infra.node.agent.bucket
     infra.node.agent.job
     infra.node.agent.node
     infra.node.agent.pages
@@ -45,8 +45,8 @@ LAYERS = tuple(
     infra.ec2
     infra.local
     infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network
-    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
-    infra.local.cloud.machines infra.ledger infra.ec2.capacity
+    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines infra.ec2.storage
+    infra.local.cloud.machines infra.ledger infra.ec2.capacity infra.saved
     infra.local.cloud.server infra.cluster
     infra.setup
     infra.run.nodes
@@ -56,7 +56,7 @@ LAYERS = tuple(
     cli.options
     cli.facts
     cli.notices
-    cli.reasons
+    cli.reasons cli.uploads
     cli.steps
     cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
