@@ -10,7 +10,7 @@ from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
 from infra.model import Cluster, Job, Output
 from infra.names import check_name
-from infra.node.agent.bucket.layout import LOG_BYTES, MANIFEST, OUT, RECORD, attempt_prefix, log_name
+from infra.node.agent.bucket.layout import LOG_BYTES, MANIFEST, OUT, PACK_BYTES, RECORD, attempt_prefix, log_name
 from infra.node.listing import Outputs
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
@@ -50,14 +50,27 @@ class SavedJob:
         return replace(make_job(self.manifest.job, ended=True), log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
-        """Pass the last so many bytes of each of these outputs to `take`."""
+        """Pass the last so many bytes of each of these outputs to `take`; files that share an object come in one request."""
         places = {each.sha256: (each.object, each.offset) for each in self.manifest.outputs if each.object}
-        for output, left in wanted.items():
+        shared: dict[str, list[tuple[int, Output]]] = {}
+        for output in wanted:
             name, offset = places.get(output.sha256, ("", 0))
-            start = offset + output.size_bytes - left
-            content = self.store.read(f"{self.prefix}{OUT}{name}", start, left) if name else iter(())
+            shared.setdefault(name, []).append((offset, output))
+        for name, outputs in shared.items():
+            outputs.sort(key=lambda each: each[0])
+            start, end = outputs[0][0], max(offset + output.size_bytes for offset, output in outputs)
+            content = b""
             with suppress(NotFoundError):  # replaced since the manifest was read
-                take(output, content)
+                if name and len(outputs) > 1 and end - start <= PACK_BYTES:
+                    content = b"".join(self.store.read(f"{self.prefix}{OUT}{name}", start, end - start))
+                for offset, output in outputs:
+                    skipped = output.size_bytes - wanted[output]
+                    rest = content[offset - start + skipped : offset - start + output.size_bytes]
+                    take(output, iter([rest]) if content else self.read_object(name, offset + skipped, wanted[output]))
+
+    def read_object(self, name: str, start: int, size_bytes: int) -> Iterator[bytes]:
+        """Yield bytes of an object; none without a name, for an empty file."""
+        return self.store.read(f"{self.prefix}{OUT}{name}", start, size_bytes) if name else iter(())
 
     def read_log(self, offset: int) -> Iterator[bytes]:
         """Yield the log from an offset on, as far as it is in the bucket."""
