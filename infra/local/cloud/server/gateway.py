@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.test import run_wsgi_app
+from werkzeug.test import create_environ, run_wsgi_app
 
 from infra.local import record
 from infra.local.cloud import moto_state, request
@@ -18,9 +18,11 @@ from infra.local.cloud.answers import Answer, error, text_answer
 from infra.local.cloud.faults import parse
 from infra.local.cloud.iam import storage
 from infra.local.cloud.iam.callers import Caller
-from infra.local.cloud.iam.calls import Calls
+from infra.local.cloud.iam.calls import Calls, refuse_expired
+from infra.local.cloud.iam.roles import is_proven
 from infra.local.cloud.machines import metadata
 from infra.local.cloud.request import Environ, Request
+from infra.local.cloud.scaling.groups import GROUPS
 from infra.local.cloud.server import control
 from infra.local.cloud.server.handlers import Handlers
 
@@ -35,6 +37,7 @@ class Gateway:
         self._handlers = handlers
         self._calls = Calls(handlers.faults, handlers.callers)
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self._groups = handlers.make_reconciler(self._ask_alone)
         self._lock = threading.Lock()
         self._active = 0
         self._closed = False
@@ -61,6 +64,11 @@ class Gateway:
             self._closed = self._closed or (not self._active and idle_s >= timeout_s)
             return self._closed
 
+    def keep_groups(self) -> bool:
+        """Let the Auto Scaling groups take a step; return whether there are any."""
+        self._groups.reconcile()
+        return bool(GROUPS)
+
     def close(self) -> None:
         """Close now."""
         with self._lock:
@@ -81,7 +89,10 @@ class Gateway:
         if asked and asked.service == "s3":
             action, arn = storage.name_action(environ)
             asked = replace(asked, action=action, params={"Arn": arn})
-        if asked is None or not hmac.compare_digest(asked.access_key, self._access_key):
+        expired = self._find_expired(asked, environ) if asked else None
+        if expired:
+            return _send(expired, start_response)
+        if asked is None or not self._is_known(asked, environ):
             service = asked.service if asked else ""
             message = "AWS was not able to validate the provided access credentials"
             return _send(error(service, "AuthFailure", message, 403), start_response)
@@ -102,6 +113,20 @@ class Gateway:
             sent = list(body)
         self._calls.kill(due, "after")
         return sent
+
+    def _is_known(self, asked: Request, environ: Environ) -> bool:
+        """Return whether a request is signed with this start's key, or a machine's key and token."""
+        session = self._handlers.roles.find(asked.access_key)
+        if session:
+            return is_proven(session, environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+        return hmac.compare_digest(asked.access_key, self._access_key)
+
+    def _find_expired(self, asked: Request, environ: Environ) -> Answer | None:
+        """Return AWS's refusal of a machine's credentials that have expired."""
+        session = self._handlers.roles.find(asked.access_key)
+        if session is None or time.time() < session.expires_at or not self._is_known(asked, environ):
+            return None
+        return refuse_expired(asked.service)
 
     def _control(self, path: str, environ: Environ) -> Answer:
         """Answer requests beyond AWS's: faults and the record of calls."""
@@ -127,6 +152,13 @@ class Gateway:
             except ValueError as wrong:
                 return _json(400, str(wrong))
         return _json(200, faults.listing())
+
+    def _ask_alone(self, asked: Request) -> Answer:
+        """Ask moto for the cloud itself; moto learns service and region from the signature."""
+        signed = f"AWS4-HMAC-SHA256 Credential={self._access_key}/20260101/{asked.region}/{asked.service}/aws4_request"
+        kind = "application/x-www-form-urlencoded"
+        environ = create_environ("/", method="POST", content_type=kind, headers={"Authorization": signed})
+        return self._ask_moto(environ, asked)
 
     def _ask_moto(self, environ: Environ, asked: Request) -> Answer:
         content = json.dumps(asked.body) if asked.body else urlencode(asked.params)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from infra.local.cloud import moto_state, tagging
@@ -12,6 +12,7 @@ from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
 from infra.local.cloud.iam.callers import Callers
+from infra.local.cloud.iam.roles import Roles
 from infra.local.cloud.machines import console, fleet, foreign, images, imaging, launch
 from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.machines.hosts import Hosts
@@ -20,7 +21,8 @@ from infra.local.cloud.machines.templates import Templates
 from infra.local.cloud.market import offerings, prices, quotas, spot
 from infra.local.cloud.market.reservations import Reservations
 from infra.local.cloud.request import Request
-from infra.local.cloud.server import attributes
+from infra.local.cloud.scaling.reconciler import Reconciler
+from infra.local.cloud.server import attributes, scaling
 from infra.local.cloud.server.trail import Trail
 from infra.local.cloud.tokens import Tokens
 
@@ -47,12 +49,17 @@ class Handlers:
     @cached_property
     def callers(self) -> Callers:
         """The caller."""
-        return Callers(self.faults)
+        return Callers(self.faults, self.roles)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """The credentials of machines."""
+        return Roles(self.faults)
 
     @cached_property
     def metadata(self) -> Metadata:
         """The metadata service for hosts."""
-        return Metadata(self.hosts.boots)
+        return Metadata(self.hosts.boots, self.roles)
 
     @cached_property
     def _capacity(self) -> Capacity:
@@ -61,6 +68,15 @@ class Handlers:
     @cached_property
     def _reservations(self) -> Reservations:
         return Reservations(self.faults, self.hosts.boots.end_at)
+
+    @cached_property
+    def _launcher(self) -> scaling.Launcher:
+        return scaling.Launcher(self._capacity, self._templates)
+
+    def make_reconciler(self, moto: Moto) -> Reconciler:
+        """Return what keeps the Auto Scaling groups' machines, with AWS's own permissions."""
+        launching = partial(self._launcher.launch, self._booting(moto))
+        return Reconciler(self.faults, launching, partial(scaling.terminate, moto))
 
     def sight(self, request: Request) -> AbstractContextManager[None]:
         """Hide instances that are not visible yet from moto while it answers."""
@@ -72,6 +88,8 @@ class Handlers:
         self.trail.record(request)
         if request.service == "ec2":
             return self._refuse(request) or self._answer_ec2(request, moto)
+        if request.service == "autoscaling":
+            return scaling.answer(request, self._launcher, self._find_denial)
         match request.service, request.action:
             case "pricing", "GetProducts":
                 return prices.get_products(request)
@@ -82,7 +100,7 @@ class Handlers:
             case "ssm", "GetParameters":
                 return images.get_parameters(request, moto, self.faults)
             case "sts", "GetCallerIdentity":
-                return self.callers.get_caller_identity()
+                return self.callers.get_caller_identity(request)
             case "sts", "DecodeAuthorizationMessage":
                 return permissions.decode_authorization_message(request)
         return None
@@ -145,12 +163,20 @@ class Handlers:
         def hand(request: Request) -> Answer:
             if request.action != "RunInstances":
                 return moto(request)
-            self.trail.record(request, inner=True)
-            denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-            need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+            need = self._find_need(request)
             return permissions.deny(request, need) if need else boot(request)
 
         return hand
+
+    def _find_need(self, request: Request) -> permissions.Need | None:
+        """Return what the caller may not do, of what AWS does on the caller's behalf; None if all is allowed."""
+        self.trail.record(request, inner=True)
+        denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
+        return permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+
+    def _find_denial(self, request: Request) -> str:
+        need = self._find_need(request)
+        return permissions.refusal(need)[1] if need else ""
 
     def _booting(self, moto: Moto) -> Moto:
         """Wrap moto for a launch, so that the instances boot with the injected delay."""
