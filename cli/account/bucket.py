@@ -67,7 +67,7 @@ def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
         show.echo_json({"bucket": store.bucket, "jobs": len(found), "size_bytes": size_bytes, "month_usd": usd})
         return
     cost = clouds.cost(usd, store.account.cloud)
-    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} a month")
+    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}; a month {cost}")
 
 
 @bucket.command()
