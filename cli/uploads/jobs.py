@@ -1,4 +1,4 @@
-"""The jobs of a machine that is gone, as it uploaded them to its bucket."""
+"""The jobs that a terminated machine uploaded to its bucket."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -49,7 +49,7 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
 
 def open_store(cluster: str) -> "Store | None":
-    """Return the bucket of a cluster: as recorded here, or else as gpujob.toml or a variable sets it for `up`."""
+    """Return the bucket of a cluster, as recorded here or set for `up`; None without one."""
     known = known_clusters.recall(cluster)
     chosen = read_chosen(click.get_current_context()).bucket
     bucket = (known.bucket if known else "") or chosen
