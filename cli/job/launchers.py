@@ -103,8 +103,3 @@ def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc
     where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])
     return replace(request, command=words)
-
-
-def spread(request: "Request", cluster: "Cluster") -> "Request":
-    """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
-    return replace(request, nodes=min(len(cluster.nodes), len(request.array.tasks))) if request.array else request

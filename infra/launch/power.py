@@ -18,7 +18,7 @@ from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
-from infra.ec2.tags import HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
+from infra.ec2.tags import GROUP_TAG, HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time, read_tags
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError, UsageError
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
@@ -118,7 +118,7 @@ def check_quiet(cluster: Cluster) -> list[Job]:
 
 
 def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = False) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines.
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot ones and those of a group.
 
     `drained` says that everything its jobs wrote is downloaded.
     """
@@ -127,6 +127,11 @@ def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = 
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
         )
     ids = [node.instance_id for node in cluster.nodes]
+    if any(GROUP_TAG in read_tags(one) for one in instances.find_launched(account, cluster.name, ids)):
+        raise CloudError(
+            f"Auto Scaling keeps the machines of '{cluster.name}', and would replace stopped ones, whose disks it deletes",
+            f"download the outputs and terminate them: gpujob down {cluster.name}",
+        )
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
     sums = spent_tags(cluster, now)

@@ -110,7 +110,9 @@ class Receipt:
         return asdict(self)
 
 
-def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: int = 0) -> Receipt:
+def make_receipt(
+    cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: int = 0, tasks: tuple[TaskRecord, ...] = ()
+) -> Receipt:
     """Return the record of a job; its cost is its time at its share of the cluster's price."""
     price_usd, node = find_price(cluster, job), cluster.nodes[rank]
     return Receipt(
@@ -131,6 +133,7 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: 
         folder=FILES,
         at_most=cluster.is_at_most,
         parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 and job.tasks is None else (),
+        tasks=tasks,
     )
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
 from ..environment.dependencies import complete_plan, name_indexes, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
@@ -55,8 +55,18 @@ class CancelledError(Exception):
     """The job was cancelled before its command started."""
 
 
-def supervise(number: str, queued: str, *link: str) -> None:
-    """Queue, prepare, run and watch the job; secret values are on stdin.
+class Array(NamedTuple):
+    """An array whose tasks can start: what each of them runs, its record and its state."""
+
+    task: Task
+    job: dict[str, Any]
+    state: dict[str, Any]
+    locks: tuple[int | None, int]
+    """That of the one who watches, and that of the place in the queue."""
+
+
+def supervise(number: str, queued: str, *link: str) -> Array | None:
+    """Queue, prepare, run and watch the job; secret values are on stdin. Returns an array once its tasks can start.
 
     In the queue, this may be called again by the same process after a restart. `link` is a socket of a job over several nodes.
     """
@@ -72,10 +82,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         tie = join_others(folder, job, private, link)
-        if "data" not in state:
-            with cancellable():
-                state["data"] = get_ready(folder, job, secrets, int(queued))
-            write_json(folder / "state.json", state)
+        get_data(folder, job, state, secrets, int(queued))
 
         def take(gpus: list[int]) -> None:
             state["gpus"] = gpus
@@ -93,8 +100,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        if not job.get("array"):
-            begin(folder, state, tie)
+        begin(folder, state, tie)
         hidden = {**secrets, **(tie.secrets if tie else {})}
         task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
     except CancelledError:
@@ -104,18 +110,19 @@ def supervise(number: str, queued: str, *link: str) -> None:
         end_early(folder, state, tie, Ending(1, reason=reason))
     else:
         if job.get("array"):
-            start_array(task, job, state, (watching, int(queued)))
-        else:
-            fork_runner(task, watching, Watch(folder, job, task.secrets))
-        return
+            return Array(task, job, state, (watching, int(queued)))
+        fork_runner(task, watching, Watch(folder, job, task.secrets))
+        return None
     end_descendants({})
+    return None
 
 
-def start_array(task: Task, job: dict[str, Any], state: dict[str, Any], locks: tuple[int | None, int]) -> None:
-    """Run the tasks of an array, each as `task` says, until it ends."""
-    from ..array.dispatch import make_work, run_array  # rarely needed, and it adds to the start-up of every job
-
-    run_array(make_work(task, job, state), locks, task.tie)
+def get_data(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str], queued: int) -> None:
+    """Wait for what a job starts from, and record the versions of its data sets, once; raises AgentError."""
+    if "data" not in state:
+        with cancellable():
+            state["data"] = get_ready(folder, job, secrets, queued)
+        write_json(folder / "state.json", state)
 
 
 def join_others(folder: Path, job: dict[str, Any], private: dict[str, Any], link: tuple[str, ...]) -> AnyTie | None:
@@ -141,8 +148,8 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
 
 
 def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None) -> None:
-    """Wait until all parts of a job over several nodes are ready; raises AgentError."""
-    if tie:
+    """Wait until all parts of a job over several nodes are ready; raises AgentError. Those of an array do not wait."""
+    if tie and tie.inbox is None:
         with cancellable(), (folder / "log").open("ab") as log:
             tie.begin(log)
         state["port"] = tie.port
@@ -197,7 +204,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
 
 
 def words_of(command: list[str], python: str, folder: Path) -> list[str]:
-    """Return the command that starts a job; a notebook, and Ray with its command, are started by the agent itself."""
+    """Return the command that starts a job; a notebook and Ray are started by the agent itself."""
     agent = [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve())]
     if command == NOTEBOOK:
         return [*agent, "notebook"]

@@ -68,15 +68,15 @@ from ..records import AgentError
 # Module and function of each, imported on demand because the agent starts for every call.
 COMMANDS = {
     "submit": ("requests.submission", "submit"),
-    "supervise": ("job.supervisor", "supervise"),
-    "watch": ("job.respawn", "watch"),
+    "supervise": ("array.start", "supervise"),
+    "watch": ("array.start", "watch"),
     "jobs": ("job.recovery", "list_jobs"),
     "logs": ("requests.logs", "send_log"),
     "attach": ("requests.attaching", "attach"),
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
-    "tasks": ("tasks.listing", "list_tasks"),
+    "tasks": ("tasks.one", "list_tasks"),
     "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
