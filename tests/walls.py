@@ -28,10 +28,10 @@ LAYERS = tuple(
     infra.node.agent.book
     infra.node.agent infra.node.agent.archive
     infra.node.agent.tasks
-    infra.node.agent.snapshot infra.node.agent.environment
+    infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
     infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
-    infra.node.agent.inputs
+    infra.node.agent.inputs infra.node.agent.bucket
     infra.node.agent.job
     infra.node.agent.array
     infra.node.agent.node
@@ -49,8 +49,8 @@ LAYERS = tuple(
     infra.local
     infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling
     infra.local.cloud.scaling
-    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
-    infra.local.cloud.machines infra.ledger infra.ec2.capacity
+    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines infra.ec2.storage
+    infra.local.cloud.machines infra.ledger infra.ec2.capacity infra.saved
     infra.local.cloud.server infra.cluster
     infra.setup
     infra.run.nodes
@@ -60,7 +60,7 @@ LAYERS = tuple(
     cli.options
     cli.facts
     cli.notices
-    cli.reasons
+    cli.reasons cli.uploads
     cli.array
     cli.steps
     cli.cluster.launch

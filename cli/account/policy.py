@@ -1,11 +1,15 @@
 """Print the permissions that gpujob needs: policy."""
 
+import json
+
 import click
 
 from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
 from infra.ec2.scaling.policy import make_statements
+from infra.errors import UsageError
+from infra.names import MACHINES as ROLE
 
 ANYBODYS = """\
 With this policy, a user can stop, image and terminate every machine launched by
@@ -24,10 +28,30 @@ These are the additional permissions for gpujob send: Auto Scaling groups with
 gpujob's tag and name. Attach them to the same users as the other policy."""
 
 
+MACHINES = """\
+With this policy, a machine can write to every bucket named gpujob-*, read it,
+and delete outputs that it has replaced: one bucket is one trust domain. For
+another bucket, replace gpujob-* by its name. An administrator makes the role
+once:
+  gpujob policy --machines > machines.json
+  aws iam create-role --role-name {role} \\
+    --assume-role-policy-document '{trust}'
+  aws iam put-role-policy --role-name {role} --policy-name gpujob \\
+    --policy-document file://machines.json
+  aws iam create-instance-profile --instance-profile-name {role}
+  aws iam add-role-to-instance-profile --instance-profile-name {role} \\
+    --role-name {role}"""
+USERS = """\
+With this policy, a user can make buckets named gpujob-*, read every job in
+them and remove it. It is needed besides the output of: gpujob policy"""
+
+
 @click.command()
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
+@option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket.")
+@option("--buckets", is_flag=True, help="Print what users need besides, to make and read buckets.")
 @option("--send", is_flag=True, help="Print the additional permissions for gpujob send.")
-def policy(owner_only: bool, send: bool) -> None:
+def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -37,6 +61,14 @@ def policy(owner_only: bool, send: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
+    if machines + buckets + (owner_only or send) > 1:
+        raise UsageError("each of these options prints a policy of its own", "use one of them")
+    if machines or buckets:
+        from infra.ec2.storage import policies
+
+        show.echo_json(policies.make_machine_policy() if machines else policies.make_user_policy())
+        show.say(MACHINES.format(trust=json.dumps(policies.make_trust()), role=ROLE) if machines else USERS)
+        return
     if send:
         show.echo_json({"Version": "2012-10-17", "Statement": make_statements(owner_only=owner_only)})
         show.say(SEND)

@@ -18,6 +18,7 @@ from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
 from cli.terminal.output import Output
+from cli.uploads.jobs import find_saved
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.node.client import JobNumber
@@ -66,7 +67,7 @@ def logs(
         try:
             found, connection, shown = opened.enter_context(reach_job(cluster, job))
         except (NotFoundError, GoneError) as error:
-            print_saved(read_log(error, choose_name(cluster), job, task), output, tail, since)
+            print_saved(read_elsewhere(error, choose_name(cluster), job, task), output, tail, since)
             return
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
         if rank:
@@ -86,6 +87,16 @@ def logs(
         else:
             print_logs(connection, number, nodes, output.write, start)
             output.flush()
+
+
+def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
+    """Return a job's output from its bucket or runs/; raises the error without any."""
+    try:
+        if task is not None:
+            raise error  # arrays are not uploaded
+        return b"".join(find_saved(error, name, job)[-1].read_log(0))
+    except (NotFoundError, GoneError):
+        return read_log(error, name, job, task)
 
 
 def choose_log(

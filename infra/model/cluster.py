@@ -81,6 +81,8 @@ class Cluster:
     """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
     user: str = LOGIN_USER
     """The login user."""
+    bucket: str = ""
+    """The bucket that its jobs are uploaded to while they run; "" for none."""
     reservation: str = ""
     """The capacity reservation that its machines are in, which bills with or without them; "" for none."""
     block: str = ""

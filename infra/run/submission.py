@@ -1,5 +1,6 @@
 """Submit a job: upload its project, queue its request on the node, create its results folder."""
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,10 @@ from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
 from infra.run.upload import Upload, upload_project
+from infra.saved.machines import describe_machine
 from infra.ssh.connection import Connection, DroppedError
 
+ACCOUNT = re.compile(r"arn:[\w-]+:\w+::(\d{12}):")
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
@@ -58,6 +61,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         sent = add_files(upload, submission.earlier)
         header = make_header(cluster, replace(submission, project=sent.project))
         header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
+        header["bucket"] = describe_bucket(cluster, header["token"]) if is_uploaded(request) else None
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -135,6 +139,20 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
         return {"dependencies": None, "credentials": {}}
     plan = asdict(dependencies)
     return {"credentials": plan.pop("secrets"), "dependencies": plan}
+
+
+def is_uploaded(request: Request) -> bool:
+    """Return whether a job is one that its machine can upload: on one node, and no array."""
+    return request.nodes == 1 and request.array is None
+
+
+def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:
+    """Return where the machine uploads a job; None without a bucket. The account is that of the cluster's owner."""
+    account = ACCOUNT.match(cluster.owner)
+    if not cluster.bucket or not account:
+        return None
+    about = {"name": cluster.bucket, "region": cluster.region, "owner": account[1]}
+    return {"bucket": about, "prefix": f"{cluster.name}/{token}/", "cluster": describe_machine(cluster)}
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:

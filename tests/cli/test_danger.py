@@ -18,6 +18,8 @@ HARMLESS = {
     "--as-it-was",
     "--boot-timeout",
     "--browser",
+    "--bucket",  # of the caller's own account: S3 refuses any other
+    "--buckets",
     "--check",
     "--clear",
     "--detach",
@@ -43,8 +45,11 @@ HARMLESS = {
     "--instance-profile",
     "--instance-type",
     "--kms-key",
+    "--send",
+    "--csv",
     "--reservation",
     "--login-user",
+    "--machines",
     "--interactive",
     "--json",
     "--max-cost",
@@ -98,6 +103,7 @@ HARMLESS = {
 }
 TYPED = {
     "bake": {"--as", "--yes"},
+    "bucket rm": {"--all", "--cluster", "--yes"},
     "cancel": {"--all", "--cluster"},
     "completion": {"--install"},
     "init": {"--yes"},

@@ -19,7 +19,7 @@ from infra.local.cloud.scaling.actions import read_tags
 CALLER = "arn:aws:iam::123456789012:user/gpujob"
 
 # Services with the query protocol, whose code for a denial is shorter.
-QUERY = ("autoscaling", "iam", "sts")
+QUERY = ("autoscaling", "iam", "s3", "sts")
 # IAM's action prefix where it differs from the service name that requests are signed for.
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
@@ -83,7 +83,7 @@ def _other_resource(request: Request) -> str:
     if request.service == "ssm":
         names = request.body.get("Names") or [request.body.get("Name", "")]
         return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
-    return "*"
+    return request.params.get("Arn", "*") if request.service == "s3" else "*"
 
 
 def _need_of_group(request: Request, action: str) -> Need:

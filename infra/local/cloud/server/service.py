@@ -15,6 +15,7 @@ from infra.local import reaper, record
 from infra.local.cloud import moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
+from infra.local.cloud.iam import storage
 from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.server.gateway import Gateway
 from infra.local.cloud.server.handlers import Handlers
@@ -65,7 +66,7 @@ def _serve(
     record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
     threading.Thread(target=moto_state.backend, args=("us-east-1",), daemon=True).start()
     while not stopping.wait(POLL_S) and not hosts.failed:
-        kept = gateway.keep_groups() or hosts.alive
+        kept = gateway.keep_groups() or hosts.alive or storage.has_objects()
         if not kept and gateway.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
             return
 

@@ -64,4 +64,7 @@ def reserve_array(folder: Path, array: dict[str, Any]) -> dict[str, Any]:
     tasks = array["tasks"]
     (folder / ARRAY).write_text(json.dumps(tasks), encoding="utf-8")
     (folder / BOOK).write_bytes((b" " * (LINE_BYTES - 1) + b"\n") * len(tasks))
-    return {"count": array.get("count") or len(tasks), **{name: array[name] for name in ("at_once", "share", "retries")}}
+    return {
+        "count": array.get("count") or len(tasks),
+        **{name: array[name] for name in ("at_once", "share", "retries")},
+    }

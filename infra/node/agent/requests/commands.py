@@ -44,6 +44,7 @@
     ray FOLDER COMMAND...           started by a job's runner: COMMAND with Ray
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
+    upload NUMBER                   started by the guard: uploads the job to its bucket until all of it is there
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
     network ADDRESS                 the way to another node, in a conversation: see `network`
@@ -91,6 +92,7 @@ COMMANDS = {
     "notebook": ("pages.notebook", "serve"),
     "ray": ("muster.ray", "launch"),
     "tensorboard": ("pages.tensorboard", "serve"),
+    "upload": ("bucket.process", "upload"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
     "network": ("node.network", "measure_network"),

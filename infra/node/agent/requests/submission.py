@@ -76,6 +76,8 @@ def submit() -> dict[str, int]:
         if job["array"]:
             job["array"] = reserve_array(staging, job["array"])
         write_json(staging / "job.json", job)
+        if asked.get("bucket"):
+            write_json(staging / "bucket.json", asked["bucket"])
         for record in ("end.json", "runner.json"):
             reserve(staging / record)  # an accepted job can always record its end
         with (JOBS / ".lock").open("ab") as lock:

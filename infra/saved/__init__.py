@@ -1,0 +1,1 @@
+"""Jobs in a bucket: found, decoded and checked, as nothing there is trusted."""

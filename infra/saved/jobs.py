@@ -1,0 +1,114 @@
+"""The jobs of a cluster in a bucket: found, listed, and read like those of a machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from infra.base.parallel import map_parallel
+from infra.ec2.storage.objects import Store
+from infra.errors import NodeError, NotFoundError
+from infra.model import Cluster, Job, Output
+from infra.names import check_name
+from infra.node.agent.bucket.layout import LOG_BYTES, MANIFEST, OUT, PACK_BYTES, RECORD, attempt_prefix, log_name
+from infra.node.listing import Outputs
+from infra.saved.machines import make_cluster
+from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
+
+MOST_JOBS = 10_000  # of one cluster's name
+RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class SavedJob:
+    """A job of a bucket, whose machine may be gone; reads like a node."""
+
+    store: Store
+    prefix: str
+    """Of its attempt."""
+    cluster: Cluster
+    job: Job
+    rank: int = 0
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the bucket has; raises NotFoundError before the first upload."""
+        found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        if found.job.number != self.job.number:
+            raise NodeError(
+                f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
+            )
+        return found
+
+    def list_outputs(self, *_: object) -> tuple[Job, Outputs]:
+        """Return the job and its outputs; a terminated machine can be asked nothing more."""
+        return self.current, list_all(self.manifest, self.current)
+
+    @property
+    def current(self) -> Job:
+        """The job as the manifest has it: that is written after the record, with the log's length."""
+        return replace(make_job(self.manifest.job, ended=True), log_bytes=self.manifest.log_bytes)
+
+    def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
+        """Pass the last so many bytes of these outputs to `take`; a pack comes in one request."""
+        places = {each.sha256: (each.object, each.offset) for each in self.manifest.outputs if each.object}
+        shared: dict[str, list[tuple[int, Output]]] = {}
+        for output in wanted:
+            name, offset = places.get(output.sha256, ("", 0))
+            shared.setdefault(name, []).append((offset, output))
+        for name, outputs in shared.items():
+            outputs.sort(key=lambda each: each[0])
+            start, end = outputs[0][0], max(offset + output.size_bytes for offset, output in outputs)
+            content = b""
+            with suppress(NotFoundError):  # replaced since the manifest was read
+                if name and len(outputs) > 1 and end - start <= PACK_BYTES:
+                    content = b"".join(self.store.read(f"{self.prefix}{OUT}{name}", start, end - start))
+                for offset, output in outputs:
+                    skipped = output.size_bytes - wanted[output]
+                    rest = content[offset - start + skipped : offset - start + output.size_bytes]
+                    take(output, iter([rest]) if content else self.read_object(name, offset + skipped, wanted[output]))
+
+    def read_object(self, name: str, start: int, size_bytes: int) -> Iterator[bytes]:
+        """Yield bytes of an object; none without a name, for an empty file."""
+        return self.store.read(f"{self.prefix}{OUT}{name}", start, size_bytes) if name else iter(())
+
+    def read_log(self, offset: int) -> Iterator[bytes]:
+        """Yield the log from an offset on, as far as it is in the bucket."""
+        while offset < self.manifest.log_bytes:
+            piece, start = divmod(offset, LOG_BYTES)
+            size_bytes = min(LOG_BYTES - start, self.manifest.log_bytes - offset)
+            yield from self.store.read(f"{self.prefix}{log_name(piece)}", start, size_bytes)
+            offset += size_bytes
+
+    def mark_fetched(self) -> None:
+        """Do nothing: the bucket keeps it until it is removed."""
+
+    def find_portion(self, *_: object) -> None:
+        """Return nothing: arrays are not uploaded."""
+
+
+def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
+    """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
+    check_name(cluster)
+    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
+    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
+    return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
+
+
+def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
+    """Return the job with this prefix; None if there is none that can be read."""
+    place = attempt_prefix(prefix)
+    with suppress(NotFoundError):
+        record = read_record(store.get(f"{place}{RECORD}"))
+        machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
+        return SavedJob(store, place, machine, make_job(record.job, ended=True))
+    return None
+
+
+def find_saved(store: Store, cluster: str, asked: int | str | None) -> SavedJob:
+    """Return a job by number or name, the latest by default and of several; raises NotFoundError."""
+    found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+    if not found:
+        what = f"no job {asked}" if asked else "no job"
+        raise NotFoundError(f"{what} of '{cluster}' in the bucket {store.bucket}", "gpujob bucket ls")
+    return found[-1]
