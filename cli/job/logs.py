@@ -17,11 +17,12 @@ from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
+from cli.terminal import show
 from cli.terminal.output import Output
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.run.following import Attachment
-from infra.run.nodes.merging import print_logs
+from infra.run.nodes.merging import Sink, print_logs
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job
@@ -66,8 +67,8 @@ def logs(
         except (NotFoundError, GoneError) as error:
             print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
             return
-        if node:
-            connection = opened.enter_context(connect(found, check_node(found, asked, node)))
+        if node is not None and check_node(found, asked, node) != connection.rank:
+            connection = opened.enter_context(connect(found, node))
 
         def start(connection: "Connection") -> int:
             return find_offset(connection, asked.number, tail, since)
@@ -80,7 +81,8 @@ def logs(
                 ended = follow_job(connection, asked.number, output, start(connection), attachment=attachment)
                 explain_failure(connection, ended)
         else:
-            print_logs(connection, asked.number, 1 if node is not None else asked.nodes, output.write, start)
+            nodes = 1 if node is not None else asked.nodes
+            print_logs(connection, asked.number, Sink(output.write, show.say), nodes, start)
             output.flush()
 
 

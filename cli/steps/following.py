@@ -23,6 +23,7 @@ from infra.node import client
 from infra.run import following
 from infra.run.following import Attachment
 from infra.run.nodes.merging import merged
+from infra.run.preemption import note_lost
 from infra.ssh.forward import Forward
 
 if TYPE_CHECKING:
@@ -142,14 +143,18 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
 
     A node that no longer exists has nothing left; one that does not answer keeps what it has.
     """
-    whole = download(connection, job.number, runs, wanted)
-    for rank in range(1, min(job.nodes, len(connection.cluster.nodes))):
+    if job.nodes == 1:
+        return download(connection, job.number, runs, wanted)
+    whole, cluster = True, connection.cluster
+    for rank in range(min(job.nodes, len(cluster.nodes))):
         try:
-            with reach(connection.cluster, rank) as other:
+            with nullcontext(connection) if rank == connection.rank else reach(cluster, rank) as other:
                 whole = download(other, job.number, runs, wanted) and whole
         except NodeError as error:
             show.say(f"nothing was downloaded from node {rank}: {error.what}")
             whole = whole and isinstance(error, GoneError)
+            if rank == 0 and isinstance(error, GoneError):
+                note_lost(cluster, runs, job)
     return whole
 
 

@@ -38,9 +38,7 @@ class Row:
 def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
     """Measure all nodes in parallel and return the results; raises NodeError for an unreachable one."""
     report("measuring driver, GPUs, torch, disks and network")
-    return tuple(
-        row for rows in map_parallel(lambda rank: verify_node(cluster, rank), range(len(cluster.nodes))) for row in rows
-    )
+    return tuple(row for rows in map_parallel(lambda rank: verify_node(cluster, rank), cluster.ranks) for row in rows)
 
 
 def verify_node(cluster: Cluster, rank: int) -> list[Row]:

@@ -29,7 +29,7 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
         from infra.cluster.clusters import find_again
 
         node = cluster.nodes[rank]
-        cluster = find_again(cluster, NodeError(f"no response from {node.host}:{node.port}", "gpujob ls"))
+        cluster = find_again(cluster, NodeError(f"no response from {node.host}:{node.port}", "gpujob ls"), rank)
     return cluster, cluster.nodes[rank]
 
 

@@ -60,7 +60,7 @@ def drain(
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
     """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
     report(f"checking '{cluster.name}' for outputs to download")
-    for rank in range(len(cluster.nodes)):
+    for rank in cluster.ranks:
         with handle_silence(cluster, terms), reach(cluster, rank) as connection:
             yield from fetch_node(connection, runs, report, terms)
 

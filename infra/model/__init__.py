@@ -1,6 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
-from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, Node
+from infra.model.cluster import ENDING, GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
@@ -21,6 +21,7 @@ from infra.model.launch import Gpu, LaunchRequest, Lease, Market, NetworkRequest
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [
+    "ENDING",
     "GONE",
     "HANG_AFTER_S",
     "LOGIN_USER",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cloudwatch import watch
-from tests.conftest import REPOSITORY, Laptop, make_laptop, wait_for
+from tests.conftest import REPOSITORY, Finished, Laptop, make_laptop, wait_for
 
 WRITE = 'echo "node $GPUJOB_NODE_RANK of $GPUJOB_NODES"; echo $GPUJOB_NODE_RANK > rank.txt'
 FAIL = "import os, sys, time\nsys.exit(7) if os.environ['NODE_RANK'] == '1' else time.sleep(600)\n"
@@ -137,17 +137,33 @@ def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forg
     assert (project.project / "runs" / f"pair-{number}.1" / "files/rank.txt").read_text() == "1\n"
 
 
-def test_a_terminated_machine_ends_the_job_and_the_rest_is_downloaded(laptop):
+def test_a_terminated_first_machine_ends_the_job_and_the_others_still_have_its_log_and_outputs(laptop):
+    rank = 0
     assert laptop.type("up", "--dry-run", "--nodes", "2").code == 0
-    number = start(laptop, "--", f"{WRITE}; sleep 600")
-    wait_for(lambda: "node 0 of 2" in laptop.type("logs", "--node", "0", number).out, "the output of node 0")
+    run = laptop.start("run", "--nodes", "2", "--", f"{WRITE}; sleep 600")
+    results = [laptop.project / "runs" / name for name in ("project-1", "project-1.1")]
+    wait_for(lambda: "node 1 of 2" in laptop.type("logs", "--node", "1", "1").out, "the output of node 1")
     [listed] = json.loads(laptop.type("ls", "--json").out)
-    watch(laptop).ec2.terminate_instances(InstanceIds=[listed["nodes"][1]["instance_id"]])
-    waited = laptop.type("wait", number)
-    assert waited.code == 1
-    assert re.search(rf"interrupted.*: node 1 \({listed['nodes'][1]['instance_id']}\) was lost", waited.err), (
-        waited.said
+    machine = listed["nodes"][rank]["instance_id"]
+    watch(laptop).ec2.terminate_instances(InstanceIds=[machine])
+    ran = Finished.of(run, 120)
+    assert re.search(rf"job 1 interrupted.*: node {rank} \({machine}\) was lost", ran.err), ran.said
+    assert f"nothing was downloaded from node {rank}" in ran.err, ran.said
+    assert (ran.code, (results[1 - rank] / "files/rank.txt").read_text()) == (1, f"{1 - rank}\n")
+    assert json.loads((results[0] / "receipt.json").read_text())["job"]["state"] == "interrupted"
+    assert json.loads(laptop.type("ls", "--json").out)[0]["state"] == "running"  # which records what is left
+    left = laptop.type("logs", "1")
+    assert (left.out, f"node {rank} of 'project'" in left.err) == (f"{1 - rank}| node {1 - rank} of 2\n", True), (
+        left.said
     )
+    assert laptop.type("logs", "--node", str(1 - rank), "1").out == f"node {1 - rank} of 2\n"
+    assert f"node {rank} of 'project'" in laptop.type("logs", "--node", str(rank), "1").err
+    assert "no longer exists" in laptop.type("run", "--nodes", "2", "--", "true").err
+    alone = laptop.type("run", "--", "touch alone")
+    assert (alone.code, (results[0].with_name("project-2") / "files/alone").exists()) == (0, True), alone.said
+    shutil.rmtree(results[1 - rank])
+    fetched = laptop.type("fetch", "1")
+    assert (fetched.code, (results[1 - rank] / "files/rank.txt").exists()) == (0, True), fetched.said
+    assert "2 x" not in laptop.type("top", "--once").out
     down = laptop.type("down")
     assert down.code == 0, down.said
-    assert (laptop.project / "runs" / f"project-{number}" / "files/rank.txt").read_text() == "0\n"

@@ -23,6 +23,12 @@ def check_nodes(cluster: Cluster, nodes: int) -> None:
         raise UsageError(
             f"the job wants {nodes} nodes, but '{cluster.name}' has {has}", f"--nodes {len(cluster.nodes)}"
         )
+    lost = [rank for rank in range(nodes) if rank not in cluster.ranks]
+    if nodes > 1 and lost:
+        raise NodeError(
+            f"node {lost[0]} of '{cluster.name}' no longer exists, and a job over several nodes needs the first {nodes}",
+            f"download what the others have, and launch anew: gpujob down {cluster.name}",
+        )
 
 
 def describe_group(cluster: Cluster, nodes: int) -> dict[str, Any]:

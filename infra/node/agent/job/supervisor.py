@@ -91,7 +91,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        begin(folder, state, tie)
+        begin(folder, state, tie, own if job["command"][0] == "torchrun" else "")
         task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts, tie=tie)
     except CancelledError:
         end_early(folder, state, tie, Ending(128 + signal.SIGTERM, cancelled=True))
@@ -126,11 +126,16 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
         wait_for_gpus(number, count_gpus(job), job["slots"], take)
 
 
-def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None) -> None:
-    """Wait until all parts of a job over several nodes are ready; raises AgentError."""
+def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None, python: str) -> None:
+    """Wait until all parts of a job over several nodes are ready, each with the same torch if torchrun starts it.
+
+    `python` is then the interpreter that has it. Raises AgentError.
+    """
     if tie:
+        from ..muster.versions import read_torch
+
         with cancellable(), (folder / "log").open("ab") as log:
-            tie.begin(log)
+            tie.begin(log, read_torch(python) if python else "")
         state["port"] = tie.port
         write_json(folder / "state.json", state)
 
