@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from infra.base.parallel import map_parallel
 from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError
 from infra.ledger import builds, known_clusters
 from infra.model import GONE, Cluster
@@ -63,7 +64,7 @@ def open_node(cluster: Cluster, rank: int, patience_s: float, opened: ExitStack)
             raise
         raise NodeError(
             f"image '{image}' is being created from '{cluster.name}', which reboots with new host keys",
-            f"resume, which pins the new keys: gpujob bake {cluster.name} --as {image}",
+            f"resume, which pins the new keys: gpujob bake {cluster.name}{f' --node {rank}' * bool(rank)} --as {image}",
         ) from error
 
 
@@ -78,6 +79,7 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
             from infra.cluster.clusters import find_again
 
             again = find_again(cluster, error, rank)
+            rank = [node.instance_id for node in again.nodes].index(cluster.nodes[rank].instance_id)
             connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
         yield connection
 
@@ -107,6 +109,22 @@ def find_addresses(cluster: Cluster) -> Cluster:
     if not all(node.address for node in found.nodes):
         raise NodeError(f"EC2 does not name the private addresses of '{cluster.name}'", "rerun in a minute")
     return found
+
+
+def ask_all(cluster: Cluster, ask: Callable[[Connection], T]) -> dict[int, T]:
+    """Return what `ask` returns on each node that still exists, by its rank; raises NodeError if one does not answer."""
+
+    def ask_one(rank: int) -> tuple[T] | None:
+        try:
+            with reach(cluster, rank) as connection:
+                return (ask(connection),)
+        except GoneError as error:
+            if not error.partial:
+                raise
+            return None
+
+    answers = zip(cluster.ranks, map_parallel(ask_one, cluster.ranks), strict=True)
+    return {rank: answer[0] for rank, answer in answers if answer}
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Failures:
             self.known[rank] = Failure(now - age_s, code)
 
     def begin(self) -> None:
-        """A part has ended: decide soon."""
+        """Decide soon, because a part has ended."""
         if self.due_s is None:
             self.due_s = time.monotonic() + SETTLE_S
 
