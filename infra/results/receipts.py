@@ -152,7 +152,7 @@ def find_price(cluster: Cluster, job: Job) -> float:
     start, end = job.started_at, job.ended_at
     if cluster.is_at_most or start is None or end is None or end <= start:
         return cluster.price_usd
-    spot = [node for node in cluster.nodes if node.spot_prices]
+    spot = [cluster.nodes[rank] for rank in cluster.ranks if cluster.nodes[rank].spot_prices]
     changed = sum(node.usd_between(start, end) / (end - start) * 3600 - node.price_usd for node in spot)
     return cluster.price_usd + changed
 

@@ -175,7 +175,9 @@ def test_a_reclaimed_first_machine_ends_the_job_and_the_others_still_have_its_lo
     machine = json.loads(laptop.type("ls", "--json").out)[0]["nodes"][0]["instance_id"]
     assert laptop.type("local", "fault", "interrupt=15@0").code == 0
     ran = Finished.of(run, 120)
-    assert re.search(rf"job 1 preempted after .*: AWS reclaimed the spot machine; node 0 \({machine}\) was lost", ran.err), ran.said
+    assert re.search(
+        rf"job 1 preempted after .*: AWS reclaimed the spot machine; node 0 \({machine}\) was lost", ran.err
+    ), ran.said
     assert "nothing was downloaded from node 0" in ran.err, ran.said
     assert (ran.code, (results[1] / "files/rank.txt").read_text()) == (1, "1\n")
     assert f"AWS reclaims node 0 ({machine}); sending SIGTERM" in (results[1] / "job.log").read_text()
