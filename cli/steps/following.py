@@ -29,12 +29,13 @@ from infra.ssh.forward import Forward
 if TYPE_CHECKING:
     from cli.terminal.streams import Copy
     from infra.model import Cluster, Job
+    from infra.node.client import JobNumber
     from infra.ssh.connection import Connection
 
 
 def follow_job(
     connection: "Connection",
-    number: int,
+    number: "JobNumber",
     output: Output,
     offset: int = 0,
     keep: "Copy | None" = None,
@@ -81,7 +82,7 @@ def follow_job(
     return job
 
 
-def describe_silence(connection: "Connection", number: int) -> str:
+def describe_silence(connection: "Connection", number: "JobNumber") -> str:
     """Return what a job without output does: job 2 is running (Ctrl-C detaches); no output for."""
     try:
         state = f"job {number} is {client.find_job(connection, number).state}"
@@ -90,12 +91,12 @@ def describe_silence(connection: "Connection", number: int) -> str:
     return f"{state} (Ctrl-C detaches); no output for"
 
 
-def follow_again(cluster: "Cluster", number: int) -> str:
+def follow_again(cluster: "Cluster", number: "JobNumber") -> str:
     """Return the command that follows a job again, or prints its output once it has ended."""
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
-def next_commands(cluster: "Cluster", number: int, interactive: bool = False) -> str:
+def next_commands(cluster: "Cluster", number: "JobNumber", interactive: bool = False) -> str:
     """Return a message that a job continues, with commands to follow, fetch and stop it."""
     where = cluster_flag(cluster.name)
     words = {
@@ -143,28 +144,34 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
 
     A node that no longer exists has nothing left; one that does not answer keeps what it has.
     """
-    if job.nodes == 1:
-        return download(connection, job.number, runs, wanted)
-    whole, cluster = True, connection.cluster
-    for rank in range(min(job.nodes, len(cluster.nodes))):
+    wanted, whole, cluster = wanted or want(), True, connection.cluster
+    ranks = range(min(job.nodes, len(cluster.nodes))) if job.nodes > 1 else (connection.rank,)
+    for rank in reversed(ranks):  # the first last: an array is complete once the others' tasks are here
+        last = rank == ranks[0]
         try:
             with nullcontext(connection) if rank == connection.rank else reach(cluster, rank) as other:
-                whole = download(other, job.number, runs, wanted) and whole
+                part = replace(wanted, partial=not whole) if last else wanted
+                whole = download(other, job.number, runs, part, shown=last or job.tasks is None) and whole
         except NodeError as error:
+            if job.nodes == 1:
+                raise
             show.say(f"nothing was downloaded from node {rank}: {error.what}")
             whole = whole and isinstance(error, GoneError)
-            if rank == 0 and isinstance(error, GoneError):
+            if last and isinstance(error, GoneError):
                 note_lost(cluster, runs, job)
     return whole
 
 
-def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:
-    """Download a job's outputs and report them; return whether all were downloaded."""
+def download(
+    connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None, *, shown: bool = True
+) -> bool:
+    """Download a job's outputs and report them, unless they are shown later; return whether all were downloaded."""
     wanted = wanted or want()
     with progress.transfer("downloading") as arrived:
         home = fetch(
             connection, number, runs, arrived, replace(wanted, choose=expecting(arrived.expect, wanted.choose))
         )
-    show_fetched(home)
+    if shown:
+        show_fetched(home)
     show_remains(home)
-    return home.receipt.job.fetched
+    return home.fetched

@@ -60,7 +60,7 @@ def drain(
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
     """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
     report(f"checking '{cluster.name}' for outputs to download")
-    for rank in cluster.ranks:
+    for rank in reversed(cluster.ranks):  # the first last: an array is complete once the others' tasks are here
         with handle_silence(cluster, terms), reach(cluster, rank) as connection:
             yield from fetch_node(connection, runs, report, terms)
 
@@ -98,7 +98,7 @@ def handle_silence(cluster: Cluster, terms: Terms) -> Iterator[None]:
 def check_fetched(fetched: Fetched, terms: Terms) -> None:
     """Raise LossError unless all outputs of a job were downloaded."""
     job = fetched.receipt.job
-    if job.fetched:
+    if fetched.fetched:
         return
     fetch = f"gpujob fetch --cluster {fetched.receipt.cluster} {job.number}"
     if fetched.postponed:

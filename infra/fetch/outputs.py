@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.base.folders import local_errors, size_of
 from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
+from infra.fetch.arrays import find_portion
 from infra.fetch.download import Download, fill, remove_gone
 from infra.model import Job, Output
 from infra.node import client
@@ -52,6 +53,8 @@ class Wanted:
     """Patterns of outputs not to download this time."""
     choose: Choose = take_all
     """Returns which of the missing files to download now; the job counts as fetched only when it has all."""
+    partial: bool = False
+    """Whether other nodes of an array still have outputs, so that this download cannot complete it here."""
     before: "Fetched | None" = None
     """The last of a series of downloads during the job, which differ in nothing else."""
 
@@ -84,6 +87,8 @@ class Fetched:
     """Interim files that were removed locally because the job has deleted them."""
     submitted_here: bool
     """Whether the job's project is known on this computer."""
+    fetched: bool
+    """Whether every output that the job left on this node is here."""
 
     def settles(self, told: Outputs) -> bool:
         """Return whether there is nothing to do for a new listing."""
@@ -135,11 +140,17 @@ def fetch_once(
     job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())
+    portion = find_portion(connection, job, wanted.settled)
+    if portion:
+        told = replace(
+            told, outputs=tuple(output for output in told.outputs if output.outside or portion.has(output.path))
+        )
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     cluster = find_prices(connection.cluster) if job.over else connection.cluster  # before, its receipt has no cost
-    with open_results(runs, cluster, job, connection.rank) as results, ExitStack() as opened:
+    rank = connection.rank if job.tasks is None else 0  # the tasks of an array share a folder
+    with open_results(runs, cluster, portion.job if portion else job, rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
@@ -149,18 +160,22 @@ def fetch_once(
         run = Download(connection, job, wanted.settled, traffic.count)
         try:
             changing, postponed = fill(run, shelves, outputs, wanted.choose)
-            cleared = shelves if wanted.pattern == "*" else []
+            cleared = shelves if wanted.pattern == "*" and job.tasks is None else []
             removed = [path for shelf in cleared for path in remove_gone(shelf, job, told)]
-            if not wanted.settled:
+            if not wanted.settled and rank == connection.rank:
                 fetch_log(connection, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
             complete = job.over and whole and not wanted.settled
             # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
             fetched = complete or (known.fetched and not wanted.all)
-            known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
+            if rank == connection.rank:
+                whole = fetched and not (wanted.partial and job.tasks)
+                known = replace(job if not known.over or wanted.overwrite else known, fetched=whole)
         finally:
             hashes.save(whole=wanted.all)
-            receipt = replace(make_receipt(cluster, known, (), connection.rank), downloaded_bytes=traffic.total_bytes)
+            receipt = replace(make_receipt(cluster, known, (), rank), downloaded_bytes=traffic.total_bytes)
+            tasks = results.receipt.tasks
+            receipt = replace(receipt, tasks=portion.update(tasks) if portion else tasks)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
@@ -169,7 +184,7 @@ def fetch_once(
     if complete and not job.fetched:
         client.mark_fetched(connection, number)
     lists = tuple(changing), tuple(postponed), tuple(removed)
-    return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)))
+    return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)), fetched)
 
 
 def open_outside_shelf(results: Results, hashes: Hashes, opened: ExitStack, *, overwrite: bool) -> Shelf:
@@ -199,7 +214,8 @@ class Traffic:
 def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
     """Return a receipt of the local files, without interim files that the job has deleted."""
     there = {output.path for output in found if output.outside == shelf.outside}
-    gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
+    lasting = wanted.settled or receipt.job.tasks is not None  # tasks are listed once they have ended
+    gone = {place for place in shelf.interim if not lasting and shelf.path_of(place) not in there}
     earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
     shelved = Shelved(
         outputs=tuple(output for path, output in shelf.outputs.items() if shelf.place_of(output) not in gone),

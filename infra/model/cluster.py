@@ -109,6 +109,11 @@ class Cluster:
         return found or tuple(range(len(self.nodes)))
 
     @property
+    def together(self) -> int:
+        """How many nodes exist from the first on; a job over several nodes runs on so many at most."""
+        return next((count for count in range(len(self.nodes)) if count not in self.ranks), len(self.nodes))
+
+    @property
     def node(self) -> Node:
         """The node that jobs run on: the first that still exists."""
         return self.nodes[self.ranks[0]]

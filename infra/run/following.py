@@ -9,6 +9,7 @@ from infra.ledger import known_clusters
 from infra.model import Job
 from infra.node import client
 from infra.node.attached import AttachedTerminal
+from infra.node.client import JobNumber
 from infra.run.nodes.merging import Start, from_start
 from infra.ssh.connection import Connection
 from infra.ssh.forward import Forward
@@ -30,7 +31,7 @@ class Attachment:
 
 def follow(
     connection: Connection,
-    number: int,
+    number: JobNumber,
     write: Callable[[bytes], None],
     warn: Callable[[str], None],
     offset: int = 0,

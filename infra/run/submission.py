@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.model import Cluster, Dependencies, Job, Request
+from infra.model import Cluster, Counts, Dependencies, Job, Request
 from infra.node import client
+from infra.node.agent.records import RAY
 from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
@@ -45,7 +46,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
     cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
     check_nodes(cluster, request.nodes)
-    group = describe_group(cluster, request.nodes)
+    group = describe_group(cluster, request.nodes, served=list(request.command[:2]) == RAY)
     hide_values(request)
     with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
         after = last_number(project.runs, cluster.name)
@@ -179,6 +180,7 @@ def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
         log_bytes=0,
         fetched=False,
         nodes=request.nodes,
+        tasks=Counts(left=len(request.array.tasks)) if request.array else None,
         python=request.python or "",
         dependencies="",
         driver="",

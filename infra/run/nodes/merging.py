@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from infra.cluster.connections import persist, reach
 from infra.errors import GpujobError, NodeError
 from infra.node import client
+from infra.node.client import JobNumber
 from infra.ssh.connection import Connection
 
 LINE_BYTES = 1 << 16  # a longer line is shown in pieces
@@ -67,7 +68,7 @@ def from_start(_: Connection) -> int:
 
 @contextmanager
 def merged(
-    connection: Connection, number: int, followed: Followed, write: Write, warn: Callable[[str], None]
+    connection: Connection, number: JobNumber, followed: Followed, write: Write, warn: Callable[[str], None]
 ) -> Iterator[Write]:
     """Yield what to write this node's log to, while the logs of the other nodes are followed.
 
@@ -109,7 +110,7 @@ def merged(
     lines.flush()
 
 
-def print_logs(connection: Connection, number: int, sink: Sink, nodes: int, start: Start = from_start) -> None:
+def print_logs(connection: Connection, number: JobNumber, sink: Sink, nodes: int, start: Start = from_start) -> None:
     """Pass the current logs of a job on, one node after the other; a node that does not answer is reported."""
     if nodes == 1:
         for chunk in client.read_log(connection, number, start(connection)):

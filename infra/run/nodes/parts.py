@@ -23,16 +23,18 @@ def check_nodes(cluster: Cluster, nodes: int) -> None:
         raise UsageError(
             f"the job wants {nodes} nodes, but '{cluster.name}' has {has}", f"--nodes {len(cluster.nodes)}"
         )
-    lost = [rank for rank in range(nodes) if rank not in cluster.ranks]
-    if nodes > 1 and lost:
+    if nodes > 1 and cluster.together < nodes:
         raise NodeError(
-            f"node {lost[0]} of '{cluster.name}' no longer exists, and a job over several nodes needs the first {nodes}",
+            f"node {cluster.together} of '{cluster.name}' no longer exists, and a job over several nodes needs the first {nodes}",
             f"download what the others have, and launch anew: gpujob down {cluster.name}",
         )
 
 
-def describe_group(cluster: Cluster, nodes: int) -> dict[str, Any]:
-    """Return the fields of a request that tie the parts of a job: none of them for a job on one node."""
+def describe_group(cluster: Cluster, nodes: int, *, served: bool) -> dict[str, Any]:
+    """Return the fields of a request that tie the parts of a job: none of them for a job on one node.
+
+    `served` if its command runs on node 0 only.
+    """
     if nodes == 1:
         return {"part": None, "key": ""}
     members = find_addresses(cluster).nodes[:nodes]
@@ -42,6 +44,7 @@ def describe_group(cluster: Cluster, nodes: int) -> dict[str, Any]:
         "port": 0,
         "addresses": [node.address for node in members],
         "names": [node.instance_id for node in members],
+        "served": served,
     }
     return {"part": part, "key": secrets.token_hex(KEY_BYTES)}
 

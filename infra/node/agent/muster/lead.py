@@ -109,6 +109,8 @@ class Lead(Tie):
             self.note_end(rank, Ending(**message))
         elif what == "warned":
             self.pass_on(rank)
+        else:
+            self.put(rank, what, message)
 
     def begin(self, log: BinaryIO, torch: str) -> None:
         """Wait until all parts are ready, then start them; raises AgentError if one is not, or has another torch."""
@@ -150,13 +152,23 @@ class Lead(Tie):
     def note_end(self, rank: int, ending: Ending) -> None:
         """Note how a part ended; the first that did not succeed ends the job, and so does the last."""
         self.ends.setdefault(rank, ending)
+        if self.inbox is not None:
+            self.note_array_end(rank, ending)
+            return
         if ending.failed and (ending.cancelled or ending.reason or ending.exit_code is None):
             self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
         elif ending.exit_code:
             self.failures.note(rank, 0.0, ending.exit_code)
             self.failures.begin()
-        if len(self.ends) == len(self.group.names):
+        if len(self.ends) == len(self.group.names) or (rank == 0 and self.group.served):
             self.announce(Ending(0)) if self.failures.due_s is None else self.blame()
+
+    def note_array_end(self, rank: int, ending: Ending) -> None:
+        """Note that a part of an array has ended, which it does by itself only on node 0."""
+        if not rank:
+            self.announce(ending)
+        elif not self.verdict:
+            self.put(rank, "lost", {"reason": f"{self.group.name(rank)}: {ending.reason or 'it was ended'}"})
 
     def look(self) -> float:
         """Decide which part failed first, once it is time to; return how long to wait before looking again."""
@@ -175,8 +187,11 @@ class Lead(Tie):
         self.failures.note(0, age_s, code)
 
     def note_loss(self, rank: int, what: str) -> None:
-        """End the job, because a part was lost."""
+        """End the job, because a part was lost; an array goes on without it."""
         self.gone.add(rank)
+        if self.inbox is not None:
+            self.put(rank, "lost", {"reason": what})
+            return
         self.announce(Ending(None, reason=what, interrupted=True, failed_node=rank))
 
     def announce(self, verdict: Ending) -> None:
@@ -211,4 +226,6 @@ class Lead(Tie):
     def settle(self, _: Ending) -> Ending:
         """Return how the job ended, with the exit code of each part."""
         codes = [self.ends[rank].exit_code if rank in self.ends else None for rank in (0, *self.others)]
+        if self.verdict and not self.verdict.failed:  # those that served node 0 were ended
+            codes = [0 for _ in codes]
         return (self.verdict or Ending(None, interrupted=True))._replace(exit_codes=codes)

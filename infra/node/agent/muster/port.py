@@ -24,3 +24,9 @@ def hold_port(address: str) -> socket.socket:
             return held
         held.close()
     raise AgentError(f"no free port on {address}")
+
+
+def choose_port(address: str) -> int:
+    """Return a port of this node that nothing has; raises AgentError."""
+    with hold_port(address) as held:
+        return int(held.getsockname()[1])
