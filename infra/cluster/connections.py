@@ -46,7 +46,7 @@ def open_first(cluster: Cluster, ranks: Sequence[int], patience_s: float, opened
         except GoneError as error:
             if not error.partial:
                 raise
-            cluster = known_clusters.recall(cluster.name) or cluster  # which says now that it is gone
+            cluster = known_clusters.recall(cluster.name) or cluster  # which now says so
     return open_node(cluster, ranks[-1], patience_s, opened)
 
 

@@ -26,7 +26,7 @@ def check_nodes(cluster: Cluster, nodes: int) -> None:
     if nodes > 1 and cluster.together < nodes:
         raise NodeError(
             f"node {cluster.together} of '{cluster.name}' no longer exists, and a job over several nodes needs the first {nodes}",
-            f"download what the others have, and launch anew: gpujob down {cluster.name}",
+            f"download what the others have: gpujob down {cluster.name}",
         )
 
 
