@@ -92,7 +92,7 @@ def logs(
 def choose_log(
     cluster: "Cluster", connection: "Connection", job: "Job", asked: int | None, is_task: bool
 ) -> tuple[int | None, JobNumber, int]:
-    """Return the node to ask first (None for the one that is connected), what it calls the log, and on how many nodes the log is.
+    """Return the node to ask first (None: the connected one), its name for the log, and on how many it i
 
     `asked` is a node, or the index of a task. Raises UsageError for one that the job has not.
     """

@@ -112,7 +112,7 @@ def find_addresses(cluster: Cluster) -> Cluster:
 
 
 def ask_all(cluster: Cluster, ask: Callable[[Connection], T]) -> dict[int, T]:
-    """Return what `ask` returns on each node that still exists, by its rank; raises NodeError if one does not answer."""
+    """Return what `ask` returns on each node that still exists, by its rank; raises NodeError."""
 
     def ask_one(rank: int) -> tuple[T] | None:
         try:

@@ -70,7 +70,7 @@ def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
 
 
 def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked:
-    """Create an image of a cluster's node, the only one that `find` leaves in it; return it once it is available.
+    """Create an image of the node that `find` leaves in a cluster; return it once it is available.
 
     No job may be running, and all outputs must be downloaded. After a crash, the same call resumes. Raises UsageError, before any
     change, for a name in use.

@@ -95,7 +95,7 @@ def record_lost(known: Cluster, found: Cluster, account: Account) -> Cluster:
 
 
 def without_lost(cluster: Cluster) -> Cluster:
-    """Return a recorded cluster without the nodes that it has lost, whose cost is recorded; with all if none is left."""
+    """Return a recorded cluster without the nodes that it has lost; with all if none is left."""
     left = tuple(node for node in cluster.nodes if node.state != GONE)
     return replace(cluster, nodes=left or cluster.nodes)
 

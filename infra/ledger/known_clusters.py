@@ -16,7 +16,7 @@ from infra.state import attempt_file, cluster_folder, ssh_config_file, state_fol
 
 
 def remember(cluster: Cluster) -> Cluster:
-    """Record a cluster, and return it with the nodes that it has lost, so that the others keep their ranks."""
+    """Record a cluster; return it with the nodes that it has lost, so that the others keep their ranks."""
     cluster = keep_ranks(cluster, recall(cluster.name))
     write_private(cluster_folder(cluster.name) / "cluster.json", json.dumps(cluster.to_dict(), indent=2))
     if ssh_config_file().exists():

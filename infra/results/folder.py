@@ -98,7 +98,7 @@ def open_outside(results: Results) -> Iterator[Results]:
 
 
 def name_folder(cluster: Cluster, job: Job, rank: int) -> str:
-    """Return the name of a job's results of a node; a job on one node has the plain name, whichever it is."""
+    """Return the name of a job's results of a node; those of a job on one node have the plain name."""
     return name_results(cluster.name, job.number, rank if job.nodes > 1 else 0)
 
 

@@ -160,7 +160,7 @@ def find_price(cluster: Cluster, job: Job) -> float:
 
 
 def share_of(job: Job, cluster: Cluster) -> float:
-    """Return a job's share of the cluster by its nodes and its GPUs; a job without any counts as having one."""
+    """Return a job's share of the cluster by nodes and GPUs; a job without any counts as having one."""
     nodes = len(cluster.ranks)
     return min(max(len(job.gpus), 1) / cluster.gpu_count, 1.0) * min(job.nodes, nodes) / nodes
 

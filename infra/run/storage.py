@@ -53,7 +53,7 @@ def remove_jobs(cluster: Cluster, numbers: Sequence[int], force: bool) -> Remova
 
 
 def plan_removal(connection: Connection, numbers: Sequence[int], force: bool) -> Removal:
-    """Return which jobs of a node can be removed, and which are kept; raises LossError for one of `numbers`."""
+    """Return which jobs of a node can be removed, and which are kept; raises LossError for `numbers`."""
     jobs = {job.number: job for job in client.list_jobs(connection)}
     left = () if force else tuple(each for each in client.list_left(connection).left if not each.minor)
     lost = {number: tuple(each for each in left if number in each.jobs) for number in jobs}

@@ -31,7 +31,7 @@ def list_sets(cluster: Cluster) -> Sequence[HeldSet]:
 
 
 def remove_sets(cluster: Cluster, versions: Collection[str]) -> int:
-    """Remove versions from all nodes that have them; return the freed bytes. Raises NodeError for one that a job uses."""
+    """Remove versions from all nodes that have them; return the freed bytes. Raises NodeError."""
     held = {one.version: one.nodes for one in list_sets(cluster)}
     freed = ask_all(
         cluster,

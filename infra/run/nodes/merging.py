@@ -111,7 +111,7 @@ def merged(
 
 
 def print_logs(connection: Connection, number: JobNumber, sink: Sink, nodes: int, start: Start = from_start) -> None:
-    """Pass the current logs of a job on, one node after the other; a node that does not answer is reported."""
+    """Pass the current logs of a job on, node by node; one that does not answer is reported."""
     if nodes == 1:
         for chunk in client.read_log(connection, number, start(connection)):
             sink.write(chunk)

@@ -141,7 +141,7 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
 
 
 def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None, python: str) -> None:
-    """Wait until all parts of a job over several nodes are ready, each with the same torch if torchrun starts it.
+    """Wait until all parts of a job are ready, each with the same torch if torchrun starts it.
 
     `python` is then the interpreter that has it. Raises AgentError.
     """

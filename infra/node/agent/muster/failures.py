@@ -1,4 +1,4 @@
-"""Which part of a job failed first: when one fails, others often do within the same moment, because it is gone."""
+"""Which part of a job failed first: when one fails, others often do at once, because they miss it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ class Failures:
         return self.due_s is not None and time.monotonic() >= self.due_s
 
     def find_first(self) -> tuple[int, Ending]:
-        """Return the part that failed first, and how; one with a code of its own before those that only followed."""
+        """Return the part that failed first, and how; one with a code of its own before those that followed."""
         rank = min(self.known, key=lambda rank: (self.known[rank].code in FOLLOWING, self.known[rank].at_s))
         return rank, Ending(self.known[rank].code)

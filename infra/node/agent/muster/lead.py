@@ -113,7 +113,7 @@ class Lead(Tie):
             self.put(rank, what, message)
 
     def begin(self, log: BinaryIO, torch: str) -> None:
-        """Wait until all parts are ready, then start them; raises AgentError if one is not, or has another torch."""
+        """Wait until all parts are ready, with the same torch, then start them; raises AgentError."""
         self.ready[0] = torch
         self.wait_for_others(log)
         differing = compare({self.group.name(rank): self.ready[rank] for rank in sorted(self.ready)})

@@ -117,7 +117,7 @@ class Tie:
             wait_s = self.look()
 
     def look(self) -> float:
-        """Look whether AWS reclaims this node, or a process failed here; return how long to wait before the next time."""
+        """Look whether AWS reclaims this node, or a process failed; return when to look again, in seconds."""
         if self.inbox is not None:
             return TICK_S
         if not self.warned and (self.group.folder / PREEMPTED).exists():

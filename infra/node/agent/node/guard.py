@@ -76,7 +76,7 @@ def running_jobs() -> list[int]:
 
 
 def find_unwarned(warned: set[int], reason: str) -> set[int]:
-    """Return the jobs to warn: each once, also one that was warned because AWS reclaims another of its nodes."""
+    """Return the jobs to warn: each once, also if AWS reclaims another of its nodes."""
     jobs = set(running_jobs()) - warned
     return {job for job in jobs if not (reason.startswith(RECLAIM) and (JOBS / str(job) / PREEMPTED).exists())}
 

@@ -1,4 +1,4 @@
-"""The other nodes of a cluster: one that is in use tells them, so that a cluster is idle only as a whole.
+"""The other nodes of a cluster: one in use tells them, so that a cluster is idle only as a whole.
 
 The client writes at launch where they are. Who can forge a message, a job on another node, can only keep this one until its lease
 ends, as it could by any other use.
