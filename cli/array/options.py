@@ -130,4 +130,4 @@ def is_array(options: ArrayOptions) -> bool:
 
 def spread(request: Request, cluster: Cluster) -> Request:
     """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
-    return replace(request, nodes=min(len(cluster.nodes), len(request.array.tasks))) if request.array else request
+    return replace(request, nodes=max(1, min(cluster.together, len(request.array.tasks)))) if request.array else request

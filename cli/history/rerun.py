@@ -69,6 +69,9 @@ def rerun(
     with choose_code(past, options.workdir, as_it_was) as project, connections.reach(found) as connection:
         if as_it_was:
             request = replace(request, data=send_recorded(connection, runs_here().parent, past))
+            for rank in range(1, request.nodes):
+                with connections.reach(found, rank) as other:
+                    send_recorded(other, runs_here().parent, past)
         show.say(f"running again: {describe(request, options.workdir)}")
         ended = run_job(connection, project, spread(request, found), Manner(detach, False, False, FETCH_EVERY_S, yes))
     sys.exit(exit_code(found, ended[0]) if ended else 0)

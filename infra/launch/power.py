@@ -106,13 +106,19 @@ def check_quiet(cluster: Cluster) -> list[Job]:
     """
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
-        with connections.reach(cluster) as connection:
-            jobs = client.list_jobs(connection)
-            quiet.check_quiet(cluster, jobs, force)
-            listing = client.list_left(connection)
-            check_left(cluster, listing.left, force)
+        found = map_parallel(lambda rank: check_node(cluster, rank, force), cluster.ranks)
     except NodeError as error:
         raise LossError(f"cannot tell whether a job is running: {error.what}", force) from error
+    return list({job.number: job for jobs in found for job in jobs}.values())
+
+
+def check_node(cluster: Cluster, rank: int, force: str) -> list[Job]:
+    """Return the jobs whose outputs are only on a node's disk; raises LossError as `check_quiet` does."""
+    with connections.reach(cluster, rank) as connection:
+        jobs = client.list_jobs(connection)
+        quiet.check_quiet(cluster, jobs, force)
+        listing = client.list_left(connection)
+    check_left(cluster, listing.left, force)
     left = {job for each in listing.left if not each.minor for job in each.jobs}
     return [job for job in jobs if not job.fetched or job.number in left or not listing.complete]
 

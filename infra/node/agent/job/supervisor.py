@@ -100,7 +100,7 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        begin(folder, state, tie)
+        begin(folder, state, tie, own if job["command"][0] == "torchrun" else "")
         hidden = {**secrets, **(tie.secrets if tie else {})}
         task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
     except CancelledError:
@@ -147,11 +147,16 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
         wait_for_gpus(number, count_gpus(job), job["slots"], take)
 
 
-def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None) -> None:
-    """Wait until all parts of a job over several nodes are ready; raises AgentError. Those of an array do not wait."""
+def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None, python: str) -> None:
+    """Wait until all parts of a job are ready, each with the same torch if torchrun starts it; an array's do not wait.
+
+    `python` is then the interpreter that has it. Raises AgentError.
+    """
     if tie and tie.inbox is None:
+        from ..muster.versions import read_torch
+
         with cancellable(), (folder / "log").open("ab") as log:
-            tie.begin(log)
+            tie.begin(log, read_torch(python) if python else "")
         state["port"] = tie.port
         write_json(folder / "state.json", state)
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from .. import trees
 from ..processes import adopt_orphans, end_descendants
 from ..records import RAY_SESSIONS, AgentError
-from .lead import choose_port
+from .port import choose_port
 
 LOG = "start.log"
 LINKS = "/tmp/gpujob-ray-"  # noqa: S108  a link: a socket's path has at most 107 characters, and Ray adds 62
