@@ -93,7 +93,7 @@ def choose_options(past: Run, env: Sequence[str], secret: Sequence[str]) -> Opti
 
 
 def choose_tasks(past: Run, options: Options, every: bool) -> Array | None:
-    """Return the tasks of an array to run again, by default those that did not succeed; None for another job.
+    """Return an array's tasks to run again, by default those that failed; None for another job.
 
     Raises UsageError if there are none, or if the array may still be running.
     """

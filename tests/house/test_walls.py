@@ -116,6 +116,7 @@ LOADING = [
             "run",
             "receipt",
             "policy",
+            "bucket",
             "config",
             "help",
             "runs",

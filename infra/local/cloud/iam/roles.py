@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.iam.models import iam_backends
+
 from infra.local.cloud import accounts
 from infra.local.cloud.faults import Faults
 
@@ -95,3 +98,12 @@ def parse(document: Any) -> Mapping[str, Any]:
     found = json.loads(document) if isinstance(document, str) else document
     statements = found.get("Statement", [])
     return {**found, "Statement": statements if isinstance(statements, list) else [statements]}
+
+
+def make_role(name: str, trust: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    """Create a role and an instance profile of the same name."""
+    backend = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend.create_role(name, json.dumps(trust), "/", None, "", [], "3600")
+    backend.put_role_policy(name, "gpujob", json.dumps(policy))
+    backend.create_instance_profile(name, "/", [])
+    backend.add_role_to_instance_profile(name, name)
