@@ -59,7 +59,7 @@ def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
     if as_json:
         show.echo_json(bucket_facts(store.bucket, len(found), size_bytes, usd))
         return
-    cost = clouds.cost(usd, store.account.cloud)
+    cost = clouds.most(usd, store.account.cloud)
     show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} per month")
 
 
