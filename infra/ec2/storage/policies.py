@@ -3,7 +3,6 @@
 from typing import Any
 
 from infra.ec2.policy import allow
-from infra.ec2.scaling.policy import make_machine_statements
 
 MINE = "gpujob-*"
 """The names of the buckets that `auto` makes."""
@@ -23,16 +22,13 @@ MACHINE_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipa
 
 
 def make_machine_policy(bucket: str = MINE) -> dict[str, Any]:
-    """Return what a machine may do: upload to the bucket, delete what it replaced, leave its group."""
+    """Return what a machine may do: upload to the bucket, and delete what it replaced."""
     return {
         "Version": "2012-10-17",
         "Statement": [
             allow("ListBucket", MACHINE_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
             allow("UploadJobs", MACHINE_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*/tasks/*"),
             allow("DeleteReplaced", ("s3:DeleteObject",), f"arn:aws:s3:::{bucket}/*/tasks/*/out/*"),
-            allow("ReadSentJobs", ("s3:GetObject",), f"arn:aws:s3:::{bucket}/*"),
-            allow("SayThatItIsThere", ("s3:PutObject",), f"arn:aws:s3:::{bucket}/*/boots/*"),
-            *make_machine_statements(),
         ],
     }
 
