@@ -1,6 +1,7 @@
-"""Search learning rate, weight decay and label smoothing: `python -m jobs.tune --data fashion-mnist --time-budget 10m`.
+"""Search good options: `python -m jobs.tune --data fashion-mnist --time-budget 10m`.
 
-Successive halving (arXiv:1502.07943): all --candidates train briefly, the best third three times as long, and so on until
+Learning rate, weight decay and label smoothing are searched by successive halving (arXiv:1502.07943): all --candidates
+train briefly, the best third three times as long, and so on until
 one is left. --time-budget is for all together, an equal part for each round; without it the first round trains for --epochs
 (1). The first candidate has the options as typed, so that the result says what the search has gained. Candidates are compared
 on a fifth of the training images; a test part of the data is left alone.
