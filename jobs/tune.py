@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> float:
 
 
 def run(settings: Settings, count: int, typed: Sequence[str]) -> float:
-    """Train candidates, say how to train with the options of the best; return its accuracy. Raises JobsError."""
+    """Train candidates, print the command of the best; return its accuracy. Raises JobsError."""
     check(settings)
     from .optim.optimizers import LayerGroup  # they import torch, which takes a second: --help must start at once
     from .training.pipeline import train
@@ -134,7 +134,7 @@ def lengthen(recipe: Recipe, at: int, rounds: int, candidates: int) -> Recipe:
 
 
 def train_once(settings: Settings, recipe: Recipe, name: str, train_one: TrainOne) -> float:
-    """Return the accuracy of a candidate, read from its folder if it was trained there with the same options.
+    """Return the accuracy of a candidate, from its folder if it was trained there with these options.
 
     One that was interrupted is resumed. What other options have left is replaced.
     """
