@@ -61,7 +61,7 @@ LAYERS = tuple(
     cli.facts
     cli.notices
     cli.reasons cli.uploads
-    cli.array
+    cli.arrays
     cli.steps
     cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job

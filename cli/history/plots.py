@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from urllib.parse import quote
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.history.svg import EDGE, HEIGHT, LEFT, WIDTH, clean, link, place, start_chart
 from cli.terminal.formats import plural
 from infra.base.text import printable

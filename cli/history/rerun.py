@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import click
 
-from cli.array.options import spread
+from cli.arrays.options import spread
 from cli.options.context import find_cluster, here, own_name, runs_here
 from cli.options.declared import FETCH_EVERY_S, cluster_option, option, yes_option
 from cli.options.masking import check_secrets

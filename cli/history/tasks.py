@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.options.context import cluster_flag, own_name, runs_here
 from cli.options.declared import cluster_option, json_option, option
 from cli.terminal import clouds, show

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.array.results import show_results
+from cli.arrays.results import show_results
 from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want

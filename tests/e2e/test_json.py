@@ -13,7 +13,7 @@ import pytest
 
 from cli.account.bucket import bucket_facts, job_facts, job_row
 from cli.account.orphans import orphan_facts, orphan_row
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.cluster.verify import row_facts
 from cli.image.images import image_facts, image_row
 from cli.main import gpujob
