@@ -9,8 +9,16 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
 
+import boto3
+import pytest
 from moto.server import ThreadedMotoServer
+
+from infra.ec2.account import Account
+from infra.ec2.storage.objects import Store
+
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "us-east-1"}
 
 
 class Proxy(ThreadingHTTPServer):
@@ -80,3 +88,21 @@ def serving() -> Iterator[Proxy]:
         server.shutdown()
         server.server_close()
         moto.stop()
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    """A proxy in front of moto, for the tests of a module."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(proxy: Proxy) -> Store:
+    """A new bucket behind the proxy, which fails at nothing yet."""
+    proxy.faults.clear()
+    proxy.seen.clear()
+    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
+    name = f"b-{uuid4()}"
+    account.s3.create_bucket(Bucket=name)
+    return Store(account, name)

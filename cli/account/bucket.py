@@ -7,14 +7,15 @@ import click
 from cli.facts.times import with_instants
 from cli.options.declared import dry_run_option, json_option, personal_region_option, typed_option, yes_option
 from cli.options.sources import read_chosen
-from cli.terminal import clouds, formats, show
+from cli.terminal import formats, show
 from cli.terminal.questions import confirm
+from cli.uploads.stored import describe_usage, open_named
 from infra.errors import UsageError
 from infra.names import BUCKET
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
-    from infra.saved.usage import StoredJob
+    from infra.saved.usage import StoredJob, Usage
 
 bucket_argument = click.argument("name", metavar="[BUCKET]", required=False)
 
@@ -49,18 +50,11 @@ def ls(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
 @json_option
 def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> None:
     """Show what a bucket stores, and what that costs each month."""
-    from infra.ec2.storage.prices import find_storage_price
-    from infra.saved.usage import list_stored, month_usd
+    from infra.saved.usage import measure
 
     store = open_store(name, dry_run, region)
-    found = list_stored(store)
-    size_bytes = sum(job.size_bytes for job in found)
-    usd = month_usd(size_bytes, find_storage_price(store.account))
-    if as_json:
-        show.echo_json(bucket_facts(store.bucket, len(found), size_bytes, usd))
-        return
-    cost = clouds.most(usd, store.account.cloud)
-    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} per month")
+    found = measure(store)
+    show.echo_json(bucket_facts(store.bucket, found)) if as_json else show.echo(describe_usage(store, found))
 
 
 @bucket.command()
@@ -105,21 +99,16 @@ def job_row(job: "StoredJob") -> dict[str, str]:
     }
 
 
-def bucket_facts(name: str, jobs: int, size_bytes: int, month_usd: float) -> dict[str, object]:
+def bucket_facts(name: str, found: "Usage") -> dict[str, object]:
     """Return what --json prints of a bucket."""
-    return {"bucket": name, "jobs": jobs, "size_bytes": size_bytes, "month_usd": month_usd}
+    return {"bucket": name, **vars(found)}
 
 
 def open_store(name: str | None, dry_run: bool, region: str | None) -> "Store":
     """Return the bucket that was named, or is set for `up`; raises UsageError without any."""
     from infra.cluster.clouds import open_account
-    from infra.ec2.storage.buckets import check_place, name_bucket
-    from infra.ec2.storage.objects import Store
 
     asked = name or read_chosen(click.get_current_context()).bucket
     if not asked or not BUCKET.fullmatch(asked):
         raise UsageError(f"invalid bucket name '{asked}'" if asked else "no bucket was named", "gpujob bucket ls auto")
-    account = open_account(dry_run, (region,) if region else ())
-    store = Store(account, name_bucket(account, asked))
-    check_place(account, store.bucket)
-    return store
+    return open_named(open_account(dry_run, (region,) if region else ()), asked)

@@ -11,7 +11,7 @@ from cli.options.context import runs_here
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option, transfer_option
 from cli.options.sources import read_chosen
 from cli.terminal import clouds, formats, show
-from cli.uploads.stored import describe_stored
+from cli.uploads.stored import describe_usage, open_named
 from infra.base.money import format_usd
 from infra.errors import GpujobError
 from infra.ledger import costs
@@ -57,10 +57,11 @@ def say_stored(dry_run: bool, region: str | None) -> None:
     if not asked:
         return
     from infra.cluster.clouds import open_account
+    from infra.saved.usage import measure
 
     try:
-        account = open_account(dry_run, (region,) if region else ())
-        show.say(describe_stored(account, asked))
+        store = open_named(open_account(dry_run, (region,) if region else ()), asked)
+        show.say(describe_usage(store, measure(store)))
     except GpujobError as error:
         show.say(f"what the bucket {asked} stores is not counted: {error.what}")
 

@@ -9,6 +9,7 @@ from itertools import chain, product
 
 from infra.errors import UsageError
 from infra.model import MOST_TASKS
+from infra.node.agent.book.tasks import variable_of
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", re.ASCII)
 VALUE = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*))\s*(,|$)')
@@ -149,11 +150,6 @@ def check_names(names: Sequence[str]) -> None:
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if twice:
         raise UsageError(f"the grid sets {twice} twice", f"name all its values at once: --grid {twice}=VALUE,VALUE")
-
-
-def variable_of(name: str) -> str:
-    """Return the variable in which a task finds a value: GPUJOB_GRID_LR."""
-    return f"GPUJOB_GRID_{re.sub('[.-]', '_', name).upper()}"
 
 
 def describe(factors: Iterable[Factor]) -> str:

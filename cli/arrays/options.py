@@ -8,13 +8,14 @@ from typing import Any, TypedDict
 import click
 
 from cli.arrays.gridfiles import read_grid
-from cli.arrays.grids import Factor, combine, list_names, parse_axis, variable_of
+from cli.arrays.grids import Factor, combine, list_names, parse_axis
 from cli.arrays.indices import Indices, parse_indices
 from cli.arrays.placeholders import check_placeholders, check_shell, find_names
 from cli.options.declared import option, typed_option
 from cli.terminal import formats, show
 from infra.errors import UsageError
 from infra.model import Array, Cluster, Request, Task
+from infra.node.agent.book.tasks import variable_of
 
 MOST_SHARE, MOST_RETRIES = 64, 100
 

@@ -4,14 +4,11 @@ Only the names of the grid in braces are replaced: every other brace is the scri
 """
 
 import difflib
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from cli.arrays.grids import variable_of
 from infra.errors import UsageError
-
-BRACED = re.compile(r"(?<!\$)\{([A-Za-z][A-Za-z0-9_.-]{0,39})\}", re.ASCII)
+from infra.node.agent.book.tasks import BRACED, variable_of
 
 
 def check_placeholders(command: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from infra.ec2.account import Account
     from infra.ec2.storage.objects import Store
     from infra.model import Cluster, Job
+    from infra.saved.usage import Usage
 
 
 def open_store(cluster: "Cluster") -> "Store":
@@ -34,34 +35,31 @@ def is_saved(cluster: "Cluster", job: "Job") -> bool:
 
 def show_stored(cluster: "Cluster") -> None:
     """Say what stays in the bucket of a terminated cluster, and what it costs each month."""
-    from infra.ec2.storage.prices import find_storage_price
-    from infra.saved.usage import list_stored, month_usd
+    from infra.saved.usage import measure
 
     try:
-        store = open_store(cluster)
-        found = list_stored(store, cluster.name)
-        size_bytes = sum(job.size_bytes for job in found)
-        usd = month_usd(size_bytes, find_storage_price(store.account))
+        found = measure(open_store(cluster), cluster.name)
     except GpujobError as error:
         show.say(f"its jobs stay in the bucket {cluster.bucket}; their size is unknown: {error.what}")
         return
-    if found:
-        what = f"{formats.plural(len(found), 'job')} ({formats.size(size_bytes)})"
-        cost = clouds.most(usd, cluster.cloud)
+    if found.jobs:
+        what = f"{formats.plural(found.jobs, 'job')} ({formats.size(found.size_bytes)})"
+        cost = clouds.most(found.month_usd, cluster.cloud)
         remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
         show.say(f"kept in the bucket {cluster.bucket}: {what} of {cluster.name}, {cost} per month\n  remove: {remove}")
 
 
-def describe_stored(account: "Account", asked: str) -> str:
-    """Return what a bucket stores, and what that costs each month; raises CloudError."""
+def describe_usage(store: "Store", found: "Usage") -> str:
+    """Return what a bucket stores, and what that costs each month."""
+    cost = clouds.most(found.month_usd, store.account.cloud)
+    return f"{store.bucket}: {formats.plural(found.jobs, 'job')}, {formats.size(found.size_bytes)}, {cost} per month"
+
+
+def open_named(account: "Account", asked: str) -> "Store":
+    """Return a bucket of the account, by name or as `auto`; raises CloudError for any other."""
     from infra.ec2.storage.buckets import check_place, name_bucket
     from infra.ec2.storage.objects import Store
-    from infra.ec2.storage.prices import find_storage_price
-    from infra.saved.usage import list_stored, month_usd
 
     store = Store(account, name_bucket(account, asked))
     check_place(account, store.bucket)
-    found = list_stored(store)
-    size_bytes = sum(job.size_bytes for job in found)
-    cost = clouds.most(month_usd(size_bytes, find_storage_price(account)), account.cloud)
-    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} per month"
+    return store

@@ -84,39 +84,41 @@ def make_policy(*, owner_only: bool = False) -> dict[str, Any]:
     known = {"StringEquals": {"ec2:Owner": KNOWN_OWNERS}} if owner_only else None
     creation: dict[str, Any] = {"ec2:CreateAction": sorted(creating)}
     creation |= {f"aws:RequestTag/{OWNER_ID_TAG}": CALLER} if owner_only else {}
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            allow("Describe", LOOK, "*"),
-            allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
-            allow("LaunchImages", LAUNCH, "arn:aws:ec2:*::image/*", known),
-            allow("LaunchInAnySubnet", LAUNCH, arns("capacity-reservation", "subnet")),
-            allow("LaunchWithTagged", LAUNCH, arns(*ours), resource),
-            allow("LaunchTagged", LAUNCH, arns("fleet", *created), request),
-            allow("CreateTagged", CREATE, arns(*ours), request),
-            allow("CreateGroupsInAnyNetwork", ("ec2:CreateSecurityGroup",), arns("vpc")),
-            allow(
-                "TagOnCreation",
-                ("ec2:CreateTags",),
-                [*arns("fleet", *created, *ours), *IMAGES],
-                {"StringEquals": creation},
-            ),
-            # Only roles that are meant for it: passing a role to a machine gives its permissions to the caller.
-            allow("PassRolesOfMachines", ("iam:PassRole",), "arn:aws:iam::*:role/gpujob-*", PASSED_TO_EC2),
-            allow("UseKeysOfDisks", KEYS, "arn:aws:kms:*:*:key/*", BY_EC2),
-            allow("GrantKeysOfDisks", ("kms:CreateGrant",), "arn:aws:kms:*:*:key/*", GRANTED_BY_EC2),
-            allow("ImageTaggedMachines", IMAGE, arns("instance"), resource),
-            allow("CreateTaggedImages", IMAGE, IMAGES, image_request),
-            allow("DeleteTaggedImages", UNBAKE, IMAGES, image_resource),
-            allow("ChangeTagged", CHANGE, arns("instance", "network-interface", "volume", *ours), resource),
-            allow(
-                "CreateServiceLinkedRoles",
-                ("iam:CreateServiceLinkedRole",),
-                "arn:aws:iam::*:role/aws-service-role/*",
-                {"StringEquals": {"iam:AWSServiceName": list(SERVICE_ROLES)}},
-            ),
-        ],
-    }
+    return make_document(
+        allow("Describe", LOOK, "*"),
+        allow("FindImages", ("ssm:GetParameters",), "arn:aws:ssm:*::parameter/aws/service/*"),
+        allow("LaunchImages", LAUNCH, "arn:aws:ec2:*::image/*", known),
+        allow("LaunchInAnySubnet", LAUNCH, arns("capacity-reservation", "subnet")),
+        allow("LaunchWithTagged", LAUNCH, arns(*ours), resource),
+        allow("LaunchTagged", LAUNCH, arns("fleet", *created), request),
+        allow("CreateTagged", CREATE, arns(*ours), request),
+        allow("CreateGroupsInAnyNetwork", ("ec2:CreateSecurityGroup",), arns("vpc")),
+        allow(
+            "TagOnCreation",
+            ("ec2:CreateTags",),
+            [*arns("fleet", *created, *ours), *IMAGES],
+            {"StringEquals": creation},
+        ),
+        # Only roles that are meant for it: passing a role to a machine gives its permissions to the caller.
+        allow("PassRolesOfMachines", ("iam:PassRole",), "arn:aws:iam::*:role/gpujob-*", PASSED_TO_EC2),
+        allow("UseKeysOfDisks", KEYS, "arn:aws:kms:*:*:key/*", BY_EC2),
+        allow("GrantKeysOfDisks", ("kms:CreateGrant",), "arn:aws:kms:*:*:key/*", GRANTED_BY_EC2),
+        allow("ImageTaggedMachines", IMAGE, arns("instance"), resource),
+        allow("CreateTaggedImages", IMAGE, IMAGES, image_request),
+        allow("DeleteTaggedImages", UNBAKE, IMAGES, image_resource),
+        allow("ChangeTagged", CHANGE, arns("instance", "network-interface", "volume", *ours), resource),
+        allow(
+            "CreateServiceLinkedRoles",
+            ("iam:CreateServiceLinkedRole",),
+            "arn:aws:iam::*:role/aws-service-role/*",
+            {"StringEquals": {"iam:AWSServiceName": list(SERVICE_ROLES)}},
+        ),
+    )
+
+
+def make_document(*statements: Statement) -> dict[str, Any]:
+    """Return a policy of these statements."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def tagged(where: str, tag: str, owner_only: bool) -> dict[str, Any]:

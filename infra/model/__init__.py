@@ -1,6 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
-from infra.model.arrays import MOST_TASKS, Array, Counts, Task, TaskRecord
+from infra.model.arrays import MOST_TASKS, Array, Counts, Task
 from infra.model.cluster import ENDING, GONE, LOGIN_USER, UNKNOWN, WAITING, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
@@ -19,6 +19,7 @@ from infra.model.job import (
     Terminal,
 )
 from infra.model.launch import Gpu, LaunchRequest, Lease, Market, NetworkRequest, Offer, format_gpu, parse_gpu
+from infra.model.tasks import TaskRecord
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [

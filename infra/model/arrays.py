@@ -1,16 +1,10 @@
 """An array: one job that runs its command many times, once for each of its tasks."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 MOST_TASKS = 10_000
-ExitCode = Annotated[int, range(256)]
-TaskState = Literal["queued", "running", "stalled", "succeeded", "failed", "cancelled", "interrupted"]
-UNFINISHED = ("queued", "running", "stalled")
-"""The states of a task that has not ended."""
-Text = Annotated[str, re.compile(r"(?s).{0,1000}")]
 
 
 @dataclass(frozen=True)
@@ -59,28 +53,3 @@ class Counts:
     """Tasks that have not started yet."""
     left_s: float | None = None
     """How long the rest will take, as far as it can be estimated."""
-
-
-@dataclass(frozen=True)
-class TaskRecord:
-    """What became of a task, as reported by the agent."""
-
-    index: Annotated[int, range(10**9)]
-    values: Mapping[str, Text]
-    state: TaskState
-    exit_code: ExitCode | None
-    reason: Text
-    node: Annotated[int, range(64)] | None
-    """The rank of the node that ran it last; None if it never started."""
-    started_at: float | None
-    seconds: float | None
-    """Run time so far or in total; None if it never started."""
-    attempts: int
-    """How often it was started."""
-    machine: str = ""
-    """The instance id of that node; "" if it never started."""
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.state not in UNFINISHED

@@ -103,12 +103,3 @@ def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
         return SavedJob(store, place, machine, make_job(record.job, ended=True))
     return None
-
-
-def find_saved(store: Store, cluster: str, asked: int | str | None) -> SavedJob:
-    """Return a job by number or name, the latest by default and of several; raises NotFoundError."""
-    found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
-    if not found:
-        what = f"no job {asked}" if asked else "no job"
-        raise NotFoundError(f"{what} of '{cluster}' in the bucket {store.bucket}", "gpujob bucket ls")
-    return found[-1]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.ec2.storage.objects import Store, StoredObject
+from infra.ec2.storage.prices import find_storage_price
 from infra.names import NAME
 
 PREFIXES = 3  # CLUSTER/TOKEN/tasks: anything else in a bucket is not gpujob's
@@ -51,6 +52,17 @@ def remove(store: Store, jobs: Iterable[StoredJob]) -> int:
     return len(keys)
 
 
-def month_usd(size_bytes: int, gib_month_usd: float) -> float:
-    """Return what S3 bills for storing this for a month."""
-    return size_bytes / 2**30 * gib_month_usd
+@dataclass(frozen=True)
+class Usage:
+    """What a bucket stores, and what S3 bills for that each month."""
+
+    jobs: int
+    size_bytes: int
+    month_usd: float
+
+
+def measure(store: Store, cluster: str = "") -> Usage:
+    """Return what a bucket stores of gpujob, or of one cluster; raises CloudError."""
+    found = list_stored(store, cluster)
+    size_bytes = sum(job.size_bytes for job in found)
+    return Usage(len(found), size_bytes, size_bytes / 2**30 * find_storage_price(store.account))

@@ -8,22 +8,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.ec2.account import Account
 from infra.ec2.storage.objects import Store
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.node.agent.records import is_supervised, read_json
-from infra.saved.jobs import SavedJob, find_saved
+from infra.saved.jobs import SavedJob, list_saved
+from tests import s3
 from tests.agent_fixtures import Node, install, kill
 from tests.conftest import wait_for
-from tests.s3 import Proxy, serving
+from tests.s3 import Proxy
 
-KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "us-east-1"}
+proxy, store = s3.proxy, s3.store
+
 MACHINE = {
     "instance_id": "i-0123456789abcdef0",
     "instance_type": "g4dn.xlarge",
@@ -43,22 +42,6 @@ class Machine(Node):
     @property
     def environment(self) -> dict[str, str]:
         return {**super().environment, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def store(proxy: Proxy) -> Store:
-    proxy.faults.clear()
-    proxy.seen.clear()
-    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
-    name = f"b-{uuid4()}"
-    account.s3.create_bucket(Bucket=name)
-    return Store(account, name)
 
 
 @pytest.fixture
@@ -88,7 +71,7 @@ def run(machine: Machine, store: Store, code: str, **more: Any) -> "tuple[int, s
 
 
 def saved(store: Store) -> SavedJob:
-    return find_saved(store, "c", None)
+    return list_saved(store, "c")[-1]
 
 
 def read_all(store: Store) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,16 +21,13 @@ from infra.node.agent.aws.s3 import Bucket, open_bucket
 from infra.node.agent.aws.signing import Credentials, Request, sign
 from infra.node.agent.aws.uploads import Uploads
 from infra.node.agent.aws.wire import ChangedError, NotThereError, S3Error, Slice, TakenError
-from tests.s3 import Proxy, serving
+from tests import s3
+from tests.s3 import KEYS, Proxy
+
+proxy = s3.proxy
 
 KEY = Credentials("AKIDEXAMPLE", "secret/+key", "token==")
 AT_S = 1_790_000_000.0
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture
@@ -39,8 +35,7 @@ def bucket(proxy: Proxy) -> Bucket:
     name = f"b-{uuid4()}"
     endpoint = f"http://127.0.0.1:{proxy.server_address[1]}"
     proxy.faults.clear()
-    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=endpoint, **KEYS).create_bucket(Bucket=name)
     about = {"name": name, "region": "us-east-1", "owner": "123456789012", "endpoint": endpoint}
     return open_bucket(about, Kept(lambda: KEY), patience_s=5)
 

@@ -1,4 +1,4 @@
-"""The network between two nodes: measured by their agents, for nobody else, and judged by what AWS promises."""
+"""The network between two nodes: measured by their agents only, and judged by what AWS promises."""
 
 import json
 import socket

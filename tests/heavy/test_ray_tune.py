@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.conftest import Laptop, make_laptop, wait_for
+from tests.e2e.test_jobs import job_number
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -25,10 +26,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         yield machine
     finally:
         machine.give_back()
-
-
-def number_of(said: str) -> str:
-    return re.search(r"job (\d+) on", said)[1]
 
 
 def rays(laptop: Laptop) -> list[str]:
@@ -51,7 +48,7 @@ def test_a_sweep_runs_on_both_nodes_and_nothing_of_ray_is_left(pair):
     assert "0| nodes [0, 1]" in run.out
     assert "0| best 0.5 0.0" in run.out
     wait_for(lambda: not rays(pair), "the end of Ray")
-    receipt = json.loads((pair.project / f"runs/pair-{number_of(run.said)}/receipt.json").read_text())
+    receipt = json.loads((pair.project / f"runs/pair-{job_number(run.said)}/receipt.json").read_text())
     assert [part["exit_code"] for part in receipt["parts"]] == [0, 0]
     paths = [output["path"] for output in receipt["outputs"]]
     assert any(path.startswith("outputs/sweep/") for path in paths)
@@ -61,7 +58,7 @@ def test_a_sweep_runs_on_both_nodes_and_nothing_of_ray_is_left(pair):
 def test_a_worker_that_freezes_ends_the_job_and_ray_everywhere(pair):
     (pair.project / "wait.py").write_text("import ray, time\nray.init()\nprint('up', flush=True)\ntime.sleep(600)\n")
     run = pair.type("run", "--nodes", "2", "--launcher", "ray", "--detach", "wait.py", timeout_s=300)
-    number = number_of(run.said)
+    number = job_number(run.said)
     wait_for(lambda: "up" in pair.type("logs", "--node", "0", number).out, "the start of the script", 300)
     assert pair.type("local", "fault", "freeze=1").code == 0
     waited = pair.type("wait", number, timeout_s=180)

@@ -29,7 +29,7 @@ role=$(ask "") && ask "$role"
 
 @pytest.fixture(scope="module")
 def role(shared: World) -> str:
-    """A role that may leave groups of ours, in an instance profile of the same name."""
+    """A role that may leave gpujob's groups, in an instance profile of the same name."""
     iam = client(shared.cloud, "iam")
     iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=TRUST)
     statements = [*make_machine_statements(), {"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]
@@ -42,7 +42,7 @@ def role(shared: World) -> str:
 
 @pytest.fixture(scope="module")
 def group(shared: World, role: str) -> Group:
-    """A group of ours with a machine in that role, and one that is not ours."""
+    """A group of gpujob's with a machine in that role, and another one."""
     make_template(shared)
     data = {"IamInstanceProfile": {"Name": role}}
     shared.ec2.create_launch_template_version(LaunchTemplateName="demo", SourceVersion="1", LaunchTemplateData=data)

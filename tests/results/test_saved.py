@@ -1,11 +1,9 @@
-"""What is in a bucket is trusted no more than what a machine answers: whoever runs there can write it."""
+"""What is in a bucket is trusted no more than what a machine answers: any job on it can write there."""
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import pytest
@@ -16,10 +14,13 @@ from infra.ec2.storage.buckets import ready_bucket
 from infra.ec2.storage.objects import Store
 from infra.errors import CloudError, NodeError, NotFoundError, UsageError
 from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
-from infra.saved.jobs import find_saved, list_saved
+from infra.saved.jobs import list_saved
 from infra.saved.usage import list_stored, remove
-from tests.agent.test_bucket import KEYS, MACHINE
-from tests.s3 import Proxy, serving
+from tests import s3
+from tests.agent.test_bucket import MACHINE
+from tests.s3 import KEYS, Proxy
+
+proxy, store = s3.proxy, s3.store
 
 JOB = {
     "number": 1, "command": ["x"], "name": "", "state": "running", "reason": "", "gpus": [], "exit_code": None,
@@ -27,20 +28,6 @@ JOB = {
     "log_bytes": 0, "fetched": False, "python": "", "dependencies": "", "driver": "",
 }  # fmt: skip
 CONTENT = b"a model and its optimizer"
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def store(proxy: Proxy) -> Store:
-    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
-    name = f"b-{uuid4()}"
-    account.s3.create_bucket(Bucket=name)
-    return Store(account, name)
 
 
 def output(path: str, **more: Any) -> dict[str, Any]:
@@ -64,7 +51,7 @@ def save(store: Store, outputs: list[dict[str, Any]], token: str = "t", **more: 
 
 
 def fetch(store: Store, runs: Path) -> Fetched:
-    return fetch_once(find_saved(store, "c", 1), 1, runs, lambda _: None, EVERYTHING)
+    return fetch_once(list_saved(store, "c")[-1], 1, runs, lambda _: None, EVERYTHING)
 
 
 def test_a_job_of_a_lost_machine_counts_as_interrupted_and_what_it_uploaded_arrives(

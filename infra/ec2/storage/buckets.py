@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
+from infra.ec2.policy import make_document
 from infra.ec2.tags import BUCKET_TAG
 from infra.errors import CloudError, NotFoundError, UsageError
 
@@ -52,7 +53,12 @@ def check_place(account: Account, name: str) -> None:
 def check_region(account: Account, name: str, region: str) -> None:
     """Raise UsageError for a bucket in another region than its machines: AWS bills what crosses regions."""
     if region != account.region:
-        raise UsageError(f"the bucket {name} is in {region}, but the machine in {account.region}", f"--region {region}")
+        raise explain_region(account, name, region)
+
+
+def explain_region(account: Account, name: str, region: str) -> UsageError:
+    """Return the error for a bucket in another region than its machines."""
+    return UsageError(f"the bucket {name} is in {region}, but the machine in {account.region}", f"--region {region}")
 
 
 def explain(account: Account, name: str, error: ClientError) -> Exception:
@@ -61,10 +67,7 @@ def explain(account: Account, name: str, error: ClientError) -> Exception:
     if code in ("404", "NoSuchBucket"):
         return NotFoundError(f"no bucket {name}", "use --bucket auto, which makes one")
     if code in ("301", "PermanentRedirect", "400"):
-        region = headers.get("x-amz-bucket-region", "another region")
-        return UsageError(
-            f"the bucket {name} is in {region}, but the machine in {account.region}", f"--region {region}"
-        )
+        return explain_region(account, name, headers.get("x-amz-bucket-region", "another region"))
     if code in ("403", "AccessDenied"):
         what = f"the bucket {name} is another account's, or the credentials do not allow s3:ListBucket"
         return CloudError(what, "use another --bucket, or ask your AWS administrator for: gpujob policy --buckets")
@@ -111,7 +114,7 @@ def configure(account: Account, name: str) -> None:
         s3.put_public_access_block(**where, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True))
         s3.put_bucket_encryption(**where, ServerSideEncryptionConfiguration=encrypted)
         if not account.is_local:
-            s3.put_bucket_policy(**where, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
+            s3.put_bucket_policy(**where, Policy=json.dumps(make_document(deny)))
         s3.put_bucket_lifecycle_configuration(**where, LifecycleConfiguration={"Rules": make_rules()})
         s3.put_bucket_tagging(**where, Tagging={"TagSet": [{"Key": BUCKET_TAG, "Value": "yes"}]})
 

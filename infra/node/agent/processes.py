@@ -27,6 +27,22 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
+def fork(run: Callable[[], None]) -> int:
+    """Call a function in a new process, and return its id; it exits with 0, or with 1 after a traceback."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run()
+            os._exit(0)
+        except BaseException:
+            import traceback  # rarely needed, and it adds to the start-up time of every call
+
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return pid
+
+
 def reap(ended: dict[int, int]) -> None:
     """Reap every child that has ended, adopted ones included; `ended` gets exit codes by process id."""
     with contextlib.suppress(ChildProcessError):

@@ -159,7 +159,7 @@ def is_supervised(folder: Path) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds a lock."""
+    """Return whether a process holds a lock exclusively."""
     # Opened without creating it: the folder may be being removed.
     with contextlib.suppress(FileNotFoundError), path.open("rb") as lock:
         try:

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from ..identities import identify
 from ..job import runner
 from ..job.runner import SIGNALS, lost_runner, record_end
 from ..job.watch import stalled_text
-from ..processes import adopt_orphans, end_descendants, reap, tell
+from ..processes import adopt_orphans, end_descendants, fork, reap, tell
 from ..records import read_json, take_lock, write_json, write_runner
 from ..snapshot.upkeep import start_upkeep
 from ..tasks.trees import tasks_of
@@ -43,19 +42,15 @@ def run_array(work: Work, locks: tuple[int | None, int], tie: AnyTie | None) -> 
     tasks_of(work.folder).mkdir(exist_ok=True)
     if tie:
         tie.stop()
-    dispatcher = os.fork()
-    if dispatcher == 0:
-        try:
-            os.setsid()
-            adopt_orphans()
-            if watching is not None:
-                os.close(watching)
-            dispatch(work, tie, Held(queued))
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
+
+    def begin() -> None:
+        os.setsid()
+        adopt_orphans()
+        if watching is not None:
+            os.close(watching)
+        dispatch(work, tie, Held(queued))
+
+    dispatcher = fork(begin)
     os.close(queued)
     start_upkeep(work.job.get("list", ""))
     ended: dict[int, int] = {}
@@ -119,16 +114,14 @@ def make_work(task: runner.Task, job: dict[str, Any], state: dict[str, Any]) -> 
     }
     state.update(work=saved, dispatched_s=time.monotonic())
     write_json(task.folder / "state.json", state)
-    count = {"GPUJOB_TASKS": str(job["array"]["count"])}
-    variables = {**task.variables, **count}
-    return Work(task.folder, job, variables, task.command, task.secrets, task.mounts, task.stalled)
+    return Work(task.folder, job, task.variables, task.command, task.secrets, task.mounts, task.stalled)
 
 
 def load_work(folder: Path) -> Work:
     """Return the work of an array whose processes were killed, from its records."""
     state, job = read_json(folder / "state.json"), read_json(folder / "job.json")
     saved = state["work"]
-    variables = list_variables(folder, job, state, saved["own"], {"GPUJOB_TASKS": str(job["array"]["count"])})
+    variables = list_variables(folder, job, state, saved["own"], {})
     mounts = tuple(Mount(Path(source), Path(target)) for source, target in saved["mounts"])
     return Work(folder, job, variables, saved["command"], [], mounts, stalled_text(job), complete=not saved["secret"])
 

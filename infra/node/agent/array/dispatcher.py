@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..book.counts import RUNNING
@@ -18,7 +17,7 @@ from ..book.tasks import Book
 from ..identities import identify, lives
 from ..job.runner import CANCEL, SIGNALS
 from ..job.watch import Watch
-from ..processes import GRACE_S, descendants, family, reap, tell
+from ..processes import GRACE_S, descendants, family, fork, reap, tell
 from ..records import read_json, read_runner, work_of, write_json
 from ..tasks.trees import keep_log, reduce, tasks_of
 from .places import Places
@@ -160,18 +159,14 @@ class Dispatcher:
         tie = self.desk.tie
         if tie:
             tie.stop()  # a thread does not survive in the new process
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.held.release()
-                if tie:
-                    tie.close()
-                run_task(self.work, task, gpus)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(1)
+
+        def run() -> None:
+            self.held.release()
+            if tie:
+                tie.close()
+            run_task(self.work, task, gpus)
+
+        pid = fork(run)
         if tie:
             tie.start()
         return pid

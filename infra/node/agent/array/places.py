@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, Callable, NamedTuple
 
@@ -55,8 +56,8 @@ class Places:
 
     def count(self) -> int:
         """Return how many more tasks there is a place for."""
-        trial = Places.__new__(Places)
-        trial.needs, trial.used, trial.tasks = self.needs, dict(self.used), self.tasks
+        trial = copy.copy(self)
+        trial.used = dict(self.used)
         while (gpus := trial.find()) is not None:
             trial.take(gpus)
         return trial.tasks - self.tasks

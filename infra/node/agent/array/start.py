@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..job import respawn, supervisor
 from ..records import folder_of
 
 
 def supervise(number: str, queued: str, *link: str) -> None:
     """Supervise a job from the queue to its end."""
+    from ..job import supervisor  # as `watch` needs the other one only
+
     array = supervisor.supervise(number, queued, *link)
     if array:
         from .dispatch import make_work, run_array  # rarely needed, and it adds to the start-up of every job
@@ -17,6 +18,8 @@ def supervise(number: str, queued: str, *link: str) -> None:
 
 def watch(number: str) -> None:
     """Watch a job in place of its killed supervisor; replace an array's killed dispatcher, too."""
+    from ..job import respawn
+
     if respawn.watch(number):
         from .dispatch import lead_again  # rarely needed
 

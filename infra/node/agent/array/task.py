@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import trees
+from ..book.tasks import BRACED, variable_of
 from ..data.mounts import Mount, mount_all
 from ..environment.uv import say
 from ..identities import identify
@@ -81,12 +81,13 @@ def make_ready(work: Work, task: dict[str, Any], gpus: list[int], tree: Path) ->
     outputs = workdir / Path(work.variables["GPUJOB_OUTPUTS"]).name
     return runner.Task(
         folder=tree,
-        command=[fill(word, values) for word in work.command],
+        command=[BRACED.sub(lambda found: values.get(found[1], found[0]), word) for word in work.command],
         variables={
             **work.variables,
-            **{f"GPUJOB_GRID_{re.sub('[^A-Za-z0-9]', '_', name).upper()}": text for name, text in values.items()},
+            **{variable_of(name): value for name, value in values.items()},
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
             "GPUJOB_TASK": str(task["index"]),
+            "GPUJOB_TASKS": str(work.job["array"]["count"]),
             "GPUJOB_OUTPUTS": str(outputs),
         },
         workdir=workdir,
@@ -99,11 +100,3 @@ def make_ready(work: Work, task: dict[str, Any], gpus: list[int], tree: Path) ->
             mount._replace(target=tree / os.path.relpath(mount.target, work_of(work.folder))) for mount in work.mounts
         ),
     )
-
-
-def fill(word: str, values: dict[str, str]) -> str:
-    """Return a word of the command with a grid's values in place of their names in braces."""
-    if not values:
-        return word
-    names = "|".join(map(re.escape, values))
-    return re.sub(rf"(?<!\$){{({names})}}", lambda found: values[found[1]], word)

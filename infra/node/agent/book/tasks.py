@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 BOOK, ARRAY = "tasks.book", "array.json"
 LINE_BYTES = 512
 REASON_CHARACTERS = 100
+GRID = "GPUJOB_GRID_"  # what the variables with the values of a grid begin with
+BRACED = re.compile(r"(?<!\$)\{([A-Za-z][A-Za-z0-9_.-]{0,39})\}", re.ASCII)
+"""A name in braces, which the value of a grid replaces; `${name}` is the shell's."""
 
 
 class Book:
@@ -52,6 +56,11 @@ def read_array(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return found
+
+
+def variable_of(name: str) -> str:
+    """Return the variable in which a task finds a value of the grid: GPUJOB_GRID_LR."""
+    return f"{GRID}{re.sub('[.-]', '_', name).upper()}"
 
 
 def is_array(folder: Path) -> bool:

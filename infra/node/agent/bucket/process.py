@@ -7,7 +7,6 @@ machine keeps the outputs until its lease ends.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -21,7 +20,18 @@ from urllib.parse import urlsplit
 from ..aws.credentials import NoCredentialsError
 from ..aws.s3 import open_bucket
 from ..aws.wire import ChangedError, S3Error, TakenError
-from ..records import HOME, JOBS, AgentError, folder_of, is_supervised, numbers, read_json, take_lock, write_json
+from ..records import (
+    HOME,
+    JOBS,
+    AgentError,
+    folder_of,
+    is_held,
+    is_supervised,
+    numbers,
+    read_json,
+    take_lock,
+    write_json,
+)
 from .layout import END, attempt_prefix
 from .rounds import Rounds
 
@@ -111,7 +121,7 @@ def start_uploads() -> None:
     """Start the process of each job that has a bucket and none that uploads it."""
     for number in numbers():
         folder = JOBS / str(number)
-        if (folder / CONFIG).exists() and not (folder / DONE).exists() and not is_uploading(folder):
+        if (folder / CONFIG).exists() and not (folder / DONE).exists() and not is_held(folder / LOCK):
             with contextlib.suppress(OSError), (HOME / "agent.log").open("ab") as complaints:
                 subprocess.Popen(
                     [sys.executable, "-I", "-S", sys.argv[0], "upload", str(number)],
@@ -120,16 +130,6 @@ def start_uploads() -> None:
                     stderr=complaints,
                     start_new_session=True,
                 )
-
-
-def is_uploading(folder: Path) -> bool:
-    """Return whether a process uploads a job."""
-    with contextlib.suppress(FileNotFoundError), (folder / LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def is_saved(folder: Path) -> bool:

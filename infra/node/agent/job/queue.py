@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from ..records import JOBS, NOTEBOOK, is_supervised, list_unfinished, numbers, read_json
+from ..records import JOBS, NOTEBOOK, is_held, is_supervised, list_unfinished, numbers, read_json
 
 POLL_S = 0.1
 
@@ -34,7 +34,7 @@ def wait_in_queue(number: int, wanted: int, slots: int, take: Callable[[list[int
         take([])
         return
     for earlier in reversed(numbers()):
-        if earlier < number and is_locked(JOBS / str(earlier) / "queued"):
+        if earlier < number and is_held(JOBS / str(earlier) / "queued"):
             wait_behind(JOBS / str(earlier) / "queued")
     wait_for_gpus(number, wanted, slots, take)
 
@@ -106,16 +106,6 @@ def forget_waiting(own: int) -> None:
         with contextlib.suppress(OSError):
             if int(name) != own and os.readlink(f"/proc/self/fd/{name}").endswith("/queued"):
                 os.close(int(name))
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a process holds a lock exclusively."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def held_gpus(number: int) -> list[int]:

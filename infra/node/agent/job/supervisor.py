@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
@@ -22,7 +21,7 @@ from ..identities import identify
 from ..inputs.waiting import get_ready, place_data
 from ..machine import read_driver
 from ..outputs.built import record_built
-from ..processes import adopt_orphans, descendants, end_descendants, reap, tell
+from ..processes import adopt_orphans, descendants, end_descendants, fork, reap, tell
 from ..records import (
     HOME,
     NOTEBOOK,
@@ -222,16 +221,12 @@ def fork_runner(task: Task, watching: int | None, watch: Watch) -> None:
     """Fork the runner and watch the job until it ends; replace the runner if it is killed."""
     if task.tie:
         task.tie.stop()
-    runner = os.fork()
-    if runner == 0:
+
+    def begin_task() -> None:
         release(watching)
-        try:
-            run(task)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
+        run(task)
+
+    runner = fork(begin_task)
     if task.tie:
         task.tie.close()  # the others see when the runner is killed
     start_upkeep(watch.job.get("list", ""))

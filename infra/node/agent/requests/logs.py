@@ -10,7 +10,7 @@ from typing import BinaryIO, Callable
 
 from ..job.recovery import list_jobs
 from ..records import CHUNK_BYTES, AgentError
-from ..tasks.one import is_alive, place_of
+from ..tasks.one import place_of, watch_end
 
 POLL_S = 0.05
 RECORD_CHARACTERS = 60_000  # the client reads no more of stderr; it asks for a longer record
@@ -65,9 +65,10 @@ def copy_log(number: str, offset: int, follow: bool, is_gone: Callable[[], bool]
         if offset > size:
             raise AgentError(f"the log of job {number} has only {size} bytes, offset {offset} is past its end")
         log.seek(offset)
+        has_ended = watch_end(number)
         while True:
             # checked first, so that everything written before the end is sent
-            over = not (follow and is_alive(number))
+            over = not follow or has_ended()
             for chunk in iter(lambda: log.read(CHUNK_BYTES), b""):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()

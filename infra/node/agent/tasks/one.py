@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..book.counts import RUNNING, describe, name_missing, state_of
 from ..book.tasks import Book
@@ -40,26 +40,26 @@ def place_of(number: str) -> Path:
     """Return the folder with the log of a job, or of a task, which may not have started."""
     if "." not in number:
         return folder_of(number)
-    folder, book, position = find_task(number)
-    place = folder / "tasks" / str(book.tasks[position]["index"])
+    place = find_task(number)[0] / "tasks" / number.partition(".")[2]
     place.mkdir(parents=True, exist_ok=True)
     return place
 
 
-def is_alive(number: str) -> bool:
-    """Return whether a job, or a task, has not ended."""
+def watch_end(number: str) -> Callable[[], bool]:
+    """Return a function that says whether a job, or a task, has ended."""
     if "." not in number:
-        return is_supervised(folder_of(number))
-    folder, book, position = find_task(number)
-    return state_of(book.find(position), find_missing(folder)) in ("queued", *RUNNING)
+        folder = folder_of(number)
+        return lambda: not is_supervised(folder)
+    array, book, position = find_task(number)
+    return lambda: state_of(book.find(position), find_missing(array)) not in ("queued", *RUNNING)
 
 
 def record_of_task(number: str) -> dict[str, Any]:
     """Return the record of a task, as that of a job."""
     folder, book, position = find_task(number)
-    task = describe(book.tasks[position], book.find(position), find_missing(folder))
-    log = place_of(number) / "log"
+    record = book.find(position)
+    task = describe(book.tasks[position], record, find_missing(folder))
+    log = folder / "tasks" / str(task["index"]) / "log"
     kept = {name: task[name] for name in ("state", "exit_code", "reason", "started_at", "seconds")}
-    ended_at = book.find(position).get("ended_at")
-    size_bytes = log.stat().st_size if log.exists() else 0
-    return {**record_of(folder.name), **kept, "ended_at": ended_at, "log_bytes": size_bytes, "tasks": None, "nodes": 1}
+    own = {"ended_at": record.get("ended_at"), "log_bytes": log.stat().st_size if log.exists() else 0}
+    return {**record_of(folder.name), **kept, **own, "tasks": None, "nodes": 1}
