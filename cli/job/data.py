@@ -125,7 +125,7 @@ def rm(names: tuple[str, ...], cluster: str | None) -> None:
     with progress.waiting(f"connecting to {place.name}"):
         stored = datasets.list_sets(place)
         chosen = [one for name in names for one in choose(stored, name)]
-        freed_bytes = datasets.remove_sets(place, [one.version for one in chosen])
+        freed_bytes = datasets.remove_sets(place, chosen)
     show.say(
         f"removed {', '.join(f'{one.path} ({one.version[:12]})' for one in chosen)}; {formats.size(freed_bytes)} freed"
     )

@@ -7,6 +7,7 @@ from infra.cluster.connections import ask_all
 from infra.model import Cluster
 from infra.node import datasets
 from infra.node.datasets import StoredSet
+from infra.ssh.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,10 @@ def list_sets(cluster: Cluster) -> Sequence[HeldSet]:
     return list(found.values())
 
 
-def remove_sets(cluster: Cluster, versions: Collection[str]) -> int:
+def remove_sets(cluster: Cluster, chosen: Collection[HeldSet]) -> int:
     """Remove versions from all nodes that have them; return the freed bytes. Raises NodeError."""
-    held = {one.version: one.nodes for one in list_sets(cluster)}
-    freed = ask_all(
-        cluster,
-        lambda connection: datasets.remove_sets(
-            connection, [version for version in versions if connection.rank in held.get(version, ())]
-        ),
-    )
-    return sum(freed.values())
+
+    def remove(connection: Connection) -> int:
+        return datasets.remove_sets(connection, [one.version for one in chosen if connection.rank in one.nodes])
+
+    return sum(ask_all(cluster, remove).values())
