@@ -21,6 +21,11 @@ def listen(node, key: str = "key") -> tuple["subprocess.Popen[bytes]", int]:
     return process, json.loads(process.stdout.readline())["port"]
 
 
+def begin(process: "subprocess.Popen[bytes]", port: int) -> None:
+    process.stdin.write(json.dumps({"address": HOST, "port": port}).encode() + b"\n")
+    process.stdin.flush()
+
+
 def measure(process: "subprocess.Popen[bytes]", port: int) -> dict:
     out, err = process.communicate(json.dumps({"address": HOST, "port": port}).encode() + b"\n", timeout=90)
     assert process.returncode == 0, err
@@ -29,10 +34,11 @@ def measure(process: "subprocess.Popen[bytes]", port: int) -> dict:
 
 def test_the_way_to_another_node_is_measured_while_that_node_measures_too(node):
     (first, one), (second, two) = listen(node), listen(node)
-    first.stdin.write(json.dumps({"address": HOST, "port": two}).encode() + b"\n")
-    first.stdin.flush()
-    both = [measure(second, one), json.loads(first.stdout.readline())]
-    first.communicate(timeout=90)
+    begin(first, two)
+    begin(second, one)
+    both = [json.loads(process.stdout.readline()) for process in (first, second)]  # neither ends before both are done
+    for process in (first, second):
+        process.communicate(timeout=90)
     assert [found["error"] for found in both] == ["", ""]
     assert all(found["bytes_s"] > 1e7 and 0 < found["latency_s"] < 1 for found in both), both
 

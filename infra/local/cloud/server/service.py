@@ -25,8 +25,8 @@ from infra.local.record import LocalCloud
 from infra.names import MACHINES
 from infra.node.agent import trees
 
-IDLE_AFTER_LAST_S = 5.0
-"""Without a request, after the last instance has ended."""
+IDLE_AFTER_LAST_S = 30.0
+"""Without a request, after the last instance has ended: a command on a busy computer may take long to send its first."""
 IDLE_BEFORE_FIRST_S = 120.0
 POLL_S = 0.1
 
