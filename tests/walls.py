@@ -26,7 +26,7 @@ AGENT = "infra/node/agent"
 LAYERS = tuple(
     """
     infra.node.agent infra.node.agent.archive
-    infra.node.agent.snapshot infra.node.agent.environment
+    infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
     infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
     infra.node.agent.inputs

@@ -1,0 +1,1 @@
+"""AWS's services by the standard library: signed requests, the machine's credentials, S3."""
