@@ -152,6 +152,12 @@ class Account:
             return self.session.client("iam", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
+    def scaling(self) -> Any:
+        """The client of EC2 Auto Scaling."""
+        with CLIENTS:
+            return self.session.client("autoscaling", self.region, endpoint_url=self.endpoint_url, config=self.settings)
+
+    @cached_property
     def kms(self) -> Any:
         """The client of KMS, which has the keys."""
         with CLIENTS:

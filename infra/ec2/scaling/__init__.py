@@ -1,0 +1,1 @@
+"""Auto Scaling groups, which keep a cluster's machines without this computer."""
