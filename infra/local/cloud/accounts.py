@@ -1,25 +1,42 @@
 """Instance profiles and keys that a launch names. Like `moto_state` it knows moto's internals."""
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
 
 from infra.local.cloud.answers import Answer, error
+from infra.local.cloud.faults import Faults
 from infra.local.cloud.request import Request
 
 PROFILE, KEY = "IamInstanceProfile.", "BlockDeviceMapping.1.Ebs.KmsKeyId"
 
 
-def refuse_profile(request: Request) -> Answer | None:
+def refuse_profile(request: Request, faults: Faults) -> Answer | None:
     """Return EC2's refusal of a missing instance profile; None if there is nothing to refuse."""
+    wrong = find_profile_fault(request, faults)
+    return error("ec2", "InvalidParameterValue", wrong) if wrong else None
+
+
+def find_profile_fault(request: Request, faults: Faults) -> str:
+    """Return what is wrong with the instance profile of a launch; "" for nothing.
+
+    EC2 does not know a new profile for some seconds:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+    fresh_s = faults.number("fresh-profiles") or 0.0
     named = {kind: request.params.get(f"{PROFILE}{kind}", "") for kind in ("Name", "Arn")}
-    profiles = iam_backends[DEFAULT_ACCOUNT_ID]["aws"].instance_profiles.values()
+    profiles = [
+        one
+        for one in iam_backends[DEFAULT_ACCOUNT_ID]["aws"].instance_profiles.values()
+        if (utcnow() - one.create_date).total_seconds() >= fresh_s
+    ]
     known = {"Name": {one.name for one in profiles}, "Arn": {one.arn for one in profiles}}
     for kind, value in named.items():
         if value and value not in known[kind]:
             words = f"Value ({value}) for parameter iamInstanceProfile.{kind.lower()} is invalid."
-            return error("ec2", "InvalidParameterValue", f"{words} Invalid IAM Instance Profile {kind.lower()}")
-    return None
+            return f"{words} Invalid IAM Instance Profile {kind.lower()}"
+    return ""
 
 
 def find_roles(request: Request) -> list[str]:

@@ -28,7 +28,7 @@ def json_answer(content: dict[str, Any]) -> Answer:
 
 def ec2_answer(action: str, content: dict[str, Tree]) -> Answer:
     """Answer like EC2."""
-    inner = _xml({"requestId": str(uuid.uuid4()), **content})
+    inner = make_xml({"requestId": str(uuid.uuid4()), **content})
     return Answer(200, "text/xml", f'<{action}Response xmlns="{EC2_NAMESPACE}">{inner}</{action}Response>'.encode())
 
 
@@ -54,11 +54,12 @@ def error(service: str, code: str, message: str, status: int = 400) -> Answer:
     return Answer(status, "application/x-amz-json-1.1", json.dumps(body).encode())
 
 
-def _xml(tree: Tree) -> str:
+def make_xml(tree: Tree, item: str = "item") -> str:
+    """Return a tree as XML; every list element becomes one `item`."""
     if isinstance(tree, dict):
-        return "".join(f"<{name}>{_xml(value)}</{name}>" for name, value in tree.items())
+        return "".join(f"<{name}>{make_xml(value, item)}</{name}>" for name, value in tree.items())
     if isinstance(tree, list):
-        return "".join(f"<item>{_xml(value)}</item>" for value in tree)
+        return "".join(f"<{item}>{make_xml(value, item)}</{item}>" for value in tree)
     if isinstance(tree, bool):
         return str(tree).lower()
     return escape(str(tree))

@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.request import Request, items
+from infra.local.cloud.scaling import groups
+from infra.local.cloud.scaling.actions import read_tags
 
 CALLER = "arn:aws:iam::123456789012:user/gpujob"
 
@@ -67,6 +69,8 @@ def actions_of(request: Request) -> list[str]:
 def needs_of(request: Request) -> list[Need]:
     """List what a call needs per resource; a fleet needs what launching from its template needs."""
     name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
+    if request.service == "autoscaling":
+        return [_need_of_group(request, name)]
     if request.service != "ec2":
         return [Need(name, _other_resource(request), {}, {})]
     found = [*_named(request, name), *_created(request, name), *_passed(request)]
@@ -78,6 +82,21 @@ def _other_resource(request: Request) -> str:
         names = request.body.get("Names") or [request.body.get("Name", "")]
         return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
     return "*"
+
+
+def _need_of_group(request: Request, action: str) -> Need:
+    """Return the need on an Auto Scaling group, which is named in one of several ways; to describe them needs all.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+    """
+    if request.action.startswith("Describe"):
+        return Need(action, "*", {}, {})
+    added = (
+        {} if request.action == "DeleteTags" else {key: value for key, (value, _) in read_tags(request.tree()).items()}
+    )
+    name = request.params.get("AutoScalingGroupName") or request.params.get("Tags.member.1.ResourceId", "")
+    name = name or groups.group_of(request.region, request.params.get("InstanceId", ""))
+    return Need(action, groups.arn_of(request.region, name), added, groups.tags_of(request.region, name))
 
 
 def _named(request: Request, action: str) -> list[Need]:

@@ -92,7 +92,8 @@ class Fleet:
         ids: tuple[str, ...] = ()
         if count:
             numbers = {"MinCount": str(count), "MaxCount": str(count)}
-            answer = launch(replace(self.request, action="RunInstances", params=choice.params | numbers), self.moto)
+            asked = replace(self.request, action="RunInstances", params=choice.params | numbers)
+            answer = launch(asked, self.moto, self.capacity.faults)
             ids = instance_ids(answer)
             self.capacity.enter(choice.pool, ids)
             refusal = _read_refusal(answer) or refusal

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.answers import EC2_NAMESPACE, Answer, error
+from infra.local.cloud.faults import Faults
 from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.request import Request
 from infra.local.cloud.tokens import Tokens
@@ -28,17 +29,17 @@ def run_instances(request: Request, moto: Moto, tokens: Tokens, capacity: Capaci
             room, refusal = capacity.find_room(pool, wanted)
             if room < wanted and refusal:
                 return error("ec2", *refusal)
-            answer = launch(request, moto)
+            answer = launch(request, moto, capacity.faults)
             capacity.enter(pool, instance_ids(answer))
             return answer
 
     return tokens.once(request, work, lambda first: _describe(instance_ids(first), request, moto))
 
 
-def launch(request: Request, moto: Moto) -> Answer:
+def launch(request: Request, moto: Moto, faults: Faults) -> Answer:
     """Launch without checking capacity."""
     with moto_state.LOCK:
-        answer = accounts.refuse_profile(request) or moto(request)
+        answer = accounts.refuse_profile(request, faults) or moto(request)
         for instance_id in instance_ids(answer):
             if not accounts.has_key(request):
                 instance = moto_state.find_instance(request.region, instance_id)

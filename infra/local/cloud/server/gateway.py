@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.test import run_wsgi_app
+from werkzeug.test import create_environ, run_wsgi_app
 
 from infra.local import record
 from infra.local.cloud import moto_state, request
@@ -19,6 +19,7 @@ from infra.local.cloud.iam.callers import Caller
 from infra.local.cloud.iam.calls import Calls
 from infra.local.cloud.machines import metadata
 from infra.local.cloud.request import Environ, Request
+from infra.local.cloud.scaling.groups import GROUPS
 from infra.local.cloud.server import control
 from infra.local.cloud.server.handlers import Handlers
 
@@ -33,6 +34,7 @@ class Gateway:
         self._handlers = handlers
         self._calls = Calls(handlers.faults, handlers.callers)
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self._groups = handlers.make_reconciler(self._ask_alone)
         self._lock = threading.Lock()
         self._active = 0
         self._closed = False
@@ -58,6 +60,11 @@ class Gateway:
             idle_s = time.monotonic() - self._last_s
             self._closed = self._closed or (not self._active and idle_s >= timeout_s)
             return self._closed
+
+    def keep_groups(self) -> bool:
+        """Let the Auto Scaling groups take a step; return whether there are any."""
+        self._groups.reconcile()
+        return bool(GROUPS)
 
     def close(self) -> None:
         """Close now."""
@@ -120,6 +127,13 @@ class Gateway:
             except ValueError as wrong:
                 return _json(400, str(wrong))
         return _json(200, faults.listing())
+
+    def _ask_alone(self, asked: Request) -> Answer:
+        """Ask moto for the cloud itself; moto learns service and region from the signature."""
+        signed = f"AWS4-HMAC-SHA256 Credential={self._access_key}/20260101/{asked.region}/{asked.service}/aws4_request"
+        kind = "application/x-www-form-urlencoded"
+        environ = create_environ("/", method="POST", content_type=kind, headers={"Authorization": signed})
+        return self._ask_moto(environ, asked)
 
     def _ask_moto(self, environ: Environ, asked: Request) -> Answer:
         content = json.dumps(asked.body) if asked.body else urlencode(asked.params)

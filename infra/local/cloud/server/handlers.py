@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from infra.local.cloud import moto_state, tagging
@@ -20,7 +20,8 @@ from infra.local.cloud.machines.templates import Templates
 from infra.local.cloud.market import offerings, prices, quotas, spot
 from infra.local.cloud.market.reservations import Reservations
 from infra.local.cloud.request import Request
-from infra.local.cloud.server import attributes
+from infra.local.cloud.scaling.reconciler import Reconciler
+from infra.local.cloud.server import attributes, scaling
 from infra.local.cloud.server.trail import Trail
 from infra.local.cloud.tokens import Tokens
 
@@ -62,6 +63,15 @@ class Handlers:
     def _reservations(self) -> Reservations:
         return Reservations(self.faults, self.hosts.boots.end_at)
 
+    @cached_property
+    def _launcher(self) -> scaling.Launcher:
+        return scaling.Launcher(self._capacity, self._templates)
+
+    def make_reconciler(self, moto: Moto) -> Reconciler:
+        """Return what keeps the Auto Scaling groups' machines, with AWS's own permissions."""
+        launching = partial(self._launcher.launch, self._booting(moto))
+        return Reconciler(self.faults, launching, partial(scaling.terminate, moto))
+
     def sight(self, request: Request) -> AbstractContextManager[None]:
         """Hide instances that are not visible yet from moto while it answers."""
         unseen = self.hosts.boots.unseen() if request.action.startswith("Describe") else frozenset()
@@ -72,6 +82,8 @@ class Handlers:
         self.trail.record(request)
         if request.service == "ec2":
             return self._refuse(request) or self._answer_ec2(request, moto)
+        if request.service == "autoscaling":
+            return scaling.answer(request, self._launcher, self._find_denial)
         match request.service, request.action:
             case "pricing", "GetProducts":
                 return prices.get_products(request)
@@ -145,12 +157,20 @@ class Handlers:
         def hand(request: Request) -> Answer:
             if request.action != "RunInstances":
                 return moto(request)
-            self.trail.record(request, inner=True)
-            denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
-            need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+            need = self._find_need(request)
             return permissions.deny(request, need) if need else boot(request)
 
         return hand
+
+    def _find_need(self, request: Request) -> permissions.Need | None:
+        """Return what the caller lacks for a call that AWS makes on the caller's behalf."""
+        self.trail.record(request, inner=True)
+        denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
+        return permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
+
+    def _find_denial(self, request: Request) -> str:
+        need = self._find_need(request)
+        return permissions.refusal(need)[1] if need else ""
 
     def _booting(self, moto: Moto) -> Moto:
         """Wrap moto for a launch, so that the instances boot with the injected delay."""

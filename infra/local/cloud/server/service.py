@@ -65,7 +65,8 @@ def _serve(
     record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
     threading.Thread(target=moto_state.backend, args=("us-east-1",), daemon=True).start()
     while not stopping.wait(POLL_S) and not hosts.failed:
-        if not hosts.alive and gateway.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
+        kept = gateway.keep_groups() or hosts.alive
+        if not kept and gateway.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
             return
 
 
