@@ -13,7 +13,7 @@ from infra.errors import UsageError
 from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Request
+    from infra.model import Request
 
 Launcher = Literal["torchrun", "none"]
 
@@ -74,14 +74,14 @@ def is_python(command: Sequence[str]) -> bool:
     return command[0] == "python" and tuple(command[: len(NBCONVERT)]) != NBCONVERT
 
 
-def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc: int | None) -> "Request":
+def distribute(request: "Request", gpu_count: int, launcher: Launcher, nproc: int | None) -> "Request":
     """Return a request whose command starts a Python script or module in several processes on each node.
 
     On several nodes, torchrun learns from its variables which one it is on, and where the first one is.
     """
     if launcher == "none":
         return request
-    gpus = cluster.gpu_count if request.gpus is None else request.gpus
+    gpus = gpu_count if request.gpus is None else request.gpus
     where = "--standalone" if request.nodes == 1 else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])
     return replace(request, command=words)

@@ -4,11 +4,9 @@ import base64
 import hashlib
 import json
 import os
-import random
 import signal
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,21 +104,26 @@ class Sending:
         except self.s3.exceptions.NoSuchKey:
             return None
 
-    def keys(self, below: str = "") -> list[str]:
+    def find_keys(self, below: str = "") -> list[str]:
         found = self.s3.list_objects_v2(Bucket=self.name, Prefix=self.prefix + below).get("Contents", ())
         return [one["Key"].removeprefix(self.prefix) for one in found]
 
     def output(self, path: str, task: int = 0) -> bytes:
         """Return a file as a reader finds it: by the manifest of the highest attempt that has one."""
-        attempts = (key.split("/")[2] for key in self.keys(f"tasks/{task}/") if key.endswith("/outputs.json"))
-        manifest = self.get(f"tasks/{task}/{max(map(int, attempts))}/outputs.json")
-        (entry,) = [each for each in manifest["files"] if each["path"] == path]
-        body = self.s3.get_object(Bucket=self.name, Key=entry["key"])["Body"].read()
+        attempts = (key.split("/")[2] for key in self.find_keys(f"tasks/{task}/") if key.endswith("/outputs.json"))
+        last = f"tasks/{task}/{max(map(int, attempts))}"
+        (entry,) = [each for each in self.get(f"{last}/outputs.json")["outputs"] if each["path"] == path]
+        key, start = f"{self.prefix}{last}/out/{entry['object']}", entry["offset"]
+        body = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()[start : start + entry["size_bytes"]]
         assert hashlib.sha256(body).hexdigest() == entry["sha256"]
         return body
 
+    def has_output(self) -> bool:
+        """Return whether the first attempt has saved anything."""
+        return bool((self.get("tasks/0/1/outputs.json") or {"outputs": []})["outputs"])
+
     def log(self, attempt: int, task: int = 0) -> str:
-        parts = sorted(self.keys(f"tasks/{task}/{attempt}/log-"))
+        parts = sorted(self.find_keys(f"tasks/{task}/{attempt}/log-"))
         bodies = (self.s3.get_object(Bucket=self.name, Key=self.prefix + key)["Body"].read() for key in parts)
         return b"".join(bodies).decode()
 
@@ -138,7 +141,9 @@ class Sending:
         path, content = pack_agent()
         agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
         self.put(agent["name"], content)
-        about = {"bucket": bucket, "prefix": self.prefix, "group": self.name, "agent": agent, "patience_s": 2}
+        machine = {"gpu": "T4", "price_usd": 0.5, "launched_at": 1.8e9, "owner": "someone"}
+        about = {"bucket": bucket, "prefix": self.prefix, "group": self.name, "agent": agent, "machine": machine}
+        about["patience_s"] = 2
         (home / "settings").write_text(json.dumps(about))
         (home / "boot.pyz").write_bytes(pack_boot())
         found = Machine(Node(home, sys.executable), name, Metadata(name))
@@ -154,7 +159,13 @@ class Metadata(ThreadingHTTPServer):
 
     def __init__(self, name: str) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.entries = {"meta-data/instance-id": name}
+        self.entries = {
+            "meta-data/instance-id": name,
+            "meta-data/instance-type": "g4dn.xlarge",
+            "meta-data/instance-life-cycle": "spot",
+            "meta-data/placement/availability-zone": "us-east-1a",
+            "meta-data/ami-id": "ami-1",
+        }
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -237,19 +248,19 @@ def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
     sending.send("python", "loop.py", "3", "0.1", "0", files={"loop.py": LOOP})
     machine = sending.boot()
     end = sending.end()
-    assert (end["state"], end["exit_code"], end["attempt"], end["uploaded"]) == ("succeeded", 0, 1, True), (
+    assert (end["state"], end["exit_code"], end["attempt"], end["complete"]) == ("succeeded", 0, 1, True), (
         machine.said()
     )
     assert json.loads(sending.output("state.json")) == count(3)
     assert "step 3 1" in sending.log(1)
-    assert f"boots/{machine.name}.json" in sending.keys()
+    assert f"boots/{machine.name}.json" in sending.find_keys()
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
 
 
 def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP})
     first = sending.boot()
-    wait_for(lambda: sending.get("tasks/0/1/outputs.json"), "the first manifest")
+    wait_for(lambda: sending.has_output(), "the first manifest")
     first.kill()
     sending.boot()
     end = sending.end()
@@ -262,7 +273,7 @@ def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(send
 def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(sending: Sending) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP})
     first = sending.boot()
-    wait_for(lambda: sending.get("tasks/0/1/outputs.json"), "the first manifest")
+    wait_for(lambda: sending.has_output(), "the first manifest")
     first.signal(signal.SIGSTOP)
     second = sending.boot()
     wait_for(lambda: (sending.get("tasks/0/claim") or {})["machine"] == second.name, "the takeover")
@@ -277,7 +288,7 @@ def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(send
 def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600)
     first = sending.boot()
-    wait_for(lambda: sending.get("tasks/0/1/outputs.json"), "the first manifest")
+    wait_for(lambda: sending.has_output(), "the first manifest")
     first.guard()
     first.notice()
     wait_for(lambda: sending.get("tasks/0/claim")["machine"] == "", "the release")
@@ -309,7 +320,7 @@ def test_attempts_that_save_nothing_new_stop_after_three(sending: Sending) -> No
 def test_a_stop_cancels_the_job_and_what_has_not_begun(sending: Sending) -> None:
     sending.send("sh", "-c", "echo begun > note; sleep 60", files={}, tasks=3)
     sending.boot()
-    wait_for(lambda: sending.get("tasks/0/1/outputs.json"), "the first manifest")
+    wait_for(lambda: sending.has_output(), "the first manifest")
     sending.put("stop", b"{}")
     assert [sending.end(task)["state"] for task in range(3)] == ["cancelled"] * 3
     assert sending.output("note") == b"begun\n"
@@ -322,13 +333,13 @@ def test_tasks_are_each_done_once_by_several_machines(sending: Sending) -> None:
     ends = [sending.end(task) for task in range(4)]
     assert [(end["state"], end["attempt"]) for end in ends] == [("succeeded", 1)] * 4
     assert [sending.output("result", task) for task in range(4)] == [b"%d\n" % task for task in range(4)]
-    assert all(f"boots/{machine.name}.json" in sending.keys() for machine in machines)
+    assert all(f"boots/{machine.name}.json" in sending.find_keys() for machine in machines)
 
 
 def test_an_agent_that_is_killed_finds_its_running_job_again(sending: Sending) -> None:
     sending.send("python", "loop.py", "3", "1.2", "0", files={"loop.py": LOOP}, stale_s=600)
     machine = sending.boot()
-    wait_for(lambda: sending.get("tasks/0/1/outputs.json"), "the first manifest")
+    wait_for(lambda: sending.has_output(), "the first manifest")
     (agent,) = machine.node.processes("away")
     os.kill(agent, signal.SIGKILL)
     machine.start()

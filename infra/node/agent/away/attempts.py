@@ -8,16 +8,17 @@ import time
 from typing import Any, NamedTuple
 
 from .. import trees
+from ..bucket.layout import attempt_prefix
+from ..bucket.rounds import Rounds
 from ..job.recovery import list_jobs
 from ..node.guard import lease_end
 from ..records import PREEMPTED, AgentError, is_supervised, record_of
 from ..requests.cancelling import cancel
 from .claims import FAULTS, Claim
 from .extension import apply_lease
-from .progress import fetch_reached, find_reached
+from .progress import take_over
 from .settings import FOLDER, Place, Sent
 from .submission import find_submitted, submit_attempt
-from .uploading import Uploader
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -36,19 +37,19 @@ def run_attempt(place: Place, sent: Sent, claim: Claim) -> Outcome:
     """Run an attempt to its end; raises AgentError if it cannot be started, and one of FAULTS."""
     folder = FOLDER / f"task-{claim.task}"
     claim.thread.start()
-    reached = find_reached(place, claim.task, claim.attempt - 1)
     number = find_submitted(place, claim.task, claim.attempt)
     if number is None:
-        reached = fetch_reached(place, claim.task, claim.attempt, folder)
+        take_over(place, claim.task, claim.attempt, folder)
         number = submit_attempt(place, sent, claim.task, claim.attempt, folder)
         trees.remove(folder)
-    uploader = Uploader(claim, number, reached.manifest)
-    noticed = watch(place, sent, claim, uploader)
+    prefix = attempt_prefix(place.prefix, claim.task, claim.attempt)
+    rounds = Rounds(place.bucket, prefix, str(number), {"cluster": place.about})
+    noticed = watch(place, sent, claim, rounds)
     if claim.lost:
         with contextlib.suppress(AgentError):
             cancel(str(number))
         return Outcome("lost", record_of(number), uploaded=False)
-    uploaded = upload_last(claim, uploader, urgent=noticed)
+    uploaded = upload_last(claim, rounds, urgent=noticed)
     (job,) = list_jobs(str(number))
     return Outcome(find_kind(place, sent, claim, job, noticed=noticed), job, uploaded)
 
@@ -74,9 +75,9 @@ def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any], *, no
     return "interrupted" if ended else "failed"
 
 
-def watch(place: Place, sent: Sent, claim: Claim, uploader: Uploader) -> bool:
+def watch(place: Place, sent: Sent, claim: Claim, rounds: Rounds) -> bool:
     """Upload until the job ends; return whether AWS has announced that it takes the machine."""
-    times, folder = sent.times, uploader.folder
+    times, folder = sent.times, rounds.folder
     upload_at = time.monotonic() + min(times.upload_s, times.renew_s)
     renewed_lease_at, leave_at = time.monotonic(), float("inf")
     while is_supervised(folder) and not claim.lost:
@@ -94,18 +95,18 @@ def watch(place: Place, sent: Sent, claim: Claim, uploader: Uploader) -> bool:
             renewed_lease_at = now + times.renew_s
         if now >= upload_at:
             with contextlib.suppress(*FAULTS):
-                uploader.upload(final=False)
+                rounds.upload(final=False)
             upload_at = time.monotonic() + times.upload_s
         time.sleep(times.poll_s)
     return (folder / PREEMPTED).exists()
 
 
-def upload_last(claim: Claim, uploader: Uploader, urgent: bool) -> bool:
+def upload_last(claim: Claim, rounds: Rounds, urgent: bool) -> bool:
     """Upload all that is left; return whether it was possible. Without a hurry, it is tried until it is or the claim is lost."""
     pause_s = 1.0
     while not claim.lost:
         try:
-            return uploader.upload(final=True)
+            return rounds.upload(final=True)
         except FAULTS:
             if urgent:
                 return False

@@ -13,10 +13,10 @@ import time
 from typing import Any, Callable, Dict, Mapping
 
 from ..aws.credentials import NoCredentialsError
-from ..aws.wire import S3Error, TakenError
+from ..aws.wire import ChangedError, S3Error, TakenError
 from .settings import Place, Times
 
-FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error)
+FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error, ChangedError)
 RELEASED = ""
 Follow = Callable[[int, Mapping[str, Any]], Dict[str, Any]]
 """Returns what a claim says, from the task and the claim of the attempt before; that is empty for the first."""

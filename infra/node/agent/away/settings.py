@@ -37,6 +37,8 @@ class Place(NamedTuple):
     region: str
     endpoint: str
     """Of a local cloud; "" on AWS."""
+    about: dict[str, Any]
+    """What the records of its jobs say of the machine."""
 
     def key(self, *parts: object) -> str:
         """Return the key of one of the job's objects."""
@@ -89,7 +91,8 @@ def open_place(config: Path = CONFIG) -> Place:
         raise AgentError("this machine has no sent job")
     bucket = open_bucket(about["bucket"], patience_s=float(about.get("patience_s", 60)))
     region, endpoint = about["bucket"]["region"], about["bucket"].get("endpoint", "")
-    return Place(bucket, about["prefix"], about["machine"], about["group"], region, endpoint)
+    machine = about["machine"]
+    return Place(bucket, about["prefix"], machine["instance_id"], about["group"], region, endpoint, machine)
 
 
 def read_sent(place: Place) -> Sent:

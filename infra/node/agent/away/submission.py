@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator
 
-from ..aws.wire import S3Error
 from ..records import AgentError
 from ..requests.submission import find_token
 from ..snapshot.blocks import HEAD, Blocks
 from .settings import FOLDER, Place, Sent
-
-PART_BYTES = 8 << 20
+from .transfer import Part, fetch_part
 
 
 def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, laid: Path) -> int:
@@ -26,7 +22,8 @@ def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, laid: Path
 
     Submitting the same attempt twice returns the same job. Raises AgentError.
     """
-    pack = fetch_object(place, sent.pack["key"], sent.pack["size_bytes"], sent.pack["sha256"], FOLDER / "pack")
+    key = place.key(sent.pack["key"])
+    pack = fetch_part(place.bucket, Part(key, 0, sent.pack["size_bytes"], sent.pack["sha256"]), FOLDER / "pack")
     request = make_request(sent, place.prefix, task, attempt)
     line = base64.b64encode(zlib.compress(json.dumps(request).encode())) + b"\n"
     program = [sys.executable, "-I", "-S", sys.argv[0], "submit", str(laid)]
@@ -69,28 +66,3 @@ def select(content: BinaryIO, contents: list[list[Any]], wanted: set[str]) -> It
         for piece in blocks.read(size_bytes):
             if sha256 in wanted:
                 yield HEAD.pack(0, len(piece)) + piece
-
-
-def fetch_object(place: Place, key: str, size_bytes: int, sha256: str, path: Path) -> Path:
-    """Download an object unless it is here already, continuing where an earlier download ended; return its file.
-
-    Raises AgentError if it is not the expected one.
-    """
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("ab+") as file:
-        at = file.seek(0, os.SEEK_END)
-        while at < size_bytes:
-            at += file.write(place.bucket.get_part(place.key(key), at, min(PART_BYTES, size_bytes - at)))
-        file.flush()
-        file.seek(0)
-        digest = hashlib.sha256()
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    if at != size_bytes or digest.hexdigest() != sha256:
-        part.unlink()
-        raise S3Error("", f"{key} in the bucket is not what was written there")
-    part.replace(path)
-    return path

@@ -98,7 +98,7 @@ def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
         end(
             place,
             claim,
-            {"state": state, "exit_code": job["exit_code"], "reason": reason, "job": job, "uploaded": outcome.uploaded},
+            {"state": state, "exit_code": job["exit_code"], "reason": reason, "complete": outcome.uploaded},
         )
         return True
     let_go(claim, "AWS took the machine" if kind == "preempted" else "the job was interrupted")
@@ -128,7 +128,11 @@ def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
                 break
             with contextlib.suppress(TakenError):
                 place.write(
-                    {**about, "attempt": claim.attempt, "at": time.time()}, "tasks", claim.task, "end.json", absent=True
+                    {**about, "attempt": claim.attempt, "ended_at": time.time()},
+                    "tasks",
+                    claim.task,
+                    "end.json",
+                    absent=True,
                 )
             break
         time.sleep(pause_s)
