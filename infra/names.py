@@ -10,8 +10,16 @@ NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 # As for ssh's ProxyJump, but without anything that a shell, ssh or a tag could read otherwise.
 JUMP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(?::[1-9][0-9]{0,4})?")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+BUCKET = re.compile(r"auto|(?!xn--)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's rules; auto is gpujob-ACCOUNT-REGION
+MACHINES = "gpujob-machines"
+"""The role of machines that upload to a bucket, and the instance profile that has it."""
 RESERVED = ("dlami", "dlami-al2023", "ubuntu")
 """Names reserved for images of AWS and Canonical."""
+
+
+def choose_profile(profile: str | None, bucket: str | None) -> str:
+    """Return the instance profile of a launch: machines with a bucket need a role."""
+    return profile or (MACHINES if bucket else "")
 
 
 def name_for(folder: Path) -> str:

@@ -29,11 +29,12 @@ LAYERS = tuple(
     infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
     infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
-    infra.node.agent.inputs
+    infra.node.agent.inputs infra.node.agent.bucket
     infra.node.agent.job
     infra.node.agent.node
     infra.node.agent.pages
     infra.node.agent.requests
+    infra.node.agent.away
     infra.model
     infra
     infra.base
@@ -43,8 +44,8 @@ LAYERS = tuple(
     infra.ssh
     infra.node
     infra.ec2
-    infra.local
-    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling
+    infra.local infra.ec2.storage
+    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling infra.saved
     infra.local.cloud.scaling
     infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
     infra.local.cloud.machines infra.ledger infra.ec2.capacity
@@ -52,6 +53,7 @@ LAYERS = tuple(
     infra.setup
     infra.run.nodes
     infra.launch infra.run
+    infra.send
     infra.fetch infra.image infra.checks infra.history
     cli.terminal
     cli.options

@@ -1,10 +1,14 @@
 """Print the permissions that gpujob needs: policy."""
 
+import json
+
 import click
 
 from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
+from infra.errors import UsageError
+from infra.names import MACHINES as ROLE
 
 ANYBODYS = """\
 With this policy, a user can stop, image and terminate every machine launched by
@@ -19,9 +23,31 @@ A role needs a fixed session name (role_session_name in ~/.aws/config);
 otherwise no one owns resources launched in an earlier session."""
 
 
+MACHINES = """\
+With this policy, a machine can write to every bucket named gpujob-*, read it,
+and delete outputs that it has replaced: one bucket is one trust domain. For
+another bucket, replace gpujob-* by its name. An administrator makes the role
+once:
+  gpujob policy --machines > machines.json
+  aws iam create-role --role-name {role} \\
+    --assume-role-policy-document '{trust}'
+  aws iam put-role-policy --role-name {role} --policy-name gpujob \\
+    --policy-document file://machines.json
+  aws iam create-instance-profile --instance-profile-name {role}
+  aws iam add-role-to-instance-profile --instance-profile-name {role} \\
+    --role-name {role}"""
+USERS = """\
+With this policy, a user can make buckets named gpujob-*, read every job in
+them and remove it. It is needed besides the output of: gpujob policy"""
+
+
 @click.command()
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
-def policy(owner_only: bool) -> None:
+@option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket (gpujob up --bucket).")
+@option(
+    "--bucket", "buckets", is_flag=True, envvar=None, help="Print what users need besides, to make and read buckets."
+)
+def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -31,5 +57,13 @@ def policy(owner_only: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
+    if machines + buckets + owner_only > 1:
+        raise UsageError("each of these options prints a policy of its own", "use one of them")
+    if machines or buckets:
+        from infra.ec2.storage import policies
+
+        show.echo_json(policies.make_machine_policy() if machines else policies.make_user_policy())
+        show.say(MACHINES.format(trust=json.dumps(policies.make_trust()), role=ROLE) if machines else USERS)
+        return
     show.echo_json(make_policy(owner_only=owner_only))
     show.say(OWN if owner_only else ANYBODYS)

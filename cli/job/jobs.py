@@ -32,6 +32,8 @@ from cli.options.values import JobName, parse_job
 from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
+from cli.steps.saved import download_saved, find_saved
+from cli.steps.sent import stop_sent
 from cli.terminal import formats, progress, show
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
@@ -68,7 +70,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
             warn_of_space(reached.name, client.find_space(connection))
             reason = find_reason(connection, found[-1]) if found and not as_json else ""
     except (NotFoundError, GoneError) as error:
-        list_recorded(error, choose_name(cluster), as_json)
+        list_elsewhere(error, choose_name(cluster), as_json)
         return
     data = [tell_all(reached, job) for job in found] if as_json else None
     empty = f"no jobs yet. Run one: gpujob run{cluster_flag(reached.name)} {script_here()}"
@@ -76,6 +78,19 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
     show.listing(rows, as_json, data, empty, ("started", "name", "exit"))
     if reason:
         show.say(f"job {found[-1].number} {describe_state(found[-1])}\n{reason}")
+
+
+def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -> None:
+    """List the jobs of a cluster that cannot be reached, from its bucket or runs/; raises the error without any."""
+    try:
+        found = find_saved(error, name)
+    except (NotFoundError, GoneError):
+        list_recorded(error, name, as_json)
+        return
+    jobs = [(each.cluster, each.current) for each in found]
+    rows = [job_row(job, find_home(runs_of(gone, job.number), name, job.number)) for gone, job in jobs]
+    data = [tell_all(gone, job) for gone, job in jobs] if as_json else None
+    show.listing(rows, as_json, data, droppable=("started", "name", "exit"))
 
 
 @jobs.command()
@@ -158,6 +173,8 @@ def cancel(asked: tuple[JobName, ...], everything: bool, cluster: str | None) ->
     words = "--all" if everything else as_typed(asked)
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
     first = asked[0] if asked else None
+    if stop_sent(choose_name(cluster)):
+        return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
         jobs = find_jobs(connection, asked, certain=True) if asked else find_active(connection, everything)
         if not jobs:
@@ -221,21 +238,29 @@ def fetch(
     refuse_both(asked, everything)
     first = asked[0] if asked else None
     choose = make_chooser(yes)
-    with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
-        if everything:
-            jobs = [job for job in client.list_jobs(connection) if not job.fetched]
-        else:
-            jobs = find_jobs(connection, asked) if len(asked) > 1 else [find_job(connection, first)]
-        if not jobs:
-            show.say(f"nothing to do: everything on '{found.name}' is downloaded")
-        for job in jobs:
-            runs = runs_of(found, job.number)
-            settings = read_settings(runs.parent)
-            wanted = Wanted(
-                pattern,
-                overwrite=overwrite,
-                asked=(*settings.outputs, *outputs),
-                exclude=(*settings.unwanted, *exclude),
-                choose=choose,
-            )
-            download_all(connection, job, to.resolve() if to else runs, wanted)
+
+    def want(runs: Path) -> Wanted:
+        settings = read_settings(runs.parent)
+        also, unwanted = (*settings.outputs, *outputs), (*settings.unwanted, *exclude)
+        return Wanted(pattern, overwrite=overwrite, asked=also, exclude=unwanted, choose=choose)
+
+    try:
+        with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
+            for job in choose_jobs(connection, asked, everything):
+                runs = runs_of(found, job.number)
+                download_all(connection, job, to.resolve() if to else runs, want(runs))
+    except (NotFoundError, GoneError) as error:
+        saved = find_saved(error, choose_name(cluster), first)
+        for each in saved if everything else saved[-1:]:
+            runs = runs_of(each.cluster, each.job.number)
+            download_saved([each], to.resolve() if to else runs, want(runs))
+
+
+def choose_jobs(connection: "Connection", asked: Sequence[JobName], everything: bool) -> "list[Job]":
+    """Return the jobs to download: these, or with `everything` all that are not yet downloaded."""
+    if not everything:
+        return find_jobs(connection, asked) if len(asked) > 1 else [find_job(connection, asked[0] if asked else None)]
+    jobs = [job for job in client.list_jobs(connection) if not job.fetched]
+    if not jobs:
+        show.say(f"nothing to do: everything on '{connection.cluster.name}' is downloaded")
+    return jobs

@@ -17,6 +17,7 @@ from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
+from cli.steps.saved import find_saved
 from cli.terminal.output import Output
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
@@ -64,7 +65,7 @@ def logs(
         try:
             found, connection, asked = opened.enter_context(reach_job(cluster, job))
         except (NotFoundError, GoneError) as error:
-            print_saved(read_log(error, choose_name(cluster), job), output, tail, since)
+            print_saved(read_elsewhere(error, choose_name(cluster), job), output, tail, since)
             return
         if node:
             connection = opened.enter_context(connect(found, check_node(found, asked, node)))
@@ -82,6 +83,14 @@ def logs(
         else:
             print_logs(connection, asked.number, 1 if node is not None else asked.nodes, output.write, start)
             output.flush()
+
+
+def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None) -> bytes:
+    """Return the output of a job whose machine is gone, from its bucket or runs/; raises the error without any."""
+    try:
+        return b"".join(find_saved(error, name, job)[-1].read_log(0))
+    except (NotFoundError, GoneError):
+        return read_log(error, name, job)
 
 
 def check_node(cluster: "Cluster", job: "Job", node: int) -> int:

@@ -15,7 +15,7 @@ from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
 from cli.options.values import JobName, parse_job
 from cli.terminal import clouds, formats, show
-from infra.errors import GpujobError
+from infra.errors import GoneError, GpujobError, NotFoundError
 from infra.ledger import known_clusters
 from infra.ledger.traffic import transfer_usd
 from infra.model import UNFINISHED
@@ -89,11 +89,16 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
+    from cli.steps.saved import find_saved
     from infra.cluster.connections import find_prices
     from infra.node import client
 
-    with reach_job(name, number) as (cluster, connection, job):
-        found, listed = client.list_outputs(connection, job.number)
+    try:
+        with reach_job(name, number) as (cluster, connection, job):
+            found, listed = client.list_outputs(connection, job.number)
+    except (NotFoundError, GoneError) as error:
+        saved = find_saved(error, choose_name(name), number)[-1]
+        cluster, (found, listed) = saved.cluster, saved.list_outputs()
     inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
     receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside))
     plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))

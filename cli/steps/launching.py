@@ -9,6 +9,7 @@ import click
 from cli.notices import billing
 from cli.options.context import CHECK_PLAN, find_cluster
 from cli.options.retype import TYPED, retype, typed_words
+from infra import names
 from infra.errors import Change, CloudError, GoneError, GpujobError, UsageError
 from infra.ledger.known_clusters import recall
 from infra.model import LaunchRequest, NetworkRequest, format_gpu
@@ -96,7 +97,8 @@ def read_chosen(context: click.Context) -> "LaunchRequest":
     return LaunchRequest(
         image=said["image"],
         network=network,
-        instance_profile=said["instance_profile"] or "",
+        instance_profile=names.choose_profile(said["instance_profile"], said["bucket"]),
+        bucket=said["bucket"] or "",
         kms_key=said["kms_key"] or "",
         reservation=said["reservation"] or "",
     )

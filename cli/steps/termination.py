@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from cli.notices import billing
 from cli.notices.remains import expecting, make_chooser, show_drained
+from cli.notices.stored import is_saved, show_stored
 from cli.options.context import runs_here
 from cli.terminal import formats, progress, show
 from infra.cluster import clusters
 from infra.errors import CloudError, GpujobError, LossError
 from infra.fetch.drain import Terms, drain
+from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -28,7 +30,7 @@ def find_accounts(name: str, region: str | None = None, dry_run: bool = False) -
 
 def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> bool:
     """Terminate a cluster; return whether it existed. `drained` says that its outputs are downloaded."""
-    reserved = clusters.find_reserved(name, accounts)
+    reserved, known = clusters.find_reserved(name, accounts), recall(name)
     try:
         with progress.steps() as report:
             found = clusters.remove(name, accounts, report)
@@ -37,6 +39,8 @@ def terminate(name: str, accounts: "Sequence[Account]", *, drained: bool) -> boo
         raise
     if found:
         show.say(f"terminated {name}; " + (describe_reserved(reserved[0]) if reserved else "nothing left that bills"))
+    if found and known and known.bucket:
+        show_stored(known)
     return found
 
 
@@ -89,7 +93,7 @@ def drain_terms(yes: bool, force: str = "", keeps_home: bool = False) -> Terms:
 
     `force` is the command to suggest if something would be lost. With `keeps_home`, the user's home folder is kept.
     """
-    return Terms(force, make_chooser(yes, may_ask=False), keeps_home)
+    return Terms(force, make_chooser(yes, may_ask=False), keeps_home, is_saved)
 
 
 def terminate_after(cluster: "Cluster", job: "Job", downloaded: bool, yes: bool = False) -> None:

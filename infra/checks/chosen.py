@@ -9,7 +9,9 @@ from infra.ec2.capacity.reservations import check_free, find_reservation
 from infra.ec2.errors import aws_errors
 from infra.ec2.network.groups import check_groups, find_groups
 from infra.ec2.network.subnets import find_subnets
-from infra.errors import GpujobError, PermissionsError
+from infra.ec2.storage.buckets import AUTO, check_place, name_bucket
+from infra.ec2.storage.policies import MACHINE_ON_BUCKET, MACHINE_ON_OBJECTS
+from infra.errors import GpujobError, NotFoundError, PermissionsError
 from infra.model import LaunchRequest, NetworkRequest
 
 
@@ -18,6 +20,7 @@ def list_chosen(account: Account, request: LaunchRequest) -> list[Callable[[], C
     looks = [lambda: attempt("region and network", lambda: describe_network(account, request.network))]
     for what, name, describe in (
         ("instance profile", request.instance_profile, describe_profile),
+        ("bucket", request.bucket, partial(describe_bucket, request.instance_profile)),
         ("KMS key", request.kms_key, describe_key),
         ("capacity reservation", request.reservation, describe_reservation),
     ):
@@ -51,6 +54,45 @@ def describe_profile(account: Account, profile: str) -> str:
     if not found["Roles"]:
         raise GpujobError(f"{profile} has no role", "aws iam add-role-to-instance-profile, or omit --instance-profile")
     return f"{profile} with the role {found['Roles'][0]['RoleName']}"
+
+
+def describe_bucket(profile: str, account: Account, asked: str) -> str:
+    """Return a bucket, and whether the machines' role may write to it as far as IAM says; raises GpujobError if not."""
+    name = name_bucket(account, asked)
+    try:
+        check_place(account, name)
+        found = f"{name}, {account.region}"
+    except NotFoundError:
+        if asked != AUTO:
+            raise
+        found = f"{name}, which gpujob up makes"
+    try:
+        refused = find_refused(account, profile, name)
+    except GpujobError as error:
+        return f"{found}; not tested whether machines may write to it: {error.what}"
+    if refused:
+        raise GpujobError(f"{name}: the role of {profile} lacks {', '.join(refused)}", "gpujob policy --machines")
+    return f"{found}, writable by the role of {profile}"
+
+
+def find_refused(account: Account, profile: str, bucket: str) -> list[str]:
+    """Return what the role of a profile may not do in a bucket, as IAM simulates it; its bucket policy does not count."""
+    with aws_errors():
+        found = account.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])["InstanceProfile"]
+        roles = [role["Arn"] for role in found["Roles"]]
+        if not roles:
+            raise GpujobError(f"{profile} has no role", "gpujob policy --machines")
+        wanted = {
+            f"arn:aws:s3:::{bucket}": MACHINE_ON_BUCKET,
+            f"arn:aws:s3:::{bucket}/c/t/tasks/0/1/log": MACHINE_ON_OBJECTS,
+        }
+        answers = [
+            account.iam.simulate_principal_policy(
+                PolicySourceArn=roles[0], ActionNames=list(actions), ResourceArns=[resource]
+            )["EvaluationResults"]
+            for resource, actions in wanted.items()
+        ]
+    return [one["EvalActionName"] for answer in answers for one in answer if one["EvalDecision"] != "allowed"]
 
 
 def describe_key(account: Account, key: str) -> str:

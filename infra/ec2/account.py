@@ -164,6 +164,13 @@ class Account:
             return self.session.client("kms", self.region, endpoint_url=self.endpoint_url, config=self.settings)
 
     @cached_property
+    def s3(self) -> Any:
+        """The client of S3; the local cloud has its buckets in the path of an address."""
+        settings = self.settings.merge(Config(s3={"addressing_style": "path"})) if self.endpoint_url else self.settings
+        with CLIENTS:
+            return self.session.client("s3", self.region, endpoint_url=self.endpoint_url, config=settings)
+
+    @cached_property
     def quotas(self) -> "ServiceQuotasClient":
         """The client of Service Quotas."""
         with CLIENTS:

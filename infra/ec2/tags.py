@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from infra.base.text import one_line
 from infra.errors import UsageError
 from infra.model import LOGIN_USER, Gpu, parse_gpu
-from infra.names import JUMP, NAME, USER
+from infra.names import BUCKET, JUMP, NAME, USER
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -40,6 +40,10 @@ PRIVATE_TAG = "gpujob:private"
 """The machines have only a private address."""
 JUMP_TAG = "gpujob:proxy-jump"
 USER_TAG = "gpujob:user"
+BUCKET_TAG = "gpujob:bucket"
+"""The bucket that jobs are uploaded to; it has to be this account's."""
+SENT_TAG = "gpujob:sent"
+"""The machines work on a sent job."""
 IMAGE_TAG = "gpujob:image"
 FROM_TAG = "gpujob:from"
 """The cluster that an image was created from; then the node, its type, and the image it booted."""
@@ -143,6 +147,12 @@ def read_jump(tags: Mapping[str, str]) -> str:
     """Return the jump host in a tag; "" if it is missing or invalid."""
     jump = tags.get(JUMP_TAG, "")
     return jump if JUMP.fullmatch(jump) else ""
+
+
+def read_bucket(tags: Mapping[str, str]) -> str:
+    """Return the bucket in a tag; "" if it is missing or invalid."""
+    bucket = tags.get(BUCKET_TAG, "")
+    return bucket if BUCKET.fullmatch(bucket) else ""
 
 
 def read_user(tags: Mapping[str, str]) -> str:

@@ -6,20 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.base.folders import local_errors, remove
+from infra.fetch.sources import Source
 from infra.model import Job, Output
 from infra.node.listing import Outputs
-from infra.node.packing import agent_argv
 from infra.results.parts import check_room, count_left, name_part, write_part
 from infra.results.shelf import WHY_NAME, Shelf
-from infra.ssh import carry
-from infra.ssh.connection import Connection
 
 
 @dataclass(frozen=True)
 class Download:
     """A download of a job's outputs."""
 
-    connection: Connection
+    source: Source
     job: Job
     trust: bool
     """Whether files downloaded while the job was running count as present without being read again."""
@@ -101,7 +99,7 @@ def receive(run: Download, shelf: Shelf, outputs: Sequence[Output]) -> set[Outpu
             arrived.add(output)
 
     if left:
-        carry.receive(run.connection, agent_argv("send", str(run.job.number)), left, take)
+        run.source.receive(left, take)
     return arrived
 
 

@@ -14,7 +14,7 @@ from infra.errors import GoneError, LossError, NodeError, StoppedError
 from infra.fetch.outputs import Choose, Fetched, Wanted, fetch, take_all
 from infra.ledger import known_clusters
 from infra.ledger.drained import drained_file, is_drained
-from infra.model import Cluster
+from infra.model import Cluster, Job
 from infra.node import client
 from infra.node.listing import AllLeft, output_options
 from infra.run.origins import find_runs
@@ -32,6 +32,8 @@ class Terms:
     choose: Choose = take_all
     keeps_home: bool = False
     """Whether the files in the user's home folder survive."""
+    saved: Callable[[Cluster, Job], bool] = lambda *_: False
+    """Whether the cluster's bucket has all outputs of a job, so that they cannot be lost with the machine."""
     arrived: Callable[[int], None] = lambda _: None
     """Gets the number of bytes of each downloaded chunk."""
 
@@ -76,7 +78,8 @@ def fetch_node(connection: Connection, runs: Path, report: Report, terms: Terms)
             own = find_runs(cluster, job.number) or runs
             fetched = fetch(connection, job.number, own, terms.arrived, Wanted(choose=terms.choose))
             yield fetched
-            check_fetched(fetched, terms)
+            if not (fetched.receipt.job.fetched or terms.saved(cluster, fetched.receipt.job)):
+                raise lost_outputs(fetched, terms)
     yield from check_left(connection, terms)
 
 
@@ -95,18 +98,16 @@ def handle_silence(cluster: Cluster, terms: Terms) -> Iterator[None]:
         raise LossError(f"cannot download the outputs on '{cluster.name}': {error.what}", hint) from error
 
 
-def check_fetched(fetched: Fetched, terms: Terms) -> None:
-    """Raise LossError unless all outputs of a job were downloaded."""
+def lost_outputs(fetched: Fetched, terms: Terms) -> LossError:
+    """Return the error that outputs of a job would be lost."""
     job = fetched.receipt.job
-    if job.fetched:
-        return
     fetch = f"gpujob fetch --cluster {fetched.receipt.cluster} {job.number}"
     if fetched.postponed:
         what, again = "were downloaded: the rest is too large to download without confirmation", f"{fetch} --yes"
     else:
         what, again = "could be downloaded", fetch
     hint = f"{again}; {terms.force}" if terms.force else again
-    raise LossError(f"not all outputs of job {job.number} {what}", hint)
+    return LossError(f"not all outputs of job {job.number} {what}", hint)
 
 
 def check_left(connection: Connection, terms: Terms) -> Iterator[AllLeft]:

@@ -12,8 +12,8 @@ from infra.base.folders import local_errors, size_of
 from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
 from infra.fetch.download import Download, fill, remove_gone
+from infra.fetch.sources import NodeSource, Source
 from infra.model import Job, Output
-from infra.node import client
 from infra.node.agent.caches import is_excluded
 from infra.node.calls import expect
 from infra.node.listing import Outputs
@@ -116,7 +116,7 @@ def fetch(
     with ExitStack() as connections:
         while True:
             try:
-                return fetch_once(connection, number, runs, count, wanted)
+                return fetch_once(NodeSource(connection, number), number, runs, count, wanted)
             except DroppedError:
                 vain += 1
                 if vain > PATIENCE:
@@ -124,35 +124,33 @@ def fetch(
                 connection = connections.enter_context(reconnect(connection))
 
 
-def fetch_once(
-    connection: Connection, number: int, runs: Path, report: Callable[[int], None], wanted: Wanted
-) -> Fetched:
+def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], None], wanted: Wanted) -> Fetched:
     """Download a job's wanted, missing outputs, its log and its receipt.
 
     Once all outputs of an ended job are downloaded and verified, mark it as fetched on the node.
     """
     before = wanted.before
-    job, told = client.list_outputs(connection, number, wanted.settled, wanted.asked, before.told if before else None)
+    job, told = source.list_outputs(wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
-    cluster = find_prices(connection.cluster) if job.over else connection.cluster  # before, its receipt has no cost
-    with open_results(runs, cluster, job, connection.rank) as results, ExitStack() as opened:
+    cluster = find_prices(source.cluster) if job.over else source.cluster  # before, its receipt has no cost
+    with open_results(runs, cluster, job, source.rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
             shelves.append(open_outside_shelf(results, hashes, opened, overwrite=wanted.overwrite))
         known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
-        run = Download(connection, job, wanted.settled, traffic.count)
+        run = Download(source, job, wanted.settled, traffic.count)
         try:
             changing, postponed = fill(run, shelves, outputs, wanted.choose)
             cleared = shelves if wanted.pattern == "*" else []
             removed = [path for shelf in cleared for path in remove_gone(shelf, job, told)]
             if not wanted.settled:
-                fetch_log(connection, job, results, traffic.count, wanted)
+                fetch_log(source, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
             complete = job.over and whole and not wanted.settled
             # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
@@ -160,14 +158,14 @@ def fetch_once(
             known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
         finally:
             hashes.save(whole=wanted.all)
-            receipt = replace(make_receipt(cluster, known, (), connection.rank), downloaded_bytes=traffic.total_bytes)
+            receipt = replace(make_receipt(cluster, known, (), source.rank), downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
         if complete:
             clear_parts(results.parts)
     if complete and not job.fetched:
-        client.mark_fetched(connection, number)
+        source.mark_fetched()
     lists = tuple(changing), tuple(postponed), tuple(removed)
     return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)))
 
@@ -218,15 +216,13 @@ def no_match(number: int, pattern: str, found: Sequence[Output]) -> NotFoundErro
     )
 
 
-def fetch_log(
-    connection: Connection, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted
-) -> None:
+def fetch_log(source: Source, job: Job, results: Results, report: Callable[[int], None], wanted: Wanted) -> None:
     """Download a job's current log, resuming where an earlier call or `run` stopped."""
     if results.receipt.job.over and size_of(LOG, results.top) and not wanted.overwrite:
         return
     with local_errors(results.path / LOG), open_log(results.top) as log:
         if not job.over or log.tell() != job.log_bytes:
-            for chunk in client.read_log(connection, job.number, log.tell()):
+            for chunk in source.read_log(log.tell()):
                 log.write(chunk)
                 log.flush()
                 report(len(chunk))

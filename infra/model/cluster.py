@@ -80,10 +80,15 @@ class Cluster:
     """The jump host, [user@]host[:port], that leads to its machines; "" without one."""
     user: str = LOGIN_USER
     """The login user."""
+    bucket: str = ""
+    """The bucket that its jobs are uploaded to while they run; "" for none."""
     reservation: str = ""
     """The capacity reservation that its machines are in, which bills with or without them; "" for none."""
     block: str = ""
     """The Capacity Block that its machines are in, which is paid in advance and ends them; "" for none."""
+
+    sent: bool = False
+    """Whether its machines work on a sent job, whose state is in the bucket."""
 
     @property
     def is_local(self) -> bool:

@@ -74,6 +74,8 @@ class LaunchRequest:
     """The user's own tags, for everything that is created."""
     instance_profile: str = ""
     """The name or ARN of the instance profile whose role the machines get; "" for none."""
+    bucket: str = ""
+    """The bucket that jobs are uploaded to while they run: its name, or "auto"; "" for none."""
     kms_key: str = ""
     """The key that encrypts the disks; "" for the account's default."""
     login_user: str = ""

@@ -1,5 +1,6 @@
 """Submit a job: upload its project, queue its request on the node, create its results folder."""
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,10 @@ from infra.run.options import describe_options
 from infra.run.origins import note_submission
 from infra.run.source import Source, read_source
 from infra.run.upload import Upload, upload_project
+from infra.saved.machines import describe_machine
 from infra.ssh.connection import Connection, DroppedError
 
+ACCOUNT = re.compile(r"arn:[\w-]+:\w+::(\d{12}):")
 Progress = Callable[[int], None]
 Approval = Callable[[Sequence[File]], None]
 
@@ -57,6 +60,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         sent = add_files(upload, submission.earlier)
         header = make_header(cluster.gpu_count, replace(submission, project=sent.project))
         header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
+        header["bucket"] = describe_bucket(cluster, header["token"]) if request.nodes == 1 else None
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -134,6 +138,15 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
         return {"dependencies": None, "credentials": {}}
     plan = asdict(dependencies)
     return {"credentials": plan.pop("secrets"), "dependencies": plan}
+
+
+def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:
+    """Return where the machine uploads a job; None without a bucket. The account is that of the cluster's owner."""
+    account = ACCOUNT.match(cluster.owner)
+    if not cluster.bucket or not account:
+        return None
+    about = {"name": cluster.bucket, "region": cluster.region, "owner": account[1]}
+    return {"bucket": about, "prefix": f"{cluster.name}/{token}/", "cluster": describe_machine(cluster)}
 
 
 def describe_source(project: Project, code: Source) -> dict[str, Any]:

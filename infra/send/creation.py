@@ -22,7 +22,7 @@ from infra.ec2.scaling import schedule
 from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Pools, create_group, set_capacity
 from infra.ec2.storage.objects import Store
-from infra.ec2.tags import LAUNCH_TAG, USER_TAG, resource_name
+from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
 from infra.errors import UsageError
 from infra.launch.creation import clear_ended, forget_predecessor, undo
 from infra.launch.plans import Choice, Plan
@@ -94,7 +94,7 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     """Create everything that a sent job consists of, its machines last; return what its bucket has."""
     choice, name = planned.first, planned.name
     account = choice.account
-    tags = make_tags(planned, choice, attempt)
+    tags = make_tags(planned, choice, attempt, sending.store.bucket)
     write_attempt(name, attempt)
     key_pairs.import_key(account, name, attempt.public_key, tags)
     check_name_free(account, name, attempt.token)
@@ -119,13 +119,14 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     return bundle
 
 
-def make_tags(planned: Plan, choice: Choice, attempt: Attempt) -> dict[str, str]:
+def make_tags(planned: Plan, choice: Choice, attempt: Attempt, bucket: str) -> dict[str, str]:
     """Return the tags of everything that is created."""
     account = choice.account
     tags = fleet.make_tags(
         planned.name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity
     )
-    return {**tags, LAUNCH_TAG: attempt.token, USER_TAG: planned.request.login_user or choice.image.user}
+    own = {LAUNCH_TAG: attempt.token, BUCKET_TAG: bucket, SENT_TAG: "yes"}
+    return {**tags, **own, USER_TAG: planned.request.login_user or choice.image.user}
 
 
 def make_settings(sending: Sending, planned: Plan, bundle: Bundle, prefix: str) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """The agent's own S3 client against moto's server, through a proxy that fails as asked; botocore judges its signatures."""
 
 import hashlib
-import http.client
 import os
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,81 +16,22 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 import pytest
-from moto.server import ThreadedMotoServer
 
 from infra.node.agent.aws.credentials import Kept, NoCredentialsError, read_credentials
 from infra.node.agent.aws.s3 import Bucket, open_bucket
 from infra.node.agent.aws.signing import Credentials, Request, sign
 from infra.node.agent.aws.uploads import Uploads
 from infra.node.agent.aws.wire import ChangedError, NotThereError, S3Error, Slice, TakenError
+from tests.s3 import Proxy, serving
 
 KEY = Credentials("AKIDEXAMPLE", "secret/+key", "token==")
 AT_S = 1_790_000_000.0
 
 
-class Proxy(ThreadingHTTPServer):
-    """Passes requests on to moto, or fails them in the ways that are left in `faults`, one for each request."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.behind, self.faults, self.seen = port, list[str](), list[str]()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def handle_any(self) -> None:
-        server: Any = self.server
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        fault = server.faults.pop(0) if server.faults else ""
-        server.seen.append(f"{self.command} {self.path}")
-        if fault == "drop":
-            self.close_connection = True
-            return
-        if fault and fault != "drop-after":
-            status, code, ahead_s = fault.split()
-            answer = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
-            date = format_datetime(datetime.fromtimestamp(time.time() + float(ahead_s), UTC), usegmt=True)
-            self.reply(int(status), {"Date": date}, answer)
-            return
-        link = http.client.HTTPConnection("127.0.0.1", server.behind, timeout=30)
-        link.request(self.command, self.path, body, dict(self.headers))
-        found = link.getresponse()
-        answer = found.read()
-        link.close()
-        if fault == "drop-after":
-            self.close_connection = True
-            return
-        self.reply(found.status, dict(found.getheaders()), answer)
-
-    def reply(self, status: int, headers: dict[str, str], answer: bytes) -> None:
-        self.send_response_only(status)
-        for name, value in headers.items():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                self.send_header(name, value)
-        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(answer))
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        self.wfile.write(answer if self.command != "HEAD" else b"")
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    server = Proxy(moto.get_host_and_port()[1])
-    yield server
-    server.shutdown()
-    server.server_close()
-    moto.stop()
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

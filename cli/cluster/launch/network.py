@@ -33,6 +33,7 @@ class NetworkOptions(TypedDict):
     tags: tuple[tuple[str, str], ...]
     ssh_from: tuple[str, ...]
     instance_profile: str | None
+    bucket: str | None
     kms_key: str | None
     login_user: str | None
     reservation: str | None
@@ -119,6 +120,13 @@ OPTIONS = (
         type=matching(PROFILE, "the name or the ARN of an instance profile"),
         metavar="NAME",
         help="Instance profile (name or ARN) whose role the machine gets  [default: none]",
+    ),
+    option(
+        "--bucket",
+        type=matching(names.BUCKET, "the name of a bucket, or auto"),
+        metavar="NAME",
+        help="Bucket that machines upload log and outputs to every minute: its name, or auto for gpujob-ACCOUNT-REGION"
+        "  [default: none]",
     ),
     option(
         "--kms-key",

@@ -21,9 +21,11 @@ from infra.ec2.tags import (
     PRICE_TAG,
     PRIVATE_TAG,
     RANK_TAG,
+    SENT_TAG,
     SPENT_AT_TAG,
     SPENT_TAG,
     parse_time,
+    read_bucket,
     read_cluster,
     read_endpoint,
     read_gpu,
@@ -129,6 +131,8 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         private=PRIVATE_TAG in tags,
         proxy_jump=read_jump(tags),
         user=read_user(tags),
+        bucket=read_bucket(tags),
+        sent=SENT_TAG in tags,
         **{place: instances[0].get("CapacityReservationId", "")},
     )
 

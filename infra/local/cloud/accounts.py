@@ -8,8 +8,17 @@ from moto.kms.models import kms_backends
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.request import Request
+from infra.names import MACHINES
 
 PROFILE, KEY = "IamInstanceProfile.", "BlockDeviceMapping.1.Ebs.KmsKeyId"
+
+
+def make_machines_role() -> None:
+    """Create the role of machines that use a bucket, which an administrator makes once."""
+    backend = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend.create_role(MACHINES, "{}", "/", None, "", [], "3600")
+    backend.create_instance_profile(MACHINES, "/", [])
+    backend.add_role_to_instance_profile(MACHINES, MACHINES)
 
 
 def refuse_profile(request: Request, faults: Faults) -> Answer | None:

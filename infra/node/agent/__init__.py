@@ -13,6 +13,10 @@ files, so that losing the connection, the laptop or the agent loses no record. A
     end.json       end, exit code; space for this and runner.json is reserved on submission, in case the disk fills up
     hashes.json    SHA-256 of outputs, so that none is read twice
     sent.json      the last listing of outputs, until all are downloaded
+    bucket.json    the bucket that the job is uploaded to, and where in it
+    uploading      held by the process that does so; uploaded: all that it can upload is there
+    uploads.json   large files that are partly uploaded
+    warned         exists once the machine is about to end
     asked.json     paths outside the working tree, or caches inside it, that a fetch requested
     lock           held by supervisor and runner while the job is alive
     watched        held by the supervisor; a job without one gets a new one

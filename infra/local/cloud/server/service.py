@@ -12,7 +12,7 @@ from pathlib import Path
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from infra.local import reaper, record
-from infra.local.cloud import moto_state
+from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.machines.hosts import Hosts
@@ -46,6 +46,7 @@ def main(folder: Path) -> None:
     faults = Faults()
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
+    accounts.make_machines_role()
     gateway = Gateway(access_key, Handlers(hosts, faults, access_key))
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:

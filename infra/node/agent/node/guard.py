@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from ..bucket.process import CONFIG, WARNED, is_saved, start_uploads
 from ..processes import tell
 from ..records import JOBS, PREEMPTED, WORK, folder_of, is_supervised, numbers
 from .leftovers import Leftovers
@@ -35,6 +36,7 @@ def guard(idle_s: str, warning_s: str) -> None:
     busy_at = time.monotonic()
     leftovers = Leftovers(idle)
     while True:
+        start_uploads()
         left = lease_end() - time.time()
         if left <= 0:
             power_off("the gpujob lease has ended")
@@ -79,6 +81,9 @@ def warn(jobs: set[int], reason: str) -> set[int]:
         if reason.startswith(RECLAIM):
             with contextlib.suppress(OSError):
                 (folder_of(number) / PREEMPTED).touch()
+        with contextlib.suppress(OSError):
+            if (folder_of(number) / CONFIG).exists():
+                (folder_of(number) / WARNED).touch()
         with contextlib.suppress(OSError), (folder_of(number) / "log").open("ab") as log:
             log.write(f"\ngpujob: {reason}; sending SIGTERM to the job\n".encode())
         for pid in processes_of(number):
@@ -98,8 +103,9 @@ def processes_of(number: int) -> list[int]:
 
 
 def is_busy() -> bool:
-    """Return whether the machine is in use: a job, outputs not yet downloaded, a connection, a busy GPU."""
-    unfetched = any(not (JOBS / str(number) / "fetched").exists() for number in numbers())
+    """Return whether the machine is in use: a job, outputs that only it has, a connection, a busy GPU."""
+    folders = [JOBS / str(number) for number in numbers()]
+    unfetched = any(not (folder / "fetched").exists() and not is_saved(folder) for folder in folders)
     return unfetched or bool(running_jobs()) or is_connected() or is_computing()
 
 

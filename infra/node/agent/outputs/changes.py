@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 from .. import trees
 from ..caches import lies_in_cache
@@ -28,13 +28,21 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     With `--settled`, files still being written are skipped. `--output=PATH` requests a path outside the working tree, or a
     cache inside it, from now on. With `--since=TOKEN`, only the difference to the listing that had this token, if it is known.
     """
-    folder, settled = folder_of(number), "--settled" in options
+    settled = "--settled" in options
     since = next((option.partition("=")[2] for option in options if option.startswith("--since=")), "")
+    more = [option.partition("=")[2] for option in options if option.startswith("--output=")]
+    found = find_outputs(number, more, settled=settled)
+    return {**found, **tell(folder_of(number) / "sent.json", found["outputs"], since, settled)}
+
+
+def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dict[str, Any]:
+    """Return what `list_outputs` does, in full; `more` are paths to request. Raises UnknownJobError."""
+    folder = folder_of(number)
     if (folder / FREED).exists():
         raise UnknownJobError(
             f"the files of job {number} are no longer on the machine: they had been downloaded, and it needed the space"
         )
-    asked = asked_of(folder, [option.partition("=")[2] for option in options if option.startswith("--output=")])
+    asked = asked_of(folder, more)
     job = record_of(number)  # only now: a job with newly requested paths no longer counts as downloaded
     found, missing = find_asked(folder, asked)
     look = Look(folder, settled)
@@ -52,7 +60,7 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     left, complete = ([], True) if settled else find_left([int(number)], brief=True)
     return {
         "job": job,
-        **tell(folder / "sent.json", list(look.entries.values()), since, settled),
+        "outputs": list(look.entries.values()),
         "unreadable": look.unreadable,
         "unsettled": look.unsettled_names,
         "missing": missing,

@@ -42,6 +42,7 @@
     notebook                        started by a job's supervisor: becomes JupyterLab
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
+    upload NUMBER                   started by the guard: uploads the job to its bucket until all of it is there
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
     await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
@@ -87,6 +88,7 @@ COMMANDS = {
     "page": ("pages.notebook", "find_page"),
     "notebook": ("pages.notebook", "serve"),
     "tensorboard": ("pages.tensorboard", "serve"),
+    "upload": ("bucket.process", "upload"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
     "compile": ("archive.bytecode", "compile_agent"),

@@ -77,6 +77,8 @@ def submit(*laid: str) -> dict[str, int]:
         python = {"python": asked["python"] or base_python(), "python_chosen": asked["python"] is not None}
         job = {**{key: asked[key] for key in KEPT}, "submitted_at": time.time(), **python}
         write_json(staging / "job.json", job)
+        if asked.get("bucket"):
+            write_json(staging / "bucket.json", asked["bucket"])
         for record in ("end.json", "runner.json"):
             reserve(staging / record)  # an accepted job can always record its end
         with (JOBS / ".lock").open("ab") as lock:

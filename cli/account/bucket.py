@@ -1,0 +1,111 @@
+"""What machines uploaded: bucket ls, du, rm."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options.declared import dry_run_option, json_option, personal_region_option, typed_option, yes_option
+from cli.steps.launching import read_chosen
+from cli.terminal import clouds, formats, show
+from cli.terminal.questions import confirm
+from infra.errors import UsageError
+from infra.names import BUCKET
+
+if TYPE_CHECKING:
+    from infra.ec2.storage.objects import Store
+
+bucket_argument = click.argument("name", metavar="[BUCKET]", required=False)
+
+
+@click.group()
+def bucket() -> None:
+    """Inspect and empty the bucket that machines upload to.
+
+    BUCKET is a name, or auto for gpujob-ACCOUNT-REGION, by default the one that gpujob.toml sets for gpujob up.
+    """
+
+
+@bucket.command()
+@bucket_argument
+@dry_run_option
+@personal_region_option
+@json_option
+def ls(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> None:
+    """List the jobs in a bucket, with their size."""
+    from infra.saved.usage import list_stored
+
+    store = open_store(name, dry_run, region)
+    found = list_stored(store)
+    rows = [
+        {
+            "job": job.prefix.rstrip("/"),
+            "size": formats.size(job.size_bytes),
+            "objects": str(job.objects),
+            "updated": formats.clock(job.modified_at),
+            "complete": "yes" if job.complete else "no",
+        }
+        for job in found
+    ]
+    show.listing(rows, as_json, [vars(job) for job in found], f"no jobs in the bucket {store.bucket}", ("objects",))
+
+
+@bucket.command()
+@bucket_argument
+@dry_run_option
+@personal_region_option
+@json_option
+def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> None:
+    """Show what a bucket stores, and what that costs each month."""
+    from infra.ec2.storage.prices import find_storage_price
+    from infra.saved.usage import list_stored, month_usd
+
+    store = open_store(name, dry_run, region)
+    found = list_stored(store)
+    size_bytes = sum(job.size_bytes for job in found)
+    usd = month_usd(size_bytes, find_storage_price(store.account))
+    if as_json:
+        show.echo_json({"bucket": store.bucket, "jobs": len(found), "size_bytes": size_bytes, "month_usd": usd})
+        return
+    cost = clouds.cost(usd, store.account.cloud)
+    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} a month")
+
+
+@bucket.command()
+@bucket_argument
+@typed_option("--cluster", envvar=None, metavar="NAME", help="Only the jobs of this cluster.")
+@typed_option("--all", "everything", is_flag=True, help="The jobs of all clusters.")
+@dry_run_option
+@personal_region_option
+@yes_option
+def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, region: str | None, yes: bool) -> None:
+    """Delete the jobs of a cluster, or all, from a bucket.
+
+    What was downloaded stays in runs/.
+    """
+    from infra.saved.usage import list_stored, remove
+
+    if bool(cluster) == everything:
+        raise UsageError("expected --cluster or --all", "gpujob bucket rm --cluster NAME")
+    store = open_store(name, dry_run, region)
+    found = list_stored(store, cluster or "")
+    if not found:
+        show.say(f"nothing to do: no such jobs in the bucket {store.bucket}")
+        return
+    size = formats.size(sum(job.size_bytes for job in found))
+    confirm(f"Delete {formats.plural(len(found), 'job')} ({size}) from {store.bucket}?", yes)
+    show.say(f"deleted {formats.plural(remove(store, found), 'object')}")
+
+
+def open_store(name: str | None, dry_run: bool, region: str | None) -> "Store":
+    """Return the bucket that was named, or that gpujob.toml or a variable sets; raises UsageError without any."""
+    from infra.cluster.clouds import open_account
+    from infra.ec2.storage.buckets import check_place, name_bucket
+    from infra.ec2.storage.objects import Store
+
+    asked = name or read_chosen(click.get_current_context()).bucket
+    if not asked or not BUCKET.fullmatch(asked):
+        raise UsageError(f"invalid bucket name '{asked}'" if asked else "no bucket was named", "gpujob bucket ls auto")
+    account = open_account(dry_run, (region,) if region else ())
+    store = Store(account, name_bucket(account, asked))
+    check_place(account, store.bucket)
+    return store

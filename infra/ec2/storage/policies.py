@@ -1,0 +1,57 @@
+"""The permissions around buckets: of machines, which upload, and of users, who make buckets and read them."""
+
+from typing import Any
+
+from infra.ec2.policy import allow
+from infra.ec2.tags import CLUSTER_TAG
+
+MINE = "gpujob-*"
+"""The names of the buckets that `auto` makes."""
+USER_ON_BUCKET = (
+    "s3:CreateBucket",
+    "s3:GetBucketTagging",
+    "s3:ListBucket",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketTagging",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
+)
+USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject")
+MACHINE_ON_BUCKET = ("s3:ListBucket",)
+MACHINE_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
+ON_GROUPS = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")
+
+
+def make_machine_policy(bucket: str = MINE) -> dict[str, Any]:
+    """Return what a machine may do: upload to the bucket, delete what it replaced, leave its group."""
+    ours = {"StringLike": {f"aws:ResourceTag/{CLUSTER_TAG}": "?*"}}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            allow("ListBucket", MACHINE_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
+            allow("UploadJobs", MACHINE_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*/tasks/*"),
+            allow("DeleteReplaced", ("s3:DeleteObject",), f"arn:aws:s3:::{bucket}/*/tasks/*/out/*"),
+            allow("ReadSentJobs", ("s3:GetObject",), f"arn:aws:s3:::{bucket}/*"),
+            allow("SayThatItIsThere", ("s3:PutObject",), f"arn:aws:s3:::{bucket}/*/boots/*"),
+            allow("LeaveGroups", ON_GROUPS, "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/*", ours),
+        ],
+    }
+
+
+def make_trust() -> dict[str, Any]:
+    """Return who may have the role of machines: EC2's machines."""
+    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def make_user_policy(bucket: str = MINE) -> dict[str, Any]:
+    """Return what a user of buckets may do besides the policy of gpujob: make them, read them, remove jobs."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            allow("MakeBuckets", USER_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
+            allow("ReadJobs", USER_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*"),
+            allow("AskWhatMachinesMayDo", ("iam:SimulatePrincipalPolicy",), "arn:aws:iam::*:role/gpujob-*"),
+        ],
+    }

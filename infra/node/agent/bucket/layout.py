@@ -1,0 +1,21 @@
+"""The objects of an attempt, and the limits that writer and reader share."""
+
+from __future__ import annotations
+
+TASK, ATTEMPT = 0, 1  # of an ordinary job
+VERSION = 1
+LOG_BYTES = 4 << 20  # of a piece of the log
+SMALL_BYTES = 1 << 20  # smaller files are packed
+PACK_BYTES = 16 << 20
+OUT = "out/"
+MANIFEST, RECORD, END = "outputs.json", "job.json", "end.json"
+
+
+def attempt_prefix(prefix: str, task: int = TASK, attempt: int = ATTEMPT) -> str:
+    """Return the prefix of an attempt's objects; `prefix` is CLUSTER/TOKEN/."""
+    return f"{prefix}tasks/{task}/{attempt}/"
+
+
+def log_name(piece: int) -> str:
+    """Return the name of a piece of the log."""
+    return f"log-{piece:06d}"

@@ -1,0 +1,148 @@
+"""Upload what is new of a job: its log, its complete outputs, and last the manifest that names them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ..aws.s3 import Bucket
+from ..aws.uploads import PART_BYTES, Uploads
+from ..aws.wire import NotThereError
+from ..outputs.asked import roots_of
+from ..outputs.changes import find_outputs
+from ..records import folder_of, read_json, record_of
+from .contents import Contents, Opener
+from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
+
+# What differs from one round to the next though nothing has happened.
+CLOCKS = ("now", "seconds", "log_bytes", "fetched")
+COUNTS = ("round", "written_at", "put_requests", "objects", "left", "left_complete")
+
+
+class Rounds:
+    """Uploads one attempt, round after round; a new one continues where an earlier process stopped."""
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, number: str, about: dict[str, Any], part_bytes: int = PART_BYTES
+    ) -> None:
+        """Read what the bucket has below the prefix of the attempt; `about` is added to the job's record. Raises S3Error."""
+        self.bucket, self.prefix, self.number, self.about = bucket, prefix, number, about
+        self.folder = folder_of(number)
+        opener = Opener(dict(roots_of(self.folder)))
+        self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, opener)
+        self.manifest: dict[str, Any] = self.read(MANIFEST)
+        self.record: dict[str, Any] = {}
+        self.log_bytes = 0
+        if self.manifest:
+            self.contents.learn(self.manifest)
+            self.log_bytes = self.manifest["log_bytes"]
+        there = {each.key[len(prefix + OUT) :] for each in bucket.list(prefix + OUT)}
+        self.contents.forget(there - self.used())  # what an earlier process left without naming it in a manifest
+        self.stale: set[str] = set()
+        """Objects that the manifest before the last mentions, and the last does not."""
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return an object's JSON; an empty one if there is none."""
+        try:
+            return dict(json.loads(self.bucket.get(self.prefix + name)[0]))
+        except NotThereError:
+            return {}
+
+    def used(self) -> set[str]:
+        """Return the objects that the last manifest mentions."""
+        return {each["object"] for each in self.manifest.get("outputs", ()) if each["object"]}
+
+    def upload(self, final: bool) -> bool:
+        """Upload what is new; return whether the bucket has all of an ended job. Raises S3Error, OSError.
+
+        With `final`, the job has ended: nothing is still being written, and large files are waited for.
+        """
+        self.upload_record()
+        self.upload_log()
+        started = final or "started_at" in read_json(self.folder / "state.json", {})
+        found = find_outputs(self.number, settled=not final) if started else {}
+        outputs = found.get("outputs", [])
+        self.contents.bring(outputs, wait=final)
+        kept = self.place(outputs, {*found.get("unsettled", ())})
+        complete = final and not found.get("unreadable") and len(kept) == len(outputs)
+        manifest = {
+            "version": VERSION,
+            **{name: value for name, value in found.items() if name != "job"},
+            "job": record_of(self.number),
+            "outputs": kept,
+            "log_bytes": self.log_bytes,
+            "final": complete,
+        }
+        if differs(manifest, self.manifest):
+            self.publish(manifest)
+        return complete
+
+    def place(self, outputs: list[dict[str, Any]], unsettled: set[str]) -> list[dict[str, Any]]:
+        """Return the outputs that the bucket has; of those that are changing, the last version that was whole."""
+        before = {(each["outside"], each["path"]): each for each in self.manifest.get("outputs", ())}
+        kept: dict[tuple[bool, str], dict[str, Any]] = {}
+        for each in outputs:
+            key, place = (each["outside"], each["path"]), self.contents.places.get(each["sha256"])
+            if each["link"] is not None or not each["size_bytes"]:
+                kept[key] = {**each, "object": "", "offset": 0}
+            elif place:
+                kept[key] = {**each, "object": place.object, "offset": place.offset}
+            elif key in before:
+                kept[key] = before[key]
+        kept.update({key: each for key, each in before.items() if key[1] in unsettled and key not in kept})
+        return list(kept.values())
+
+    def publish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest, and delete what neither it nor the one before mentions."""
+        before = self.used()
+        self.contents.requests += 1
+        objects = {each["object"] for each in manifest["outputs"] if each["object"]}
+        manifest["objects"] = {name: self.contents.sizes[name] for name in sorted(objects)}
+        manifest.update(
+            round=self.manifest.get("round", 0) + 1, written_at=time.time(), put_requests=self.contents.requests
+        )
+        self.bucket.put(self.prefix + MANIFEST, json.dumps(manifest).encode())
+        self.manifest = manifest
+        gone, self.stale = self.stale - objects - before, before - objects
+        self.contents.forget(gone | self.stale if manifest["final"] else gone)
+
+    def upload_record(self) -> None:
+        """Upload the job's record if something has happened to it."""
+        record = {"version": VERSION, "job": record_of(self.number), **self.about}
+        if without_clocks(record) != without_clocks(self.record):
+            self.bucket.put(self.prefix + RECORD, json.dumps(record).encode())
+            self.contents.requests += 1
+            self.record = record
+
+    def upload_log(self) -> None:
+        """Upload the pieces of the log that have grown."""
+        try:
+            with (self.folder / "log").open("rb") as log:
+                while True:
+                    piece = self.log_bytes // LOG_BYTES
+                    log.seek(piece * LOG_BYTES)
+                    content = log.read(LOG_BYTES)
+                    size_bytes = piece * LOG_BYTES + len(content)
+                    if size_bytes <= self.log_bytes:
+                        return
+                    self.bucket.put(self.prefix + log_name(piece), content)
+                    self.contents.requests += 1
+                    self.log_bytes = size_bytes
+        except FileNotFoundError:
+            return
+
+
+def without_clocks(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as far as it says that something has happened."""
+    job = {name: value for name, value in record.get("job", {}).items() if name not in CLOCKS}
+    return {**record, "job": job}
+
+
+def differs(manifest: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether a manifest says more than the one before."""
+    now, then = (
+        {name: value for name, value in without_clocks(each).items() if name not in COUNTS}
+        for each in (manifest, before)
+    )
+    return now != then

@@ -1,0 +1,122 @@
+"""The jobs of a cluster in a bucket: found, listed, and read like those of a machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from infra.base.parallel import map_parallel
+from infra.ec2.storage.objects import Store
+from infra.errors import NodeError, NotFoundError
+from infra.model import Cluster, Job, Output
+from infra.names import check_name
+from infra.node.agent.bucket.layout import (
+    ATTEMPT,
+    LOG_BYTES,
+    MANIFEST,
+    OUT,
+    RECORD,
+    TASK,
+    attempt_prefix,
+    log_name,
+)
+from infra.node.listing import Outputs
+from infra.saved.machines import make_cluster
+from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
+from infra.saved.sent import SentState, read_sent
+
+MOST_JOBS = 10_000  # of one cluster's name
+RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class SavedJob:
+    """A job of a bucket, whose machine may be gone; reads like a node."""
+
+    store: Store
+    prefix: str
+    """Of its attempt."""
+    cluster: Cluster
+    job: Job
+    rank: int = 0
+    sent: SentState | None = None
+    """What the bucket says of a sent job; None for one of an ordinary cluster."""
+
+    @property
+    def root(self) -> str:
+        """The prefix of all its attempts: CLUSTER/TOKEN/."""
+        return self.prefix.partition("tasks/")[0]
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the bucket has; raises NotFoundError before the first upload."""
+        found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        if found.job.number != self.job.number:
+            raise NodeError(
+                f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
+            )
+        return found
+
+    def list_outputs(self, *_: object) -> tuple[Job, Outputs]:
+        """Return the job and its outputs; nothing more can be asked of a machine that is gone."""
+        return self.current, list_all(self.manifest, self.current)
+
+    @property
+    def current(self) -> Job:
+        """The job as the manifest has it: that is written after the record, with the log's length."""
+        job = make_job(self.manifest.job, ended=self.sent is None)
+        return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
+
+    def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
+        """Pass the last so many bytes of each of these outputs to `take`."""
+        places = {each.sha256: (each.object, each.offset) for each in self.manifest.outputs if each.object}
+        for output, left in wanted.items():
+            name, offset = places.get(output.sha256, ("", 0))
+            start = offset + output.size_bytes - left
+            content = self.store.read(f"{self.prefix}{OUT}{name}", start, left) if name else iter(())
+            with suppress(NotFoundError):  # replaced since the manifest was read
+                take(output, content)
+
+    def read_log(self, offset: int) -> Iterator[bytes]:
+        """Yield the log from an offset on, as far as it is in the bucket."""
+        while offset < self.manifest.log_bytes:
+            piece, start = divmod(offset, LOG_BYTES)
+            size_bytes = min(LOG_BYTES - start, self.manifest.log_bytes - offset)
+            yield from self.store.read(f"{self.prefix}{log_name(piece)}", start, size_bytes)
+            offset += size_bytes
+
+    def mark_fetched(self) -> None:
+        """Do nothing: the bucket keeps it until it is removed."""
+
+
+def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
+    """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
+    check_name(cluster)
+    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
+    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
+    return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
+
+
+def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
+    """Return the job with this prefix; None if there is none that can be read."""
+    place = attempt_prefix(prefix, attempt=find_last(store, prefix))
+    with suppress(NotFoundError):
+        record = read_record(store.get(f"{place}{RECORD}"))
+        machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
+        return SavedJob(store, place, machine, make_job(record.job, ended=True), sent=read_sent(store, prefix))
+    return None
+
+
+def find_last(store: Store, prefix: str) -> int:
+    """Return the number of a job's last attempt."""
+    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/{TASK}/"))
+    return max((int(name) for name in names if name.isdigit()), default=ATTEMPT)
+
+
+def find_saved(store: Store, cluster: str, asked: int | str | None) -> SavedJob:
+    """Return a job by number or name, the latest by default and of several; raises NotFoundError."""
+    found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+    if not found:
+        what = f"no job {asked}" if asked else "no job"
+        raise NotFoundError(f"{what} of '{cluster}' in the bucket {store.bucket}", "gpujob bucket ls")
+    return found[-1]

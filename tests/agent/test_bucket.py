@@ -1,0 +1,232 @@
+"""A job's machine uploads its log and complete outputs while it runs; what is in the bucket can be read without the machine."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from infra.ec2.account import Account
+from infra.ec2.storage.objects import Store
+from infra.node.agent.records import is_supervised, read_json
+from infra.saved.jobs import SavedJob, find_saved
+from tests.agent_fixtures import Node, install, kill
+from tests.conftest import wait_for
+from tests.s3 import Proxy, serving
+
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "us-east-1"}
+MACHINE = {
+    "instance_id": "i-0123456789abcdef0",
+    "instance_type": "g4dn.xlarge",
+    "zone": "us-east-1a",
+    "market": "spot",
+    "image_id": "ami-1",
+    "gpu": "T4",
+    "price_usd": 0.5,
+    "launched_at": 1.0,
+    "owner": "arn:aws:iam::123456789012:user/me",
+}
+
+
+class Machine(Node):
+    """A node with credentials."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(proxy: Proxy) -> Store:
+    proxy.faults.clear()
+    proxy.seen.clear()
+    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
+    name = f"b-{uuid4()}"
+    account.s3.create_bucket(Bucket=name)
+    return Store(account, name)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    home = tmp_path / "home"
+    home.mkdir()
+    install(home, sys.executable)
+    node = Machine(home, sys.executable)
+    yield node
+    node.power_off()
+
+
+def config(store: Store, **more: Any) -> dict[str, Any]:
+    about = {
+        "name": store.bucket,
+        "region": "us-east-1",
+        "owner": "123456789012",
+        "endpoint": store.account.endpoint_url,
+    }
+    return {"bucket": about, "prefix": "c/t/", "cluster": MACHINE, "period_s": 0.2, "part_bytes": 5 << 20, **more}
+
+
+def run(machine: Machine, store: Store, code: str, **more: Any) -> "tuple[int, subprocess.Popen[bytes]]":
+    """Submit a job, and upload it as the guard would."""
+    number = machine.submit("python", "-c", code, bucket=config(store, **more))
+    return number, machine.start("upload", str(number))
+
+
+def saved(store: Store) -> SavedJob:
+    return find_saved(store, "c", None)
+
+
+def read_all(store: Store) -> dict[str, bytes]:
+    """Return each saved output's content, verified; that of a link is its target."""
+    job, found = saved(store), {}
+    _, listed = job.list_outputs()
+    wanted = {each: each.size_bytes for each in listed.outputs if each.link is None}
+    job.receive(wanted, lambda output, content: found.update({output.path: b"".join(content)}))
+    for each in wanted:
+        assert hashlib.sha256(found[each.path]).hexdigest() == each.sha256, each.path
+    return {**found, **{each.path: each.link.encode() for each in listed.outputs if each.link is not None}}
+
+
+def has(store: Store, name: str, content: bytes) -> bool:
+    try:
+        return read_all(store).get(name) == content
+    except Exception:  # before the first upload
+        return False
+
+
+def folder_of(machine: Machine, number: int) -> Path:
+    return machine.home / f".gpujob/jobs/{number}"
+
+
+def wait_until_saved(machine: Machine, number: int) -> dict[str, Any]:
+    done = folder_of(machine, number) / "uploaded"
+    wait_for(done.exists, "the last upload")
+    return read_json(done)
+
+
+WRITE = """
+import os, time
+open('whole', 'w').write('whole')
+open('nothing', 'w').close()
+os.mkdir('ü b'); open('ü b/x\\n\\udcff+%2F', 'w').write('odd')
+os.symlink('whole', 'link'); os.link('whole', 'second')
+open('torn', 'w').write('first version')
+while not os.path.exists('go'): time.sleep(0.05)
+torn = open('torn', 'w'); torn.write('half'); torn.flush()
+print('opened', flush=True)
+while not os.path.exists('end'): time.sleep(0.05)
+torn.write(' and whole'); torn.close()
+print('done')
+"""
+
+
+def test_the_log_and_complete_files_are_in_the_bucket_while_the_job_runs_and_all_of_it_afterwards(
+    machine: Machine, store: Store
+) -> None:
+    number, _ = run(machine, store, WRITE)
+    work = machine.home / f".gpujob/work/{number}/project"
+    wait_for(lambda: has(store, "torn", b"first version"), "the first version")
+    found = read_all(store)
+    odd = os.fsdecode("ü b/x\n".encode() + b"\xff+%2F")
+    assert found == {
+        "whole": b"whole", "second": b"whole", "nothing": b"", "link": b"whole", odd: b"odd", "torn": b"first version"
+    }  # fmt: skip
+    (work / "go").touch()
+    wait_for(lambda: b"opened" in b"".join(saved(store).read_log(0)), "the log")
+    rounds = saved(store).manifest.round
+    (work / "more").write_text("news")
+    wait_for(lambda: saved(store).manifest.round > rounds and "more" in read_all(store), "a round")
+    assert read_all(store)["torn"] == b"first version"  # the last that was whole
+    assert saved(store).current.state == "interrupted"  # as far as the bucket knows, if the machine is gone
+    (work / "end").touch()
+    assert wait_until_saved(machine, number) == {"complete": True}
+    assert read_all(store)["torn"] == b"half and whole"
+    job = saved(store)
+    assert (job.current.state, job.manifest.final) == ("succeeded", True)
+    assert b"".join(job.read_log(0)) == b"opened\ndone\n" and b"".join(job.read_log(7)) == b"done\n"
+    assert json.loads(store.get("c/t/tasks/0/end.json"))["complete"]
+    objects = {each.key.rpartition("/")[2] for each in store.list("c/t/tasks/0/1/out/")}
+    assert objects == set(job.manifest.objects)  # nothing is left of earlier versions
+
+
+def test_a_killed_upload_continues_and_sends_nothing_again(machine: Machine, store: Store, proxy: Proxy) -> None:
+    code = "import os, time; open('a', 'w').write('a'); open('big', 'wb').write(os.urandom(2 << 20)); time.sleep(60)"
+    number, process = run(machine, store, code)
+    wait_for(lambda: has(store, "a", b"a") and "big" in read_all(store), "the files")
+    kill(process.pid)
+    proxy.seen.clear()
+    (machine.home / f".gpujob/work/{number}/project/b").write_text("b")
+    machine.start("upload", str(number))
+    wait_for(lambda: has(store, "b", b"b"), "the new file")
+    assert sum("/out/" in line and line.startswith("PUT") for line in proxy.seen) == 1
+    machine.ask("cancel", str(number))
+    wait_until_saved(machine, number)
+    assert saved(store).current.state == "cancelled"
+
+
+def test_small_files_share_objects(machine: Machine, store: Store, proxy: Proxy) -> None:
+    number, _ = run(machine, store, "for n in range(2000): open(f'f{n}', 'w').write(str(n) * 100)", period_s=30)
+    wait_until_saved(machine, number)
+    assert len(read_all(store)) == 2000
+    assert sum(line.startswith("PUT") for line in proxy.seen) < 15
+
+
+def test_a_deleted_bucket_is_said_once_and_the_job_goes_on(machine: Machine, store: Store) -> None:
+    number, process = run(machine, store, "import time; time.sleep(60)")
+    wait_for(lambda: saved_or_none(store) is not None, "the first upload")
+    for each in store.list(""):
+        store.delete([each.key])
+    store.account.s3.delete_bucket(Bucket=store.bucket)
+    log, work = folder_of(machine, number) / "log", machine.home / f".gpujob/work/{number}/project"
+    for name in "ab":
+        (work / name).write_text(name)
+        wait_for(lambda: b"NoSuchBucket" in log.read_bytes(), "the notice")
+    assert is_supervised(folder_of(machine, number)) and process.poll() is None
+    store.account.s3.create_bucket(Bucket=store.bucket)
+    wait_for(lambda: b"again" in log.read_bytes(), "the other notice")
+    assert log.read_bytes().count(b"NoSuchBucket") == 1
+    machine.ask("cancel", str(number))
+    wait_until_saved(machine, number)
+    assert set(read_all(store)) == {"a", "b"}
+
+
+def saved_or_none(store: Store) -> SavedJob | None:
+    try:
+        return saved(store)
+    except Exception:
+        return None
+
+
+def test_a_refused_upload_keeps_the_outputs_on_the_machine(machine: Machine, store: Store, proxy: Proxy) -> None:
+    proxy.faults[:] = ["403 AccessDenied 0"] * 1000
+    number, process = run(machine, store, "print(1)")
+    log = folder_of(machine, number) / "log"
+    wait_for(lambda: b"cannot upload to the bucket" in log.read_bytes() and b"AccessDenied" in log.read_bytes(), "it")
+    assert not (folder_of(machine, number) / "uploaded").exists() and process.poll() is None
+    proxy.faults.clear()
+    assert wait_until_saved(machine, number) == {"complete": True}
+
+
+def test_a_large_file_arrives_in_parts_while_small_ones_do_not_wait_for_it(machine: Machine, store: Store) -> None:
+    code = (
+        "import time; f = open('big', 'wb'); f.truncate(40 << 20); f.close(); open('a', 'w').write('a'); time.sleep(60)"
+    )
+    number, _ = run(machine, store, code)
+    wait_for(lambda: has(store, "a", b"a"), "the small file")
+    machine.ask("cancel", str(number))
+    wait_until_saved(machine, number)
+    found = read_all(store)
+    assert len(found["big"]) == 40 << 20 and not any(found["big"])
