@@ -44,11 +44,10 @@ LAYERS = tuple(
     infra.ssh
     infra.node
     infra.ec2
-    infra.local infra.ec2.storage
-    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling infra.saved
-    infra.local.cloud.scaling
-    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines
-    infra.local.cloud.machines infra.ledger infra.ec2.capacity
+    infra.local
+    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network
+    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines infra.ec2.storage
+    infra.local.cloud.machines infra.ledger infra.ec2.capacity infra.saved
     infra.local.cloud.server infra.cluster
     infra.setup
     infra.run.nodes
@@ -59,7 +58,7 @@ LAYERS = tuple(
     cli.options
     cli.facts
     cli.notices
-    cli.reasons
+    cli.reasons cli.uploads
     cli.steps
     cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options.declared import dry_run_option, json_option, personal_region_option, typed_option, yes_option
-from cli.steps.launching import read_chosen
+from cli.options.sources import read_chosen
 from cli.terminal import clouds, formats, show
 from cli.terminal.questions import confirm
 from infra.errors import UsageError

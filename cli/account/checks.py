@@ -8,7 +8,7 @@ import click
 
 from cli.options.context import here
 from cli.options.declared import dry_run_option, json_option, option, region_option
-from cli.steps.launching import read_chosen
+from cli.options.sources import read_chosen
 from cli.terminal import log, progress, show
 from infra.checks.account import run_checks
 from infra.checks.model import Check

@@ -35,6 +35,7 @@ from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.steps.saved import download_saved, find_saved
 from cli.steps.sent import stop_sent
 from cli.terminal import formats, progress, show
+from cli.uploads.jobs import download_saved, find_saved
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client

@@ -19,6 +19,7 @@ from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
 from cli.steps.saved import find_saved
 from cli.terminal.output import Output
+from cli.uploads.jobs import find_saved
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.run.following import Attachment

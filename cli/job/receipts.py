@@ -89,7 +89,7 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
-    from cli.steps.saved import find_saved
+    from cli.uploads.jobs import find_saved
     from infra.cluster.connections import find_prices
     from infra.node import client
 

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from infra import names
 from infra.errors import UsageError
+from infra.model import LaunchRequest, NetworkRequest
 
 if TYPE_CHECKING:
     from infra.model import Market
@@ -40,3 +42,22 @@ def strength(context: click.Context, name: str) -> int:
     order = (sources.DEFAULT, sources.DEFAULT_MAP, sources.ENVIRONMENT, sources.COMMANDLINE)
     source = context.get_parameter_source(name)
     return order.index(source) if source in order else 0
+
+
+def read_chosen(context: click.Context) -> LaunchRequest:
+    """Return what variables and gpujob.toml say that `up` uses: network, image, role, key, reservation."""
+    root = context.find_root()
+    up = root.command.get_command(root, "up") if isinstance(root.command, click.Group) else None
+    if up is None:
+        raise AssertionError("no command up")
+    with up.make_context("up", [], parent=root) as planned:
+        said = planned.params
+    network = NetworkRequest(said["subnets"], said["security_groups"], said["private"])
+    return LaunchRequest(
+        image=said["image"],
+        network=network,
+        instance_profile=names.choose_profile(said["instance_profile"], said["bucket"]),
+        bucket=said["bucket"] or "",
+        kms_key=said["kms_key"] or "",
+        reservation=said["reservation"] or "",
+    )

@@ -12,7 +12,7 @@ from cli.options.retype import TYPED, retype, typed_words
 from infra import names
 from infra.errors import Change, CloudError, GoneError, GpujobError, UsageError
 from infra.ledger.known_clusters import recall
-from infra.model import LaunchRequest, NetworkRequest, format_gpu
+from infra.model import format_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,25 +83,6 @@ def launch(context: click.Context, name: str, gpu: "Gpu | None", gpus: int | Non
         raise
     finally:
         root.meta[TYPED] = typed
-
-
-def read_chosen(context: click.Context) -> "LaunchRequest":
-    """Return what variables and gpujob.toml say that `up` uses: network, image, role, key, reservation."""
-    root = context.find_root()
-    up = root.command.get_command(root, "up") if isinstance(root.command, click.Group) else None
-    if up is None:
-        raise AssertionError("no command up")
-    with up.make_context("up", [], parent=root) as planned:
-        said = planned.params
-    network = NetworkRequest(said["subnets"], said["security_groups"], said["private"])
-    return LaunchRequest(
-        image=said["image"],
-        network=network,
-        instance_profile=names.choose_profile(said["instance_profile"], said["bucket"]),
-        bucket=said["bucket"] or "",
-        kms_key=said["kms_key"] or "",
-        reservation=said["reservation"] or "",
-    )
 
 
 def check_count(plan: "Plan", gpus: int | None, typed: "Sequence[str]") -> None:

@@ -9,6 +9,7 @@ from cli.notices.remains import expecting, make_chooser, show_drained
 from cli.notices.stored import is_saved, show_stored
 from cli.options.context import runs_here
 from cli.terminal import formats, progress, show
+from cli.uploads.stored import is_saved, show_stored
 from infra.cluster import clusters
 from infra.errors import CloudError, GpujobError, LossError
 from infra.fetch.drain import Terms, drain

@@ -111,6 +111,11 @@ def folder_of(machine: Machine, number: int) -> Path:
     return machine.home / f".gpujob/jobs/{number}"
 
 
+def read_log(machine: Machine, number: int) -> bytes:
+    log = folder_of(machine, number) / "log"
+    return log.read_bytes() if log.exists() else b""
+
+
 def wait_until_saved(machine: Machine, number: int) -> dict[str, Any]:
     done = folder_of(machine, number) / "uploaded"
     wait_for(done.exists, "the last upload")
@@ -190,14 +195,14 @@ def test_a_deleted_bucket_is_said_once_and_the_job_goes_on(machine: Machine, sto
     for each in store.list(""):
         store.delete([each.key])
     store.account.s3.delete_bucket(Bucket=store.bucket)
-    log, work = folder_of(machine, number) / "log", machine.home / f".gpujob/work/{number}/project"
+    work = machine.home / f".gpujob/work/{number}/project"
     for name in "ab":
         (work / name).write_text(name)
-        wait_for(lambda: b"NoSuchBucket" in log.read_bytes(), "the notice")
+        wait_for(lambda: b"NoSuchBucket" in read_log(machine, number), "the notice")
     assert is_supervised(folder_of(machine, number)) and process.poll() is None
     store.account.s3.create_bucket(Bucket=store.bucket)
-    wait_for(lambda: b"again" in log.read_bytes(), "the other notice")
-    assert log.read_bytes().count(b"NoSuchBucket") == 1
+    wait_for(lambda: b"again" in read_log(machine, number), "the other notice")
+    assert read_log(machine, number).count(b"NoSuchBucket") == 1
     machine.ask("cancel", str(number))
     wait_until_saved(machine, number)
     assert set(read_all(store)) == {"a", "b"}
@@ -213,8 +218,8 @@ def saved_or_none(store: Store) -> SavedJob | None:
 def test_a_refused_upload_keeps_the_outputs_on_the_machine(machine: Machine, store: Store, proxy: Proxy) -> None:
     proxy.faults[:] = ["403 AccessDenied 0"] * 1000
     number, process = run(machine, store, "print(1)")
-    log = folder_of(machine, number) / "log"
-    wait_for(lambda: b"cannot upload to the bucket" in log.read_bytes() and b"AccessDenied" in log.read_bytes(), "it")
+    wait_for(lambda: b"cannot upload to the bucket" in read_log(machine, number), "the notice")
+    assert b"AccessDenied" in read_log(machine, number)
     assert not (folder_of(machine, number) / "uploaded").exists() and process.poll() is None
     proxy.faults.clear()
     assert wait_until_saved(machine, number) == {"complete": True}

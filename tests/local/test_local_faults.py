@@ -47,7 +47,7 @@ EXAMPLES = ["no-capacity=g5.*@us-east-1a", "quota=0", "partial=1", "throttle=30:
             "foreign=1000", "interrupt=120", "closed=eu-west-2", "enabled=eu-west-1", "sessions",
             "unsettled=1", "no-spot-role", "unarmed", "unarmable", "unfinished",
             "slow=eu-west-1:60", "vpn", "spot-moves=0.5", "reserved=payment-failed", "scores=eu-west-1:9",
-            "released", "freeze=1"]  # fmt: skip
+            "released", "freeze=1", "busy=100"]  # fmt: skip
 
 
 def test_every_word_can_be_said_and_every_other_is_refused_with_what_would_fit():
@@ -325,3 +325,31 @@ def test_an_account_has_only_the_regions_that_are_enabled(world):
     for service, ask in (("ec2", "describe_instances"), ("sts", "get_caller_identity")):
         with pytest.raises(ClientError, match=r"AuthFailure|InvalidClientTokenId"):
             getattr(client(world.cloud, service, "eu-west-2"), ask)()
+
+
+def test_s3_refuses_what_arrives_changed_what_is_denied_and_what_is_too_much(world: World):
+    from infra.node.agent.aws.credentials import Kept
+    from infra.node.agent.aws.s3 import open_bucket
+    from infra.node.agent.aws.signing import Credentials
+    from infra.node.agent.aws.wire import ChangedError, NotThereError, S3Error
+
+    client(world.cloud, "s3").create_bucket(Bucket="b-faults")
+    about = {"name": "b-faults", "region": "us-east-1", "owner": "123456789012", "endpoint": world.cloud.url}
+    bucket = open_bucket(about, Kept(lambda: Credentials(world.cloud.access_key, "local")), patience_s=1)
+    bucket.put("c/t/x", b"content")
+    with pytest.raises(ChangedError):
+        bucket.put("c/t/x", b"other", sha256="0" * 64)
+    assert bucket.get("c/t/x")[0] == b"content"
+    control.add_faults(world.cloud, "denied=s3:PutObject")
+    with pytest.raises(S3Error, match="AccessDenied"):
+        bucket.put("c/t/y", b"content")
+    assert bucket.get("c/t/x")[0] == b"content"
+    control.clear_faults(world.cloud)
+    control.add_faults(world.cloud, "busy=100")
+    with pytest.raises(S3Error, match="SlowDown"):
+        bucket.put("c/t/y", b"content")
+    control.clear_faults(world.cloud)
+    bucket.delete("c/t/x")
+    client(world.cloud, "s3").delete_bucket(Bucket="b-faults")
+    with pytest.raises(NotThereError, match="NoSuchBucket"):
+        bucket.put("c/t/y", b"content")

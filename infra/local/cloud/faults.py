@@ -35,6 +35,7 @@ VOCABULARY = {
     "partial": Word("COUNT", r"\d+", "a fleet launches at most this many machines"),
     "throttle": Word("PERCENT[:SEED]", PERCENT, "throttle this percentage of calls"),
     "errors": Word("PERCENT[:SEED]", PERCENT, "fail this percentage of calls with an internal error"),
+    "busy": Word("PERCENT[:SEED]", PERCENT, "S3 answers this percentage of requests with SlowDown"),
     "latency": Word("MS", NUMBER, "delay every call by this many milliseconds"),
     "expired-after": Word(
         "CALLS|ACTION", r"\d+|[A-Z]\w+", "the credentials expire after this many calls, or after this action"

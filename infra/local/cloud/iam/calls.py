@@ -69,6 +69,8 @@ class Calls:
         if self._throw("throttle"):
             code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
             return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)
+        if request.service == "s3" and self._throw("busy"):
+            return error("s3", "SlowDown", "Please reduce your request rate.", 503)
         if self._throw("errors"):
             return error(request.service, "InternalError", "An internal error has occurred", 500)
         return None

@@ -81,7 +81,7 @@ def _other_resource(request: Request) -> str:
     if request.service == "ssm":
         names = request.body.get("Names") or [request.body.get("Name", "")]
         return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
-    return "*"
+    return request.params.get("Arn", "*") if request.service == "s3" else "*"
 
 
 def _need_of_group(request: Request, action: str) -> Need:
@@ -182,7 +182,9 @@ def deny(request: Request, need: Need) -> Answer:
     if request.service == "ec2":
         return error("ec2", *refusal(need), 403)
     words = f"User: {CALLER} is not authorized to perform: {need.action}"
-    return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
+    return error(
+        request.service, "AccessDenied" if request.service in ("s3", "sts") else "AccessDeniedException", words, 403
+    )
 
 
 def deny_region(request: Request) -> Answer:

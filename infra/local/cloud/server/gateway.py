@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -15,6 +16,7 @@ from infra.local import record
 from infra.local.cloud import moto_state, request
 from infra.local.cloud.answers import Answer, error, text_answer
 from infra.local.cloud.faults import parse
+from infra.local.cloud.iam import storage
 from infra.local.cloud.iam.callers import Caller
 from infra.local.cloud.iam.calls import Calls
 from infra.local.cloud.machines import metadata
@@ -83,6 +85,9 @@ class Gateway:
         if path in (control.FAULTS, control.TRAIL, control.CALLER):
             return _send(self._control(path, environ), start_response)
         asked = request.read(environ)
+        if asked and asked.service == "s3":
+            action, arn = storage.name_action(environ)
+            asked = replace(asked, action=action, params={"Arn": arn})
         if asked is None or not hmac.compare_digest(asked.access_key, self._access_key):
             service = asked.service if asked else ""
             message = "AWS was not able to validate the provided access credentials"
@@ -90,8 +95,10 @@ class Gateway:
         due = self._calls.count(environ, asked.action)
         if self._calls.kill(due, "before"):
             return _send(text_answer("the caller is dead", 503), start_response)
-        answer = self._calls.refuse(asked) or self._handlers.answer(
-            asked, lambda changed: self._ask_moto(environ, changed)
+        answer = (
+            self._calls.refuse(asked)
+            or (storage.check_body(environ) if asked.service == "s3" else None)
+            or self._handlers.answer(asked, lambda changed: self._ask_moto(environ, changed))
         )
         if answer is not None:
             sent = _send(answer, start_response)

@@ -1,0 +1,71 @@
+"""The jobs of a machine that is gone, as it uploaded them to its bucket."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.notices.remains import expecting, show_remains, want
+from cli.notices.results import show_fetched
+from cli.options.context import is_dry_run
+from cli.options.sources import read_chosen
+from cli.terminal import progress, show
+from infra.errors import GoneError, GpujobError, NotFoundError
+from infra.fetch.outputs import Wanted, fetch_once
+from infra.ledger import known_clusters
+
+if TYPE_CHECKING:
+    from infra.ec2.storage.objects import Store
+    from infra.saved.jobs import SavedJob
+
+GONE = (NotFoundError, GoneError)
+"""Why a job is looked for in the bucket."""
+
+
+def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[SavedJob, ...]":
+    """Return the uploaded jobs of a cluster that cannot be reached, or one by number or name.
+
+    Raises the error if the cluster has no bucket, or the bucket no such job.
+    """
+    store = open_store(cluster)
+    if store is None:
+        raise error
+    from infra.saved.jobs import list_saved
+
+    with progress.waiting(f"reading the bucket {store.bucket}"):
+        found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+    if not found:
+        error.add_note(f"nor is it in the bucket {store.bucket}")
+        raise error
+    show.say(f"{error.what}; reading the bucket {store.bucket}")
+    return tuple(found)
+
+
+def open_store(cluster: str) -> "Store | None":
+    """Return the bucket of a cluster: as recorded here, or else as gpujob.toml or a variable sets it for `up`."""
+    known = known_clusters.recall(cluster)
+    chosen = read_chosen(click.get_current_context()).bucket
+    bucket = (known.bucket if known else "") or chosen
+    if not bucket:
+        return None
+    from infra.cluster.clouds import open_account  # this loads boto3
+    from infra.ec2.storage.buckets import name_bucket
+    from infra.ec2.storage.objects import Store
+
+    account = open_account(known.is_local if known else is_dry_run(), (known.region,) if known else ())
+    return Store(account, name_bucket(account, bucket))
+
+
+def download_saved(jobs: "Iterable[SavedJob]", runs: Path, wanted: Wanted | None = None) -> None:
+    """Download uploaded jobs, and say what arrived."""
+    for job in jobs:
+        with progress.transfer("downloading") as arrived:
+            chosen = wanted or want()
+            chosen = replace(chosen, choose=expecting(arrived.expect, chosen.choose))
+            home = fetch_once(job, job.job.number, runs, arrived, chosen)
+        show_fetched(home)
+        show_remains(home)
+        if not job.manifest.final:
+            show.say(f"job {job.job.number}: its machine ended before the last upload; later changes are lost")

@@ -1,0 +1,51 @@
+"""What the bucket of a cluster has, and what that costs."""
+
+from typing import TYPE_CHECKING
+
+from cli.terminal import clouds, formats, show
+from infra.errors import GpujobError
+
+if TYPE_CHECKING:
+    from infra.ec2.storage.objects import Store
+    from infra.model import Cluster, Job
+
+
+def open_store(cluster: "Cluster") -> "Store":
+    """Return the bucket of a recorded cluster; raises CloudError."""
+    from infra.cluster.clouds import open_cloud
+    from infra.ec2.storage.objects import Store
+
+    return Store(open_cloud(cluster.cloud, cluster.region), cluster.bucket)
+
+
+def is_saved(cluster: "Cluster", job: "Job") -> bool:
+    """Return whether the bucket of a cluster has all outputs of a job of its machine."""
+    if not cluster.bucket or not job.over:
+        return False
+    from infra.saved.jobs import list_saved
+
+    try:
+        found = [each for each in list_saved(open_store(cluster), cluster.name) if each.job.number == job.number]
+        return any(each.cluster.node.instance_id == cluster.node.instance_id and each.manifest.final for each in found)
+    except GpujobError:
+        return False
+
+
+def show_stored(cluster: "Cluster") -> None:
+    """Say what stays in the bucket of a terminated cluster, and what it costs each month."""
+    from infra.ec2.storage.prices import find_storage_price
+    from infra.saved.usage import list_stored, month_usd
+
+    try:
+        store = open_store(cluster)
+        found = list_stored(store, cluster.name)
+        size_bytes = sum(job.size_bytes for job in found)
+        usd = month_usd(size_bytes, find_storage_price(store.account))
+    except GpujobError as error:
+        show.say(f"its jobs stay in the bucket {cluster.bucket}; their size is unknown: {error.what}")
+        return
+    if found:
+        what = f"{formats.plural(len(found), 'job')} ({formats.size(size_bytes)})"
+        cost = clouds.cost(usd, cluster.cloud)
+        remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
+        show.say(f"{what} of {cluster.name} stay in the bucket {cluster.bucket}: {cost} a month\n  remove: {remove}")

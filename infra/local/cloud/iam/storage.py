@@ -1,0 +1,54 @@
+"""Requests to S3: which action each is, on what, and whether its body is what its hashes say."""
+
+import base64
+import hashlib
+from urllib.parse import parse_qs, unquote
+
+from infra.local.cloud.answers import Answer, error
+from infra.local.cloud.request import Environ, read_body
+
+# Of requests about a bucket, by method and the first word of the query; the others are about objects.
+ON_BUCKET = {
+    ("GET", ""): "ListBucket",
+    ("HEAD", ""): "ListBucket",
+    ("PUT", ""): "CreateBucket",
+    ("DELETE", ""): "DeleteBucket",
+    ("POST", "delete"): "DeleteObject",
+    ("GET", "tagging"): "GetBucketTagging",
+    ("PUT", "tagging"): "PutBucketTagging",
+    ("PUT", "lifecycle"): "PutLifecycleConfiguration",
+    ("PUT", "encryption"): "PutEncryptionConfiguration",
+    ("PUT", "policy"): "PutBucketPolicy",
+    ("PUT", "publicAccessBlock"): "PutBucketPublicAccessBlock",
+}
+ON_OBJECT = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject", "DELETE": "DeleteObject"}
+
+
+def name_action(environ: Environ) -> tuple[str, str]:
+    """Return the permission's action that a request to S3 needs, and the ARN that it is about."""
+    path = unquote(str(environ.get("PATH_INFO", ""))).strip("/")
+    bucket, _, key = path.partition("/")
+    query = parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
+    method, arn = str(environ["REQUEST_METHOD"]), f"arn:aws:s3:::{path}" if path else "*"
+    if not bucket:
+        return "ListAllMyBuckets", "*"
+    if not key:
+        word = next((word for (_, word) in ON_BUCKET if word and word in query), "")
+        return ON_BUCKET.get((method, word), "ListBucket"), arn
+    if "uploadId" in query and method in ("GET", "DELETE"):
+        return ("ListMultipartUploadParts" if method == "GET" else "AbortMultipartUpload"), arn
+    return ON_OBJECT.get(method, "GetObject"), arn
+
+
+def check_body(environ: Environ) -> Answer | None:
+    """Return S3's refusal of a body that is not what its hashes say; moto accepts any."""
+    asked, signed = (environ.get(f"HTTP_X_AMZ_{name}", "") for name in ("CHECKSUM_SHA256", "CONTENT_SHA256"))
+    if environ.get("REQUEST_METHOD") not in ("PUT", "POST") or not (asked or len(signed) == 64):
+        return None
+    digest = hashlib.sha256(read_body(environ))
+    if len(signed) == 64 and digest.hexdigest() != signed:
+        what = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        return error("s3", "XAmzContentSHA256Mismatch", what)
+    if asked and base64.b64encode(digest.digest()).decode() != asked:
+        return error("s3", "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
+    return None
