@@ -45,7 +45,8 @@ LAYERS = tuple(
     infra.node
     infra.ec2
     infra.local
-    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network
+    infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling
+    infra.local.cloud.scaling
     infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines infra.ec2.storage
     infra.local.cloud.machines infra.ledger infra.ec2.capacity infra.saved
     infra.local.cloud.server infra.cluster

@@ -32,10 +32,9 @@ from cli.options.values import JobName, parse_job
 from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
-from cli.steps.saved import download_saved, find_saved
-from cli.steps.sent import stop_sent
 from cli.terminal import formats, progress, show
 from cli.uploads.jobs import download_saved, find_saved
+from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client

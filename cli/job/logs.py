@@ -17,7 +17,6 @@ from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
-from cli.steps.saved import find_saved
 from cli.terminal.output import Output
 from cli.uploads.jobs import find_saved
 from infra.errors import GoneError, NotFoundError, UsageError

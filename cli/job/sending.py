@@ -10,7 +10,6 @@ from cli.cluster.up import make_request, settings_of, up
 from cli.job.arguments import RunCommand
 from cli.job.launchers import distribute
 from cli.job.runs import prepare, run
-from cli.options.context import here
 from cli.options.declared import dry_run_option, option, yes_option
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
@@ -23,14 +22,49 @@ if TYPE_CHECKING:
     from infra.run.submission import Submission
     from infra.send.creation import Sending, SentJob
 
-OF_UP = """
-gpu gpu_memory instance_types on_demand spot regions zones subnets security_groups private proxy_jump tags ssh_from bucket
-instance_profile kms_key login_user image disk_gib max_hours max_cost_usd boot_s
-""".split()
-OF_RUN = """
-script args module torchrun nproc env env_file time_limit_s workdir hang_after_s kill_stalled outputs exclude no_deps extras
-groups python
-""".split()
+OF_UP = [
+    "gpu",
+    "gpu_memory",
+    "instance_types",
+    "on_demand",
+    "spot",
+    "regions",
+    "zones",
+    "subnets",
+    "security_groups",
+    "private",
+    "proxy_jump",
+    "tags",
+    "ssh_from",
+    "bucket",
+    "instance_profile",
+    "kms_key",
+    "login_user",
+    "image",
+    "disk_gib",
+    "max_hours",
+    "max_cost_usd",
+    "boot_s",
+]
+OF_RUN = [
+    "script",
+    "args",
+    "module",
+    "torchrun",
+    "nproc",
+    "env",
+    "env_file",
+    "time_limit_s",
+    "workdir",
+    "hang_after_s",
+    "kill_stalled",
+    "outputs",
+    "exclude",
+    "no_deps",
+    "extras",
+    "groups",
+    "python",
+]
 FIXED: dict[str, Any] = {
     **{"nodes": 1, "setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
     **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
@@ -151,7 +185,9 @@ def show_plan(plan: "Plan", context: click.Context) -> None:
         show.say(f"warning: {warning}")
     rows = {name: text for name, text in plan_rows(plan).items() if name not in ("idle", "setup")}
     rows["lease"] = f"until {formats.deadline(plan.lease.until)}, then AWS ends the group; a lost machine is replaced"
-    rows["at most"] = f"{clouds.most(plan.lease.most_usd, account.cloud)}, over all replacements; plus what the bucket stores"
+    rows["at most"] = (
+        f"{clouds.most(plan.lease.most_usd, account.cloud)}, over all replacements; plus what the bucket stores"
+    )
     settings = sorted(settings_of(context))
     show.facts(rows | ({"settings": f"from gpujob.toml: {', '.join(settings)}"} if settings else {}))
 
@@ -159,7 +195,9 @@ def show_plan(plan: "Plan", context: click.Context) -> None:
 def tell(sent: "SentJob") -> None:
     """Say whether a machine is there, and what to type next."""
     if sent.cluster:
-        show.say(f"job {sent.number} runs on '{sent.name}' ({sent.cluster.node.instance_id}); this computer is not needed any more")
+        show.say(
+            f"job {sent.number} runs on '{sent.name}' ({sent.cluster.node.instance_id}); this computer is not needed any more"
+        )
     else:
         show.say(f"job {sent.number} is sent, but '{sent.name}' has no machine yet; AWS tries until the lease ends")
         for words in sent.obstacles:

@@ -9,7 +9,6 @@ import click
 from cli.notices import billing
 from cli.options.context import CHECK_PLAN, find_cluster
 from cli.options.retype import TYPED, retype, typed_words
-from infra import names
 from infra.errors import Change, CloudError, GoneError, GpujobError, UsageError
 from infra.ledger.known_clusters import recall
 from infra.model import format_gpu

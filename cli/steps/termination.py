@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cli.notices import billing
 from cli.notices.remains import expecting, make_chooser, show_drained
-from cli.notices.stored import is_saved, show_stored
 from cli.options.context import runs_here
 from cli.terminal import formats, progress, show
 from cli.uploads.stored import is_saved, show_stored

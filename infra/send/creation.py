@@ -74,7 +74,9 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
     """
     name, choice = planned.name, planned.first
     if not planned.request.instance_profile:
-        raise UsageError("the machines of a sent job need a role", "--instance-profile NAME; see: gpujob policy --machines")
+        raise UsageError(
+            "the machines of a sent job need a role", "--instance-profile NAME; see: gpujob policy --machines"
+        )
     with hold_name(name):
         clear_ended(planned, report)
         attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)

@@ -132,6 +132,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         proxy_jump=read_jump(tags),
         user=read_user(tags),
         bucket=read_bucket(tags),
+        sent=SENT_TAG in tags,
         **{place: instances[0].get("CapacityReservationId", "")},
     )
 

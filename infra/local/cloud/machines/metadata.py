@@ -52,7 +52,9 @@ class Metadata:
         keys = {"AccessKeyId": self.access_key, "SecretAccessKey": self.access_key, "Token": "token"}
         answer = {**keys, "Code": "Success", "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
         name = next((role.name for role in profile.iam_instance_profile.roles), "")
-        return {"iam/security-credentials": name, f"iam/security-credentials/{name}": json.dumps(answer)} if name else {}
+        return (
+            {"iam/security-credentials": name, f"iam/security-credentials/{name}": json.dumps(answer)} if name else {}
+        )
 
     def _read(self, instance: Any, path: str) -> str | None:
         ends = self.boots.interruption(instance.id)

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from cli.steps.saved import open_store
 from cli.terminal import show
+from cli.uploads.jobs import open_store
 from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:
