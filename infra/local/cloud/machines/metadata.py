@@ -8,7 +8,6 @@ import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra.local.cloud import moto_state
@@ -24,8 +23,6 @@ class Metadata:
     """The metadata available to each instance."""
 
     boots: Boots
-    access_key: str = ""
-    """That the roles of machines answer with."""
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def answer(self, environ: Environ) -> Answer:
@@ -43,19 +40,6 @@ class Metadata:
         found = self._read(instance, path.strip("/"))
         return text_answer("", 404) if found is None else text_answer(found)
 
-    def _describe_role(self, instance: Any) -> dict[str, str]:
-        """Return the entries about the role of an instance's profile; none without one."""
-        profile = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
-        if profile is None:
-            return {}
-        expires = datetime.now(UTC) + timedelta(hours=6)
-        keys = {"AccessKeyId": self.access_key, "SecretAccessKey": self.access_key, "Token": "token"}
-        answer = {**keys, "Code": "Success", "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        name = next((role.name for role in profile.iam_instance_profile.roles), "")
-        return (
-            {"iam/security-credentials": name, f"iam/security-credentials/{name}": json.dumps(answer)} if name else {}
-        )
-
     def _read(self, instance: Any, path: str) -> str | None:
         ends = self.boots.interruption(instance.id)
         entries = {
@@ -67,6 +51,5 @@ class Metadata:
             "placement/region": instance.region_name,
             "spot/instance-action": ends and json.dumps({"action": "terminate", "time": ends}),
             "spot/termination-time": ends,
-            **self._describe_role(instance),
         }
         return entries.get(path.removeprefix("latest/meta-data/")) if path.startswith("latest/meta-data/") else None

@@ -41,8 +41,6 @@ class Handlers:
 
     hosts: Hosts
     faults: Faults
-    access_key: str = ""
-    """That the machines' roles answer with."""
     trail: Trail = field(default_factory=Trail)
     _templates: Templates = field(default_factory=Templates)
     _tokens: Tokens = field(default_factory=Tokens)
@@ -55,7 +53,7 @@ class Handlers:
     @cached_property
     def metadata(self) -> Metadata:
         """The metadata service for hosts."""
-        return Metadata(self.hosts.boots, self.access_key)
+        return Metadata(self.hosts.boots)
 
     @cached_property
     def _capacity(self) -> Capacity:

@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
     accounts.make_machines_role()
-    gateway = Gateway(access_key, Handlers(hosts, faults, access_key))
+    gateway = Gateway(access_key, Handlers(hosts, faults))
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:
         _serve(folder, access_key, server, hosts, gateway, stopping)
