@@ -61,7 +61,14 @@ class Watch:
         """Name everything that bears our tag; a terminated instance is nothing."""
         others = [kind for kind in LISTINGS if kind != "instances"]
         found = [f"{kind}: {one}" for kind in others for one in self.listing(kind, OURS)]
-        return [one["InstanceId"] for one in self.living()] + found
+        return [one["InstanceId"] for one in self.living()] + self.groups() + found
+
+    def groups(self) -> list[str]:
+        """Name the Auto Scaling groups that bear our tag."""
+        scaling = client(self.cloud, "autoscaling", self.region)
+        filters = [{"Name": "tag-key", "Values": [CLUSTER_TAG]}]
+        found = scaling.describe_auto_scaling_groups(Filters=filters)["AutoScalingGroups"]
+        return [one["AutoScalingGroupName"] for one in found]
 
     def lease_end_s(self, instance_id: str) -> float | None:
         """Return when the timer in an instance's user data powers it off."""

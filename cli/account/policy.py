@@ -7,6 +7,7 @@ import click
 from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
+from infra.ec2.scaling.policy import make_statements
 from infra.errors import UsageError
 from infra.names import MACHINES as ROLE
 
@@ -21,6 +22,10 @@ ID (aws:userid) in the tag gpujob:owner-id, and launch only images of Amazon,
 Canonical and this account. They still see every machine in the account.
 A role needs a fixed session name (role_session_name in ~/.aws/config);
 otherwise no one owns resources launched in an earlier session."""
+
+SEND = """\
+These are the additional permissions for gpujob send: Auto Scaling groups with
+gpujob's tag and name. Attach them to the same users as the other policy."""
 
 
 MACHINES = """\
@@ -47,7 +52,8 @@ them and remove it. It is needed besides the output of: gpujob policy"""
 @option(
     "--bucket", "buckets", is_flag=True, envvar=None, help="Print what users need besides, to make and read buckets."
 )
-def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
+@option("--send", is_flag=True, help="Print the additional permissions for gpujob send.")
+def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -57,13 +63,17 @@ def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
-    if machines + buckets + owner_only > 1:
+    if machines + buckets + send > 1 or (owner_only and machines + buckets):
         raise UsageError("each of these options prints a policy of its own", "use one of them")
     if machines or buckets:
         from infra.ec2.storage import policies
 
         show.echo_json(policies.make_machine_policy() if machines else policies.make_user_policy())
         show.say(MACHINES.format(trust=json.dumps(policies.make_trust()), role=ROLE) if machines else USERS)
+        return
+    if send:
+        show.echo_json({"Version": "2012-10-17", "Statement": make_statements(owner_only=owner_only)})
+        show.say(SEND)
         return
     show.echo_json(make_policy(owner_only=owner_only))
     show.say(OWN if owner_only else ANYBODYS)

@@ -8,14 +8,16 @@ import click
 
 from cli.facts.clusters import cluster_facts
 from cli.notices import billing
-from cli.notices.asked import Scope, list_clusters, report_unasked
+from cli.notices.asked import Scope, list_clusters, list_waiting, report_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
 from cli.terminal import clouds, formats, show
 from infra.base.money import format_rate, format_usd
+from infra.cluster import groups
 from infra.ec2.machines.lease import hourly_usd, is_over, spent_usd
-from infra.model import GONE, UNKNOWN, format_gpu
+from infra.model import GONE, UNKNOWN, WAITING, format_gpu
 
 if TYPE_CHECKING:
+    from infra.cluster.groups import Wait
     from infra.model import Cluster
 
 
@@ -31,11 +33,19 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     the local cloud.
     """
     scope = Scope(dry_run, region, all_regions)
-    found, refusal = list_clusters(scope)
+    listed, refusal = list_clusters(scope)
+    waiting = [] if refusal else list_waiting(scope)
+    found = groups.merge(listed, waiting)
     empty = f"no clusters {scope}. Launch one: gpujob up   Try it without AWS: gpujob up --dry-run"
     droppable = ("owner", "market", "gpu", "up", "where", "price")
-    facts = [cluster_facts(cluster, time.time()) for cluster in found]
+    refusals = {groups.place_of(wait.cluster): list(wait.refusals) for wait in waiting}
+    facts = [
+        {**cluster_facts(cluster, time.time()), "refusals": refusals.get(groups.place_of(cluster), [])}
+        for cluster in found
+    ]
     show.listing([cluster_row(cluster) for cluster in found], as_json, facts, empty, droppable)
+    for wait in () if as_json else waiting:
+        show.say(describe_wait(wait))
     if not as_json and any(cluster.is_local for cluster in found):
         show.say("(the local cloud is free; prices are what its machines would cost on AWS)")
     billing.explain_at_most(found)
@@ -44,12 +54,18 @@ def ls(dry_run: bool, region: str | None, all_regions: bool, as_json: bool) -> N
     report_unasked(scope, "gpujob ls", refusal)
 
 
+def describe_wait(wait: "Wait") -> str:
+    """Return what a group waits for, and AWS's own words if it refused a machine."""
+    waits = f"{wait.cluster.name} waits for {formats.plural(wait.missing, 'machine')}"
+    return f"{waits}; AWS says: {wait.refusals[0]}" if wait.refusals else waits
+
+
 def cluster_row(cluster: "Cluster") -> dict[str, str]:
     """Return a cluster as a row of a listing."""
     node, now = cluster.node, time.time()
     missing, on = node.state in (GONE, UNKNOWN), node.state in ("pending", "running")
     at_most = partial(formats.at_most, unsure=cluster.is_at_most)
-    left = formats.duration(max(cluster.lease_until - now, 0)) if on else ""
+    left = formats.duration(max(cluster.lease_until - now, 0)) if on or node.state == WAITING else ""
     if node.state == GONE and is_over(cluster, now):
         left = f"ended {formats.clock(cluster.lease_until)}"
     if node.state == UNKNOWN and cluster.lease_until > now:

@@ -5,13 +5,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cli.terminal import progress, show
-from infra.cluster import clusters
+from infra.cluster import clusters, groups
 from infra.cluster.clouds import explain_unasked, used_only_local
 from infra.cluster.overview import list_unasked
 from infra.ec2.account import default_region
 from infra.errors import CloudError, CredentialsError, GpujobError
 
 if TYPE_CHECKING:
+    from infra.cluster.groups import Wait
     from infra.ec2.account import Account
     from infra.model import Cluster
 
@@ -66,12 +67,23 @@ def list_clusters(scope: Scope) -> "tuple[tuple[Cluster, ...], CloudError | None
     """Return the clusters in a scope, and AWS's error if any; then its clusters are the recorded ones."""
     skip = None if scope.region else say_unasked
     try:
-        with progress.waiting("asking the local cloud" if scope.dry_run else "asking AWS"):
+        with progress.waiting(describe_asking(scope)):
             return clusters.list_clusters(scope.dry_run, scope.region, everywhere=scope.everywhere, skip=skip), None
     except CloudError as error:
         if scope.dry_run:
             raise
         return list_unasked(), error
+
+
+def list_waiting(scope: Scope) -> "list[Wait]":
+    """Return the groups in a scope with fewer machines than they keep; none if AWS cannot be asked."""
+    with progress.waiting(describe_asking(scope)):
+        return groups.list_waiting(scope.dry_run, scope.region, everywhere=scope.everywhere)
+
+
+def describe_asking(scope: Scope) -> str:
+    """Return what a listing waits for."""
+    return "asking the local cloud" if scope.dry_run else "asking AWS"
 
 
 def report_unasked(scope: Scope, again: str, refusal: CloudError | None = None) -> None:

@@ -11,7 +11,7 @@ from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import is_over
 from infra.ec2.machines.removal import find_remains, remove_cluster
-from infra.ec2.machines.resources import list_resources
+from infra.ec2.machines.resources import list_groups, list_resources
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
 from infra.errors import (
@@ -78,9 +78,15 @@ def list_own(dry_run: bool, region: str | None = None, skip: Skip | None = None)
     `skip` is called for each region that fails; without it that is an error.
     """
     own = {cluster.name for cluster in known_clusters.recall_all() if cluster.is_local or not dry_run}
-    for account, found in ask_or_skip(instances.find_clusters, open_all(dry_run, set(), region), skip).items():
-        own |= {cluster.name for cluster in found if account.identity.is_owner(cluster.owner)}
+    for account, found in ask_or_skip(find_owners, open_all(dry_run, set(), region), skip).items():
+        own |= {name for name, owner in found if account.identity.is_owner(owner)}
     return sorted(own)
+
+
+def find_owners(account: Account) -> list[tuple[str, str]]:
+    """Return name and owner of all clusters with a machine, or a group that keeps some."""
+    clusters = [(cluster.name, cluster.owner) for cluster in instances.find_clusters(account)]
+    return clusters + [(group.cluster, group.owner) for group in list_groups(account)[0]]
 
 
 def find_living(name: str, accounts: Iterable[Account]) -> list[Cluster]:

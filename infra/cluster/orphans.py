@@ -60,7 +60,7 @@ def find_in(account: Account) -> list[Orphan]:
             why,
         )
         for (name, _), found in sorted(things.items())
-        if (why := reason(clusters.get(name), max(thing.made_at for thing in found), now))
+        if (why := reason(clusters.get(name), found, now))
     ]
 
 
@@ -69,10 +69,14 @@ def compute_month_usd(cluster: Cluster | None) -> float:
     return 0.0 if cluster is None else (hourly_usd(cluster) - cluster.disk_usd) * HOURS_A_MONTH
 
 
-def reason(cluster: Cluster | None, made_at: float, now: float) -> str:
+def reason(cluster: Cluster | None, things: Sequence[Resource], now: float) -> str:
     """Return why a cluster's resources are orphaned; "" if they are not."""
+    keeping = [thing for thing in things if thing.keeps]  # a group that waits for a machine
+    if cluster is None and keeping:
+        over = all(0 < thing.lease_until < now - GRACE_S for thing in keeping)
+        return "its lease is over" if over else ""
     if cluster is None:
-        return "no machine uses it" if now - made_at > GRACE_S else ""
+        return "no machine uses it" if now - max(thing.made_at for thing in things) > GRACE_S else ""
     running = any(node.state in ("pending", "running") for node in cluster.nodes)
     # 0 is an unreadable lease, which does not prove that it has ended.
     return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""

@@ -11,6 +11,7 @@ Statement = dict[str, Any]
 
 # None of these can be limited to specific resources.
 LOOK = (
+    "autoscaling:DescribeAutoScalingGroups",
     "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
     "ec2:DescribeInstanceTypeOfferings",

@@ -60,6 +60,8 @@ def find_ended(account: Account, name: str, token: str = "") -> Ended | None:
         raise taken(name, account.region)
     known = recall_in(account, name)
     left = [thing for thing in list_resources(account, name) if thing.kind != "instance" and thing.token != token]
+    if any(thing.keeps for thing in left):  # a group whose machine is just being replaced
+        raise taken(name, account.region)
     if not left and (known is None or read_attempt(name)):
         return None
     refuse_other_owner(account, name, left)

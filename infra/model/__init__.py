@@ -1,6 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
-from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, CloudName, Cluster, Node
+from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, WAITING, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
@@ -28,6 +28,7 @@ __all__ = [
     "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",
+    "WAITING",
     "CloudName",
     "Cluster",
     "DataSet",

@@ -9,6 +9,7 @@ from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
 CloudName = Literal["aws", "local"]
 GONE = "gone"
 LOGIN_USER = "ubuntu"
+WAITING = "waiting"  # of a group that has no machine at the moment
 UNKNOWN = "unknown"  # in an account other than the current one
 
 

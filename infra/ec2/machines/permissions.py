@@ -121,6 +121,7 @@ def make_calls(account: Account) -> Mapping[str, Call]:
         ),
         "ec2:DescribeSpotPriceHistory": lambda: ec2.describe_spot_price_history(DryRun=True),
         "pricing:GetProducts": lambda: account.pricing.get_products(ServiceCode="AmazonEC2", MaxResults=1),
+        "autoscaling:DescribeAutoScalingGroups": lambda: account.scaling.describe_auto_scaling_groups(MaxRecords=1),
         "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),
         "ec2:DescribeVolumes": lambda: ec2.describe_volumes(DryRun=True),
         "ec2:DescribeNetworkInterfaces": lambda: ec2.describe_network_interfaces(DryRun=True),

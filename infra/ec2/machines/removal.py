@@ -9,7 +9,8 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account, is_same_owner
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.instances import GONE, find_instances, terminate
-from infra.ec2.machines.resources import list_resources
+from infra.ec2.machines.resources import GROUP, list_groups, list_resources
+from infra.ec2.scaling.groups import delete_group
 from infra.ec2.tags import LAUNCH_TAG, read_owner, read_tags
 from infra.errors import CloudError
 
@@ -33,19 +34,21 @@ def remove_cluster(
     With `tokens`, only what the launches with these tokens created: another `up` with the name may be running. With `owner`, only
     what belongs to that user or role.
 
-    The order matters: instances, then what they use (https://github.com/nchammas/flintrock/issues/113). Raises CloudError,
-    with the remaining resources, if AWS still shows any at the end.
+    The order matters: groups, which would replace instances; instances; then what they use
+    (https://github.com/nchammas/flintrock/issues/113). Raises CloudError, with the remaining resources, if AWS still shows any at
+    the end. Interrupted anywhere, it can be repeated.
     """
 
     def is_meant(token: str, arn: str) -> bool:
         return (tokens is None or token in tokens) and (owner is None or is_same_owner(owner, arn))
 
+    grouped = remove_groups(account, name, is_meant, report)
     existing = [
         instance["InstanceId"]
         for instance in find_instances(account, name)
         if instance["State"]["Name"] != GONE and is_meant(*marks_of(instance))
     ]
-    found = bool(existing or find_remains(account, name, is_meant))
+    found = bool(grouped or existing or find_remains(account, name, is_meant))
     try:
         if existing:
             report(f"terminating {', '.join(existing)}")
@@ -59,6 +62,25 @@ def remove_cluster(
         what = ", ".join(f"{kind} {key}" for kind, key in left)
         raise CloudError(f"AWS still shows {what} of '{name}'", f"gpujob down {name}")
     return found
+
+
+def remove_groups(account: Account, name: str, is_meant: Meant, report: Callable[[str], None]) -> bool:
+    """Set a cluster's groups to 0 and delete them with their machines; return whether there were any.
+
+    Raises CloudError for a group that AWS still shows at the end, which may launch machines.
+    """
+
+    def find() -> list[str]:
+        return [one.key for one in list_groups(account, name)[0] if is_meant(one.token, one.owner)]
+
+    found = find()
+    if found:
+        report(f"ending the group {', '.join(found)}, and its machines")
+        wait_until(lambda: False not in [delete_group(account, one) for one in found], TERMINATION_S)
+        if not wait_until(lambda: not find(), TERMINATION_S):
+            what = f"AWS still shows the group {', '.join(found)} of '{name}'"
+            raise CloudError(what, f"gpujob down {name}")
+    return bool(found)
 
 
 def marks_of(instance: "InstanceTypeDef") -> tuple[str, str]:
@@ -108,6 +130,8 @@ def remove_remains(account: Account, name: str, is_meant: Meant) -> list[tuple[s
 def delete(account: Account, kind: str, key: str) -> bool:
     """Delete a resource unless it is still in use; return whether it was deleted."""
     ec2 = account.ec2
+    if kind == GROUP:
+        return delete_group(account, key)
     removers: dict[str, Callable[[], object]] = {
         "volume": lambda: ec2.delete_volume(VolumeId=key),
         "network interface": lambda: ec2.delete_network_interface(NetworkInterfaceId=key),

@@ -1,7 +1,7 @@
 """All AWS resources of a cluster, found by its tag."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,8 +11,10 @@ from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 from infra.ec2.machines.instances import GONE, by_cluster, find_tagged, is_ours
 from infra.ec2.machines.lease import HOURS_A_MONTH
+from infra.ec2.scaling.groups import Group, find_groups
 from infra.ec2.tags import (
     DISK_PRICE_TAG,
+    GROUP_TAG,
     LAUNCH_TAG,
     read_cluster,
     read_number,
@@ -20,6 +22,7 @@ from infra.ec2.tags import (
     read_tags,
     resource_name,
 )
+from infra.errors import PermissionsError
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,13 @@ class Resource:
     """Its cost as long as it exists, without a machine's hours."""
     users: tuple[str, ...] = ()
     """The instances it is attached to."""
+    keeps: int = 0
+    """How many machines a group keeps, also while there is none."""
+    lease_until: float = 0.0
+    """Of a group; 0.0 if its tag is missing or invalid."""
 
 
+GROUP = "group"
 # Kind, the call that lists it, the key of the list in the response, and the keys of each one's id, name and time.
 LISTINGS = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", "", "CreateTime"),
@@ -70,15 +78,37 @@ def list_resources(account: Account, name: str = "*") -> list[Resource]:
 
     looks: list[Callable[[], Any]] = [
         lambda: [one for one in find_tagged(account, name) if one["State"]["Name"] != GONE],
+        lambda: list_groups(account, name),
         *(partial(look, *listing) for listing in LISTINGS),
     ]
     with aws_errors():
-        machines, *listed = map_parallel(lambda one: one(), looks)
+        machines, (groups, refusal), *listed = map_parallel(lambda one: one(), looks)
+    if refusal and any(GROUP_TAG in read_tags(machine) for machine in machines):
+        raise refusal  # unless it is ended first, a group would replace its machines
     foreign = {machine["InstanceId"] for machine in machines if not is_ours(machine)}
     launched = [machine for machine in machines if is_ours(machine)]
     found = [make_resource("instance", machine["InstanceId"], machine, machine["LaunchTime"]) for machine in launched]
+    found += groups
     found += [thing for things in listed for thing in things if not foreign & set(thing.users)]
     return [thing for thing in found if thing.cluster]
+
+
+def list_groups(account: Account, name: str = "*") -> tuple[list[Resource], PermissionsError | None]:
+    """Return gpujob's Auto Scaling groups, or none with the error if the caller may not list them.
+
+    Who may not list groups has made none, but another user's may be there.
+    """
+    try:
+        found = find_groups(account, name)
+    except PermissionsError as error:
+        return [], error
+    return [make_group_resource(one) for one in found], None
+
+
+def make_group_resource(group: Group) -> Resource:
+    """Return a group as a resource, which costs nothing by itself."""
+    made = Resource(GROUP, group.name, group.cluster, group.owner, group.token, group.made_at, 0.0)
+    return replace(made, keeps=group.capacity, lease_until=group.lease_until)
 
 
 def list_all(account: Account, name: str, call: str, answer: str) -> Iterator[dict[str, Any]]:

@@ -41,6 +41,9 @@ def read_activities(account: Account, name: str) -> list[Activity]:
 
 
 def find_obstacles(activities: Sequence[Activity]) -> list[str]:
-    """Return why a group could not launch since it last did something, in AWS's words, each once, newest first."""
+    """Return why a group could not launch since it last did something, newest first.
+
+    In AWS's words, each once.
+    """
     failed = takewhile(lambda one: one.status == FAILED, activities)
     return list(dict.fromkeys(one.message for one in failed if one.message))

@@ -13,9 +13,18 @@ from botocore.exceptions import ClientError
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.scaling.schedule import arm_end, find_end
-from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, LEASE_TAG, parse_time, read_cluster, read_owner, resource_name
+from infra.ec2.tags import (
+    CLUSTER_TAG,
+    LAUNCH_TAG,
+    LEASE_TAG,
+    parse_time,
+    read_cluster,
+    read_gpu,
+    read_owner,
+    resource_name,
+)
 from infra.errors import CloudError, NotFoundError, UsageError
-from infra.model import Market
+from infra.model import Gpu, Market
 
 NOTHING = {"MinSize": 0, "MaxSize": 0, "DesiredCapacity": 0}
 # A group over several zones would end running machines to have the same number in each:
@@ -65,6 +74,8 @@ class Group:
     """By its tag; 0.0 if that is missing or invalid."""
     made_at: float
     members: tuple[Member, ...]
+    gpu: Gpu | None
+    """Of each machine, by its tag."""
     deleting: bool
     """Whether AWS is deleting it."""
 
@@ -141,7 +152,7 @@ def set_capacity(account: Account, name: str, machines: int) -> None:
 
 
 def move_end(account: Account, cluster: str, at: float) -> None:
-    """Move the end of a cluster's group; raises CloudError if AWS has set it to 0 before that took effect."""
+    """Move the end of a cluster's group; raises CloudError if AWS has set it to 0 already."""
     arm_end(account, resource_name(cluster), at)
     if not find_group(account, cluster).capacity:
         raise CloudError(f"'{cluster}' has ended; its group keeps no machine any more", f"gpujob down {cluster}")
@@ -188,6 +199,7 @@ def make_group(item: Mapping[str, Any]) -> Group:
         lease_until=parse_time(tags.get(LEASE_TAG, "")),
         made_at=item["CreatedTime"].timestamp(),
         members=tuple(make_member(one) for one in item.get("Instances", ())),
+        gpu=read_gpu(tags),
         deleting=bool(item.get("Status")),  # AWS sets it for a group that is being deleted, and for no other
     )
 
@@ -199,9 +211,9 @@ def make_member(item: Mapping[str, Any]) -> Member:
 
 
 def delete_group(account: Account, name: str) -> bool:
-    """Set a group to 0 and delete it with its machines; return whether AWS accepted that. It may be missing.
+    """Set a group to 0 and delete it with its machines; return whether AWS accepted that.
 
-    It can be repeated after an interruption at any point.
+    It may be missing, and the call can be repeated after an interruption at any point.
     """
     with aws_errors():
         try:

@@ -12,7 +12,7 @@ END = "gpujob-end"
 
 
 def arm_end(account: Account, name: str, at: float) -> None:
-    """Let AWS set a group to 0 at a time, or at another time than before; raises GpujobError for a past one.
+    """Let AWS set a group to 0 at a time, or another time; raises GpujobError for a past one.
 
     One name for all: the call replaces the previous end, so that there is always exactly one.
     """

@@ -17,7 +17,7 @@ USER_ON_BUCKET = (
     "s3:PutEncryptionConfiguration",
     "s3:PutLifecycleConfiguration",
 )
-USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject")
+USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 MACHINE_ON_BUCKET = ("s3:ListBucket",)
 MACHINE_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
 ON_GROUPS = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")

@@ -1,5 +1,7 @@
 """Instance profiles and keys that a launch names. Like `moto_state` it knows moto's internals."""
 
+from typing import Any
+
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
@@ -8,17 +10,8 @@ from moto.kms.models import kms_backends
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.request import Request
-from infra.names import MACHINES
 
 PROFILE, KEY = "IamInstanceProfile.", "BlockDeviceMapping.1.Ebs.KmsKeyId"
-
-
-def make_machines_role() -> None:
-    """Create the role of machines that use a bucket, which an administrator makes once."""
-    backend = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    backend.create_role(MACHINES, "{}", "/", None, "", [], "3600")
-    backend.create_instance_profile(MACHINES, "/", [])
-    backend.add_role_to_instance_profile(MACHINES, MACHINES)
 
 
 def refuse_profile(request: Request, faults: Faults) -> Answer | None:
@@ -53,6 +46,14 @@ def find_roles(request: Request) -> list[str]:
     named = {request.params.get(f"{PROFILE}{kind}", "") for kind in ("Name", "Arn")} - {""}
     profiles = iam_backends[DEFAULT_ACCOUNT_ID]["aws"].instance_profiles.values()
     return [role.arn for one in profiles if {one.name, one.arn} & named for role in one.roles]
+
+
+def find_role(instance: Any) -> Any | None:
+    """Return the role in the instance profile of a machine; None without one, or if it was deleted."""
+    found = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
+    profiles = iam_backends[DEFAULT_ACCOUNT_ID]["aws"].instance_profiles.values()
+    known = [one for one in profiles if found and one.arn == found.iam_instance_profile.arn]
+    return known[0].roles[0] if known and known[0].roles else None
 
 
 def has_key(request: Request) -> bool:

@@ -51,6 +51,7 @@ VOCABULARY = {
     "sessions": Word("", "", "the caller is a role with a new session name for each command"),
     "kill": Word("PID:CALL:before|after", KILL, "kill a process at a call: 7 (its 7th), or CreateTags.2", True),
     "fresh-profiles": Word("SECONDS", NUMBER, "EC2 does not know a new instance profile for this long"),
+    "role-expires": Word("SECONDS", NUMBER, "credentials of machines expire after this long; on AWS after six hours"),
     "clock": Word("SECONDS", r"\+?\d+", "scheduled actions of Auto Scaling groups run this much earlier"),
     "boot": Word("SECONDS", NUMBER, "boot time: pending for the first half, unreachable for the second"),
     "dies": Word("SECONDS", NUMBER, "a machine is terminated this long after its launch"),

@@ -57,7 +57,7 @@ class Calls:
         slow = dict(value.split(":") for value in self.faults.values("slow"))
         time.sleep((self.faults.number("latency") or 0) / 1000 + float(slow.get(request.region, 0)))
         if self._has_expired(request.action):
-            return _expired(request.service)
+            return refuse_expired(request.service)
         if request.region in self.faults.values("closed"):
             return permissions.deny_region(request)
         if self.faults.values("enabled") and request.region not in self.faults.values("enabled"):
@@ -99,10 +99,11 @@ class Calls:
             return die.random() * 100 < float(percent)
 
 
-def _expired(service: str) -> Answer:
+def refuse_expired(service: str) -> Answer:
+    """Refuse credentials that have expired."""
     if service == "ec2":
         return error(service, "RequestExpired", "Request has expired.")
-    code = "ExpiredToken" if service == "sts" else "ExpiredTokenException"
+    code = "ExpiredToken" if service in ("autoscaling", "s3", "sts") else "ExpiredTokenException"
     return error(service, code, "The security token included in the request is expired", 403)
 
 

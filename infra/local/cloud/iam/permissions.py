@@ -18,6 +18,8 @@ from infra.local.cloud.scaling.actions import read_tags
 
 CALLER = "arn:aws:iam::123456789012:user/gpujob"
 
+# Services with the query protocol, whose code for a denial is shorter.
+QUERY = ("autoscaling", "iam", "s3", "sts")
 # IAM's action prefix where it differs from the service name that requests are signed for.
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
@@ -85,7 +87,7 @@ def _other_resource(request: Request) -> str:
 
 
 def _need_of_group(request: Request, action: str) -> Need:
-    """Return the need on an Auto Scaling group, which is named in one of several ways; to describe them needs all.
+    """Return the need on an Auto Scaling group, however the call names it; on all to describe them.
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
     """
@@ -182,9 +184,7 @@ def deny(request: Request, need: Need) -> Answer:
     if request.service == "ec2":
         return error("ec2", *refusal(need), 403)
     words = f"User: {CALLER} is not authorized to perform: {need.action}"
-    return error(
-        request.service, "AccessDenied" if request.service in ("s3", "sts") else "AccessDeniedException", words, 403
-    )
+    return error(request.service, "AccessDenied" if request.service in QUERY else "AccessDeniedException", words, 403)
 
 
 def deny_region(request: Request) -> Answer:
@@ -193,7 +193,7 @@ def deny_region(request: Request) -> Answer:
     words = f"User: {CALLER} is not authorized to perform: {name} with an explicit deny in a service control policy"
     if request.service == "ec2":
         return error("ec2", "UnauthorizedOperation", f"You are not authorized to perform this operation. {words}", 403)
-    return error(request.service, "AccessDenied" if request.service == "sts" else "AccessDeniedException", words, 403)
+    return error(request.service, "AccessDenied" if request.service in QUERY else "AccessDeniedException", words, 403)
 
 
 def deny_disabled_region(request: Request) -> Answer:

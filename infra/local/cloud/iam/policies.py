@@ -15,13 +15,18 @@ OPERATORS: Mapping[str, Callable[[str, str], bool]] = {"StringEquals": str.__eq_
 
 
 def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str]) -> bool:
-    """Return whether a policy allows what a call needs; `caller` has the variables for conditions."""
-    return any(
-        need.action in as_list(one["Action"])
+    """Return whether a policy allows what a call needs, and does not deny it.
+
+    `caller` has the variables for conditions.
+    """
+    effects = {
+        one["Effect"]
+        for one in policy["Statement"]
+        if any(fnmatchcase(need.action.lower(), pattern.lower()) for pattern in as_list(one["Action"]))
         and any(fnmatchcase(need.resource, pattern) for pattern in as_list(one["Resource"]))
         and holds(one.get("Condition", {}), need, caller)
-        for one in policy["Statement"]
-    )
+    }
+    return effects == {"Allow"}
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mapping[str, str]) -> bool:

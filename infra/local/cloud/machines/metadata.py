@@ -1,4 +1,4 @@
-"""The instance metadata service (version 2) for hosts: identity and spot interruption notices.
+"""The instance metadata service (version 2) for hosts: identity, credentials, spot notices.
 
 On AWS it is at 169.254.169.254; hosts find it through `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
@@ -13,9 +13,11 @@ from typing import Any
 from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer, text_answer
 from infra.local.cloud.boots import Boots
+from infra.local.cloud.iam.roles import Roles
 from infra.local.cloud.request import Environ
 
 PREFIX = "/gpujob/metadata/"
+ROLES = "iam/security-credentials"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Metadata:
     """The metadata available to each instance."""
 
     boots: Boots
+    roles: Roles
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def answer(self, environ: Environ) -> Answer:
@@ -52,4 +55,9 @@ class Metadata:
             "spot/instance-action": ends and json.dumps({"action": "terminate", "time": ends}),
             "spot/termination-time": ends,
         }
+        if path.startswith(f"latest/meta-data/{ROLES}"):
+            session, _, wanted = self.roles.issue(instance), *path.rpartition(ROLES)[1:]
+            if session is None or wanted.strip("/") not in ("", session.role.name):
+                return None
+            return session.show() if wanted.strip("/") else str(session.role.name)
         return entries.get(path.removeprefix("latest/meta-data/")) if path.startswith("latest/meta-data/") else None

@@ -50,5 +50,14 @@ class Templates:
         found, version = _ID.search(answer.body), _VERSION.search(answer.body)
         if answer.status == 200 and found:
             data = {n.removeprefix(DATA): v for n, v in request.params.items() if n.startswith(DATA)}
-            self._data[request.region, found[1].decode(), int(version[1]) if version else 1] = data
+            key = found[1].decode()
+            inherited = self._inherited(request, key, {name.partition(".")[0] for name in data})
+            self._data[request.region, key, int(version[1]) if version else 1] = inherited | data
         return answer
+
+    def _inherited(self, request: Request, template_id: str, replaced: set[str]) -> dict[str, str]:
+        """Return what a new version takes from its source, if it names one: all but what it replaces."""
+        source = request.params.get("SourceVersion")
+        found = self.find(request.region, {"LaunchTemplateId": template_id, "Version": source}) if source else None
+        data = found.data if found else {}
+        return {name: value for name, value in data.items() if name.partition(".")[0] not in replaced}

@@ -108,7 +108,7 @@ def _show_failed(name: str, refusal: RefusedError) -> Tree:
 
 
 def run_due(group: Group, at: float) -> str:
-    """Run the actions of a group whose time has come, in their order; return the cause of what follows, or "".
+    """Run the actions whose time has come, in their order; return the cause of what follows, or "".
 
     While they are suspended, those whose time comes are lost.
     """

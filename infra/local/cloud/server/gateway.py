@@ -18,7 +18,8 @@ from infra.local.cloud.answers import Answer, error, text_answer
 from infra.local.cloud.faults import parse
 from infra.local.cloud.iam import storage
 from infra.local.cloud.iam.callers import Caller
-from infra.local.cloud.iam.calls import Calls
+from infra.local.cloud.iam.calls import Calls, refuse_expired
+from infra.local.cloud.iam.roles import is_proven
 from infra.local.cloud.machines import metadata
 from infra.local.cloud.request import Environ, Request
 from infra.local.cloud.scaling.groups import GROUPS
@@ -88,7 +89,10 @@ class Gateway:
         if asked and asked.service == "s3":
             action, arn = storage.name_action(environ)
             asked = replace(asked, action=action, params={"Arn": arn})
-        if asked is None or not hmac.compare_digest(asked.access_key, self._access_key):
+        expired = self._find_expired(asked, environ) if asked else None
+        if expired:
+            return _send(expired, start_response)
+        if asked is None or not self._is_known(asked, environ):
             service = asked.service if asked else ""
             message = "AWS was not able to validate the provided access credentials"
             return _send(error(service, "AuthFailure", message, 403), start_response)
@@ -109,6 +113,20 @@ class Gateway:
             sent = list(body)
         self._calls.kill(due, "after")
         return sent
+
+    def _is_known(self, asked: Request, environ: Environ) -> bool:
+        """Return whether a request is signed with this start's key, or a machine's key and token."""
+        session = self._handlers.roles.find(asked.access_key)
+        if session:
+            return is_proven(session, environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+        return hmac.compare_digest(asked.access_key, self._access_key)
+
+    def _find_expired(self, asked: Request, environ: Environ) -> Answer | None:
+        """Return AWS's refusal of a machine's credentials that have expired."""
+        session = self._handlers.roles.find(asked.access_key)
+        if session is None or time.time() < session.expires_at or not self._is_known(asked, environ):
+            return None
+        return refuse_expired(asked.service)
 
     def _control(self, path: str, environ: Environ) -> Answer:
         """Answer requests beyond AWS's: faults and the record of calls."""

@@ -12,6 +12,7 @@ from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import permissions
 from infra.local.cloud.iam.callers import Callers
+from infra.local.cloud.iam.roles import Roles
 from infra.local.cloud.machines import console, fleet, foreign, images, imaging, launch
 from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.machines.hosts import Hosts
@@ -48,12 +49,17 @@ class Handlers:
     @cached_property
     def callers(self) -> Callers:
         """The caller."""
-        return Callers(self.faults)
+        return Callers(self.faults, self.roles)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """The credentials of machines."""
+        return Roles(self.faults)
 
     @cached_property
     def metadata(self) -> Metadata:
         """The metadata service for hosts."""
-        return Metadata(self.hosts.boots)
+        return Metadata(self.hosts.boots, self.roles)
 
     @cached_property
     def _capacity(self) -> Capacity:
@@ -94,7 +100,7 @@ class Handlers:
             case "ssm", "GetParameters":
                 return images.get_parameters(request, moto, self.faults)
             case "sts", "GetCallerIdentity":
-                return self.callers.get_caller_identity()
+                return self.callers.get_caller_identity(request)
             case "sts", "DecodeAuthorizationMessage":
                 return permissions.decode_authorization_message(request)
         return None
@@ -163,7 +169,7 @@ class Handlers:
         return hand
 
     def _find_need(self, request: Request) -> permissions.Need | None:
-        """Return what the caller lacks for a call that AWS makes on the caller's behalf."""
+        """Return what the caller may not do, of what AWS does on the caller's behalf; None if all is allowed."""
         self.trail.record(request, inner=True)
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
         return permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)

@@ -64,6 +64,7 @@ class Launcher:
         params |= {"LaunchTemplate.LaunchTemplateId": found.template_id}
         request = make_request(group.region, "RunInstances", params)
         wrong = accounts.find_profile_fault(request, self.capacity.faults)
+        wrong = wrong if "ImageId" in params else "The request must contain the parameter ImageId"
         if wrong:
             raise RefusedError(INVALID, f"{UNFORMED} {wrong}")
         denied = allow(request)
@@ -134,7 +135,7 @@ def make_request(region: str, action: str, params: dict[str, str]) -> Request:
 
 
 def read_outcome(answer: Answer, mixed: bool, spot: bool) -> Outcome:
-    """Return the machine of a fleet's answer, or the most telling of its refusals in Auto Scaling's words.
+    """Return the machine of a fleet's answer, or its main refusal in Auto Scaling's words.
 
     https://repost.aws/knowledge-center/eks-spot-managed-node-group
     """

@@ -1,0 +1,81 @@
+"""Groups that have fewer machines than they keep: AWS has none free, or is just replacing one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from infra.cluster.clouds import open_all
+from infra.cluster.regions import ask_regions
+from infra.ec2.account import Account
+from infra.ec2.scaling.activities import find_obstacles, read_activities
+from infra.ec2.scaling.groups import Group, find_groups
+from infra.errors import PermissionsError
+from infra.ledger import known_clusters
+from infra.model import GONE, UNKNOWN, WAITING, Cluster, Node
+
+IN_SERVICE = "InService"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A group with fewer machines than it keeps."""
+
+    cluster: Cluster
+    """As if it had one machine, which is `WAITING`."""
+    missing: int
+    refusals: tuple[str, ...]
+    """Why AWS did not launch one, in its own words, newest first."""
+
+
+def list_waiting(dry_run: bool, region: str | None = None, *, everywhere: bool = False) -> list[Wait]:
+    """Return the groups with fewer machines than they keep, in the regions of `list_clusters`.
+
+    None where the caller may not list groups.
+    """
+    remembered = {(one.cloud, one.region) for one in known_clusters.recall_all()}
+    accounts = open_all(dry_run, remembered, region, everywhere=everywhere)
+    answers, _ = ask_regions(find_waiting, accounts)  # `list_clusters` says which regions could not be asked
+    return [wait for found in answers.values() for wait in found]
+
+
+def find_waiting(account: Account) -> list[Wait]:
+    """Return the groups of a region with fewer machines than they keep."""
+    try:
+        found = find_groups(account)
+    except PermissionsError:  # `gpujob check` says so
+        return []
+    waits = [(one, one.capacity - sum(each.state == IN_SERVICE for each in one.members)) for one in found]
+    return [
+        Wait(make_waiting(account, one), missing, tuple(find_obstacles(read_activities(account, one.name))))
+        for one, missing in waits
+        if missing > 0 and not one.deleting
+    ]
+
+
+def make_waiting(account: Account, group: Group) -> Cluster:
+    """Return a cluster whose group has no machine."""
+    return Cluster(
+        name=group.cluster,
+        cloud=account.cloud,
+        region=account.region,
+        nodes=(Node("", WAITING, "", 22, "", ""),),
+        gpu=group.gpu,
+        price_usd=0.0,
+        lease_until=group.lease_until,
+        launched_at=group.made_at,
+        owner=group.owner,
+    )
+
+
+def merge(clusters: Iterable[Cluster], waits: Iterable[Wait]) -> list[Cluster]:
+    """Return the clusters with those that wait for their first or next machine, by name."""
+    existing = {place_of(one): one for one in clusters}
+    for wait in waits:
+        known = existing.get(place_of(wait.cluster))
+        if known is None or known.node.state in (GONE, UNKNOWN):
+            existing[place_of(wait.cluster)] = wait.cluster
+    return sorted(existing.values(), key=lambda one: one.name)
+
+
+def place_of(cluster: Cluster) -> tuple[str, str, str]:
+    """Return what tells a cluster from all others."""
+    return cluster.cloud, cluster.region, cluster.name

@@ -1,0 +1,42 @@
+"""The IAM policy for `send`, which users need together with that of `infra.ec2.policy`.
+
+One managed policy has room for 6,144 letters only.
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+"""
+
+from typing import Any
+
+from infra.ec2.policy import allow, tagged
+from infra.ec2.tags import CLUSTER_TAG
+
+LOOK = ("autoscaling:DescribeScalingActivities", "autoscaling:DescribeScheduledActions")
+"""None of these can be limited to specific groups."""
+CHANGE = (
+    "autoscaling:CreateOrUpdateTags",
+    "autoscaling:DeleteAutoScalingGroup",
+    "autoscaling:PutScheduledUpdateGroupAction",
+    "autoscaling:SuspendProcesses",
+    "autoscaling:UpdateAutoScalingGroup",
+)
+LEAVE = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")
+"""What a machine does to its group: leave it, and set it to 0 when all is done."""
+GROUPS = "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/gpujob-*"
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/autoscaling-service-linked-role.html
+ROLE = "arn:aws:iam::*:role/aws-service-role/autoscaling.amazonaws.com/*"
+BY_SERVICE = {"StringEquals": {"iam:AWSServiceName": "autoscaling.amazonaws.com"}}
+
+
+def make_statements(*, owner_only: bool = False) -> list[dict[str, Any]]:
+    """Return what `send` needs in addition to `up`; with `owner_only`, for the caller's own groups only."""
+    request, resource = (tagged(where, CLUSTER_TAG, owner_only) for where in ("Request", "Resource"))
+    return [
+        allow("DescribeGroups", LOOK, "*"),
+        allow("CreateTaggedGroups", ("autoscaling:CreateAutoScalingGroup",), GROUPS, request),
+        allow("ChangeTaggedGroups", CHANGE, GROUPS, resource),
+        allow("CreateServiceLinkedRoleOfGroups", ("iam:CreateServiceLinkedRole",), ROLE, BY_SERVICE),
+    ]
+
+
+def make_machine_statements() -> list[dict[str, Any]]:
+    """Return what the machines of a group may do to groups with gpujob's tag and name."""
+    return [allow("LeaveTaggedGroups", LEAVE, GROUPS, tagged("Resource", CLUSTER_TAG, owner_only=False))]
