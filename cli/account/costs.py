@@ -9,8 +9,11 @@ from cli.notices import billing
 from cli.notices.asked import Scope, list_clusters, report_unasked
 from cli.options.context import runs_here
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option, transfer_option
+from cli.options.sources import read_chosen
 from cli.terminal import clouds, formats, show
+from cli.uploads.stored import describe_stored
 from infra.base.money import format_usd
+from infra.errors import GpujobError
 from infra.ledger import costs
 from infra.ledger.costs import Cost
 from infra.model import GONE, UNKNOWN
@@ -43,7 +46,23 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
             "AWS was not asked" if refusal else "launched in an AWS account other than that of the current credentials"
         )
         show.say(f"not counted: {', '.join(others)}, {why}")
+    if not as_json:
+        say_stored(dry_run, region)
     report_unasked(scope, "gpujob cost", refusal)
+
+
+def say_stored(dry_run: bool, region: str | None) -> None:
+    """Say what the bucket that gpujob.toml or a variable sets stores, and what that costs each month."""
+    asked = read_chosen(click.get_current_context()).bucket
+    if not asked:
+        return
+    from infra.cluster.clouds import open_account
+
+    try:
+        account = open_account(dry_run, (region,) if region else ())
+        show.say(describe_stored(account, asked))
+    except GpujobError as error:
+        show.say(f"what the bucket {asked} stores is not counted: {error.what}")
 
 
 def say_total(rows: Sequence[Cost]) -> None:

@@ -18,10 +18,11 @@ from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
-all all-regions allow-outside as as-it-was boot-timeout browser check clear cluster detach disk done down dry-run env
+all all-regions allow-outside as as-it-was boot-timeout browser bucket buckets check clear cluster detach disk done down
+dry-run env
 env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory gpus group hang-after hours html
 idle-stop if-exists image install instance-profile instance-type interactive json kill-stalled kms-key launcher
-login-user max-cost max-hours max-price module name no-color no-deps node nodes notify nproc on-demand once output
+login-user machines max-cost max-hours max-price module name no-color no-deps node nodes notify nproc on-demand once output
 overwrite owner-only pattern plan port private profile proxy-jump python raw refresh region report reservation retries secret
 security-group set set-file setup since spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun
 transfer-usd verbose wait workdir

@@ -6,6 +6,7 @@ from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError
 
 if TYPE_CHECKING:
+    from infra.ec2.account import Account
     from infra.ec2.storage.objects import Store
     from infra.model import Cluster, Job
 
@@ -49,3 +50,18 @@ def show_stored(cluster: "Cluster") -> None:
         cost = clouds.cost(usd, cluster.cloud)
         remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
         show.say(f"{what} of {cluster.name} stay in the bucket {cluster.bucket}: {cost} a month\n  remove: {remove}")
+
+
+def describe_stored(account: "Account", asked: str) -> str:
+    """Return what a bucket stores, and what that costs each month; raises CloudError."""
+    from infra.ec2.storage.buckets import check_place, name_bucket
+    from infra.ec2.storage.objects import Store
+    from infra.ec2.storage.prices import find_storage_price
+    from infra.saved.usage import list_stored, month_usd
+
+    store = Store(account, name_bucket(account, asked))
+    check_place(account, store.bucket)
+    found = list_stored(store)
+    size_bytes = sum(job.size_bytes for job in found)
+    cost = clouds.cost(month_usd(size_bytes, find_storage_price(account)), account.cloud)
+    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} a month"

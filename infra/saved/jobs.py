@@ -15,6 +15,7 @@ from infra.node.agent.bucket.layout import (
     LOG_BYTES,
     MANIFEST,
     OUT,
+    PACK_BYTES,
     RECORD,
     TASK,
     attempt_prefix,
@@ -51,7 +52,7 @@ class SavedJob:
     def manifest(self) -> Manifest:
         """What the bucket has; raises NotFoundError before the first upload."""
         found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
-        if found.job.number != self.job.number:
+        if found.job.number != self.job.number and not self.sent:  # each attempt has a number of its own
             raise NodeError(
                 f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
             )
@@ -68,14 +69,27 @@ class SavedJob:
         return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
-        """Pass the last so many bytes of each of these outputs to `take`."""
+        """Pass the last so many bytes of each of these outputs to `take`; files that share an object come in one request."""
         places = {each.sha256: (each.object, each.offset) for each in self.manifest.outputs if each.object}
-        for output, left in wanted.items():
+        shared: dict[str, list[tuple[int, Output]]] = {}
+        for output in wanted:
             name, offset = places.get(output.sha256, ("", 0))
-            start = offset + output.size_bytes - left
-            content = self.store.read(f"{self.prefix}{OUT}{name}", start, left) if name else iter(())
+            shared.setdefault(name, []).append((offset, output))
+        for name, outputs in shared.items():
+            outputs.sort(key=lambda each: each[0])
+            start, end = outputs[0][0], max(offset + output.size_bytes for offset, output in outputs)
+            content = b""
             with suppress(NotFoundError):  # replaced since the manifest was read
-                take(output, content)
+                if name and len(outputs) > 1 and end - start <= PACK_BYTES:
+                    content = b"".join(self.store.read(f"{self.prefix}{OUT}{name}", start, end - start))
+                for offset, output in outputs:
+                    skipped = output.size_bytes - wanted[output]
+                    rest = content[offset - start + skipped : offset - start + output.size_bytes]
+                    take(output, iter([rest]) if content else self.read_object(name, offset + skipped, wanted[output]))
+
+    def read_object(self, name: str, start: int, size_bytes: int) -> Iterator[bytes]:
+        """Yield bytes of an object; none without a name, for an empty file."""
+        return self.store.read(f"{self.prefix}{OUT}{name}", start, size_bytes) if name else iter(())
 
     def read_log(self, offset: int) -> Iterator[bytes]:
         """Yield the log from an offset on, as far as it is in the bucket."""
@@ -103,7 +117,9 @@ def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
     with suppress(NotFoundError):
         record = read_record(store.get(f"{place}{RECORD}"))
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-        return SavedJob(store, place, machine, make_job(record.job, ended=True), sent=read_sent(store, prefix))
+        sent = read_sent(store, prefix)
+        job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
+        return SavedJob(store, place, machine, job, sent=sent)
     return None
 
 

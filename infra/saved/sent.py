@@ -42,6 +42,8 @@ class Claim:
     fruitless: int
     """How many attempts in a row have ended without saving anything new."""
     failures: int
+    number: int
+    """Of the job on the laptop; an attempt may have another one on its machine."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class SentState:
 
     def correct(self, job: Job) -> Job:
         """Return the job of its last attempt with the state of the task: an attempt's end need not be the task's."""
+        job = replace(job, number=self.claim.number)
         if self.end:
             reason = self.end.reason[:MOST_LETTERS] or job.reason
             return replace(job, state=self.end.state, exit_code=self.end.exit_code, reason=reason)

@@ -12,9 +12,11 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.storage.objects import Store
+from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.node.agent.records import is_supervised, read_json
 from infra.saved.jobs import SavedJob, find_saved
 from tests.agent_fixtures import Node, install, kill
@@ -139,7 +141,7 @@ print('done')
 
 
 def test_the_log_and_complete_files_are_in_the_bucket_while_the_job_runs_and_all_of_it_afterwards(
-    machine: Machine, store: Store
+    machine: Machine, store: Store, tmp_path: Path
 ) -> None:
     number, _ = run(machine, store, WRITE)
     work = machine.home / f".gpujob/work/{number}/project"
@@ -163,6 +165,10 @@ def test_the_log_and_complete_files_are_in_the_bucket_while_the_job_runs_and_all
     assert (job.current.state, job.manifest.final) == ("succeeded", True)
     assert b"".join(job.read_log(0)) == b"opened\ndone\n" and b"".join(job.read_log(7)) == b"done\n"
     assert json.loads(store.get("c/t/tasks/0/end.json"))["complete"]
+    home = fetch_once(job, number, tmp_path / "runs", lambda _: None, EVERYTHING)
+    assert (home.folder / "files/torn").read_bytes() == b"half and whole"
+    assert (home.folder / "job.log").read_bytes() == b"opened\ndone\n"
+    assert home.receipt.job.fetched and home.receipt.instance_id == MACHINE["instance_id"]
     objects = {each.key.rpartition("/")[2] for each in store.list("c/t/tasks/0/1/out/")}
     assert objects == set(job.manifest.objects)  # nothing is left of earlier versions
 
@@ -192,9 +198,7 @@ def test_small_files_share_objects(machine: Machine, store: Store, proxy: Proxy)
 def test_a_deleted_bucket_is_said_once_and_the_job_goes_on(machine: Machine, store: Store) -> None:
     number, process = run(machine, store, "import time; time.sleep(60)")
     wait_for(lambda: saved_or_none(store) is not None, "the first upload")
-    for each in store.list(""):
-        store.delete([each.key])
-    store.account.s3.delete_bucket(Bucket=store.bucket)
+    wait_for(lambda: is_deleted(store), "the end of the bucket")
     work = machine.home / f".gpujob/work/{number}/project"
     for name in "ab":
         (work / name).write_text(name)
@@ -206,6 +210,17 @@ def test_a_deleted_bucket_is_said_once_and_the_job_goes_on(machine: Machine, sto
     machine.ask("cancel", str(number))
     wait_until_saved(machine, number)
     assert set(read_all(store)) == {"a", "b"}
+
+
+def is_deleted(store: Store) -> bool:
+    """Delete the bucket, unless something was written to it meanwhile."""
+    for each in store.list(""):
+        store.delete([each.key])
+    try:
+        store.account.s3.delete_bucket(Bucket=store.bucket)
+    except ClientError:
+        return False
+    return True
 
 
 def saved_or_none(store: Store) -> SavedJob | None:

@@ -17,6 +17,8 @@ HARMLESS = {
     "--as-it-was",
     "--boot-timeout",
     "--browser",
+    "--bucket",  # of the caller's own account: S3 refuses any other
+    "--buckets",
     "--check",
     "--clear",
     "--detach",
@@ -44,6 +46,7 @@ HARMLESS = {
     "--kms-key",
     "--reservation",
     "--login-user",
+    "--machines",
     "--interactive",
     "--json",
     "--max-cost",

@@ -10,6 +10,7 @@ import pytest
 
 from infra.fetch.download import Download, fill, remove_gone
 from infra.fetch.outputs import EVERYTHING, Wanted, shelve, take_all
+from infra.fetch.sources import NodeSource
 from infra.model import Cluster, Gpu, Job, Node, Output
 from infra.node.listing import JobReply, Outputs
 from infra.results.folder import open_outside, open_results, write_receipt
@@ -62,7 +63,8 @@ def opened(runs: Path, job: Job = RUNNING) -> Iterator[list[Shelf]]:
 
 
 def get(shelves: list[Shelf], outputs: list[Output], job: Job = RUNNING, choose=take_all) -> tuple[list, list]:
-    return fill(Download(None, job, not job.over, lambda _: None), shelves, outputs, choose)  # type: ignore[arg-type]
+    source = NodeSource(None, job.number)  # type: ignore[arg-type]
+    return fill(Download(source, job, not job.over, lambda _: None), shelves, outputs, choose)
 
 
 def told(*outputs: Output, **more: tuple[str, ...]) -> Outputs:

@@ -67,7 +67,7 @@ def explain(account: Account, name: str, error: ClientError) -> Exception:
         )
     if code in ("403", "AccessDenied"):
         what = f"the bucket {name} is another account's, or the credentials do not allow s3:ListBucket"
-        return CloudError(what, "use another --bucket, or ask your AWS administrator for: gpujob policy --bucket")
+        return CloudError(what, "use another --bucket, or ask your AWS administrator for: gpujob policy --buckets")
     return error
 
 

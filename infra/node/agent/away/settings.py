@@ -79,6 +79,11 @@ class Sent(NamedTuple):
     times: Times
 
     @property
+    def number(self) -> int:
+        """The number that the job has on the laptop."""
+        return int(self.request["after"]) + 1
+
+    @property
     def task_numbers(self) -> Iterator[int]:
         """The numbers of the tasks."""
         return iter(range(self.tasks))

@@ -55,7 +55,13 @@ def choose(place: Place, sent: Sent, watching: Watch) -> tuple[Claim | None, boo
     for task in sent.task_numbers:
         if place.exists("tasks", task, "end.json"):
             continue
-        claim = take_claim(place, task, watching, sent.times, lambda task, before: follow(place, task, before))
+        claim = take_claim(
+            place,
+            task,
+            watching,
+            sent.times,
+            lambda task, before: {**follow(place, task, before), "number": sent.number},
+        )
         if claim:
             return claim, True
         pending = pending or not watching.is_alive(task)

@@ -1,0 +1,147 @@
+"""What is in a bucket is trusted no more than what a machine answers: whoever runs there can write it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from infra.ec2.account import Account
+from infra.ec2.storage import buckets
+from infra.ec2.storage.buckets import ready_bucket
+from infra.ec2.storage.objects import Store
+from infra.errors import CloudError, NodeError, NotFoundError, UsageError
+from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
+from infra.saved.jobs import find_saved, list_saved
+from infra.saved.usage import list_stored, remove
+from tests.agent.test_bucket import KEYS, MACHINE
+from tests.s3 import Proxy, serving
+
+JOB = {
+    "number": 1, "command": ["x"], "name": "", "state": "running", "reason": "", "gpus": [], "exit_code": None,
+    "submitted_at": 1.0, "started_at": 2.0, "stalled_at": None, "ended_at": None, "now": 3.0, "seconds": 1.0,
+    "log_bytes": 0, "fetched": False, "python": "", "dependencies": "", "driver": "",
+}  # fmt: skip
+CONTENT = b"a model and its optimizer"
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(proxy: Proxy) -> Store:
+    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
+    name = f"b-{uuid4()}"
+    account.s3.create_bucket(Bucket=name)
+    return Store(account, name)
+
+
+def output(path: str, **more: Any) -> dict[str, Any]:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    plain = {"path": path, "outside": False, "size_bytes": len(CONTENT), "sha256": sha256, "mode": 0o644}
+    return {**plain, "link": None, "same_as": "", "object": sha256, "offset": 0, **more}
+
+
+def save(store: Store, outputs: list[dict[str, Any]], token: str = "t", **more: Any) -> None:
+    """Write a job as a machine would, or would not."""
+    counts = {"version": 1, "round": 1, "final": False, "log_bytes": 0, "written_at": 1.0, "put_requests": 1}
+    manifest = {**counts, "objects": {}, "job": JOB, "outputs": outputs, **more}
+    place = f"c/{token}/tasks/0/1"
+    objects = {
+        f"{place}/out/{hashlib.sha256(CONTENT).hexdigest()}": CONTENT,
+        f"{place}/outputs.json": json.dumps(manifest).encode(),
+        f"{place}/job.json": json.dumps({"version": 1, "job": JOB, "cluster": MACHINE}).encode(),
+    }
+    for key, body in objects.items():
+        store.account.s3.put_object(Bucket=store.bucket, Key=key, Body=body)
+
+
+def fetch(store: Store, runs: Path) -> Fetched:
+    return fetch_once(find_saved(store, "c", 1), 1, runs, lambda _: None, EVERYTHING)
+
+
+def test_a_job_of_a_lost_machine_counts_as_interrupted_and_what_it_uploaded_arrives(
+    store: Store, tmp_path: Path
+) -> None:
+    save(store, [output("m.pt")])
+    home = fetch(store, tmp_path)
+    assert (home.folder / "files/m.pt").read_bytes() == CONTENT
+    assert home.receipt.job.state == "interrupted"
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x"])
+def test_no_path_leads_out_of_the_results(store: Store, tmp_path: Path, path: str) -> None:
+    save(store, [output(path)])
+    with pytest.raises(NodeError):
+        fetch(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"object": "../../../other"}, {"offset": -1}, {"mode": 0o100777}, {"size_bytes": -5}, {"strange": 1}],
+)
+def test_a_manifest_that_is_none_is_refused_in_one_line(store: Store, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    save(store, [output("m.pt", **wrong)])
+    with pytest.raises(NodeError, match="invalid response"):
+        fetch(store, tmp_path)
+
+
+def test_content_that_does_not_have_its_hash_is_not_saved(store: Store, tmp_path: Path) -> None:
+    save(store, [output("m.pt", sha256="0" * 64), output("n.pt", offset=5, size_bytes=3)])
+    home = fetch(store, tmp_path)
+    assert set(home.changing) == {"m.pt", "n.pt"} and not list((home.folder / "files").iterdir())
+
+
+def test_a_manifest_of_another_job_or_version_is_refused(store: Store, tmp_path: Path) -> None:
+    save(store, [], job={**JOB, "number": 7})
+    with pytest.raises(NodeError, match="job 7 in the place of 1"):
+        fetch(store, tmp_path)
+    save(store, [], version=2)
+    with pytest.raises(NodeError, match="another version"):
+        fetch(store, tmp_path)
+
+
+def test_what_is_stored_is_counted_by_job_and_removed_by_job_and_nothing_else_is(store: Store) -> None:
+    save(store, [output("m.pt")])
+    save(store, [], token="u")
+    store.account.s3.put_object(Bucket=store.bucket, Key="someone else's/notes.txt", Body=b"x")
+    found = list_stored(store)
+    assert [(each.prefix, each.objects, each.complete) for each in found] == [("c/t/", 3, False), ("c/u/", 3, False)]
+    assert remove(store, found[:1]) == 3
+    assert [each.prefix for each in list_stored(store)] == ["c/u/"]
+    assert len(list_saved(store, "c")) == 1
+    remove(store, found)
+    assert [each.key for each in store.list("")] == ["someone else's/notes.txt"]
+
+
+def test_the_account_s_own_bucket_is_made_once_private_encrypted_and_with_an_end(proxy: Proxy) -> None:
+    account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
+    s3, name = account.s3, "gpujob-123456789012-us-east-1"
+    assert ready_bucket(account, "auto") == name
+    assert all(s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values())
+    rules = {rule["ID"]: rule for rule in s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]}
+    assert rules["gpujob-parts"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+    assert rules["gpujob-results"]["Expiration"]["Days"] == 90
+    assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=name)["Policy"]
+    s3.delete_bucket_tagging(Bucket=name)  # as after a crash in between: the settings are made again
+    s3.delete_public_access_block(Bucket=name)
+    assert ready_bucket(account, "auto") == name
+    assert all(s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values())
+
+
+def test_a_bucket_that_is_missing_elsewhere_or_another_s_is_refused(proxy: Proxy, store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no bucket"):
+        ready_bucket(store.account, "gpujob-none-of-this-name")
+    with pytest.raises(UsageError, match="is in eu-west-1"):
+        buckets.check_region(store.account, store.bucket, "eu-west-1")
+    proxy.faults[:] = ["403 AccessDenied 0"]
+    with pytest.raises(CloudError, match="another account"):
+        ready_bucket(store.account, store.bucket)
+    proxy.faults.clear()
