@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system test-aws mutants bench bench-growth docs pictures clean
+.PHONY: setup lock hooks try demo fast test lint types quick unit coverage matrix test-system test-ray test-aws mutants bench bench-growth docs pictures clean
 
 setup: .venv/ready
 
@@ -91,6 +91,10 @@ pictures: setup
 # In the order that is written: a machine takes minutes to boot, and its tests are one story.
 test-system: setup
 	$(BIN)/pytest -q --seed 0 tests/system
+
+# A sweep by the real Ray over two nodes of the local cloud: downloads 300 MB.
+test-ray: setup
+	$(BIN)/pytest -q tests/heavy
 
 # On a real AWS account, for people who have one; CI never runs it. Shows what it launches and the most it can cost (under $1), asks,
 # removes everything, and writes aws-report.md: GPUJOB_TEST_AWS=1 make test-aws ARGS="--region us-east-1 --gpu"

@@ -38,6 +38,7 @@ COMMANDS = {
     "fetch": Entry("cli.job.jobs", "Download a job's outputs."),
     "receipt": Entry("cli.job.receipts", "Show a job's record: command, machine, cost, outputs."),
     "runs": Entry("cli.history.runs", "List all runs of this project with their last metrics."),
+    "tasks": Entry("cli.history.tasks", "List the tasks of an array with their values and last metrics."),
     "diff": Entry("cli.history.diff", "Compare two runs: command, code, dependencies, metrics."),
     "rerun": Entry("cli.history.rerun", "Run a job again, with the same command and options."),
     "open": Entry("cli.history.opening", "Open a run's report in the browser."),
@@ -65,7 +66,7 @@ COMMANDS = {
     "config": Entry("cli.account.config", "Show the value of every option and where it comes from."),
     "help": Entry("cli.help", "Show the help of a command, or list all commands."),
 }
-WITHOUT_AWS = ("init", "runs", "diff", "open", "completion", "policy", "local", "config", "help")
+WITHOUT_AWS = ("init", "runs", "tasks", "diff", "open", "completion", "policy", "local", "config", "help")
 """The commands that never ask AWS, and so have no --profile."""
 GROUPS = {
     "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
@@ -80,7 +81,7 @@ GROUPS = {
         "data": "",
         "receipt": "",
     },
-    "History": {"runs": "metrics", "diff": "", "rerun": "", "open": "report"},
+    "History": {"runs": "metrics", "tasks": "of an array", "diff": "", "rerun": "", "open": "report"},
     "Work on it": {"notebook": "", "tensorboard": "", "top": "usage"},
     "Money": {"offers": "prices", "cost": "", "bucket": "", "sweep": "orphaned resources"},
     "Images": {"bake": "create", "images": ""},

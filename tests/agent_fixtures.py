@@ -184,6 +184,7 @@ def request(
         "data": [],
         "earlier": None,
         "part": None,
+        "array": None,
         "key": "",
         **more,
     }

@@ -61,7 +61,7 @@ def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
-    if machines + buckets + send > 1 or (owner_only and machines + buckets):
+    if machines + buckets + (owner_only or send) > 1:
         raise UsageError("each of these options prints a policy of its own", "use one of them")
     if machines or buckets:
         from infra.ec2.storage import policies

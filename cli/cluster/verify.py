@@ -15,8 +15,8 @@ from infra.errors import NodeError
 def verify(name: str | None, as_json: bool) -> None:
     """Check that a cluster's machines work and perform well.
 
-    Takes half a minute: driver, GPUs, torch, matrix multiplication, disks, network, clock, lease. GPUs in use by a job
-    are skipped. Exits with 1 if a check failed.
+    Takes half a minute: driver, GPUs, torch, matrix multiplication, disks, network, also between the machines, clock,
+    lease. GPUs in use by a job are skipped. Exits with 1 if a check failed.
     """
     cluster = find_cluster(name)
     with progress.steps() as report:

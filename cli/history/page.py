@@ -1,16 +1,13 @@
 """The page of all runs: a table, and a chart for each metric, as plain HTML and SVG without scripts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
-from pathlib import Path
-from urllib.parse import quote
 
-from cli.terminal.show import Linked
-from infra.base.text import printable
+from cli.array.table import Table
+from cli.history.plots import render_array
+from cli.history.svg import clean, link, place, start_chart
 from infra.history.metrics import Metrics
 
 MOST_POINTS, MOST_CURVES, MOST_CHARTS = 300, 24, 24
-WIDTH, HEIGHT, LEFT, EDGE = 480, 220, 64, 12
 SHORT = 16  # characters of a text that is not wrapped
 HUES = 137  # degrees between the colours of two curves; no two of the first 24 are alike
 HEAD = """<html lang="en"><meta charset="utf-8"><title>{0}: runs</title>
@@ -23,18 +20,30 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top }}
 td {{ white-space: nowrap }}
 .text {{ white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 30rem }}
-.wide {{ overflow-x: auto }}
+.wide {{ overflow-x: auto; margin-top: 1rem }}
 .charts {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem }}
 figure {{ margin: .75rem 0 0 }} svg {{ width: 100%; height: auto }} figcaption {{ font-weight: 600 }}
 text {{ fill: currentColor; font-size: 11px }} .axis {{ stroke: #8888; fill: none }}
-polyline {{ fill: none; stroke-width: 1.8 }} i {{ display: inline-block; width: .7em; height: .7em; margin-right: .4em }}
+polyline {{ fill: none; stroke-width: 1.8 }}
+.mean {{ stroke: currentColor; opacity: .45 }} .label {{ text-anchor: middle }}
+.task {{ fill: hsl(210 70% 50%); fill-opacity: .75; stroke: hsl(210 70% 50%) }} .hollow {{ fill-opacity: 0 }}
+i {{ display: inline-block; width: .7em; height: .7em; margin-right: .4em }}
 </style>
 <h1>{0}: runs</h1>
 """
 
 
-def render_page(project: str, rows: Sequence[Mapping[str, str]], curves: Sequence[Metrics], note: str = "") -> str:
-    """Return the page with a note below its table; every text on it may come from a node and is escaped."""
+def render_page(
+    project: str,
+    rows: Sequence[Mapping[str, str]],
+    curves: Sequence[Metrics],
+    arrays: Mapping[str, Table],
+    note: str = "",
+) -> str:
+    """Return the page with a note below its table, and with its arrays by name, the latest first.
+
+    Every text on it may come from a node and is escaped.
+    """
     parts = [HEAD.format(clean(project)), *render_table(rows), f"<p>{clean(note)}</p>\n" * bool(note)]
     names = list(dict.fromkeys(name for metrics in curves for name, values in metrics.items() if len(values) > 1))
     shown = list(enumerate(zip(rows, curves, strict=True)))[-MOST_CURVES:]
@@ -42,12 +51,9 @@ def render_page(project: str, rows: Sequence[Mapping[str, str]], curves: Sequenc
     for name in names[:MOST_CHARTS]:
         parts += render_chart(name, {at: (row["run"], found[name]) for at, (row, found) in shown if name in found})
     parts.append("</div>\n")
+    for folder, table in reversed([*arrays.items()]):
+        parts += render_array(folder, table)
     return "".join(parts)
-
-
-def clean(text: str) -> str:
-    """Return a text for HTML."""
-    return escape(printable(" ".join(text.split())))
 
 
 def colour(at: int) -> str:
@@ -68,26 +74,19 @@ def render_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     yield "\n</table></div>\n"
 
 
-def link(value: str) -> str:
-    """Return a value for HTML; one that leads to a results folder is a link to it."""
-    target = value.target if isinstance(value, Linked) else ""
-    return f'<a href="{quote(target.name)}/">{clean(value)}</a>' if isinstance(target, Path) else clean(value)
-
-
 def render_chart(name: str, curves: Mapping[int, tuple[str, Sequence[float]]]) -> Iterator[str]:
     """Yield the chart of one metric, with a curve for each run that has it."""
     every = [value for _, values in curves.values() for value in values]
     if not every:
         return
     low, high, longest = min(every), max(every), max(len(values) for _, values in curves.values())
-    yield f'<figure><figcaption>{clean(name)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
-    yield f"<title>{clean(name)}</title>"
-    yield f'<path class="axis" d="M{LEFT} {EDGE}V{HEIGHT - EDGE}H{WIDTH - EDGE}"/>'
-    yield f'<text x="0" y="{EDGE + 4}">{high:.4g}</text><text x="0" y="{HEIGHT - EDGE}">{low:.4g}</text>'
+    yield from start_chart(name, low, high)
     for at, (run, values) in curves.items():
-        points = " ".join(place(step, values[step], low, high, longest) for step in choose_steps(len(values)))
-        end = place(len(values) - 1, values[-1], low, high, longest).split(",")
-        yield f'\n<g><title>{clean(run)}</title><polyline stroke="{colour(at)}" points="{points}"/>'
+        last = max(longest - 1, 1)
+        steps = choose_steps(len(values))
+        points = [place(step / last, values[step], low, high) for step in steps]
+        end = points[-1].split(",")
+        yield f'\n<g><title>{clean(run)}</title><polyline stroke="{colour(at)}" points="{" ".join(points)}"/>'
         yield f'<circle r="2.5" fill="{colour(at)}" cx="{end[0]}" cy="{end[1]}"/></g>'
     yield "</svg></figure>\n"
 
@@ -96,12 +95,3 @@ def choose_steps(count: int) -> list[int]:
     """Return the steps of a long curve to draw: evenly spaced ones, and the last."""
     stride = -(-count // MOST_POINTS)
     return sorted({*range(0, count, stride), count - 1})
-
-
-def place(step: int, value: float, low: float, high: float, longest: int) -> str:
-    """Return the coordinates of a value: x,y."""
-    # halved, because the difference of two large numbers may not be finite
-    span = high / 2 - low / 2
-    up = (value / 2 - low / 2) / span if span else 0.5
-    x = LEFT + step / max(longest - 1, 1) * (WIDTH - EDGE - LEFT)
-    return f"{x:.1f},{HEIGHT - EDGE - up * (HEIGHT - 2 * EDGE):.1f}"

@@ -1,34 +1,27 @@
 """List the runs of a project: runs."""
 
-import difflib
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
+from cli.array.table import Table
+from cli.facts.sorting import Line, choose_names, sort_lines
 from cli.facts.times import instant
 from cli.history.page import render_page
 from cli.options.context import runs_here, script_here
 from cli.options.declared import json_option, option
 from cli.terminal import clouds, formats, show
 from infra.base.money import format_usd
-from infra.errors import UsageError
 from infra.history.metrics import last_metrics, read_metrics
 from infra.history.notes import Note, read_notes
 from infra.history.pagefile import write_page
 from infra.history.runs import Run, list_runs
+from infra.history.tasks import read_tasks
 from infra.model.launch import NO_GPU
 
-SHOWN_METRICS = 8
 DRY_RUNS = "dry runs cost nothing; the cost is what AWS would have billed"
-
-
-class Line(NamedTuple):
-    """A run in the listing: what each column shows, and what it is sorted by."""
-
-    shown: dict[str, str]
-    values: dict[str, Any]
 
 
 @click.command()
@@ -47,15 +40,18 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     found, notes = list_runs(runs_here()), read_notes(runs_here())
     curves = [read_metrics(run) for run in found]
     metrics = [*map(last_metrics, curves)]
-    names = choose_names(metrics)
+    names = choose_names(metrics, (*FIXED, *NOTED))
     several = len({run.receipt.cluster for run in found}) > 1
     lines = [make_line(run, last, names, several) for run, last in zip(found, metrics, strict=True)]
     lines = add_notes(lines, [notes.get(run.key, Note()) for run in found])
-    order = sort_lines(lines, sort) if sort else range(len(lines))
+    known = [*(lines[0].shown if lines else FIXED)]
+    order = sort_lines(lines, sort, known, "gpujob runs", "started") if sort else range(len(lines))
     remark = DRY_RUNS if any(clouds.is_local(run.receipt.cloud) for run in found) else ""
     if html:
         rows = [lines[at].shown for at in order]
-        page = write_page(runs_here(), render_page(runs_here().parent.name, rows, [curves[at] for at in order], remark))
+        arrays = {run.folder.name: Table(tasks) for run in found if (tasks := read_tasks(run))}
+        content = render_page(runs_here().parent.name, rows, [curves[at] for at in order], arrays, remark)
+        page = write_page(runs_here(), content)
         show.say(f"wrote {page}", links=[page])
     data = [tell_all(found[at], metrics[at], notes.get(found[at].key, Note())) for at in order] if as_json else None
     droppable = (*reversed(names[2:]), "started", "duration", *names[1:2], "name", "note", "cost")
@@ -63,16 +59,6 @@ def runs(sort: str | None, html: bool, as_json: bool) -> None:
     show.listing([lines[at].shown for at in order], as_json, data, empty, droppable)
     if remark and not as_json:
         show.say(remark)
-
-
-def choose_names(metrics: Sequence[dict[str, float]]) -> list[str]:
-    """Return the metrics to show: the most common ones, in order of first appearance."""
-    counts: dict[str, int] = {}
-    for last in metrics:
-        for name in last:
-            counts[name] = counts.get(name, 0) + 1
-    most = sorted(counts, key=lambda name: -counts[name])[:SHOWN_METRICS]
-    return [name for name in counts if name in most and name not in (*FIXED, *NOTED)]
 
 
 def make_line(run: Run, last: dict[str, float], names: Sequence[str], several: bool) -> Line:
@@ -121,20 +107,6 @@ def add_notes(lines: Sequence[Line], notes: Sequence[Note]) -> list[Line]:
 def format_note(value: str | float | None) -> str:
     """Return a note or a score as text."""
     return "" if value is None else value if isinstance(value, str) else f"{value:g}"
-
-
-def sort_lines(lines: Sequence[Line], column: str) -> list[int]:
-    """Return the order by a column, empty values last; raises UsageError for an unknown column."""
-    name, descending = column.removeprefix("-"), column.startswith("-")
-    known = [*(lines[0].shown if lines else FIXED)]
-    if name not in known:
-        near = [*difflib.get_close_matches(name, known, 1), "started"][0]
-        hint = f"gpujob runs --sort {shlex.quote('-' * descending + near)}"
-        raise UsageError(f"no column '{name}'; available: {', '.join(known)}", hint)
-    values = [line.values[name] for line in lines]
-    filled = [at for at, value in enumerate(values) if value not in (None, "")]
-    filled.sort(key=lambda at: values[at], reverse=descending)
-    return [*filled, *(at for at in range(len(lines)) if at not in set(filled))]
 
 
 def tell_all(run: Run, last: dict[str, float], note: Note) -> dict[str, Any]:

@@ -2,20 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import click
 
+from cli.array.options import is_array
 from cli.options.context import script_here
 from cli.options.declared import option
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import UsageError
 from infra.model import MOST_NODES
+from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
     from infra.model import Request
 
-Launcher = Literal["torchrun", "none"]
+Launcher = Literal["torchrun", "ray", "none"]
+
+
+class LauncherOptions(TypedDict):
+    """The options that say how a job's processes are started."""
+
+    torchrun: bool
+    nodes: int | None
+    launcher: str | None
+    nproc: int | None
 
 
 def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,15 +39,15 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
             option(
                 "--nodes",
                 type=click.IntRange(1, MOST_NODES),
-                default=1,
                 envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
                 metavar="COUNT",
-                help="Run one job over this many nodes of the cluster.  [default: 1]",
+                help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
             ),
             option(
                 "--launcher",
-                type=click.Choice(["torchrun", "none"]),
-                help="What starts the processes: torchrun, or none to run the command as it is, once on each node. "
+                type=click.Choice(["torchrun", "ray", "none"]),
+                help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
+                "as it is, once on each node. "
                 " [default: torchrun for Python on several nodes]",
             ),
             option(
@@ -54,17 +65,21 @@ def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
     """Return what starts a job's processes; raises UsageError for options that exclude each other."""
     asked: Launcher | None = options["launcher"]
-    if options["torchrun"] and asked == "none":
-        raise UsageError("--torchrun cannot be used with --launcher none", "use one of them")
+    if options["torchrun"] and asked in ("ray", "none"):
+        raise UsageError(f"--torchrun cannot be used with --launcher {asked}", "use one of them")
     wanted = options["torchrun"] or asked == "torchrun"
     if wanted and not is_python(command):
         raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
-    if options["nodes"] > 1 and options["interactive"]:
-        raise UsageError("--interactive cannot be used with --nodes: a job has one terminal", "use one of them")
-    chosen: Launcher = (
-        "torchrun" if wanted or (asked is None and options["nodes"] > 1 and is_python(command)) else "none"
-    )
-    if options["nproc"] and chosen == "none":
+    nodes = options["nodes"] or 1
+    several = nodes > 1 and not is_array(options)  # each task of an array runs on one node
+    if options["interactive"] and (nodes > 1 or is_array(options)):
+        other = "an array" if is_array(options) else "--nodes"
+        raise UsageError(f"--interactive cannot be used with {other}: a job has one terminal", "use one of them")
+    if asked == "ray" and is_array(options):
+        raise UsageError("--launcher ray cannot be used with an array: each task runs on one node", "use one of them")
+    by_default: Launcher = "torchrun" if options["torchrun"] or (several and is_python(command)) else "none"
+    chosen = asked or by_default
+    if options["nproc"] and chosen != "torchrun":
         raise UsageError("--nproc needs torchrun", f"gpujob run --torchrun --nproc {options['nproc']} {script_here()}")
     return chosen
 
@@ -81,7 +96,15 @@ def distribute(request: "Request", gpu_count: int, launcher: Launcher, nproc: in
     """
     if launcher == "none":
         return request
-    gpus = gpu_count if request.gpus is None else request.gpus
-    where = "--standalone" if request.nodes == 1 else f"--nnodes={request.nodes}"
+    if launcher == "ray":
+        return replace(request, command=(*RAY, *request.command))
+    all_gpus = min(gpu_count, 1) if request.array else gpu_count
+    gpus = all_gpus if request.gpus is None else request.gpus
+    where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])
     return replace(request, command=words)
+
+
+def spread(request: "Request", cluster: "Cluster") -> "Request":
+    """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
+    return replace(request, nodes=min(len(cluster.nodes), len(request.array.tasks))) if request.array else request

@@ -9,10 +9,10 @@ import click
 from cli.notices import billing
 from cli.notices.queue import show_queue
 from cli.notices.recorded import print_saved, read_log
-from cli.options.context import choose_name, runs_of
+from cli.options.context import choose_name, cluster_flag, runs_of
 from cli.options.declared import cluster_option, option, raw_option
 from cli.options.durations import Since, parse_since
-from cli.options.values import JobName, parse_job
+from cli.options.values import JobName, parse_job, parse_task
 from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
@@ -21,18 +21,20 @@ from cli.terminal.output import Output
 from cli.uploads.jobs import find_saved
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
+from infra.node.client import JobNumber
+from infra.node.tasks import list_tasks
 from infra.run.following import Attachment
 from infra.run.nodes.merging import print_logs
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Job
+    from infra.model import Cluster, Job, TaskRecord
     from infra.ssh.connection import Connection
 
 LINES = 20  # of what was printed before
 
 
 @click.command()
-@click.argument("job", type=parse_job, required=False)
+@click.argument("asked", metavar="[JOB[.TASK]]", type=parse_task, required=False)
 @option("--follow", "-f", is_flag=True, help="Follow the output until the job ends.")
 @option("--tail", "-n", type=click.IntRange(0), metavar="LINES", help="Start at the last LINES lines.")
 @option(
@@ -45,7 +47,7 @@ LINES = 20  # of what was printed before
 @raw_option
 @cluster_option
 def logs(
-    job: JobName | None,
+    asked: tuple[JobName | None, int | None] | None,
     follow: bool,
     tail: int | None,
     since: Since | None,
@@ -55,42 +57,70 @@ def logs(
 ) -> None:
     """Print a job's output.
 
-    JOB is a number or a name, by default the latest job. Without the machine, prints what was saved in runs/. Each line of a
-    job over several nodes starts with its node: 1| loss 0.3
+    JOB is a number or a name, by default the latest job; 12.17 is task 17 of array 12. Without the machine, prints what was
+    saved in runs/. Each line of a job over several nodes starts with its node: 1| loss 0.3
     """
     if tail is not None and since:
         raise UsageError("--tail cannot be used with --since", "use one of them")
-    output = Output(raw)
+    output, (job, task) = Output(raw), asked or (None, None)
     with ExitStack() as opened:
         try:
-            found, connection, asked = opened.enter_context(reach_job(cluster, job))
+            found, connection, shown = opened.enter_context(reach_job(cluster, job))
         except (NotFoundError, GoneError) as error:
-            print_saved(read_elsewhere(error, choose_name(cluster), job), output, tail, since)
+            print_saved(read_elsewhere(error, choose_name(cluster), job, task), output, tail, since)
             return
-        if node:
-            connection = opened.enter_context(connect(found, check_node(found, asked, node)))
+        rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
+        if rank:
+            connection = opened.enter_context(connect(found, rank))
 
         def start(connection: "Connection") -> int:
-            return find_offset(connection, asked.number, tail, since)
+            return find_offset(connection, number, tail, since)
 
         if follow:
-            if asked.state == "queued":
-                show_queue(found, client.list_jobs(connection), asked.number)
-            attachment = Attachment(nodes=1 if node is not None else asked.nodes, start=start)
+            if shown.state == "queued":
+                show_queue(found, client.list_jobs(connection), shown.number)
+            attachment = Attachment(nodes=nodes, start=start)
             with billing.reminding(found):
-                ended = follow_job(connection, asked.number, output, start(connection), attachment=attachment)
-                explain_failure(connection, ended)
+                ended = follow_job(connection, number, output, start(connection), attachment=attachment)
+                if task is None:
+                    explain_failure(connection, ended)
         else:
-            print_logs(connection, asked.number, 1 if node is not None else asked.nodes, output.write, start)
+            print_logs(connection, number, nodes, output.write, start)
             output.flush()
 
 
-def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None) -> bytes:
+def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
     """Return the output of a job whose machine is gone, from its bucket or runs/; raises the error without any."""
     try:
+        if task is not None:
+            raise error  # arrays are not uploaded
         return b"".join(find_saved(error, name, job)[-1].read_log(0))
     except (NotFoundError, GoneError):
-        return read_log(error, name, job)
+        return read_log(error, name, job, task)
+
+
+def choose_log(
+    cluster: "Cluster", connection: "Connection", job: "Job", asked: int | None, is_task: bool
+) -> tuple[int, JobNumber, int]:
+    """Return the node to ask first, what it calls the log, and on how many nodes the log is.
+
+    `asked` is a node, or the index of a task. Raises UsageError for one that the job has not.
+    """
+    if is_task:
+        task = find_task(connection, job, asked or 0)
+        return task.node or 0, f"{job.number}.{task.index}", 1
+    rank = check_node(cluster, job, asked) if asked else 0
+    return rank, job.number, 1 if asked is not None or job.tasks else job.nodes
+
+
+def find_task(connection: "Connection", job: "Job", index: int) -> "TaskRecord":
+    """Return a task of an array; raises UsageError."""
+    tasks = list_tasks(connection, job.number)
+    found = next((task for task in tasks if task.index == index), None)
+    if found is None:
+        what = f"job {job.number} has no task {index}" if tasks else f"job {job.number} is not an array"
+        raise UsageError(what, f"gpujob logs{cluster_flag(connection.cluster.name)} {job.number}")
+    return found
 
 
 def check_node(cluster: "Cluster", job: "Job", node: int) -> int:
@@ -106,7 +136,7 @@ def check_node(cluster: "Cluster", job: "Job", node: int) -> int:
     return node
 
 
-def find_offset(connection: "Connection", number: int, tail: int | None, since: Since | None) -> int:
+def find_offset(connection: "Connection", number: JobNumber, tail: int | None, since: Since | None) -> int:
     """Return the byte offset to start at."""
     if tail is not None:
         return client.find_tail(connection, number, tail)

@@ -2,7 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -92,15 +93,17 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     from cli.uploads.jobs import find_saved
     from infra.cluster.connections import find_prices
     from infra.node import client
+    from infra.node.tasks import list_tasks
 
     try:
         with reach_job(name, number) as (cluster, connection, job):
             found, listed = client.list_outputs(connection, job.number)
+            tasks = list_tasks(connection, job.number) if found.tasks else ()
     except (NotFoundError, GoneError) as error:
         saved = find_saved(error, choose_name(name), number)[-1]
-        cluster, (found, listed) = saved.cluster, saved.list_outputs()
+        cluster, (found, listed), tasks = saved.cluster, saved.list_outputs(), ()
     inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
-    receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside))
+    receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside), tasks=tasks)
     plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))
     return plain
 
@@ -117,6 +120,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "command": shlex.join(job["command"]),
         "state": describe_state(job),
         "reason": job["reason"],
+        "tasks": count_states(receipt.get("tasks", ())),
         "history": ", ".join(f"{state} {formats.clock(at)}" for state, at in receipt.get("states", ())),
         "peak memory": formats.memory(job["peak_memory_bytes"]) if job.get("peak_memory_bytes") else "",
         "duration": "" if job["seconds"] is None else formats.duration(job["seconds"]),
@@ -132,6 +136,12 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }
     return {name: show.printable(str(text)) for name, text in lines.items() if text}
+
+
+def count_states(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many tasks of an array are in which state: 37 succeeded, 1 failed."""
+    counts = Counter(str(task["state"]) for task in tasks)
+    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 
 def describe_state(job: Mapping[str, Any]) -> str:

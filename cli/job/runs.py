@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
+from cli.array.options import ArrayOptions, array_options, make_array
 from cli.job.arguments import RunCommand, warn_of_misplaced
-from cli.job.launchers import Launcher, choose_launcher, distribute, launcher_options
+from cli.job.launchers import Launcher, LauncherOptions, choose_launcher, distribute, launcher_options, spread
 from cli.notices.ending import notify_option
 from cli.options.context import find_cluster, here, own_name
 from cli.options.declared import (
@@ -51,7 +52,6 @@ class JobOptions(TypedDict):
 
     name: str
     gpus: int | None
-    nodes: int
     time_limit_s: float | None
     hang_after_s: float
     kill_stalled: bool
@@ -64,15 +64,12 @@ class JobOptions(TypedDict):
     python: str | None
 
 
-class RunOptions(JobOptions):
+class RunOptions(JobOptions, LauncherOptions, ArrayOptions):
     """The options that say what to run, and how it is followed."""
 
     script: str | None
     args: tuple[str, ...]
     module: bool
-    torchrun: bool
-    launcher: str | None
-    nproc: int | None
     workdir: Path | None
     env: tuple[str, ...]
     env_file: Path | None
@@ -87,6 +84,7 @@ class RunOptions(JobOptions):
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @option("-m", "--module", is_flag=True, help="Run SCRIPT as a module, like python -m.")
 @launcher_options
+@array_options
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @typed_option(
     "--down", is_flag=True, help="Terminate the cluster once the job has ended and its outputs are downloaded."
@@ -196,8 +194,8 @@ def run(
     gpujob run train.py --epochs 3
     gpujob run -m package.module --epochs 3
     gpujob run notebook.ipynb
-    gpujob run --torchrun train.py
     gpujob run --nodes 2 train.py
+    gpujob run --grid lr=0.1,0.01 train.py --lr {lr}
     gpujob run --gpu A10G --down train.py
     gpujob run -- 'nvidia-smi -L && df -h'
 
@@ -217,11 +215,13 @@ def run(
             from cli.steps.launching import launched
 
             prepared = prepare(context, options)  # before anything is billed
-            flags = list_flags(options["nodes"], dry_run=dry_run, yes=yes)
+            flags = list_flags(options["nodes"] or 1, dry_run=dry_run, yes=yes)
             found = stack.enter_context(launched(context, own_name(cluster), gpu, options["gpus"], flags))
         connect = stack.enter_context(connections.reach_meanwhile(found))
         project, request, launcher = prepared or prepare(context, options)
-        request = distribute(request, found.gpu_count, launcher, options["nproc"])
+        request = distribute(
+            request if options["nodes"] else spread(request, found), found.gpu_count, launcher, options["nproc"]
+        )
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 
@@ -247,7 +247,8 @@ def make_request(command: tuple[str, ...], terminal: Terminal | None, options: R
     """Return the request for a job; raises UsageError if a record of it would contain a secret."""
     env, secrets = read_variables(options["env"], options["env_file"]), read_secrets(options["secret"])
     own: JobOptions = {name: options[name] for name in JobOptions.__annotations__}  # type: ignore[literal-required,assignment]
-    request = Request(command, terminal=terminal, env=env, secrets=secrets, **own)
+    array, nodes = make_array(options, command), options["nodes"] or 1
+    request = Request(command, terminal=terminal, env=env, secrets=secrets, array=array, nodes=nodes, **own)
     check_secrets(request)
     # Waiting for a user to type must not count as a stall.
     return replace(request, hang_after_s=NEVER_S) if terminal else request

@@ -22,52 +22,21 @@ if TYPE_CHECKING:
     from infra.run.submission import Submission
     from infra.send.creation import Sending, SentJob
 
-OF_UP = [
-    "gpu",
-    "gpu_memory",
-    "instance_types",
-    "on_demand",
-    "spot",
-    "regions",
-    "zones",
-    "subnets",
-    "security_groups",
-    "private",
-    "proxy_jump",
-    "tags",
-    "ssh_from",
-    "bucket",
-    "instance_profile",
-    "kms_key",
-    "login_user",
-    "image",
-    "disk_gib",
-    "max_hours",
-    "max_cost_usd",
-    "boot_s",
-]
-OF_RUN = [
-    "script",
-    "args",
-    "module",
-    "torchrun",
-    "nproc",
-    "env",
-    "env_file",
-    "time_limit_s",
-    "workdir",
-    "hang_after_s",
-    "kill_stalled",
-    "outputs",
-    "exclude",
-    "no_deps",
-    "extras",
-    "groups",
-    "python",
-]
+# fmt: off
+OF_UP = (
+    "gpu", "gpu_memory", "instance_types", "on_demand", "spot", "regions", "zones", "subnets", "security_groups", "private",
+    "proxy_jump", "tags", "ssh_from", "bucket", "instance_profile", "kms_key", "login_user", "image", "disk_gib", "max_hours",
+    "max_cost_usd", "boot_s",
+)
+OF_RUN = (
+    "script", "args", "module", "torchrun", "nproc", "env", "env_file", "time_limit_s", "workdir", "hang_after_s",
+    "kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python",
+)
+# fmt: on
 FIXED: dict[str, Any] = {
     **{"nodes": 1, "setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
     **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
+    **{"array": None, "grid": (), "grid_file": None, "share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
 SHARED = [

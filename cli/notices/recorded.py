@@ -11,6 +11,7 @@ from cli.terminal.output import Output
 from infra.errors import GoneError, GpujobError
 from infra.history.runs import Run, list_runs
 from infra.results.folder import LOG
+from infra.results.receipts import FILES
 
 LOG_BYTES = 1 << 30
 
@@ -27,14 +28,15 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
     )
 
 
-def read_log(error: GpujobError, cluster: str, job: int | str | None) -> bytes:
-    """Return the saved output of an unreachable job, by default the latest; or raise the error."""
+def read_log(error: GpujobError, cluster: str, job: int | str | None, task: int | None = None) -> bytes:
+    """Return the saved output of an unreachable job, by default the latest, or of a task of it; or raise the error."""
+    log = LOG if task is None else f"{FILES}/{task}.log"
     runs = [run for run in list_runs(runs_here()) if run.receipt.cluster == cluster and is_asked(run, job)]
-    saved = runs[-1].read_end(PurePosixPath(LOG), LOG_BYTES) if runs else b""
+    saved = runs[-1].read_end(PurePosixPath(log), LOG_BYTES) if runs else b""
     if not saved:
         raise error
     say_instead(
-        error, f"the output of job {runs[-1].job.number} saved in {runs[-1].folder / LOG}", runs[-1].folder / LOG
+        error, f"the output of job {runs[-1].job.number} saved in {runs[-1].folder / log}", runs[-1].folder / log
     )
     return saved
 

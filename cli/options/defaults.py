@@ -18,15 +18,13 @@ from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
-all all-regions allow-outside as as-it-was boot-timeout browser bucket buckets check clear cluster detach disk done down
-dry-run env
-env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory gpus group hang-after hours html
-idle-stop if-exists image install instance-profile instance-type interactive json kill-stalled kms-key launcher
-login-user machines max-cost max-hours max-price module name no-color no-deps node nodes notify nproc on-demand once output
-overwrite owner-only pattern plan port private profile proxy-jump python raw refresh region report reservation retries secret
-security-group set set-file setup since spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun
-transfer-usd verbose wait workdir
-yes zone
+all all-regions allow-outside array as as-it-was boot-timeout browser bucket buckets check clear cluster detach disk
+done down dry-run env env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory gpus grid
+grid-file group hang-after hours html idle-stop if-exists image install instance-profile instance-type interactive
+json kill-stalled kms-key launcher login-user machines max-cost max-hours max-price module name no-color no-deps node
+nodes notify nproc on-demand once output overwrite owner-only pattern plan port private profile proxy-jump python raw
+refresh region report reservation retries secret security-group set set-file setup share since spot spot-first
+ssh-from stop subnet tag tags tail template time-limit to torchrun transfer-usd verbose wait workdir yes zone
 """
 """All options of all commands, listed here so that checking a variable imports no command."""
 VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())
@@ -34,16 +32,18 @@ OTHERS = frozenset(
     f"GPUJOB_{name}"
     for name in (
         *("CHECKIP_URL", "COMMIT", "HOSTFILE", "JOB", "LOCAL_HOST"),
-        *("NODE_ADDRESSES", "NODE_RANK", "OUTPUTS", "PYTHON", "SSH_PORT"),
+        *("NODE_ADDRESSES", "NODE_RANK", "OUTPUTS", "PYTHON", "SSH_PORT", "TASK", "TASKS"),
     )
 )
 """Variables that set no option: those of jobs and of the local cloud's hosts, and the address of a service."""
+GRID = "GPUJOB_GRID_"
+"""How the variables begin in which a task of an array finds the values of its grid."""
 
 
 def warn_unknown() -> None:
     """Warn about GPUJOB_ variables that no option has, with the nearest one that exists."""
     for name in sorted(os.environ):
-        if name.startswith("GPUJOB_") and name not in VARIABLES | OTHERS:
+        if name.startswith("GPUJOB_") and name not in VARIABLES | OTHERS and not name.startswith(GRID):
             option = name.removeprefix("GPUJOB_").lower().replace("_", "-")
             near = difflib.get_close_matches(option, OPTIONS.split(), 1)
             instead = f"did you mean {variable_of([f'--{near[0]}'])}?" if near else "list all: gpujob config"

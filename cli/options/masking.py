@@ -24,9 +24,11 @@ def check_secrets(request: Request) -> None:
 
 def find_shown(value: str, request: Request) -> str:
     """Return which part of a request contains a value; "" if none does."""
+    grid = request.array.grid if request.array else {}
     places: Mapping[str, str] = {
         "the command": " ".join(request.command),
         "--name": request.name,
         **{f"--env {name}": text for name, text in request.env.items()},
+        **{f"--grid {name}": "\n".join(values) for name, values in grid.items()},
     }
     return next((place for place, text in places.items() if value in text), "")

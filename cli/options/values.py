@@ -61,6 +61,12 @@ def parse_job(value: str) -> JobName:
     return int(value)
 
 
+def parse_task(value: str) -> tuple[JobName, int | None]:
+    """Return a job's number or name, and of 12.17 the index of the array's task."""
+    found = re.fullmatch(r"([0-9]{1,12})\.([0-9]{1,9})", value)
+    return (parse_job(found[1]), int(found[2])) if found else (parse_job(value), None)
+
+
 def parse_ports(value: str) -> tuple[int, int]:
     """Parse PORT or PORT:REMOTE into the local and the remote port."""
     found = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", value)

@@ -28,12 +28,13 @@ from infra.ssh.forward import Forward
 if TYPE_CHECKING:
     from cli.terminal.streams import Copy
     from infra.model import Cluster, Job
+    from infra.node.client import JobNumber
     from infra.ssh.connection import Connection
 
 
 def follow_job(
     connection: "Connection",
-    number: int,
+    number: "JobNumber",
     output: Output,
     offset: int = 0,
     keep: "Copy | None" = None,
@@ -80,7 +81,7 @@ def follow_job(
     return job
 
 
-def describe_silence(connection: "Connection", number: int) -> str:
+def describe_silence(connection: "Connection", number: "JobNumber") -> str:
     """Return what a job without output does: job 2 is running (Ctrl-C detaches); no output for."""
     try:
         state = f"job {number} is {client.find_job(connection, number).state}"
@@ -89,12 +90,12 @@ def describe_silence(connection: "Connection", number: int) -> str:
     return f"{state} (Ctrl-C detaches); no output for"
 
 
-def follow_again(cluster: "Cluster", number: int) -> str:
+def follow_again(cluster: "Cluster", number: "JobNumber") -> str:
     """Return the command that follows a job again, or prints its output once it has ended."""
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
 
 
-def next_commands(cluster: "Cluster", number: int, interactive: bool = False) -> str:
+def next_commands(cluster: "Cluster", number: "JobNumber", interactive: bool = False) -> str:
     """Return a message that a job continues, with commands to follow, fetch and stop it."""
     where = cluster_flag(cluster.name)
     words = {
@@ -142,24 +143,27 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
 
     A node that no longer exists has nothing left; one that does not answer keeps what it has.
     """
-    whole = download(connection, job.number, runs, wanted)
-    for rank in range(1, min(job.nodes, len(connection.cluster.nodes))):
+    wanted, whole = wanted or want(), True
+    for rank in reversed(range(1, min(job.nodes, len(connection.cluster.nodes)))):
         try:
             with reach(connection.cluster, rank) as other:
-                whole = download(other, job.number, runs, wanted) and whole
+                whole = download(other, job.number, runs, wanted, shown=job.tasks is None) and whole
         except NodeError as error:
             show.say(f"nothing was downloaded from node {rank}: {error.what}")
             whole = whole and isinstance(error, GoneError)
-    return whole
+    return download(connection, job.number, runs, replace(wanted, partial=not whole)) and whole
 
 
-def download(connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None) -> bool:
-    """Download a job's outputs and report them; return whether all were downloaded."""
+def download(
+    connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None, *, shown: bool = True
+) -> bool:
+    """Download a job's outputs and report them, unless they are shown later; return whether all were downloaded."""
     wanted = wanted or want()
     with progress.transfer("downloading") as arrived:
         home = fetch(
             connection, number, runs, arrived, replace(wanted, choose=expecting(arrived.expect, wanted.choose))
         )
-    show_fetched(home)
+    if shown:
+        show_fetched(home)
     show_remains(home)
-    return home.receipt.job.fetched
+    return home.fetched

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.array.results import show_results
 from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want
@@ -64,9 +65,9 @@ def run_job(
             billing.remind(cluster)
             return None
         with billing.reminding(cluster, manner.down), outliving(number, follow_again(cluster, number)):
-            terminal = request.terminal is not None
-            with watching_lease(manner.notify, cluster), attached(number, ports, terminal, request.nodes) as attachment:
-                job = follow_and_keep(connection, project, number, manner, attachment)
+            terminal, logs = request.terminal is not None, 1 if request.array else request.nodes
+            with watching_lease(manner.notify, cluster), attached(number, ports, terminal, logs) as at:
+                job = follow_and_keep(connection, project, (number, request.nodes), manner, at)
             return conclude(connection, project, job, manner)
 
 
@@ -74,15 +75,19 @@ def conclude(connection: "Connection", project: "Project", job: "Job", manner: M
     """Explain, announce and download an ended job; return it, and whether all was downloaded."""
     explain_failure(connection, job, project)
     notify(manner.notify, connection.cluster.name, job)
-    return job, download_all(connection, job, project.runs, want(manner.yes))
+    whole = download_all(connection, job, project.runs, want(manner.yes))
+    if job.tasks:
+        show_results(project.runs / f"{connection.cluster.name}-{job.number}")
+    return job, whole
 
 
 def follow_and_keep(
-    connection: "Connection", project: "Project", number: int, manner: Manner, attachment: "Attachment"
+    connection: "Connection", project: "Project", started: tuple[int, int], manner: Manner, attachment: "Attachment"
 ) -> "Job":
-    """Follow a job until it ends, saving its log and downloading its outputs periodically."""
+    """Follow a job, on a number of nodes, until it ends, saving its log and downloading its outputs periodically."""
+    number, nodes = started
     terms = Terms(manner.fetch_every_s, show.say, math.inf if manner.yes else UNASKED_BYTES)
-    meanwhile = fetch_all_meanwhile(connection, number, project.runs, terms, attachment.nodes)
+    meanwhile = fetch_all_meanwhile(connection, number, project.runs, terms, nodes)
     with open_folder(project.runs / f"{connection.cluster.name}-{number}") as top:
         try:
             with open_log(top, fresh=True) as log, meanwhile:  # what is printed now is not downloaded again later

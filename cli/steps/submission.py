@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cli.array.describing import describe_array
 from cli.notices import billing
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space
@@ -52,6 +53,8 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     sizes = f"{formats.plural(len(project.files), 'file')}, {formats.size(project.size_bytes)}"
     what = f"{shlex.join(request.command)} ({sizes}; {formats.size(sent.total)} uploaded)"
     show.say(f"job {taken.job} on '{cluster.name}': {what}")
+    if request.array:
+        show.say(describe_array(request.array))
     if not request.no_deps:
         show_dependencies(dependencies, project, request)
     if taken.ahead:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from infra.base.parallel import map_parallel
+from infra.checks.network import judge_ring
 from infra.checks.peaks import PLAUSIBLE, peak_tflops
 from infra.cluster.connections import reach
 from infra.model import Cluster
@@ -21,6 +22,7 @@ LEASE_S = 120.0
 FREE_BYTES = 2_000_000_000
 MISMATCH = "the driver was replaced while in use; restart: gpujob stop {0}, then gpujob start {0}"
 NO_TORCH = "No module named 'torch'"
+BETWEEN = "network, nodes"
 Judged = tuple[str, Verdict, str]
 _link_in_use = threading.Lock()
 
@@ -38,13 +40,17 @@ class Row:
 def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
     """Measure all nodes in parallel and return the results; raises NodeError for an unreachable one."""
     report("measuring driver, GPUs, torch, disks and network")
-    return tuple(
-        row for rows in map_parallel(lambda rank: verify_node(cluster, rank), range(len(cluster.nodes))) for row in rows
-    )
+    measured = map_parallel(lambda rank: verify_node(cluster, rank), range(len(cluster.nodes)))
+    rows = [row for rows, _ in measured for row in rows]
+    if len(cluster.nodes) > 1:
+        report("measuring the network between the nodes")
+        busy = next((found.busy for _, found in measured if found.busy), 0)
+        rows += [Row(node, BETWEEN, verdict, found) for node, verdict, found in judge_ring(cluster, busy)]
+    return tuple(rows)
 
 
-def verify_node(cluster: Cluster, rank: int) -> list[Row]:
-    """Measure one node."""
+def verify_node(cluster: Cluster, rank: int) -> tuple[list[Row], Measures]:
+    """Measure one node, and judge what was measured."""
     with reach(cluster, rank) as connection:
         with _link_in_use:  # so that nodes do not compete for this computer's network
             link = measure_link(connection)
@@ -53,7 +59,7 @@ def verify_node(cluster: Cluster, rank: int) -> list[Row]:
     name = cluster.nodes[rank].instance_id
     agent: Judged = ("agent", "ok", Path(pack_agent()[0]).stem)
     rows = [agent, *judge_gpus(measures, cluster), *judge_machine(measures, cluster, skew_s), tell_link(link)]
-    return [Row(name, *row) for row in rows]
+    return [Row(name, *row) for row in rows], measures
 
 
 def judge_gpus(measures: Measures, cluster: Cluster) -> list[Judged]:

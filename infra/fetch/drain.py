@@ -62,7 +62,9 @@ def drain(
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
     """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
     report(f"checking '{cluster.name}' for outputs to download")
-    for rank in range(len(cluster.nodes)):
+    for rank in reversed(
+        range(len(cluster.nodes))
+    ):  # node 0 last: an array is complete once the others' tasks are here
         with handle_silence(cluster, terms), reach(cluster, rank) as connection:
             yield from fetch_node(connection, runs, report, terms)
 
@@ -78,7 +80,7 @@ def fetch_node(connection: Connection, runs: Path, report: Report, terms: Terms)
             own = find_runs(cluster, job.number) or runs
             fetched = fetch(connection, job.number, own, terms.arrived, Wanted(choose=terms.choose))
             yield fetched
-            if not (fetched.receipt.job.fetched or terms.saved(cluster, fetched.receipt.job)):
+            if not (fetched.fetched or terms.saved(cluster, fetched.receipt.job)):
                 raise lost_outputs(fetched, terms)
     yield from check_left(connection, terms)
 

@@ -52,6 +52,8 @@ class Wanted:
     """Patterns of outputs not to download this time."""
     choose: Choose = take_all
     """Returns which of the missing files to download now; the job counts as fetched only when it has all."""
+    partial: bool = False
+    """Whether other nodes of an array still have outputs, so that this download cannot complete it here."""
     before: "Fetched | None" = None
     """The last of a series of downloads during the job, which differ in nothing else."""
 
@@ -84,6 +86,8 @@ class Fetched:
     """Interim files that were removed locally because the job has deleted them."""
     submitted_here: bool
     """Whether the job's project is known on this computer."""
+    fetched: bool
+    """Whether every output that the job left on this node is here."""
 
     def settles(self, told: Outputs) -> bool:
         """Return whether there is nothing to do for a new listing."""
@@ -133,11 +137,14 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
     job, told = source.list_outputs(wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())
+    portion = source.find_portion(job, wanted.settled)
+    told = portion.narrow(told) if portion else told
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     cluster = find_prices(source.cluster) if job.over else source.cluster  # before, its receipt has no cost
-    with open_results(runs, cluster, job, source.rank) as results, ExitStack() as opened:
+    rank = source.rank if job.tasks is None else 0  # the tasks of an array share a folder
+    with open_results(runs, cluster, portion.job if portion else job, rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
         shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
         if results.receipt.outside.outputs or any(output.outside for output in outputs):
@@ -147,18 +154,21 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
         run = Download(source, job, wanted.settled, traffic.count)
         try:
             changing, postponed = fill(run, shelves, outputs, wanted.choose)
-            cleared = shelves if wanted.pattern == "*" else []
+            cleared = shelves if wanted.pattern == "*" and job.tasks is None else []
             removed = [path for shelf in cleared for path in remove_gone(shelf, job, told)]
-            if not wanted.settled:
+            if not wanted.settled and rank == source.rank:
                 fetch_log(source, job, results, traffic.count, wanted)
             whole = len(outputs) == len(told.outputs) and not (changing or postponed or told.unreadable)
             complete = job.over and whole and not wanted.settled
             # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
             fetched = complete or (known.fetched and not wanted.all)
-            known = replace(job if not known.over or wanted.overwrite else known, fetched=fetched)
+            if rank == source.rank:
+                whole = fetched and not (wanted.partial and job.tasks)
+                known = replace(job if not known.over or wanted.overwrite else known, fetched=whole)
         finally:
             hashes.save(whole=wanted.all)
-            receipt = replace(make_receipt(cluster, known, (), source.rank), downloaded_bytes=traffic.total_bytes)
+            tasks = portion.update(results.receipt.tasks) if portion else results.receipt.tasks
+            receipt = replace(make_receipt(cluster, known, (), rank), downloaded_bytes=traffic.total_bytes, tasks=tasks)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
@@ -167,7 +177,7 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
     if complete and not job.fetched:
         source.mark_fetched()
     lists = tuple(changing), tuple(postponed), tuple(removed)
-    return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)))
+    return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)), fetched)
 
 
 def open_outside_shelf(results: Results, hashes: Hashes, opened: ExitStack, *, overwrite: bool) -> Shelf:
@@ -197,7 +207,8 @@ class Traffic:
 def shelve(receipt: Receipt, shelf: Shelf, found: Sequence[Output], wanted: Wanted) -> Receipt:
     """Return a receipt of the local files, without interim files that the job has deleted."""
     there = {output.path for output in found if output.outside == shelf.outside}
-    gone = {place for place in shelf.interim if not wanted.settled and shelf.path_of(place) not in there}
+    lasting = wanted.settled or receipt.job.tasks is not None  # tasks are listed once they have ended
+    gone = {place for place in shelf.interim if not lasting and shelf.path_of(place) not in there}
     earlier = {} if wanted.all else {each.path: each for each in shelf.results.receipt.withheld}
     shelved = Shelved(
         outputs=tuple(output for path, output in shelf.outputs.items() if shelf.place_of(output) not in gone),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from infra.fetch.arrays import Portion, find_portion
 from infra.model import Cluster, Job, Output
 from infra.node import client
 from infra.node.listing import Outputs
@@ -36,6 +37,9 @@ class Source(Protocol):
 
     def mark_fetched(self) -> None:
         """Record that all has arrived."""
+
+    def find_portion(self, job: Job, settled: bool, /) -> Portion | None:
+        """Return what it has of an array; None for another job."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,7 @@ class NodeSource:
     def mark_fetched(self) -> None:
         """Mark the job as downloaded on the node."""
         client.mark_fetched(self.connection, self.number)
+
+    def find_portion(self, job: Job, settled: bool, /) -> Portion | None:
+        """Return what the node has of an array; None for another job."""
+        return find_portion(self.connection, job, settled)

@@ -34,13 +34,18 @@ Metrics = Mapping[str, tuple[float, ...]]
 
 
 def read_metrics(run: Run) -> Metrics:
-    """Return the metrics of a run; empty if it has none."""
-    for path in run.find_outputs(NAMES):
+    """Return the metrics of a run; empty if it has none, or is an array, whose tasks have them."""
+    return {} if run.job.tasks else choose_metrics(run, run.find_outputs(NAMES), PurePosixPath(LOG))
+
+
+def choose_metrics(run: Run, files: Iterable[PurePosixPath], log: PurePosixPath) -> Metrics:
+    """Return the metrics in the first of these outputs of a run that has any, otherwise those in a log."""
+    for path in files:
         content = run.read_end(PurePosixPath(run.files, path), MOST_BYTES + 1)
         if len(content) <= MOST_BYTES and (found := collect(read_rows(path.suffix, content))):
             return found
-    log = run.read_end(PurePosixPath(LOG), MOST_BYTES).decode(errors="replace")
-    return collect(read_pairs(line) for line in re.split(r"[\r\n]+", log))
+    text = run.read_end(log, MOST_BYTES).decode(errors="replace")
+    return collect(read_pairs(line) for line in re.split(r"[\r\n]+", text))
 
 
 def last_metrics(metrics: Metrics) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
+from infra.model.arrays import MOST_TASKS, Array, Counts, Task, TaskRecord
 from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, WAITING, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
@@ -25,12 +26,15 @@ __all__ = [
     "HANG_AFTER_S",
     "LOGIN_USER",
     "MOST_NODES",
+    "MOST_TASKS",
     "NEVER_S",
     "UNFINISHED",
     "UNKNOWN",
     "WAITING",
+    "Array",
     "CloudName",
     "Cluster",
+    "Counts",
     "DataSet",
     "Dependencies",
     "ExitCode",
@@ -50,6 +54,8 @@ __all__ = [
     "Output",
     "Request",
     "Sha256",
+    "Task",
+    "TaskRecord",
     "Terminal",
     "format_gpu",
     "parse_gpu",

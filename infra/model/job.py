@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from infra.model.arrays import Array, Counts
+
 # Valid in a node's response (infra/base/decoding.py): a file system path, a hash, the exit code of a process.
 FileName = Annotated[str, re.compile(r"[^\0]{1,4096}")]
 Sha256 = Annotated[str, re.compile("[0-9a-f]{64}|")]
@@ -77,7 +79,9 @@ class Request:
     start_from: str = ""
     """The earlier job whose outputs it starts from, as CLUSTER-NUMBER."""
     nodes: int = 1
-    """Over how many of the cluster's nodes it runs, once on each."""
+    """Over how many of the cluster's nodes it runs, once on each; of an array, over how many its tasks are spread."""
+    array: Array | None = None
+    """Its tasks; `gpus` are then those of each task, None for one if there are any."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Job:
     """Of a job over several nodes that has ended, the exit code on each; None if it is unknown."""
     failed_node: Annotated[int, range(MOST_NODES)] = 0
     """Of a job over several nodes, the one that failed first."""
+    tasks: Counts | None = None
+    """Of an array, how many of its tasks are in which state."""
 
     @property
     def outcome(self) -> str:

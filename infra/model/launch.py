@@ -102,6 +102,10 @@ class Offer:
     network: str
     on_demand_usd: float = 0.0
     """What the same machine costs on demand, which is the most that a spot machine can cost."""
+    network_gbps: float = 0.0
+    """Gbit/s that its network interface always has; 0 if AWS does not say."""
+    network_peak_gbps: float = 0.0
+    """Gbit/s that it has for a while; 0 if AWS does not say."""
 
     @property
     def price_usd(self) -> float:

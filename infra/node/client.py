@@ -27,6 +27,8 @@ LINE_BYTES = 1 << 16  # of a line printed by a program on the node
 ASKED_BYTES = 64 << 20  # of the missing hashes: a million files
 Port = Annotated[int, range(65536)]
 Token = Annotated[str, re.compile(r"[0-9A-Za-z_-]{0,512}")]
+JobNumber = int | str
+"""A job's number, or that of a task of an array: 12.17."""
 Pack = Callable[[BinaryIO, Sequence[str]], None]
 """Writes the contents with these hashes to a stream."""
 
@@ -151,7 +153,7 @@ def list_jobs(connection: Connection) -> tuple[Job, ...]:
     return tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs"))))
 
 
-def find_job(connection: Connection, number: int | None = None) -> Job:
+def find_job(connection: Connection, number: JobNumber | None = None) -> Job:
     """Return a job, by default the latest; raises NotFoundError."""
     word = "--last" if number is None else str(number)
     jobs = tuple(map(in_our_time, decode(tuple[JobReply, ...], call(connection, "jobs", word))))
@@ -165,13 +167,17 @@ def cancel(connection: Connection, number: int) -> Job:
     return in_our_time(decode(JobReply, call(connection, "cancel", str(number))))
 
 
-def read_log(connection: Connection, number: int, offset: int) -> Iterator[bytes]:
+def read_log(connection: Connection, number: JobNumber, offset: int) -> Iterator[bytes]:
     """Yield the current log from `offset`."""
     return stream(connection, agent_argv("logs", str(number), str(offset)))
 
 
 def follow_log(
-    connection: Connection, number: int, offset: int, write: Callable[[bytes], None], terminal: AttachedTerminal | None
+    connection: Connection,
+    number: JobNumber,
+    offset: int,
+    write: Callable[[bytes], None],
+    terminal: AttachedTerminal | None,
 ) -> Job:
     """Pass the log from `offset` to `write`, and what is typed to the job, until it ends; return it."""
     words = ["attach", str(number), str(offset)] if terminal else ["logs", str(number), str(offset), "--follow"]
@@ -188,12 +194,12 @@ def follow_log(
     return in_our_time(decode(JobReply, parse(bytes(said)))) if said else find_job(connection, number)
 
 
-def find_tail(connection: Connection, number: int, lines: int) -> int:
+def find_tail(connection: Connection, number: JobNumber, lines: int) -> int:
     """Return the offset of the log's last `lines` lines."""
     return decode(Tail, call(connection, "tail", str(number), str(lines))).offset
 
 
-def find_since(connection: Connection, number: int, ago_s: float) -> int:
+def find_since(connection: Connection, number: JobNumber, ago_s: float) -> int:
     """Return an offset before everything that the job printed in the last `ago_s` seconds."""
     return decode(Tail, call(connection, "since", str(number), f"{ago_s:.0f}")).offset
 
@@ -280,9 +286,16 @@ def in_our_time(reply: JobReply) -> Job:
 
 def shift(job: Job, now: float) -> Job:
     """Return a job with its times by the local clock, given the node's time, which may be wrong."""
-    ahead_s = now - time.time()
-    if abs(ahead_s) <= CLOCKS_AGREE_S:
+    if abs(now - time.time()) <= CLOCKS_AGREE_S:
         return job
-    times = {name: getattr(job, name) for name in TIMES}
+    times: dict[str, Any] = {name: shift_time(getattr(job, name), now) for name in TIMES}
+    return replace(job, **times)
+
+
+def shift_time(at: float | None, now: float) -> float | None:
+    """Return a time by the local clock, given the node's time."""
+    ahead_s = now - time.time()
+    if at is None or abs(ahead_s) <= CLOCKS_AGREE_S:
+        return at
     # Times long before 1970 are not valid dates, and a node may claim that it is the year 5000.
-    return replace(job, **{name: max(at - ahead_s, 0.0) for name, at in times.items() if at is not None})
+    return max(at - ahead_s, 0.0)

@@ -1,10 +1,17 @@
 """The agent's measurements of a node."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, BinaryIO
 
-from infra.base.decoding import decode
+from infra.base.decoding import decode, parse
 from infra.node.calls import call
+from infra.node.packing import write
 from infra.ssh.connection import Connection
+
+LINE_BYTES = 1 << 16
+Port = Annotated[int, range(65536)]
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,54 @@ class Measures:
     guarded: bool
     now: float
     """The time on its clock."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """The network from one node to another; `error` says why it is unknown."""
+
+    bytes_s: float
+    latency_s: float
+    error: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node answers another one that measures."""
+
+    address: str
+    port: Port
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The port on which a node answers."""
+
+    port: Port
+
+
+def measure_way(
+    connection: Connection, address: str, key: str, meet: Callable[[Place], Place], wait: Callable[[], object]
+) -> Way:
+    """Measure the way from a node with this private address to another one.
+
+    `meet` gets where this node answers, and returns where the other one does; `wait` returns once all have measured.
+    """
+    found = Way(0.0, 0.0, "the measurement did not start")
+
+    def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
+        nonlocal found
+        write(stdin, key.encode() + b"\n")
+        line = stdout.readline(LINE_BYTES)
+        if not line:  # it has ended, and stderr says why
+            return
+        other = meet(Place(address, decode(Listening, parse(line)).port))
+        write(stdin, json.dumps(asdict(other)).encode() + b"\n")
+        found = decode(Way, parse(stdout.readline(LINE_BYTES)))
+        wait()
+
+    call(connection, "network", address, converse=converse)
+    return found
 
 
 def measure(connection: Connection) -> Measures:

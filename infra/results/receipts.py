@@ -12,7 +12,7 @@ from typing import Any
 from infra.base.decoding import decode
 from infra.base.folders import read_plain
 from infra.errors import NodeError
-from infra.model import CloudName, Cluster, Job, Output, format_gpu
+from infra.model import CloudName, Cluster, Job, Output, TaskRecord, format_gpu
 
 RECEIPT = "receipt.json"
 FILES = "files"
@@ -102,6 +102,8 @@ class Receipt:
     """Whether the machine's spot price was not known, so that `usd` is the most that it can be."""
     parts: tuple[NodePart, ...] = ()
     """Of a job over several nodes, what it did on each; the outputs above are those of the first."""
+    tasks: tuple[TaskRecord, ...] = ()
+    """Of an array, what became of each task; the outputs above are those of all of them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-compatible values."""
@@ -128,7 +130,7 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: 
         outputs=outputs,
         folder=FILES,
         at_most=cluster.is_at_most,
-        parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 else (),
+        parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 and job.tasks is None else (),
     )
 
 

@@ -7,6 +7,7 @@ from infra.cluster.connections import persist
 from infra.model import Job
 from infra.node import client
 from infra.node.attached import AttachedTerminal
+from infra.node.client import JobNumber
 from infra.run.nodes.merging import Start, from_start
 from infra.ssh.connection import Connection
 from infra.ssh.forward import Forward
@@ -28,7 +29,7 @@ class Attachment:
 
 def follow(
     connection: Connection,
-    number: int,
+    number: JobNumber,
     write: Callable[[bytes], None],
     warn: Callable[[str], None],
     offset: int = 0,

@@ -8,6 +8,8 @@ from infra.base.decoding import decode
 from infra.errors import NodeError
 from infra.model import HANG_AFTER_S, Request
 
+APART = ("command", "data", "terminal", "array")  # recorded elsewhere, or not at all
+
 
 @dataclass(frozen=True)
 class Options:
@@ -40,7 +42,7 @@ class Options:
 def describe_options(request: Request, workdir: str) -> dict[str, Any]:
     """Return the options of a request as its record has them."""
     names = {"workdir": workdir, "env": sorted(request.env), "secrets": sorted(request.secrets)}
-    kept = {name: value for name, value in vars(request).items() if name not in ("command", "data", "terminal", *names)}
+    kept = {name: value for name, value in vars(request).items() if name not in (*APART, *names)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**kept, **names}.items()}
 
 

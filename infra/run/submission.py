@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 from infra.base import redaction
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
-from infra.model import Cluster, Dependencies, Job, Request
+from infra.model import Cluster, Counts, Dependencies, Job, Request
 from infra.node import client
+from infra.node.agent.records import RAY
 from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs, start_results
@@ -48,7 +49,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
     cluster, project, request = connection.cluster, submission.project, submission.request
     check_gpus(cluster, request)
     check_nodes(cluster, request.nodes)
-    group = describe_group(cluster, request.nodes)
+    group = describe_group(cluster, request.nodes, served=list(request.command[:2]) == RAY)
     hide_values(request)
     with open_runs(project.runs, "then rerun"):  # no job is started if results cannot be written
         after = last_number(project.runs, cluster.name)
@@ -60,7 +61,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         sent = add_files(upload, submission.earlier)
         header = make_header(cluster.gpu_count, replace(submission, project=sent.project))
         header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
-        header["bucket"] = describe_bucket(cluster, header["token"]) if request.nodes == 1 else None
+        header["bucket"] = describe_bucket(cluster, header["token"]) if is_uploaded(request) else None
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -140,6 +141,11 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
     return {"credentials": plan.pop("secrets"), "dependencies": plan}
 
 
+def is_uploaded(request: Request) -> bool:
+    """Return whether a job is one that its machine can upload: on one node, and no array."""
+    return request.nodes == 1 and request.array is None
+
+
 def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:
     """Return where the machine uploads a job; None without a bucket. The account is that of the cluster's owner."""
     account = ACCOUNT.match(cluster.owner)
@@ -192,6 +198,7 @@ def queued(number: int, request: Request, source: Mapping[str, Any]) -> Job:
         log_bytes=0,
         fetched=False,
         nodes=request.nodes,
+        tasks=Counts(left=len(request.array.tasks)) if request.array else None,
         python=request.python or "",
         dependencies="",
         driver="",

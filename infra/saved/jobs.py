@@ -102,6 +102,9 @@ class SavedJob:
     def mark_fetched(self) -> None:
         """Do nothing: the bucket keeps it until it is removed."""
 
+    def find_portion(self, *_: object) -> None:
+        """Return nothing: arrays are not uploaded."""
+
 
 def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
     """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""

@@ -28,6 +28,7 @@ class Pair:
 
     def submit_part(self, rank: int, number: int, port: int, *command: str, **options: object) -> dict:
         part = {"rank": rank, "number": number, "port": port, "addresses": [HOST, HOST], "names": ["i-a", "i-b"]}
+        part["served"] = bool(options.pop("served", False))
         token = str(options.pop("token", "t"))
         options = {"key": f"key of {token}", **options}
         stdin = request(command, token, {}, part=part, **options)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,9 @@ def test_verify_measures_every_machine_and_fails_with_what_fails(laptop):
     verdicts = {row["check"]: row["status"] for row in rows}
     assert verdicts["driver"] == verdicts["nvidia-smi"] == verdicts["matrix product"] == "not measured"
     assert {verdicts[check] for check in ("agent", "lease", "guard", "clock", "disk, home", "network")} == {"ok"}
+    ring = {row["node"]: row["found"] for row in rows if row["check"] == "network, nodes" and row["status"] == "ok"}
+    assert all(re.match(r"to i-\w+: [1-9][\d.]* Gbit/s, 0\.\d+ ms", found) for found in ring.values()), ring
+    assert sorted(ring) == sorted(found.split()[1].rstrip(":") for found in ring.values())  # each reaches another one
     for shims in Path(laptop.home).glob(".local/state/gpujob/local/hosts/*/bin"):
         (shims / "nvidia-smi").write_text(f"#!/bin/sh\n{MISMATCH}\n")
         (shims / "nvidia-smi").chmod(0o755)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +12,15 @@ import jsonschema
 import pytest
 
 from cli.account.orphans import orphan_facts, orphan_row
+from cli.array.table import Table
 from cli.cluster.verify import row_facts
 from cli.image.images import image_facts, image_row
 from cli.main import gpujob
 from infra.checks.verification import Row
 from infra.cluster.orphans import Orphan
 from infra.ec2.machines.own_images import Baked
+from infra.history.tasks import TaskRun
+from infra.model import TaskRecord
 from tests import schemas
 from tests.conftest import Finished, Laptop
 from tests.here import Here
@@ -31,6 +35,8 @@ BAKED = Baked(
 )
 ACCOUNT = SimpleNamespace(cloud="aws", region="us-east-1")
 ORPHAN = Orphan(ACCOUNT, "stud", "arn:aws:iam::1:user/u", ("key pair k-1",), 0.5, "its machine was terminated")
+TASK = TaskRecord(0, {}, "failed", 1, "", 0, 3.0, 60.0, 1, "i-1")
+TABLE = Table([TaskRun(TASK, {}, 0.5, Path("runs/stud-1/files/0"), Path("runs/stud-1/files/0.log"))])
 COMMANDS = {
     "up": ("up", "other", "--plan", "--dry-run"),
     "offers": ("offers", "--dry-run", "--gpu", "T4"),
@@ -54,6 +60,7 @@ FACTS = {"up", "receipt", "top"}
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], dict[str, str]]]] = {
     "images": (lambda: [image_facts(BAKED)], partial(image_row, BAKED)),
     "sweep": (lambda: [orphan_facts(ORPHAN)], partial(orphan_row, ORPHAN)),
+    "tasks": (lambda: TABLE.list_facts([0]), lambda: {**TABLE.lines[0].shown}),
     "verify": (lambda: [row_facts(Row("stud-0", "driver", "ok", "570"))],) * 2,
 }
 """What takes minutes to come about: made here, and shown as the commands do."""

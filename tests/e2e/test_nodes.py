@@ -97,6 +97,8 @@ def test_more_nodes_than_there_are_and_what_cannot_be_combined_are_refused_befor
         (("--nodes", "3", "train.py"), "has 2 nodes"),
         (("--nodes", "2", "--interactive", "train.py"), "one terminal"),
         (("--nproc", "2", "train.py"), "--nproc needs torchrun"),
+        (("--nproc", "2", "--launcher", "ray", "train.py"), "--nproc needs torchrun"),
+        (("--torchrun", "--launcher", "ray", "train.py"), "cannot be used with --launcher ray"),
         (("--nodes", "2", "--launcher", "torchrun", "--", "true"), "needs a Python script"),
     ):
         refused = project.type("run", *words)

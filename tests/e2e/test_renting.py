@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -55,6 +56,8 @@ def test_spot_first_tries_both_markets_and_where_neither_has_a_machine_nothing_s
 
 def test_several_nodes_come_together_ranked_and_end_together(laptop):
     up = laptop.type("up", "--dry-run", "--nodes", "2", "--spot")
+    assert re.search(r"speed +between two machines: up to 25 Gbit/s, 5 sustained", up.err), up.said
+    assert re.search(r"loss +a machine that is lost ends the jobs on it", up.err), up.said
     assert up.code == 0, up.said
     nodes = instances_of(laptop)
     assert len({node["instance_id"] for node in nodes}) == 2

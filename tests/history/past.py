@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra.model import Cluster, Gpu, Job, Node, Output
+from infra.model import Cluster, Counts, Gpu, Job, Node, Output, TaskRecord
 from infra.results.receipts import format_receipt, make_receipt
 
 NODE = Node("i-1", "running", "h", 22, "g5.xlarge", "z")
@@ -16,7 +16,11 @@ JOB = Job(1, "", ("python", "train.py"), "succeeded", "", (0,), 0, 1.0, 2.0, Non
 
 def record(project: Path, number: int, files: dict[str, str] | None = None, **changes: Any) -> Path:
     """Leave the results of a job of the cluster "project", with these outputs and this log, and return their folder."""
-    log, cluster = changes.pop("log", ""), replace(CLUSTER, **changes.pop("cluster", {}))
+    log, cluster, tasks = (
+        changes.pop("log", ""),
+        replace(CLUSTER, **changes.pop("cluster", {})),
+        changes.pop("tasks", ()),
+    )
     home = project / "runs" / f"{cluster.name}-{number}"
     outputs = []
     for name, text in (files or {}).items():
@@ -27,6 +31,22 @@ def record(project: Path, number: int, files: dict[str, str] | None = None, **ch
     home.mkdir(parents=True, exist_ok=True)
     (home / "job.log").write_text(log)
     times = {"submitted_at": time.time() - 1000 + number, "started_at": time.time() - 999 + number}
-    job = replace(JOB, number=number, **{**times, **changes})
-    (home / "receipt.json").write_bytes(format_receipt(make_receipt(cluster, job, tuple(outputs))))
+    job = replace(JOB, number=number, tasks=changes.pop("counts", None), **{**times, **changes})
+    receipt = replace(make_receipt(cluster, job, tuple(outputs)), tasks=tasks)
+    (home / "receipt.json").write_bytes(format_receipt(receipt))
     return home
+
+
+def record_array(project: Path, number: int, tasks: list[tuple[dict[str, str], str, str]], **changes: Any) -> Path:
+    """Leave the results of an array of a minute: of each task its values, its metrics.csv and its log."""
+    files = {f"{at}/metrics.csv": metrics for at, (_, metrics, _) in enumerate(tasks) if metrics}
+    files |= {f"{at}.log": log for at, (_, _, log) in enumerate(tasks)}
+    failed = {at for at, (_, _, log) in enumerate(tasks) if "Error" in log}
+    records = tuple(
+        TaskRecord(
+            at, values, *(("failed", 1) if at in failed else ("succeeded", 0)), "", 0, 3.0, 10.0 * (at + 1), 1, "i-1"
+        )
+        for at, (values, _, _) in enumerate(tasks)
+    )
+    counts = Counts(done=len(tasks) - len(failed), failed=len(failed))
+    return record(project, number, files, **{"tasks": records, "counts": counts, **changes})

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from cli.history.plots import MARGIN, spread
 from infra.project.files import read_project
 from tests.here import move_in, type_here
-from tests.history.past import record
+from tests.history.past import record, record_array
 
 
 @pytest.fixture
@@ -97,3 +98,27 @@ def test_a_run_leads_to_its_results_and_the_page_says_that_dry_runs_cost_nothing
     assert "dry runs cost nothing" not in " ".join(page.texts)
     record(project, 2, cluster={"cloud": "local"})
     assert "dry runs cost nothing" in " ".join(Page(write_page(project)).texts)
+
+
+def test_an_array_has_a_plot_of_each_metric_against_each_value_that_varies_and_a_table(project):
+    evil = "<script>x"
+    values = [("1e-3", "a"), ("1", evil), ("1e308", "a"), ("-1e308", evil)]
+    tasks = [({"lr": lr, "kind": kind, "fixed": "1"}, f"loss\n{at}\n", "") for at, (lr, kind) in enumerate(values)]
+    record_array(project, 4, tasks)
+    text = write_page(project)
+    page = Page(text)
+    captions = [line for line in page.texts if " by " in line]
+    assert captions == ["loss by lr", "loss by lr", "loss by kind", "loss by kind"]  # each also as a title
+    assert (page.tags.count("svg"), page.tags.count("circle"), "script" in page.tags) == (2, 8, False)
+    assert "href=project-4/files/2/" in page.values
+    assert "nan" not in text
+    assert "inf" not in " ".join(value for value in page.values if value[:2] in ("cx", "cy", "po"))
+
+
+def test_values_that_differ_much_stand_on_a_logarithmic_axis_and_others_by_their_size():
+    ways = spread(["0.001", "0.1", "0.01"])
+    assert [round(ways[value] - ways["0.001"], 3) for value in ("0.01", "0.1")] == [0.46, 0.92]
+    ways = spread(["1", "2", "5"])
+    assert round((ways["2"] - ways["1"]) / (ways["5"] - ways["1"]), 3) == 0.25
+    assert [*spread(["a", "1", "b"]).values()] == pytest.approx([MARGIN, 0.5, 1 - MARGIN])
+    assert len({*spread(["1", "1.0", "nan"]).values()}) == 3

@@ -110,7 +110,21 @@ LOADING = [
     (SSH | AWS, ("extend", "stop", "start", "bake", "down")),
     (
         set(),
-        ("init", "up", "run", "receipt", "policy", "config", "help", "runs", "diff", "rerun", "open", "completion"),
+        (
+            "init",
+            "up",
+            "run",
+            "receipt",
+            "policy",
+            "config",
+            "help",
+            "runs",
+            "tasks",
+            "diff",
+            "rerun",
+            "open",
+            "completion",
+        ),
     ),
     (set(), ("",)),
 ]

@@ -47,7 +47,7 @@ EXAMPLES = ["no-capacity=g5.*@us-east-1a", "quota=0", "partial=1", "throttle=30:
             "foreign=1000", "interrupt=120", "closed=eu-west-2", "enabled=eu-west-1", "sessions",
             "unsettled=1", "no-spot-role", "unarmed", "unarmable", "unfinished",
             "slow=eu-west-1:60", "vpn", "spot-moves=0.5", "reserved=payment-failed", "scores=eu-west-1:9",
-            "released", "freeze=1", "busy=100", "clock=+3600", "fresh-profiles=5", "role-expires=60"]  # fmt: skip
+            "released", "freeze=1", "clock=+3600", "fresh-profiles=5", "role-expires=60", "busy=100"]  # fmt: skip
 
 
 def test_every_word_can_be_said_and_every_other_is_refused_with_what_would_fit():

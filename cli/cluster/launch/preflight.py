@@ -45,7 +45,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
     quotas = [f"{q.left_vcpus} of {q.vcpus} vCPUs left ({q.market} {q.family})" for q in first.quotas]
     return {
         "cluster": plan.name if request.nodes == 1 else f"{plan.name}: {request.nodes} identical machines",
-        **({"jobs": FIRST_NODE.format(name=plan.name, nodes=request.nodes), "loss": LOSS} if request.nodes > 1 else {}),
+        **describe_several(plan),
         "account": plan.owner,
         "machine": "\nor ".join(types),
         **({"reservation": describe_reservation(first.reservation)} if first.reservation else {}),
@@ -60,6 +60,27 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
         "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }
+
+
+def describe_several(plan: "Plan") -> dict[str, str]:
+    """Return the rows about several machines: how jobs use them, their network, and the loss of one."""
+    nodes = plan.request.nodes
+    if nodes == 1:
+        return {}
+    speeds = "\nor ".join(dict.fromkeys(describe_speed(offer) for offer in plan.first.offers))
+    return {
+        "jobs": FIRST_NODE.format(name=plan.name, nodes=nodes),
+        "speed": f"between two machines: {speeds}",
+        "loss": LOSS,
+    }
+
+
+def describe_speed(offer: "Offer") -> str:
+    """Return the network speed of a machine's only interface, as far as AWS says."""
+    steady, peak = offer.network_gbps, offer.network_peak_gbps
+    if not steady:
+        return offer.network or "unknown network speed"
+    return f"up to {peak:g} Gbit/s, {steady:g} sustained" if peak > steady else f"{steady:g} Gbit/s"
 
 
 def describe_price(plan: "Plan") -> str:

@@ -78,6 +78,11 @@ def gpu_of(info: "InstanceTypeInfoTypeDef") -> Gpu | None:
 
 def describe(info: "InstanceTypeInfoTypeDef", zones: Iterable[str]) -> Info:
     """Return the relevant facts about an instance type as JSON-compatible values."""
+    network = info.get("NetworkInfo", {})
+    # Our machines have one network interface, which is on one card: a p5.48xlarge with 3200 Gigabit has 32 of 100 each.
+    # AWS does not always say what a card does: https://github.com/aws/aws-cli/issues/9736
+    cards = {card.get("NetworkCardIndex", 0): card for card in network.get("NetworkCards", [])}
+    card = cards.get(network.get("DefaultNetworkCardIndex", 0), {})
     return {
         "instance_type": info["InstanceType"],
         "gpu": format_gpu(gpu_of(info)),
@@ -85,7 +90,9 @@ def describe(info: "InstanceTypeInfoTypeDef", zones: Iterable[str]) -> Info:
         "vcpus": info["VCpuInfo"]["DefaultVCpus"],
         "memory_gib": info["MemoryInfo"]["SizeInMiB"] / 1024,
         "nvme_gb": info.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
-        "network": info.get("NetworkInfo", {}).get("NetworkPerformance", ""),
+        "network": network.get("NetworkPerformance", ""),
+        "network_gbps": card.get("BaselineBandwidthInGbps", 0.0),
+        "network_peak_gbps": card.get("PeakBandwidthInGbps", 0.0),
         "markets": list(info.get("SupportedUsageClasses", ["on-demand"])),
         "zones": sorted(zones),
     }

@@ -43,6 +43,14 @@ def list_offers(account: Account, instance_types: Sequence[str] = (), *, refresh
     return sorted(offers, key=lambda offer: (offer.price_usd, offer.instance_type, offer.market))
 
 
+def find_network_gbps(account: Account, instance_type: str) -> float:
+    """Return the Gbit/s that an instance type's network interface always has; 0 if AWS does not say."""
+    types: Any = cached(
+        account, f"types-{instance_type}", DAY_S, lambda: catalogue.read_catalogue(account, (instance_type,))
+    )
+    return float(types[0].get("network_gbps", 0.0)) if types else 0.0
+
+
 def find_disk_price(account: Account) -> float:
     """Return the price of a gp3 disk in USD per GiB and month, cached for an hour."""
     return float(cached(account, "disk", HOUR_S, lambda: prices.find_disk(account)))
@@ -58,7 +66,7 @@ def make_offers(
         # EC2 ends a spot machine that would cost more than on demand; without that price it could cost anything.
         "spot": {zone: price for zone, price in spot.get(name, {}).items() if zone in zones and name in on_demand},
     }
-    facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
+    facts = facts_of(info)
     for market, found in by_market.items():
         if found and market in info["markets"]:
             yield Offer(name, region, market, found, parse_gpu(info["gpu"]), **facts, on_demand_usd=on_demand[name])
@@ -67,8 +75,13 @@ def make_offers(
 def make_block_offers(account: Account, instance_type: str, zone: str) -> list[Offer]:
     """Return the offer of a Capacity Block's machine, which is paid already; it may have no other price."""
     [info] = catalogue.read_catalogue(account, (instance_type,))
-    facts = {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")}
-    return [Offer(instance_type, account.region, "on-demand", {zone: 0.0}, parse_gpu(info["gpu"]), **facts)]
+    return [Offer(instance_type, account.region, "on-demand", {zone: 0.0}, parse_gpu(info["gpu"]), **facts_of(info))]
+
+
+def facts_of(info: Info) -> dict[str, Any]:
+    """Return the fields of an offer that describe its machine."""
+    speeds = {key: info.get(key, 0.0) for key in ("network_gbps", "network_peak_gbps")}  # earlier caches lack them
+    return {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")} | speeds
 
 
 def choose(offers: Sequence[Offer], request: LaunchRequest, region: str) -> list[Offer]:

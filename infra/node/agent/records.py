@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
+from .tasks.book import is_array
+
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
 WORK = HOME / "work"
@@ -21,6 +23,8 @@ RESERVED_BYTES = 4096
 PREEMPTED = "preempted"  # the name of an empty file in the folder of a job whose spot machine AWS reclaims
 FREED = "freed"  # the name of an empty file in the folder of a downloaded job whose working tree was removed
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
+RAY = ["gpujob", "ray"]  # what the command of a job begins with that runs with Ray; see `muster.ray`
+RAY_SESSIONS = "ray"  # the name of the folder for Ray in a job's folder
 
 
 class AgentError(Exception):
@@ -146,9 +150,17 @@ def take_lock(path: Path) -> int | None:
 
 
 def is_supervised(folder: Path) -> bool:
-    """Return whether the job's supervisor or runner is alive: they hold the lock until they end."""
+    """Return whether the job's supervisor or runner is alive: they hold the lock until they end.
+
+    Who goes on with an array that lost both gets the lock only when the tasks that were running have ended.
+    """
+    return is_held(folder / "lock") or (is_array(folder) and is_held(folder / "watched"))
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lock."""
     # Opened without creating it: the folder may be being removed.
-    with contextlib.suppress(FileNotFoundError), (folder / "lock").open("rb") as lock:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -189,7 +201,15 @@ def record_of(number: str | int) -> dict[str, Any]:
         "data": {**{each["path"]: each["version"] for each in job.get("data", [])}, **state.get("data", {})},
         "preempted": (folder / PREEMPTED).exists(),
         "source": job["source"],
+        "tasks": count_tasks(folder) if job.get("array") else None,
     }
+
+
+def count_tasks(folder: Path) -> dict[str, Any] | None:
+    """Return how many tasks of an array are in which state."""
+    from .tasks.listing import count_tasks as count  # it needs these records
+
+    return count(folder)
 
 
 def list_records(wanted: Iterable[int]) -> list[dict[str, Any]]:

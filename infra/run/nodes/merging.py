@@ -8,6 +8,7 @@ from typing import Protocol
 from infra.cluster.connections import persist, reach
 from infra.errors import GpujobError
 from infra.node import client
+from infra.node.client import JobNumber
 from infra.ssh.connection import Connection
 
 LINE_BYTES = 1 << 16  # a longer line is shown in pieces
@@ -60,7 +61,7 @@ def from_start(_: Connection) -> int:
 
 @contextmanager
 def merged(
-    connection: Connection, number: int, followed: Followed, write: Write, warn: Callable[[str], None]
+    connection: Connection, number: JobNumber, followed: Followed, write: Write, warn: Callable[[str], None]
 ) -> Iterator[Write]:
     """Yield what to write node 0's log to, while the logs of the other nodes are followed.
 
@@ -101,7 +102,7 @@ def merged(
     lines.flush()
 
 
-def print_logs(connection: Connection, number: int, nodes: int, write: Write, start: Start = from_start) -> None:
+def print_logs(connection: Connection, number: JobNumber, nodes: int, write: Write, start: Start = from_start) -> None:
     """Pass the current logs of a job to `write`, one node after the other."""
     if nodes == 1:
         for chunk in client.read_log(connection, number, start(connection)):

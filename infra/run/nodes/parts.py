@@ -25,8 +25,11 @@ def check_nodes(cluster: Cluster, nodes: int) -> None:
         )
 
 
-def describe_group(cluster: Cluster, nodes: int) -> dict[str, Any]:
-    """Return the fields of a request that tie the parts of a job: none of them for a job on one node."""
+def describe_group(cluster: Cluster, nodes: int, *, served: bool) -> dict[str, Any]:
+    """Return the fields of a request that tie the parts of a job: none of them for a job on one node.
+
+    `served` if its command runs on node 0 only.
+    """
     if nodes == 1:
         return {"part": None, "key": ""}
     members = find_addresses(cluster).nodes[:nodes]
@@ -36,6 +39,7 @@ def describe_group(cluster: Cluster, nodes: int) -> dict[str, Any]:
         "port": 0,
         "addresses": [node.address for node in members],
         "names": [node.instance_id for node in members],
+        "served": served,
     }
     return {"part": part, "key": secrets.token_hex(KEY_BYTES)}
 

@@ -15,6 +15,7 @@ from ..environment.uv import say
 from ..outputs.asked import Found
 from ..outputs.changes import Look
 from ..records import FREED, AgentError, folder_of, read_json, work_of, write_json
+from ..tasks.book import is_array
 from ..trees import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file, copy on write
@@ -30,6 +31,8 @@ def copy_outputs(folder: Path, number: int, sets: Iterable[str], log: BinaryIO) 
     """
     if (folder_of(number) / FREED).exists():
         raise AgentError(f"the files of job {number}, whose outputs it needs, were removed to free space")
+    if is_array(folder_of(number)):
+        raise AgentError(f"job {number} is an array, from whose outputs no job can start")
     source, work = work_of(folder_of(number)), work_of(folder)
     before, now = read_json(folder_of(number) / "manifest.json"), read_json(folder / "manifest.json")
     entries = find_outputs(folder_of(number), before)

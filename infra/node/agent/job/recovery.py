@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, Iterable
 
-from ..identities import lives
+from ..identities import identify, lives
 from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner, record_of, take_lock
+from ..tasks.book import is_array
+from ..tasks.one import record_of_task
 
 
 def list_jobs(*asked: str) -> list[dict[str, Any]]:
@@ -18,8 +20,8 @@ def list_jobs(*asked: str) -> list[dict[str, Any]]:
     """
     if asked and asked != ("--last",):
         for number in asked:
-            recover(JOBS / number)
-        return [record_of(number) for number in asked]
+            recover(JOBS / number.partition(".")[0])
+        return [record_of_task(number) if "." in number else record_of(number) for number in asked]
     return list_some(numbers()[-1:] if asked else numbers())
 
 
@@ -33,7 +35,7 @@ def list_some(wanted: Iterable[int]) -> list[dict[str, Any]]:
 
 def recover(folder: Path) -> None:
     """Start a supervisor for a job without one, if its runner or its main process is alive."""
-    if read_json(folder / "end.json") or not any(map(lives, read_runner(folder))):
+    if read_json(folder / "end.json") or not (any(map(lives, read_runner(folder))) or can_go_on(folder)):
         return
     import subprocess  # rarely needed, and it adds half to the start-up time of every call
 
@@ -54,3 +56,9 @@ def recover(folder: Path) -> None:
         )
     for descriptor in held:
         os.close(descriptor)
+
+
+def can_go_on(folder: Path) -> bool:
+    """Return whether a job is an array that was running since the machine started: another process can hand out its tasks."""
+    runner, _ = read_runner(folder)
+    return is_array(folder) and runner is not None and runner[2] == identify(os.getpid())[2]

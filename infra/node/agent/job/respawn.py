@@ -10,15 +10,19 @@ from typing import Any
 from ..identities import identify, lives
 from ..processes import descendants, end_descendants, family, tell
 from ..records import Ending, folder_of, read_json, read_runner, take_lock, write_runner
+from ..tasks.book import is_array
 from .runner import CANCEL, ENDED_BY, SIGNALS, lost_runner, record_end
 from .watch import Watch, stalled_text
+
+NEVER_S = 1e9  # a dispatcher watches its tasks itself
 
 
 def watch(number: str) -> None:
     """Watch a job that another process runs; replace that process if it is killed too."""
     folder = folder_of(number)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    watching = Watch(folder, read_json(folder / "job.json"), secrets=None)
+    job, array = read_json(folder / "job.json"), is_array(folder)
+    watching = Watch(folder, {**job, "hang_after_s": NEVER_S} if array else job, secrets=None)
     while True:
         runner, main = read_runner(folder)
         if not lives(runner):
@@ -27,7 +31,11 @@ def watch(number: str) -> None:
         if caught:
             tell(runner[0], caught.si_signo)
         watching.look_if_due(descendants, runner[0])
-    if lives(main):
+    if array and not read_json(folder / "end.json"):
+        from ..array.dispatch import lead_again  # rarely needed
+
+        lead_again(folder)
+    elif lives(main):
         stand_in(folder, main, watching)
 
 

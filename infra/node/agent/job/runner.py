@@ -22,7 +22,7 @@ from ..environment.overlay import ENVIRONMENT
 from ..environment.uv import say
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
-from ..records import Ending, read_json, write_reserved, write_runner
+from ..records import RAY_SESSIONS, Ending, read_json, write_reserved, write_runner
 from ..terminal import feed, take_terminal
 from .mask import Mask, pour
 
@@ -87,6 +87,10 @@ def run(task: Task) -> None:
     explain(task.folder)
     # No other job uses it, and it may be large.
     trees.remove(task.folder / ENVIRONMENT)
+    if (task.folder / RAY_SESSIONS).exists():  # its launcher was killed
+        from ..muster.ray import clear  # rarely needed, and it adds to the memory of every job
+
+        clear(task.folder)
 
 
 def explain(folder: Path) -> None:

@@ -12,12 +12,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
-from ..environment import overlay
 from ..environment.dependencies import complete_plan, name_indexes, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
 from ..environment.project.install import install_projects
 from ..environment.project.interpreters import choose_interpreter
 from ..environment.project.search import find_projects, start_of
+from ..environment.variables import list_variables
 from ..identities import identify
 from ..inputs.waiting import get_ready, place_data
 from ..machine import read_driver
@@ -26,6 +26,7 @@ from ..processes import adopt_orphans, descendants, end_descendants, reap, tell
 from ..records import (
     HOME,
     NOTEBOOK,
+    RAY,
     AgentError,
     Ending,
     folder_of,
@@ -84,24 +85,37 @@ def supervise(number: str, queued: str, *link: str) -> None:
             wait_for_turn(int(number), job, tie, take)
         state.update(started_at=time.time(), started_s=time.monotonic(), driver=read_driver())
         write_json(folder / "state.json", state)
-        os.close(int(queued))
+        if not job.get("array"):  # otherwise once all of its tasks have started
+            os.close(int(queued))
         if tie:
             tie.start()
         watching = take_lock(folder / "watched")
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        begin(folder, state, tie)
-        task = make_task(folder, job, state, own, secrets)._replace(mounts=mounts, tie=tie)
+        if not job.get("array"):
+            begin(folder, state, tie)
+        hidden = {**secrets, **(tie.secrets if tie else {})}
+        task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
     except CancelledError:
         end_early(folder, state, tie, Ending(128 + signal.SIGTERM, cancelled=True))
     except (AgentError, OSError) as error:  # usually a full disk
         reason = explain(error) if isinstance(error, OSError) else str(error)
         end_early(folder, state, tie, Ending(1, reason=reason))
     else:
-        fork_runner(task, watching, Watch(folder, job, task.secrets))
+        if job.get("array"):
+            start_array(task, job, state, (watching, int(queued)))
+        else:
+            fork_runner(task, watching, Watch(folder, job, task.secrets))
         return
     end_descendants({})
+
+
+def start_array(task: Task, job: dict[str, Any], state: dict[str, Any], locks: tuple[int | None, int]) -> None:
+    """Run the tasks of an array, each as `task` says, until it ends."""
+    from ..array.dispatch import make_work, run_array  # rarely needed, and it adds to the start-up of every job
+
+    run_array(make_work(task, job, state), locks, task.tie)
 
 
 def join_others(folder: Path, job: dict[str, Any], private: dict[str, Any], link: tuple[str, ...]) -> AnyTie | None:
@@ -165,26 +179,30 @@ def prepare_environment(folder: Path, job: dict[str, Any], state: dict[str, Any]
 
 def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, secrets: dict[str, str]) -> Task:
     """Return the task for the runner; `own` is the interpreter of the job's own environment."""
-    variables, hidden = environment(job, state, own, folder), maskable(list(secrets.values()))
+    variables = list_variables(folder, job, state, own, describe_nodes(job, state, folder))
+    hidden = maskable(list(secrets.values()))
     terminal = job.get("terminal")  # earlier agents, whose jobs may be queued, had none
     return Task(
         folder=folder,
-        command=words_of(job["command"], variables["GPUJOB_PYTHON"]),
+        command=words_of(job["command"], variables["GPUJOB_PYTHON"], folder),
         variables={**variables, **secrets},
         workdir=work_of(folder) / job["workdir"],
         started_s=state["started_s"],
         time_limit_s=job["time_limit_s"] if not (job.get("part") or {}).get("rank") else None,  # part 0 ends all
         stalled=stalled_text(job),
         secrets=hidden,
-        pipe=open_terminal(terminal) if terminal else os.pipe() if hidden else None,
+        pipe=open_terminal(terminal) if terminal else os.pipe() if hidden and not job.get("array") else None,
         terminal=bool(terminal),
     )
 
 
-def words_of(command: list[str], python: str) -> list[str]:
-    """Return the command that starts a job; a notebook is started by the agent itself."""
+def words_of(command: list[str], python: str, folder: Path) -> list[str]:
+    """Return the command that starts a job; a notebook, and Ray with its command, are started by the agent itself."""
+    agent = [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve())]
     if command == NOTEBOOK:
-        return [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve()), "notebook"]
+        return [*agent, "notebook"]
+    if command[:2] == RAY:
+        return [*agent, "ray", str(folder), *words_of(command[2:], python, folder)]
     return [python if command[0] == "python" else command[0], *command[1:]]
 
 
@@ -240,7 +258,8 @@ def release(descriptor: int | None) -> None:
 
 def count_gpus(job: dict[str, Any]) -> int:
     """Return how many GPUs a job waits for."""
-    return int(job["slots"] if job["gpus"] is None else job["gpus"])
+    everything = min(job["slots"], 1) if job.get("array") else job["slots"]  # of an array, those of its first task
+    return int(everything if job["gpus"] is None else job["gpus"])
 
 
 @contextlib.contextmanager
@@ -258,35 +277,9 @@ def cancellable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {CANCEL})
 
 
-def environment(job: dict[str, Any], state: dict[str, Any], own: str, folder: Path) -> dict[str, str]:
-    """Return the job's environment: the login's, the user's, and ours."""
-    outputs = work_of(folder) / job["workdir"] / "outputs"
-    if outputs.exists() and not outputs.is_dir():
-        outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name
-    outputs.mkdir(parents=True, exist_ok=True)
-    base = state.get("base", job["python"])
-    programs = [str(Path(python).parent) for python in (own, state.get("python", base), base)]
-    return {
-        **os.environ,
-        **overlay.variables(own),
-        "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",  # on a crash or an abort, print Python's stacks into the log
-        "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
-        **({"TERM": job["terminal"]["kind"]} if job.get("terminal") else {}),
-        **describe_nodes(job, state, folder),
-        **job["env"],
-        "GPUJOB_JOB": folder.name,
-        "GPUJOB_COMMIT": str(job.get("source", {}).get("commit", "")),
-        "GPUJOB_OUTPUTS": str(outputs),
-        "GPUJOB_PYTHON": own,
-    }
-
-
 def describe_nodes(job: dict[str, Any], state: dict[str, Any], folder: Path) -> dict[str, str]:
     """Return the variables of a part of a job over several nodes."""
-    if not job.get("part"):
+    if not job.get("part") or job.get("array"):
         return {}
     from ..muster.variables import describe_part
 

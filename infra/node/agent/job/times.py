@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from ..records import folder_of
+from ..tasks.one import place_of
 
 TICK_S = 1.0
 
@@ -31,7 +31,7 @@ class Times:
 def find_since(number: str, ago_s: str) -> dict[str, int]:
     """Return an offset just before everything printed in the last `seconds`."""
     since, offset = time.time() - float(ago_s), 0
-    book = folder_of(number) / "times"
+    book = place_of(number) / "times"
     for line in book.read_text().splitlines() if book.exists() else []:
         when, size_bytes = map(float, line.split())
         if when > since:

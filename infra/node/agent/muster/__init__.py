@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any, Union
 
+from ..tasks.book import is_array
 from .lead import Lead
 from .member import Member, connect
 from .tie import Group
@@ -21,7 +22,8 @@ def join(folder: Path, part: dict[str, Any], key: str, link: tuple[str, ...]) ->
 
     `link` is the descriptor on which part 0 listens, or over which part 0 has called this part.
     """
-    group = Group(part["rank"], part["addresses"], part["names"], key.encode(), folder)
+    served = part.get("served", False)
+    group = Group(part["rank"], part["addresses"], part["names"], key.encode(), folder, is_array(folder), served)
     if not group.rank:
         return Lead(group, socket.socket(fileno=int(link[0])))
     if link:

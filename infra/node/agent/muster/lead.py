@@ -109,6 +109,8 @@ class Lead(Tie):
             self.note_end(rank, Ending(**message))
         elif what == "warned":
             self.pass_on(rank)
+        else:
+            self.put(rank, what, message)
 
     def begin(self, log: BinaryIO) -> None:
         """Wait until all parts are ready, then start them; raises AgentError if one is not ready in time."""
@@ -136,14 +138,22 @@ class Lead(Tie):
     def note_end(self, rank: int, ending: Ending) -> None:
         """Note how a part ended; the first that did not succeed ends the job, and so does the last."""
         self.ends.setdefault(rank, ending)
-        if ending.failed:
+        if self.inbox is not None:
+            if not rank:
+                self.announce(ending)
+            elif not self.verdict:
+                self.put(rank, "lost", {"reason": f"{self.group.name(rank)}: {ending.reason or 'it was ended'}"})
+        elif ending.failed:
             self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
-        elif len(self.ends) == len(self.group.names):
+        elif len(self.ends) == len(self.group.names) or (rank == 0 and self.group.served):
             self.announce(Ending(0))
 
     def note_loss(self, rank: int, what: str) -> None:
-        """End the job, because a part was lost."""
+        """End the job, because a part was lost; an array goes on without it."""
         self.gone.add(rank)
+        if self.inbox is not None:
+            self.put(rank, "lost", {"reason": what})
+            return
         self.announce(Ending(None, reason=what, interrupted=True, failed_node=rank))
 
     def announce(self, verdict: Ending) -> None:
@@ -178,4 +188,6 @@ class Lead(Tie):
     def settle(self, _: Ending) -> Ending:
         """Return how the job ended, with the exit code of each part."""
         codes = [self.ends[rank].exit_code if rank in self.ends else None for rank in (0, *self.others)]
+        if self.verdict and not self.verdict.failed:  # those that served node 0 were ended
+            codes = [0 for _ in codes]
         return (self.verdict or Ending(None, interrupted=True))._replace(exit_codes=codes)

@@ -85,6 +85,8 @@ class Member(Tie):
             self.decide(Ending(**message))
         elif what == "warn":
             self.warn(int(message["rank"]))
+        else:
+            self.put(0, what, message)
 
     def begin(self, _: BinaryIO) -> None:
         """Say that this part is ready, and wait until all are."""

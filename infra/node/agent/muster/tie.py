@@ -13,13 +13,14 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..environment.uv import say
 from ..processes import descendants, tell
 from ..records import PREEMPTED, Ending
-from .channel import Channel, LostError
+from .channel import Channel, LostError, sign
 
 HELLO_S, SILENCE_S = 5.0, 30.0
 TICK_S, POLL_S = 1.0, 0.05
@@ -35,6 +36,10 @@ class Group(NamedTuple):
     """Their instance ids."""
     key: bytes
     folder: Path
+    array: bool = False
+    """Whether the parts run the tasks of an array, each for itself."""
+    served: bool = False
+    """Whether the job's command runs on node 0 only, and the other parts serve it until it ends, as with Ray."""
 
     def name(self, rank: int) -> str:
         """Return a node as messages name it."""
@@ -54,12 +59,21 @@ class Tie:
         self.port = 0
         """The port for the job's own rendezvous on node 0, once all parts are ready."""
         self.warned = False
+        self.inbox: deque[tuple[int, str, dict[str, Any]]] | None = deque() if group.array else None
+        """Of an array, what other parts have said about its tasks, and which were lost."""
+        self.greeted_s = 0.0
         self.thread: threading.Thread | None = None
         self.wake: tuple[int, int] | None = None
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variable that keeps strangers out of the Ray cluster of a job that runs with Ray."""
+        return {"RAY_AUTH_TOKEN": sign(self.group.key, b"ray").decode()} if self.group.served else {}
+
     def start(self) -> None:
         """Attend to the connections in a thread; the caller has blocked the signals for a job."""
-        self.heard = dict.fromkeys(self.channels, time.monotonic())
+        now = time.monotonic()
+        self.heard = {rank: self.heard.get(rank, now) for rank in self.channels}
         self.wake = os.pipe()
         self.thread = threading.Thread(target=self.attend, args=(self.wake[0],), daemon=True)
         self.thread.start()
@@ -80,7 +94,6 @@ class Tie:
 
     def attend(self, wake: int) -> None:
         """Read what the others say until `stop`, greet them, and notice when one is silent."""
-        greeted_s = 0.0
         while True:
             channels = {channel.lines.link: rank for rank, channel in self.channels.items()}
             first: list[Any] = [wake]  # a descriptor besides the sockets
@@ -92,13 +105,13 @@ class Tie:
                     self.read(channels[link])
                 else:
                     self.read_first(link)
-            if time.monotonic() - greeted_s >= HELLO_S:
-                greeted_s = time.monotonic()
+            if time.monotonic() - self.greeted_s >= HELLO_S:
+                self.greeted_s = time.monotonic()
                 self.broadcast(say="hello")
             for rank, heard_s in list(self.heard.items()):
                 if time.monotonic() - heard_s > SILENCE_S:
                     self.lose(rank, f"was not heard of for {SILENCE_S:g} s")
-            if not self.warned and (self.group.folder / PREEMPTED).exists():
+            if self.inbox is None and not self.warned and (self.group.folder / PREEMPTED).exists():
                 self.warned = True
                 self.pass_on(self.group.rank)
 
@@ -117,17 +130,37 @@ class Tie:
         self.channels.pop(rank).close()
         self.note_loss(rank, f"{self.group.name(rank)} {why}")
 
+    def put(self, rank: int, what: str, message: dict[str, Any]) -> None:
+        """Keep what another part of an array has said for the dispatcher, and wake it."""
+        if self.inbox is not None:
+            self.inbox.append((rank, what, message))
+            os.kill(os.getpid(), signal.SIGCHLD)
+
     def broadcast(self, **message: Any) -> None:
         """Send a message to all parts that this one is connected to."""
         for channel in list(self.channels.values()):
             channel.send(**message)
 
     def decide(self, verdict: Ending) -> None:
-        """Accept how the job ended; unless it succeeded, end this part's work."""
+        """Accept how the job ended; unless it succeeded, or this part only served it, end this part's work."""
         if self.verdict is None:
             self.verdict, self.decided_s = verdict, time.monotonic()
-            if verdict.failed:
+            if verdict.failed or (self.group.served and self.group.rank):
                 os.kill(os.getpid(), signal.SIGTERM)
+
+    def leave(self, ending: Ending) -> None:
+        """Tell the others how an array ended, and wait until they have ended too; another part just leaves."""
+        self.report(ending)
+        while not self.is_over():
+            time.sleep(POLL_S)
+
+    def report(self, ending: Ending) -> None:
+        """Note how this part ended, or tell part 0."""
+        raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Return whether the job has ended."""
+        raise NotImplementedError
 
     def warn(self, rank: int) -> None:
         """Let the job save its work, because AWS reclaims another node."""

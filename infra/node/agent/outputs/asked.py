@@ -15,6 +15,7 @@ from typing import Iterable, NamedTuple
 
 from ..data.store import list_roots
 from ..records import AgentError, parent_of, read_json, work_of, write_json
+from ..tasks.trees import outputs_of
 
 MOST = 1000  # paths that one pattern may match
 SOMEWHERE = Path("/nowhere/at/all/in/a/folder/that/lies/deep")
@@ -119,7 +120,7 @@ def place(path: Path, folder: Path) -> Found:
 
 def roots_of(folder: Path) -> list[tuple[str, Path]]:
     """Return the root folders, innermost first, each with its kind."""
-    roots = [("", work_of(folder)), ("parent", parent_of(folder)), ("home", Path.home()), ("root", Path("/"))]
+    roots = [("", outputs_of(folder)), ("parent", parent_of(folder)), ("home", Path.home()), ("root", Path("/"))]
     return [(base, Path(os.path.realpath(root))) for base, root in roots]
 
 

@@ -11,6 +11,9 @@ from typing import Any, Callable, Iterator, Sequence
 from .. import trees
 from ..caches import lies_in_cache
 from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
+from ..tasks.book import Book, is_array
+from ..tasks.listing import RUNNING
+from ..tasks.trees import outputs_of, reduce, tasks_of
 from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
 from .hashing import Hashes, Key
@@ -50,7 +53,11 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
     sieve = Sieve(
         sent, [each.name for each in found if not each.base], read_json(folder / "job.json").get("exclude", [])
     )
-    look.look_below(Found(work, "", work), sent, sieve.leaves_out)
+    if is_array(folder):
+        sent, work = {}, outputs_of(folder)
+        look.look_below(Found(work, "", work), sent, leave_running(folder, sieve))
+    else:
+        look.look_below(Found(work, "", work), sent, sieve.leaves_out)
     if not work.is_dir():
         look.unreadable.append(".")  # the job has deleted its folder, which differs from having written nothing
     for each in found:
@@ -71,9 +78,31 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
     }
 
 
+def leave_running(folder: Path, sieve: Sieve) -> Leave:
+    """Return a filter for the tasks of an array that run now; in the others, what lies below is as in any working tree.
+
+    Until a task has ended, its tree has all of the project.
+    """
+    book = Book(folder)
+    records = book.read()
+    running = {str(book.tasks[position]["index"]) for position, each in records.items() if each["state"] in RUNNING}
+    if not is_supervised(folder):
+        for index in running:  # the dispatcher was killed with everything else
+            reduce(work_of(folder), tasks_of(folder) / index, {})
+        running = set()
+
+    def leave(name: str, path: str, is_folder: bool) -> bool:
+        task, _, below = name.partition("/")
+        if not below:
+            return task in running
+        return sieve.leaves_out(below, path, is_folder)
+
+    return leave
+
+
 def name_groups(groups: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Group files of the working tree by path, as a user would request them."""
-    tree = os.path.realpath(work_of(folder))
+    tree = os.path.realpath(outputs_of(folder))
     return [{**group, "path": show(f"{tree}/{group['path']}", folder)} for group in groups]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple
 from ..caches import is_excluded
 from ..processes import GRACE_S
 from ..records import folder_of, is_supervised, numbers, read_json, work_of
+from ..tasks.trees import outputs_of
 from .asked import asked_of, closed_paths, find_asked, show
 from .places import Place, is_local, is_tool, list_others, list_places
 from .settled import find_unsettled
@@ -82,7 +83,8 @@ class Walk:
     def __init__(self, jobs: list[int], places: list[Place], work_s: float = LOOK_S) -> None:
         """Start a scan that takes `work_s` of processor time per place, and skips what was requested."""
         asked = [find_asked(folder_of(job), asked_of(folder_of(job)))[0] for job in jobs]
-        trees = [os.path.realpath(work_of(folder_of(job))) for job in jobs]
+        folders = map(folder_of, jobs)
+        trees = [os.path.realpath(tree) for each in folders for tree in (work_of(each), outputs_of(each))]
         self.others = {
             *list_others(jobs),
             *closed_paths(),

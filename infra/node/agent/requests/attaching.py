@@ -36,7 +36,7 @@ def attach(number: str, start: str) -> None:
             pass_on(number, folder, pipe, kind, content)
         return not data
 
-    copy_log(number, int(start), folder, is_gone)
+    copy_log(number, int(start), True, is_gone)
 
 
 def pass_on(number: str, folder: Path, pipe: int, kind: bytes, content: bytes) -> None:

@@ -16,6 +16,8 @@
                                         "jobs": [{"job": record, "cpu_used", "memory_bytes", "last_line"}, ...]}:
                                         the jobs that are not over, and COUNT of the others
     since NUMBER SECONDS            -> {"offset": where the output of the last SECONDS begins}
+    tasks NUMBER                    -> {"now", "tasks": [{"index", "values", "state", "exit_code", "reason", "node", "started_at",
+                                        "seconds", "attempts"}, ...]} of an array
     cancel NUMBER                   end the job and all its processes -> record
     outputs NUMBER [--settled] [--output=PATH ...] [--since=TOKEN]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
@@ -40,11 +42,13 @@
     page                            -> {"job", "port", "token", "said"} of the notebook; job 0 without one, port 0 until it
                                     listens
     notebook                        started by a job's supervisor: becomes JupyterLab
+    ray FOLDER COMMAND...           started by a job's runner: COMMAND with Ray
     tensorboard [NUMBER]            progress lines, then {"port"} once TensorBoard listens, on one job's folder or all; ends
                                     with standard input
     upload NUMBER                   started by the guard: uploads the job to its bucket until all of it is there
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
+    network ADDRESS                 the way to another node, in a conversation: see `network`
     await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
                                     stdin is the command's
     compile                         keep the agent compiled for this interpreter: see `bytecode`
@@ -74,6 +78,7 @@ COMMANDS = {
     "tail": ("requests.logs", "find_tail"),
     "look": ("node.look", "look"),
     "since": ("job.times", "find_since"),
+    "tasks": ("tasks.listing", "list_tasks"),
     "cancel": ("requests.cancelling", "cancel"),
     "outputs": ("outputs.changes", "list_outputs"),
     "left": ("outputs.outside", "list_left"),
@@ -87,10 +92,12 @@ COMMANDS = {
     "data-remove": ("data.used", "remove"),
     "page": ("pages.notebook", "find_page"),
     "notebook": ("pages.notebook", "serve"),
+    "ray": ("muster.ray", "launch"),
     "tensorboard": ("pages.tensorboard", "serve"),
     "upload": ("bucket.process", "upload"),
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
+    "network": ("node.network", "measure_network"),
     "compile": ("archive.bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }

@@ -6,11 +6,11 @@ import json
 import os
 import select
 import sys
-from pathlib import Path
 from typing import BinaryIO, Callable
 
 from ..job.recovery import list_jobs
-from ..records import CHUNK_BYTES, AgentError, folder_of, is_supervised
+from ..records import CHUNK_BYTES, AgentError
+from ..tasks.one import is_alive, place_of
 
 POLL_S = 0.05
 RECORD_CHARACTERS = 60_000  # the client reads no more of stderr; it asks for a longer record
@@ -18,7 +18,7 @@ RECORD_CHARACTERS = 60_000  # the client reads no more of stderr; it asks for a 
 
 def find_tail(number: str, count: str) -> dict[str, int]:
     """Return the offset of the log's last lines; an unfinished line counts."""
-    with (folder_of(number) / "log").open("ab+", buffering=0) as log:
+    with (place_of(number) / "log").open("ab+", buffering=0) as log:
         return {"offset": seek_back(log, int(count))}
 
 
@@ -52,27 +52,27 @@ def send_log(number: str, start: str, *options: str) -> None:
     def is_gone() -> bool:
         return bool(select.select([0], [], [], POLL_S)[0]) and not os.read(0, 1)
 
-    copy_log(number, int(start), folder_of(number) if "--follow" in options else None, is_gone)
+    copy_log(number, int(start), "--follow" in options, is_gone)
 
 
-def copy_log(number: str, offset: int, followed: Path | None, is_gone: Callable[[], bool]) -> None:
-    """Write a job's log from an offset; with `followed`, until client or job ends, then its record.
+def copy_log(number: str, offset: int, follow: bool, is_gone: Callable[[], bool]) -> None:
+    """Write a job's log from an offset; with `follow`, until client or job ends, then its record.
 
     The record is written to stderr. Raises AgentError if the log is shorter.
     """
-    with (folder_of(number) / "log").open("ab+", buffering=0) as log:
+    with (place_of(number) / "log").open("ab+", buffering=0) as log:
         size = log.seek(0, os.SEEK_END)
         if offset > size:
             raise AgentError(f"the log of job {number} has only {size} bytes, offset {offset} is past its end")
         log.seek(offset)
         while True:
             # checked first, so that everything written before the end is sent
-            over = not (followed and is_supervised(followed))
+            over = not (follow and is_alive(number))
             for chunk in iter(lambda: log.read(CHUNK_BYTES), b""):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
             if over or is_gone():
                 break
-    if over and followed:
+    if over and follow:
         text = json.dumps(list_jobs(number)[0])
         sys.stderr.write(text if len(text) < RECORD_CHARACTERS else "")

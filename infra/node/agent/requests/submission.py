@@ -39,6 +39,7 @@ from ..snapshot.lists import Snapshot, read_list, read_snapshot
 from ..snapshot.prepared import Prepared, announce
 from ..snapshot.store import Store, write_all
 from ..snapshot.upkeep import INCOMING
+from ..tasks.book import reserve_array
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 KEPT = (
     *("token", "name", "command", "workdir", "env", "gpus", "slots", "time_limit_s", "no_deps", "source"),
     *("hang_after_s", "kill_stalled", "outputs", "exclude", "data", "earlier", "terminal", "list", "dependencies"),
-    "part",
+    *("part", "array"),
 )
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
@@ -76,6 +77,8 @@ def submit(*laid: str) -> dict[str, int]:
             carry_over(staging, project, asked["source"])
         python = {"python": asked["python"] or base_python(), "python_chosen": asked["python"] is not None}
         job = {**{key: asked[key] for key in KEPT}, "submitted_at": time.time(), **python}
+        if job["array"]:
+            job["array"] = reserve_array(staging, job["array"])
         write_json(staging / "job.json", job)
         if asked.get("bucket"):
             write_json(staging / "bucket.json", asked["bucket"])

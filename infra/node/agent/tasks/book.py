@@ -1,0 +1,61 @@
+"""The record of an array's tasks: a line of JSON of fixed length for each, reserved when the array is accepted.
+
+Each line is overwritten in place, in one write, by the dispatcher only: a full disk cannot lose it, and a thousand of them are
+read at once. An empty line is a task that has not started. array.json has the tasks themselves, in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+BOOK, ARRAY = "tasks.book", "array.json"
+LINE_BYTES = 512
+REASON_CHARACTERS = 100
+
+
+class Book:
+    """The record of an array's tasks."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the record in an array's folder."""
+        self.path = folder / BOOK
+        self.tasks: list[dict[str, Any]] = read_array(folder)
+
+    def read(self) -> dict[int, dict[str, Any]]:
+        """Return the record of each task that has started, by its position."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines = (content[at : at + LINE_BYTES].strip() for at in range(0, len(content), LINE_BYTES))
+        found = [(position, line) for position, line in enumerate(lines) if line]
+        records = json.loads(b"[" + b",".join(line for _, line in found) + b"]")
+        return dict(zip((position for position, _ in found), records))
+
+    def write(self, position: int, record: dict[str, Any]) -> None:
+        """Replace the record of a task."""
+        line = json.dumps({**record, "reason": record.get("reason", "")[:REASON_CHARACTERS]}).encode()
+        with self.path.open("r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), line.ljust(LINE_BYTES - 1) + b"\n", position * LINE_BYTES)
+
+
+def read_array(folder: Path) -> list[dict[str, Any]]:
+    """Return the index and the values of each task of an array; none for another job."""
+    try:
+        found: list[dict[str, Any]] = json.loads((folder / ARRAY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def is_array(folder: Path) -> bool:
+    """Return whether a job is an array."""
+    return (folder / ARRAY).exists()
+
+
+def reserve_array(folder: Path, array: dict[str, Any]) -> dict[str, Any]:
+    """Write the tasks of an array, and reserve the space for their records; return its settings without them."""
+    tasks = array["tasks"]
+    (folder / ARRAY).write_text(json.dumps(tasks), encoding="utf-8")
+    (folder / BOOK).write_bytes((b" " * (LINE_BYTES - 1) + b"\n") * len(tasks))
+    return {"count": len(tasks), **{name: array[name] for name in ("at_once", "share", "retries")}}
