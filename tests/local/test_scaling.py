@@ -220,6 +220,29 @@ def test_a_group_with_machines_is_deleted_only_by_force_and_suspended_processes_
     assert one in kept["Activities"][0]["Description"]
 
 
+def test_machines_are_moved_to_an_emptier_zone_unless_that_is_suspended(shared, group):
+    group.scaling.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=["AZRebalance"])
+    control.add_faults(shared.cloud, "no-capacity=g5.*@us-east-1b")
+    group.update(MinSize=0, MaxSize=2, DesiredCapacity=2)
+    before = group.serving(2)
+    control.clear_faults(shared.cloud)
+    time.sleep(1.5)  # longer than between two attempts; nothing happens, for which there is nothing to wait
+    assert group.serving(2) == before
+    group.scaling.resume_processes(AutoScalingGroupName=group.name, ScalingProcesses=["AZRebalance"])
+    eventually(lambda: len({one["AvailabilityZone"] for one in group.describe()["Instances"]}) == 2)
+    assert len(set(group.serving(2)) & set(before)) == 1  # a running machine was ended for it
+
+
+def test_a_machine_whose_system_crashed_is_replaced(shared, group):
+    group.update(MinSize=0, MaxSize=1, DesiredCapacity=1)
+    [first] = group.serving()
+    machine = Machine(shared, first)
+    machine.port()
+    machine.host().kill()
+    group.replaced(first)
+    assert "status checks failure" in " ".join(one["Cause"] for one in group.activities())
+
+
 def test_a_stopped_machine_is_ended_and_replaced(shared, group):
     group.update(MinSize=0, MaxSize=1, DesiredCapacity=1)
     [first] = group.serving()

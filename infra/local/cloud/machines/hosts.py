@@ -89,6 +89,11 @@ class Hosts:
         """Return the public host key of an instance's host; None until it is up."""
         return self._host_keys.get(instance_id)
 
+    def is_dead(self, instance_id: str) -> bool:
+        """Return whether the host of an instance has crashed."""
+        host = self._hosts.get(instance_id)
+        return host is not None and host.dead
+
     def settle(self, instance_ids: list[str]) -> None:
         """Wait until stopped instances have no host left, so that a start begins cleanly."""
         deadline = time.monotonic() + 2 * GRACE_S

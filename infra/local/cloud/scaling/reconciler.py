@@ -15,6 +15,7 @@ from infra.local.cloud.scaling.groups import DELETED, GROUPS, Group, Member
 RETRY_S = 1.0
 """Between two attempts to launch; AWS waits longer, and longer each time."""
 ENDED = "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped."
+IMPAIRED = "an instance was taken out of service in response to an EC2 instance status checks failure."
 REPORTED = "an instance was taken out of service in response to a user health-check."
 SHRINKING = (
     "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the"
@@ -24,7 +25,13 @@ GROWING = (
     "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
     " from {} to {}."
 )
-MOST_BASE = 100
+BALANCING = (
+    "instances were launched to balance instances in zones with other zones resulting in more than desired number of"
+    " instances in the group."
+)
+UNEVEN = 2
+"""The difference between two zones from which on machines are moved."""
+PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Reconciler:
     launch: Callable[[Group, str, bool], Outcome]
     """Launches one machine of a group in a subnet, on the spot market or not."""
     terminate: Callable[[Group, str], None]
+    is_impaired: Callable[[str], bool]
+    """Returns whether the system of an instance does not respond, which EC2's status checks find."""
 
     def reconcile(self) -> None:
         """Take one step for every group."""
@@ -53,6 +62,7 @@ class Reconciler:
                 self._finish(group)
                 self._shrink(group, cause)
                 self._grow(group, cause)
+                self._rebalance(group)
                 if group.deleting and not group.members:
                     del GROUPS[key]
                     DELETED.append(group)
@@ -63,10 +73,12 @@ class Reconciler:
             if state == "running" and member.state == "Pending":
                 member.state = "InService"
                 group.finish(member.id)
-            if "HealthCheck" not in group.suspended and state not in ("pending", "running"):
+            ended = state not in ("pending", "running")
+            impaired = state == "running" and self.is_impaired(member.id)
+            if "HealthCheck" not in group.suspended and (ended or impaired):
                 member.healthy = False
             if not member.healthy and "ReplaceUnhealthy" not in group.suspended:
-                self._end(group, member, ENDED if state not in ("pending", "running") else REPORTED)
+                self._end(group, member, ENDED if ended else IMPAIRED if impaired else REPORTED)
 
     def _end(self, group: Group, member: Member, cause: str) -> None:
         if "Terminate" in group.suspended:
@@ -104,20 +116,34 @@ class Reconciler:
 
     def _add(self, group: Group, cause: str) -> bool:
         """Launch one machine where fewest are; if that fails, elsewhere."""
-        have, spot = len(group.staying), is_spot_next(group)
         zones = [one.subnet for one in group.staying]
-        for subnet in sorted(group.subnets, key=zones.count):
-            outcome = self.launch(group, subnet, spot)
-            words = cause + GROWING.format(have, group.desired)
-            if not outcome.instance_id:
-                title = f"Launching a new EC2 instance.  Status Reason: {outcome.refusal}"
-                group.begin(title, words).finish("Failed", outcome.refusal)
-                continue
-            group.begin(f"Launching a new EC2 instance: {outcome.instance_id}", words, outcome.instance_id)
-            instance = moto_state.find_instance(group.region, outcome.instance_id)
-            group.members.append(Member(instance, subnet, spot, group.protects))
-            return True
-        return False
+        words = cause + GROWING.format(len(zones), group.desired)
+        return any(self._launch(group, subnet, words) for subnet in sorted(group.subnets, key=zones.count))
+
+    def _launch(self, group: Group, subnet: str, cause: str) -> bool:
+        spot = is_spot_next(group)
+        outcome = self.launch(group, subnet, spot)
+        if not outcome.instance_id:
+            title = f"Launching a new EC2 instance.  Status Reason: {outcome.refusal}"
+            group.begin(title, cause).finish("Failed", outcome.refusal)
+            return False
+        group.begin(f"Launching a new EC2 instance: {outcome.instance_id}", cause, outcome.instance_id)
+        instance = moto_state.find_instance(group.region, outcome.instance_id)
+        group.members.append(Member(instance, subnet, spot, group.protects))
+        return True
+
+    def _rebalance(self, group: Group) -> None:
+        """Launch where too few are, whereupon a machine that runs elsewhere is ended.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/userguide/auto-scaling-benefits.html#AutoScalingBehavior.InstanceUsage
+        """
+        still = {"AZRebalance", "Launch", "Terminate"} & group.suspended or time.monotonic() < group.retry_s
+        zones = [one.subnet for one in group.staying]
+        fewest = min(group.subnets, key=zones.count)
+        if still or len(zones) != group.desired or max(map(zones.count, group.subnets)) - zones.count(fewest) < UNEVEN:
+            return
+        if not self._launch(group, fewest, BALANCING):
+            group.retry_s = time.monotonic() + RETRY_S
 
 
 def is_spot_next(group: Group) -> bool:
@@ -127,5 +153,5 @@ def is_spot_next(group: Group) -> bool:
     told = group.launch.distribution
     base, percent = int(told["OnDemandBaseCapacity"]), int(told["OnDemandPercentageAboveBaseCapacity"])
     above = max(group.desired - base, 0)
-    on_demand = min(base, group.desired) + -(-above * percent // MOST_BASE)
+    on_demand = min(base, group.desired) + -(-above * percent // PERCENT)
     return sum(not one.spot for one in group.staying) >= on_demand

@@ -76,7 +76,7 @@ class Handlers:
     def make_reconciler(self, moto: Moto) -> Reconciler:
         """Return what keeps the Auto Scaling groups' machines, with AWS's own permissions."""
         launching = partial(self._launcher.launch, self._booting(moto))
-        return Reconciler(self.faults, launching, partial(scaling.terminate, moto))
+        return Reconciler(self.faults, launching, partial(scaling.terminate, moto), self.hosts.is_dead)
 
     def sight(self, request: Request) -> AbstractContextManager[None]:
         """Hide instances that are not visible yet from moto while it answers."""
