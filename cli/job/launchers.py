@@ -15,7 +15,7 @@ from infra.model import MOST_NODES
 from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
-    from infra.model import Request
+    from infra.model import Cluster, Request
 
 Launcher = Literal["torchrun", "ray", "none"]
 
