@@ -67,7 +67,7 @@ def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
         show.echo_json({"bucket": store.bucket, "jobs": len(found), "size_bytes": size_bytes, "month_usd": usd})
         return
     cost = clouds.cost(usd, store.account.cloud)
-    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} a month")
+    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}; a month {cost}")
 
 
 @bucket.command()
@@ -97,7 +97,7 @@ def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, r
 
 
 def open_store(name: str | None, dry_run: bool, region: str | None) -> "Store":
-    """Return the bucket that was named, or that gpujob.toml or a variable sets; raises UsageError without any."""
+    """Return the bucket that was named, or is set for `up`; raises UsageError without any."""
     from infra.cluster.clouds import open_account
     from infra.ec2.storage.buckets import check_place, name_bucket
     from infra.ec2.storage.objects import Store

@@ -48,7 +48,7 @@ them and remove it. It is needed besides the output of: gpujob policy"""
 
 @click.command()
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
-@option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket (gpujob up --bucket).")
+@option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket.")
 @option("--buckets", is_flag=True, help="Print what users need besides, to make and read buckets.")
 @option("--send", is_flag=True, help="Print the additional permissions for gpujob send.")
 def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:

@@ -90,7 +90,7 @@ def logs(
 
 
 def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
-    """Return the output of a job whose machine is gone, from its bucket or runs/; raises the error without any."""
+    """Return a job's output from its bucket or runs/; raises the error without any."""
     try:
         if task is not None:
             raise error  # arrays are not uploaded

@@ -1,1 +1,1 @@
-"""Jobs in the bucket of a cluster: read when its machine is gone, and what they cost."""
+"""Jobs in the bucket of a cluster: read without its machine, and what they cost."""

@@ -1,4 +1,4 @@
-"""The jobs of a machine that is gone, as it uploaded them to its bucket."""
+"""The jobs that a terminated machine uploaded to its bucket."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from cli.notices.results import show_fetched
 from cli.options.context import is_dry_run
 from cli.options.sources import read_chosen
 from cli.terminal import progress, show
-from infra.errors import GoneError, GpujobError, NotFoundError
+from infra.errors import CloudError, GoneError, GpujobError, NotFoundError
 from infra.fetch.outputs import Wanted, fetch_once
 from infra.ledger import known_clusters
 
@@ -29,13 +29,18 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
     Raises the error if the cluster has no bucket, or the bucket no such job.
     """
-    store = open_store(cluster)
-    if store is None:
-        raise error
     from infra.saved.jobs import list_saved
 
-    with progress.waiting(f"reading the bucket {store.bucket}"):
-        found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+    try:
+        store = open_store(cluster)
+        if store is None:
+            raise error
+        with progress.waiting(f"reading the bucket {store.bucket}"):
+            found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+    except CloudError as refusal:
+        if refusal is not error:
+            error.add_note(f"its bucket cannot be read: {refusal.what}")
+        raise error from refusal
     if not found:
         error.add_note(f"nor is it in the bucket {store.bucket}")
         raise error
@@ -44,17 +49,17 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
 
 def open_store(cluster: str) -> "Store | None":
-    """Return the bucket of a cluster: as recorded here, or else as gpujob.toml or a variable sets it for `up`."""
+    """Return the bucket of a cluster, as recorded here or set for `up`; None without one."""
     known = known_clusters.recall(cluster)
     chosen = read_chosen(click.get_current_context()).bucket
     bucket = (known.bucket if known else "") or chosen
     if not bucket:
         return None
-    from infra.cluster.clouds import open_account  # this loads boto3
+    from infra.cluster.clouds import open_account, open_cloud  # this loads boto3
     from infra.ec2.storage.buckets import name_bucket
     from infra.ec2.storage.objects import Store
 
-    account = open_account(known.is_local if known else is_dry_run(), (known.region,) if known else ())
+    account = open_cloud(known.cloud, known.region) if known else open_account(is_dry_run(), ())
     return Store(account, name_bucket(account, bucket))
 
 

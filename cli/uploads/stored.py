@@ -49,7 +49,7 @@ def show_stored(cluster: "Cluster") -> None:
         what = f"{formats.plural(len(found), 'job')} ({formats.size(size_bytes)})"
         cost = clouds.cost(usd, cluster.cloud)
         remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
-        show.say(f"{what} of {cluster.name} stay in the bucket {cluster.bucket}: {cost} a month\n  remove: {remove}")
+        show.say(f"kept in the bucket {cluster.bucket}: {what} of {cluster.name}; a month {cost}\n  remove: {remove}")
 
 
 def describe_stored(account: "Account", asked: str) -> str:
@@ -64,4 +64,4 @@ def describe_stored(account: "Account", asked: str) -> str:
     found = list_stored(store)
     size_bytes = sum(job.size_bytes for job in found)
     cost = clouds.cost(month_usd(size_bytes, find_storage_price(account)), account.cloud)
-    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} a month"
+    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}; a month {cost}"

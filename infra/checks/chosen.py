@@ -57,7 +57,7 @@ def describe_profile(account: Account, profile: str) -> str:
 
 
 def describe_bucket(profile: str, account: Account, asked: str) -> str:
-    """Return a bucket, and whether the machines' role may write to it as far as IAM says; raises GpujobError if not."""
+    """Return a bucket, and whether machines may write to it; raises GpujobError if not."""
     name = name_bucket(account, asked)
     try:
         check_place(account, name)
@@ -71,12 +71,12 @@ def describe_bucket(profile: str, account: Account, asked: str) -> str:
     except GpujobError as error:
         return f"{found}; not tested whether machines may write to it: {error.what}"
     if refused:
-        raise GpujobError(f"{name}: the role of {profile} lacks {', '.join(refused)}", "gpujob policy --machines")
+        raise GpujobError(f"{name}: the role of {profile} may not {', '.join(refused)}", "gpujob policy --machines")
     return f"{found}, writable by the role of {profile}"
 
 
 def find_refused(account: Account, profile: str, bucket: str) -> list[str]:
-    """Return what the role of a profile may not do in a bucket, as IAM simulates it; its bucket policy does not count."""
+    """Return what the role of a profile may not do in a bucket, as IAM simulates it."""
     with aws_errors():
         found = account.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])["InstanceProfile"]
         roles = [role["Arn"] for role in found["Roles"]]

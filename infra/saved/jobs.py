@@ -59,7 +59,7 @@ class SavedJob:
         return found
 
     def list_outputs(self, *_: object) -> tuple[Job, Outputs]:
-        """Return the job and its outputs; nothing more can be asked of a machine that is gone."""
+        """Return the job and its outputs; a terminated machine can be asked nothing more."""
         return self.current, list_all(self.manifest, self.current)
 
     @property
@@ -69,7 +69,7 @@ class SavedJob:
         return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
-        """Pass the last so many bytes of each of these outputs to `take`; files that share an object come in one request."""
+        """Pass the last so many bytes of these outputs to `take`; a pack comes in one request."""
         places = {each.sha256: (each.object, each.offset) for each in self.manifest.outputs if each.object}
         shared: dict[str, list[tuple[int, Output]]] = {}
         for output in wanted:

@@ -1,4 +1,4 @@
-"""The machine of a job in a bucket: described when the job is submitted, read when the machine is gone."""
+"""The machine of a job in a bucket, as it was described when the job was submitted."""
 
 import re
 from dataclasses import dataclass

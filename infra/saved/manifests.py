@@ -1,4 +1,4 @@
-"""The records of a job in its bucket, decoded: what a machine wrote there is trusted as little as what it answers."""
+"""The records of a job in its bucket, decoded like the answers of a machine."""
 
 import re
 from collections.abc import Mapping

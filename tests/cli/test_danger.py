@@ -44,6 +44,8 @@ HARMLESS = {
     "--instance-profile",
     "--instance-type",
     "--kms-key",
+    "--send",
+    "--csv",
     "--reservation",
     "--login-user",
     "--machines",
@@ -100,6 +102,7 @@ HARMLESS = {
 }
 TYPED = {
     "bake": {"--as", "--yes"},
+    "bucket rm": {"--all", "--cluster", "--yes"},
     "cancel": {"--all", "--cluster"},
     "completion": {"--install"},
     "init": {"--yes"},

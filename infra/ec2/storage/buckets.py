@@ -39,7 +39,7 @@ def ready_bucket(account: Account, asked: str) -> str:
 
 
 def check_place(account: Account, name: str) -> None:
-    """Raise NotFoundError if a bucket does not exist, and CloudError if it is not this account's, or in another region."""
+    """Raise NotFoundError for a missing bucket, GpujobError for one of another account or region."""
     with aws_errors():
         try:
             found = account.s3.head_bucket(Bucket=name, ExpectedBucketOwner=account.identity.account_id)

@@ -38,7 +38,7 @@ class Store:
         return {"Bucket": self.bucket, "ExpectedBucketOwner": self.account.identity.account_id}
 
     def get(self, key: str) -> bytes:
-        """Return an object; raises NotFoundError, and CloudError if it is too large to be one of gpujob's records."""
+        """Return an object; raises NotFoundError, and CloudError if it is too large for a record."""
         with aws_errors():
             try:
                 found = self.account.s3.get_object(**self.target, Key=key)

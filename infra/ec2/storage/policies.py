@@ -1,4 +1,4 @@
-"""The permissions around buckets: of machines, which upload, and of users, who make buckets and read them."""
+"""The permissions of machines, which upload to buckets, and of users, who read them."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def make_trust() -> dict[str, Any]:
 
 
 def make_user_policy(bucket: str = MINE) -> dict[str, Any]:
-    """Return what a user of buckets may do besides the policy of gpujob: make them, read them, remove jobs."""
+    """Return what a user of buckets needs besides: to make them, read them, remove jobs."""
     return {
         "Version": "2012-10-17",
         "Statement": [

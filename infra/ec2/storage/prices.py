@@ -14,7 +14,7 @@ FIELDS = {"storageClass": "General Purpose", "volumeType": "Standard"}
 
 
 def find_storage_price(account: Account) -> float:
-    """Return what storing a GiB for a month costs at most in the region; the highest of all regions if unknown."""
+    """Return the price of a GiB for a month in the region; the highest of all if unknown."""
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in FIELDS.items()]
     filters.append({"Type": "TERM_MATCH", "Field": "regionCode", "Value": account.region})
     try:

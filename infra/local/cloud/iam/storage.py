@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import sys
 from urllib.parse import parse_qs, unquote
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.request import Environ, read_body
@@ -52,3 +55,10 @@ def check_body(environ: Environ) -> Answer | None:
     if asked and base64.b64encode(digest.digest()).decode() != asked:
         return error("s3", "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
     return None
+
+
+def has_objects() -> bool:
+    """Return whether a bucket has objects: a job may be read from it after its machine."""
+    models = sys.modules.get("moto.s3.models")  # imported by moto with the first request to S3
+    backends = models.s3_backends[DEFAULT_ACCOUNT_ID].values() if models else ()
+    return any(bucket.keys for backend in list(backends) for bucket in list(backend.buckets.values()))

@@ -15,7 +15,7 @@ from infra.local import reaper, record
 from infra.local.cloud import moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
-from infra.local.cloud.iam.roles import make_machines_role
+from infra.local.cloud.iam import storage
 from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.server.gateway import Gateway
 from infra.local.cloud.server.handlers import Handlers
@@ -47,7 +47,6 @@ def main(folder: Path) -> None:
     faults = Faults()
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
-    make_machines_role()
     gateway = Gateway(access_key, Handlers(hosts, faults))
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:
@@ -67,7 +66,7 @@ def _serve(
     record.write(folder, LocalCloud(url=url, access_key=access_key, pid=os.getpid()))
     threading.Thread(target=moto_state.backend, args=("us-east-1",), daemon=True).start()
     while not stopping.wait(POLL_S) and not hosts.failed:
-        kept = gateway.keep_groups() or hosts.alive
+        kept = gateway.keep_groups() or hosts.alive or storage.has_objects()
         if not kept and gateway.close_if_idle(IDLE_AFTER_LAST_S if hosts.seen else IDLE_BEFORE_FIRST_S):
             return
 

@@ -1,4 +1,4 @@
-"""The contents that a bucket has of a job's outputs: which object has each, and which are still to be uploaded."""
+"""The contents of outputs that a bucket has, and the objects that they are in."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Contents:
         return {name for name, size_bytes in used.items() if 2 * size_bytes < self.sizes.get(name, 0)}
 
     def upload(self, output: dict[str, Any]) -> None:
-        """Upload one file to an object of its own; raises ChangedError if it has changed, FileNotFoundError, S3Error."""
+        """Upload a file to an object of its own; raises ChangedError, FileNotFoundError, S3Error."""
         sha256, size_bytes = output["sha256"], output["size_bytes"]
         with self.open_output(output) as file:
             if os.fstat(file.fileno()).st_size != size_bytes:

@@ -1,6 +1,6 @@
 """The process that uploads a job to its bucket: from its submission until all of it is there.
 
-The guard starts it, and again if it was killed. What it cannot do is said once in the job's log: the job goes on, and the
+The guard starts it, and again if it was killed. What it cannot do is said once in the job's log: the job continues, and the
 machine keeps the outputs until its lease ends.
 """
 
@@ -82,11 +82,11 @@ def finish(rounds: Rounds, config: dict[str, Any], complete: bool) -> None:
 
 
 def tell(folder: Path, config: dict[str, Any], before: str, fault: str) -> str:
-    """Say in the job's log that uploads fail, or work again, unless that was said; return what is known now."""
+    """Say once in the job's log that uploads fail, or work again; return what was said."""
     code, known = (each.partition(":")[0] for each in (fault, before))
     if code != known:
         name = config["bucket"]["name"]
-        text = f"cannot upload to the bucket {name}: {fault}; the job goes on, and its outputs stay on this machine"
+        text = f"cannot upload to the bucket {name}: {fault}; the job continues, and its outputs stay on this machine"
         if not fault:
             text = f"uploading to the bucket {name} again"
         with contextlib.suppress(OSError), (folder / "log").open("ab") as log:

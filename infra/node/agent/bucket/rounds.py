@@ -26,7 +26,7 @@ class Rounds:
     def __init__(
         self, bucket: Bucket, prefix: str, number: str, about: dict[str, Any], part_bytes: int = PART_BYTES
     ) -> None:
-        """Read what the bucket has below the prefix of the attempt; `about` is added to the job's record. Raises S3Error."""
+        """Read what the bucket has of the attempt; `about` is added to its record. Raises S3Error."""
         self.bucket, self.prefix, self.number, self.about = bucket, prefix, number, about
         self.folder = folder_of(number)
         opener = Opener(dict(roots_of(self.folder)))
@@ -79,7 +79,7 @@ class Rounds:
         return complete
 
     def place(self, outputs: list[dict[str, Any]], unsettled: set[str]) -> list[dict[str, Any]]:
-        """Return the outputs that the bucket has; of those that are changing, the last version that was whole."""
+        """Return the outputs that the bucket has; of changing ones the last complete version."""
         before = {(each["outside"], each["path"]): each for each in self.manifest.get("outputs", ())}
         kept: dict[tuple[bool, str], dict[str, Any]] = {}
         for each in outputs:
