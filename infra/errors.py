@@ -109,6 +109,8 @@ class GoneError(NodeError):
 
     reclaimed = False
     """Whether AWS reclaimed it, as a spot instance."""
+    partial = False
+    """Whether other nodes of its cluster still exist."""
 
 
 class UnreachableError(NodeError):

@@ -25,12 +25,15 @@ AGENT = "infra/node/agent"
 # From the lowest up: what stands in a line imports nothing of the lines below it. A package without its own line is not allowed.
 LAYERS = tuple(
     """
-    infra.node.agent infra.node.agent.archive infra.node.agent.tasks
+    infra.node.agent.book
+    infra.node.agent infra.node.agent.archive
+    infra.node.agent.tasks
     infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
     infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
     infra.node.agent.outputs
     infra.node.agent.inputs infra.node.agent.bucket
-    infra.node.agent.job infra.node.agent.array
+    infra.node.agent.job
+    infra.node.agent.array
     infra.node.agent.node
     infra.node.agent.pages
     infra.node.agent.requests

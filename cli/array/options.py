@@ -1,6 +1,7 @@
 """The options of `run` that make a job an array, and the array that they describe."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +14,7 @@ from cli.array.placeholders import check_placeholders, check_shell, find_names
 from cli.options.declared import option, typed_option
 from cli.terminal import formats, show
 from infra.errors import UsageError
-from infra.model import Array, Task
+from infra.model import Array, Cluster, Request, Task
 
 MOST_SHARE, MOST_RETRIES = 64, 100
 
@@ -125,3 +126,8 @@ def check_command(command: Sequence[str], factors: Sequence[Factor], tasks: Sequ
 def is_array(options: ArrayOptions) -> bool:
     """Return whether the options make a job an array."""
     return bool(options["grid"] or options["grid_file"] or options["array"] is not None)
+
+
+def spread(request: Request, cluster: Cluster) -> Request:
+    """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
+    return replace(request, nodes=max(1, min(cluster.together, len(request.array.tasks)))) if request.array else request

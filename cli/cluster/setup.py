@@ -131,7 +131,7 @@ def board(cluster: "Cluster") -> Iterator[Callable[["Event"], None]]:
     with Progress(
         SpinnerColumn(), node, TimeElapsedColumn(), task, console=Console(stderr=True), transient=True
     ) as bar:
-        names = [name_node(cluster, rank) for rank in range(len(cluster.nodes))]
+        names = [name_node(cluster, rank) for rank in cluster.ranks]
         lines = {name: bar.add_task("connecting", node=name, total=None) for name in names}
 
         def tell(event: "Event") -> None:

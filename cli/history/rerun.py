@@ -8,22 +8,24 @@ from dataclasses import replace
 
 import click
 
+from cli.array.options import spread
 from cli.options.context import find_cluster, here, own_name, runs_here
 from cli.options.declared import FETCH_EVERY_S, cluster_option, option, yes_option
 from cli.options.masking import check_secrets
 from cli.options.variables import read_secrets, read_variables
-from cli.terminal import show
+from cli.terminal import formats, show
 from infra.errors import ProjectError, UsageError
 from infra.history.runs import Run, find_run, list_runs
-from infra.model import Request
+from infra.model import Array, Request, Task
 from infra.node.agent.records import NOTEBOOK
 from infra.project.files import Project, read_project
-from infra.run.options import Options, read_options
+from infra.run.options import ArraySettings, Options, read_options
 
 
 @click.command()
 @click.argument("run")
 @option("--as-it-was", is_flag=True, help="Run the code as it was: its commit and changes.patch.")
+@option("--all-tasks", is_flag=True, help="Run all tasks of an array again, not only those that did not succeed.")
 @option("--detach", "-d", is_flag=True, help="Submit the job and return immediately.")
 @option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Set an environment variable; repeatable.")
 @option(
@@ -34,6 +36,7 @@ from infra.run.options import Options, read_options
 def rerun(
     run: str,
     as_it_was: bool,
+    all_tasks: bool,
     detach: bool,
     env: tuple[str, ...],
     secret: tuple[str, ...],
@@ -47,6 +50,7 @@ def rerun(
     gpujob rerun 3 --as-it-was
 
     RUN is a number, a name such as CLUSTER-3, or a job name. Uses the project's current code unless --as-it-was is given.
+    Of an array, the tasks that did not succeed run again.
     Values of variables are not recorded: pass them again.
     """  # noqa: D301  click reads the backspace
     past = find_run(list_runs(runs_here()), run, own_name(cluster))
@@ -54,6 +58,7 @@ def rerun(
     if list(past.job.command) == NOTEBOOK:
         raise UsageError(f"run {past.key} was a notebook", "gpujob notebook")
     request = options.make_request(past.job.command, read_variables(env, None), read_secrets(secret))
+    request = replace(request, array=choose_tasks(past, options, all_tasks))
     check_secrets(request)
     found = find_cluster(cluster)
     from cli.steps.data import send_recorded
@@ -64,8 +69,11 @@ def rerun(
     with choose_code(past, options.workdir, as_it_was) as project, connections.reach(found) as connection:
         if as_it_was:
             request = replace(request, data=send_recorded(connection, runs_here().parent, past))
+            for rank in range(1, request.nodes):
+                with connections.reach(found, rank) as other:
+                    send_recorded(other, runs_here().parent, past)
         show.say(f"running again: {describe(request, options.workdir)}")
-        ended = run_job(connection, project, request, Manner(detach, False, False, FETCH_EVERY_S, yes))
+        ended = run_job(connection, project, spread(request, found), Manner(detach, False, False, FETCH_EVERY_S, yes))
     sys.exit(exit_code(found, ended[0]) if ended else 0)
 
 
@@ -82,6 +90,26 @@ def choose_options(past: Run, env: Sequence[str], secret: Sequence[str]) -> Opti
         what = f"run {past.key} was passed {' '.join(missing)}, whose values are not recorded"
         raise UsageError(what, f"gpujob rerun {past.key} {' '.join(missing)}")
     return options
+
+
+def choose_tasks(past: Run, options: Options, every: bool) -> Array | None:
+    """Return the tasks of an array to run again, by default those that did not succeed; None for another job.
+
+    Raises UsageError if there are none, or if the array may still be running.
+    """
+    if not past.job.tasks:
+        return None
+    records, fetch = past.receipt.tasks, f"gpujob fetch --cluster {past.receipt.cluster} {past.job.number}"
+    if not records or not past.job.over:
+        raise UsageError(f"run {past.key} had not ended when it was last downloaded", fetch)
+    chosen = tuple(Task(task.index, task.values) for task in records if every or task.state != "succeeded")
+    if not chosen:
+        what = f"all {formats.plural(len(records), 'task')} of run {past.key} succeeded"
+        raise UsageError(what, f"gpujob rerun {past.key} --all-tasks")
+    if not every:
+        show.say(f"{len(chosen)} of {formats.plural(len(records), 'task')} of run {past.key} did not succeed")
+    settings = options.array or ArraySettings(len(records))
+    return Array(chosen, settings.at_once, settings.share, settings.retries, settings.count)
 
 
 @contextmanager
@@ -118,7 +146,7 @@ def describe(request: Request, workdir: str) -> str:
         "--workdir": workdir if workdir != "." else "",
         "--name": request.name,
         "--gpus": request.gpus,
-        "--nodes": request.nodes if request.nodes > 1 else None,
+        "--nodes": request.nodes if request.nodes > 1 and not request.array else None,
         "--time-limit": f"{request.time_limit_s:g}s" if request.time_limit_s else "",
         "--python": request.python,
         "--from": request.start_from,

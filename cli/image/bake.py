@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options.context import check_variable, find_cluster
-from cli.options.declared import typed_cluster_argument, typed_option, yes_option
+from cli.options.declared import option, typed_cluster_argument, typed_option, yes_option
 from cli.steps.termination import drain_outputs, drain_terms
 from cli.terminal import progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_rate
+from infra.cluster.logins import check_rank
 from infra.errors import NodeError
 from infra.image import build
-from infra.launch import power
 
 if TYPE_CHECKING:
     from infra.ec2.machines.own_images import Baked
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 @click.command()
 @typed_cluster_argument
 @typed_option("--as", "image", required=True, metavar="IMAGE", help="Name of the new image.")
+@option("--node", type=click.IntRange(0), default=0, metavar="RANK", help="Node of the cluster, from 0.")
 @yes_option
-def bake(name: str | None, image: str, yes: bool) -> None:
-    """Create an image from a cluster's machine.
+def bake(name: str | None, image: str, node: int, yes: bool) -> None:
+    """Create an image from a machine of a cluster.
 
     Downloads outputs first, then removes jobs, keys, histories and personal settings (.bashrc, ~/.local/bin) from the
     machine and reboots it. The lease does not change. To boot the image: gpujob up --image IMAGE
     """
     names.check_image_name(image)
     check_variable(name, f"gpujob bake {{name}} --as {image}")
-    account, cluster = power.find(find_cluster(name))
+    known = find_cluster(name)
+    check_rank(known, node)
+    account, cluster = build.find(known, node)
     if cluster.node.state != "running":
         raise NodeError(f"'{cluster.name}' is {cluster.node.state}", f"gpujob start {cluster.name}")
     begun = build.find_begun(account, cluster, image)

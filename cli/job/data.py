@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.facts.times import with_instants
-from cli.options.context import here
+from cli.options.context import find_cluster, here
 from cli.options.declared import cluster_option, json_option, typed_cluster_option, typed_option
 from cli.options.handover import confirm_outside
 from cli.steps.data import send_sources
 from cli.steps.reach import reach
-from cli.terminal import formats, show
+from cli.terminal import formats, progress, show
 from infra.errors import NotFoundError, UsageError
-from infra.node import datasets
 from infra.project.datasets import read_sources
 from infra.project.files import find_here, find_root
 from infra.project.settings import read_settings
+from infra.run.nodes import datasets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from infra.node.datasets import StoredSet
+    from infra.run.nodes.datasets import HeldSet
 
 EXAMPLE = 'add to gpujob.toml, below [data]: folders = ["data"]'
 LEAST_VERSION = 6
@@ -49,7 +49,7 @@ def data() -> None:
 @typed_option("--allow-outside", is_flag=True, help="Allow data sets from outside the project, from now on.")
 @cluster_option
 def push(paths: tuple[str, ...], allow_outside: bool, cluster: str | None) -> None:
-    """Send data sets to the machine; without a path, all of them.
+    """Send data sets to all machines of the cluster; without a path, all of them.
 
     An interrupted transfer continues where it stopped. The machine itself fetches s3:// and https:// when a job needs them.
     """
@@ -66,7 +66,7 @@ def push(paths: tuple[str, ...], allow_outside: bool, cluster: str | None) -> No
     confirm_outside(root, chosen, allow_outside)
     found, reaching = reach(cluster)
     with reaching as connection:
-        send_sources(connection, chosen)
+        send_sources(connection, chosen, [rank for rank in found.ranks if rank != connection.rank])
     remote = [source.path for source in chosen if source.place is None]
     if remote:
         show.say(f"fetched by the machine when a job needs them: {', '.join(remote)}")
@@ -79,11 +79,11 @@ def push(paths: tuple[str, ...], allow_outside: bool, cluster: str | None) -> No
 @cluster_option
 @json_option
 def list_command(cluster: str | None, as_json: bool) -> None:
-    """List the data sets on the machine."""
-    _, reaching = reach(cluster)
-    with reaching as connection:
-        found = datasets.list_sets(connection)
-    own = find_places()
+    """List the data sets on the machines."""
+    chosen = find_cluster(cluster)
+    with progress.waiting(f"connecting to {chosen.name}"):
+        found = datasets.list_sets(chosen)
+    own, several = find_places(), len(chosen.nodes) > 1
     rows = [
         {
             "path": show.Linked(one.path, place) if (place := own.get(one.path)) else one.path,
@@ -92,6 +92,7 @@ def list_command(cluster: str | None, as_json: bool) -> None:
             "size": formats.size(one.size_bytes),
             "stored": formats.clock(one.stored_at),
             "used by": ", ".join(f"job {number}" for number in one.jobs) + " (changed)" * bool(one.changed),
+            **({"nodes": ", ".join(map(str, one.nodes))} if several else {}),
             "source": one.source,
         }
         for one in found
@@ -116,21 +117,21 @@ def find_places() -> dict[str, "Path | None"]:
 @click.argument("names", nargs=-1, required=True, metavar="DATASET...")
 @typed_cluster_option
 def rm(names: tuple[str, ...], cluster: str | None) -> None:
-    """Remove data sets from the machine, by path or version.
+    """Remove data sets from all machines of the cluster, by path or version.
 
     Files shared with another version are kept. Nothing on this computer or in a bucket is removed.
     """
-    _, reaching = reach(cluster)
-    with reaching as connection:
-        stored = datasets.list_sets(connection)
+    place = find_cluster(cluster)
+    with progress.waiting(f"connecting to {place.name}"):
+        stored = datasets.list_sets(place)
         chosen = [one for name in names for one in choose(stored, name)]
-        freed_bytes = datasets.remove_sets(connection, [one.version for one in chosen])
+        freed_bytes = datasets.remove_sets(place, [one.version for one in chosen])
     show.say(
         f"removed {', '.join(f'{one.path} ({one.version[:12]})' for one in chosen)}; {formats.size(freed_bytes)} freed"
     )
 
 
-def choose(stored: "Sequence[StoredSet]", name: str) -> "list[StoredSet]":
+def choose(stored: "Sequence[HeldSet]", name: str) -> "list[HeldSet]":
     """Return the versions of a path, or the one with this version; raises NotFoundError."""
     found = [one for one in stored if one.path == name]
     if not found and len(name) >= LEAST_VERSION:

@@ -100,7 +100,7 @@ def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -
 @typed_cluster_option
 @click.pass_context
 def rm(context: click.Context, asked: tuple[JobName, ...], done: bool, force: bool, cluster: str | None) -> None:
-    """Remove finished jobs and their files from the machine.
+    """Remove finished jobs and their files from all machines of the cluster.
 
     Downloaded outputs stay in runs/. Job numbers are not reused.
     """
@@ -111,7 +111,7 @@ def rm(context: click.Context, asked: tuple[JobName, ...], done: bool, force: bo
     reached, connecting = reach(name)
     with connecting as connection:
         numbers = [job.number for job in find_jobs(connection, asked, certain=True)] if asked else []
-        removal = storage.remove_jobs(connection, numbers, force)
+    removal = storage.remove_jobs(reached, numbers, force)
     if removal.removed:
         names = formats.plural(len(removal.removed), "job")
         show.say(f"removed {names} from '{reached.name}': {formats.size(removal.freed_bytes)} freed")

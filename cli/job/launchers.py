@@ -15,7 +15,7 @@ from infra.model import MOST_NODES
 from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Request
+    from infra.model import Request
 
 Launcher = Literal["torchrun", "ray", "none"]
 
@@ -103,8 +103,3 @@ def distribute(request: "Request", gpu_count: int, launcher: Launcher, nproc: in
     where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])
     return replace(request, command=words)
-
-
-def spread(request: "Request", cluster: "Cluster") -> "Request":
-    """Return a request whose tasks are spread over all nodes of a cluster that there are tasks for."""
-    return replace(request, nodes=min(len(cluster.nodes), len(request.array.tasks))) if request.array else request

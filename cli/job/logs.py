@@ -17,6 +17,7 @@ from cli.reasons.explanations import explain_failure
 from cli.steps.following import attached, download, exit_code, follow_job
 from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
+from cli.terminal import show
 from cli.terminal.output import Output
 from cli.uploads.jobs import find_saved
 from infra.errors import GoneError, NotFoundError, UsageError
@@ -24,7 +25,7 @@ from infra.node import client
 from infra.node.client import JobNumber
 from infra.node.tasks import list_tasks
 from infra.run.following import Attachment
-from infra.run.nodes.merging import print_logs
+from infra.run.nodes.merging import Sink, print_logs
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job, TaskRecord
@@ -70,7 +71,7 @@ def logs(
             print_saved(read_elsewhere(error, choose_name(cluster), job, task), output, tail, since)
             return
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
-        if rank:
+        if rank not in (None, connection.rank):
             connection = opened.enter_context(connect(found, rank))
 
         def start(connection: "Connection") -> int:
@@ -85,7 +86,7 @@ def logs(
                 if task is None:
                     explain_failure(connection, ended)
         else:
-            print_logs(connection, number, nodes, output.write, start)
+            print_logs(connection, number, Sink(output.write, show.say), nodes, start)
             output.flush()
 
 
@@ -101,15 +102,15 @@ def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | N
 
 def choose_log(
     cluster: "Cluster", connection: "Connection", job: "Job", asked: int | None, is_task: bool
-) -> tuple[int, JobNumber, int]:
-    """Return the node to ask first, what it calls the log, and on how many nodes the log is.
+) -> tuple[int | None, JobNumber, int]:
+    """Return the node to ask first, None for the connected one; its name for the log; on how many it is.
 
     `asked` is a node, or the index of a task. Raises UsageError for one that the job has not.
     """
     if is_task:
         task = find_task(connection, job, asked or 0)
-        return task.node or 0, f"{job.number}.{task.index}", 1
-    rank = check_node(cluster, job, asked) if asked else 0
+        return task.node, f"{job.number}.{task.index}", 1
+    rank = None if asked is None else check_node(cluster, job, asked)
     return rank, job.number, 1 if asked is not None or job.tasks else job.nodes
 
 

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from cli.notices import billing
 from cli.notices.jobs import describe_state
-from cli.options.context import check_variable, here, runs_of
+from cli.options.context import check_variable, find_cluster, here, runs_of
 from cli.options.declared import (
     cluster_argument,
     cluster_option,
@@ -24,9 +24,10 @@ from cli.options.declared import (
 from cli.options.values import JobName, parse_job
 from cli.reasons.explanations import explain_failure
 from cli.steps.following import download
-from cli.steps.reach import find_job, reach
+from cli.steps.reach import connect, find_job, reach
 from cli.steps.submission import submit_job
 from cli.terminal import progress, show
+from infra.cluster.logins import check_rank
 from infra.errors import GpujobError
 from infra.fetch.autofetch import Terms, fetch_meanwhile
 from infra.fetch.outputs import Wanted, fetch
@@ -192,14 +193,16 @@ def show_page(url: str, open_browser: Callable[[str], bool] | None) -> None:
 @click.argument("job", type=parse_job, required=False)
 @port_option
 @browser_option
+@option("--node", type=click.IntRange(0), metavar="RANK", help="On this node of the cluster  [default: the first]")
 @cluster_option
-def tensorboard(job: JobName | None, port: int | None, browser: bool, cluster: str | None) -> None:
+def tensorboard(job: JobName | None, port: int | None, browser: bool, node: int | None, cluster: str | None) -> None:
     """Open TensorBoard for a job, or for all jobs.
 
     TensorBoard runs on the machine until Ctrl-C and updates while jobs run.
     """
-    found, connecting = reach(cluster)
-    with connecting as connection, listen(port, 6006) as forward:
+    found = find_cluster(cluster)
+    check_rank(found, node)
+    with connect(found, node) as connection, listen(port, 6006) as forward:
         show.say(f"starting TensorBoard on '{found.name}'...")
 
         def show_it() -> None:

@@ -50,7 +50,7 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> "Iterator[list[NodeUse]]":
     """Yield the usage of each machine periodically; on a broken connection, call `lost` and reconnect."""
     with ExitStack() as opened:
-        connections = [opened.enter_context(reach(cluster, rank)) for rank in range(len(cluster.nodes))]
+        connections = [opened.enter_context(reach(cluster, rank)) for rank in cluster.ranks]
 
         def ask(rank: int) -> "NodeUse | None":
             with suppress(DroppedError):

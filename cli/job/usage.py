@@ -31,7 +31,7 @@ def head(cluster: "Cluster", uses: Uses) -> dict[str, str]:
     cost = formats.at_most(f"{format_usd(usd)} so far, {format_rate(hourly_usd(cluster))}", cluster.is_at_most)
     facts = {
         "cluster": f"{cluster.name}, {machine}, {'local cloud' if cluster.is_local else node.zone}",
-        **(describe_node(uses[0]) if len(uses) == 1 else describe_nodes(uses)),
+        **(describe_node(uses[0]) if len(uses) == 1 else describe_nodes(cluster, uses)),
         "cost": f"would have cost {cost} on AWS" if cluster.is_local else cost,
         "lease": f"{formats.duration(max(cluster.lease_until - time.time(), 0))} left",
     }
@@ -56,10 +56,10 @@ def gpu_text(gpu: "GpuUse") -> str:
     return f"{bar(gpu.percent, 100)} {gpu.percent:.0f}%, {memory}, {heat}{gpu.name}"
 
 
-def describe_nodes(uses: Uses) -> dict[str, str]:
+def describe_nodes(cluster: "Cluster", uses: Uses) -> dict[str, str]:
     """Return the usage of several machines, at most two lines for each."""
     lines = {}
-    for rank, use in enumerate(uses):
+    for rank, use in zip(cluster.ranks, uses, strict=True):
         memory, disk = share(use.memory_used_bytes, use.memory_bytes), formats.size(use.disk_free_bytes)
         lines[f"node {rank}"] = f"cpu {use.cpu_used:.1f} of {use.cpus}, memory {memory}, disk {disk} free"
         if use.gpus:

@@ -23,7 +23,7 @@ def describe_state(job: "Job") -> str:
     code = "" if job.exit_code in (None, 0) else f" (exit {job.exit_code})"
     reason = f": {printable(job.reason)}" if job.reason else ""
     if job.outcome == "preempted":
-        reason = ": AWS reclaimed the spot machine"
+        reason = ": AWS reclaimed the spot machine" + f"; {reason[2:]}" * (job.nodes > 1 and bool(reason))
     elif (job.state, job.exit_code, job.reason) == ("failed", KILLED, ""):
         return f"was killed (SIGKILL, exit {KILLED}){after}{explain_kill(job)}"
     return f"{job.outcome}{code}{after}{reason}"

@@ -18,13 +18,14 @@ from infra.project.files import find_here, find_root
 from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
-all all-regions allow-outside array as as-it-was boot-timeout browser bucket buckets check clear cluster detach disk
-done down dry-run env env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory gpus grid
-grid-file group hang-after hours html idle-stop if-exists image install instance-profile instance-type interactive
-json kill-stalled kms-key launcher login-user machines max-cost max-hours max-price module name no-color no-deps node
-nodes notify nproc on-demand once output overwrite owner-only pattern plan port private profile proxy-jump python raw
-refresh region report reservation retries secret security-group set set-file setup share since spot spot-first
-ssh-from stop subnet tag tags tail template time-limit to torchrun transfer-usd verbose wait workdir yes zone
+all all-regions all-tasks allow-outside array as as-it-was boot-timeout browser bucket buckets check clear cluster
+detach disk done down dry-run env env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory
+gpus grid grid-file group hang-after hours html idle-stop if-exists image install instance-profile instance-type
+interactive json kill-stalled kms-key launcher login-user machines max-cost max-hours max-price module name no-color
+no-deps node nodes notify nproc on-demand once output overwrite owner-only pattern plan port private profile
+proxy-jump python raw refresh region report reservation retries secret security-group set set-file setup share since
+spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun transfer-usd verbose wait workdir
+yes zone
 """
 """All options of all commands, listed here so that checking a variable imports no command."""
 VARIABLES = frozenset(variable_of([f"--{name}"]) for name in OPTIONS.split())

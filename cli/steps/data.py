@@ -1,12 +1,13 @@
 """Bring a project's data sets to the machine, before the jobs that use them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.options.handover import confirm_outside
 from cli.terminal import formats, progress, show
+from infra.cluster.connections import reach
 from infra.errors import ProjectError
 from infra.model import DataSet
 from infra.node import datasets
@@ -23,25 +24,35 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def send_data(connection: "Connection", project: "Project") -> tuple[DataSet, ...]:
-    """Send the project's data sets that the machine does not have; return all as a job uses them.
+def send_data(connection: "Connection", project: "Project", others: Iterable[int] = ()) -> tuple[DataSet, ...]:
+    """Send the project's data sets that the machine and `others` lack; return all as a job uses them.
 
     Raises UsageError or GpujobError if one is outside the project and this is not allowed.
     """
     sources = read_sources(project.root, project.data)
     confirm_outside(project.root, sources)
-    return send_sources(connection, sources)
+    return send_sources(connection, sources, others)
 
 
-def send_sources(connection: "Connection", sources: Sequence[Source]) -> tuple[DataSet, ...]:
-    """Send those of these data sets that the machine does not have."""
+def send_sources(
+    connection: "Connection", sources: Sequence[Source], others: Iterable[int] = ()
+) -> tuple[DataSet, ...]:
+    """Send those of these data sets that the machine, and `others` of its cluster, do not have."""
     listings = {source.path: read(source, source.place) for source in sources if source.place}
     sets = {path: listing.data_set for path, listing in listings.items()}
-    stored = find_stored(connection, [one.version for one in sets.values()])
-    for path, listing in listings.items():
-        if sets[path].version not in stored:
-            send(connection, listing)
+    send_missing(connection, list(listings.values()))
+    for rank in others if listings else ():
+        with reach(connection.cluster, rank) as other:
+            send_missing(other, list(listings.values()))
     return tuple(sets.get(source.path) or describe_remote(source) for source in sources)
+
+
+def send_missing(connection: "Connection", listings: Sequence[Listing]) -> None:
+    """Send those of these data sets that a machine does not have."""
+    stored = find_stored(connection, [listing.data_set.version for listing in listings])
+    for listing in listings:
+        if listing.data_set.version not in stored:
+            send(connection, listing)
 
 
 def find_stored(connection: "Connection", versions: Sequence[str]) -> set[str]:
@@ -76,7 +87,8 @@ def send(connection: "Connection", listing: Listing) -> None:
         changed = ", ".join(name or path for name in pushed.changed[:SHOWN])
         show.say(f"{path} was changed on the machine ({changed}); sent those files again")
     sizes = f"{formats.plural(len(listing.files), 'file')}, {formats.size(listing.size_bytes)}"
-    show.say(f"data {path}: {sizes} ({formats.size(pushed.sent_bytes)} uploaded)")
+    where = f" on node {connection.rank}" if connection.rank else ""
+    show.say(f"data {path}{where}: {sizes} ({formats.size(pushed.sent_bytes)} uploaded)")
 
 
 def send_recorded(connection: "Connection", root: Path, past: "Run") -> tuple[DataSet, ...]:

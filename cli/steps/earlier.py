@@ -31,7 +31,7 @@ def find_earlier(connection: "Connection", project: "Project", asked: str, nodes
         if job is None or job.nodes < nodes:
             raise
         return Earlier(f"{cluster.name}-{job.number}", job.number, job.over)
-    if run.receipt.instance_id == cluster.node.instance_id:
+    if run.receipt.instance_id == connection.node.instance_id:
         job = find_on_node(connection, str(run.job.number))
         if job is not None and job.nodes >= nodes:
             return Earlier(run.key, job.number, job.over)

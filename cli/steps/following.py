@@ -23,6 +23,7 @@ from infra.node import client
 from infra.run import following
 from infra.run.following import Attachment
 from infra.run.nodes.merging import merged
+from infra.run.preemption import note_lost
 from infra.ssh.forward import Forward
 
 if TYPE_CHECKING:
@@ -143,15 +144,22 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
 
     A node that no longer exists has nothing left; one that does not answer keeps what it has.
     """
-    wanted, whole = wanted or want(), True
-    for rank in reversed(range(1, min(job.nodes, len(connection.cluster.nodes)))):
+    wanted, whole, cluster = wanted or want(), True, connection.cluster
+    ranks = range(min(job.nodes, len(cluster.nodes))) if job.nodes > 1 else (connection.rank,)
+    for rank in reversed(ranks):  # the first last: an array is complete once the others' tasks are here
+        last = rank == ranks[0]
         try:
-            with reach(connection.cluster, rank) as other:
-                whole = download(other, job.number, runs, wanted, shown=job.tasks is None) and whole
+            with nullcontext(connection) if rank == connection.rank else reach(cluster, rank) as other:
+                part = replace(wanted, partial=not whole) if last else wanted
+                whole = download(other, job.number, runs, part, shown=last or job.tasks is None) and whole
         except NodeError as error:
+            if job.nodes == 1:
+                raise
             show.say(f"nothing was downloaded from node {rank}: {error.what}")
             whole = whole and isinstance(error, GoneError)
-    return download(connection, job.number, runs, replace(wanted, partial=not whole)) and whole
+            if last and isinstance(error, GoneError):
+                note_lost(cluster, runs, job)
+    return whole
 
 
 def download(

@@ -28,7 +28,7 @@ def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection
 
 
 @contextmanager
-def connect(cluster: "Cluster", rank: int = 0) -> "Iterator[Connection]":
+def connect(cluster: "Cluster", rank: int | None = None) -> "Iterator[Connection]":
     """Connect to a cluster's node; a terminal shows that this takes long.
 
     Raises GoneError for a sent job's machine: others may have worked on it before, so its state is in the bucket.

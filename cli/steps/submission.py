@@ -18,7 +18,6 @@ from cli.steps.data import send_data
 from cli.steps.earlier import find_earlier
 from cli.terminal import formats, progress, show
 from cli.terminal.questions import confirm
-from infra.cluster.connections import reach
 from infra.dependencies.names import find_imports
 from infra.dependencies.search import LOOKED_FOR, find_dependencies
 from infra.errors import NodeError
@@ -41,10 +40,7 @@ def submit_job(connection: "Connection", project: "Project", request: "Request",
     dependencies = None if request.no_deps else find_dependencies(project, request)
     show_withheld(project)
     earlier = find_earlier(connection, project, request.start_from, request.nodes) if request.start_from else None
-    data = request.data or send_data(connection, project)
-    for rank in range(1, request.nodes if data else 1):
-        with reach(cluster, rank) as other:
-            send_data(other, project)
+    data = request.data or send_data(connection, project, range(1, request.nodes))
     request = replace(request, data=data, start_from=earlier.key if earlier else "")
     show_absent_arguments(project, request)
     with progress.transfer("uploading") as sent, unsure_whether_started(cluster):

@@ -21,10 +21,10 @@ REFUSED = "the security group must allow all traffic from itself"
 
 
 def measure_ring(cluster: Cluster) -> list[Way]:
-    """Return the way from each node to the next one, and from the last to the first, all measured at once.
+    """Return the way from each node to the next one, and from the last to the first.
 
-    Every node sends and receives at the same time. The cost grows with the nodes, not with their pairs. Raises NodeError for
-    an unreachable node.
+    All are measured at once: every node sends and receives. The cost grows with the nodes, not with their pairs. Raises
+    NodeError for an unreachable node.
     """
     nodes = find_addresses(cluster).nodes
     key = secrets.token_hex(KEY_BYTES)

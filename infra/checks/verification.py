@@ -40,9 +40,9 @@ class Row:
 def verify(cluster: Cluster, report: Callable[[str], None]) -> tuple[Row, ...]:
     """Measure all nodes in parallel and return the results; raises NodeError for an unreachable one."""
     report("measuring driver, GPUs, torch, disks and network")
-    measured = map_parallel(lambda rank: verify_node(cluster, rank), range(len(cluster.nodes)))
+    measured = map_parallel(lambda rank: verify_node(cluster, rank), cluster.ranks)
     rows = [row for rows, _ in measured for row in rows]
-    if len(cluster.nodes) > 1:
+    if 1 < len(cluster.nodes) == cluster.together:
         report("measuring the network between the nodes")
         busy = next((found.busy for _, found in measured if found.busy), 0)
         rows += [Row(node, BETWEEN, verdict, found) for node, verdict, found in judge_ring(cluster, busy)]

@@ -27,7 +27,7 @@ from infra.errors import (
 from infra.ledger import costs, endings, known_clusters
 from infra.ledger.attempts import read_attempt, taken
 from infra.ledger.endings import Ending
-from infra.model import GONE, UNKNOWN, Cluster
+from infra.model import ENDING, GONE, UNKNOWN, Cluster
 from infra.names import check_name
 
 Report = Callable[[str], None]
@@ -108,7 +108,7 @@ def owns(account: Account, cluster: Cluster) -> bool:
     return f":{account.identity.account_id}:" in cluster.owner
 
 
-def refresh(cluster: Cluster) -> Cluster | None:
+def refresh(cluster: Cluster, rank: int) -> Cluster | None:
     """Open a cluster's port to this computer's new address; return the cluster, None if unchanged.
 
     The machine itself may also have a new address after a restart.
@@ -116,18 +116,20 @@ def refresh(cluster: Cluster) -> Cluster | None:
     account = open_known(cluster)
     found = instances.find_clusters(account, cluster.name)
     opened = bool(found) and not cluster.is_local and update_address(account, cluster.name)
-    if found and len(found[0].nodes) < len(cluster.nodes):  # the others would get new ranks
+    if not found:
         return None
-    if not found or not found[0].node.host or not (opened or found[0].node != cluster.node):
+    updated = known_clusters.keep_ranks(found[0], cluster)
+    node = updated.nodes[rank]
+    if node.state in ENDING or not node.host or not (opened or node != cluster.nodes[rank]):
         return None
-    known_clusters.remember(found[0])
-    return found[0]
+    record_lost(account, found)
+    return known_clusters.remember(updated)
 
 
 def find_again(cluster: Cluster, silence: NodeError, rank: int = 0) -> Cluster:
     """Return an unreachable cluster with its new address; raises GpujobError if nothing has changed."""
     try:
-        updated = refresh(cluster)
+        updated = refresh(cluster, rank)
     except CloudError:
         updated = None  # the explanation includes it
     if updated is None:
@@ -145,6 +147,7 @@ def explain_silence(cluster: Cluster, error: NodeError, rank: int = 0) -> Gpujob
     if not found or found[0].node.state == "shutting-down":
         return explain_gone(cluster, account)
     if len(cluster.nodes) > 1:
+        record_lost(account, found)
         return explain_node(cluster, found[0], rank, error)
     if found[0].node.state in ("stopping", "stopped"):
         return StoppedError(f"the machine of '{cluster.name}' is {found[0].node.state}", f"gpujob start {cluster.name}")
@@ -155,10 +158,17 @@ def explain_node(cluster: Cluster, found: Cluster, rank: int, error: NodeError) 
     """Return why one of several nodes is unreachable."""
     node = cluster.nodes[rank]
     state = next((one.state for one in found.nodes if one.instance_id == node.instance_id), GONE)
-    if state in (GONE, "shutting-down"):
-        what = f"node {rank} of '{cluster.name}' ({node.instance_id}) no longer exists"
-        return GoneError(what, f"download what the other nodes have: gpujob fetch --cluster {cluster.name}")
+    if state in ENDING:
+        return lost_node(cluster, rank)
     return NodeError(f"{error.what} (EC2 says it is {state})", error.hint)
+
+
+def lost_node(cluster: Cluster, rank: int) -> GoneError:
+    """Return that one of several nodes no longer exists."""
+    what = f"node {rank} of '{cluster.name}' ({cluster.nodes[rank].instance_id}) no longer exists"
+    error = GoneError(what, f"download what the other nodes have: gpujob fetch --cluster {cluster.name}")
+    error.partial = True
+    return error
 
 
 def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:

@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from infra.base.parallel import map_parallel
 from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError
-from infra.ledger import builds
-from infra.model import Cluster
+from infra.ledger import builds, known_clusters
+from infra.model import GONE, Cluster
 from infra.ssh.connection import Connection, DroppedError, connect
 
 RECONNECT_S = 600
@@ -19,22 +20,13 @@ T = TypeVar("T")
 
 
 @contextmanager
-def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator[Connection]:
-    """Connect to a node, by default the one that jobs run on, and yield the connection.
+def reach(cluster: Cluster, rank: int | None = None, *, patience_s: float = 0) -> Iterator[Connection]:
+    """Connect to a node, by default the first that still exists, and yield the connection.
 
     If that fails, the error says why according to the cloud.
     """
     with ExitStack() as connections:
-        try:
-            connection = connections.enter_context(connect_or_find(cluster, rank, patience_s))
-        except NodeError as error:
-            image = None if isinstance(error, GoneError | StoppedError) else builds.find_closed(cluster, rank)
-            if image is None:
-                raise
-            raise NodeError(
-                f"image '{image}' is being created from '{cluster.name}', which reboots with new host keys",
-                f"resume, which pins the new keys: gpujob bake {cluster.name} --as {image}",
-            ) from error
+        connection = open_first(cluster, (rank,) if rank is not None else cluster.ranks, patience_s, connections)
         try:
             yield connection
         except NotFoundError as error:  # no such job: list those of this cluster
@@ -43,7 +35,37 @@ def reach(cluster: Cluster, rank: int = 0, *, patience_s: float = 0) -> Iterator
         except DroppedError as error:
             from infra.cluster.clusters import explain_silence
 
-            raise explain_silence(cluster, error, rank) from error
+            raise explain_silence(cluster, error, connection.rank) from error
+
+
+def open_first(cluster: Cluster, ranks: Sequence[int], patience_s: float, opened: ExitStack) -> Connection:
+    """Connect to the first of these nodes that still exists."""
+    for rank in ranks[:-1]:
+        try:
+            return open_node(cluster, rank, patience_s, opened)
+        except GoneError as error:
+            if not error.partial:
+                raise
+            cluster = known_clusters.recall(cluster.name) or cluster  # which now says so
+    return open_node(cluster, ranks[-1], patience_s, opened)
+
+
+def open_node(cluster: Cluster, rank: int, patience_s: float, opened: ExitStack) -> Connection:
+    """Connect to a node; say if it does not answer because an image is made of it."""
+    if cluster.nodes[rank].state == GONE:
+        from infra.cluster.clusters import lost_node  # as below
+
+        raise lost_node(cluster, rank)
+    try:
+        return opened.enter_context(connect_or_find(cluster, rank, patience_s))
+    except NodeError as error:
+        image = None if isinstance(error, GoneError | StoppedError) else builds.find_closed(cluster, rank)
+        if image is None:
+            raise
+        raise NodeError(
+            f"image '{image}' is being created from '{cluster.name}', which reboots with new host keys",
+            f"resume, which pins the new keys: gpujob bake {cluster.name}{f' --node {rank}' * bool(rank)} --as {image}",
+        ) from error
 
 
 @contextmanager
@@ -57,6 +79,7 @@ def connect_or_find(cluster: Cluster, rank: int, patience_s: float) -> Iterator[
             from infra.cluster.clusters import find_again
 
             again = find_again(cluster, error, rank)
+            rank = [node.instance_id for node in again.nodes].index(cluster.nodes[rank].instance_id)
             connection = connections.enter_context(connect(again, rank, patience_s=FOUND_AGAIN_S))
         yield connection
 
@@ -86,6 +109,22 @@ def find_addresses(cluster: Cluster) -> Cluster:
     if not all(node.address for node in found.nodes):
         raise NodeError(f"EC2 does not name the private addresses of '{cluster.name}'", "rerun in a minute")
     return found
+
+
+def ask_all(cluster: Cluster, ask: Callable[[Connection], T]) -> dict[int, T]:
+    """Return what `ask` returns on each node that still exists, by its rank; raises NodeError."""
+
+    def ask_one(rank: int) -> tuple[T] | None:
+        try:
+            with reach(cluster, rank) as connection:
+                return (ask(connection),)
+        except GoneError as error:
+            if not error.partial:
+                raise
+            return None
+
+    answers = zip(cluster.ranks, map_parallel(ask_one, cluster.ranks), strict=True)
+    return {rank: answer[0] for rank, answer in answers if answer}
 
 
 @contextmanager

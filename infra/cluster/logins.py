@@ -9,7 +9,7 @@ from infra import state
 from infra.cluster.connections import reach
 from infra.errors import NodeError, UsageError
 from infra.ledger import builds, known_clusters
-from infra.model import Cluster, Node
+from infra.model import GONE, Cluster, Node
 
 PROBE_S = 3
 
@@ -19,18 +19,26 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
 
     If it does not respond, check with the cloud whether its or this computer's address changed; raises NodeError if not.
     """
-    if rank >= len(cluster.nodes):
-        raise UsageError(f"'{cluster.name}' has no node {rank}: numbers start at 0", f"--node {len(cluster.nodes) - 1}")
+    check_rank(cluster, rank)
     if builds.find_closed(cluster, rank):
         with reach(cluster, rank):  # explains an unfinished bake, where ssh would warn about changed host keys
+            pass
+    if cluster.nodes[rank].state == GONE:
+        with reach(cluster, rank):  # says that it no longer exists
             pass
     if not cluster.proxy_jump and not answers(cluster.nodes[rank]):
         # Imported late: it imports boto3, which takes a third of a second and is rarely needed.
         from infra.cluster.clusters import find_again
 
         node = cluster.nodes[rank]
-        cluster = find_again(cluster, NodeError(f"no response from {node.host}:{node.port}", "gpujob ls"))
+        cluster = find_again(cluster, NodeError(f"no response from {node.host}:{node.port}", "gpujob ls"), rank)
     return cluster, cluster.nodes[rank]
+
+
+def check_rank(cluster: Cluster, rank: int | None) -> None:
+    """Raise UsageError if a cluster has no node of this rank."""
+    if rank is not None and rank >= len(cluster.nodes):
+        raise UsageError(f"'{cluster.name}' has no node {rank}: numbers start at 0", f"--node {len(cluster.nodes) - 1}")
 
 
 def answers(node: Node) -> bool:

@@ -1,6 +1,5 @@
 """What each node has of an array: the tasks that ran there last, whose outputs all go to one folder."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,9 +19,9 @@ class Portion:
     rank: int
     job: Job
     """The array as node 0 knows it, or this node if node 0 does not answer."""
-    tasks: tuple[TaskRecord, ...]
-    asked: int = 0
-    """The node that listed them."""
+    tasks: tuple[TaskRecord, ...] = ()
+    asked: int | None = None
+    """The node that listed them; None if none was asked."""
 
     @cached_property
     def nodes(self) -> dict[str, int | None]:
@@ -33,12 +32,15 @@ class Portion:
         """Return whether an output is this node's: not that of a task which then ran on another one."""
         return self.nodes.get(path.partition("/")[0], self.rank) == self.rank
 
-    def narrow(self, told: Outputs) -> Outputs:
-        """Return a listing with this node's outputs only."""
-        return replace(told, outputs=tuple(each for each in told.outputs if each.outside or self.has(each.path)))
+    def choose(self, told: Outputs) -> Outputs:
+        """Return a listing of a node's outputs without those that are not its own."""
+        own = tuple(output for output in told.outputs if output.outside or self.has(output.path))
+        return told if len(own) == len(told.outputs) else replace(told, outputs=own)
 
-    def update(self, known: Iterable[TaskRecord]) -> tuple[TaskRecord, ...]:
+    def update(self, known: tuple[TaskRecord, ...]) -> tuple[TaskRecord, ...]:
         """Return what is known of all tasks, with what this node says."""
+        if self.asked is None:
+            return known
         if not self.asked:
             return self.tasks
         own = {task.index: task for task in self.tasks if task.node == self.rank}
@@ -46,15 +48,18 @@ class Portion:
         return tuple(own.get(task.index, before.get(task.index, task)) for task in self.tasks)
 
 
-def find_portion(connection: Connection, job: Job, settled: bool) -> Portion | None:
-    """Return what a node has of an array; None for another job, and while it runs for other nodes than the first."""
+def find_portion(connection: Connection, job: Job, settled: bool) -> Portion:
+    """Return what a node has of a job: all that it lists, unless the job is an array.
+
+    While that runs, only node 0 says which tasks ran where.
+    """
     rank = connection.rank
     if job.tasks is None or (settled and rank):
-        return None
+        return Portion(rank, job)
     if rank:
         try:
             with reach(connection.cluster) as first:
-                return Portion(rank, client.find_job(first, job.number), list_tasks(first, job.number))
+                return Portion(rank, client.find_job(first, job.number), list_tasks(first, job.number), asked=0)
         except NodeError:  # node 0 was lost
-            return Portion(rank, job, list_tasks(connection, job.number), asked=rank)
-    return Portion(rank, job, list_tasks(connection, job.number))
+            pass
+    return Portion(rank, job, list_tasks(connection, job.number), asked=rank)

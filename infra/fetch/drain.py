@@ -62,9 +62,7 @@ def drain(
 def fetch_all(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched | AllLeft]:
     """Download the outputs of all jobs of a known cluster, and yield files left elsewhere."""
     report(f"checking '{cluster.name}' for outputs to download")
-    for rank in reversed(
-        range(len(cluster.nodes))
-    ):  # node 0 last: an array is complete once the others' tasks are here
+    for rank in reversed(cluster.ranks):  # the first last: an array is complete once the others' tasks are here
         with handle_silence(cluster, terms), reach(cluster, rank) as connection:
             yield from fetch_node(connection, runs, report, terms)
 

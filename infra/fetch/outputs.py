@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.base.folders import local_errors, size_of
 from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
+from infra.fetch.arrays import Portion
 from infra.fetch.download import Download, fill, remove_gone
 from infra.fetch.sources import NodeSource, Source
 from infra.model import Job, Output
@@ -137,18 +138,16 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
     job, told = source.list_outputs(wanted.settled, wanted.asked, before.told if before else None)
     if before and before.settles(told):
         return replace(before, told=told, removed=())
-    portion = source.find_portion(job, wanted.settled)
-    told = portion.narrow(told) if portion else told
+    portion = source.find_portion(job, wanted.settled) or Portion(source.rank, job)
+    told = portion.choose(told)
     outputs = [output for output in told.outputs if wanted.takes(output)]
     if not outputs and wanted.pattern != "*":
         raise no_match(number, wanted.pattern, told.outputs)
     cluster = find_prices(source.cluster) if job.over else source.cluster  # before, its receipt has no cost
     rank = source.rank if job.tasks is None else 0  # the tasks of an array share a folder
-    with open_results(runs, cluster, portion.job if portion else job, rank) as results, ExitStack() as opened:
+    with open_results(runs, cluster, portion.job, rank) as results, ExitStack() as opened:
         hashes = Hashes(results.path)
-        shelves = [Shelf(results, overwrite=wanted.overwrite, hash_of=partial(hash_below, hashes, FILES))]
-        if results.receipt.outside.outputs or any(output.outside for output in outputs):
-            shelves.append(open_outside_shelf(results, hashes, opened, overwrite=wanted.overwrite))
+        shelves = open_shelves(results, hashes, opened, outputs, overwrite=wanted.overwrite)
         known = results.receipt.job  # the known state of the job, until everything below has succeeded
         traffic = Traffic(report, results.receipt.downloaded_bytes)
         run = Download(source, job, wanted.settled, traffic.count)
@@ -163,12 +162,12 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
             # Whether it is fetched depends on local files: a node may claim anything, and more may have been requested since.
             fetched = complete or (known.fetched and not wanted.all)
             if rank == source.rank:
-                whole = fetched and not (wanted.partial and job.tasks)
-                known = replace(job if not known.over or wanted.overwrite else known, fetched=whole)
+                here = fetched and not (wanted.partial and job.tasks)
+                known = replace(job if not known.over or wanted.overwrite else known, fetched=here)
         finally:
             hashes.save(whole=wanted.all)
-            tasks = portion.update(results.receipt.tasks) if portion else results.receipt.tasks
-            receipt = replace(make_receipt(cluster, known, (), rank), downloaded_bytes=traffic.total_bytes, tasks=tasks)
+            receipt = make_receipt(cluster, known, (), rank, portion.update(results.receipt.tasks))
+            receipt = replace(receipt, downloaded_bytes=traffic.total_bytes)
             for shelf in shelves:
                 receipt = shelve(receipt, shelf, told.outputs, wanted)
             write_receipt(results, receipt)
@@ -180,10 +179,15 @@ def fetch_once(source: Source, number: int, runs: Path, report: Callable[[int], 
     return Fetched(results.path, receipt, told, *lists, bool(find_runs(cluster, number)), fetched)
 
 
-def open_outside_shelf(results: Results, hashes: Hashes, opened: ExitStack, *, overwrite: bool) -> Shelf:
-    """Open the folder of the outputs that a job wrote outside its working tree."""
-    outside = opened.enter_context(open_outside(results))
-    return Shelf(outside, overwrite=overwrite, outside=True, hash_of=partial(hash_below, hashes, OUTSIDE))
+def open_shelves(
+    results: Results, hashes: Hashes, opened: ExitStack, outputs: Sequence[Output], *, overwrite: bool
+) -> list[Shelf]:
+    """Open the folder of a job's outputs, and that of those outside its working tree if there are any."""
+    shelves = [Shelf(results, overwrite=overwrite, hash_of=partial(hash_below, hashes, FILES))]
+    if results.receipt.outside.outputs or any(output.outside for output in outputs):
+        outside, hash_of = opened.enter_context(open_outside(results)), partial(hash_below, hashes, OUTSIDE)
+        shelves.append(Shelf(outside, overwrite=overwrite, outside=True, hash_of=hash_of))
+    return shelves
 
 
 def hash_below(hashes: Hashes, folder: str, place: str, info: os.stat_result, read: Callable[[], str]) -> str:

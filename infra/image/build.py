@@ -1,4 +1,4 @@
-"""Bake an image of a cluster's first node, without personal data.
+"""Bake an image of a node, without personal data.
 
 Cleaning a node removes the keys for logging in. EC2 reboots it to create the image, and that boot, again a first one, restores
 the cluster's key and generates new host keys, which are read from the console and pinned.
@@ -7,11 +7,13 @@ the cluster's key and generates new host keys, which are read from the console a
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.waiting import wait_until
+from infra.cluster.clusters import lost_node
 from infra.cluster.connections import reach
 from infra.ec2.account import Account
 from infra.ec2.machines import instances, own_images
@@ -19,6 +21,7 @@ from infra.ec2.machines.lease import WARNING_S
 from infra.ec2.machines.own_images import Baked
 from infra.errors import CloudError, CredentialsError, GpujobError, NodeError, PermissionsError, UsageError
 from infra.image.cleaning import clean, undo
+from infra.launch import power
 from infra.launch.power import arm_again
 from infra.launch.readiness import BOOT_S, wait_for_first_boot
 from infra.ledger import known_clusters
@@ -32,6 +35,19 @@ Report = Callable[[str], None]
 REBOOT_S = 2 * BOOT_S
 IMAGE_S = 3600.0
 CLOSED = "a cleaned machine accepts no logins for 15 minutes, or until it has rebooted"
+
+
+def find(known: Cluster, rank: int) -> tuple[Account, Cluster]:
+    """Return a cluster's account, and the cluster with only this node of it, as EC2 sees it now.
+
+    Raises GoneError if it no longer exists.
+    """
+    account, cluster = power.find(known)
+    machine = known.nodes[rank].instance_id
+    nodes = tuple(node for node in cluster.nodes if node.instance_id == machine)
+    if not nodes:
+        raise lost_node(known, rank)
+    return account, replace(cluster, nodes=nodes)
 
 
 def find_image(account: Account, name: str) -> Baked | None:
@@ -54,7 +70,7 @@ def find_begun(account: Account, cluster: Cluster, name: str) -> Bake | None:
 
 
 def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked:
-    """Create an image of a cluster's first node; return it once it is available.
+    """Create an image of the node that `find` leaves in a cluster; return it once it is available.
 
     No job may be running, and all outputs must be downloaded. After a crash, the same call resumes. Raises UsageError, before any
     change, for a name in use.
@@ -66,7 +82,8 @@ def bake(account: Account, cluster: Cluster, name: str, report: Report) -> Baked
         wait_for_return(account, cluster, begun, report)
         image = wait_for_image(account, name, report)
     except (KeyboardInterrupt, GpujobError) as error:
-        error.add_note(f"EC2 is still creating the image; resume: gpujob bake {cluster.name} --as {name}")
+        node = f" --node {rank}" if (rank := find_rank(cluster.name, begun)) else ""
+        error.add_note(f"EC2 is still creating the image; resume: gpujob bake {cluster.name}{node} --as {name}")
         raise
     note_image(name)
     bake_file(name).unlink(missing_ok=True)
@@ -127,15 +144,23 @@ def wait_for_return(account: Account, cluster: Cluster, begun: Bake, report: Rep
         if not found:
             raise NodeError(f"no new host key on the console of {begun.instance_id} within {REBOOT_S:g} s")
         keys.pin(state.known_hosts_file(cluster.name), {**pins, begun.instance_id: found})
-    found_again = wait_until(lambda: find_running(account, cluster), REBOOT_S)
+    found_again = wait_until(lambda: find_running(account, begun, cluster.name), REBOOT_S)
     if found_again is None:
         raise NodeError(f"{begun.instance_id} is not running after {REBOOT_S:g} s", f"gpujob start {cluster.name}")
-    known_clusters.remember(found_again)
-    with connect(found_again, patience_s=REBOOT_S) as connection:
+    found_again = known_clusters.remember(found_again)
+    rank = find_rank(cluster.name, begun)
+    with connect(found_again, rank, patience_s=REBOOT_S) as connection:
         wait_for_first_boot(connection, REBOOT_S)
         install_agent(connection)
     lease = Lease(found_again.lease_until, 0, found_again.idle_stop_s, WARNING_S)
-    arm_again(found_again, lease)
+    arm_again(found_again, lease, rank)
+
+
+def find_rank(name: str, begun: Bake) -> int:
+    """Return which node of a recorded cluster is baked."""
+    known = known_clusters.recall(name)
+    machines = [node.instance_id for node in known.nodes] if known else []
+    return machines.index(begun.instance_id) if begun.instance_id in machines else 0
 
 
 def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:
@@ -144,10 +169,11 @@ def new_host_keys(account: Account, begun: Bake) -> tuple[str, ...] | None:
     return found if found and not set(found) & set(begun.host_keys) else None
 
 
-def find_running(account: Account, cluster: Cluster) -> Cluster | None:
-    """Return the cluster once its first node is running and has an address."""
-    found = instances.find_clusters(account, cluster.name)
-    return found[0] if found and found[0].node.state == "running" and found[0].node.host else None
+def find_running(account: Account, begun: Bake, name: str) -> Cluster | None:
+    """Return the cluster once the baked node is running and has an address."""
+    found = instances.find_clusters(account, name)
+    nodes = [node for one in found for node in one.nodes if node.instance_id == begun.instance_id]
+    return found[0] if nodes and nodes[0].state == "running" and nodes[0].host else None
 
 
 def wait_for_image(account: Account, name: str, report: Report) -> Baked:

@@ -18,7 +18,7 @@ from infra.ec2.machines.lease import WARNING_S, hours_on, most_until_usd, spent_
 from infra.ec2.machines.userdata import make_user_data
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
-from infra.ec2.tags import HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time
+from infra.ec2.tags import GROUP_TAG, HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time, read_tags
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError, UsageError
 from infra.launch.arming import ensure_lease, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
@@ -106,19 +106,25 @@ def check_quiet(cluster: Cluster) -> list[Job]:
     """
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
-        with connections.reach(cluster) as connection:
-            jobs = client.list_jobs(connection)
-            quiet.check_quiet(cluster, jobs, force)
-            listing = client.list_left(connection)
-            check_left(cluster, listing.left, force)
+        found = map_parallel(lambda rank: check_node(cluster, rank, force), cluster.ranks)
     except NodeError as error:
         raise LossError(f"cannot tell whether a job is running: {error.what}", force) from error
+    return list({job.number: job for jobs in found for job in jobs}.values())
+
+
+def check_node(cluster: Cluster, rank: int, force: str) -> list[Job]:
+    """Return the jobs whose outputs are only on a node's disk; raises LossError as `check_quiet` does."""
+    with connections.reach(cluster, rank) as connection:
+        jobs = client.list_jobs(connection)
+        quiet.check_quiet(cluster, jobs, force)
+        listing = client.list_left(connection)
+    check_left(cluster, listing.left, force)
     left = {job for each in listing.left if not each.minor for job in each.jobs}
     return [job for job in jobs if not job.fetched or job.number in left or not listing.complete]
 
 
 def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = False) -> None:
-    """Stop a cluster's machines, keeping their disks; raises CloudError for spot machines.
+    """Stop a cluster's machines, keeping their disks; raises CloudError for spot and grouped ones.
 
     `drained` says that everything its jobs wrote is downloaded.
     """
@@ -127,6 +133,11 @@ def stop(account: Account, cluster: Cluster, report: Report, *, drained: bool = 
             "spot machines cannot be stopped", f"download the outputs and terminate them: gpujob down {cluster.name}"
         )
     ids = [node.instance_id for node in cluster.nodes]
+    if any(GROUP_TAG in read_tags(one) for one in instances.find_launched(account, cluster.name, ids)):
+        raise CloudError(
+            f"Auto Scaling keeps the machines of '{cluster.name}', and would replace stopped ones, whose disks it deletes",
+            f"download the outputs and terminate them: gpujob down {cluster.name}",
+        )
     now = time.time()
     # EC2's launch time is that of the last start, so the time before it must be recorded, like the cost.
     sums = spent_tags(cluster, now)

@@ -10,7 +10,7 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.errors import GpujobError, NodeError, SetupError
-from infra.launch.arming import ensure_lease
+from infra.launch.arming import ensure_lease, introduce
 from infra.model import Cluster, Lease, Node
 from infra.node import client
 from infra.node.packing import install_agent
@@ -105,6 +105,8 @@ def prepare_node(cluster: Cluster, rank: int, lease: Lease, limits: Limits, repo
         if limits.setup is None:
             check_boot(connection, lease, limits.boot_s, report)
         install_agent(connection)
+        if len(cluster.nodes) > 1:
+            introduce(connection)
         check_gpu(connection, "rerun", report)
 
 

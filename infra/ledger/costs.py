@@ -62,7 +62,7 @@ def record_missed(cluster: Cluster, account: Account | None, ended_at: float | N
     Without the time at which it ended, its lease's end or the current time counts, whichever is earlier. `account`, of any
     region, is asked for spot prices.
     """
-    now = time.time()
+    now, cluster = time.time(), without_lost(cluster)
     if (read(note_file(cluster)) or {"stopped": True}).get("stopped"):
         end = cluster.lease_until if is_over(cluster, now) else now
         end = end if ended_at is None else min(max(ended_at, cluster.launched_at), end)
@@ -80,6 +80,7 @@ def record(cluster: Cluster, span: Mapping[str, Any]) -> None:
 
 def record_lost(known: Cluster, found: Cluster, account: Account) -> Cluster:
     """Record the cost of nodes that a cluster has lost; return it with those that are left."""
+    known = without_lost(known)
     here = {node.instance_id for node in found.nodes}
     left = tuple(node for node in known.nodes if node.instance_id in here)
     lost = [node for node in known.nodes if node.instance_id not in here]
@@ -87,10 +88,16 @@ def record_lost(known: Cluster, found: Cluster, account: Account) -> Cluster:
     if not left:
         record_missed(known, account)  # an earlier cluster of this name
     for node in lost if left else ():
-        alone = replace(known, nodes=(node,), price_usd=node.price_usd, disk_usd=share_usd)
+        alone = replace(known, nodes=(replace(node, state=GONE),), price_usd=node.price_usd, disk_usd=share_usd)
         record_missed(replace(alone, spent_usd=0.0, ran_hours=0.0), account)
     price_usd = known.price_usd - sum(node.price_usd for node in lost)
     return replace(known, nodes=left, price_usd=price_usd, disk_usd=share_usd * len(left))
+
+
+def without_lost(cluster: Cluster) -> Cluster:
+    """Return a recorded cluster without the nodes that it has lost; with all if none is left."""
+    left = tuple(node for node in cluster.nodes if node.state != GONE)
+    return replace(cluster, nodes=left or cluster.nodes)
 
 
 def note_file(cluster: Cluster, node: Node | None = None) -> Path:

@@ -7,18 +7,31 @@ key is stored nowhere else.
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from infra.model import Cluster
+from infra.model import GONE, Cluster
 from infra.ssh.login import make_config
 from infra.state import attempt_file, cluster_folder, ssh_config_file, state_folder, submissions_folder, write_private
 
 
-def remember(cluster: Cluster) -> None:
-    """Record a cluster."""
+def remember(cluster: Cluster) -> Cluster:
+    """Record a cluster; return it with the nodes that it has lost, so that the others keep their ranks."""
+    cluster = keep_ranks(cluster, recall(cluster.name))
     write_private(cluster_folder(cluster.name) / "cluster.json", json.dumps(cluster.to_dict(), indent=2))
     if ssh_config_file().exists():
         write_ssh_config()
+    return cluster
+
+
+def keep_ranks(cluster: Cluster, known: Cluster | None) -> Cluster:
+    """Return a cluster with the nodes that it has lost since it was recorded, each in its place."""
+    found = {node.instance_id: node for node in cluster.nodes}
+    before = known.nodes if known else ()
+    if not any(node.instance_id in found for node in before):
+        return cluster
+    kept = [found.pop(node.instance_id, replace(node, state=GONE)) for node in before]
+    return replace(cluster, nodes=(*kept, *found.values()))
 
 
 def recall(name: str) -> Cluster | None:

@@ -1,7 +1,7 @@
 """Values passed between the parts, all frozen; times are seconds since the epoch."""
 
 from infra.model.arrays import MOST_TASKS, Array, Counts, Task, TaskRecord
-from infra.model.cluster import GONE, LOGIN_USER, UNKNOWN, WAITING, CloudName, Cluster, Node
+from infra.model.cluster import ENDING, GONE, LOGIN_USER, UNKNOWN, WAITING, CloudName, Cluster, Node
 from infra.model.dependencies import Dependencies
 from infra.model.job import (
     HANG_AFTER_S,
@@ -22,6 +22,7 @@ from infra.model.launch import Gpu, LaunchRequest, Lease, Market, NetworkRequest
 from infra.model.use import GpuUse, JobUse, NodeUse
 
 __all__ = [
+    "ENDING",
     "GONE",
     "HANG_AFTER_S",
     "LOGIN_USER",

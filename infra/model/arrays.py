@@ -33,6 +33,8 @@ class Array:
     """How many run on each GPU at the same time, without GPUs on each node; None for 1, without GPUs one per core."""
     retries: int = 0
     """How often a task is run again after its machine or its runner was lost."""
+    count: int | None = None
+    """How many tasks there are with those of an earlier job that succeeded, if these are the rest of it."""
 
     @property
     def grid(self) -> Mapping[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from infra.model.launch import Gpu, Market, format_gpu, parse_gpu
 
 CloudName = Literal["aws", "local"]
 GONE = "gone"
+ENDING = (GONE, "shutting-down", "terminated")
 LOGIN_USER = "ubuntu"
 WAITING = "waiting"  # of a group that has no machine at the moment
 UNKNOWN = "unknown"  # in an account other than the current one
@@ -108,9 +109,20 @@ class Cluster:
         return self.gpu.count if self.gpu else 1
 
     @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks of the nodes that still exist; of all, if none is known to."""
+        found = tuple(rank for rank, node in enumerate(self.nodes) if node.state not in ENDING)
+        return found or tuple(range(len(self.nodes)))
+
+    @property
+    def together(self) -> int:
+        """How many nodes exist from the first on; a job over several nodes runs on so many at most."""
+        return next((count for count in range(len(self.nodes)) if count not in self.ranks), len(self.nodes))
+
+    @property
     def node(self) -> Node:
-        """The node that jobs run on."""
-        return self.nodes[0]
+        """The node that jobs run on: the first that still exists."""
+        return self.nodes[self.ranks[0]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-compatible values."""

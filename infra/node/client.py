@@ -120,10 +120,7 @@ def submit(
     files: Listed,
     pack: Pack,
 ) -> SubmitReply:
-    """Submit a job; return the agent's reply.
-
-    `pack` is called with a stream to write to and the hashes of the files missing on the node.
-    """
+    """Submit a job; return the agent's reply. `pack` writes the contents with these hashes, which the node misses."""
 
     def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
         write(stdin, encode({**request, **files.changes}))

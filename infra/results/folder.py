@@ -65,7 +65,7 @@ def open_results(runs: Path, cluster: Cluster, job: Job, rank: int = 0) -> Itera
 
     Raises ProjectError if it or `runs` is a link, or if it contains anything but this job's results.
     """
-    name = name_results(cluster.name, job.number, rank)
+    name = name_folder(cluster, job, rank)
     path = runs / name
     with ExitStack() as opened:
         within = opened.enter_context(open_runs(runs))
@@ -97,7 +97,12 @@ def open_outside(results: Results) -> Iterator[Results]:
         yield replace(results, files=files, receipt=replace(results.receipt, **vars(results.receipt.outside)))
 
 
-def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes]) -> None:
+def name_folder(cluster: Cluster, job: Job, rank: int) -> str:
+    """Return the name of a job's results of a node; those of a job on one node have the plain name."""
+    return name_results(cluster.name, job.number, rank if job.nodes > 1 else 0)
+
+
+def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, bytes], rank: int = 0) -> None:
     """Create the results folder of a job that was just submitted.
 
     Raises NodeError if it exists: then the node reused the number of another job.
@@ -105,7 +110,7 @@ def start_results(runs: Path, cluster: Cluster, job: Job, records: Mapping[str, 
     path = runs / f"{cluster.name}-{job.number}"
     with open_runs(runs) as within, local_errors(path):
         try:
-            place_results(within, cluster, job, records)
+            place_results(within, cluster, job, records, rank)
         except FileExistsError as error:
             raise NodeError(
                 f"the node numbered this job {job.number}, but {path} already exists; nothing was written to it",
@@ -117,7 +122,7 @@ def place_results(
     within: int, cluster: Cluster, job: Job, records: Mapping[str, bytes] | None = None, rank: int = 0
 ) -> None:
     """Create a job's results folder with its records atomically; raises FileExistsError if it exists."""
-    name = name_results(cluster.name, job.number, rank)
+    name = name_folder(cluster, job, rank)
     fcntl.flock(within, fcntl.LOCK_EX)
     try:
         if name in os.listdir(within):

@@ -110,7 +110,9 @@ class Receipt:
         return asdict(self)
 
 
-def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: int = 0) -> Receipt:
+def make_receipt(
+    cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: int = 0, tasks: tuple[TaskRecord, ...] = ()
+) -> Receipt:
     """Return the record of a job; its cost is its time at its share of the cluster's price."""
     price_usd, node = find_price(cluster, job), cluster.nodes[rank]
     return Receipt(
@@ -131,6 +133,7 @@ def make_receipt(cluster: Cluster, job: Job, outputs: tuple[Output, ...], rank: 
         folder=FILES,
         at_most=cluster.is_at_most,
         parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 and job.tasks is None else (),
+        tasks=tasks,
     )
 
 
@@ -154,14 +157,15 @@ def find_price(cluster: Cluster, job: Job) -> float:
     start, end = job.started_at, job.ended_at
     if cluster.is_at_most or start is None or end is None or end <= start:
         return cluster.price_usd
-    spot = [node for node in cluster.nodes if node.spot_prices]
+    spot = [cluster.nodes[rank] for rank in cluster.ranks if cluster.nodes[rank].spot_prices]
     changed = sum(node.usd_between(start, end) / (end - start) * 3600 - node.price_usd for node in spot)
     return cluster.price_usd + changed
 
 
 def share_of(job: Job, cluster: Cluster) -> float:
-    """Return a job's share of the machine by its GPUs; a job without any counts as having one."""
-    return min(max(len(job.gpus), 1) / cluster.gpu_count, 1.0)
+    """Return a job's share of the cluster by nodes and GPUs; a job without any counts as having one."""
+    nodes = len(cluster.ranks)
+    return min(max(len(job.gpus), 1) / cluster.gpu_count, 1.0) * min(job.nodes, nodes) / nodes
 
 
 def format_receipt(receipt: Receipt) -> bytes:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.cluster.connections import persist
+from infra.cluster.connections import persist, reach
+from infra.errors import GoneError
+from infra.ledger import known_clusters
 from infra.model import Job
 from infra.node import client
 from infra.node.attached import AttachedTerminal
@@ -37,7 +39,8 @@ def follow(
 ) -> Job:
     """Stream the job's log to `write` from an offset until the job ends; return the ended job.
 
-    A dropped connection is replaced and resumed at the next byte; raises NodeError once that fails for `RECONNECT_S`.
+    A dropped connection is replaced and resumed at the next byte; raises NodeError once that fails for `RECONNECT_S`. If the
+    node no longer exists, another one says how a job over several nodes ended.
     """
 
     def count(chunk: bytes) -> None:
@@ -50,4 +53,12 @@ def follow(
             forward.lead(connection, there)
         return client.follow_log(connection, number, offset, count, attachment.terminal)
 
-    return persist(connection, read, warn, "the job may still be running")
+    try:
+        return persist(connection, read, warn, "the job may still be running")
+    except GoneError as error:
+        if attachment.nodes == 1 or not error.partial:
+            raise
+        warn(error.what)
+    with reach(known_clusters.recall(connection.cluster.name) or connection.cluster) as other:
+        end = client.find_job(other, number).log_bytes
+        return persist(other, lambda one: client.follow_log(one, number, end, lambda _: None, None), warn, "")

@@ -14,7 +14,7 @@ from infra.project.rules import RUNS
 
 def note_submission(cluster: Cluster, number: int, root: Path) -> None:
     """Record from which project folder a job was submitted."""
-    note = {"instance_id": cluster.node.instance_id, "project": str(root)}
+    note = {"instance_id": cluster.nodes[0].instance_id, "project": str(root)}
     state.write_private(note_file(cluster, number), json.dumps(note))
 
 
@@ -25,7 +25,7 @@ def find_runs(cluster: Cluster, number: int) -> Path | None:
         root, machine = Path(note["project"]), note["instance_id"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return root / RUNS if machine == cluster.node.instance_id and root.is_dir() else None
+    return root / RUNS if machine == cluster.nodes[0].instance_id and root.is_dir() else None
 
 
 def choose_runs(name: str, number: int | None, here: Path) -> Path:

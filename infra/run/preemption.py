@@ -22,9 +22,17 @@ def mark_preempted(cluster: Cluster, runs: Path) -> list[int]:
     return sorted(marked)
 
 
+def note_lost(cluster: Cluster, runs: Path, job: Job) -> None:
+    """Record in `runs` how a job over several nodes ended whose first node is gone, as another one says."""
+    with suppress(ProjectError), open_results(runs, cluster, job) as results:
+        if not results.receipt.job.over:
+            write_receipt(results, replace(results.receipt, job=job, states=job.states))
+
+
 def list_unfinished(cluster: Cluster, runs: Path) -> Iterator[Job]:
-    """Yield the jobs of this machine that had not ended when their receipt in `runs` was written."""
+    """Yield the jobs of these machines that had not ended when their receipt in `runs` was written."""
+    machines = {node.instance_id for node in cluster.nodes}
     for folder in filter(is_results, runs.glob(f"{cluster.name}-*")):
         receipt = load_receipt(folder)
-        if receipt and receipt.instance_id == cluster.node.instance_id and not receipt.job.over:
+        if receipt and receipt.instance_id in machines and not receipt.job.over:
             yield receipt.job

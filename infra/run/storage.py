@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.cluster.connections import ask_all
 from infra.errors import LossError, NotFoundError
 from infra.model import Cluster, Job
 from infra.node import client
@@ -28,31 +29,51 @@ def is_short(disk_bytes: int, free_bytes: int) -> bool:
     return free_bytes < min(SHORT_BYTES, SHORT_SHARE * disk_bytes)
 
 
-def remove_jobs(connection: Connection, numbers: Sequence[int], force: bool) -> Removal:
-    """Remove these jobs with all their files from the node; without numbers, all that have ended.
+def remove_jobs(cluster: Cluster, numbers: Sequence[int], force: bool) -> Removal:
+    """Remove these jobs with all their files from all nodes; without numbers, all that have ended.
 
     Without removing anything, raises LossError for a job that has not ended, or is not downloaded and not forced, and
     NotFoundError for an unknown one. Without numbers, jobs that are not downloaded are kept. This includes files outside their
     working folders, whose record is removed with the job.
     """
+    plans = ask_all(cluster, lambda connection: plan_removal(connection, numbers, force))
+    there = {number for plan in plans.values() for number in (*plan.removed, *plan.kept)}
+    for number in numbers:
+        if number not in there:
+            raise NotFoundError(f"no job {number} on '{cluster.name}'", f"gpujob jobs --cluster {cluster.name}")
+    kept = {number: left for plan in plans.values() for number, left in plan.kept.items()}
+
+    def remove(connection: Connection) -> int:
+        plan = plans.get(connection.rank)
+        chosen = [number for number in plan.removed if number not in kept] if plan else []
+        return client.remove_jobs(connection, chosen, force) if chosen else 0
+
+    freed_bytes = sum(ask_all(cluster, remove).values())
+    return Removal(tuple(sorted(there - kept.keys())), kept, freed_bytes)
+
+
+def plan_removal(connection: Connection, numbers: Sequence[int], force: bool) -> Removal:
+    """Return which jobs of a node can be removed, and which are kept; raises LossError for `numbers`."""
     jobs = {job.number: job for job in client.list_jobs(connection)}
     left = () if force else tuple(each for each in client.list_left(connection).left if not each.minor)
     lost = {number: tuple(each for each in left if number in each.jobs) for number in jobs}
-    for number in numbers:
-        check_removable(connection.cluster, jobs.get(number), number, force)
+    asked = [number for number in numbers if number in jobs]
+    for number in asked:
+        check_removable(connection.cluster, jobs[number], number, force)
         check_left(connection.cluster, number, lost[number])
     over = [job for job in jobs.values() if job.over]
-    chosen = tuple(numbers) or tuple(job.number for job in over if force or (job.fetched and not lost[job.number]))
+    chosen = (
+        tuple(asked)
+        if numbers
+        else tuple(job.number for job in over if force or (job.fetched and not lost[job.number]))
+    )
     kept = {} if numbers else {job.number: lost[job.number] for job in over if job.number not in chosen}
-    freed_bytes = client.remove_jobs(connection, chosen, force) if chosen else 0
-    return Removal(chosen, kept, freed_bytes)
+    return Removal(chosen, kept, 0)
 
 
-def check_removable(cluster: Cluster, job: Job | None, number: int, force: bool) -> None:
-    """Raise an error if a job must not be removed."""
+def check_removable(cluster: Cluster, job: Job, number: int, force: bool) -> None:
+    """Raise LossError if a job must not be removed."""
     where = f"--cluster {cluster.name} {number}"
-    if job is None:
-        raise NotFoundError(f"no job {number} on '{cluster.name}'", f"gpujob jobs --cluster {cluster.name}")
     if not job.over:
         raise LossError(f"job {number} is {job.state}", f"gpujob cancel {where}")
     if not (job.fetched or force):

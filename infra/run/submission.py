@@ -78,7 +78,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         if request.nodes > 1:  # if a file changes now, another job starts over: all nodes are to run the same code
             submit_parts(connection, header, taken, lambda to, part: send(to, part, listed, pack))
         listed.remember()
-        start_results(project.runs, cluster, queued(taken.job, request, source), code.records)
+        start_results(project.runs, cluster, queued(taken.job, request, source), code.records, connection.rank)
         return taken
 
     taken = upload_project(project, attempt)

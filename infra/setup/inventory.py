@@ -58,7 +58,8 @@ def private_folder(cluster: Cluster, variables: Mapping[str, Any]) -> Iterator[P
 def make_inventory(cluster: Cluster) -> dict[str, Any]:
     """Return the inventory, with each node's ssh options."""
     hosts = {}
-    for rank, node in enumerate(cluster.nodes):
+    for rank in cluster.ranks:
+        node = cluster.nodes[rank]
         options = ssh_options(cluster, node)
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         hosts[name_node(cluster, rank)] = {

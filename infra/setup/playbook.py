@@ -115,7 +115,7 @@ def find_nodes(cluster: Cluster, setup: Setup) -> Cluster:
         )
     check_words(setup)
     check_installed()
-    for rank in range(len(cluster.nodes)):
+    for rank in cluster.ranks:
         cluster, _ = choose_node(cluster, rank)
     return cluster
 
@@ -140,7 +140,7 @@ def run(cluster: Cluster, setup: Setup, tell: Tell) -> list[Outcome]:
         error = explain(events, lost, said) if lost else make_error("Ansible did not finish", said)
         error.hint = f"resume: gpujob setup {cluster.name}"
         raise error
-    return [add_up(name_node(cluster, rank), events) for rank in range(len(cluster.nodes))]
+    return [add_up(name_node(cluster, rank), events) for rank in cluster.ranks]
 
 
 def play(program: str, cluster: Cluster, setup: Setup, folder: Path) -> Iterator[dict[str, Any]]:

@@ -79,6 +79,12 @@ def test_use_begins_the_count_again(machine):
     assert machine.run()[0] == 700 + IDLE_S
 
 
+def test_use_of_another_node_of_the_cluster_begins_the_count_again(machine, monkeypatch):
+    told = SimpleNamespace(exchange=lambda busy: machine.now_s <= 700)
+    monkeypatch.setattr(guarding, "Neighbours", lambda: told)
+    assert machine.run()[0] == 700 + IDLE_S
+
+
 def test_without_a_limit_an_idle_machine_lives_until_its_lease_ends(machine):
     ended_s, reason = machine.run(idle_s=0)
     assert ended_s == LEASE_S
@@ -111,6 +117,17 @@ def test_jobs_are_warned_as_soon_as_the_spot_market_gives_notice(machine, monkey
     [(warned_s, jobs, reason)] = machine.warned
     assert (warned_s, jobs) == (1000, {1})
     assert "12:00" in reason
+
+
+def test_a_job_that_was_warned_of_the_loss_of_another_node_is_not_warned_again(machine, monkeypatch, tmp_path):
+    machine.busy, machine.jobs = (lambda now_s: True), (lambda now_s: {1, 2})
+    monkeypatch.setattr(guarding, "read_notice", lambda: "12:00")
+    monkeypatch.setattr(guarding, "JOBS", tmp_path)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "preempted").touch()  # by what ties it to its other parts
+    machine.run()
+    assert machine.warned[0][1] == {2}
+    assert not any(1 in jobs and "reclaims" in reason for _, jobs, reason in machine.warned)
 
 
 def test_small_limits_are_looked_at_more_often(machine):

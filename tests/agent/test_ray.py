@@ -24,7 +24,8 @@ def nodes():
         link.sendall(b"list\\n")
         return json.loads(link.makefile().readline())
 """
-# Its processes leave their session and take SIGTERM for a wish; the head's port answers before its nodes are there.
+# Its processes leave their session and take SIGTERM for a wish; the head answers before it has itself as a node, as Ray's
+# does, and turns a worker away that comes then.
 PROGRAM = """
 import json, os, signal, socket, subprocess, sys, time
 VERSION = os.environ.get("STAND_IN", "2.60.0")
@@ -32,23 +33,31 @@ def main():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     given = dict(word[2:].partition("=")[::2] for word in sys.argv[2:])
     place = given["temp-dir"] + "/session_2026-11-28_01-50-37_409780_1234567/sockets"
-    os.makedirs(place)
+    if not os.path.isdir(place):
+        os.makedirs(place)
+    if os.path.exists(place + "/plasma_store"):
+        os.remove(place + "/plasma_store")
     socket.socket(socket.AF_UNIX).bind(place + "/plasma_store")
-    print("banner", flush=True)
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     if "address" in given:
         link = socket.create_connection(given["address"].rsplit(":", 1))
         link.sendall(VERSION.encode() + b"\\n")
-        if link.makefile().readline() != VERSION + "\\n":
+        said = link.makefile().readline().strip()
+        if said == "early":
+            sys.exit("Exception: No node info found for head node in GCS. Did the head node or gcs start successfully?")
+        if said != VERSION:
             sys.exit("RuntimeError: Version mismatch: The cluster was started with: another")
+        print("Ray runtime started.", flush=True)
         time.sleep(600)
     server, known = socket.create_server((given["node-ip-address"], int(given["port"]))), []
-    known.append({"Alive": True})
     while True:
         link = server.accept()[0]
         asked = link.makefile().readline().strip()
         if asked == "list":
             link.sendall(json.dumps(known).encode() + b"\\n")
+        elif asked and not known:
+            link.sendall(b"early\\n")
+            known.append({"Alive": True})
         elif asked:
             link.sendall(VERSION.encode() + b"\\n")
             known.append({"Alive": asked == VERSION})
@@ -144,4 +153,4 @@ def test_a_worker_that_is_lost_ends_the_job_and_names_its_node(pair, run):
     kill(next(iter(pair.nodes[1].processes("start"))))
     first, _ = pair.wait(number)
     assert (first["state"], first["reason"]) == ("failed", "node 1 (i-b) failed first")
-    assert pair.log(1, number).splitlines()[-1] == "Ray ended on node 1: banner"
+    assert pair.log(1, number).splitlines()[-1] == "Ray ended on node 1: Ray runtime started."

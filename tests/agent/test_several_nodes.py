@@ -2,22 +2,37 @@
 
 import json
 import os
+import re
 import signal
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from infra.model import Dependencies
 from infra.node.agent.records import is_supervised
 from tests.agent_fixtures import Node, install, interpreters, kill, request
 from tests.conftest import wait_for
 
 HOST = "127.0.0.1"
+# Stands before uv on PATH: an installation that takes forever.
+SLOW_UV = '#!/bin/sh\n[ "$1" = --version ] && echo "uv 1.0.0" && exit\ntouch "$HOME/installing"\nsleep 600\n'
 SLEEP = ("sleep", "600")
 RANKED = "import os, sys, time\nrank = int(os.environ['GPUJOB_NODE_RANK'])\n"
+
+
+@dataclass(frozen=True)
+class Changed(Node):
+    """A node with variables of its own in its environment."""
+
+    variables: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, **self.variables}
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,12 @@ class Pair:
         reply = self.submit_part(0, 0, 0, *command, **options)
         assert self.submit_part(1, reply["job"], reply["port"], *command, **options)["job"] == reply["job"]
         return reply["job"]
+
+    def change(self, rank: int, **variables: str) -> "Pair":
+        """Return the same nodes, of which one has other variables in its environment."""
+        nodes = [*self.nodes]
+        nodes[rank] = Changed(nodes[rank].home, nodes[rank].python, variables)
+        return Pair((nodes[0], nodes[1]))
 
     def python(self, script: str, **options: object) -> int:
         return self.submit("python", "-c", RANKED + script, **options)
@@ -92,6 +113,77 @@ def test_a_part_that_fails_after_the_other_has_finished_fails_the_job(pair):
     number = pair.python("if rank:\n  time.sleep(1); sys.exit(3)")
     first, _ = pair.wait(number)
     assert (first["state"], first["exit_code"], first["exit_codes"]) == ("failed", 3, [0, 3])
+
+
+def test_the_part_whose_process_failed_first_is_named_even_if_it_ends_after_another_that_missed_it(pair):
+    late = (
+        "open(os.environ['GPUJOB_FAILURE'], 'w').write('%r 1' % time.monotonic())\n"  # as torchrun does of a process
+        "print('noted', flush=True)\ntime.sleep(600)"  # while it ends its other processes
+    )
+    number = pair.python(f"if rank:\n  time.sleep(1); sys.exit(1)\n{late}")
+    first, _ = pair.wait(number)
+    assert (first["reason"], first["exit_code"]) == ("node 0 (i-a) failed first", 1)
+    number = pair.python("time.sleep(rank / 2)\nsys.exit(9 if rank else 1)", token="own code")
+    first, _ = pair.wait(number)
+    assert (first["reason"], first["exit_code"]) == ("node 1 (i-b) failed first", 9)
+
+
+def test_a_machine_that_is_lost_just_after_another_part_failed_is_what_is_named(pair):
+    number = pair.python("time.sleep(600) if rank else (time.sleep(1), sys.exit(1))")
+    pair.wait_until_running(number)
+    runner = pair.nodes[1].identity(number, "runner")
+    wait_for(lambda: pair.nodes[0].identity(number, "main") not in pair.nodes[0].processes(), "failure of node 0")
+    kill(runner)
+    first, _ = pair.wait(number)
+    assert (first["state"], first["reason"][:21]) == ("interrupted", "node 1 (i-b) was lost")
+
+
+def test_the_port_for_the_job_is_kept_for_it_until_it_ends(pair):
+    script = (
+        "import socket\nif rank: sys.exit()\n"
+        "place = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])\n"
+        "try:\n  socket.socket().bind(place); print('taken')\n"
+        "except OSError:\n  print('kept')\n"
+        "socket.create_server(place); print('served')"
+    )
+    number = pair.python(script)
+    assert pair.wait(number)[0]["state"] == "succeeded", pair.log(0, number)
+    assert pair.log(0, number).splitlines()[-2:] == ["kept", "served"]
+
+
+def test_another_torch_on_one_node_is_said_before_anything_starts(pair, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "torch-0.9.dist-info").mkdir()
+    (tmp_path / "torch-0.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.9\n")
+    number = pair.change(1, PYTHONPATH=str(tmp_path)).submit("torchrun", "train.py")
+    first, second = pair.wait(number)
+    assert (first["state"], first["exit_code"], second["reason"]) == ("failed", 1, first["reason"])
+    assert re.fullmatch(
+        r"torch differs: [\d.+a-z]+ on node 0 \(i-a\), 0.9 on node 1 \(i-b\)"
+        r"|torch is missing on node 0 \(i-a\), while node 1 \(i-b\) has torch 0.9",
+        first["reason"],
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_cancel_ends_all_parts_while_one_installs_its_dependencies(pair, rank):
+    (pair.nodes[rank].home / "uv").write_text(SLOW_UV)
+    (pair.nodes[rank].home / "uv").chmod(0o755)
+    slow = pair.change(rank, PATH=f"{pair.nodes[rank].home}:{os.environ['PATH']}")
+    plan = asdict(Dependencies("requirements.txt", lines=("nowhere",)))
+    del plan["secrets"]
+    reply = slow.submit_part(0, 0, 0, *SLEEP, dependencies=plan if rank == 0 else None)
+    slow.submit_part(1, reply["job"], reply["port"], *SLEEP, dependencies=plan if rank else None)
+    wait_for((pair.nodes[rank].home / "installing").exists, "the installation")
+    assert json.loads(pair.nodes[0].ask("cancel", str(reply["job"])))["state"] == "cancelled"
+    assert [record["state"] for record in pair.wait(reply["job"])] == ["cancelled", "cancelled"]
+    assert not pair.nodes[rank].processes("sleep")
+
+
+def test_a_job_that_never_reaches_the_other_node_says_so(pair):
+    alone = pair.submit_part(0, 0, 0, *SLEEP)["job"]
+    wait_for(lambda: "to which the job has not been submitted yet" in pair.log(0, alone), "the note in the log")
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -14,6 +14,7 @@ from tests.here import move_in, type_here
 # (--secret and --env-file of a gpujob.toml are confirmed by hand).
 HARMLESS = {
     "--all-regions",
+    "--all-tasks",
     "--as-it-was",
     "--boot-timeout",
     "--browser",

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cloudwatch import watch
-from tests.conftest import REPOSITORY, Laptop, make_laptop, wait_for
+from tests.conftest import REPOSITORY, Finished, Laptop, make_laptop, wait_for
 
 WRITE = 'echo "node $GPUJOB_NODE_RANK of $GPUJOB_NODES"; echo $GPUJOB_NODE_RANK > rank.txt'
 FAIL = "import os, sys, time\nsys.exit(7) if os.environ['NODE_RANK'] == '1' else time.sleep(600)\n"
@@ -120,6 +119,36 @@ def test_two_jobs_submitted_at_once_run_one_after_the_other_and_a_cancel_ends_al
         assert json.loads(ended)["cancelled"]
 
 
+def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
+    project.write("gpujob.toml", '[data]\nfolders = ["cats"]\n')
+    project.write("cats/one.txt", "meow\n")
+    shown = "cat cats/one.txt"
+    assert project.type("run", "--", shown).out.endswith("meow\n")
+    [held] = json.loads(project.type("data", "ls", "--json").out)
+    assert held["nodes"] == [0]
+    pushed = project.type("data", "push")
+    assert (pushed.code, "data cats on node 1: 1 file" in pushed.err) == (0, True), pushed.said
+    assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
+    both = project.type("run", "--nodes", "2", "--", shown)
+    assert {"0| meow", "1| meow"} <= set(both.out.splitlines())
+    number = number_of(both.said)
+    unfetched = start(project, "--", "echo $GPUJOB_NODE_RANK > out.txt")
+    assert project.type("wait", unfetched).code == 0
+    assert "not downloaded" in project.type("jobs", "rm", "--cluster", "pair", unfetched).err
+    folder = f"test -e .gpujob/jobs/{number}"
+    assert project.type("ssh", "--node", "1", "--", folder).code == 0
+    removed = project.type("jobs", "rm", "--cluster", "pair", number)
+    assert (removed.code, "removed 1 job" in removed.err) == (0, True), removed.said
+    assert project.type("ssh", "--node", "1", "--", folder).code == 1
+    assert project.type("fetch", unfetched).code == 0
+    own, other = (
+        json.loads(project.type("ssh", "--node", node, "--", "cat .gpujob/neighbours.json").out) for node in "01"
+    )
+    assert (own["others"], own["key"]) == ([other["own"]], other["key"])  # so that one that is in use keeps the other
+    gone = project.type("data", "rm", "--cluster", "pair", "cats")
+    assert (gone.code, json.loads(project.type("data", "ls", "--json").out)) == (0, []), gone.said
+
+
 def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forgotten(project):
     number = start(project, "--", f"{WRITE}; sleep 600")
     wait_for(lambda: "node 1 of 2" in project.type("logs", "--node", "1", number).out, "the output of node 1")
@@ -139,17 +168,35 @@ def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forg
     assert (project.project / "runs" / f"pair-{number}.1" / "files/rank.txt").read_text() == "1\n"
 
 
-def test_a_terminated_machine_ends_the_job_and_the_rest_is_downloaded(laptop):
-    assert laptop.type("up", "--dry-run", "--nodes", "2").code == 0
-    number = start(laptop, "--", f"{WRITE}; sleep 600")
-    wait_for(lambda: "node 0 of 2" in laptop.type("logs", "--node", "0", number).out, "the output of node 0")
-    [listed] = json.loads(laptop.type("ls", "--json").out)
-    watch(laptop).ec2.terminate_instances(InstanceIds=[listed["nodes"][1]["instance_id"]])
-    waited = laptop.type("wait", number)
-    assert waited.code == 1
-    assert re.search(rf"interrupted.*: node 1 \({listed['nodes'][1]['instance_id']}\) was lost", waited.err), (
-        waited.said
-    )
+def test_a_reclaimed_first_machine_ends_the_job_and_the_others_still_have_its_log_and_outputs(laptop):
+    assert laptop.type("up", "--dry-run", "--nodes", "2", "--spot").code == 0
+    saves = "trap 'echo saved >> saved.txt' TERM; while :; do sleep 0.2; done"
+    run = laptop.start("run", "--nodes", "2", "--", f"{WRITE}; {saves}")
+    results = [laptop.project / "runs" / name for name in ("project-1", "project-1.1")]
+    wait_for(lambda: "node 1 of 2" in laptop.type("logs", "--node", "1", "1").out, "the output of node 1")
+    machine = json.loads(laptop.type("ls", "--json").out)[0]["nodes"][0]["instance_id"]
+    assert laptop.type("local", "fault", "interrupt=15@0").code == 0
+    ran = Finished.of(run, 120)
+    assert re.search(
+        rf"job 1 preempted after .*: AWS reclaimed the spot machine; node 0 \({machine}\) was lost", ran.err
+    ), ran.said
+    assert "nothing was downloaded from node 0" in ran.err, ran.said
+    assert (ran.code, (results[1] / "files/rank.txt").read_text()) == (1, "1\n")
+    assert f"AWS reclaims node 0 ({machine}); sending SIGTERM" in (results[1] / "job.log").read_text()
+    assert (results[1] / "files/saved.txt").exists()
+    assert json.loads((results[0] / "receipt.json").read_text())["job"]["state"] == "interrupted"
+    assert json.loads(laptop.type("ls", "--json").out)[0]["state"] == "running"  # which records what is left
+    left = laptop.type("logs", "1")
+    assert left.out.startswith("1| node 1 of 2\n"), left.said
+    assert "cannot print the log of node 0: node 0 of 'project'" in left.err, left.said
+    assert laptop.type("logs", "--node", "1", "1").out.startswith("node 1 of 2\n")
+    assert "node 0 of 'project'" in laptop.type("logs", "--node", "0", "1").err
+    assert "no longer exists" in laptop.type("run", "--nodes", "2", "--", "true").err
+    alone = laptop.type("run", "--", "touch alone")
+    assert (alone.code, (results[0].with_name("project-2") / "files/alone").exists()) == (0, True), alone.said
+    shutil.rmtree(results[1])
+    fetched = laptop.type("fetch", "1")
+    assert (fetched.code, (results[1] / "files/rank.txt").exists()) == (0, True), fetched.said
+    assert "2 x" not in laptop.type("top", "--once").out
     down = laptop.type("down")
     assert down.code == 0, down.said
-    assert (laptop.project / "runs" / f"project-{number}" / "files/rank.txt").read_text() == "0\n"

@@ -10,14 +10,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account, open_local
+from infra.ec2.machines import instances
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.policy import make_policy
 from infra.ec2.scaling import activities, groups, policy, schedule
 from infra.ec2.scaling.groups import Pools
 from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, LEASE_TAG, format_time, tag_specification
 from infra.errors import CloudError, GpujobError, UsageError
+from infra.launch import power
 from infra.local.cloud.iam import permissions, policies
 from infra.local.cloud.server import control
+from infra.model import Market
 from infra.ssh.keys import make_key
 from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
 from tests.conftest import Laptop, wait_for
@@ -72,9 +75,10 @@ class Site:
             made["LaunchTemplate"]["LaunchTemplateId"], ("g4dn.xlarge", "g5.xlarge"), tuple(zones), "spot"
         ), tags
 
-    def send(self, name: str, machines: int = 1, lease_until: float = 0.0) -> str:
-        """Make a group that keeps machines, and wait for them if AWS may have some."""
+    def send(self, name: str, machines: int = 1, lease_until: float = 0.0, market: Market = "spot") -> str:
+        """Make a group that keeps machines."""
         pools, tags = self.prepare(name, lease_until or time.time() + HOUR_S)
+        pools = replace(pools, market=market)
         group = groups.create_group(self.account, name, pools, tags)
         schedule.arm_end(self.account, group, time.time() + HOUR_S)
         groups.set_capacity(self.account, group, machines)
@@ -227,8 +231,11 @@ def test_a_group_whose_lease_is_over_is_swept_with_its_machine(site):
 
 
 def test_who_may_not_list_groups_ends_other_clusters_but_none_that_a_group_would_replace(site):
-    site.send("hidden")
+    site.send("hidden", market="on-demand")
     wait_for(lambda: site.serving("hidden"), "machine")
+    [cluster] = instances.find_clusters(site.account, "hidden")
+    with pytest.raises(CloudError, match="would replace stopped ones"):
+        power.stop(site.account, cluster, lambda _: None)
     control.add_faults(site.watch.cloud, "denied=autoscaling:DescribeAutoScalingGroups")
     with pytest.raises(ClientError, match="AccessDenied"):
         site.account.scaling.describe_auto_scaling_groups()

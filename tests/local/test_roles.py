@@ -90,7 +90,9 @@ def test_a_machine_acts_in_its_role_as_far_as_its_policy_goes(shared, group, rol
         lambda: scaling.update_auto_scaling_group(AutoScalingGroupName="web", MaxSize=9),
         lambda: scaling.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True),
     ):
-        with pytest.raises(ClientError, match=r"UnauthorizedOperation|AccessDenied"):
+        with pytest.raises(
+            ClientError, match=rf"(UnauthorizedOperation|AccessDenied).*:assumed-role/{role}/{one} is not authorized"
+        ):
             denied()
     with pytest.raises(ClientError, match="AuthFailure"):
         open_with(shared, "sts", keys, token="another").get_caller_identity()

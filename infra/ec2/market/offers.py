@@ -80,7 +80,7 @@ def make_block_offers(account: Account, instance_type: str, zone: str) -> list[O
 
 def facts_of(info: Info) -> dict[str, Any]:
     """Return the fields of an offer that describe its machine."""
-    speeds = {key: info.get(key, 0.0) for key in ("network_gbps", "network_peak_gbps")}  # earlier caches lack them
+    speeds = {key: info.get(key, 0.0) for key in ("network_gbps", "network_peak_gbps")}  # not in earlier caches
     return {key: info[key] for key in ("gpu_memory_gib", "vcpus", "memory_gib", "nvme_gb", "network")} | speeds
 
 

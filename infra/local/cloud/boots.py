@@ -82,7 +82,7 @@ class Boots:
     def is_frozen(self, instance: Any) -> bool:
         """Return whether an instance has stopped in the middle of everything."""
         ranks = self.faults.values("freeze")
-        return bool(ranks) and moto_state.tags(instance.region_name, instance.id).get(RANK_TAG) in ranks
+        return bool(ranks) and rank_of(instance) in ranks
 
     def interruption(self, instance_id: str) -> str | None:
         """Return when an interrupted spot instance ends, in the metadata format; None without a notice."""
@@ -90,12 +90,19 @@ class Boots:
         return None if ends is None else datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _interrupt(self, instance: Any) -> None:
-        notice_s = self.faults.number("interrupt")
-        if notice_s is None or instance.lifecycle != "spot" or instance.state != "running":
+        notice_s, _, rank = (self.faults.value("interrupt") or "").partition("@")
+        if not notice_s or instance.lifecycle != "spot" or instance.state != "running":
             return
-        ends = self._interruptions.setdefault(instance.id, time.time() + notice_s)
+        if rank and rank_of(instance) != rank:
+            return
+        ends = self._interruptions.setdefault(instance.id, time.time() + float(notice_s))
         if time.time() >= ends:
             moto_state.end(instance, "Server.SpotInstanceTermination", "Instance terminated by the spot market")
+
+
+def rank_of(instance: Any) -> str | None:
+    """Return the rank that an instance is tagged with, as text."""
+    return moto_state.tags(instance.region_name, instance.id).get(RANK_TAG)
 
 
 def spawn(config: Path, lock: int) -> subprocess.Popen[bytes]:

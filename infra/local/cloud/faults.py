@@ -70,7 +70,11 @@ VOCABULARY = {
     "reserved": Word("STATE", "[a-z-]+", "capacity reservations are in this state, such as payment-failed"),
     "scores": Word("REGION:SCORE", r"[a-z]{2}(-[a-z]+)+-\d:\d+", "the spot placement score of a region, 1 to 10", True),
     "foreign": Word("COUNT", r"\d+", "list this many of other people's instances first in each region"),
-    "interrupt": Word("SECONDS", NUMBER, "interrupt spot machines with this much notice; AWS gives 120"),
+    "interrupt": Word(
+        "SECONDS[@RANK]",
+        rf"{NUMBER}(@\d+)?",
+        "interrupt spot machines (or the node of this rank) with this much notice; AWS gives 120",
+    ),
 }
 
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
-from .tasks.book import is_array
+from .book.counts import count_tasks, name_missing
+from .book.tasks import is_array
 
 HOME = Path.home() / ".gpujob"
 JOBS = HOME / "jobs"
@@ -201,15 +202,10 @@ def record_of(number: str | int) -> dict[str, Any]:
         "data": {**{each["path"]: each["version"] for each in job.get("data", [])}, **state.get("data", {})},
         "preempted": (folder / PREEMPTED).exists(),
         "source": job["source"],
-        "tasks": count_tasks(folder) if job.get("array") else None,
+        "tasks": count_tasks(folder, name_missing(supervised, state), state.get("dispatched_s"))
+        if job.get("array")
+        else None,
     }
-
-
-def count_tasks(folder: Path) -> dict[str, Any] | None:
-    """Return how many tasks of an array are in which state."""
-    from .tasks.listing import count_tasks as count  # it needs these records
-
-    return count(folder)
 
 
 def list_records(wanted: Iterable[int]) -> list[dict[str, Any]]:

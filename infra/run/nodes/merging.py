@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from infra.cluster.connections import persist, reach
-from infra.errors import GpujobError
+from infra.errors import GpujobError, NodeError
 from infra.node import client
 from infra.node.client import JobNumber
 from infra.ssh.connection import Connection
@@ -42,6 +42,13 @@ class Lines:
                 self.add(rank, b"\n")
 
 
+class Sink(NamedTuple):
+    """Where a log goes, and what cannot be printed of it."""
+
+    write: Write
+    warn: Callable[[str], None]
+
+
 class Followed(Protocol):
     """The job whose logs are followed."""
 
@@ -63,7 +70,7 @@ def from_start(_: Connection) -> int:
 def merged(
     connection: Connection, number: JobNumber, followed: Followed, write: Write, warn: Callable[[str], None]
 ) -> Iterator[Write]:
-    """Yield what to write node 0's log to, while the logs of the other nodes are followed.
+    """Yield what to write this node's log to, while the logs of the other nodes are followed.
 
     All go to `write`; with one node it is yielded itself.
     """
@@ -93,24 +100,28 @@ def merged(
         except GpujobError as error:
             warn(f"cannot follow the log of node {rank}: {error.what}")
 
-    threads = [threading.Thread(target=follow, args=(rank,), daemon=True) for rank in range(1, nodes)]
+    others = [rank for rank in range(nodes) if rank != connection.rank]
+    threads = [threading.Thread(target=follow, args=(rank,), daemon=True) for rank in others]
     for thread in threads:
         thread.start()
-    yield lambda chunk: lines.add(0, chunk)
+    yield lambda chunk: lines.add(connection.rank, chunk)
     for thread in threads:
         thread.join(LAST_S)
     lines.flush()
 
 
-def print_logs(connection: Connection, number: JobNumber, nodes: int, write: Write, start: Start = from_start) -> None:
-    """Pass the current logs of a job to `write`, one node after the other."""
+def print_logs(connection: Connection, number: JobNumber, sink: Sink, nodes: int, start: Start = from_start) -> None:
+    """Pass the current logs of a job on, node by node; one that does not answer is reported."""
     if nodes == 1:
         for chunk in client.read_log(connection, number, start(connection)):
-            write(chunk)
+            sink.write(chunk)
         return
-    lines = Lines(write)
+    lines = Lines(sink.write)
     for rank in range(nodes):
-        with reach(connection.cluster, rank) as other:
-            for chunk in client.read_log(other, number, start(other)):
-                lines.add(rank, chunk)
+        try:
+            with reach(connection.cluster, rank) as other:
+                for chunk in client.read_log(other, number, start(other)):
+                    lines.add(rank, chunk)
+        except NodeError as error:
+            sink.warn(f"cannot print the log of node {rank}: {error.what}")
         lines.flush()

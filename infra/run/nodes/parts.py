@@ -23,6 +23,11 @@ def check_nodes(cluster: Cluster, nodes: int) -> None:
         raise UsageError(
             f"the job wants {nodes} nodes, but '{cluster.name}' has {has}", f"--nodes {len(cluster.nodes)}"
         )
+    if nodes > 1 and cluster.together < nodes:
+        raise NodeError(
+            f"node {cluster.together} of '{cluster.name}' no longer exists, and a job over several nodes needs the first {nodes}",
+            f"download what the others have: gpujob down {cluster.name}",
+        )
 
 
 def describe_group(cluster: Cluster, nodes: int, *, served: bool) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Callers:
         denied = [need for need in needs if not policies.is_allowed(self.caller.policy, need, variables)]
         return denied[0] if denied else None
 
+    def name_caller(self, request: Request) -> str:
+        """Return the ARN in the refusal of a call."""
+        session = self.roles.find(request.access_key)
+        return session.arn if session else permissions.CALLER
+
     def get_caller_identity(self, request: Request) -> Answer | None:
         """Answer STS's GetCallerIdentity; None for moto's default user."""
         session = self.roles.find(request.access_key)

@@ -65,7 +65,7 @@ class Calls:
         denied = set(permissions.actions_of(request)) & set(self.faults.values("denied"))
         need = permissions.need_of(request, min(denied)) if denied else self.callers.find_denied(request)
         if need:
-            return permissions.deny(request, need)
+            return permissions.deny(request, need, self.callers.name_caller(request))
         if self._throw("throttle"):
             code = "RequestLimitExceeded" if request.service == "ec2" else "ThrottlingException"
             return error(request.service, code, "Request limit exceeded.", 503 if request.service == "ec2" else 400)

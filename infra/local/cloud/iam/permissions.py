@@ -166,24 +166,24 @@ def need_of(request: Request, action: str) -> Need:
     return next((need for need in needs_of(request) if need.action == action), Need(action, "*", {}, {}))
 
 
-def refusal(need: Need) -> tuple[str, str]:
+def refusal(need: Need, caller: str = CALLER) -> tuple[str, str]:
     """Return EC2's error code and message for a missing permission, including the encoded details."""
     action = need.action
-    context = {"principal": {"arn": CALLER}, "action": action, "resource": need.resource, "conditions": {"items": []}}
+    context = {"principal": {"arn": caller}, "action": action, "resource": need.resource, "conditions": {"items": []}}
     facts = {"allowed": False, "explicitDeny": False, "matchedStatements": {"items": []}, "context": context}
     encoded = base64.urlsafe_b64encode(zlib.compress(json.dumps(facts).encode())).decode().rstrip("=")
     return "UnauthorizedOperation", (
-        f"You are not authorized to perform this operation. User: {CALLER} is not authorized to perform: {action} on"
+        f"You are not authorized to perform this operation. User: {caller} is not authorized to perform: {action} on"
         f" resource: {need.resource} because no identity-based policy allows the {action} action."
         f" Encoded authorization failure message: {encoded}"
     )
 
 
-def deny(request: Request, need: Need) -> Answer:
+def deny(request: Request, need: Need, caller: str = CALLER) -> Answer:
     """Refuse a call without a permission."""
     if request.service == "ec2":
-        return error("ec2", *refusal(need), 403)
-    words = f"User: {CALLER} is not authorized to perform: {need.action}"
+        return error("ec2", *refusal(need, caller), 403)
+    words = f"User: {caller} is not authorized to perform: {need.action}"
     return error(request.service, "AccessDenied" if request.service in QUERY else "AccessDeniedException", words, 403)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import threading
@@ -98,6 +99,7 @@ def dispatch(work: Work, tie: Any, held: Held) -> None:
         desk.give_up("the values of its secrets were lost with the processes that were killed: no further task starts")
     places = Places(needs_of(int(folder.name), job), state["gpus"], record)
     dispatcher = Dispatcher(work, desk, places, held)
+    gc.freeze()  # otherwise each runner that is forked would copy this process's memory as it is collected
     dispatcher.run()
     ending = desk.conclude()
     if tie:

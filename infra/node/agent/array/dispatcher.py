@@ -13,13 +13,13 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..book.counts import RUNNING
+from ..book.tasks import Book
 from ..identities import identify, lives
 from ..job.runner import CANCEL, SIGNALS
 from ..job.watch import Watch
 from ..processes import GRACE_S, descendants, family, reap, tell
 from ..records import read_json, read_runner, work_of, write_json
-from ..tasks.book import Book
-from ..tasks.listing import RUNNING
 from ..tasks.trees import keep_log, reduce, tasks_of
 from .places import Places
 from .task import Work, folder_of_task, run_task
@@ -136,7 +136,7 @@ class Dispatcher:
         """Start a task on this node."""
         task, gpus = self.book.tasks[position], self.places.find() or []
         folder = folder_of_task(self.work.folder, task["index"])
-        earlier = self.book.read().get(position, {}) if folder.exists() else {}
+        earlier = self.book.find(position)
         record = {
             "state": "running",
             "node": self.desk.rank,

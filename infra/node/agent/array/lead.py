@@ -8,10 +8,10 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..book.counts import BAD, RUNNING, count_tasks
+from ..book.tasks import Book
 from ..environment.uv import say
-from ..records import Ending
-from ..tasks.book import Book
-from ..tasks.listing import BAD, RUNNING, count_tasks
+from ..records import Ending, read_json
 
 if TYPE_CHECKING:
     from ..muster.lead import Lead as Tie
@@ -87,7 +87,8 @@ class Lead:
             self.share()
         if time.monotonic() - self.said_s >= PROGRESS_S:
             self.said_s, before = time.monotonic(), self.said
-            self.said = describe(count_tasks(self.folder) or {})
+            began_s = read_json(self.folder / "state.json", {}).get("dispatched_s")
+            self.said = describe(count_tasks(self.folder, "", began_s))
             if self.said != before:
                 self.log(self.said)
 
@@ -98,7 +99,7 @@ class Lead:
             self.wants[rank] = self.wants.get(rank, 0) + int(message["count"])
             self.idle.discard(rank)
         elif what == "ended" and self.out.get(position) == rank:
-            self.report(position, {**self.book.read()[position], **message["record"], "node": rank})
+            self.report(position, {**self.book.find(position), **message["record"], "node": rank})
         elif what == "lost":
             self.lose(rank, str(message["reason"]))
 
@@ -119,9 +120,8 @@ class Lead:
 
     def give(self, rank: int) -> None:
         """Give the next task to another node."""
-        before = self.book.read() if self.retries else {}
         position = self.hand_out(rank)
-        attempts = before.get(position, {}).get("attempts", 0) + 1
+        attempts = self.book.find(position).get("attempts", 0) + 1
         record = {"node": rank, "started_at": time.time(), "started_s": time.monotonic(), "attempts": attempts}
         self.book.write(position, {**record, "state": "running"})
         self.tell(rank, say="start", position=position, attempts=attempts)
@@ -137,9 +137,8 @@ class Lead:
         self.wants.pop(rank, None)
         lost = [position for position, node in self.out.items() if node == rank]
         self.log(f"{why}; {len(lost)} task{'s' * (len(lost) != 1)} ran there")
-        records = self.book.read() if lost else {}
         for position in lost:
-            record = records[position]
+            record = self.book.find(position)
             seconds = time.monotonic() - record["started_s"]
             ended = {"state": "interrupted", "reason": why, "exit_code": None, "seconds": seconds}
             self.report(position, {**record, **ended, "ended_at": time.time()})

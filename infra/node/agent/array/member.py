@@ -7,9 +7,9 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..book.tasks import Book
 from ..job.runner import CANCEL
 from ..records import Ending
-from ..tasks.book import Book
 
 if TYPE_CHECKING:
     from ..muster.member import Member as Tie

@@ -45,10 +45,26 @@ for word; do [ "$word" != --system ] || export UV_PYTHON="${{UV_PYTHON:-{python}
 exec "{uv}" "$@"
 """
 # torchrun exits with 1 and prints 30 lines, whichever process failed and however.
-TORCHRUN = b"""import sys
+TORCHRUN = b"""import os, signal, sys, time
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
+noted_s = 0.0
+def note(*_):  # which node failed first is not known later: torchrun ends its other processes first
+    global noted_s
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended and ended.si_status and (not noted_s or time.monotonic() - noted_s > 60):
+            noted_s = time.monotonic()
+            path = os.environ["GPUJOB_FAILURE"]
+            with open(path + ".new", "w") as file:
+                code = ended.si_status + (0 if ended.si_code == os.CLD_EXITED else 128)
+                file.write("%r %d" % (noted_s, code))
+            os.replace(path + ".new", path)
+    except OSError:
+        pass
+if "GPUJOB_FAILURE" in os.environ:
+    signal.signal(signal.SIGCHLD, note)
 try:
     sys.exit(main())
 except ChildFailedError as error:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Mapping
 
 from .. import trees
+from ..book.tasks import is_array
 from ..caches import is_cache, is_environment
 from ..environment.uv import say
 from ..outputs.asked import Found
 from ..outputs.changes import Look
 from ..records import FREED, AgentError, folder_of, read_json, work_of, write_json
-from ..tasks.book import is_array
 from ..trees import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file, copy on write

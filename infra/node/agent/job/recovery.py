@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, Iterable
 
+from ..book.tasks import is_array
 from ..identities import identify, lives
 from ..records import HOME, JOBS, list_records, numbers, read_json, read_runner, record_of, take_lock
-from ..tasks.book import is_array
 from ..tasks.one import record_of_task
 
 

@@ -7,18 +7,21 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from ..book.tasks import is_array
 from ..identities import identify, lives
 from ..processes import descendants, end_descendants, family, tell
 from ..records import Ending, folder_of, read_json, read_runner, take_lock, write_runner
-from ..tasks.book import is_array
 from .runner import CANCEL, ENDED_BY, SIGNALS, lost_runner, record_end
 from .watch import Watch, stalled_text
 
 NEVER_S = 1e9  # a dispatcher watches its tasks itself
 
 
-def watch(number: str) -> None:
-    """Watch a job that another process runs; replace that process if it is killed too."""
+def watch(number: str) -> bool:
+    """Watch a job that another process runs; replace that process if it is killed too.
+
+    Returns whether it is an array that has not ended: then the caller replaces it.
+    """
     folder = folder_of(number)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     job, array = read_json(folder / "job.json"), is_array(folder)
@@ -31,12 +34,11 @@ def watch(number: str) -> None:
         if caught:
             tell(runner[0], caught.si_signo)
         watching.look_if_due(descendants, runner[0])
-    if array and not read_json(folder / "end.json"):
-        from ..array.dispatch import lead_again  # rarely needed
-
-        lead_again(folder)
-    elif lives(main):
+    if array:
+        return not read_json(folder / "end.json")
+    if lives(main):
         stand_in(folder, main, watching)
+    return False
 
 
 def stand_in(folder: Path, main: list[Any], watching: Watch) -> None:

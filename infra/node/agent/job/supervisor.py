@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
 from ..environment.dependencies import complete_plan, name_indexes, prepare
 from ..environment.overlay import ENVIRONMENT, make_environment
@@ -55,8 +55,18 @@ class CancelledError(Exception):
     """The job was cancelled before its command started."""
 
 
-def supervise(number: str, queued: str, *link: str) -> None:
-    """Queue, prepare, run and watch the job; secret values are on stdin.
+class Array(NamedTuple):
+    """An array whose tasks can start: what each of them runs, its record and its state."""
+
+    task: Task
+    job: dict[str, Any]
+    state: dict[str, Any]
+    locks: tuple[int | None, int]
+    """That of the one who watches, and that of the place in the queue."""
+
+
+def supervise(number: str, queued: str, *link: str) -> Array | None:
+    """Queue, prepare, run and watch the job; secret values are on stdin. Returns an array once its tasks can start.
 
     In the queue, this may be called again by the same process after a restart. `link` is a socket of a job over several nodes.
     """
@@ -72,10 +82,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         tie = join_others(folder, job, private, link)
-        if "data" not in state:
-            with cancellable():
-                state["data"] = get_ready(folder, job, secrets, int(queued))
-            write_json(folder / "state.json", state)
+        get_data(folder, job, state, secrets, int(queued))
 
         def take(gpus: list[int]) -> None:
             state["gpus"] = gpus
@@ -93,8 +100,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
         own = prepare_environment(folder, job, state, private)
         with cancellable():
             mounts = place_data(folder, state["data"])
-        if not job.get("array"):
-            begin(folder, state, tie)
+        begin(folder, state, tie, own if job["command"][0] == "torchrun" else "")
         hidden = {**secrets, **(tie.secrets if tie else {})}
         task = make_task(folder, job, state, own, hidden)._replace(mounts=mounts, tie=tie)
     except CancelledError:
@@ -104,18 +110,19 @@ def supervise(number: str, queued: str, *link: str) -> None:
         end_early(folder, state, tie, Ending(1, reason=reason))
     else:
         if job.get("array"):
-            start_array(task, job, state, (watching, int(queued)))
-        else:
-            fork_runner(task, watching, Watch(folder, job, task.secrets))
-        return
+            return Array(task, job, state, (watching, int(queued)))
+        fork_runner(task, watching, Watch(folder, job, task.secrets))
+        return None
     end_descendants({})
+    return None
 
 
-def start_array(task: Task, job: dict[str, Any], state: dict[str, Any], locks: tuple[int | None, int]) -> None:
-    """Run the tasks of an array, each as `task` says, until it ends."""
-    from ..array.dispatch import make_work, run_array  # rarely needed, and it adds to the start-up of every job
-
-    run_array(make_work(task, job, state), locks, task.tie)
+def get_data(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str], queued: int) -> None:
+    """Wait for what a job starts from, and record the versions of its data sets, once; raises AgentError."""
+    if "data" not in state:
+        with cancellable():
+            state["data"] = get_ready(folder, job, secrets, queued)
+        write_json(folder / "state.json", state)
 
 
 def join_others(folder: Path, job: dict[str, Any], private: dict[str, Any], link: tuple[str, ...]) -> AnyTie | None:
@@ -140,11 +147,16 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
         wait_for_gpus(number, count_gpus(job), job["slots"], take)
 
 
-def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None) -> None:
-    """Wait until all parts of a job over several nodes are ready; raises AgentError."""
-    if tie:
+def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None, python: str) -> None:
+    """Wait until all parts of a job are ready, each with the same torch if torchrun starts it; an array's do not wait.
+
+    `python` is then the interpreter that has it. Raises AgentError.
+    """
+    if tie and tie.inbox is None:
+        from ..muster.versions import read_torch
+
         with cancellable(), (folder / "log").open("ab") as log:
-            tie.begin(log)
+            tie.begin(log, read_torch(python) if python else "")
         state["port"] = tie.port
         write_json(folder / "state.json", state)
 
@@ -197,7 +209,7 @@ def make_task(folder: Path, job: dict[str, Any], state: dict[str, Any], own: str
 
 
 def words_of(command: list[str], python: str, folder: Path) -> list[str]:
-    """Return the command that starts a job; a notebook, and Ray with its command, are started by the agent itself."""
+    """Return the command that starts a job; a notebook and Ray are started by the agent itself."""
     agent = [sys.executable, "-I", "-S", str(Path(sys.argv[0]).resolve())]
     if command == NOTEBOOK:
         return [*agent, "notebook"]

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any, Union
 
-from ..tasks.book import is_array
+from ..book.tasks import is_array
 from .lead import Lead
 from .member import Member, connect
 from .tie import Group

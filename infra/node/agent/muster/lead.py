@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import threading
 import time
@@ -12,13 +11,16 @@ from typing import Any, BinaryIO
 from ..environment.uv import say
 from ..records import AgentError, Ending
 from .channel import CALL, Lines, LostError, admit, make_nonce, tune
-from .tie import LAST_S, POLL_S, Group, Tie
+from .failures import Failures
+from .port import hold_port
+from .tie import LAST_S, POLL_S, TICK_S, Group, Tie
+from .versions import compare
 
 READY_S = 1800.0
+RECEIVED_S = 900.0  # for the client to submit the job to the other nodes
 SILENT_S = 2.0  # before the log says whom the job waits for
 PROOF_S = 10.0  # for a stranger to prove that it is a part of the job
 MOST_STRANGERS = 256
-PORTS = 20000, 32767  # below those that Linux gives to outgoing connections
 
 
 def listen(address: str) -> socket.socket:
@@ -29,14 +31,6 @@ def listen(address: str) -> socket.socket:
         raise AgentError(f"cannot listen on {address}, this node's private address: {error.strerror}") from error
 
 
-def choose_port(address: str) -> int:
-    """Return a port of this node on which nothing listens; raises AgentError."""
-    for port in random.sample(range(*PORTS), 1000):
-        with contextlib.suppress(OSError), socket.create_server((address, port)):
-            return port
-    raise AgentError(f"no free port on {address}")
-
-
 class Lead(Tie):
     """The connections of part 0 to all others."""
 
@@ -45,7 +39,11 @@ class Lead(Tie):
         super().__init__(group)
         self.listening: socket.socket | None = listening
         self.strangers: dict[socket.socket, tuple[Lines, str, float]] = {}
-        self.ready: set[int] = set()
+        self.ready: dict[int, str] = {}
+        """The parts that are ready, and the torch of each."""
+        self.failures = Failures()
+        self.held: socket.socket | None = None
+        """What keeps the port for the job's own rendezvous."""
         self.ends: dict[int, Ending] = {}
         self.gone: set[int] = set()
         self.lock = threading.Lock()
@@ -104,7 +102,9 @@ class Lead(Tie):
         """Act on a message of another part."""
         what = message.pop("say")
         if what == "ready":
-            self.ready.add(rank)
+            self.ready[rank] = str(message["torch"])
+        elif what == "failed":
+            self.failures.note(rank, message["age_s"], message["code"])
         elif what == "end":
             self.note_end(rank, Ending(**message))
         elif what == "warned":
@@ -112,20 +112,34 @@ class Lead(Tie):
         else:
             self.put(rank, what, message)
 
-    def begin(self, log: BinaryIO) -> None:
-        """Wait until all parts are ready, then start them; raises AgentError if one is not ready in time."""
-        began_s, reported = time.monotonic(), False
-        self.ready.add(0)
-        while missing := [self.group.name(rank) for rank in self.others if rank not in self.ready]:
-            waited_s = time.monotonic() - began_s
-            if waited_s > READY_S:
-                raise AgentError(f"not ready within {READY_S / 60:g} min: {', '.join(missing)}")
-            if waited_s > SILENT_S and not reported:
-                reported = True
-                say(log, f"waiting for {', '.join(missing)}")
-            time.sleep(POLL_S)
-        self.port = choose_port(self.group.addresses[0])
+    def begin(self, log: BinaryIO, torch: str) -> None:
+        """Wait until all parts are ready, with the same torch, then start them; raises AgentError."""
+        self.ready[0] = torch
+        self.wait_for_others(log)
+        differing = compare({self.group.name(rank): self.ready[rank] for rank in sorted(self.ready)})
+        if differing:
+            raise AgentError(differing)
+        self.held = hold_port(self.group.addresses[0])
+        self.port = self.held.getsockname()[1]
         self.broadcast(say="go", port=self.port)
+
+    def wait_for_others(self, log: BinaryIO) -> None:
+        """Wait until all other parts are ready; raises AgentError if that takes too long."""
+        began_s, reported = time.monotonic(), ""
+        while missing := [rank for rank in self.others if rank not in self.ready]:
+            waited_s = time.monotonic() - began_s
+            absent = [self.group.name(rank) for rank in missing if rank not in self.channels]
+            names = ", ".join(map(self.group.name, missing))
+            if absent and waited_s > RECEIVED_S:
+                what = f"{', '.join(absent)} did not receive the job within {RECEIVED_S / 60:g} min"
+                raise AgentError(f"{what}: its submission was interrupted")
+            if waited_s > READY_S:
+                raise AgentError(f"not ready within {READY_S / 60:g} min: {names}")
+            line = f"waiting for {names}" + ", to which the job has not been submitted yet" * bool(absent)
+            if waited_s > SILENT_S and line != reported:
+                reported = line
+                say(log, line)
+            time.sleep(POLL_S)
 
     def report(self, ending: Ending) -> None:
         """Note how this part ended."""
@@ -139,14 +153,38 @@ class Lead(Tie):
         """Note how a part ended; the first that did not succeed ends the job, and so does the last."""
         self.ends.setdefault(rank, ending)
         if self.inbox is not None:
-            if not rank:
-                self.announce(ending)
-            elif not self.verdict:
-                self.put(rank, "lost", {"reason": f"{self.group.name(rank)}: {ending.reason or 'it was ended'}"})
-        elif ending.failed:
+            self.note_array_end(rank, ending)
+            return
+        if ending.failed and (ending.cancelled or ending.reason or ending.exit_code is None):
             self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
-        elif len(self.ends) == len(self.group.names) or (rank == 0 and self.group.served):
-            self.announce(Ending(0))
+        elif ending.exit_code:
+            self.failures.note(rank, 0.0, ending.exit_code)
+            self.failures.begin()
+        if len(self.ends) == len(self.group.names) or (rank == 0 and self.group.served):
+            self.announce(Ending(0)) if self.failures.due_s is None else self.blame()
+
+    def note_array_end(self, rank: int, ending: Ending) -> None:
+        """Note that a part of an array has ended, which it does by itself only on node 0."""
+        if not rank:
+            self.announce(ending)
+        elif not self.verdict:
+            self.put(rank, "lost", {"reason": f"{self.group.name(rank)}: {ending.reason or 'it was ended'}"})
+
+    def look(self) -> float:
+        """Decide which part failed first, once it is time to; return how long to wait before looking again."""
+        super().look()
+        if self.verdict is None and self.failures.is_due():
+            self.blame()
+        return TICK_S if self.failures.due_s is None or self.verdict else POLL_S
+
+    def blame(self) -> None:
+        """End the job with the failure that was first."""
+        rank, ending = self.failures.find_first()
+        self.announce(ending._replace(reason=self.explain(rank, ending), failed_node=rank))
+
+    def note_failure(self, age_s: float, code: int) -> None:
+        """Note that a process of this part has failed."""
+        self.failures.note(0, age_s, code)
 
     def note_loss(self, rank: int, what: str) -> None:
         """End the job, because a part was lost; an array goes on without it."""

@@ -88,9 +88,9 @@ class Member(Tie):
         else:
             self.put(0, what, message)
 
-    def begin(self, _: BinaryIO) -> None:
-        """Say that this part is ready, and wait until all are."""
-        self.send(say="ready")
+    def begin(self, _: BinaryIO, torch: str) -> None:
+        """Say that this part is ready, and which torch it has; wait until all are."""
+        self.send(say="ready", torch=torch)
         while not self.port:
             time.sleep(POLL_S)
 
@@ -112,6 +112,10 @@ class Member(Tie):
         """End this part, because node 0 was lost."""
         self.decide(Ending(None, reason=what, interrupted=True))
 
+    def note_failure(self, age_s: float, code: int) -> None:
+        """Tell part 0 that a process of this part has failed."""
+        self.send(say="failed", age_s=age_s, code=code)
+
     def pass_on(self, _: int) -> None:
         """Tell part 0 that AWS reclaims this node."""
         self.send(say="warned")
@@ -123,6 +127,8 @@ class Member(Tie):
     def settle(self, own: Ending) -> Ending:
         """Return how this part ended, and why."""
         verdict = self.verdict or Ending(None, interrupted=True)
+        if verdict.interrupted:
+            return verdict._replace(exit_code=None)
         return verdict._replace(exit_code=own.exit_code if verdict.failed else 0)
 
 

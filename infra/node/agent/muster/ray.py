@@ -1,4 +1,4 @@
-"""Ray over the nodes of a job: its head on node 0, a worker on each other node, and the job's command on node 0.
+"""Run a job with Ray: the head and the job's command on node 0, a worker on each other node.
 
 This program is the command of each part. Whatever Ray starts is below it, so that it ends with the job, as everything does
 that a job starts. Ray itself would take 30 s and longer to stop: it is killed, once the command has ended.
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 from .. import trees
 from ..processes import adopt_orphans, end_descendants
 from ..records import RAY_SESSIONS, AgentError
-from .lead import choose_port
+from .port import choose_port
 
 LOG = "start.log"
 LINKS = "/tmp/gpujob-ray-"  # noqa: S108  a link: a socket's path has at most 107 characters, and Ray adds 62
@@ -39,6 +40,7 @@ ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
     time.sleep(0.2)
 """
+STARTED, EARLY = "Ray runtime started", "head node|GCS|gcs"
 MISSING = "Ray is not installed on this node; add ray to requirements.txt or pyproject.toml, then rerun"
 MISMATCH = "Ray or Python has another version here than on node 0; pin it in requirements.txt, as in ray==2.60.0"
 
@@ -59,7 +61,7 @@ class Part(NamedTuple):
 
 
 def launch(folder: str, *command: str) -> None:
-    """Run Ray on this node, and on node 0 the command; exit with its code. Raises AgentError if Ray does not start."""
+    """Run Ray on this node, and on node 0 the command, with whose code it exits; raises AgentError."""
     adopt_orphans()
     signal.signal(signal.SIGTERM, leave)
     part = read_part(Path(folder), command)
@@ -100,7 +102,7 @@ def leave(*_: Any) -> None:
 
 
 def make_place(folder: Path) -> Path:
-    """Return a short path to a new folder for Ray's sessions, which is below the job's; raises AgentError."""
+    """Return a short path to a new folder for Ray's sessions in the job's folder; raises AgentError."""
     clear(folder)
     (folder / RAY_SESSIONS).mkdir(mode=0o700)
     link = link_to(folder)
@@ -126,7 +128,7 @@ def clear(folder: Path) -> None:
 
 
 def start(part: Part, place: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start Ray on this node; it stays in the foreground. All ports but the head's are the kernel's choice."""
+    """Start Ray on this node, in the foreground. All ports but the head's are the kernel's choice."""
     chosen = choose_port(part.address)
     limits = (f"--num-gpus={part.gpus}", "--min-worker-port=0", "--max-worker-port=0")
     own = (f"--node-ip-address={part.address}", f"--dashboard-agent-listen-port={chosen}", f"--temp-dir={place}")
@@ -141,7 +143,7 @@ def start(part: Part, place: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def lead(part: Part, place: Path, command: tuple[str, ...], has_client: bool) -> int:
-    """Run the head, wait for all nodes, run the command; return its exit code. Raises AgentError if the head ends first."""
+    """Run the head, wait for all nodes, run the command; return its exit code. Raises AgentError."""
     client = [f"--ray-client-server-port={choose_port(part.address)}"] * has_client
     dashboard = ("--include-dashboard=false", f"--dashboard-port={choose_port(part.address)}")
     head = start(part, place, "--head", f"--port={part.port}", *dashboard, *client)
@@ -170,12 +172,18 @@ def watch(process: subprocess.Popen[bytes], part: Part, ray: subprocess.Popen[by
 
 def follow(part: Part, place: Path) -> None:
     """Run a worker until the job ends, which SIGTERM says; raises AgentError if the worker ends before."""
+    deadline = time.monotonic() + HEAD_S
     wait_for_head(part, None)
-    worker = start(part, place, f"--address={part.head}:{part.port}")
-    worker.wait()
-    if "ersion mismatch" in read_log(part):
-        raise AgentError(MISMATCH)
-    raise AgentError(f"Ray ended on node {part.rank}: {last_line(part)}")
+    while True:
+        start(part, place, f"--address={part.head}:{part.port}").wait()
+        said = read_log(part)
+        if "ersion mismatch" in said:
+            raise AgentError(MISMATCH)
+        # The head accepts connections before it knows of its own node; a worker that comes then gives up.
+        if STARTED in said or not re.search(EARLY, said) or time.monotonic() > deadline:
+            raise AgentError(f"Ray ended on node {part.rank}: {last_line(part)}")
+        end_descendants({}, signal.SIGKILL)
+        time.sleep(1)
 
 
 def wait_for_head(part: Part, head: subprocess.Popen[bytes] | None) -> None:

@@ -21,6 +21,7 @@ from ..environment.uv import say
 from ..processes import descendants, tell
 from ..records import PREEMPTED, Ending
 from .channel import Channel, LostError, sign
+from .failures import Failure, read_failure
 
 HELLO_S, SILENCE_S = 5.0, 30.0
 TICK_S, POLL_S = 1.0, 0.05
@@ -59,6 +60,7 @@ class Tie:
         self.port = 0
         """The port for the job's own rendezvous on node 0, once all parts are ready."""
         self.warned = False
+        self.failure: Failure | None = None
         self.inbox: deque[tuple[int, str, dict[str, Any]]] | None = deque() if group.array else None
         """Of an array, what other parts have said about its tasks, and which were lost."""
         self.greeted_s = 0.0
@@ -94,10 +96,11 @@ class Tie:
 
     def attend(self, wake: int) -> None:
         """Read what the others say until `stop`, greet them, and notice when one is silent."""
+        wait_s = 0.0
         while True:
             channels = {channel.lines.link: rank for rank, channel in self.channels.items()}
             first: list[Any] = [wake]  # a descriptor besides the sockets
-            ready, _, _ = select.select([*first, *self.links(), *channels], [], [], TICK_S)
+            ready, _, _ = select.select([*first, *self.links(), *channels], [], [], wait_s)
             if wake in ready:
                 return
             for link in ready:
@@ -111,9 +114,20 @@ class Tie:
             for rank, heard_s in list(self.heard.items()):
                 if time.monotonic() - heard_s > SILENCE_S:
                     self.lose(rank, f"was not heard of for {SILENCE_S:g} s")
-            if self.inbox is None and not self.warned and (self.group.folder / PREEMPTED).exists():
-                self.warned = True
-                self.pass_on(self.group.rank)
+            wait_s = self.look()
+
+    def look(self) -> float:
+        """Look whether AWS reclaims this node, or a process failed; return when to look again, in seconds."""
+        if self.inbox is not None:
+            return TICK_S
+        if not self.warned and (self.group.folder / PREEMPTED).exists():
+            self.warned = True
+            self.pass_on(self.group.rank)
+        failure = None if self.verdict else read_failure(self.group.folder)
+        if failure and failure != self.failure:
+            self.failure = failure
+            self.note_failure(time.monotonic() - failure.at_s, failure.code)
+        return TICK_S
 
     def read(self, rank: int) -> None:
         """Handle the messages of another part."""
@@ -189,6 +203,10 @@ class Tie:
 
     def note_loss(self, rank: int, what: str) -> None:
         """Act on the loss of a part."""
+        raise NotImplementedError
+
+    def note_failure(self, age_s: float, code: int) -> None:
+        """Note that a process of this part failed so long ago, and perhaps others will because of it."""
         raise NotImplementedError
 
     def pass_on(self, rank: int) -> None:

@@ -10,6 +10,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from .failures import FAILURE
+
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 
@@ -34,6 +36,7 @@ def describe_part(part: dict[str, Any], gpus: int, port: int, folder: Path) -> d
         "GPUJOB_NODE_ADDRESSES": ",".join(addresses),
         "GPUJOB_GPUS": str(gpus),
         "GPUJOB_HOSTFILE": str(hosts),
+        "GPUJOB_FAILURE": str(folder / FAILURE),
     }
 
 

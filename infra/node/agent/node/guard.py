@@ -18,6 +18,7 @@ from ..bucket.process import CONFIG, WARNED, is_saved, start_uploads
 from ..processes import tell
 from ..records import JOBS, PREEMPTED, WORK, folder_of, is_supervised, numbers
 from .leftovers import Leftovers
+from .neighbours import Neighbours
 from .notice import read_notice
 
 PERIOD_S = 5.0
@@ -34,15 +35,16 @@ def guard(idle_s: str, warning_s: str) -> None:
     period = min([PERIOD_S, *(limit / 5 for limit in (idle, warning) if limit)])
     warned: set[int] = set()
     busy_at = time.monotonic()
-    leftovers = Leftovers(idle)
+    leftovers, neighbours = Leftovers(idle), Neighbours()
     while True:
         start_uploads()
         left = lease_end() - time.time()
         if left <= 0:
             power_off("the gpujob lease has ended")
         elif reason := ending(left, warning):
-            warned |= warn(set(running_jobs()) - warned, reason)
-        if is_busy() or (idle and leftovers.work()):
+            warned |= warn(find_unwarned(warned, reason), reason)
+        busy = is_busy() or bool(idle and leftovers.work())
+        if neighbours.exchange(busy=busy) or busy:
             busy_at = time.monotonic()
         elif idle and time.monotonic() - busy_at >= idle:
             power_off(f"idle for {idle:g} s")
@@ -73,6 +75,12 @@ def power_off(reason: str) -> None:
 def running_jobs() -> list[int]:
     """Return the numbers of running and queued jobs."""
     return [number for number in numbers() if is_supervised(JOBS / str(number))]
+
+
+def find_unwarned(warned: set[int], reason: str) -> set[int]:
+    """Return the jobs to warn: each once, also if AWS reclaims another of its nodes."""
+    jobs = set(running_jobs()) - warned
+    return {job for job in jobs if not (reason.startswith(RECLAIM) and (JOBS / str(job) / PREEMPTED).exists())}
 
 
 def warn(jobs: set[int], reason: str) -> set[int]:

@@ -1,7 +1,8 @@
-"""Measure the network from this node to another: its latency, and the speed of several connections at once.
+"""Measure the network to another node: latency, and the speed of several connections at once.
 
-At the same time this node takes the part of the other one for a third. Nobody is served who does not prove a key, which
-came on standard input. The receiver counts, so that what is still in a buffer does not.
+At the same time, a third node may measure the way to this one. Only who proves a key is served, which came on standard
+input. The
+receiver counts, so that what is still in a buffer does not.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ COUNT_BYTES, CODE_BYTES, NONCE_CHARACTERS = 8, 64, 32
 
 
 def measure_network(address: str) -> None:
-    """Listen on this node's address, then measure the way to another node, as told on standard input.
+    """Listen on this node's address, then measure the way to another node.
 
     A key in a line -> {"port"} in a line; {"address", "port"} of the other in a line -> {"bytes_s", "latency_s", "error"} in a
     line. Ends with standard input. Raises AgentError if it cannot listen.

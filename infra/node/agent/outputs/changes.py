@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
 from .. import trees
+from ..book.counts import RUNNING
+from ..book.tasks import Book, is_array
 from ..caches import lies_in_cache
 from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
-from ..tasks.book import Book, is_array
-from ..tasks.listing import RUNNING
 from ..tasks.trees import outputs_of, reduce, tasks_of
 from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
@@ -58,7 +58,7 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
         look.look_below(Found(work, "", work), sent, leave_running(folder, sieve))
     else:
         look.look_below(Found(work, "", work), sent, sieve.leaves_out)
-    if not work.is_dir():
+    if not work.is_dir() and not is_array(folder):  # of an array, no task has started here
         look.unreadable.append(".")  # the job has deleted its folder, which differs from having written nothing
     for each in found:
         if each.base:

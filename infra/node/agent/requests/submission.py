@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import trees
+from ..book.tasks import reserve_array
 from ..job.queue import count_ahead
 from ..machine import base_python, find_space
 from ..outputs.asked import check_asked
@@ -39,7 +40,6 @@ from ..snapshot.lists import Snapshot, read_list, read_snapshot
 from ..snapshot.prepared import Prepared, announce
 from ..snapshot.store import Store, write_all
 from ..snapshot.upkeep import INCOMING
-from ..tasks.book import reserve_array
 
 if TYPE_CHECKING:
     import socket

@@ -1,13 +1,28 @@
-"""One task of an array, named 12.17: its log, and its record as that of a job."""
+"""The tasks of an array as the client asks for them: all, or one named 12.17, with its log, and its record as that of a job."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from ..records import UnknownJobError, folder_of, is_supervised, record_of
-from .book import Book
-from .listing import RUNNING, describe, name_missing, state_of
+from ..book.counts import RUNNING, describe, name_missing, state_of
+from ..book.tasks import Book
+from ..records import UnknownJobError, folder_of, is_supervised, read_json, record_of
+
+
+def list_tasks(number: str) -> dict[str, Any]:
+    """Return the tasks of an array, with the node's time."""
+    folder = folder_of(number)
+    missing, book = find_missing(folder), Book(folder)
+    records = book.read()
+    tasks = [describe(task, records.get(position, {}), missing) for position, task in enumerate(book.tasks)]
+    return {"now": time.time(), "tasks": tasks}
+
+
+def find_missing(folder: Path) -> str:
+    """Return the state of an array's tasks whose end is not recorded; "" while the array is alive."""
+    return name_missing(is_supervised(folder), read_json(folder / "end.json", {}))
 
 
 def find_task(number: str) -> tuple[Path, Book, int]:
@@ -36,15 +51,15 @@ def is_alive(number: str) -> bool:
     if "." not in number:
         return is_supervised(folder_of(number))
     folder, book, position = find_task(number)
-    return state_of(book.read().get(position, {}), name_missing(folder)) in ("queued", *RUNNING)
+    return state_of(book.find(position), find_missing(folder)) in ("queued", *RUNNING)
 
 
 def record_of_task(number: str) -> dict[str, Any]:
     """Return the record of a task, as that of a job."""
     folder, book, position = find_task(number)
-    task = describe(book.tasks[position], book.read().get(position, {}), name_missing(folder))
+    task = describe(book.tasks[position], book.find(position), find_missing(folder))
     log = place_of(number) / "log"
     kept = {name: task[name] for name in ("state", "exit_code", "reason", "started_at", "seconds")}
-    ended_at = book.read().get(position, {}).get("ended_at")
+    ended_at = book.find(position).get("ended_at")
     size_bytes = log.stat().st_size if log.exists() else 0
     return {**record_of(folder.name), **kept, "ended_at": ended_at, "log_bytes": size_bytes, "tasks": None, "nodes": 1}

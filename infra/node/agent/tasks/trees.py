@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Container, Iterator
 
 from .. import trees
+from ..book.tasks import is_array
 from ..records import HOME, parent_of, work_of
 from ..trees import stamp_of
 
@@ -28,8 +29,7 @@ def tasks_of(folder: Path) -> Path:
 
 def outputs_of(folder: Path) -> Path:
     """Return the folder that a job's outputs are in: its working tree, or that around those of its tasks."""
-    around = tasks_of(folder)
-    return around if around.is_dir() else work_of(folder)
+    return tasks_of(folder) if is_array(folder) else work_of(folder)
 
 
 def lay_out(source: Path, tree: Path) -> dict[str, Any]:

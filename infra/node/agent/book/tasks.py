@@ -32,6 +32,12 @@ class Book:
         records = json.loads(b"[" + b",".join(line for _, line in found) + b"]")
         return dict(zip((position for position, _ in found), records))
 
+    def find(self, position: int) -> dict[str, Any]:
+        """Return the record of a task; empty if it has not started."""
+        with self.path.open("rb", buffering=0) as file:
+            line = os.pread(file.fileno(), LINE_BYTES, position * LINE_BYTES).strip()
+        return dict(json.loads(line)) if line else {}
+
     def write(self, position: int, record: dict[str, Any]) -> None:
         """Replace the record of a task."""
         line = json.dumps({**record, "reason": record.get("reason", "")[:REASON_CHARACTERS]}).encode()
@@ -58,4 +64,7 @@ def reserve_array(folder: Path, array: dict[str, Any]) -> dict[str, Any]:
     tasks = array["tasks"]
     (folder / ARRAY).write_text(json.dumps(tasks), encoding="utf-8")
     (folder / BOOK).write_bytes((b" " * (LINE_BYTES - 1) + b"\n") * len(tasks))
-    return {"count": len(tasks), **{name: array[name] for name in ("at_once", "share", "retries")}}
+    return {
+        "count": array.get("count") or len(tasks),
+        **{name: array[name] for name in ("at_once", "share", "retries")},
+    }

@@ -5,29 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
-from ..records import folder_of, is_supervised, read_json
-from .book import Book, is_array
+from .tasks import Book
 
 RUNNING = ("running", "stalled")
 BAD = ("failed", "interrupted")
 
 
-def list_tasks(number: str) -> dict[str, Any]:
-    """Return the tasks of an array, with the node's time."""
-    folder = folder_of(number)
-    book, missing = Book(folder), name_missing(folder)
-    records = book.read()
-    tasks = [describe(task, records.get(position, {}), missing) for position, task in enumerate(book.tasks)]
-    return {"now": time.time(), "tasks": tasks}
+def name_missing(supervised: bool, state: Mapping[str, Any]) -> str:
+    """Return the state of a task without an end: what runs or waits while the array is alive has been ended with it.
 
-
-def name_missing(folder: Path) -> str:
-    """Return the state of a task without an end: what runs or waits while the array is alive has been ended with it."""
-    if is_supervised(folder):
+    `state` is that of the array, with its end.
+    """
+    if supervised:
         return ""
-    return "cancelled" if read_json(folder / "end.json", {}).get("cancelled") else "interrupted"
+    return "cancelled" if state.get("cancelled") else "interrupted"
 
 
 def describe(task: dict[str, Any], record: dict[str, Any], missing: str) -> dict[str, Any]:
@@ -55,11 +48,9 @@ def state_of(record: dict[str, Any], missing: str) -> str:
     return missing if missing and state in ("queued", *RUNNING) else state
 
 
-def count_tasks(folder: Path) -> dict[str, Any] | None:
-    """Return how many tasks of an array are in which state; None for another job."""
-    if not is_array(folder):
-        return None
-    book, missing = Book(folder), name_missing(folder)
+def count_tasks(folder: Path, missing: str, began_s: float | None) -> dict[str, Any]:
+    """Return how many tasks of an array, which began at a time of the monotonic clock, are in which state."""
+    book = Book(folder)
     records = book.read()
     found = Counter(state_of(record, missing) for record in records.values())
     ended = [record for record in records.values() if record.get("seconds") is not None]
@@ -71,7 +62,6 @@ def count_tasks(folder: Path) -> dict[str, Any] | None:
         "cancelled": found["cancelled"],
         "left": found["queued"],
     }
-    began_s = read_json(folder / "state.json", {}).get("dispatched_s")
     rest = counts["left"] + counts["running"] / 2
     known = ended and rest and began_s and not missing
-    return {**counts, "left_s": (time.monotonic() - began_s) / len(ended) * rest if known else None}
+    return {**counts, "left_s": (time.monotonic() - (began_s or 0)) / len(ended) * rest if known else None}

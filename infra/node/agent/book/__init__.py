@@ -1,0 +1,1 @@
+"""The record of the tasks of an array, and their counts."""
