@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.ec2.policy import allow
-from infra.ec2.tags import CLUSTER_TAG
+from infra.ec2.scaling.policy import make_machine_statements
 
 MINE = "gpujob-*"
 """The names of the buckets that `auto` makes."""
@@ -20,12 +20,10 @@ USER_ON_BUCKET = (
 USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 MACHINE_ON_BUCKET = ("s3:ListBucket",)
 MACHINE_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
-ON_GROUPS = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")
 
 
 def make_machine_policy(bucket: str = MINE) -> dict[str, Any]:
     """Return what a machine may do: upload to the bucket, delete what it replaced, leave its group."""
-    ours = {"StringLike": {f"aws:ResourceTag/{CLUSTER_TAG}": "?*"}}
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -34,7 +32,7 @@ def make_machine_policy(bucket: str = MINE) -> dict[str, Any]:
             allow("DeleteReplaced", ("s3:DeleteObject",), f"arn:aws:s3:::{bucket}/*/tasks/*/out/*"),
             allow("ReadSentJobs", ("s3:GetObject",), f"arn:aws:s3:::{bucket}/*"),
             allow("SayThatItIsThere", ("s3:PutObject",), f"arn:aws:s3:::{bucket}/*/boots/*"),
-            allow("LeaveGroups", ON_GROUPS, "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/*", ours),
+            *make_machine_statements(),
         ],
     }
 

@@ -59,6 +59,7 @@ def check_body(environ: Environ) -> Answer | None:
 
 def has_objects() -> bool:
     """Return whether a bucket has objects: a job may be read from it after its machine."""
-    models = sys.modules.get("moto.s3.models")  # imported by moto with the first request to S3
-    backends = models.s3_backends[DEFAULT_ACCOUNT_ID].values() if models else ()
+    # Another thread imports it with the first request to S3; until that is done, the module has no backends.
+    known = getattr(sys.modules.get("moto.s3.models"), "s3_backends", None)
+    backends = known[DEFAULT_ACCOUNT_ID].values() if known else ()
     return any(bucket.keys for backend in list(backends) for bucket in list(backend.buckets.values()))

@@ -16,6 +16,7 @@ from infra.local.cloud import moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import storage
+from infra.local.cloud.iam.roles import make_machines_role
 from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.server.gateway import Gateway
 from infra.local.cloud.server.handlers import Handlers
@@ -47,6 +48,7 @@ def main(folder: Path) -> None:
     faults = Faults()
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
+    make_machines_role()
     gateway = Gateway(access_key, Handlers(hosts, faults))
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:
