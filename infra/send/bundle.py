@@ -85,7 +85,10 @@ def write_bundle(
         files = list_contents(upload.project.files)
         with tempfile.TemporaryFile() as pack:
             upload.send(files, pack, report)
-            about = put_file(store, f"{prefix}{PACK}", pack)
+            pack.seek(0)
+            # Named by its content: a machine that has read the `send.json` of an interrupted `send` still finds its pack.
+            key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
+            about = put_file(store, f"{prefix}{key}", pack)
         request = {
             **make_header(terms.gpus, submission),
             **listed.whole,
@@ -94,7 +97,7 @@ def write_bundle(
         sent = {
             "request": request,
             "contents": [[file.sha256, file.size_bytes] for file in files],
-            "pack": {"key": PACK, **about},
+            "pack": {"key": key, **about},
             "tasks": terms.tasks,
             "retries": terms.retries,
             "warning_s": terms.warning_s,

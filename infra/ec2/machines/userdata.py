@@ -135,6 +135,14 @@ def make_user_data(lease: Lease, user: str = LOGIN_USER, sent: Sent | None = Non
     return "#cloud-config\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
 
 
+def move_lease(text: str, until: float) -> str:
+    """Return our user data with another end of the lease."""
+    head, _, config = text.partition("\n")
+    end = [COMMAND, "--boot", format_until(until)]
+    commands = [end if one[:2] == end[:2] else one for one in json.loads(config)["bootcmd"]]
+    return f"{head}\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
+
+
 def start_sent(sent: Sent, user: str) -> list[list[str]]:
     """Return the commands that let a machine work on a sent job."""
     unit = SENT.format(user=user, boot=BOOT_FILE, settings=SETTINGS_FILE)
