@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from cli.options.context import adopt
 from cli.terminal import show
 from cli.uploads.jobs import open_store
 from infra.ledger.known_clusters import recall
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def stop_sent(name: str) -> bool:
     """Let the machines of a sent job end it; return whether this cluster's job was sent."""
-    known = recall(name)
+    known = recall(name) or adopt(name)
     if known is None or not known.sent:
         return False
     from infra.ec2.storage.writing import put_object  # this loads boto3
@@ -26,6 +27,12 @@ def stop_sent(name: str) -> bool:
     put_object(store, f"{job.root}stop", b"{}")
     show.say(f"job {job.job.number} will stop within 20 s; then its machine saves what it wrote, and ends")
     return True
+
+
+def is_sent(name: str) -> bool:
+    """Return whether the machines of a recorded cluster work on a sent job."""
+    known = recall(name)
+    return known is not None and known.sent
 
 
 def find_last(name: str) -> "SavedJob | None":

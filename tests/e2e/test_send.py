@@ -75,9 +75,9 @@ class Site:
         return bool((self.read(name, "tasks/0/1/outputs.json") or {"log_bytes": 0})["log_bytes"])
 
     def wait_for_end(self, name: str) -> dict[str, Any]:
-        wait_for(lambda: self.read(name, "tasks/0/end.json"), "end of the job", timeout_s=300)
+        wait_for(lambda: self.read(name, "tasks/0/end.json"), "end of the job", deadline_s=300)
         found = self.read(name, "tasks/0/end.json")
-        wait_for(lambda: not self.watch.living(), "end of the machines", timeout_s=120)
+        wait_for(lambda: not self.watch.living(), "end of the machines", deadline_s=120)
         assert groups.find_group(self.account, name).capacity == 0
         return dict(found)
 
@@ -104,11 +104,13 @@ def move_away(laptop: Laptop, folder: Path) -> Laptop:
 def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_of_it(site, tmp_path):
     site.send("away", "--spot", "loop.py")
     [first] = site.watch.living()
-    wait_for(lambda: site.begun("away"), "first upload", timeout_s=120)
-    control.add_faults(site.watch.cloud, "interrupt=0")
-    wait_for(lambda: (site.read("away", "tasks/0/claim") or {})["attempt"] == 2, "second attempt", timeout_s=300)
-    control.clear_faults(site.watch.cloud)
+    wait_for(lambda: site.begun("away"), "first upload", deadline_s=120)
+    control.add_faults(site.watch.cloud, "interrupt=8")
+    gone = first["InstanceId"]
+    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
+    control.clear_faults(site.watch.cloud)  # its replacement would be taken, too
     control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    wait_for(lambda: (site.read("away", "tasks/0/claim") or {})["attempt"] == 2, "second attempt", deadline_s=200)
 
     other = move_away(site.laptop, tmp_path)
     end = site.wait_for_end("away")
@@ -119,7 +121,7 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     fetched = other.type("fetch", "--cluster", "away")
     assert json.loads((other.project / "runs/away-1/files/state.json").read_text()) == count(6), fetched.said
     machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
-    assert machine != first["InstanceId"]
+    assert machine != gone
 
     down = site.laptop.type("down", "away", "--dry-run")
     assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
@@ -129,7 +131,7 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
 
 def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):
     site.send("again", "--max-hours", "1", "sleep.py")
-    wait_for(lambda: site.begun("again"), "first upload", timeout_s=120)
+    wait_for(lambda: site.begun("again"), "first upload", deadline_s=120)
     other = move_away(site.laptop, tmp_path)
     before = groups.find_group(site.account, "again")
     refused = other.type("down", "again")
@@ -146,8 +148,8 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     assert userdata.lease_end_s(data) == until
     assert schedule.find_end(site.account, "gpujob-again") == until
     assert abs(time.time() + 3 * 3600 - until) < 600
-    told = Path(site.laptop.home / f".local/state/gpujob/local/hosts/{machine['InstanceId']}/told")
-    wait_for(lambda: told.exists() and str(int(until)) in told.read_text(), "new end on the machine", timeout_s=60)
+    armed = site.laptop.home / ".local/state/gpujob/local/hosts" / machine["InstanceId"] / "lease"
+    wait_for(lambda: float(armed.read_text() or 0) == until, "new end on the machine", deadline_s=60)
 
     token = site.token("again")
     cancelled = other.type("cancel", "--cluster", "again")
