@@ -53,7 +53,7 @@ COMMANDS = {
     "extend": Entry("cli.cluster.power", "Extend a cluster's lease."),
     "stop": Entry("cli.cluster.power", "Stop a cluster's machines, keeping their disks."),
     "start": Entry("cli.cluster.power", "Start a stopped cluster with a new lease."),
-    "bake": Entry("cli.image.bake", "Create an image from a cluster's machine."),
+    "bake": Entry("cli.image.bake", "Create an image from a machine of a cluster."),
     "images": Entry("cli.image.images", "List images created by gpujob bake, and their cost."),
     "down": Entry("cli.cluster.removal", "Download remaining outputs and terminate the cluster."),
     "bucket": Entry("cli.account.bucket", "Inspect and empty the bucket that machines upload to."),

@@ -50,8 +50,7 @@ LAYERS = tuple(
     infra.local
     infra.local.machine infra.local.cloud infra.ec2.market infra.ec2.network infra.ec2.scaling
     infra.local.cloud.scaling
-    infra.local.cloud.market infra.ec2.machines infra.ec2.storage
-    infra.local.cloud.iam
+    infra.local.cloud.market infra.local.cloud.iam infra.ec2.machines infra.ec2.storage
     infra.local.cloud.machines infra.ledger infra.ec2.capacity infra.saved
     infra.local.cloud.server infra.cluster
     infra.setup
@@ -64,7 +63,7 @@ LAYERS = tuple(
     cli.facts
     cli.notices
     cli.reasons cli.uploads
-    cli.array
+    cli.arrays
     cli.steps
     cli.cluster.launch
     cli.account cli.cluster cli.completion cli.history cli.image cli.job

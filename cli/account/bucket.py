@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.facts.times import with_instants
 from cli.options.declared import dry_run_option, json_option, personal_region_option, typed_option, yes_option
 from cli.options.sources import read_chosen
 from cli.terminal import clouds, formats, show
@@ -13,6 +14,7 @@ from infra.names import BUCKET
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
+    from infra.saved.usage import StoredJob
 
 bucket_argument = click.argument("name", metavar="[BUCKET]", required=False)
 
@@ -36,17 +38,8 @@ def ls(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
 
     store = open_store(name, dry_run, region)
     found = list_stored(store)
-    rows = [
-        {
-            "job": job.prefix.rstrip("/"),
-            "size": formats.size(job.size_bytes),
-            "objects": str(job.objects),
-            "updated": formats.clock(job.modified_at),
-            "complete": "yes" if job.complete else "no",
-        }
-        for job in found
-    ]
-    show.listing(rows, as_json, [vars(job) for job in found], f"no jobs in the bucket {store.bucket}", ("objects",))
+    facts = [job_facts(job) for job in found]
+    show.listing([job_row(job) for job in found], as_json, facts, f"no jobs in the bucket {store.bucket}", ("objects",))
 
 
 @bucket.command()
@@ -64,10 +57,10 @@ def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
     size_bytes = sum(job.size_bytes for job in found)
     usd = month_usd(size_bytes, find_storage_price(store.account))
     if as_json:
-        show.echo_json({"bucket": store.bucket, "jobs": len(found), "size_bytes": size_bytes, "month_usd": usd})
+        show.echo_json(bucket_facts(store.bucket, len(found), size_bytes, usd))
         return
-    cost = clouds.cost(usd, store.account.cloud)
-    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}; a month {cost}")
+    cost = clouds.most(usd, store.account.cloud)
+    show.echo(f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} per month")
 
 
 @bucket.command()
@@ -94,6 +87,27 @@ def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, r
     size = formats.size(sum(job.size_bytes for job in found))
     confirm(f"Delete {formats.plural(len(found), 'job')} ({size}) from {store.bucket}?", yes)
     show.say(f"deleted {formats.plural(remove(store, found), 'object')}")
+
+
+def job_facts(job: "StoredJob") -> dict[str, object]:
+    """Return what --json prints of a stored job."""
+    return with_instants(vars(job), "modified_at")
+
+
+def job_row(job: "StoredJob") -> dict[str, str]:
+    """Return a stored job as a row of a table."""
+    return {
+        "job": job.prefix.rstrip("/"),
+        "size": formats.size(job.size_bytes),
+        "objects": str(job.objects),
+        "updated": formats.clock(job.modified_at),
+        "complete": "yes" if job.complete else "no",
+    }
+
+
+def bucket_facts(name: str, jobs: int, size_bytes: int, month_usd: float) -> dict[str, object]:
+    """Return what --json prints of a bucket."""
+    return {"bucket": name, "jobs": jobs, "size_bytes": size_bytes, "month_usd": month_usd}
 
 
 def open_store(name: str | None, dry_run: bool, region: str | None) -> "Store":

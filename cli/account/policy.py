@@ -7,7 +7,6 @@ import click
 from cli.options.declared import option
 from cli.terminal import show
 from infra.ec2.policy import make_policy
-from infra.ec2.scaling.policy import make_statements
 from infra.errors import UsageError
 from infra.names import MACHINES as ROLE
 
@@ -23,11 +22,6 @@ Canonical and this account. They still see every machine in the account.
 A role needs a fixed session name (role_session_name in ~/.aws/config);
 otherwise no one owns resources launched in an earlier session."""
 
-SEND = """\
-These are the additional permissions for gpujob send: Auto Scaling groups with
-gpujob's tag and name. Attach them to the same users as the other policy."""
-
-
 MACHINES = """\
 With this policy, a machine can write to every bucket named gpujob-*, read it,
 and delete outputs that it has replaced: one bucket is one trust domain. For
@@ -42,16 +36,15 @@ once:
   aws iam add-role-to-instance-profile --instance-profile-name {role} \\
     --role-name {role}"""
 USERS = """\
-With this policy, a user can make buckets named gpujob-*, read every job in
-them and remove it. It is needed besides the output of: gpujob policy"""
+With this policy, a user can create buckets named gpujob-*, and read and delete
+every job in them. It comes on top of the output of: gpujob policy"""
 
 
 @click.command()
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
 @option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket.")
-@option("--buckets", is_flag=True, help="Print what users need besides, to make and read buckets.")
-@option("--send", is_flag=True, help="Print the additional permissions for gpujob send.")
-def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
+@option("--buckets", is_flag=True, help="Print the permissions that users of a bucket need as well.")
+def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -61,17 +54,13 @@ def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
-    if machines + buckets + (owner_only or send) > 1:
+    if machines + buckets + owner_only > 1:
         raise UsageError("each of these options prints a policy of its own", "use one of them")
     if machines or buckets:
         from infra.ec2.storage import policies
 
         show.echo_json(policies.make_machine_policy() if machines else policies.make_user_policy())
         show.say(MACHINES.format(trust=json.dumps(policies.make_trust()), role=ROLE) if machines else USERS)
-        return
-    if send:
-        show.echo_json({"Version": "2012-10-17", "Statement": make_statements(owner_only=owner_only)})
-        show.say(SEND)
         return
     show.echo_json(make_policy(owner_only=owner_only))
     show.say(OWN if owner_only else ANYBODYS)

@@ -65,8 +65,8 @@ For photographs, fine-tune a pretrained network: faster and more accurate than t
     gpujob run -m jobs.finetune --data photos --model resnet34 --pretrained
 
 `python train.py` trains on this computer. Other programs, each with `--help`: `python -m jobs.show`, `jobs.compare`,
-`jobs.validate`, `jobs.interpret`, `jobs.clean`, `jobs.predict`, `jobs.board`, `jobs.ensemble`, `jobs.submit`, `jobs.export` and
-`jobs.perceptron`.
+`jobs.tune`, `jobs.validate`, `jobs.interpret`, `jobs.clean`, `jobs.predict`, `jobs.board`, `jobs.ensemble`, `jobs.submit`,
+`jobs.export` and `jobs.perceptron`.
 """
 
 SCRIPT = '''"""Fit a small network to a sine; replace it with your own training code."""

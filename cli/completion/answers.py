@@ -31,6 +31,7 @@ SOURCES: dict[str, Callable[[click.Context], Candidates]] = {
     "CLUSTER": records.list_clusters,
     "IMAGE": records.list_images,
     "JOB": records.list_jobs,
+    "JOB[.TASK": records.list_jobs,
     "DATASET": records.list_datasets,
     "NAME": records.list_clusters,
     "RUN": records.list_jobs,

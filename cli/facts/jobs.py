@@ -23,6 +23,8 @@ def receipt_facts(receipt: Mapping[str, Any]) -> dict[str, Any]:
     facts = {**receipt, "job": job_facts(receipt["job"])}
     if isinstance(facts.get("states"), list | tuple):
         facts["states"] = [name_state(each) for each in facts["states"]]
+    if isinstance(facts.get("tasks"), list | tuple):
+        facts["tasks"] = [with_instants(task, "started_at") for task in facts["tasks"]]
     if facts.get("gpu") == "none":
         facts["gpu"] = None
     if "price_usd" in facts:
@@ -40,4 +42,5 @@ def name_state(pair: Any) -> Any:
 def flat_facts(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Return a receipt with the fields of its job in one level, as in a list of jobs."""
     facts = receipt_facts(receipt)
+    facts.pop("tasks", None)  # a thousand, while those of the job are counted
     return {**facts.pop("job"), **facts}

@@ -1,4 +1,4 @@
-"""Lines of a listing that can be sorted by any column: what each column shows, and what it is sorted by."""
+"""Lines of a listing that can be sorted by any column."""
 
 import difflib
 import shlex
@@ -18,7 +18,7 @@ class Line(NamedTuple):
 
 
 def choose_names(metrics: Sequence[dict[str, float]], others: Sequence[str]) -> list[str]:
-    """Return the metrics to show: the most common ones, in order of first appearance, except other columns."""
+    """Return the most common metrics, in order of first appearance, except other columns."""
     counts: dict[str, int] = {}
     for last in metrics:
         for name in last:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.history.plots import render_array
 from cli.history.svg import clean, link, place, start_chart
 from infra.history.metrics import Metrics

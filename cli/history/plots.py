@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from urllib.parse import quote
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.history.svg import EDGE, HEIGHT, LEFT, WIDTH, clean, link, place, start_chart
 from cli.terminal.formats import plural
 from infra.base.text import printable
@@ -20,7 +20,7 @@ LOG_RATIO = 30
 
 
 def render_array(folder: str, table: Table) -> Iterator[str]:
-    """Yield a heading, the plots and the table of an array with results in a folder, named CLUSTER-NUMBER."""
+    """Yield a heading, the plots and the table of an array with results in a folder."""
     yield f"<h2>{clean(folder)}: {plural(len(table.tasks), 'task')}</h2>\n"
     yield '<div class="charts">\n'
     yield from islice(render_plots(table), MOST_PLOTS)
@@ -79,7 +79,7 @@ def mean(numbers: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[str]) -> Mapping[str, float]:
-    """Return where values stand on the way across: by their size if all are numbers, otherwise one after the other."""
+    """Return how far across values stand: by size if all are numbers, otherwise in order."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import click
 
-from cli.array.options import spread
+from cli.arrays.options import spread
 from cli.options.context import find_cluster, here, own_name, runs_here
 from cli.options.declared import FETCH_EVERY_S, cluster_option, option, yes_option
 from cli.options.masking import check_secrets
@@ -93,7 +93,7 @@ def choose_options(past: Run, env: Sequence[str], secret: Sequence[str]) -> Opti
 
 
 def choose_tasks(past: Run, options: Options, every: bool) -> Array | None:
-    """Return the tasks of an array to run again, by default those that did not succeed; None for another job.
+    """Return an array's tasks to run again, by default those that failed; None for another job.
 
     Raises UsageError if there are none, or if the array may still be running.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.facts.sorting import Line, choose_names, sort_lines
 from cli.facts.times import instant
 from cli.history.page import render_page

@@ -23,7 +23,7 @@ def link(value: str, above: str = "") -> str:
 
 
 def start_chart(title: str, low: float, high: float, below: int = 0) -> Iterator[str]:
-    """Yield the start of a chart with its axes and its lowest and highest value, with room below for labels."""
+    """Yield the start of a chart: its axes, lowest and highest value, and room below for labels."""
     yield f'<figure><figcaption>{clean(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT + below}" role="img">'
     yield f"<title>{clean(title)}</title>"
     yield f'<path class="axis" d="M{LEFT} {EDGE}V{HEIGHT - EDGE}H{WIDTH - EDGE}"/>'

@@ -1,10 +1,8 @@
 """List the tasks of an array with their results: tasks."""
 
-import sys
-
 import click
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.options.context import cluster_flag, own_name, runs_here
 from cli.options.declared import cluster_option, json_option, option
 from cli.terminal import clouds, show
@@ -40,7 +38,7 @@ def tasks(run: str | None, sort: str | None, as_csv: bool, cluster: str | None, 
     if as_json:
         show.echo_json(table.list_facts(order))
     elif as_csv:
-        sys.stdout.write(table.write_csv(order))
+        show.echo(table.write_csv(order).rstrip())
     else:
         table.show(order)
     if not found.job.over:

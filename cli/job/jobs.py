@@ -82,7 +82,7 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
 
 
 def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -> None:
-    """List the jobs of a cluster that cannot be reached, from its bucket or runs/; raises the error without any."""
+    """List an unreachable cluster's jobs from its bucket or runs/; without any, raise the error."""
     try:
         found = find_saved(error, name)
     except (NotFoundError, GoneError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import click
 
-from cli.array.options import is_array
+from cli.arrays.options import is_array
 from cli.options.context import script_here
 from cli.options.declared import option
 from cli.reasons.notebooks import NBCONVERT

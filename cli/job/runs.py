@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from cli.array.options import ArrayOptions, array_options, make_array, spread
+from cli.arrays.options import ArrayOptions, array_options, make_array, spread
 from cli.job.arguments import RunCommand, warn_of_misplaced
 from cli.job.launchers import Launcher, LauncherOptions, choose_launcher, distribute, launcher_options
 from cli.notices.ending import notify_option

@@ -50,7 +50,10 @@ def top(every_s: float, once: bool, cluster: str | None, as_json: bool) -> None:
 def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> "Iterator[list[NodeUse]]":
     """Yield the usage of each machine periodically; on a broken connection, call `lost` and reconnect."""
     with ExitStack() as opened:
-        connections = [opened.enter_context(reach(cluster, rank)) for rank in cluster.ranks]
+        links = [opened.enter_context(ExitStack()) for _ in cluster.ranks]
+        connections = [
+            link.enter_context(reach(cluster, rank)) for link, rank in zip(links, cluster.ranks, strict=True)
+        ]
 
         def ask(rank: int) -> "NodeUse | None":
             with suppress(DroppedError):
@@ -62,12 +65,13 @@ def look(cluster: "Cluster", every_s: float, lost: Callable[[], None]) -> "Itera
             found = [use for use in uses if use]
             if len(found) == len(uses):
                 yield found
-                time.sleep(every_s)
-                continue
-            lost()
-            for rank, use in enumerate(uses):
-                if use is None:
-                    connections[rank] = opened.enter_context(reconnect(connections[rank]))
+            else:
+                lost()
+                for rank, use in enumerate(uses):
+                    if use is None:
+                        links[rank].close()
+                        connections[rank] = links[rank].enter_context(reconnect(connections[rank]))
+            time.sleep(every_s)
 
 
 def watch(cluster: "Cluster", every_s: float) -> None:

@@ -29,7 +29,10 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
 
 
 def read_log(error: GpujobError, cluster: str, job: int | str | None, task: int | None = None) -> bytes:
-    """Return the saved output of an unreachable job, by default the latest, or of a task of it; or raise the error."""
+    """Return the saved output of an unreachable job or task, by default the latest job's.
+
+    Raises the given error if there is none.
+    """
     log = LOG if task is None else f"{FILES}/{task}.log"
     runs = [run for run in list_runs(runs_here()) if run.receipt.cluster == cluster and is_asked(run, job)]
     saved = runs[-1].read_end(PurePosixPath(log), LOG_BYTES) if runs else b""

@@ -19,7 +19,7 @@ from infra.project.settings import FILE, read_settings
 
 OPTIONS = """
 all all-regions all-tasks allow-outside array as as-it-was boot-timeout browser bucket buckets check clear cluster
-detach disk done down dry-run env env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory
+csv detach disk done down dry-run env env-file every everyone exclude extra fetch-every follow force from gpu gpu-memory
 gpus grid grid-file group hang-after hours html idle-stop if-exists image install instance-profile instance-type
 interactive json kill-stalled kms-key launcher login-user machines max-cost max-hours max-price module name no-color
 no-deps node nodes notify nproc on-demand once output overwrite owner-only pattern plan port private profile

@@ -25,7 +25,7 @@ SHOWN = 5
 
 
 def send_data(connection: "Connection", project: "Project", others: Iterable[int] = ()) -> tuple[DataSet, ...]:
-    """Send the project's data sets that the machine and `others` lack; return all as a job uses them.
+    """Send the data sets that the machine and `others` do not have; return all as a job uses them.
 
     Raises UsageError or GpujobError if one is outside the project and this is not allowed.
     """

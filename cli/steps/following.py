@@ -165,7 +165,7 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
 def download(
     connection: "Connection", number: int, runs: Path, wanted: Wanted | None = None, *, shown: bool = True
 ) -> bool:
-    """Download a job's outputs and report them, unless they are shown later; return whether all were downloaded."""
+    """Download a job's outputs; report them unless not `shown`. Return whether all were downloaded."""
     wanted = wanted or want()
     with progress.transfer("downloading") as arrived:
         home = fetch(

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.array.results import show_results
+from cli.arrays.results import show_results
 from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
 from cli.notices.remains import want
@@ -84,7 +84,7 @@ def conclude(connection: "Connection", project: "Project", job: "Job", manner: M
 def follow_and_keep(
     connection: "Connection", project: "Project", started: tuple[int, int], manner: Manner, attachment: "Attachment"
 ) -> "Job":
-    """Follow a job, on a number of nodes, until it ends, saving its log and downloading its outputs periodically."""
+    """Follow a job until it ends, saving its log and downloading its outputs periodically."""
     number, nodes = started
     terms = Terms(manner.fetch_every_s, show.say, math.inf if manner.yes else UNASKED_BYTES)
     meanwhile = fetch_all_meanwhile(connection, number, project.runs, terms, nodes)

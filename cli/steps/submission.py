@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cli.array.describing import describe_array
+from cli.arrays.describing import describe_array
 from cli.notices import billing
 from cli.notices.queue import show_queue
 from cli.notices.space import show_largest_folders, warn_of_space

@@ -47,9 +47,9 @@ def show_stored(cluster: "Cluster") -> None:
         return
     if found:
         what = f"{formats.plural(len(found), 'job')} ({formats.size(size_bytes)})"
-        cost = clouds.cost(usd, cluster.cloud)
+        cost = clouds.most(usd, cluster.cloud)
         remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
-        show.say(f"kept in the bucket {cluster.bucket}: {what} of {cluster.name}; a month {cost}\n  remove: {remove}")
+        show.say(f"kept in the bucket {cluster.bucket}: {what} of {cluster.name}, {cost} per month\n  remove: {remove}")
 
 
 def describe_stored(account: "Account", asked: str) -> str:
@@ -63,5 +63,5 @@ def describe_stored(account: "Account", asked: str) -> str:
     check_place(account, store.bucket)
     found = list_stored(store)
     size_bytes = sum(job.size_bytes for job in found)
-    cost = clouds.cost(month_usd(size_bytes, find_storage_price(account)), account.cloud)
-    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}; a month {cost}"
+    cost = clouds.most(month_usd(size_bytes, find_storage_price(account)), account.cloud)
+    return f"{store.bucket}: {formats.plural(len(found), 'job')}, {formats.size(size_bytes)}, {cost} per month"

@@ -8,9 +8,7 @@ from typing import Literal
 
 from infra.base.parallel import map_parallel
 from infra.checks.peaks import PLAUSIBLE
-from infra.cluster.clusters import open_known
 from infra.cluster.connections import find_addresses, reach
-from infra.ec2.market.offers import find_network_gbps
 from infra.errors import GpujobError
 from infra.model import Cluster
 from infra.node.measures import Place, Way, measure_way
@@ -58,15 +56,22 @@ def judge_ring(cluster: Cluster, busy: int) -> Iterator[tuple[str, Literal["ok",
     if busy:
         yield nodes[0].instance_id, "not measured", f"job {busy} is using GPUs"
         return
-    promised_gbps = 0.0
-    with suppress(GpujobError):  # without permission, it is measured and not judged
-        if not cluster.is_local:
-            promised_gbps = find_network_gbps(open_known(cluster), cluster.node.instance_type)
+    promised_gbps = 0.0 if cluster.is_local else find_promised(cluster)
     for rank, way in enumerate(measure_ring(cluster)):
         yield (
             nodes[rank].instance_id,
             *judge_way(way, f"to {nodes[(rank + 1) % len(nodes)].instance_id}", promised_gbps),
         )
+
+
+def find_promised(cluster: Cluster) -> float:
+    """Return the Gbit/s that AWS promises for the cluster's machines; 0 if it may not be asked."""
+    from infra.cluster.clusters import open_known  # boto3, which only this needs
+    from infra.ec2.market.offers import find_network_gbps
+
+    with suppress(GpujobError):
+        return find_network_gbps(open_known(cluster), cluster.node.instance_type)
+    return 0.0
 
 
 def judge_way(way: Way, to: str, promised_gbps: float) -> tuple[Literal["ok", "failed"], str]:

@@ -120,7 +120,7 @@ def submit(
     files: Listed,
     pack: Pack,
 ) -> SubmitReply:
-    """Submit a job; return the agent's reply. `pack` writes the contents with these hashes, which the node misses."""
+    """Submit a job; return the agent's reply. `pack` writes the contents that the node misses."""
 
     def converse(stdin: BinaryIO, stdout: BinaryIO) -> None:
         write(stdin, encode({**request, **files.changes}))

@@ -23,7 +23,7 @@ def mark_preempted(cluster: Cluster, runs: Path) -> list[int]:
 
 
 def note_lost(cluster: Cluster, runs: Path, job: Job) -> None:
-    """Record in `runs` how a job over several nodes ended whose first node is gone, as another one says."""
+    """Record in `runs` how a job over several nodes ended, as another node says after the first was lost."""
     with suppress(ProjectError), open_results(runs, cluster, job) as results:
         if not results.receipt.job.over:
             write_receipt(results, replace(results.receipt, job=job, states=job.states))

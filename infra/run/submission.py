@@ -147,7 +147,7 @@ def is_uploaded(request: Request) -> bool:
 
 
 def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:
-    """Return where the machine uploads a job; None without a bucket. The account is that of the cluster's owner."""
+    """Return where the machine uploads a job, in its owner's account; None without a bucket."""
     account = ACCOUNT.match(cluster.owner)
     if not cluster.bucket or not account:
         return None

@@ -67,6 +67,7 @@ def fit(model: Classifier, plan: Plan) -> Iterator[tuple[Metrics, Classifier | N
     if run.ended and not plan.is_over(run):  # resumed with more epochs
         run.ended, run.step = False, len(run.history) * plan.steps
     network = wrap(run.model, plan, execution.runtime)
+    run.saved_s = time.monotonic()
     for entry in run.history:
         complete = run.ended and entry is run.history[-1]
         yield Metrics(**entry), run.result if complete else None
@@ -97,7 +98,7 @@ def train_epoch(run: Run, network: Network, train: Split, plan: Plan, decoders: 
     context, store = plan.context, plan.store
     start = len(run.history) * plan.steps
     steps = range(run.step, start + plan.steps)
-    started = saved = time.monotonic()
+    started = time.monotonic()
     train_mode(run.model)
     fed = batches(train, shuffle(run, len(train), plan), plan.batch // context.world, context.device, decoders)
     chances = draws(plan.recipe.seed, steps, plan.batch, context.device, context.rank, context.world)
@@ -111,11 +112,11 @@ def train_epoch(run: Run, network: Network, train: Split, plan: Plan, decoders: 
         run.losses[step - start] = take_step(run, network, *prepare_batch(images, labels, plan, draw, done), plan)
         run.step += 1
         asked_to_stop = int(context.agree(plan.stop.asked))
-        if store and (asked_to_stop or time.monotonic() - saved > store.every_s):
-            saved = time.monotonic()
+        if store and (asked_to_stop or time.monotonic() - run.saved_s > store.every_s):
+            run.saved_s = time.monotonic()
             mean_loss(run.losses[: run.step - start], start)  # never save a diverged state
             if context.first:
-                run.save(plan, run.epoch_s + saved - started)
+                run.save(plan, run.epoch_s + run.saved_s - started)
         if asked_to_stop:
             raise Stopped(asked_to_stop)
     if context.device.type == "cuda":

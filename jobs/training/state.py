@@ -100,6 +100,8 @@ class Run:
     """Seconds spent in this epoch before resuming."""
     history: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
+    saved_s: float = 0.0
+    """When the last checkpoint was written, or training began, by the monotonic clock."""
 
     @property
     def result(self) -> Classifier:

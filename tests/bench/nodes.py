@@ -1,7 +1,7 @@
 """Count what clusters of more and more nodes cost.
 
 Calls to EC2, SSH connections and bytes of the laptop, for `up`, for a job over all nodes with a project of 1 MB, and for `down`.
-Counts, not seconds: all nodes are this computer. python -m tests.bench.nodes 1 2 4 8; the results are in docs/design/nodes.md.
+Counts, not seconds: all nodes are this computer. python -m tests.bench.nodes 1 2 4 8; the results are in docs/scale.md.
 """
 
 import json

@@ -45,7 +45,6 @@ HARMLESS = {
     "--instance-profile",
     "--instance-type",
     "--kms-key",
-    "--send",
     "--csv",
     "--reservation",
     "--login-user",

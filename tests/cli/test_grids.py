@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.array.describing import describe_array
-from cli.array.gridfiles import read_grid
-from cli.array.grids import combine, list_names, parse_axis, variable_of
-from cli.array.indices import parse_indices
-from cli.array.placeholders import check_placeholders, check_shell
+from cli.arrays.describing import describe_array
+from cli.arrays.gridfiles import read_grid
+from cli.arrays.grids import combine, list_names, parse_axis, variable_of
+from cli.arrays.indices import parse_indices
+from cli.arrays.placeholders import check_placeholders, check_shell
 from infra.errors import UsageError
 from infra.model import MOST_TASKS, Array, Task
 

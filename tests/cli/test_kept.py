@@ -62,6 +62,7 @@ WORDS = [
     "rerun 1",
     "top",
     "tunnel 80",
+    "bucket ls auto",
     "tensorboard",
     "staus",
 ]

@@ -11,8 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cli.account.bucket import bucket_facts, job_facts, job_row
 from cli.account.orphans import orphan_facts, orphan_row
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.cluster.verify import row_facts
 from cli.image.images import image_facts, image_row
 from cli.main import gpujob
@@ -21,6 +22,7 @@ from infra.cluster.orphans import Orphan
 from infra.ec2.machines.own_images import Baked
 from infra.history.tasks import TaskRun
 from infra.model import TaskRecord
+from infra.saved.usage import StoredJob
 from tests import schemas
 from tests.conftest import Finished, Laptop
 from tests.here import Here
@@ -37,6 +39,7 @@ ACCOUNT = SimpleNamespace(cloud="aws", region="us-east-1")
 ORPHAN = Orphan(ACCOUNT, "stud", "arn:aws:iam::1:user/u", ("key pair k-1",), 0.5, "its machine was terminated")
 TASK = TaskRecord(0, {}, "failed", 1, "", 0, 3.0, 60.0, 1, "i-1")
 TABLE = Table([TaskRun(TASK, {}, 0.5, Path("runs/stud-1/files/0"), Path("runs/stud-1/files/0.log"))])
+STORED = StoredJob("stud", "a1b2", 5, 1000, 1.7e9, complete=True)
 COMMANDS = {
     "up": ("up", "other", "--plan", "--dry-run"),
     "offers": ("offers", "--dry-run", "--gpu", "T4"),
@@ -58,6 +61,8 @@ COMMANDS = {
 FACTS = {"up", "receipt", "top"}
 """Commands that show names and values below each other."""
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], dict[str, str]]]] = {
+    "bucket-ls": (lambda: [job_facts(STORED)], partial(job_row, STORED)),
+    "bucket-du": (lambda: bucket_facts("b", 1, 1000, 0.1), dict),
     "images": (lambda: [image_facts(BAKED)], partial(image_row, BAKED)),
     "sweep": (lambda: [orphan_facts(ORPHAN)], partial(orphan_row, ORPHAN)),
     "tasks": (lambda: TABLE.list_facts([0]), lambda: {**TABLE.lines[0].shown}),

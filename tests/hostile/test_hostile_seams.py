@@ -200,12 +200,13 @@ def test_removing_a_job_does_not_lose_what_it_left_outside_of_its_working_folder
     monkeypatch.setattr(client, "list_jobs", lambda _: jobs)
     monkeypatch.setattr(client, "list_left", lambda _: AllLeft(left, complete=True))
     monkeypatch.setattr(client, "remove_jobs", lambda _, chosen, force: removed.append(tuple(chosen)) or 0)
+    monkeypatch.setattr(storage, "ask_all", lambda cluster, ask: {0: ask(NODE)})
     with pytest.raises(LossError, match="outside the working folder") as refused:
-        storage.remove_jobs(NODE, (1,), force=False)
+        storage.remove_jobs(CLUSTER, (1,), force=False)
     assert refused.value.hint.startswith("gpujob fetch --cluster c 1")
     assert "\n" not in refused.value.what + refused.value.hint
-    assert storage.remove_jobs(NODE, (), force=False).kept == {1: left[:1]}
-    assert storage.remove_jobs(NODE, (1,), force=True).kept == {}
+    assert storage.remove_jobs(CLUSTER, (), force=False).kept == {1: left[:1]}
+    assert storage.remove_jobs(CLUSTER, (1,), force=True).kept == {}
     assert removed == [(2,), (1,)]
 
 

@@ -116,6 +116,7 @@ LOADING = [
             "run",
             "receipt",
             "policy",
+            "bucket",
             "config",
             "help",
             "runs",
@@ -151,6 +152,11 @@ def test_the_version_loads_nothing_heavy(tmp_path):
 
 def test_each_command_is_looked_at():
     assert sorted(name for _, commands in LOADING for name in commands if name) == sorted(COMMANDS)
+
+
+def test_no_module_hides_one_of_the_standard_library():
+    # Run as a file, cli/__main__.py has its own folder first on the path.
+    assert {path.stem for path in (REPOSITORY / "cli").iterdir()} & sys.stdlib_module_names == set()
 
 
 def test_a_project_that_sets_options_of_up_and_run_slows_no_other_command(tmp_path):

@@ -337,6 +337,7 @@ def test_help_needs_no_torch():
         "submit",
         "export",
         "perceptron",
+        "tune",
         "board",
         "ensemble",
     )

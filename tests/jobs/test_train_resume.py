@@ -11,16 +11,20 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import PINNED, same, settings, start
+from conftest import CONTEXT, FIXED, PINNED, same, settings, start
 
 from jobs import finetune
+from jobs.config.recipe import Recipe
 from jobs.errors import CheckpointError
+from jobs.models import build
 from jobs.train import main, run
 from jobs.training import fit
 from jobs.training.checkpoint import Checkpoints, load_checkpoint
+from jobs.training.state import Plan
 
 pytestmark = pytest.mark.timeout(400)  # each kill takes a process that loads torch
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -46,6 +50,19 @@ def last_step(out: Path) -> int:
     """Return the step of the newest checkpoint, 0 if there is none."""
     latest = Checkpoints(out / "checkpoints").latest()
     return int(latest.name.removeprefix("step-")) if latest else 0
+
+
+def test_epochs_shorter_than_the_interval_are_saved_too(few, tmp_path, monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr("jobs.training.fit.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    store = Checkpoints(tmp_path / "checkpoints", every_s=60.0)
+    latest = []
+    for _ in fit.fit(
+        build("linear", few), Plan(few, Recipe(epochs=5, batch_size=64, lr=0.01, **FIXED), CONTEXT, store=store)
+    ):
+        latest.append(last_step(tmp_path))
+        now_s[0] += 25.0
+    assert latest == [0, 0, 0, 3 * STEPS + 1, 5 * STEPS]
 
 
 def metrics(out: Path) -> list[tuple[float, ...]]:

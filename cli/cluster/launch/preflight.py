@@ -57,6 +57,7 @@ def plan_rows(plan: "Plan") -> dict[str, str]:
         **({} if first.reservation else {"quota": "; ".join(quotas) or "unknown for this instance family"}),
         "image": f"{first.image.name}, {request.disk_gib} GiB disk" + describe_extras(plan),
         **({"setup": describe_setup(plan)} if not clouds.is_local(first.account.cloud) else {}),
+        **({"bucket": f"{request.bucket}; log and outputs uploaded every minute"} if request.bucket else {}),
         **({"tags": ", ".join(f"{key}={value}" for key, value in request.tags)} if request.tags else {}),
         "network": f"{describe_place(plan)}; {describe_access(plan)}",
     }

@@ -153,7 +153,7 @@ def take_lock(path: Path) -> int | None:
 def is_supervised(folder: Path) -> bool:
     """Return whether the job's supervisor or runner is alive: they hold the lock until they end.
 
-    Who goes on with an array that lost both gets the lock only when the tasks that were running have ended.
+    What replaces both for an array gets the lock only when the tasks that were running have ended.
     """
     return is_held(folder / "lock") or (is_array(folder) and is_held(folder / "watched"))
 

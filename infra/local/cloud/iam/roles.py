@@ -16,10 +16,8 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
-from infra.ec2.storage.policies import make_machine_policy, make_trust
 from infra.local.cloud import accounts
 from infra.local.cloud.faults import Faults
-from infra.names import MACHINES
 
 LIFE_S = 6 * 3600.0
 """How long credentials are valid; the fault `role-expires` makes it shorter."""
@@ -102,10 +100,10 @@ def parse(document: Any) -> Mapping[str, Any]:
     return {**found, "Statement": statements if isinstance(statements, list) else [statements]}
 
 
-def make_machines_role() -> None:
-    """Create the role of machines that use a bucket, which an administrator of an account makes once."""
+def make_role(name: str, trust: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    """Create a role and an instance profile of the same name."""
     backend = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    backend.create_role(MACHINES, json.dumps(make_trust()), "/", None, "", [], "3600")
-    backend.put_role_policy(MACHINES, "gpujob", json.dumps(make_machine_policy()))
-    backend.create_instance_profile(MACHINES, "/", [])
-    backend.add_role_to_instance_profile(MACHINES, MACHINES)
+    backend.create_role(name, json.dumps(trust), "/", None, "", [], "3600")
+    backend.put_role_policy(name, "gpujob", json.dumps(policy))
+    backend.create_instance_profile(name, "/", [])
+    backend.add_role_to_instance_profile(name, name)

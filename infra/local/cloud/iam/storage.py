@@ -59,7 +59,7 @@ def check_body(environ: Environ) -> Answer | None:
 
 def has_objects() -> bool:
     """Return whether a bucket has objects: a job may be read from it after its machine."""
-    # Another thread imports it with the first request to S3; until that is done, the module has no backends.
-    known = getattr(sys.modules.get("moto.s3.models"), "s3_backends", None)
-    backends = known[DEFAULT_ACCOUNT_ID].values() if known else ()
+    models = sys.modules.get("moto.s3.models")  # moto imports it with the first request to S3, in another thread
+    found = getattr(models, "s3_backends", None)
+    backends = found[DEFAULT_ACCOUNT_ID].values() if found is not None else ()
     return any(bucket.keys for backend in list(backends) for bucket in list(backend.buckets.values()))

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from infra.ec2.storage.policies import make_machine_policy, make_trust
 from infra.local import reaper, record
 from infra.local.cloud import moto_state
 from infra.local.cloud.boots import Boots
 from infra.local.cloud.faults import Faults
 from infra.local.cloud.iam import storage
-from infra.local.cloud.iam.roles import make_machines_role
+from infra.local.cloud.iam.roles import make_role
 from infra.local.cloud.machines.hosts import Hosts
 from infra.local.cloud.server.gateway import Gateway
 from infra.local.cloud.server.handlers import Handlers
 from infra.local.record import LocalCloud
+from infra.names import MACHINES
 from infra.node.agent import trees
 
 IDLE_AFTER_LAST_S = 5.0
@@ -46,9 +48,9 @@ def main(folder: Path) -> None:
     for kind in (signal.SIGTERM, signal.SIGINT):
         signal.signal(kind, lambda *_: stopping.set())
     faults = Faults()
+    make_role(MACHINES, make_trust(), make_machine_policy())  # on AWS, an administrator has made it
     hosts = Hosts(folder, lock, Boots(faults))
     access_key = f"GPUJOBLOCAL{secrets.token_hex(16).upper()}"
-    make_machines_role()
     gateway = Gateway(access_key, Handlers(hosts, faults))
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=_Quiet)
     try:

@@ -1,1 +1,4 @@
-"""The processes of an array: its dispatcher hands out its tasks, and forks a runner for each. See docs/design/arrays.md."""
+"""The processes of an array: a dispatcher hands out its tasks, and forks a runner for each.
+
+See docs/design/arrays.md.
+"""

@@ -1,4 +1,4 @@
-"""The life of an array on a node: its supervisor forks the dispatcher, and takes over from one that was killed."""
+"""An array on a node: its supervisor forks the dispatcher, and replaces one that was killed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def dispatch(work: Work, tie: Any, held: Held) -> None:
 
 
 def make_work(task: runner.Task, job: dict[str, Any], state: dict[str, Any]) -> Work:
-    """Return what the tasks of an array have in common, and record what another process needs to go on with it."""
+    """Return what an array's tasks have in common, and record what a new dispatcher needs."""
     saved = {
         "command": task.command,
         "mounts": [[str(mount.source), str(mount.target)] for mount in task.mounts],

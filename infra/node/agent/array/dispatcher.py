@@ -1,4 +1,4 @@
-"""Run the tasks of an array on this node: start as many as there is room for, and note how each ended.
+"""Run the tasks of an array on this node: start as many as fit, and note how each ended.
 
 A `Desk` says which tasks are to run here. Each task has a runner, a process of its own that records how it ended, so a new
 dispatcher continues with the tasks of one that was killed.
@@ -92,7 +92,7 @@ class Running(NamedTuple):
     watch: Watch
     record: dict[str, Any]
     kill_at_s: float = 0.0
-    """When what is left of it is killed, if its runner is gone; 0 otherwise."""
+    """When what is left of it is killed, if its runner has died; 0 otherwise."""
 
 
 class Dispatcher:
@@ -123,7 +123,7 @@ class Dispatcher:
             self.look()
 
     def start_some(self) -> None:
-        """Start tasks while there are places for them; with none left, give up the place in the queue and idle GPUs."""
+        """Start tasks while there are places; with none left, leave the queue and give up idle GPUs."""
         self.places.grow(self.desk.soon)
         while (position := self.desk.ask(self.places.count())) is not None:
             self.start(position)
@@ -204,7 +204,7 @@ class Dispatcher:
             self.book.write(position, {**running.record, "state": "stalled" if watch.stalled else "running"})
 
     def has_ended(self, position: int, running: Running) -> bool:
-        """Return whether nothing is left of a task whose runner is gone; end what is left."""
+        """Return whether nothing is left of a task whose runner has died; end what is left."""
         _, main = read_runner(running.watch.folder)
         left = family(main[0]) if main and not read_json(running.watch.folder / "end.json") else []
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The desk of node 0: it hands out the tasks of an array, here and to other nodes, and records how each ended."""
+"""The desk of node 0: it hands out an array's tasks to all nodes and records how each ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk of another node of an array: it asks node 0 for tasks while there is room, and tells how they ended."""
+"""The desk of another node: it asks node 0 for tasks while they fit, and says how they ended."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Places:
                 self.ever.update(gpus)
                 self.record(sorted(self.used))
 
-            take_gpus(needs.number, range(1, wanted + 1), needs.slots, self.others, add)
+            take_gpus(needs.number, range(1, wanted + 1), needs.slots, {*self.others, needs.number}, add)
 
     def shrink(self) -> None:
         """Give back the GPUs on which no task runs."""

@@ -16,7 +16,7 @@ def supervise(number: str, queued: str, *link: str) -> None:
 
 
 def watch(number: str) -> None:
-    """Watch a job as the replacement of a killed supervisor; go on with an array whose dispatcher was killed too."""
+    """Watch a job in place of its killed supervisor; replace an array's killed dispatcher, too."""
     if respawn.watch(number):
         from .dispatch import lead_again  # rarely needed
 

@@ -1,4 +1,4 @@
-"""Run one task of an array: its own copy of the project, its variables and log, and the record of how it ended."""
+"""Run one task of an array in its own copy of the project, and record how it ended."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def make_ready(work: Work, task: dict[str, Any], gpus: list[int], tree: Path) ->
 
 
 def fill(word: str, values: dict[str, str]) -> str:
-    """Return a word of the command with the values of a grid in place of their names in braces; others stay."""
+    """Return a word of the command with a grid's values in place of their names in braces."""
     if not values:
         return word
     names = "|".join(map(re.escape, values))

@@ -14,7 +14,7 @@ BAD = ("failed", "interrupted")
 
 
 def name_missing(supervised: bool, state: Mapping[str, Any]) -> str:
-    """Return the state of a task without an end: what runs or waits while the array is alive has been ended with it.
+    """Return the state of a task whose end is not recorded: once the array has ended, so has it.
 
     `state` is that of the array, with its end.
     """
@@ -24,7 +24,10 @@ def name_missing(supervised: bool, state: Mapping[str, Any]) -> str:
 
 
 def describe(task: dict[str, Any], record: dict[str, Any], missing: str) -> dict[str, Any]:
-    """Return what is known of a task; `missing` is its state if its end is not recorded, "" while the array is alive."""
+    """Return what is known of a task.
+
+    `missing` is its state if its end is not recorded, "" while the array is alive.
+    """
     state = state_of(record, missing)
     seconds = record.get("seconds")
     if seconds is None and state in RUNNING:
@@ -49,7 +52,7 @@ def state_of(record: dict[str, Any], missing: str) -> str:
 
 
 def count_tasks(folder: Path, missing: str, began_s: float | None) -> dict[str, Any]:
-    """Return how many tasks of an array, which began at a time of the monotonic clock, are in which state."""
+    """Return how many tasks of an array are in which state; it began at a monotonic time."""
     book = Book(folder)
     records = book.read()
     found = Counter(state_of(record, missing) for record in records.values())

@@ -1,4 +1,4 @@
-"""The record of an array's tasks: a line of JSON of fixed length for each, reserved when the array is accepted.
+"""The record of an array's tasks: a line of fixed length for each, reserved at submission.
 
 Each line is overwritten in place, in one write, by the dispatcher only: a full disk cannot lose it, and a thousand of them are
 read at once. An empty line is a task that has not started. array.json has the tasks themselves, in the same order.
@@ -60,7 +60,7 @@ def is_array(folder: Path) -> bool:
 
 
 def reserve_array(folder: Path, array: dict[str, Any]) -> dict[str, Any]:
-    """Write the tasks of an array, and reserve the space for their records; return its settings without them."""
+    """Write an array's tasks, reserve the space for their records; return its other settings."""
     tasks = array["tasks"]
     (folder / ARRAY).write_text(json.dumps(tasks), encoding="utf-8")
     (folder / BOOK).write_bytes((b" " * (LINE_BYTES - 1) + b"\n") * len(tasks))

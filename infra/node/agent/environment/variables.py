@@ -13,7 +13,7 @@ from . import overlay
 def list_variables(
     folder: Path, job: dict[str, Any], state: dict[str, Any], own: str, nodes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return a job's environment: the login's, the user's, and ours; `nodes` are those of a job over several nodes."""
+    """Return a job's environment: the login's, the user's, ours, and those about several `nodes`."""
     outputs = work_of(folder) / job["workdir"] / "outputs"
     if outputs.exists() and not outputs.is_dir():
         outputs = outputs.with_name("gpujob-outputs")  # the project has a file of that name

@@ -52,22 +52,25 @@ def choose_gpus(number: int, wanted: int, slots: int, others: set[int], take: Ca
 
     `others` are checked as well. Not only the head of the queue chooses, but also jobs that let later ones pass, hence a lock.
     """
-    return take_gpus(number, range(wanted, wanted + 1), slots, others, take)
+    return take_gpus(number, range(wanted, wanted + 1), slots, others - {number}, take)
 
 
 def take_gpus(number: int, wanted: range, slots: int, others: set[int], take: Callable[[list[int]], None]) -> bool:
-    """Take as many of the free GPUs as wanted, and return whether there are enough; see `choose_gpus`."""
+    """Take as many of the free GPUs as wanted, and return whether there are enough; see `choose_gpus`.
+
+    An array that holds some already is one of the `others`.
+    """
     with (JOBS / ".gpus").open("a+") as book:
         fcntl.flock(book, fcntl.LOCK_EX)
         book.seek(0)
-        listed = {*others, *map(int, book.read().split())} - {number}
+        listed = {*others, *({*map(int, book.read().split())} - {number})}
         held = {other: gpus for other, gpus in ((other, held_gpus(other)) for other in listed) if gpus}
-        free = sorted(set(range(slots)).difference(held_gpus(number), *held.values()))
+        free = sorted(set(range(slots)).difference(*held.values()))
         if len(free) < wanted[0]:
             return False
         take(free[: wanted[-1]])
         book.truncate(0)
-        book.write(" ".join(map(str, [*held, number])))
+        book.write(" ".join(map(str, {**held, number: []})))
         return True
 
 

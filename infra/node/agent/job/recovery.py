@@ -59,6 +59,9 @@ def recover(folder: Path) -> None:
 
 
 def can_go_on(folder: Path) -> bool:
-    """Return whether a job is an array that was running since the machine started: another process can hand out its tasks."""
+    """Return whether a job is an array whose tasks another process can go on handing out.
+
+    It must have been running since the machine started.
+    """
     runner, _ = read_runner(folder)
     return is_array(folder) and runner is not None and runner[2] == identify(os.getpid())[2]

@@ -66,9 +66,9 @@ class Array(NamedTuple):
 
 
 def supervise(number: str, queued: str, *link: str) -> Array | None:
-    """Queue, prepare, run and watch the job; secret values are on stdin. Returns an array once its tasks can start.
+    """Queue, prepare, run and watch the job; secret values are on stdin.
 
-    In the queue, this may be called again by the same process after a restart. `link` is a socket of a job over several nodes.
+    Returns an array once its tasks can start. A process restarted in the queue calls this again; `link` is a socket of a part.
     """
     folder = folder_of(number)
     job, private = read_json(folder / "job.json"), json.load(sys.stdin)
@@ -148,9 +148,9 @@ def wait_for_turn(number: int, job: dict[str, Any], tie: AnyTie | None, take: Ca
 
 
 def begin(folder: Path, state: dict[str, Any], tie: AnyTie | None, python: str) -> None:
-    """Wait until all parts of a job are ready, each with the same torch if torchrun starts it; an array's do not wait.
+    """Wait until all parts of a job are ready; those of an array do not wait. Raises AgentError.
 
-    `python` is then the interpreter that has it. Raises AgentError.
+    If torchrun starts it, all must have the same torch, and `python` is the interpreter that has it.
     """
     if tie and tie.inbox is None:
         from ..muster.versions import read_torch

@@ -187,7 +187,7 @@ class Lead(Tie):
         self.failures.note(0, age_s, code)
 
     def note_loss(self, rank: int, what: str) -> None:
-        """End the job, because a part was lost; an array goes on without it."""
+        """End the job, because a part was lost; an array continues without it."""
         self.gone.add(rank)
         if self.inbox is not None:
             self.put(rank, "lost", {"reason": what})

@@ -79,7 +79,7 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
 
 
 def leave_running(folder: Path, sieve: Sieve) -> Leave:
-    """Return a filter for the tasks of an array that run now; in the others, what lies below is as in any working tree.
+    """Return a filter for the tasks of an array that run now.
 
     Until a task has ended, its tree has all of the project.
     """

@@ -1,1 +1,1 @@
-"""The tasks of an array as the client asks for them, and their working trees. Their processes are in `array`."""
+"""The tasks of an array as the client asks for them, and their working trees."""

@@ -1,4 +1,4 @@
-"""The tasks of an array as the client asks for them: all, or one named 12.17, with its log, and its record as that of a job."""
+"""The tasks of an array as the client asks for them: all, or one with its log, as a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The working tree of a task: a copy of the array's, of which only what the task wrote is kept when it has ended.
+"""The working tree of a task: a copy, of which only what the task wrote is kept at its end.
 
 An array's tree, with what was installed into it, is work/NUMBER/project; a task's is work/NUMBER/tasks/INDEX, and its log, once
 it has ended, work/NUMBER/tasks/INDEX.log. A listing of the array's outputs is one of work/NUMBER/tasks.
@@ -48,7 +48,7 @@ def lay_out(source: Path, tree: Path) -> dict[str, Any]:
 
 
 def copy(source: str, target: str, *, sharing: bool) -> bool:
-    """Copy a file or a link, sharing the blocks where the file system supports it; return whether to try that again."""
+    """Copy a file or a link, sharing blocks if possible; return whether to try that again."""
     if os.path.islink(source):  # noqa: PTH114
         with contextlib.suppress(FileExistsError):
             os.symlink(os.readlink(source), target)  # noqa: PTH211
@@ -66,9 +66,9 @@ def copy(source: str, target: str, *, sharing: bool) -> bool:
 
 
 def reduce(source: Path, tree: Path, sent: dict[str, Any], mounted: Container[str] = ()) -> None:
-    """Remove from a task's tree what it has not written; where `sent` does not say so, contents are compared.
+    """Remove from a task's tree what it has not written, except what is mounted there.
 
-    What is mounted there is left alone.
+    Where `sent` does not tell, contents are compared.
     """
     for parent, name in list(list_files(tree, mounted)):
         path, original = f"{parent}/{name}", f"{source}/{os.path.relpath(parent, tree)}/{name}"

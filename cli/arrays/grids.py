@@ -37,7 +37,7 @@ def parse_axis(text: str) -> Factor:
 
 
 def make_axis(name: str, values: Sequence[str], where: str) -> Factor:
-    """Return the values of a name; raises UsageError for an invalid name, or an invalid or repeated value."""
+    """Return the values of a name; raises UsageError for a name or value that is invalid or repeated."""
     check_name(name, where)
     if not values:
         raise UsageError(f"{where} has no values", EXAMPLE)

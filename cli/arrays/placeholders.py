@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from cli.array.grids import variable_of
+from cli.arrays.grids import variable_of
 from infra.errors import UsageError
 
 BRACED = re.compile(r"(?<!\$)\{([A-Za-z][A-Za-z0-9_.-]{0,39})\}", re.ASCII)

@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from cli.array.grids import Factor, Values, check_name, check_names, check_value, make_axis
+from cli.arrays.grids import Factor, Values, check_name, check_names, check_value, make_axis
 from infra.errors import UsageError
 
 MOST_BYTES = 16 << 20

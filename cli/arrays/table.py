@@ -1,4 +1,4 @@
-"""The results of an array as a table: a row for each task, with its values of the grid and its last metrics."""
+"""The results of an array as a table: a row for each task, with its values and last metrics."""
 
 import csv
 import io

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.array.table import Table
+from cli.arrays.table import Table
 from cli.options.context import cluster_flag
 from cli.terminal import show
 from infra.history.runs import read_run

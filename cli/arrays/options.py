@@ -7,10 +7,10 @@ from typing import Any, TypedDict
 
 import click
 
-from cli.array.gridfiles import read_grid
-from cli.array.grids import Factor, combine, list_names, parse_axis, variable_of
-from cli.array.indices import Indices, parse_indices
-from cli.array.placeholders import check_placeholders, check_shell, find_names
+from cli.arrays.gridfiles import read_grid
+from cli.arrays.grids import Factor, combine, list_names, parse_axis, variable_of
+from cli.arrays.indices import Indices, parse_indices
+from cli.arrays.placeholders import check_placeholders, check_shell, find_names
 from cli.options.declared import option, typed_option
 from cli.terminal import formats, show
 from infra.errors import UsageError
