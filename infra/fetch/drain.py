@@ -25,7 +25,11 @@ NAMED = 3
 
 
 def drain(
-    name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms(),  # noqa: B008  it is frozen
+    name: str,
+    accounts: Sequence[Account],
+    runs: Path,
+    report: Report,
+    terms: Terms = Terms(),  # noqa: B008  it is frozen
 ) -> Iterator[Fetched | AllLeft]:
     """Download all jobs' outputs to their projects, or to `runs`; also yield files left elsewhere.
 
