@@ -15,7 +15,7 @@ from infra.model import MOST_NODES
 from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Request
+    from infra.model import Request
 
 Launcher = Literal["torchrun", "ray", "none"]
 
@@ -89,7 +89,7 @@ def is_python(command: Sequence[str]) -> bool:
     return command[0] == "python" and tuple(command[: len(NBCONVERT)]) != NBCONVERT
 
 
-def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc: int | None) -> "Request":
+def distribute(request: "Request", gpu_count: int, launcher: Launcher, nproc: int | None) -> "Request":
     """Return a request whose command starts a Python script or module in several processes on each node.
 
     On several nodes, torchrun learns from its variables which one it is on, and where the first one is.
@@ -98,7 +98,7 @@ def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc
         return request
     if launcher == "ray":
         return replace(request, command=(*RAY, *request.command))
-    all_gpus = min(cluster.gpu_count, 1) if request.array else cluster.gpu_count
+    all_gpus = min(gpu_count, 1) if request.array else gpu_count
     gpus = all_gpus if request.gpus is None else request.gpus
     where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])

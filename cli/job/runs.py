@@ -219,7 +219,9 @@ def run(
             found = stack.enter_context(launched(context, own_name(cluster), gpu, options["gpus"], flags))
         connect = stack.enter_context(connections.reach_meanwhile(found))
         project, request, launcher = prepared or prepare(context, options)
-        request = distribute(request if options["nodes"] else spread(request, found), found, launcher, options["nproc"])
+        request = distribute(
+            request if options["nodes"] else spread(request, found), found.gpu_count, launcher, options["nproc"]
+        )
         ended = run_job(connect(), project, request, manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
 

@@ -10,10 +10,21 @@ from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
 from infra.model import Cluster, Job, Output
 from infra.names import check_name
-from infra.node.agent.bucket.layout import LOG_BYTES, MANIFEST, OUT, PACK_BYTES, RECORD, attempt_prefix, log_name
+from infra.node.agent.bucket.layout import (
+    ATTEMPT,
+    LOG_BYTES,
+    MANIFEST,
+    OUT,
+    PACK_BYTES,
+    RECORD,
+    TASK,
+    attempt_prefix,
+    log_name,
+)
 from infra.node.listing import Outputs
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
+from infra.saved.sent import SentState, read_sent
 
 MOST_JOBS = 10_000  # of one cluster's name
 RESTARTS = 3
@@ -29,12 +40,19 @@ class SavedJob:
     cluster: Cluster
     job: Job
     rank: int = 0
+    sent: SentState | None = None
+    """What the bucket says of a sent job; None for one of an ordinary cluster."""
+
+    @property
+    def root(self) -> str:
+        """The prefix of all its attempts: CLUSTER/TOKEN/."""
+        return self.prefix.partition("tasks/")[0]
 
     @cached_property
     def manifest(self) -> Manifest:
         """What the bucket has; raises NotFoundError before the first upload."""
         found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
-        if found.job.number != self.job.number:
+        if found.job.number != self.job.number and not self.sent:  # each attempt has a number of its own
             raise NodeError(
                 f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
             )
@@ -47,7 +65,8 @@ class SavedJob:
     @property
     def current(self) -> Job:
         """The job as the manifest has it: that is written after the record, with the log's length."""
-        return replace(make_job(self.manifest.job, ended=True), log_bytes=self.manifest.log_bytes)
+        job = make_job(self.manifest.job, ended=self.sent is None)
+        return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
         """Pass the last so many bytes of these outputs to `take`; a pack comes in one request."""
@@ -97,9 +116,17 @@ def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
 
 def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
     """Return the job with this prefix; None if there is none that can be read."""
-    place = attempt_prefix(prefix)
+    place = attempt_prefix(prefix, attempt=find_last(store, prefix))
     with suppress(NotFoundError):
         record = read_record(store.get(f"{place}{RECORD}"))
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-        return SavedJob(store, place, machine, make_job(record.job, ended=True))
+        sent = read_sent(store, prefix)
+        job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
+        return SavedJob(store, place, machine, job, sent=sent)
     return None
+
+
+def find_last(store: Store, prefix: str) -> int:
+    """Return the number of a job's last attempt."""
+    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/{TASK}/"))
+    return max((int(name) for name in names if name.isdigit()), default=ATTEMPT)

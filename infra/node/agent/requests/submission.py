@@ -52,8 +52,10 @@ KEPT = (
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
 
-def submit() -> dict[str, int]:
+def submit(*laid: str) -> dict[str, int]:
     """Accept a job: its request as one line on stdin, then the files that the answer lists as missing.
+
+    Files below the folders `laid` are moved over the project's; they count as the job's outputs.
 
     Submitting a token twice returns the same job; so does a second notebook while one is running. Part 0 of a job over several
     nodes listens for the others from now on; these get its number.
@@ -68,6 +70,8 @@ def submit() -> dict[str, int]:
     try:
         project = around / "project"
         manifest = receive(store, Prepared(snapshot, around), project, asked["folders"])
+        for folder in laid:
+            trees.lay_over(Path(folder), project)
         write_json(staging / "manifest.json", manifest)
         if asked["command"] == NOTEBOOK:
             carry_over(staging, project, asked["source"])

@@ -1,0 +1,119 @@
+"""Claims: a machine's right to work on a task, an object that only the machine which wrote it last can replace.
+
+A machine renews its claim; if another has taken it meanwhile, S3 refuses that, and the attempt is over. A machine takes the
+claim of another after seeing it unchanged for a while, by its own monotonic clock: no clocks are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from typing import Any, Callable, Dict, Mapping
+
+from ..aws.credentials import NoCredentialsError
+from ..aws.wire import ChangedError, S3Error, TakenError
+from .settings import Place, Times
+
+FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error, ChangedError)
+RELEASED = ""
+Follow = Callable[[int, Mapping[str, Any]], Dict[str, Any]]
+"""Returns what a claim says, from the task and the claim of the attempt before; that is empty for the first."""
+
+
+class Claim:
+    """A claim that this machine holds; a thread renews it."""
+
+    def __init__(self, place: Place, task: int, content: dict[str, Any], etag: str, renew_s: float) -> None:
+        """Start with a claim that was just written."""
+        self.place, self.task, self.content, self.etag, self.renew_s = place, task, content, etag, renew_s
+        self.lost = self.stopped = False
+        self.over = threading.Event()
+        self.writing = threading.Lock()
+        self.thread = threading.Thread(target=self.keep, daemon=True)
+
+    @property
+    def attempt(self) -> int:
+        """The number of this machine's attempt."""
+        return int(self.content["attempt"])
+
+    def keep(self) -> None:
+        """Renew the claim until it is lost or let go, and look whether the job is to stop."""
+        while not (self.lost or self.over.wait(self.renew_s)):
+            with contextlib.suppress(*FAULTS):
+                self.renew()
+                self.stopped = self.stopped or self.place.exists("stop")
+
+    def renew(self, **changes: Any) -> bool:
+        """Write the claim again, and return whether it is still ours; raises one of FAULTS without an answer."""
+        with self.writing:
+            if self.lost:
+                return False
+            content = {**self.content, **changes, "beat": self.content["beat"] + 1}
+            try:
+                self.etag = self.place.write(content, "tasks", self.task, "claim", match=self.etag)
+            except TakenError:
+                self.lost = True
+            else:
+                self.content = content
+            return not self.lost
+
+    def release(self, why: str, **changes: Any) -> None:
+        """Let another machine, or another attempt of this one, have the task at once."""
+        self.close()
+        self.renew(machine=RELEASED, why=why, **changes)
+
+    def close(self) -> None:
+        """Stop renewing the claim."""
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+
+class Watch:
+    """How long this machine has seen each claim unchanged."""
+
+    def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start without having seen any."""
+        self.stale_s, self.clock = stale_s, clock
+        self.seen: dict[int, tuple[str, float, bool]] = {}
+        """Of each task the ETag, since when it is this one, and whether it has changed before our eyes."""
+
+    def is_stale(self, task: int, etag: str) -> bool:
+        """Return whether a claim has been the same for so long that its machine must be gone."""
+        before, since, _ = self.seen.get(task, ("", 0.0, False))
+        if before != etag:
+            self.seen[task] = (etag, self.clock(), bool(before))
+            return False
+        return self.clock() - since >= self.stale_s
+
+    def is_alive(self, task: int) -> bool:
+        """Return whether a claim was renewed while this machine watched, and has not been still for long."""
+        _, since, moved = self.seen.get(task, ("", 0.0, False))
+        return moved and self.clock() - since < self.stale_s
+
+    def forget(self, task: int) -> None:
+        """Forget a claim that this machine has changed itself."""
+        self.seen.pop(task, None)
+
+
+def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Follow) -> Claim | None:
+    """Claim a task if it is nobody's; None if it is another's.
+
+    This machine's own claim, from before its agent or the machine itself was restarted, is continued.
+    """
+    before, etag = place.read("tasks", task, "claim")
+    if etag and before["machine"] == place.machine:
+        claim = Claim(place, task, before, etag, times.renew_s)
+        return claim if claim.renew() else None
+    if etag and before["machine"] != RELEASED and not watch.is_stale(task, etag):
+        return None
+    content = {"attempt": 1, "machine": place.machine, "beat": 0, **follow(task, before)}
+    try:
+        etag = place.write(content, "tasks", task, "claim", absent=not etag, match=etag)
+    except TakenError:
+        return None
+    finally:
+        watch.forget(task)
+    return Claim(place, task, content, etag, times.renew_s)

@@ -1,0 +1,172 @@
+"""Work on a sent job: claim its tasks one after the other, and leave once there is nothing left to claim."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import Any, Mapping
+
+from ..aws.wire import TakenError
+from ..identities import BOOT
+from ..records import AgentError, take_lock
+from . import group
+from .attempts import Outcome, run_attempt
+from .claims import FAULTS, Claim, Watch, take_claim
+from .progress import MOST_FRUITLESS, follow
+from .settings import FOLDER, Place, Sent, open_place, read_sent
+
+PAUSE_S = 5.0
+MOST_PAUSE_S = 60.0
+LEAVING_S = 300.0
+ENDED = ("succeeded", "failed", "cancelled", "lease")
+
+
+def work() -> None:
+    """Work until this machine has left its group; started by the machine, and again whenever it exits."""
+    FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if take_lock(FOLDER / "lock") is None:
+        raise AgentError("the sent job is worked on already")
+    place = open_place()
+    sent = read_sent(place)
+    note_boot(place)
+    watching = Watch(sent.times.stale_s)
+    while True:
+        claim, pending = choose(place, sent, watching)
+        if claim is None and not pending:
+            depart(place, sent)
+            return wait_for_end("this machine has left its group")
+        if claim is None:
+            time.sleep(sent.times.poll_s)
+        elif not run(place, sent, claim):
+            return wait_for_end("AWS takes this machine")
+
+
+def note_boot(place: Place) -> None:
+    """Say in the bucket that this machine is there."""
+    boot = {"at": time.time(), "boot": BOOT.read_text().strip(), "host": os.uname().nodename}
+    place.write(boot, "boots", f"{place.machine}.json")
+
+
+def choose(place: Place, sent: Sent, watching: Watch) -> tuple[Claim | None, bool]:
+    """Claim a task, or return whether one may become free: its machine has not been seen at work."""
+    pending = False
+    for task in sent.task_numbers:
+        if place.exists("tasks", task, "end.json"):
+            continue
+        claim = take_claim(
+            place,
+            task,
+            watching,
+            sent.times,
+            lambda task, before: {**follow(place, task, before), "number": sent.number},
+        )
+        if claim:
+            return claim, True
+        pending = pending or not watching.is_alive(task)
+    return None, pending
+
+
+def run(place: Place, sent: Sent, claim: Claim) -> bool:
+    """Run an attempt and conclude it; return whether this machine may go on to another."""
+    if place.exists("stop"):
+        end(place, claim, {"state": "cancelled", "exit_code": None, "reason": ""})
+        return True
+    if claim.content["fruitless"] >= MOST_FRUITLESS:
+        end(place, claim, give_up(claim))
+        return True
+    try:
+        outcome = run_attempt(place, sent, claim)
+    except AgentError as error:  # the request is not one that can be run
+        end(place, claim, {"state": "failed", "exit_code": None, "reason": str(error)})
+        return True
+    except FAULTS as error:
+        with contextlib.suppress(*FAULTS):
+            claim.release(f"it could not be started: {error}")
+        time.sleep(PAUSE_S)
+        return True
+    return conclude(place, sent, claim, outcome)
+
+
+def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
+    """Write how a task ended, or release it for another attempt; return whether this machine may go on."""
+    job, kind = outcome.job, outcome.kind
+    if kind == "lost":
+        claim.close()
+        return True
+    failures = int(claim.content["failures"])
+    if kind == "failed" and failures < sent.retries:
+        return let_go(claim, f"it failed with exit code {job['exit_code']}", failures=failures + 1)
+    if kind in ENDED:
+        reason = "the lease ended before it was done" if kind == "lease" else job["reason"]
+        state = "interrupted" if kind == "lease" else kind
+        end(
+            place,
+            claim,
+            {"state": state, "exit_code": job["exit_code"], "reason": reason, "complete": outcome.uploaded},
+        )
+        return True
+    let_go(claim, "AWS took the machine" if kind == "preempted" else "the job was interrupted")
+    return kind != "preempted"
+
+
+def let_go(claim: Claim, why: str, **changes: Any) -> bool:
+    """Release a claim; without an answer, it becomes free once it is stale. Returns True."""
+    with contextlib.suppress(*FAULTS):
+        claim.release(why, **changes)
+    return True
+
+
+def give_up(claim: Claim) -> dict[str, Any]:
+    """Return the end of a task whose attempts get nowhere."""
+    reason = f"{MOST_FRUITLESS} attempts in a row ended without saving anything new"
+    why = claim.content.get("why")
+    return {"state": "failed", "exit_code": None, "reason": f"{reason}; the last one: {why}" if why else reason}
+
+
+def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
+    """Write how a task ended, unless its claim was lost; tried until the bucket answers."""
+    pause_s = 1.0
+    while True:
+        with contextlib.suppress(*FAULTS):
+            if claim.lost or not claim.renew():
+                break
+            with contextlib.suppress(TakenError):
+                place.write(
+                    {**about, "attempt": claim.attempt, "ended_at": time.time()},
+                    "tasks",
+                    claim.task,
+                    "end.json",
+                    absent=True,
+                )
+            break
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, MOST_PAUSE_S)
+    claim.close()
+
+
+def depart(place: Place, sent: Sent) -> None:
+    """Leave the group with one machine fewer; the one that finds nothing unfinished empties it. Tried until the lease ends."""
+    pause_s = 1.0
+    while True:
+        try:
+            if all(place.exists("tasks", task, "end.json") for task in sent.task_numbers):
+                group.empty(place)
+            return group.leave(place)
+        except (*FAULTS, group.GroupError) as error:
+            say(f"cannot leave the group: {error}")
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, MOST_PAUSE_S)
+
+
+def wait_for_end(why: str) -> None:
+    """Wait until the machine ends; if it does not, its service starts the work again."""
+    say(why)
+    time.sleep(LEAVING_S)
+
+
+def say(text: str) -> None:
+    """Write a line to the service's log."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

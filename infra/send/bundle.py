@@ -1,0 +1,117 @@
+"""What the machines of a sent job start from, written to the bucket before there is a machine: agent, request, files."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.ec2.storage.objects import Store
+from infra.ec2.storage.writing import put_file, put_object
+from infra.errors import UsageError
+from infra.node.packing import pack_agent
+from infra.project.filelist import list_files
+from infra.project.files import File
+from infra.results.folder import last_number, open_runs
+from infra.run.source import Source, read_source
+from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
+from infra.run.upload import Upload, upload_project
+
+PACK = "pack"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a sent job is run: its tasks, how often a failed one is run again, and the warning before the lease ends."""
+
+    gpus: int = 1
+    """How many GPUs a machine has."""
+    tasks: int = 1
+    retries: int = 0
+    warning_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A sent job as its bucket has it."""
+
+    number: int
+    source: Mapping[str, Any]
+    code: Source
+    agent: Mapping[str, str]
+    """The name and SHA-256 of the agent."""
+
+
+def check_sendable(submission: Submission) -> None:
+    """Raise UsageError for a job whose machines could not run it without this computer."""
+    request, dependencies = submission.request, submission.dependencies
+    if request.secrets or (dependencies and dependencies.secrets):
+        raise UsageError(
+            "a sent job cannot have secrets: everybody who can read the bucket could read their values",
+            "keep them in AWS, where the machines' role can read them; or use gpujob up and gpujob run",
+        )
+    local = [each.path for each in request.data if not each.address]
+    if local:
+        raise UsageError(
+            f"the data set '{local[0]}' is on this computer, which the machines of a sent job cannot reach",
+            "copy it to S3, and name that in [data] of gpujob.toml",
+        )
+    if submission.earlier or request.start_from:
+        raise UsageError("a sent job cannot start from an earlier run yet", "use gpujob run --from")
+    if request.nodes > 1:
+        raise UsageError("a sent job runs on one machine for each task", "omit --nodes")
+
+
+def write_bundle(
+    store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
+) -> Bundle:
+    """Write a sent job to the bucket; `send.json` last, so that a machine finds all or nothing. Raises GpujobError."""
+    check_sendable(submission)
+    hide_values(submission.request)
+    project = submission.project
+    cluster = prefix.partition("/")[0]
+    with open_runs(project.runs, "then rerun"):
+        after = last_number(project.runs, cluster)
+    path, content = pack_agent()
+    agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
+    put_object(store, f"{prefix}{agent['name']}", content)
+
+    def attempt(upload: Upload) -> tuple[Mapping[str, Any], Source]:
+        code = read_source(upload.project)
+        source = {**describe_source(upload.project, code), **describe_request(submission)}
+        listed = list_files(upload.project.root, upload.project.files)
+        files = list_contents(upload.project.files)
+        with tempfile.TemporaryFile() as pack:
+            upload.send(files, pack, report)
+            pack.seek(0)
+            # Named by its content: a machine that has read the `send.json` of an interrupted `send` still finds its pack.
+            key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
+            about = put_file(store, f"{prefix}{key}", pack)
+        request = {
+            **make_header(terms.gpus, submission),
+            **listed.whole,
+            **{"after": after, "source": source, "earlier": None, "part": None, "key": "", "secrets": {}},
+        }
+        sent = {
+            "request": request,
+            "contents": [[file.sha256, file.size_bytes] for file in files],
+            "pack": {"key": key, **about},
+            "tasks": terms.tasks,
+            "retries": terms.retries,
+            "warning_s": terms.warning_s,
+        }
+        put_object(store, f"{prefix}send.json", json.dumps(sent).encode())
+        return source, code
+
+    source, code = upload_project(project, attempt)
+    return Bundle(after + 1, source, code, agent)
+
+
+def list_contents(files: Sequence[File]) -> list[File]:
+    """Return one file for each content, in the order in which a machine asks for them: that of their first paths."""
+    found: dict[str, File] = {}
+    for file in sorted((file for file in files if file.link is None), key=lambda file: file.path):
+        found.setdefault(file.sha256, file)
+    return list(found.values())
