@@ -78,7 +78,15 @@ class Sending:
     def describe(self) -> dict[str, Any]:
         return self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"][0]
 
-    def send(self, *command: str, files: dict[str, bytes], tasks: int = 1, retries: int = 0, **times: float) -> None:
+    def send(
+        self,
+        *command: str,
+        files: dict[str, bytes],
+        tasks: int = 1,
+        retries: int = 0,
+        array: dict[str, Any] | None = None,
+        **times: float,
+    ) -> None:
         line, _, content = request(command, "t", files, no_deps=True).partition(b"\n")
         contents = list(dict.fromkeys(files[path] for path in sorted(files)))
         pack = in_blocks(b"".join(contents))
@@ -91,6 +99,7 @@ class Sending:
             "tasks": tasks,
             "retries": retries,
             "warning_s": 1.0,
+            "array": array,
             "times": {**TIMES, **times},
         }
         self.put("send.json", json.dumps(about).encode())
@@ -346,3 +355,25 @@ def test_an_agent_that_is_killed_finds_its_running_job_again(sending: Sending) -
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 1)
     assert json.loads(sending.output("state.json")) == count(3)
+
+
+def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_leave_no_files(sending: Sending) -> None:
+    grid = [{"index": 3, "values": {"lr": "0.1"}}, {"index": 7, "values": {"lr": "0.01"}}]
+    # Each task waits for the other, so they end only if the machine runs both at a time.
+    script = (
+        "echo $GPUJOB_TASK $GPUJOB_TASKS $GPUJOB_GRID_LR $0 $CUDA_VISIBLE_DEVICES | tee result; touch $HOME/begun-$0"
+    )
+    wait = "while [ $(ls $HOME/begun-* | wc -l) -lt 2 ]; do sleep 0.05; done"
+    array = {"tasks": grid, "gpus": 2, "share": None}
+    sending.send("sh", "-c", f"{script}; {wait}", "{lr}", files={"note": b"kept"}, tasks=2, array=array)
+    machine = sending.boot()
+    ends = [sending.end(task) for task in (3, 7)]
+    assert [(end["state"], end["attempt"], end["complete"]) for end in ends] == [("succeeded", 1, True)] * 2
+    results = [sending.output("result", task).decode().split() for task in (3, 7)]
+    assert [words[:-1] for words in results] == [["3", "2", "0.1", "0.1"], ["7", "2", "0.01", "0.01"]]
+    assert sorted(words[-1] for words in results) == ["0", "1"]
+    for task, end in zip((3, 7), ends, strict=True):
+        log = sending.log(1, task).encode()
+        assert (end["log_bytes"], end["log_sha256"]) == (len(log), hashlib.sha256(log).hexdigest())
+    wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
+    assert not list((machine.node.home / ".gpujob/work").iterdir())

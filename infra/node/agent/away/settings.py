@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from ..aws.s3 import Bucket, open_bucket
 from ..aws.wire import NotThereError
@@ -77,6 +78,8 @@ class Sent(NamedTuple):
     warning_s: float
     """How long before the end of its lease a machine warns its jobs."""
     times: Times
+    array: dict[str, Any] | None = None
+    """Of an array: `tasks` with the index and values of each, and `share`, how many run at a time without GPUs."""
 
     @property
     def number(self) -> int:
@@ -84,9 +87,18 @@ class Sent(NamedTuple):
         return int(self.request["after"]) + 1
 
     @property
-    def task_numbers(self) -> Iterator[int]:
-        """The numbers of the tasks."""
-        return iter(range(self.tasks))
+    def values(self) -> dict[int, dict[str, str]]:
+        """What a grid sets for each task, by its number: of an array that is its index."""
+        tasks = self.array["tasks"] if self.array else [{"index": task, "values": {}} for task in range(self.tasks)]
+        return {task["index"]: task["values"] for task in tasks}
+
+    @property
+    def places(self) -> int:
+        """How many tasks a machine runs at a time: one on each GPU, without GPUs one on each core unless it was said."""
+        if not self.array:
+            return 1
+        gpus = int(self.array["gpus"])
+        return gpus or int(self.array["share"] or os.cpu_count() or 1)
 
 
 def open_place(config: Path = CONFIG) -> Place:
@@ -106,5 +118,5 @@ def read_sent(place: Place) -> Sent:
     if not about:
         raise AgentError("the job is no longer in its bucket")
     times = Times(**about.get("times", {}))
-    kept = {name: about[name] for name in Sent._fields if name != "times"}
-    return Sent(**kept, times=times)
+    kept = {name: about[name] for name in Sent._fields if name not in ("times", "array")}
+    return Sent(**kept, times=times, array=about.get("array"))
