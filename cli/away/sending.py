@@ -16,6 +16,7 @@ from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
 from infra.errors import UsageError
+from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
     from infra.launch.plans import Plan
@@ -33,14 +34,15 @@ OF_RUN = (
     "kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python",
 )
 # fmt: on
+OF_ARRAYS = ("array", "grid", "grid_file")
 FIXED: dict[str, Any] = {
-    **{"nodes": 1, "setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
+    **{"setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
     **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
-    **{"array": None, "grid": (), "grid_file": None, "share": None, "retries": 0},
+    **{"share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
 SHARED = [
-    *(each for each in run.params if each.name in OF_RUN),
+    *(each for each in run.params if each.name in (*OF_RUN, *OF_ARRAYS)),
     *(each for each in up.params if each.name in OF_UP),
 ]
 
@@ -49,12 +51,21 @@ SHARED = [
 @dry_run_option
 @option("--name", "cluster", metavar="NAME", help="Name of its machines  [default: the name of this folder]")
 @option(
+    "--nodes",
+    type=click.IntRange(1, MOST_NODES),
+    envvar=None,  # GPUJOB_NODES is for `up`
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="How many machines work on the tasks of an array.",
+)
+@option(
     "--retries",
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
     metavar="COUNT",
-    help="How often a job that fails is run again; one that AWS interrupts always is.",
+    help="How often a job or task that fails is run again; one that AWS interrupts always is.",
 )
 @yes_option
 @click.pass_context
@@ -69,6 +80,7 @@ def send(
 
     \b
     gpujob send --spot --max-hours 12 train.py --epochs 90
+    gpujob send --nodes 4 --grid lr=0.1,0.01 --grid seed=0,1,2 train.py --lr {lr} --seed {seed}
     gpujob logs
     gpujob fetch
     """  # noqa: D301  click reads the backspace
@@ -137,7 +149,7 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
     from infra.send.creation import Sending
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
-    terms = Terms(gpu.count if gpu else 1, retries=retries, warning_s=plan.lease.warning_s)
+    terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
     return Sending(Store(account, ready_bucket(account, plan.request.bucket)), submission, terms)
 
 

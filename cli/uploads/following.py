@@ -9,12 +9,12 @@ from cli.terminal import show
 from infra.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import SavedJob
+    from infra.saved.jobs import Saved
 
 PERIOD_S = 5.0
 
 
-def follow_sent(job: "SavedJob", write: Callable[[bytes], None]) -> "SavedJob":
+def follow_sent(job: "Saved", write: Callable[[bytes], None]) -> "Saved":
     """Pass what a sent job prints to `write` until it ends, one attempt after the other; return it as it is then."""
     from infra.saved.jobs import open_saved
 
@@ -27,7 +27,7 @@ def follow_sent(job: "SavedJob", write: Callable[[bytes], None]) -> "SavedJob":
             for chunk in job.read_log(offset):
                 write(chunk)
                 offset += len(chunk)
-        if job.sent and job.sent.end:
+        if job.ended:
             return job
         time.sleep(PERIOD_S)
         job = open_saved(job.store, job.cluster.name, job.root) or job
