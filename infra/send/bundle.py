@@ -1,4 +1,4 @@
-"""What the machines of a sent job start from, written to the bucket before there is a machine: agent, request, files."""
+"""What the machines of a sent job start from in the bucket: agent, request, files."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ PACK = "pack"
 
 @dataclass(frozen=True)
 class Terms:
-    """How a sent job is run: its tasks, how often a failed one is run again, and the warning before the lease ends."""
+    """How a sent job is run: its tasks, how often one is retried, and the warning before the end."""
 
     gpus: int = 1
     """How many GPUs a machine has."""
@@ -59,7 +59,7 @@ def check_sendable(submission: Submission) -> None:
             "copy it to S3, and name that in [data] of gpujob.toml",
         )
     if submission.earlier or request.start_from:
-        raise UsageError("a sent job cannot start from an earlier run yet", "use gpujob run --from")
+        raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")
     if request.nodes > 1:
         raise UsageError("a sent job runs on one machine for each task", "omit --nodes")
 
@@ -67,7 +67,7 @@ def check_sendable(submission: Submission) -> None:
 def write_bundle(
     store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
 ) -> Bundle:
-    """Write a sent job to the bucket; `send.json` last, so that a machine finds all or nothing. Raises GpujobError."""
+    """Write a sent job to the bucket, `send.json` last: a machine finds all or nothing."""
     check_sendable(submission)
     hide_values(submission.request)
     project = submission.project
@@ -110,7 +110,7 @@ def write_bundle(
 
 
 def list_contents(files: Sequence[File]) -> list[File]:
-    """Return one file for each content, in the order in which a machine asks for them: that of their first paths."""
+    """Return one file for each content, in the order of first paths, as a machine asks for them."""
     found: dict[str, File] = {}
     for file in sorted((file for file in files if file.link is None), key=lambda file: file.path):
         found.setdefault(file.sha256, file)
