@@ -15,13 +15,13 @@ PERIOD_S = 5.0
 
 
 def follow_sent(job: "Saved", write: Callable[[bytes], None]) -> "Saved":
-    """Pass what a sent job prints to `write` until it ends, one attempt after the other; return it as it is then."""
+    """Pass what a sent job prints to `write`, over all attempts, until it ends; return its last state."""
     from infra.saved.jobs import open_saved
 
     shown, offset = job.prefix, 0
     while True:
         if job.prefix != shown:
-            show.say(f"its machine was replaced; it goes on on {job.cluster.node.instance_id}")
+            show.say(f"its machine was replaced; it resumes on {job.cluster.node.instance_id}")
             shown, offset = job.prefix, 0
         with suppress(NotFoundError):  # nothing is uploaded yet
             for chunk in job.read_log(offset):

@@ -1,4 +1,4 @@
-"""Download what a sent job wrote before its machines are terminated: from its bucket, and never from them."""
+"""Download what a sent job wrote from its bucket, before its machines are terminated."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def find_sent(name: str, accounts: Sequence[Account]) -> Cluster | None:
 
 
 def drain_sent(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> Iterator[Fetched]:
-    """Download the outputs of the job that was sent last; raises LossError while it is running, or without an answer."""
+    """Download the outputs of the last sent job; raises LossError while it runs or without an answer."""
     report(f"reading the bucket {cluster.bucket}")
     try:
         job = find_last(Store(open_known(cluster), cluster.bucket), cluster.name)

@@ -66,7 +66,7 @@ class SentState:
     end: End | None
 
     def correct(self, job: Job) -> Job:
-        """Return the job of its last attempt with the state of the task: an attempt's end need not be the task's."""
+        """Return a job with the state of its task: the end of an attempt need not be the task's."""
         job = replace(job, number=self.claim.number)
         if self.end:
             reason = self.end.reason[:MOST_LETTERS] or job.reason
@@ -93,7 +93,7 @@ def read_array(store: Store, prefix: str) -> SentArray | None:
 
 
 def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:
-    """Return the state of a sent job's task; None for an ordinary job, which nobody claims. Raises NodeError."""
+    """Return the state of a sent job's task; None for an ordinary job. Raises NodeError."""
     place = f"{prefix}tasks/{task}/"
     try:
         claim = decode(Claim, parse(store.get(f"{place}claim"), HINT))

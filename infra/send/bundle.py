@@ -1,4 +1,4 @@
-"""What the machines of a sent job start from, written to the bucket before there is a machine: agent, request, files."""
+"""What the machines of a sent job start from in the bucket: agent, request, files."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ PACK = "pack"
 
 @dataclass(frozen=True)
 class Terms:
-    """How a sent job is run: on which machines, how often again if it fails, and the warning before the lease ends."""
+    """How a sent job is run: on which machines, how often it is retried, the warning before the end."""
 
     gpus: int = 0
     """How many GPUs a machine has."""
@@ -59,20 +59,20 @@ def check_sendable(submission: Submission) -> None:
             "copy it to S3, and name that in [data] of gpujob.toml",
         )
     if submission.earlier or request.start_from:
-        raise UsageError("a sent job cannot start from an earlier run yet", "use gpujob run --from")
+        raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")
     if request.nodes > 1 and not request.array:
         raise UsageError("a sent job runs on one machine; several are for the tasks of an array", "omit --nodes")
     if request.array and request.array.at_once:
         raise UsageError(
             "a sent array runs as many tasks at a time as its machines have places for, without a limit (%)",
-            "say how many machines: --nodes COUNT",
+            "omit it, and say how many machines: --nodes COUNT",
         )
 
 
 def write_bundle(
     store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
 ) -> Bundle:
-    """Write a sent job to the bucket; `send.json` last, so that a machine finds all or nothing. Raises GpujobError."""
+    """Write a sent job to the bucket, `send.json` last: a machine finds all or nothing."""
     check_sendable(submission)
     hide_values(submission.request)
     project = submission.project
@@ -130,7 +130,7 @@ def describe_array(array: Array | None, gpus: int) -> dict[str, Any]:
 
 
 def list_contents(files: Sequence[File]) -> list[File]:
-    """Return one file for each content, in the order in which a machine asks for them: that of their first paths."""
+    """Return one file for each content, in the order of first paths, as a machine asks for them."""
     found: dict[str, File] = {}
     for file in sorted((file for file in files if file.link is None), key=lambda file: file.path):
         found.setdefault(file.sha256, file)

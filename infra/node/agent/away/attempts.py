@@ -55,9 +55,9 @@ def run_attempt(place: Place, sent: Sent, claim: Claim) -> Outcome:
 
 
 def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any], *, noticed: bool) -> str:
-    """Return how an attempt ended; an exit by the signal that a notice sends is no success and no failure.
+    """Return how an attempt ended; the signal of a notice is no success and no failure.
 
-    Nor is the end of a process by a SIGTERM that nobody asked for: a machine that shuts down ends all of them so.
+    Nor is the end of a process by a SIGTERM that was not requested: a machine that shuts down ends all of them so.
     """
     if claim.lost:
         return "lost"
@@ -102,7 +102,10 @@ def watch(place: Place, sent: Sent, claim: Claim, rounds: Rounds) -> bool:
 
 
 def upload_last(claim: Claim, rounds: Rounds, urgent: bool) -> bool:
-    """Upload all that is left; return whether it was possible. Without a hurry, it is tried until it is or the claim is lost."""
+    """Upload all that is left; return whether it was possible.
+
+    Without a hurry, it is tried until it is possible or the claim is lost.
+    """
     pause_s = 1.0
     while not claim.lost:
         try:

@@ -20,7 +20,7 @@ class Times(NamedTuple):
 
     renew_s: float = 20.0
     stale_s: float = 90.0
-    """A claim whose ETag stays the same for so long belongs to nobody."""
+    """A claim whose ETag stays the same for so long is free."""
     upload_s: float = 60.0
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
@@ -111,7 +111,7 @@ def open_place(config: Path = CONFIG) -> Place:
 
 
 def read_sent(place: Place) -> Sent:
-    """Return the job as the laptop described it; raises AgentError if that is gone."""
+    """Return the job as the laptop described it; raises AgentError without it."""
     about, _ = place.read("send.json")
     if not about:
         raise AgentError("the job is no longer in its bucket")
