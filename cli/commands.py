@@ -28,7 +28,7 @@ COMMANDS = {
     "up": Entry("cli.cluster.up", "Launch a machine and wait until it can run jobs."),
     "setup": Entry("cli.cluster.setup", "Provision a cluster's machines with the setup playbook."),
     "run": Entry("cli.job.runs", "Upload the project, run SCRIPT, download the results."),
-    "send": Entry("cli.away.sending", "Send a job to machines that need no computer of yours."),
+    "send": Entry("cli.away.sending", "Run SCRIPT on machines of its own that do not need this computer."),
     "jobs": Entry("cli.job.jobs", "List the jobs of a cluster."),
     "logs": Entry("cli.job.logs", "Print a job's output."),
     "attach": Entry("cli.job.logs", "Take over the terminal of an interactive job."),

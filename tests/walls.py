@@ -65,7 +65,7 @@ LAYERS = tuple(
     cli.reasons cli.uploads
     cli.arrays
     cli.steps
-    cli.cluster.launch
+    cli.cluster.launch cli.job.submission
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
     cli.away
     cli

@@ -6,69 +6,76 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.cluster.up import make_request, settings_of, up
-from cli.job.arguments import RunCommand
-from cli.job.launchers import distribute
-from cli.job.runs import prepare, run
-from cli.options.declared import dry_run_option, option, yes_option
+from cli.cluster.launch.options import launch_options, make_request, settings_of
+from cli.job.submission.arguments import RunCommand
+from cli.job.submission.launchers import distribute
+from cli.job.submission.options import job_options, prepare
+from cli.options.declared import collect, dry_run_option, option, yes_option
 from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
 from infra.errors import UsageError
+from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
     from infra.launch.plans import Plan
     from infra.run.submission import Submission
     from infra.send.creation import Sending, SentJob
 
-# fmt: off
 OF_UP = (
-    "gpu", "gpu_memory", "instance_types", "on_demand", "spot", "regions", "zones", "subnets", "security_groups", "private",
-    "proxy_jump", "tags", "ssh_from", "bucket", "instance_profile", "kms_key", "login_user", "image", "disk_gib", "max_hours",
-    "max_cost_usd", "boot_s",
+    *("gpu", "gpu_memory", "instance_types", "on_demand", "spot", "regions", "zones", "subnets", "security_groups"),
+    *("private", "proxy_jump", "tags", "ssh_from", "bucket", "instance_profile", "kms_key", "login_user", "image"),
+    *("disk_gib", "max_hours", "max_cost_usd", "boot_s"),
 )
 OF_RUN = (
-    "script", "args", "module", "torchrun", "nproc", "env", "env_file", "time_limit_s", "workdir", "hang_after_s",
-    "kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python",
+    *("module", "torchrun", "nproc", "env", "env_file", "time_limit_s", "workdir", "hang_after_s"),
+    *("kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python"),
 )
-# fmt: on
+OF_ARRAYS = ("array", "grid", "grid_file")
 FIXED: dict[str, Any] = {
-    **{"nodes": 1, "setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
+    **{"setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
     **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
-    **{"array": None, "grid": (), "grid_file": None, "share": None, "retries": 0},
+    **{"share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
-SHARED = [
-    *(each for each in run.params if each.name in OF_RUN),
-    *(each for each in up.params if each.name in OF_UP),
-]
+SHARED = [each for each in collect(job_options, launch_options) if each.name in {*OF_RUN, *OF_ARRAYS, *OF_UP}]
 
 
 @click.command(cls=RunCommand, params=SHARED, context_settings={"allow_interspersed_args": False})
+@click.argument("script", required=False)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @dry_run_option
 @option("--name", "cluster", metavar="NAME", help="Name of its machines  [default: the name of this folder]")
+@option(
+    "--nodes",
+    type=click.IntRange(1, MOST_NODES),
+    envvar=None,  # GPUJOB_NODES is for `up`
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="How many machines work on the tasks of an array.",
+)
 @option(
     "--retries",
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
     metavar="COUNT",
-    help="How often a job that fails is run again; one that AWS interrupts always is.",
+    help="How often a job or task that fails is run again; one that AWS interrupts always is.",
 )
 @yes_option
 @click.pass_context
-def send(
-    context: click.Context, /, cluster: str | None, retries: int, dry_run: bool, yes: bool, boot_s: float, **asked: Any
-) -> None:
-    """Send SCRIPT to machines of its own, and forget it.
+def send(context: click.Context, /, cluster: str | None, retries: int, dry_run: bool, yes: bool, **asked: Any) -> None:
+    """Run SCRIPT on machines of its own that do not need this computer.
 
     An Auto Scaling group keeps a machine until the job is done, also on the spot market; log and outputs go to a bucket
-    every minute. A machine that is lost is replaced, and the job starts again with what it had written: a script that
-    loads its checkpoint goes on. This computer is not needed. AWS ends everything with the lease.
+    every minute. A lost machine is replaced, and the job starts again with what it had written: a script that loads its
+    checkpoint resumes. AWS ends everything with the lease.
 
     \b
     gpujob send --spot --max-hours 12 train.py --epochs 90
+    gpujob send --nodes 4 --grid lr=0.1,0.01 --grid seed=0,1,2 train.py --lr {lr} --seed {seed}
     gpujob logs
     gpujob fetch
     """  # noqa: D301  click reads the backspace
@@ -77,7 +84,7 @@ def send(
     options = {**asked, **FIXED, "bucket": asked["bucket"] or "auto"}
     submission = make_submission(context, options)
     plan = make_plan(context, cluster or names.name_for(submission.project.root), options, dry_run=dry_run)
-    plan = replace(plan, boot_s=boot_s)
+    plan = replace(plan, boot_s=asked["boot_s"])
     show_plan(plan, context)
     confirm(f"Send it, for at most {format_usd(plan.lease.most_usd)}?", yes or dry_run)
     with progress.steps() as report:
@@ -137,7 +144,7 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
     from infra.send.creation import Sending
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
-    terms = Terms(gpu.count if gpu else 1, retries=retries, warning_s=plan.lease.warning_s)
+    terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
     return Sending(Store(account, ready_bucket(account, plan.request.bucket)), submission, terms)
 
 
@@ -171,4 +178,4 @@ def tell(sent: "SentJob") -> None:
         show.say(f"job {sent.number} is sent, but '{sent.name}' has no machine yet; AWS tries until the lease ends")
         for words in sent.obstacles:
             show.say(f"  AWS: {words}")
-    show.say(f"next: gpujob logs --cluster {sent.name}; end it: gpujob down {sent.name}")
+    show.say(f"next: gpujob logs --cluster {sent.name}; to end: gpujob down {sent.name}")

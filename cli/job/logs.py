@@ -100,9 +100,13 @@ def logs(
 def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
     """Return a job's output from its bucket or runs/; raises the error without any."""
     try:
-        if task is not None:
-            raise error  # arrays are not uploaded
-        return b"".join(find_saved(error, name, job)[-1].read_log(0))
+        saved = find_saved(error, name, job)[-1]
+        found = saved if task is None else saved.find_task(task)
+        if found is None:
+            raise UsageError(
+                f"job {saved.job.number} has no output of a task {task}", f"gpujob logs {saved.job.number}"
+            )
+        return b"".join(found.read_log(0))
     except (NotFoundError, GoneError):
         return read_log(error, name, job, task)
 

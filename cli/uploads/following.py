@@ -9,25 +9,25 @@ from cli.terminal import show
 from infra.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import SavedJob
+    from infra.saved.jobs import Saved
 
 PERIOD_S = 5.0
 
 
-def follow_sent(job: "SavedJob", write: Callable[[bytes], None]) -> "SavedJob":
-    """Pass what a sent job prints to `write` until it ends, one attempt after the other; return it as it is then."""
+def follow_sent(job: "Saved", write: Callable[[bytes], None]) -> "Saved":
+    """Pass what a sent job prints to `write`, over all attempts, until it ends; return its last state."""
     from infra.saved.jobs import open_saved
 
     shown, offset = job.prefix, 0
     while True:
         if job.prefix != shown:
-            show.say(f"its machine was replaced; it goes on on {job.cluster.node.instance_id}")
+            show.say(f"its machine was replaced; it resumes on {job.cluster.node.instance_id}")
             shown, offset = job.prefix, 0
         with suppress(NotFoundError):  # nothing is uploaded yet
             for chunk in job.read_log(offset):
                 write(chunk)
                 offset += len(chunk)
-        if job.sent and job.sent.end:
+        if job.ended:
             return job
         time.sleep(PERIOD_S)
         job = open_saved(job.store, job.cluster.name, job.root) or job

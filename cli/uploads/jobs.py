@@ -18,13 +18,13 @@ from infra.ledger import known_clusters
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
-    from infra.saved.jobs import SavedJob
+    from infra.saved.jobs import Saved
 
 GONE = (NotFoundError, GoneError)
 """Why a job is looked for in the bucket."""
 
 
-def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[SavedJob, ...]":
+def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[Saved, ...]":
     """Return the uploaded jobs of a cluster that cannot be reached, or one by number or name.
 
     Raises the error if the cluster has no bucket, or the bucket no such job.
@@ -63,7 +63,7 @@ def open_store(cluster: str) -> "Store | None":
     return Store(account, name_bucket(account, bucket))
 
 
-def download_saved(jobs: "Iterable[SavedJob]", runs: Path, wanted: Wanted | None = None) -> None:
+def download_saved(jobs: "Iterable[Saved]", runs: Path, wanted: Wanted | None = None) -> None:
     """Download uploaded jobs, and say what arrived."""
     for job in jobs:
         with progress.transfer("downloading") as arrived:
@@ -72,5 +72,5 @@ def download_saved(jobs: "Iterable[SavedJob]", runs: Path, wanted: Wanted | None
             home = fetch_once(job, job.job.number, runs, arrived, chosen)
         show_fetched(home)
         show_remains(home)
-        if not job.manifest.final:
+        if not job.complete:
             show.say(f"job {job.job.number}: its machine ended before the last upload; later changes are lost")

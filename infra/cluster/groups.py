@@ -70,7 +70,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
 
 
 def find_sent(account: Account, name: str) -> Cluster | None:
-    """Return the cluster of a sent job by its machines, or by its group without any; None for another one."""
+    """Return a sent job's cluster by its machines, or by its group without any; None for another."""
     try:
         kept = [one for one in find_groups(account, name) if one.sent and not one.deleting]
     except PermissionsError:

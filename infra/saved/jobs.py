@@ -8,10 +8,11 @@ from functools import cached_property
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
-from infra.model import Cluster, Job, Output
+from infra.model import Cluster, Job, Output, Task, TaskRecord
 from infra.names import check_name
 from infra.node.agent.bucket.layout import (
     ATTEMPT,
+    END,
     LOG_BYTES,
     MANIFEST,
     OUT,
@@ -24,7 +25,8 @@ from infra.node.agent.bucket.layout import (
 from infra.node.listing import Outputs
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
-from infra.saved.sent import SentState, read_sent
+from infra.saved.sent import SentArray, SentState, read_array, read_sent
+from infra.saved.tasks import SavedArray, SavedTask, call_each
 
 MOST_JOBS = 10_000  # of one cluster's name
 RESTARTS = 3
@@ -42,6 +44,26 @@ class SavedJob:
     rank: int = 0
     sent: SentState | None = None
     """What the bucket says of a sent job; None for one of an ordinary cluster."""
+
+    @property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        """Of an array, what became of each task."""
+        return ()
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was sent, and not run on an ordinary cluster."""
+        return self.sent is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a sent job has ended: no machine is at work on it, or will be."""
+        return bool(self.sent and self.sent.end)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the bucket has all that it wrote; raises NotFoundError before the first upload."""
+        return self.manifest.final
 
     @property
     def root(self) -> str:
@@ -103,10 +125,16 @@ class SavedJob:
         """Do nothing: the bucket keeps it until it is removed."""
 
     def find_portion(self, *_: object) -> None:
-        """Return nothing: arrays are not uploaded."""
+        """Return nothing: it is no array."""
+
+    def find_task(self, _: int) -> None:
+        """Return nothing: it is no array."""
 
 
-def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
+Saved = SavedJob | SavedArray
+
+
+def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
     """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
     check_name(cluster)
     tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
@@ -114,13 +142,46 @@ def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
     return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
 
 
-def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
+def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
     """Return the job with this prefix; None if there is none that can be read."""
-    place = attempt_prefix(prefix, attempt=find_last(store, prefix))
+    array = read_array(store, prefix)
+    if array:
+        return open_array(store, cluster, prefix, array)
+    return open_attempt(store, cluster, prefix, TASK, find_last(store, prefix))
+
+
+def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> SavedArray | None:
+    """Return a sent array; None before a task of it has uploaded anything."""
+    attempts: dict[int, int] = {}
+    ends: dict[int, float] = {}
+    for each in store.list(f"{prefix}tasks/"):
+        task, _, rest = each.key[len(f"{prefix}tasks/") :].partition("/")
+        attempt, _, name = rest.partition("/")
+        if task.isdigit() and rest == END:
+            ends[int(task)] = each.modified_at
+        elif task.isdigit():
+            begun = int(attempt) if name == RECORD and attempt.isdigit() else 0
+            attempts[int(task)] = max(attempts.get(int(task), 0), begun)
+
+    def look(task: Task) -> SavedTask:
+        index = task.index
+        state = read_sent(store, prefix, index) if index in attempts else None
+        last = open_attempt(store, cluster, prefix, index, attempts[index], state) if attempts.get(index) else None
+        return SavedTask(task, state, last, ends.get(index, 0.0))
+
+    found = SavedArray(store, prefix, array, tuple(call_each(look, array.tasks)))
+    return found if found.begun else None
+
+
+def open_attempt(
+    store: Store, cluster: str, prefix: str, task: int, attempt: int, sent: SentState | None = None
+) -> SavedJob | None:
+    """Return an attempt of a task; None if it has not uploaded anything that can be read."""
+    place = attempt_prefix(prefix, task, attempt)
     with suppress(NotFoundError):
         record = read_record(store.get(f"{place}{RECORD}"))
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-        sent = read_sent(store, prefix)
+        sent = sent or read_sent(store, prefix, task)
         job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
         return SavedJob(store, place, machine, job, sent=sent)
     return None

@@ -1,1 +1,1 @@
-"""Sending a job: its bundle in the bucket, its group with an end before any machine, and what the bucket says of it."""
+"""Sending a job: its bundle in the bucket, and its group, which has an end before any machine."""

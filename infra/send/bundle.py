@@ -1,16 +1,17 @@
-"""What the machines of a sent job start from, written to the bucket before there is a machine: agent, request, files."""
+"""What the machines of a sent job start from in the bucket: agent, request, files."""
 
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
 from infra.errors import UsageError
+from infra.model import Array
 from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
 from infra.project.files import File
@@ -24,11 +25,10 @@ PACK = "pack"
 
 @dataclass(frozen=True)
 class Terms:
-    """How a sent job is run: its tasks, how often a failed one is run again, and the warning before the lease ends."""
+    """How a sent job is run: on which machines, how often it is retried, the warning before the end."""
 
-    gpus: int = 1
+    gpus: int = 0
     """How many GPUs a machine has."""
-    tasks: int = 1
     retries: int = 0
     warning_s: float = 120.0
 
@@ -59,15 +59,20 @@ def check_sendable(submission: Submission) -> None:
             "copy it to S3, and name that in [data] of gpujob.toml",
         )
     if submission.earlier or request.start_from:
-        raise UsageError("a sent job cannot start from an earlier run yet", "use gpujob run --from")
-    if request.nodes > 1:
-        raise UsageError("a sent job runs on one machine for each task", "omit --nodes")
+        raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")
+    if request.nodes > 1 and not request.array:
+        raise UsageError("a sent job runs on one machine; several are for the tasks of an array", "omit --nodes")
+    if request.array and request.array.at_once:
+        raise UsageError(
+            "a sent array runs as many tasks at a time as its machines have places for, without a limit (%)",
+            "omit it, and say how many machines: --nodes COUNT",
+        )
 
 
 def write_bundle(
     store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
 ) -> Bundle:
-    """Write a sent job to the bucket; `send.json` last, so that a machine finds all or nothing. Raises GpujobError."""
+    """Write a sent job to the bucket, `send.json` last: a machine finds all or nothing."""
     check_sendable(submission)
     hide_values(submission.request)
     project = submission.project
@@ -90,15 +95,23 @@ def write_bundle(
             key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
             about = put_file(store, f"{prefix}{key}", pack)
         request = {
-            **make_header(terms.gpus, submission),
+            **make_header(max(terms.gpus, 1), submission),
             **listed.whole,
-            **{"after": after, "source": source, "earlier": None, "part": None, "key": "", "secrets": {}},
+            **{
+                "array": None,
+                "after": after,
+                "source": source,
+                "earlier": None,
+                "part": None,
+                "key": "",
+                "secrets": {},
+            },
         }
         sent = {
             "request": request,
             "contents": [[file.sha256, file.size_bytes] for file in files],
             "pack": {"key": key, **about},
-            "tasks": terms.tasks,
+            **describe_array(submission.request.array, terms.gpus),
             "retries": terms.retries,
             "warning_s": terms.warning_s,
         }
@@ -109,8 +122,15 @@ def write_bundle(
     return Bundle(after + 1, source, code, agent)
 
 
+def describe_array(array: Array | None, gpus: int) -> dict[str, Any]:
+    """Return what `send.json` says of a job's tasks; `gpus` are those of a machine."""
+    if array is None:
+        return {"tasks": 1, "array": None}
+    return {"tasks": len(array.tasks), "array": {"tasks": [asdict(task) for task in array.tasks], "gpus": gpus}}
+
+
 def list_contents(files: Sequence[File]) -> list[File]:
-    """Return one file for each content, in the order in which a machine asks for them: that of their first paths."""
+    """Return one file for each content, in the order of first paths, as a machine asks for them."""
     found: dict[str, File] = {}
     for file in sorted((file for file in files if file.link is None), key=lambda file: file.path):
         found.setdefault(file.sha256, file)

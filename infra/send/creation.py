@@ -1,4 +1,4 @@
-"""Send a job: bucket, key, security group, template, a group at 0, its end in AWS, and only then machines.
+"""Send a job: bucket, key, security group, template, a group at 0, its end, and then machines.
 
 Killed after any call, it leaves nothing that bills without an end: the group launches nothing before AWS has its end.
 """

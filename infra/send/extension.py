@@ -42,7 +42,7 @@ def find(cluster: Cluster) -> tuple[Account, Cluster]:
 
 
 def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
-    """Move the end of a sent job's lease; return the updated cluster. Raises CloudError if it has ended meanwhile."""
+    """Move the end of a sent job's lease; return the cluster. Raises CloudError if it has ended."""
     group = groups.find_group(account, cluster.name)
     write_lease(account, group, until)
     try:

@@ -122,7 +122,7 @@ def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_leave_n
         "echo $GPUJOB_TASK $GPUJOB_TASKS $GPUJOB_GRID_LR $0 $CUDA_VISIBLE_DEVICES | tee result; touch $HOME/begun-$0"
     )
     wait = "while [ $(ls $HOME/begun-* | wc -l) -lt 2 ]; do sleep 0.05; done"
-    array = {"tasks": grid, "gpus": 2, "share": None}
+    array = {"tasks": grid, "gpus": 2}
     sending.send("sh", "-c", f"{script}; {wait}", "{lr}", files={"note": b"kept"}, tasks=2, array=array)
     machine = sending.boot()
     ends = [sending.end(task) for task in (3, 7)]

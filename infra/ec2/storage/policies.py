@@ -46,7 +46,7 @@ def make_user_policy(bucket: str = MINE) -> dict[str, Any]:
 
 
 def make_send_policy(*, owner_only: bool = False) -> dict[str, Any]:
-    """Return what a user of `send` needs besides: groups, and buckets; with `owner_only`, only their own groups."""
+    """Return what a user of `send` needs besides; with `owner_only`, for their own groups only."""
     return make_document(*make_statements(owner_only=owner_only), *make_user_statements(MINE))
 
 

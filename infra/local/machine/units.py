@@ -48,7 +48,7 @@ class Unit:
 
 
 def read_sent(user_data: str, folder: Path) -> Unit:
-    """Return the service of a sent job, whose files are written below `folder`; without one it never starts."""
+    """Return a sent job's service, whose files are below `folder`; without one it never starts."""
     boot, settings = (userdata.read_file(user_data, path) for path in (_BOOT_FILE, _SETTINGS_FILE))
     if not boot or not settings:
         return Unit("")

@@ -60,7 +60,7 @@ def stamp_of(info: os.stat_result) -> list[int]:
 
 
 def lay_over(source: Path, target: Path) -> None:
-    """Move all files and links below a folder to the same places below another, in place of what is there."""
+    """Move all files and links below a folder to the same places below another, replacing others."""
     for parent, folders, files in walk(source):
         place = target / os.path.relpath(parent, source)
         if place.is_symlink() or not place.is_dir():

@@ -79,7 +79,7 @@ def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any]) -> st
     """Return how an attempt ended; "" if its job still runs, and may.
 
     An exit by the signal that a notice, or the end of the lease, sends is no success and no failure: a job that saves on it may
-    well exit with 0. Nor is the end of a process by a SIGTERM that nobody asked for: a machine that shuts down ends all so.
+    well exit with 0. Nor is the end of a process by a SIGTERM that was not requested: a machine that shuts down ends all so.
     """
     folder = folder_of(str(job["number"]))
     if claim.lost:
@@ -154,9 +154,9 @@ def follow_lease(place: Place, folder: Path) -> float:
 
 
 def upload_last(claim: Claim, uploads: Uploads, *, urgent: bool) -> bool:
-    """Upload all that is left; return whether it was possible. Without a hurry, it is tried until it is or the claim is lost.
+    """Upload all that is left; return whether it was possible.
 
-    In a hurry, small files come first. If the job still writes, what is not complete stays as it was in the bucket.
+    Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job still writes, what is not complete stays as it was in the bucket.
     """
     pause_s = 1.0
     while not claim.lost:

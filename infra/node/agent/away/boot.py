@@ -1,6 +1,6 @@
-"""Fetch the agent from the bucket of a sent job; the user data of its machines contains this and what it imports.
+"""Fetch the agent from a sent job's bucket; the user data has this module and what it imports.
 
-It is tried until the machine's lease ends: the role, the bucket or the network may be repaired meanwhile.
+It is tried until the machine's lease ends: the role, the bucket or the network may be repaired until then.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Claims: a machine's right to work on a task, an object that only the machine which wrote it last can replace.
+"""Claims: a machine's right to a task, an object that only its last writer can replace.
 
-A machine renews its claim; if another has taken it meanwhile, S3 refuses that, and the attempt is over. A machine takes the
+A machine renews its claim; if another has taken it, S3 refuses that, and the attempt is over. A machine takes the
 claim of another after seeing it unchanged for a while, by its own monotonic clock: no clocks are compared.
 """
 
@@ -142,7 +142,7 @@ class Desk:
 
 
 def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Follow) -> Claim | None:
-    """Claim a task if it is nobody's; None if it is another's.
+    """Claim a task if it is free; None if it is another's.
 
     This machine's own claim, from before its agent or the machine itself was restarted, is continued.
     """

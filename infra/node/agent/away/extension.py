@@ -1,4 +1,4 @@
-"""The lease of a sent job's machine, as the bucket has it: `gpujob extend` reaches machines that it cannot log in to."""
+"""The lease of a sent job's machine as the bucket has it, where `gpujob extend` writes it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Reached(NamedTuple):
 
 
 def find_reached(place: Place, task: int, last: int) -> Reached:
-    """Return the state that the attempt after `last` resumes from: that of the highest one with a manifest."""
+    """Return what the attempt after `last` resumes from: the state of the last one with a manifest."""
     for attempt in range(last, 0, -1):
         manifest, _ = place.read("tasks", task, attempt, MANIFEST)
         if manifest:
@@ -43,7 +43,7 @@ def find_reached(place: Place, task: int, last: int) -> Reached:
 
 
 def follow(place: Place, task: int, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the claim after another says: the attempt's number, and how often there was no progress."""
+    """Return the claim after another: the attempt's number, and how often there was no progress."""
     last = int(before.get("attempt", 0))
     mark = find_reached(place, task, last).mark
     fruitless = int(before["fruitless"]) + 1 if last and mark == before["mark"] else 0
@@ -52,7 +52,7 @@ def follow(place: Place, task: int, before: Mapping[str, Any]) -> dict[str, Any]
 
 
 def take_over(place: Place, task: int, attempt: int, folder: Path) -> None:
-    """Let an attempt begin with the state that it resumes from: copied below its own prefix, and laid into a new folder.
+    """Copy the state that an attempt resumes from below its own prefix, and into a new folder.
 
     While it is read, a machine that lost its claim may still replace it, so what does not fit is read again. Raises S3Error.
     """

@@ -20,7 +20,7 @@ class Times(NamedTuple):
 
     renew_s: float = 20.0
     stale_s: float = 90.0
-    """A claim whose ETag stays the same for so long belongs to nobody."""
+    """A claim whose ETag stays the same for so long is free."""
     upload_s: float = 60.0
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
@@ -81,7 +81,7 @@ class Sent(NamedTuple):
     """How long before the end of its lease a machine warns its jobs."""
     times: Times
     array: dict[str, Any] | None = None
-    """Of an array: `tasks` with the index and values of each, and `share`, how many run at a time without GPUs."""
+    """Of an array: `tasks` with the index and values of each, and how many `gpus` a machine has."""
 
     @property
     def number(self) -> int:
@@ -91,16 +91,14 @@ class Sent(NamedTuple):
     @property
     def values(self) -> dict[int, dict[str, str]]:
         """What a grid sets for each task, by its number: of an array that is its index."""
-        tasks = self.array["tasks"] if self.array else [{"index": task, "values": {}} for task in range(self.tasks)]
-        return {task["index"]: task["values"] for task in tasks}
+        if not self.array:
+            return {task: {} for task in range(self.tasks)}
+        return {task["index"]: task["values"] for task in self.array["tasks"]}
 
     @property
     def places(self) -> int:
-        """How many tasks a machine runs at a time: one on each GPU, without GPUs one on each core unless it was said."""
-        if not self.array:
-            return 1
-        gpus = int(self.array["gpus"])
-        return gpus or int(self.array["share"] or os.cpu_count() or 1)
+        """How many tasks a machine runs at a time: one on each GPU, without GPUs one on each core."""
+        return (int(self.array["gpus"]) or os.cpu_count() or 1) if self.array else 1
 
 
 def open_place(config: Path = CONFIG) -> Place:
@@ -115,7 +113,7 @@ def open_place(config: Path = CONFIG) -> Place:
 
 
 def read_sent(place: Place) -> Sent:
-    """Return the job as the laptop described it; raises AgentError if that is gone."""
+    """Return the job as the laptop described it; raises AgentError without it."""
     about, _ = place.read("send.json")
     if not about:
         raise AgentError("the job is no longer in its bucket")

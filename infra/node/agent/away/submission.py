@@ -21,8 +21,8 @@ from .transfer import Part, fetch_part
 FETCHING = threading.Lock()  # the project's files, which all tasks of a machine start from
 
 
-def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, laid: Path) -> int:
-    """Return the number of the job that runs an attempt; the files below `laid` are put over the project's.
+def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, restored: Path) -> int:
+    """Return the number of the job that runs an attempt, with the files of `restored` in its project.
 
     Submitting the same attempt twice returns the same job. Raises AgentError.
     """
@@ -31,7 +31,7 @@ def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, laid: Path
         pack = fetch_part(place.bucket, Part(key, 0, sent.pack["size_bytes"], sent.pack["sha256"]), FOLDER / "pack")
     request = make_request(sent, place.prefix, task, attempt)
     line = base64.b64encode(zlib.compress(json.dumps(request).encode())) + b"\n"
-    program = [sys.executable, "-I", "-S", sys.argv[0], "submit", str(laid)]
+    program = [sys.executable, "-I", "-S", sys.argv[0], "submit", str(restored)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101  for the type checker
         process.stdin.write(line)

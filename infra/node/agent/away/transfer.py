@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 def fetch_part(bucket: Bucket, part: Part, path: Path) -> Path:
-    """Download bytes to a file unless it exists, continuing where an earlier download ended; return the file.
+    """Download bytes to a file, continuing an earlier download; return the file.
 
     Raises S3Error if they are not the expected ones.
     """

@@ -1,4 +1,4 @@
-"""Work on a sent job: claim its tasks one after the other, and leave once there is nothing left to claim."""
+"""Work on a sent job: claim one task after the other, and leave once there is none to claim."""
 
 from __future__ import annotations
 
@@ -165,7 +165,10 @@ def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
 
 
 def depart(desk: Desk) -> None:
-    """Leave the group with one machine fewer; the one that finds nothing unfinished empties it. Tried until the lease ends."""
+    """Leave the group with one machine fewer; the one that finds nothing unfinished empties it.
+
+    It is tried until the lease ends.
+    """
     pause_s = 1.0
     while True:
         try:

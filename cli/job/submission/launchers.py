@@ -1,6 +1,6 @@
 """How the processes of a job are started: one, one for each GPU, or some on each of several nodes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -8,7 +8,7 @@ import click
 
 from cli.arrays.options import is_array
 from cli.options.context import script_here
-from cli.options.declared import option
+from cli.options.declared import add_options, option
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import UsageError
 from infra.model import MOST_NODES
@@ -29,37 +29,30 @@ class LauncherOptions(TypedDict):
     nproc: int | None
 
 
-def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how a job's processes are started."""
-    for add in reversed(
-        (
-            option(
-                "--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job."
-            ),
-            option(
-                "--nodes",
-                type=click.IntRange(1, MOST_NODES),
-                envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
-                metavar="COUNT",
-                help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
-            ),
-            option(
-                "--launcher",
-                type=click.Choice(["torchrun", "ray", "none"]),
-                help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
-                "as it is, once on each node. "
-                " [default: torchrun for Python on several nodes]",
-            ),
-            option(
-                "--nproc",
-                type=click.IntRange(1),
-                metavar="COUNT",
-                help="Processes that torchrun starts on each node  [default: the job's GPUs]",
-            ),
-        )
-    ):
-        command = add(command)
-    return command
+launcher_options = add_options(
+    option("--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job."),
+    option(
+        "--nodes",
+        type=click.IntRange(1, MOST_NODES),
+        envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
+        metavar="COUNT",
+        help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
+    ),
+    option(
+        "--launcher",
+        type=click.Choice(["torchrun", "ray", "none"]),
+        help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
+        "as it is, once on each node. "
+        " [default: torchrun for Python on several nodes]",
+    ),
+    option(
+        "--nproc",
+        type=click.IntRange(1),
+        metavar="COUNT",
+        help="Processes that torchrun starts on each node  [default: the job's GPUs]",
+    ),
+)
+"""Adds the options that say how a job's processes are started."""
 
 
 def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
