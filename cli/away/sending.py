@@ -75,7 +75,7 @@ def send(context: click.Context, /, cluster: str | None, retries: int, dry_run: 
 
     \b
     gpujob send --spot --max-hours 12 train.py --epochs 90
-    gpujob send --nodes 4 --grid lr=0.1,0.01 --grid seed=0,1,2 train.py --lr {lr} --seed {seed}
+    gpujob send --nodes 4 --grid lr=0.1,0.01 train.py --lr {lr}
     gpujob logs
     gpujob fetch
     """  # noqa: D301  click reads the backspace

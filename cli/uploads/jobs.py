@@ -18,7 +18,7 @@ from infra.ledger import known_clusters
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
-    from infra.saved.jobs import Saved
+    from infra.saved.search import Saved
 
 GONE = (NotFoundError, GoneError)
 """Why a job is looked for in the bucket."""
@@ -29,7 +29,7 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
     Raises the error if the cluster has no bucket, or the bucket no such job.
     """
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     try:
         store = open_store(cluster)
