@@ -1,4 +1,4 @@
-"""Find the jobs of a cluster in a bucket: ordinary ones, sent ones by their last attempts, sent arrays."""
+"""Find the jobs of a cluster in a bucket: ordinary ones, sent ones, and sent arrays."""
 
 from collections.abc import Iterator
 from contextlib import suppress
