@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 import copy
 from typing import Any
 
-from moto.ec2.models.instances import Instance
+from moto.ec2.models.instances import Instance, InstanceState
 
 from infra.local.cloud.moto_state import LOCK
 
@@ -14,12 +14,12 @@ KEPT_S = 3600.0
 _terminate = Instance.terminate
 
 
-def _terminate_once(instance: Instance) -> Any:
+def _terminate_once(instance: Instance) -> InstanceState:
     """Terminate an instance; again, it is as successful: moto would delete its network interfaces a second time."""
     return copy.copy(instance._state) if instance.state == "terminated" else _terminate(instance)
 
 
-Instance.terminate = _terminate_once  # type: ignore[method-assign]
+Instance.terminate = _terminate_once  # type: ignore[assignment, method-assign]
 
 
 def forget(instance: Any) -> None:
