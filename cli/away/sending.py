@@ -15,7 +15,7 @@ from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
-from infra.errors import UsageError
+from infra.errors import TakenError, UsageError
 from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
@@ -130,9 +130,13 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
     request = make_request(context, options)  # type: ignore[arg-type]
     if len(request.regions) > 1:
         raise UsageError("the machines of a sent job are in one region", f"--region {request.regions[0]}")
-    with progress.steps() as report:
-        report("asking the local cloud" if dry_run else "asking AWS")
-        plan = plans.make_plan(open_account(dry_run, request.regions), name, request)
+    try:
+        with progress.steps() as report:
+            report("asking the local cloud" if dry_run else "asking AWS")
+            plan = plans.make_plan(open_account(dry_run, request.regions), name, request)
+    except TakenError as error:
+        error.hint = f"download what it wrote and terminate it: gpujob down {name}; or send it as --name {name}-2"
+        raise
     return plan if plan.attempt else replace(plan, lease=lengthen_most(plan.lease, time.time()))
 
 

@@ -29,12 +29,6 @@ def stop_sent(name: str) -> bool:
     return True
 
 
-def is_sent(name: str) -> bool:
-    """Return whether the machines of a recorded cluster work on a sent job."""
-    known = recall(name)
-    return known is not None and known.sent
-
-
 def find_last(name: str) -> "Saved | None":
     """Return the job that was sent last under a cluster's name; None without one."""
     from infra.saved.search import list_saved
