@@ -239,12 +239,14 @@ def test_a_cancel_ends_all_parts_whatever_the_job_is_doing(pair):
     assert pair.nodes[1].record(running)["state"] == "cancelled"
 
 
-def test_a_part_that_cannot_be_prepared_fails_the_job_and_is_named(pair):
-    reply = pair.submit_part(0, 0, 0, *SLEEP)
-    pair.submit_part(1, reply["job"], reply["port"], *SLEEP, earlier={"job": 99, "over": True})
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_part_that_cannot_be_prepared_fails_the_job_and_is_named(pair, rank):
+    needs = [{"earlier": {"job": 99, "over": True}} if rank == part else {} for part in (0, 1)]
+    reply = pair.submit_part(0, 0, 0, *SLEEP, **needs[0])
+    pair.submit_part(1, reply["job"], reply["port"], *SLEEP, **needs[1])
     first, second = pair.wait(reply["job"])
     assert (first["state"], first["exit_code"]) == ("failed", 1)
-    assert first["reason"] == "node 1 (i-b): job 99, whose outputs it needs, was removed"
+    assert first["reason"] == f"node {rank} (i-{'ab'[rank]}): job 99, whose outputs it needs, was removed"
     assert second["state"] == "failed"
 
 

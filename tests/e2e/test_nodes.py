@@ -149,6 +149,37 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     assert (gone.code, json.loads(project.type("data", "ls", "--json").out)) == (0, []), gone.said
 
 
+def test_a_full_disk_of_one_node_is_named_and_a_missing_or_earlier_agent_there_is_replaced(project):
+    def on_node_1(script: str) -> Finished:
+        return project.type("ssh", "--node", "1", "--", script)
+
+    assert project.type("run", "--nodes", "2", "--", "true").code == 0
+    if on_node_1("mount -t tmpfs -o size=4m,mode=700 tmpfs ~/.gpujob").code:
+        pytest.skip("no file system can be mounted here: that takes root")
+    try:
+        data = project.write("data.bin", os.urandom(5 << 20))
+        full = project.type("run", "--nodes", "2", "--", "true")
+        data.unlink()
+        states = {job["state"] for job in json.loads(project.type("jobs", "--json").out)}
+        small = project.type("run", "--nodes", "2", "--", "true")
+    finally:
+        assert on_node_1("umount --lazy ~/.gpujob").code == 0
+    assert full.code == 1, full.said
+    assert "gpujob: the agent on node 1 failed: No space left on device" in full.err
+    assert full.err.endswith("next: free disk space: gpujob jobs rm --cluster pair --done\n"), full.err
+    assert not states & {"queued", "running"}
+    assert small.code == 0, small.said
+
+    earlier = (
+        "cd ~/.gpujob && mv $(readlink agent.pyz) agent-0123456789ab.pyz && ln -sfn agent-0123456789ab.pyz agent.pyz"
+    )
+    assert on_node_1(earlier).code == 0
+    replaced = project.type("run", "--nodes", "2", "--", WRITE)
+    assert (replaced.code, sorted(replaced.out.splitlines())) == (0, ["0| node 0 of 2", "1| node 1 of 2"]), (
+        replaced.said
+    )
+
+
 def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forgotten(project):
     number = start(project, "--", f"{WRITE}; sleep 600")
     wait_for(lambda: "node 1 of 2" in project.type("logs", "--node", "1", number).out, "the output of node 1")
