@@ -133,7 +133,9 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
     with progress.steps() as report:
         report("asking the local cloud" if dry_run else "asking AWS")
         plan = plans.make_plan(open_account(dry_run, request.regions), name, request)
-    return plan if plan.attempt else replace(plan, lease=lengthen_most(plan.lease, time.time()))
+    if plan.attempt:
+        return plan
+    return replace(plan, lease=lengthen_most(plan.lease, time.time(), request.max_cost_usd))
 
 
 def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sending":
