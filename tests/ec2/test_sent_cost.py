@@ -41,7 +41,7 @@ def make_offers(random: Random) -> list[Offer]:
 
 
 def live(random: Random, offers: list[Offer], until: float) -> list[Machine]:
-    """Return the machines of one place of a group: each is taken at some time, and replaced after a while."""
+    """Return the machines of one place of a group: each is taken at some time, and replaced."""
     end_at = until + random.uniform(0, LATE_S) + random.uniform(0, END_S)
     lives_s = random.choice([30 + until / 50, until / 10, 1e9])
     pause_s = random.choice([0, 20, 300])
