@@ -159,7 +159,8 @@ def follow_lease(place: Place, folder: Path) -> float:
 def upload_last(claim: Claim, uploads: Uploads, *, urgent: bool) -> bool:
     """Upload all that is left; return whether it was possible.
 
-    Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job still writes, what is not complete stays as it was in the bucket.
+    Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job still
+    writes, a file that is not complete stays in the bucket as it was.
     """
     pause_s = 1.0
     while not claim.lost:
