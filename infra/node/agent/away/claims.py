@@ -39,11 +39,15 @@ class Claim:
         return int(self.content["attempt"])
 
     def keep(self) -> None:
-        """Renew the claim until it is lost or let go, and look whether the job is to stop."""
+        """Renew the claim until it is lost or let go, and look whether the job is to stop.
+
+        It is lost, too, if the task has ended: a machine may have lost its claim between its last look and writing the end.
+        """
         while not (self.lost or self.over.wait(self.renew_s)):
             with contextlib.suppress(*FAULTS):
                 self.renew()
                 self.stopped = self.stopped or self.place.exists("stop")
+                self.lost = self.lost or self.place.exists("tasks", self.task, "end.json")
 
     def renew(self, **changes: Any) -> bool:
         """Write the claim again, and return whether it is still ours; raises one of FAULTS without an answer."""

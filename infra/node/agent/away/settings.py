@@ -24,6 +24,8 @@ class Times(NamedTuple):
     upload_s: float = 60.0
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
+    last_s: float = 20.0
+    """So long before the end of the lease, too."""
     poll_s: float = 1.0
 
 
