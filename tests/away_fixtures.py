@@ -18,6 +18,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from infra.ec2.account import Account
+from infra.ec2.storage.objects import Store
 from infra.node.packing import pack_agent, pack_boot
 from tests.agent_fixtures import Node, in_blocks, request
 from tests.conftest import wait_for
@@ -80,6 +82,11 @@ class Sending:
             DesiredCapacity=0,
             AvailabilityZones=["us-east-1a"],
         )
+
+    def open_store(self) -> Store:
+        """Return the bucket as the client reads it."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        return Store(Account("aws", boto3.Session(**keys), self.endpoint), self.name)
 
     def describe(self) -> dict[str, Any]:
         return self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"][0]

@@ -21,6 +21,7 @@ from cli.terminal import show
 from cli.terminal.output import Output
 from cli.uploads.following import follow_sent
 from cli.uploads.jobs import find_saved
+from cli.uploads.logs import read_job_log, read_task_log
 from cli.uploads.sent import is_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
@@ -75,7 +76,7 @@ def logs(
                 follow_sent(find_saved(error, name, job)[-1], output.write)
                 output.flush()
             else:
-                print_saved(read_elsewhere(error, name, job, task), output, tail, since)
+                print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
         if rank not in (None, connection.rank):
@@ -97,16 +98,14 @@ def logs(
             output.flush()
 
 
-def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
-    """Return a job's output from its bucket or runs/; raises the error without any."""
+def read_elsewhere(
+    error: NotFoundError | GoneError, name: str, asked: tuple[JobName | None, int | None, int | None]
+) -> bytes:
+    """Return what a job, task or node printed, from its bucket or runs/; else raise the error."""
+    job, task, node = asked
     try:
         saved = find_saved(error, name, job)[-1]
-        found = saved if task is None else saved.find_task(task)
-        if found is None:
-            raise UsageError(
-                f"job {saved.job.number} has no output of a task {task}", f"gpujob logs {saved.job.number}"
-            )
-        return b"".join(found.read_log(0))
+        return read_job_log(saved, node) if task is None else read_task_log(saved, task)
     except (NotFoundError, GoneError):
         return read_log(error, name, job, task)
 

@@ -28,7 +28,9 @@ def is_saved(cluster: "Cluster", job: "Job") -> bool:
 
     try:
         found = [each for each in list_saved(open_store(cluster), cluster.name) if each.job.number == job.number]
-        return any(each.cluster.node.instance_id == cluster.node.instance_id and each.complete for each in found)
+        return any(
+            each.cluster.nodes[0].instance_id == cluster.nodes[0].instance_id and each.complete for each in found
+        )
     except GpujobError:
         return False
 

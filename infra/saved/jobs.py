@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, islice
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
-from infra.model import Cluster, Job, Output, Task, TaskRecord
+from infra.model import MOST_NODES, Cluster, Job, Output, Task, TaskRecord
 from infra.names import check_name
 from infra.node.agent.bucket.layout import (
     ATTEMPT,
@@ -23,6 +24,8 @@ from infra.node.agent.bucket.layout import (
     log_name,
 )
 from infra.node.listing import Outputs
+from infra.node.tasks import Portion
+from infra.saved.arrays import merge_tasks
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
 from infra.saved.sent import SentArray, SentState, read_array, read_sent
@@ -42,13 +45,10 @@ class SavedJob:
     cluster: Cluster
     job: Job
     rank: int = 0
+    first: "SavedJob | None" = None
+    """Of a part of a job over several nodes, the first part; None for that itself."""
     sent: SentState | None = None
     """What the bucket says of a sent job; None for one of an ordinary cluster."""
-
-    @property
-    def tasks(self) -> tuple[TaskRecord, ...]:
-        """Of an array, what became of each task."""
-        return ()
 
     @property
     def was_sent(self) -> bool:
@@ -61,19 +61,43 @@ class SavedJob:
         return bool(self.sent and self.sent.end)
 
     @property
-    def complete(self) -> bool:
-        """Whether the bucket has all that it wrote; raises NotFoundError before the first upload."""
-        return self.manifest.final
+    def root(self) -> str:
+        """The prefix of all its objects: CLUSTER/TOKEN/."""
+        return self.prefix.partition("tasks/")[0]
+
+    @cached_property
+    def parts(self) -> "tuple[SavedJob, ...]":
+        """Its parts on all nodes that have uploaded something, in order; of a job on one node itself."""
+        ranks = range(self.rank + 1, min(self.job.nodes, len(self.cluster.nodes)))
+        others = map_parallel(lambda rank: open_part(self.store, self.cluster, self.root, rank, self), ranks)
+        return (self, *filter(None, others))
 
     @property
-    def root(self) -> str:
-        """The prefix of all its attempts: CLUSTER/TOKEN/."""
-        return self.prefix.partition("tasks/")[0]
+    def complete(self) -> bool:
+        """Whether the bucket has all outputs of all of its parts."""
+        try:
+            return len(self.parts) == self.job.nodes and all(part.manifest.final for part in self.parts)
+        except NotFoundError:
+            return False
+
+    @cached_property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        """Of an array, what became of each task."""
+        manifests = {}
+        for part in self.parts if self.job.tasks else ():
+            with suppress(NotFoundError):
+                manifests[part.rank] = part.manifest
+        return merge_tasks(manifests, self.cluster, self.current)
 
     @cached_property
     def manifest(self) -> Manifest:
         """What the bucket has; raises NotFoundError before the first upload."""
-        found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        try:
+            found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        except NotFoundError as error:
+            what = f"node {self.rank} of job" if self.job.nodes > 1 else "job"
+            error.what = f"{what} {self.job.number} had not uploaded any outputs"
+            raise
         if found.job.number != self.job.number and not self.sent:  # each attempt has a number of its own
             raise NodeError(
                 f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
@@ -86,8 +110,11 @@ class SavedJob:
 
     @property
     def current(self) -> Job:
-        """The job as the manifest has it: that is written after the record, with the log's length."""
-        job = make_job(self.manifest.job, ended=self.sent is None)
+        """The job as the manifest has it, which is written after the record; else as that does."""
+        try:
+            job = make_job(self.manifest.job, ended=self.sent is None)
+        except NotFoundError:
+            return self.job
         return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
@@ -124,8 +151,10 @@ class SavedJob:
     def mark_fetched(self) -> None:
         """Do nothing: the bucket keeps it until it is removed."""
 
-    def find_portion(self, *_: object) -> None:
-        """Return nothing: it is no array."""
+    def find_portion(self, *_: object) -> Portion | None:
+        """Return what this part has of an array; None for another job."""
+        first = self.first or self
+        return Portion(self.rank, first.current, first.tasks, asked=0) if self.job.tasks else None
 
     def find_task(self, _: int) -> None:
         """Return nothing: it is no array."""
@@ -147,7 +176,12 @@ def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
     array = read_array(store, prefix)
     if array:
         return open_array(store, cluster, prefix, array)
-    return open_attempt(store, cluster, prefix, TASK, find_last(store, prefix))
+    for rank in chain([TASK], find_ranks(store, prefix)):  # the first may have been lost before it uploaded anything
+        attempt = find_last(store, prefix) if rank == TASK else ATTEMPT
+        found = open_attempt(store, cluster, prefix, rank, attempt)
+        if found and rank < len(found.cluster.nodes):
+            return replace(found, rank=rank)
+    return None
 
 
 def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> SavedArray | None:
@@ -184,6 +218,25 @@ def open_attempt(
         sent = sent or read_sent(store, prefix, task)
         job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
         return SavedJob(store, place, machine, job, sent=sent)
+    return None
+
+
+def find_ranks(store: Store, prefix: str) -> Iterator[int]:
+    """Yield the ranks of the nodes that have uploaded parts of a job, except the first."""
+    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/"))
+    yield from islice(sorted(int(name) for name in names if name.isdigit() and 0 < int(name) < MOST_NODES), MOST_NODES)
+
+
+def open_part(store: Store, cluster: Cluster, root: str, rank: int, first: SavedJob) -> SavedJob | None:
+    """Return the part of a job on another node than the first; None if it uploaded nothing."""
+    place = attempt_prefix(root, rank)
+    with suppress(NotFoundError):
+        job = make_job(read_record(store.get(f"{place}{RECORD}")).job, ended=True)
+        if job.number != first.job.number:
+            raise NodeError(
+                f"node {rank} uploaded job {job.number} in the place of {first.job.number}", "gpujob bucket ls"
+            )
+        return SavedJob(store, place, cluster, job, rank, first)
     return None
 
 

@@ -4,7 +4,11 @@ import hashlib
 import json
 import os
 import signal
+from pathlib import Path
 
+from infra.fetch.outputs import EVERYTHING, fetch_once
+from infra.model import Counts
+from infra.saved.jobs import list_saved
 from tests import away_fixtures, s3
 from tests.away_fixtures import LOOP, Sending, count
 from tests.conftest import wait_for
@@ -115,7 +119,9 @@ def test_an_agent_that_is_killed_finds_its_running_job_again(sending: Sending) -
     assert json.loads(sending.output("state.json")) == count(3)
 
 
-def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_leave_no_files(sending: Sending) -> None:
+def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_are_read_as_one_job(
+    sending: Sending, tmp_path: Path
+) -> None:
     grid = [{"index": 3, "values": {"lr": "0.1"}}, {"index": 7, "values": {"lr": "0.01"}}]
     # Each task waits for the other, so they end only if the machine runs both at a time.
     script = (
@@ -135,3 +141,22 @@ def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_leave_n
         assert (end["log_bytes"], end["log_sha256"]) == (len(log), hashlib.sha256(log).hexdigest())
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
     assert not list((machine.node.home / ".gpujob/work").iterdir())
+
+    [array] = list_saved(sending.open_store(), "trial")
+    assert (array.job.number, array.job.state, array.job.exit_code, array.ended, array.complete) == (
+        *(1, "succeeded", 0),
+        *(True, True),
+    )
+    assert array.job.tasks == Counts(done=2)
+    home = fetch_once(array, 1, tmp_path / "runs", lambda _: None, EVERYTHING)
+    files = home.folder / "files"
+    found = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
+    assert found == ["3.log", "3/result", "7.log", "7/result"]
+    assert (files / "7/result").read_bytes() == sending.output("result", 7)
+    assert (files / "7.log").read_text() == sending.log(1, 7)
+    ended = {(task.index, task.values["lr"], task.state, task.machine) for task in home.receipt.tasks}
+    assert ended == {(3, "0.1", "succeeded", machine.name), (7, "0.01", "succeeded", machine.name)}
+    assert sorted(line.split(":")[0] for line in (home.folder / "job.log").read_text().splitlines()) == [
+        "task 3 lr=0.1",
+        "task 7 lr=0.01",
+    ]

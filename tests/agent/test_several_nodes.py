@@ -45,8 +45,9 @@ class Pair:
         part = {"rank": rank, "number": number, "port": port, "addresses": [HOST, HOST], "names": ["i-a", "i-b"]}
         part["served"] = bool(options.pop("served", False))
         token = str(options.pop("token", "t"))
+        files = options.pop("files", {})
         options = {"key": f"key of {token}", **options}
-        stdin = request(command, token, {}, part=part, **options)
+        stdin = request(command, token, files, part=part, **options)
         return json.loads(self.nodes[rank].ask("submit", stdin=stdin).splitlines()[-1])
 
     def submit(self, *command: str, **options: object) -> int:

@@ -102,7 +102,7 @@ def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any]) -> st
 
 
 def was_warned(folder: Path, job: dict[str, Any], warning_s: float) -> bool:
-    """Return whether a job may have ended because it was warned of the lease's end, not long ago."""
+    """Return whether a job may have ended because the guard warned it of the lease's end; one that went on for long did not."""
     try:
         warned_at = (folder / WARNED).stat().st_mtime
     except FileNotFoundError:
@@ -139,17 +139,14 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
 
 
 def is_minded(folder: Path) -> bool:
-    """Return whether a job has not ended; without supervisor and runner, it gets a supervisor."""
+    """Return whether a job has not ended; if its supervisor and its runner were killed, it gets another supervisor."""
     if not is_supervised(folder):
         recover(folder)
     return is_supervised(folder)
 
 
 def follow_lease(place: Place, folder: Path) -> float:
-    """Return how long the lease lasts, in seconds, as the bucket has it.
-
-    A job without a supervisor gets one.
-    """
+    """Return how long the lease lasts, in seconds, as the bucket has it; see that the job has a supervisor."""
     recover(folder)
     with contextlib.suppress(*FAULTS):
         apply_lease(place)
@@ -159,8 +156,8 @@ def follow_lease(place: Place, folder: Path) -> float:
 def upload_last(claim: Claim, uploads: Uploads, *, urgent: bool) -> bool:
     """Upload all that is left; return whether it was possible.
 
-    Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job still
-    writes, a file that is not complete stays in the bucket as it was.
+    Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job
+    still writes, what is not complete stays as it was in the bucket.
     """
     pause_s = 1.0
     while not claim.lost:
