@@ -152,6 +152,24 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     assert (gone.code, json.loads(project.type("data", "ls", "--json").out)) == (0, []), gone.said
 
 
+def test_a_run_again_as_it_was_has_its_data_sets_on_all_nodes_and_tensorboard_shows_those_of_one(project):
+    project.write("gpujob.toml", '[data]\nfolders = ["dogs"]\n')
+    project.write(".gitignore", "dogs\n")
+    project.write("dogs/one.txt", "woof\n")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=project.project, check=True)
+    first = project.type("run", "--array", "0-1", "--", "cat dogs/one.txt")
+    assert first.code == 0, first.said
+    assert project.type("data", "rm", "--cluster", "pair", "dogs").code == 0
+    again = project.type("rerun", "--as-it-was", "--all-tasks", f"pair-{number_of(first.said)}")
+    assert again.code == 0, again.said
+    assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
+    absent = project.type("tensorboard", "--node", "2")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
+    absent = project.type("bake", "pair", "--as", "x", "--node", "2", "--yes")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
+
+
 def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forgotten(project):
     number = start(project, "--", f"{WRITE}; sleep 600")
     wait_for(lambda: "node 1 of 2" in project.type("logs", "--node", "1", number).out, "the output of node 1")
