@@ -203,7 +203,7 @@ class Lead(Tie):
             self.broadcast(say="over", **verdict._asdict())
 
     def explain(self, rank: int, ending: Ending) -> str:
-        """Return why the job ended, if a part is the reason, with its node, unless the reason names nodes already."""
+        """Return why the job ended; the node of the part that is the reason is named once."""
         if ending.cancelled or any(name in ending.reason for name in self.group.names):
             return ending.reason
         return f"{self.group.name(rank)}{f': {ending.reason}' if ending.reason else ' failed first'}"
