@@ -45,8 +45,9 @@ class Pair:
         part = {"rank": rank, "number": number, "port": port, "addresses": [HOST, HOST], "names": ["i-a", "i-b"]}
         part["served"] = bool(options.pop("served", False))
         token = str(options.pop("token", "t"))
-        options = {"key": f"key of {token}", "files": {}, **options}
-        stdin = request(command, token, part=part, **options)
+        files = options.pop("files", {})
+        options = {"key": f"key of {token}", **options}
+        stdin = request(command, token, files, part=part, **options)
         return json.loads(self.nodes[rank].ask("submit", stdin=stdin).splitlines()[-1])
 
     def submit(self, *command: str, **options: object) -> int:
@@ -301,3 +302,12 @@ def test_a_spot_notice_on_one_node_reaches_the_job_on_all(pair):
     os.kill(pair.nodes[1].identity(number, "main"), signal.SIGTERM)
     first, _ = pair.wait(number)
     assert (first["exit_codes"], first["preempted"]) == ([0, 0], True)
+
+
+def test_a_job_whose_other_part_never_comes_lets_later_ones_pass_and_is_not_lost_if_it_comes_after_all(pair):
+    half = pair.submit_part(0, 0, 0, "true", gpus=1)
+    later = pair.submit("true", token="later", gpus=1)
+    assert [record["state"] for record in pair.wait(later)] == ["succeeded", "succeeded"]
+    assert pair.nodes[0].record(half["job"])["state"] == "queued"
+    pair.submit_part(1, half["job"], half["port"], "true", gpus=1)
+    assert [record["state"] for record in pair.wait(half["job"])] == ["succeeded", "succeeded"]
