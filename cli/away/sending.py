@@ -39,6 +39,8 @@ FIXED: dict[str, Any] = {
     **{"share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
+LEFT_OUT = ("idle", "setup", "jobs", "speed", "loss")
+"""Rows of the plan of `up` that do not hold for machines which work on one task each, and are replaced."""
 SHARED = [each for each in collect(job_options, launch_options) if each.name in {*OF_RUN, *OF_ARRAYS, *OF_UP}]
 
 
@@ -137,7 +139,9 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
     except TakenError as error:
         error.hint = f"download what it wrote and terminate it: gpujob down {name}; or send it as --name {name}-2"
         raise
-    return plan if plan.attempt else replace(plan, lease=lengthen_most(plan.lease, time.time()))
+    if plan.attempt:
+        return plan
+    return replace(plan, lease=lengthen_most(plan.lease, time.time(), request.max_cost_usd))
 
 
 def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sending":
@@ -163,7 +167,7 @@ def show_plan(plan: "Plan", context: click.Context) -> None:
         show.say("resuming an interrupted send")
     for warning in plan.warnings:
         show.say(f"warning: {warning}")
-    rows = {name: text for name, text in plan_rows(plan).items() if name not in ("idle", "setup")}
+    rows = {name: text for name, text in plan_rows(plan).items() if name not in LEFT_OUT}
     rows["lease"] = f"until {formats.deadline(plan.lease.until)}, then AWS ends the group; a lost machine is replaced"
     rows["at most"] = (
         f"{clouds.most(plan.lease.most_usd, account.cloud)}, over all replacements; plus what the bucket stores"

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra import state
 from infra.base.interrupts import hold_interrupts
+from infra.base.money import format_usd
 from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.machines import fleet, instances, key_pairs
@@ -62,10 +63,21 @@ class SentJob:
     """Why there are none, in AWS's words."""
 
 
-def lengthen_most(lease: Lease, now: float) -> Lease:
-    """Return a lease whose most covers the time that AWS takes to end a group, over all replacements."""
+def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> Lease:
+    """Return a lease whose most covers all replacements and the time that AWS takes to end a group.
+
+    It ends earlier if that is more than `limit_usd`. Raises UsageError if the money is too little.
+    """
     seconds = lease.until - now
-    return replace(lease, most_usd=lease.most_usd * (seconds + END_S) / (seconds + SHUTDOWN_S))
+    hour_usd = lease.most_usd * 3600 / (seconds + SHUTDOWN_S)
+    if limit_usd is not None:
+        seconds = min(seconds, limit_usd / hour_usd * 3600 - END_S)
+    if seconds <= 0:
+        raise UsageError(
+            f"{format_usd(limit_usd or 0)} does not pay for the time that AWS needs for the end", "--max-cost"
+        )
+    most_usd = hour_usd * (seconds + END_S) / 3600
+    return replace(lease, until=now + seconds, most_usd=most_usd, warning_s=min(lease.warning_s, seconds / 10))
 
 
 def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
