@@ -49,7 +49,7 @@ class Connection:
 
     @property
     def on_node(self) -> str:
-        """Which node of several it is connected to, for a message: " on node 1"; "" if the cluster has one."""
+        """The node of several, for a message: " on node 1"; "" if the cluster has only one."""
         return f" on node {self.rank}" if len(self.cluster.nodes) > 1 else ""
 
     @property
