@@ -1,7 +1,10 @@
 """A machine that ends in the middle of a job, whose log and outputs are in the bucket of its cluster."""
 
 import json
+from pathlib import Path
 
+from infra.ec2.account import open_local
+from tests.cloudwatch import watch
 from tests.conftest import Laptop, wait_for
 
 TRAIN = """\
@@ -30,14 +33,46 @@ def test_a_job_is_read_from_the_bucket_once_its_machine_is_gone(laptop, tmp_path
 
     assert [job["state"] for job in json.loads(laptop.type("jobs", "--json").out)] == ["interrupted"]
     assert laptop.type("logs").out == "step 1\n"
-    elsewhere = Laptop(laptop.home, tmp_path / "elsewhere")
-    elsewhere.project.mkdir()
-    fetch = elsewhere.type("fetch", "--cluster", "stud", "--to", "there")
+    other = move_away(laptop, tmp_path / "elsewhere")
+    assert [job["cluster"] for job in json.loads(other.type("bucket", "ls", "auto", "--json").out)] == ["stud"]
+    assert [job["state"] for job in json.loads(other.type("jobs", "--cluster", "stud", "--json").out)] == [
+        "interrupted"
+    ]
+    assert other.type("logs", "--cluster", "stud").out == "step 1\n"
+    fetch = other.type("fetch", "--cluster", "stud")
     assert fetch.code == 0, fetch.said
-    assert (elsewhere.project / "there/stud-1/files/step.txt").read_text() == "1"
+    assert (other.project / "runs/stud-1/files/step.txt").read_text() == "1"
     assert "its machine ended before the last upload" in fetch.err
+    receipt = json.loads(other.type("receipt", "--cluster", "stud", "--json").out)
+    assert (receipt["state"], receipt["instance_type"]) == ("interrupted", "g4dn.xlarge"), receipt
     stays = laptop.type("down", "stud", "--yes")
     assert stays.code == 0, stays.said
     remove = laptop.type("bucket", "rm", "auto", "--all", "--dry-run", "--yes")
     assert remove.err == "deleted 4 objects\n"
     assert json.loads(laptop.type("bucket", "du", "auto", "--dry-run", "--json").out)["jobs"] == 0
+    refuse_without_a_role(laptop)
+
+
+def move_away(laptop: Laptop, folder: Path) -> Laptop:
+    """Return another laptop: credentials of the same cloud and the bucket's name, no cluster, no project."""
+    state = folder / "home/.local/state/gpujob"
+    state.mkdir(parents=True)
+    (state / "local").symlink_to(laptop.home / ".local/state/gpujob/local")
+    (folder / "other").mkdir()
+    settings = {"GPUJOB_DRY_RUN": "1", "GPUJOB_BUCKET": "auto"}
+    return Laptop(folder / "home", folder / "other", settings)
+
+
+def refuse_without_a_role(laptop: Laptop) -> None:
+    """Check that nothing is launched whose machines could not upload."""
+    up = ("up", "two", "--dry-run", "--bucket", "auto")
+    missing = laptop.type(*up, "--instance-profile", "nobody")
+    assert missing.code == 1 and "there is no instance profile nobody" in missing.err, missing.said
+    cloud = watch(laptop).cloud
+    open_local(cloud.url, cloud.access_key).iam.delete_role_policy(RoleName="gpujob-machines", PolicyName="gpujob")
+    refused = laptop.type(*up)
+    assert refused.code == 1 and "does not allow s3:ListBucket, s3:AbortMultipartUpload" in refused.err, refused.said
+    assert "  next: gpujob policy --machines" in refused.err
+    check = laptop.type("check", "--dry-run", "--bucket", "auto")
+    assert check.code == 1 and "does not allow s3:ListBucket" in check.said
+    assert not watch(laptop).living()
