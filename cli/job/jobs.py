@@ -33,7 +33,9 @@ from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
-from cli.uploads.jobs import download_saved, find_saved
+from cli.uploads.following import follow_sent
+from cli.uploads.jobs import download_saved, find_saved, is_sent
+from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client
@@ -144,6 +146,21 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
 
     Exits with the job's exit code. JOB defaults to the latest job.
     """
+    try:
+        found, ended = follow_end(cluster, job, notify)
+    except GoneError as error:
+        name = choose_name(cluster)
+        if not is_sent(name):
+            raise
+        saved = follow_sent(find_saved(error, name, job)[-1], lambda _: None)
+        found, ended = saved.cluster, saved.current
+        show.say(f"job {ended.number} {describe_state(ended)}")
+    ending.notify(notify, found.name, ended)
+    sys.exit(exit_code(found, ended))
+
+
+def follow_end(cluster: str | None, job: JobName | None, notify: str | None) -> "tuple[Cluster, Job]":
+    """Wait until a job of a machine ends, and say how; return its cluster and the job."""
     with (
         reach_job(cluster, job) as (found, connection, asked),
         billing.reminding(found),
@@ -157,8 +174,7 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
             sys.exit(130)
         show.say(f"job {ended.number} {describe_state(ended)}")
         explain_failure(connection, ended)
-        ending.notify(notify, found.name, ended)
-    sys.exit(exit_code(found, ended))
+    return found, ended
 
 
 @click.command()
@@ -174,6 +190,8 @@ def cancel(asked: tuple[JobName, ...], everything: bool, cluster: str | None) ->
     words = "--all" if everything else as_typed(asked)
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
     first = asked[0] if asked else None
+    if stop_sent(choose_name(cluster)):
+        return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
         jobs = find_jobs(connection, asked, certain=True) if asked else find_active(connection, everything)
         if not jobs:

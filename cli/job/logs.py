@@ -19,7 +19,8 @@ from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
 from cli.terminal import show
 from cli.terminal.output import Output
-from cli.uploads.jobs import find_saved
+from cli.uploads.following import follow_sent
+from cli.uploads.jobs import find_saved, is_sent
 from cli.uploads.logs import read_job_log, read_task_log
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
@@ -69,8 +70,12 @@ def logs(
         try:
             found, connection, shown = opened.enter_context(reach_job(cluster, job))
         except (NotFoundError, GoneError) as error:
-            printed = read_elsewhere(error, choose_name(cluster), (job, task, node))
-            print_saved(printed, output, tail, since)
+            name = choose_name(cluster)
+            if follow and task is None and is_sent(name):
+                follow_sent(find_saved(error, name, job)[-1], output.write)
+                output.flush()
+            else:
+                print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
         if rank not in (None, connection.rank):

@@ -9,10 +9,10 @@ from infra.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from infra.model import Output
-    from infra.saved.jobs import SavedJob
+    from infra.saved.search import Saved
 
 
-def read_job_log(job: "SavedJob", node: int | None) -> bytes:
+def read_job_log(job: "Saved", node: int | None) -> bytes:
     """Return what a job printed: on all nodes, or on one; an array itself prints on the first.
 
     Raises UsageError for a node that it did not run on, NotFoundError for one that uploaded nothing.
@@ -42,13 +42,16 @@ def read_job_log(job: "SavedJob", node: int | None) -> bytes:
     return bytes(printed)
 
 
-def read_task_log(job: "SavedJob", index: int) -> bytes:
+def read_task_log(job: "Saved", index: int) -> bytes:
     """Return what a task printed; raises UsageError for no task, NotFoundError without output."""
     number = job.job.number
     task = next((task for task in job.tasks if task.index == index), None)
     if task is None:
         what = f"job {number} has no task {index}" if job.job.tasks else f"job {number} is not an array"
         raise UsageError(what, f"gpujob logs{cluster_flag(job.cluster.name)} {number}")
+    attempt = job.find_task(index)
+    if attempt:
+        return b"".join(attempt.read_log(0))
     found = bytearray()
 
     def take(_: "Output", content: Iterator[bytes]) -> None:
@@ -56,7 +59,8 @@ def read_task_log(job: "SavedJob", index: int) -> bytes:
 
     for part in job.parts:
         if part.rank == task.node:
-            logs = [each for each in part.manifest.outputs if each.path == f"{index}.log" and not each.outside]
+            told = part.list_outputs()[1]
+            logs = [each for each in told.outputs if each.path == f"{index}.log" and not each.outside]
             part.receive({each: each.size_bytes for each in logs}, take)
             if logs:
                 return bytes(found)

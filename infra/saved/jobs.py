@@ -4,22 +4,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
 from infra.model import Cluster, Job, Output, TaskRecord
-from infra.model.job import MOST_NODES
-from infra.names import check_name
-from infra.node.agent.bucket.layout import LOG_BYTES, MANIFEST, OUT, PACK_BYTES, RECORD, attempt_prefix, log_name
+from infra.node.agent.bucket.layout import (
+    LOG_BYTES,
+    MANIFEST,
+    OUT,
+    PACK_BYTES,
+    RECORD,
+    attempt_prefix,
+    log_name,
+)
 from infra.node.listing import Outputs
 from infra.node.tasks import Portion
 from infra.saved.arrays import merge_tasks
-from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
+from infra.saved.sent import SentState
 
-MOST_JOBS = 10_000  # of one cluster's name
 RESTARTS = 3
 
 
@@ -35,6 +39,18 @@ class SavedJob:
     rank: int = 0
     first: "SavedJob | None" = None
     """Of a part of a job over several nodes, the first part; None for that itself."""
+    sent: SentState | None = None
+    """What the bucket says of a sent job; None for one of an ordinary cluster."""
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was sent, and not run on an ordinary cluster."""
+        return self.sent is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a sent job has ended: no machine is at work on it, or will be."""
+        return bool(self.sent and self.sent.end)
 
     @property
     def root(self) -> str:
@@ -74,7 +90,7 @@ class SavedJob:
             what = f"node {self.rank} of job" if self.job.nodes > 1 else "job"
             error.what = f"{what} {self.job.number} had not uploaded any outputs"
             raise
-        if found.job.number != self.job.number:
+        if found.job.number != self.job.number and not self.sent:  # each attempt has a number of its own
             raise NodeError(
                 f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
             )
@@ -88,10 +104,10 @@ class SavedJob:
     def current(self) -> Job:
         """The job as the manifest has it, which is written after the record; else as that does."""
         try:
-            self.manifest  # noqa: B018
+            job = make_job(self.manifest.job, ended=self.sent is None)
         except NotFoundError:
             return self.job
-        return replace(make_job(self.manifest.job, ended=True), log_bytes=self.manifest.log_bytes)
+        return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
         """Pass the last so many bytes of these outputs to `take`; a pack comes in one request."""
@@ -132,31 +148,8 @@ class SavedJob:
         first = self.first or self
         return Portion(self.rank, first.current, first.tasks, asked=0) if self.job.tasks else None
 
-
-def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
-    """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
-    check_name(cluster)
-    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
-    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
-    return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
-
-
-def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
-    """Return the job with this prefix; None if there is none that can be read."""
-    for rank in chain([0], find_ranks(store, prefix)):  # the first may have been lost before it uploaded anything
-        place = attempt_prefix(prefix, rank)
-        with suppress(NotFoundError):
-            record = read_record(store.get(f"{place}{RECORD}"))
-            machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-            if rank < len(machine.nodes):
-                return SavedJob(store, place, machine, make_job(record.job, ended=True), rank)
-    return None
-
-
-def find_ranks(store: Store, prefix: str) -> Iterator[int]:
-    """Yield the ranks of the nodes that have uploaded parts of a job, except the first."""
-    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/"))
-    yield from islice(sorted(int(name) for name in names if name.isdigit() and 0 < int(name) < MOST_NODES), MOST_NODES)
+    def find_task(self, _: int) -> None:
+        """Return nothing: only the tasks of a sent array are jobs of their own."""
 
 
 def open_part(store: Store, cluster: Cluster, root: str, rank: int, first: SavedJob) -> SavedJob | None:

@@ -55,17 +55,17 @@ class Rounds:
         """Return the objects that the last manifest mentions."""
         return {each["object"] for each in self.manifest.get("outputs", ()) if each["object"]}
 
-    def upload(self, final: bool) -> bool:
+    def upload(self, *, final: bool, wait: bool = False) -> bool:
         """Upload what is new; return whether the bucket has all of an ended job. Raises S3Error, OSError.
 
-        With `final`, the job has ended: nothing is still being written, and large files are waited for.
+        With `final`, the job has ended: nothing is still being written. Then, and with `wait`, large files are waited for.
         """
         self.upload_record()
         self.upload_log()
         started = final or "started_at" in read_json(self.folder / "state.json", {})
         found = find_outputs(self.number, settled=not final, running=True) if started else {}
         outputs = found.get("outputs", [])
-        self.contents.bring(outputs, wait=final)
+        self.contents.bring(outputs, wait=final or wait)
         kept = self.place(outputs, {*found.get("unsettled", ())})
         complete = final and not found.get("unreadable") and len(kept) == len(outputs)
         manifest = {
