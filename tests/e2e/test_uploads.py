@@ -44,7 +44,7 @@ def test_a_job_is_read_from_the_bucket_once_its_machine_is_gone(laptop, tmp_path
     assert (other.project / "runs/stud-1/files/step.txt").read_text() == "1"
     assert "its machine ended before the last upload" in fetch.err
     receipt = json.loads(other.type("receipt", "--cluster", "stud", "--json").out)
-    assert (receipt["state"], receipt["instance_type"]) == ("interrupted", "g4dn.xlarge"), receipt
+    assert (receipt["job"]["state"], receipt["instance_type"]) == ("interrupted", "g4dn.xlarge"), receipt
     stays = laptop.type("down", "stud", "--yes")
     assert stays.code == 0, stays.said
     remove = laptop.type("bucket", "rm", "auto", "--all", "--dry-run", "--yes")
