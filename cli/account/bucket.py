@@ -85,7 +85,8 @@ def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, r
 
 def job_facts(job: "StoredJob") -> dict[str, object]:
     """Return what --json prints of a stored job."""
-    return with_instants(vars(job), "modified_at")
+    facts = {name: value for name, value in vars(job).items() if name != "counts"}
+    return with_instants(facts, "modified_at")
 
 
 def job_row(job: "StoredJob") -> dict[str, str]:

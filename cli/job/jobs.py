@@ -15,7 +15,7 @@ from cli.notices.ending import notify_option
 from cli.notices.jobs import describe_job, describe_state, job_row
 from cli.notices.recorded import list_recorded
 from cli.notices.remains import make_chooser
-from cli.notices.space import warn_of_space
+from cli.notices.space import warn_of_space, warn_of_upload
 from cli.options.context import check_variable, choose_name, cluster_flag, runs_of, script_here
 from cli.options.declared import (
     cluster_option,
@@ -68,7 +68,9 @@ def jobs(context: click.Context, cluster: str | None, as_json: bool) -> None:
         reached, connecting = reach(cluster)
         with connecting as connection:
             found = client.list_jobs(connection)
-            warn_of_space(reached.name, client.find_space(connection))
+            space = client.find_space(connection)
+            warn_of_space(reached.name, space)
+            warn_of_upload(space.upload_fault)
             reason = find_reason(connection, found[-1]) if found and not as_json else ""
     except (NotFoundError, GoneError) as error:
         list_elsewhere(error, choose_name(cluster), as_json)

@@ -30,6 +30,15 @@ def warn_of_space(cluster: str, space: "Space") -> None:
         show.say(warning)
 
 
+def warn_of_upload(fault: str) -> None:
+    """Warn if a machine cannot upload to its bucket at the moment."""
+    if fault:
+        why = show.printable(fault)
+        show.say(
+            f"warning: nothing is uploaded to the bucket: {why}\n  outputs stay on the machine until its lease ends"
+        )
+
+
 def show_largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:
     """Show the largest top-level folders."""
     sizes: dict[str, int] = {}

@@ -54,7 +54,11 @@ def show_stored(cluster: "Cluster") -> None:
 def describe_usage(store: "Store", found: "Usage") -> str:
     """Return what a bucket stores, and what that costs each month."""
     cost = clouds.most(found.month_usd, store.account.cloud)
-    return f"{store.bucket}: {formats.plural(found.jobs, 'job')}, {formats.size(found.size_bytes)}, {cost} per month"
+    stored = f"{store.bucket}: {formats.plural(found.jobs, 'job')}, {formats.size(found.size_bytes)}, {cost} per month"
+    if not found.put_requests:
+        return stored
+    paid = clouds.most(found.requests_usd, store.account.cloud)
+    return f"{stored}; uploading took {formats.plural(found.put_requests, 'request')}, {paid} once"
 
 
 def open_named(account: "Account", asked: str) -> "Store":

@@ -10,7 +10,7 @@ from infra.ec2.errors import aws_errors
 from infra.ec2.network.groups import check_groups, find_groups
 from infra.ec2.network.subnets import find_subnets
 from infra.ec2.storage.buckets import AUTO, check_place, name_bucket
-from infra.ec2.storage.policies import MACHINE_ON_BUCKET, MACHINE_ON_OBJECTS
+from infra.ec2.storage.roles import check_role
 from infra.errors import GpujobError, NotFoundError, PermissionsError
 from infra.model import LaunchRequest, NetworkRequest
 
@@ -67,32 +67,10 @@ def describe_bucket(profile: str, account: Account, asked: str) -> str:
             raise
         found = f"{name}, which gpujob up makes"
     try:
-        refused = find_refused(account, profile, name)
-    except GpujobError as error:
+        check_role(account, profile, name)
+    except PermissionsError as error:
         return f"{found}; not tested whether machines may write to it: {error.what}"
-    if refused:
-        raise GpujobError(f"{name}: the role of {profile} may not {', '.join(refused)}", "gpujob policy --machines")
     return f"{found}, writable by the role of {profile}"
-
-
-def find_refused(account: Account, profile: str, bucket: str) -> list[str]:
-    """Return what the role of a profile may not do in a bucket, as IAM simulates it."""
-    with aws_errors():
-        found = account.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])["InstanceProfile"]
-        roles = [role["Arn"] for role in found["Roles"]]
-        if not roles:
-            raise GpujobError(f"{profile} has no role", "gpujob policy --machines")
-        wanted = {
-            f"arn:aws:s3:::{bucket}": MACHINE_ON_BUCKET,
-            f"arn:aws:s3:::{bucket}/c/t/tasks/0/1/log": MACHINE_ON_OBJECTS,
-        }
-        answers = [
-            account.iam.simulate_principal_policy(
-                PolicySourceArn=roles[0], ActionNames=list(actions), ResourceArns=[resource]
-            )["EvaluationResults"]
-            for resource, actions in wanted.items()
-        ]
-    return [one["EvalActionName"] for answer in answers for one in answer if one["EvalDecision"] != "allowed"]
 
 
 def describe_key(account: Account, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,8 @@ from infra.ec2.capacity.reservations import check_free, find_reservation, market
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.network import groups
-from infra.ec2.storage.buckets import ready_bucket
+from infra.ec2.storage.buckets import name_bucket, ready_bucket
+from infra.ec2.storage.roles import check_role
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, PRICE_TAG, RANK_TAG, USER_TAG, read_tags
 from infra.errors import (
     CapacityError,
@@ -148,8 +150,10 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token, USER_TAG: planned.request.login_user or choice.image.user}
-    if planned.request.bucket:
-        tags[BUCKET_TAG] = ready_bucket(account, planned.request.bucket)  # before anything is billed
+    if planned.request.bucket:  # before anything is billed
+        with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
+            check_role(account, planned.request.instance_profile, name_bucket(account, planned.request.bucket))
+        tags[BUCKET_TAG] = ready_bucket(account, planned.request.bucket)
     write_attempt(name, attempt)
     call_parallel(
         lambda: key_pairs.import_key(account, name, attempt.public_key, tags),

@@ -60,6 +60,8 @@ class Space:
 
     disk_bytes: int
     disk_free_bytes: int
+    upload_fault: str = field(default="", kw_only=True)
+    """Why it cannot upload to its bucket; "" if it can."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ def remove_changed_environments(connection: Connection) -> None:
 
 
 def find_space(connection: Connection) -> Space:
-    """Return the size and free space of the node's disk."""
+    """Return the size and free space of the node's disk, and whether it uploads."""
     return decode(Space, call(connection, "space"))
 
 

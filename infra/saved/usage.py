@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from infra.base.decoding import parse
+from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store, StoredObject
-from infra.ec2.storage.prices import find_storage_price
+from infra.ec2.storage.prices import find_request_price, find_storage_price
+from infra.errors import NodeError, NotFoundError
 from infra.names import NAME
-from infra.node.agent.bucket.layout import END
+from infra.node.agent.bucket.layout import ATTEMPT, END, MANIFEST
 
+MOST_REQUESTS = 10**9  # of one job
 PREFIXES = 3  # CLUSTER/TOKEN/tasks: anything else in a bucket is not gpujob's
 
 
@@ -22,6 +26,9 @@ class StoredJob:
     modified_at: float
     complete: bool
     """Whether the end of each of its parts is there, after all of its outputs."""
+
+    counts: tuple[str, ...] = ()
+    """The objects in which its machines say how many requests they have made."""
 
     @property
     def prefix(self) -> str:
@@ -45,7 +52,10 @@ def add_up(cluster: str, token: str, objects: list[StoredObject]) -> StoredJob:
     tasks = {place[1] for place in places if place[0] == "tasks" and len(place) > 2}
     ends = bool(tasks) and tasks == {place[1] for place in places if place[2:] == [END]}
     size_bytes, last = sum(each.size_bytes for each in objects), max(each.modified_at for each in objects)
-    return StoredJob(cluster, token, len(objects), size_bytes, last, ends)
+    ended = {f"{each.key.removesuffix(END)}{ATTEMPT}/{MANIFEST}" for each in objects if each.key.endswith(f"/{END}")}
+    names = (each.key for each in objects if each.key.endswith((f"/{END}", f"/{MANIFEST}")))
+    counts = tuple(name for name in names if name not in ended)  # the end is small, and has the last count
+    return StoredJob(cluster, token, len(objects), size_bytes, last, ends, counts)
 
 
 def remove(store: Store, jobs: Iterable[StoredJob]) -> int:
@@ -57,15 +67,31 @@ def remove(store: Store, jobs: Iterable[StoredJob]) -> int:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a bucket stores, and what S3 bills for that each month."""
+    """What a bucket stores, what S3 bills for that each month, and what it billed for the uploads."""
 
     jobs: int
     size_bytes: int
     month_usd: float
+    put_requests: int
+    """How many requests the machines made to upload these jobs, as they counted them."""
+    requests_usd: float
 
 
 def measure(store: Store, cluster: str = "") -> Usage:
     """Return what a bucket stores of gpujob, or of one cluster; raises CloudError."""
     found = list_stored(store, cluster)
     size_bytes = sum(job.size_bytes for job in found)
-    return Usage(len(found), size_bytes, size_bytes / 2**30 * find_storage_price(store.account))
+    requests = sum(
+        map_parallel(lambda name: count_requests(store, name), [each for job in found for each in job.counts])
+    )
+    month_usd = size_bytes / 2**30 * find_storage_price(store.account)
+    return Usage(len(found), size_bytes, month_usd, requests, requests * find_request_price(store.account))
+
+
+def count_requests(store: Store, key: str) -> int:
+    """Return how many requests a machine says that it made; 0 if what it wrote cannot be read."""
+    try:
+        count = parse(store.get(key), "gpujob bucket ls").get("put_requests", 0)
+        return count if isinstance(count, int) and 0 < count < MOST_REQUESTS else 0
+    except (NodeError, NotFoundError, AttributeError):
+        return 0

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,11 @@ def has(store: Store, name: str, content: bytes) -> bool:
         return False
 
 
-def folder_of(machine: Machine, number: int) -> Path:
+def folder_of(machine: Node, number: int) -> Path:
     return machine.home / f".gpujob/jobs/{number}"
 
 
-def read_log(machine: Machine, number: int) -> bytes:
+def read_log(machine: Node, number: int) -> bytes:
     log = folder_of(machine, number) / "log"
     return log.read_bytes() if log.exists() else b""
 
@@ -370,3 +371,89 @@ def test_an_array_over_nodes_that_are_lost_keeps_what_each_task_wrote(pair: Pair
         ("interrupted", ran[1]),
     ]
     assert {read_task_log(job, index) for index in ran} == {b"task 0 begun\n", b"task 1 begun\n"}
+
+
+def test_minutes_without_s3_are_said_once_to_the_log_and_to_jobs_and_lose_nothing(
+    machine: Machine, store: Store, proxy: Proxy
+) -> None:
+    number, process = run(machine, store, "import time; time.sleep(60)", patience_s=0.5)
+    wait_for(lambda: saved_or_none(store) is not None, "the first upload")
+    proxy.faults[:] = ["503 SlowDown 0", "drop", "500 InternalError 0"] * 1000
+    (machine.home / f".gpujob/work/{number}/project/a").write_text("a")
+    wait_for(lambda: b"cannot upload" in read_log(machine, number), "the notice")
+    assert json.loads(machine.ask("space"))["upload_fault"]
+    assert is_supervised(folder_of(machine, number)) and process.poll() is None
+    proxy.faults.clear()
+    wait_for(lambda: has(store, "a", b"a"), "the file")
+    wait_for(lambda: not json.loads(machine.ask("space"))["upload_fault"], "the end of the fault")
+    machine.ask("cancel", str(number))
+    wait_until_saved(machine, number)
+
+
+def test_a_machine_without_a_role_keeps_its_job_and_says_why_nothing_is_uploaded(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "home").mkdir()
+    install(tmp_path / "home", sys.executable)
+    node = Roleless(tmp_path / "home", sys.executable)
+    try:
+        number = node.submit("python", "-c", "print(1)", bucket=config(store))
+        process = node.start("upload", str(number))
+        wait_for(lambda: b"cannot upload to the bucket" in read_log(node, number), "the notice")
+        assert node.wait(number)["state"] == "succeeded" and process.poll() is None
+        assert "credentials" in json.loads(node.ask("space"))["upload_fault"]
+        assert not (folder_of(node, number) / "uploaded").exists()
+    finally:
+        node.power_off()
+
+
+class Roleless(Node):
+    """A node whose metadata do not answer, so that it has no credentials."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
+
+
+SUDO = """#!/bin/sh
+shift
+case $1 in
+    gpujob-lease) cat "$HOME/lease" ;;
+    shutdown) touch "$HOME/off" ;;
+esac
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+for step in range(10000):
+    with open(f'{time.time():.2f}', 'w') as file: file.write('x')
+    print(time.time(), flush=True)
+    time.sleep(0.25)
+"""
+
+
+def test_what_was_written_some_seconds_before_the_lease_ended_is_in_the_bucket(machine: Machine, store: Store) -> None:
+    tools = machine.home / "tools"
+    tools.mkdir()
+    (tools / "sudo").write_text(SUDO)
+    (tools / "sudo").chmod(0o755)
+    guarded = Guarded(machine.home, machine.python)
+    number = guarded.submit("python", "-c", STUBBORN, bucket=config(store, period_s=600))
+    ends_at = time.time() + 12
+    (machine.home / "lease").write_text(str(ends_at))
+    guarded.start("guard", "0", "10")
+    wait_for((machine.home / "off").exists, "the end of the lease")
+    written = [float(name) for name in read_all(store) if name.replace(".", "").isdigit()]
+    printed = float(b"".join(saved(store).read_log(0)).split()[-1])
+    # A round starts 5 s after the one before, and takes only what was left alone for a second.
+    assert time.time() > ends_at
+    assert (
+        max(written) > ends_at - 10 and printed > ends_at - 10
+    )  # after the warning, as rounds are 10 min apart before
+    assert is_supervised(folder_of(machine, number))  # SIGTERM has not ended it: that was before the machine did
+
+
+class Guarded(Machine):
+    """A machine with the lease of a test."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "PATH": f"{self.home}/tools:{os.environ['PATH']}"}

@@ -62,7 +62,7 @@ FACTS = {"up", "receipt", "top"}
 """Commands that show names and values below each other."""
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], dict[str, str]]]] = {
     "bucket-ls": (lambda: [job_facts(STORED)], partial(job_row, STORED)),
-    "bucket-du": (lambda: bucket_facts("b", Usage(1, 1000, 0.1)), dict),
+    "bucket-du": (lambda: bucket_facts("b", Usage(1, 1000, 0.1, 20, 0.0001)), dict),
     "images": (lambda: [image_facts(BAKED)], partial(image_row, BAKED)),
     "sweep": (lambda: [orphan_facts(ORPHAN)], partial(orphan_row, ORPHAN)),
     "tasks": (lambda: TABLE.list_facts([0]), lambda: {**TABLE.lines[0].shown}),

@@ -1,6 +1,7 @@
 """A machine that ends in the middle of a job, whose log and outputs are in the bucket of its cluster."""
 
 import json
+from pathlib import Path
 
 from tests.conftest import Laptop, wait_for
 
@@ -30,14 +31,30 @@ def test_a_job_is_read_from_the_bucket_once_its_machine_is_gone(laptop, tmp_path
 
     assert [job["state"] for job in json.loads(laptop.type("jobs", "--json").out)] == ["interrupted"]
     assert laptop.type("logs").out == "step 1\n"
-    elsewhere = Laptop(laptop.home, tmp_path / "elsewhere")
-    elsewhere.project.mkdir()
-    fetch = elsewhere.type("fetch", "--cluster", "stud", "--to", "there")
+    other = move_away(laptop, tmp_path / "elsewhere")
+    assert [job["cluster"] for job in json.loads(other.type("bucket", "ls", "auto", "--json").out)] == ["stud"]
+    assert [job["state"] for job in json.loads(other.type("jobs", "--cluster", "stud", "--json").out)] == [
+        "interrupted"
+    ]
+    assert other.type("logs", "--cluster", "stud").out == "step 1\n"
+    fetch = other.type("fetch", "--cluster", "stud")
     assert fetch.code == 0, fetch.said
-    assert (elsewhere.project / "there/stud-1/files/step.txt").read_text() == "1"
+    assert (other.project / "runs/stud-1/files/step.txt").read_text() == "1"
     assert "its machine ended before the last upload" in fetch.err
+    receipt = json.loads(other.type("receipt", "--cluster", "stud", "--json").out)
+    assert (receipt["job"]["state"], receipt["instance_type"]) == ("interrupted", "g4dn.xlarge"), receipt
     stays = laptop.type("down", "stud", "--yes")
     assert stays.code == 0, stays.said
     remove = laptop.type("bucket", "rm", "auto", "--all", "--dry-run", "--yes")
     assert remove.err == "deleted 4 objects\n"
     assert json.loads(laptop.type("bucket", "du", "auto", "--dry-run", "--json").out)["jobs"] == 0
+
+
+def move_away(laptop: Laptop, folder: Path) -> Laptop:
+    """Return another laptop: credentials of the same cloud and the bucket's name, no cluster, no project."""
+    state = folder / "home/.local/state/gpujob"
+    state.mkdir(parents=True)
+    (state / "local").symlink_to(laptop.home / ".local/state/gpujob/local")
+    (folder / "other").mkdir()
+    settings = {"GPUJOB_DRY_RUN": "1", "GPUJOB_BUCKET": "auto"}
+    return Laptop(folder / "home", folder / "other", settings)

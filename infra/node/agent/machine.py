@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .records import HOME
+from .records import HOME, UPLOAD_FAULT
 from .usage import PATIENCE_S
 
 # Where AWS's Deep Learning AMIs keep the Python that has PyTorch (older ones use conda), then the usual conda folders:
@@ -68,3 +68,11 @@ def find_space() -> dict[str, int]:
     """Return the size of the jobs' disk and the free space available to the user."""
     disk = os.statvfs(HOME if HOME.exists() else HOME.parent)
     return {"disk_bytes": disk.f_blocks * disk.f_frsize, "disk_free_bytes": disk.f_bavail * disk.f_frsize}
+
+
+def describe_space() -> dict[str, Any]:
+    """Return what `find_space` does, and why nothing is uploaded to the bucket; "" if that works."""
+    fault = ""
+    with contextlib.suppress(OSError):
+        fault = UPLOAD_FAULT.read_text(encoding="utf-8", errors="replace")
+    return {**find_space(), "upload_fault": fault}

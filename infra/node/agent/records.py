@@ -25,6 +25,7 @@ PREEMPTED = "preempted"  # the name of an empty file in the folder of a job whos
 FREED = "freed"  # the name of an empty file in the folder of a downloaded job whose working tree was removed
 NOTEBOOK = ["gpujob", "notebook"]  # the command of a notebook job; see `notebook`
 RAY = ["gpujob", "ray"]  # what the command of a job begins with that runs with Ray; see `muster.ray`
+UPLOAD_FAULT = HOME / "upload-fault"  # why nothing can be uploaded to the bucket, while that is so
 RAY_SESSIONS = "ray"  # the name of the folder for Ray in a job's folder
 
 

@@ -83,7 +83,7 @@ def _other_resource(request: Request) -> str:
     if request.service == "ssm":
         names = request.body.get("Names") or [request.body.get("Name", "")]
         return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
-    return request.params.get("Arn", "*") if request.service == "s3" else "*"
+    return request.params.get({"s3": "Arn", "iam": "PolicySourceArn"}.get(request.service, ""), "*")
 
 
 def _need_of_group(request: Request, action: str) -> Need:

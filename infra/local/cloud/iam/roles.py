@@ -87,9 +87,14 @@ def is_proven(session: Session, token: str) -> bool:
 
 def read_policies(session: Session) -> Iterator[Mapping[str, Any]]:
     """Yield the policies of a machine's role as they are now."""
-    for text in session.role.policies.values():
+    yield from list_policies(session.role)
+
+
+def list_policies(role: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the policies of a role."""
+    for text in role.policies.values():
         yield parse(text)
-    for managed in session.role.managed_policies.values():
+    for managed in role.managed_policies.values():
         yield parse(managed.document)
 
 

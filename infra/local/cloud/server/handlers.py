@@ -10,7 +10,7 @@ from typing import Any
 from infra.local.cloud import moto_state, tagging
 from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.faults import Faults
-from infra.local.cloud.iam import permissions
+from infra.local.cloud.iam import permissions, simulation
 from infra.local.cloud.iam.callers import Callers
 from infra.local.cloud.iam.roles import Roles
 from infra.local.cloud.machines import console, fleet, foreign, images, imaging, launch
@@ -99,6 +99,8 @@ class Handlers:
                 return images.get_parameter(request, self.faults)
             case "ssm", "GetParameters":
                 return images.get_parameters(request, moto, self.faults)
+            case "iam", "SimulatePrincipalPolicy":
+                return simulation.simulate_principal_policy(request)
             case "sts", "GetCallerIdentity":
                 return self.callers.get_caller_identity(request)
             case "sts", "DecodeAuthorizationMessage":

@@ -23,6 +23,7 @@ from ..aws.wire import ChangedError, S3Error, TakenError
 from ..records import (
     HOME,
     JOBS,
+    UPLOAD_FAULT,
     AgentError,
     folder_of,
     is_held,
@@ -38,6 +39,7 @@ from .rounds import Rounds
 CONFIG, DONE, LOCK, WARNED = "bucket.json", "uploaded", "uploading", "warned"
 PERIOD_S, URGENT_S, TICK_S = 60.0, 5.0, 1.0
 PART_BYTES = 16 << 20
+LETTERS = 500  # of a fault that is kept
 FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error, ChangedError)
 
 
@@ -90,7 +92,7 @@ def finish(rounds: Rounds, config: dict[str, Any], complete: bool) -> None:
     """Write once how the task ended."""
     rounds.upload_record()
     job = {name: rounds.record["job"][name] for name in ("state", "exit_code", "ended_at")}
-    content = {"attempt": 1, "complete": complete, **job}
+    content = {"attempt": 1, "complete": complete, "put_requests": rounds.contents.requests + 1, **job}
     with contextlib.suppress(TakenError):
         key = f"{task_prefix(config['prefix'], rank_of(rounds.number))}{END}"
         rounds.bucket.put(key, json.dumps(content).encode(), absent=True)
@@ -104,6 +106,8 @@ def tell(folder: Path, config: dict[str, Any], before: str, fault: str) -> str:
         text = f"cannot upload to the bucket {name}: {fault}; the job continues, and its outputs stay on this machine"
         if not fault:
             text = f"uploading to the bucket {name} again"
+        with contextlib.suppress(OSError):
+            UPLOAD_FAULT.write_text(" ".join(fault.split())[:LETTERS], encoding="utf-8", errors="replace")
         with contextlib.suppress(OSError), (folder / "log").open("ab") as log:
             log.write(f"\ngpujob: {' '.join(text.split())}\n".encode("utf-8", "replace"))
     return fault

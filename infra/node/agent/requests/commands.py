@@ -33,7 +33,7 @@
     fetched NUMBER                  every output has arrived and was verified
     remove NUMBER... [--force]      remove finished jobs, only downloaded ones unless forced -> {"freed_bytes"}
     sift                            remove environments that were modified
-    space                           -> {"disk_bytes", "disk_free_bytes"}
+    space                           -> {"disk_bytes", "disk_free_bytes", "upload_fault"}
     data-push                       a set's files on stdin, a line of base64 of deflated JSON -> {"missing": [[SHA-256, OFFSET],
                                     ...], "changed": [PATH, ...], "free_bytes"} in a line, then the missing contents from
                                     those offsets on, in blocks -> {"version"}
@@ -88,7 +88,7 @@ COMMANDS = {
     "fetched": ("outputs.changes", "mark_fetched"),
     "remove": ("removal", "remove"),
     "sift": ("environment.dependencies", "sift"),
-    "space": ("machine", "find_space"),
+    "space": ("machine", "describe_space"),
     "data-push": ("data.arriving", "push"),
     "data-list": ("data.used", "list_sets"),
     "data-remove": ("data.used", "remove"),
