@@ -28,6 +28,7 @@ COMMANDS = {
     "up": Entry("cli.cluster.up", "Launch a machine and wait until it can run jobs."),
     "setup": Entry("cli.cluster.setup", "Provision a cluster's machines with the setup playbook."),
     "run": Entry("cli.job.runs", "Upload the project, run SCRIPT, download the results."),
+    "send": Entry("cli.away.sending", "Run SCRIPT on machines of its own that do not need this computer."),
     "jobs": Entry("cli.job.jobs", "List the jobs of a cluster."),
     "logs": Entry("cli.job.logs", "Print a job's output."),
     "attach": Entry("cli.job.logs", "Take over the terminal of an interactive job."),
@@ -68,7 +69,7 @@ COMMANDS = {
 WITHOUT_AWS = ("init", "runs", "tasks", "diff", "open", "completion", "policy", "local", "config", "help")
 """The commands that never ask AWS, and so have no --profile."""
 GROUPS = {
-    "Start here": {"init": "new project", "up": "launch", "run": "", "down": "terminate"},
+    "Start here": {"init": "new project", "up": "launch", "run": "", "send": "", "down": "terminate"},
     "Machine": dict.fromkeys(("ls", "ssh", "ssh-config", "tunnel", "extend", "stop", "start", "setup", "verify"), ""),
     "Jobs": {
         "jobs": "",

@@ -37,6 +37,7 @@ LAYERS = tuple(
     infra.node.agent.node
     infra.node.agent.pages
     infra.node.agent.requests
+    infra.node.agent.away
     infra.model
     infra
     infra.base
@@ -55,6 +56,7 @@ LAYERS = tuple(
     infra.setup
     infra.run.nodes
     infra.launch infra.run
+    infra.send
     infra.fetch infra.image infra.checks infra.history
     cli.terminal
     cli.options
@@ -63,8 +65,9 @@ LAYERS = tuple(
     cli.reasons cli.uploads
     cli.arrays
     cli.steps
-    cli.cluster.launch
+    cli.cluster.launch cli.job.submission
     cli.account cli.cluster cli.completion cli.history cli.image cli.job
+    cli.away
     cli
     jobs.errors
     jobs.program

@@ -35,6 +35,10 @@ once:
   aws iam create-instance-profile --instance-profile-name {role}
   aws iam add-role-to-instance-profile --instance-profile-name {role} \\
     --role-name {role}"""
+SEND = """\
+These are the permissions that gpujob send needs as well: Auto Scaling groups
+with gpujob's tag and name, and buckets named gpujob-*. Attach them to the same
+users as the output of: gpujob policy"""
 USERS = """\
 With this policy, a user can create buckets named gpujob-*, and read and delete
 every job in them. It comes on top of the output of: gpujob policy"""
@@ -44,7 +48,8 @@ every job in them. It comes on top of the output of: gpujob policy"""
 @option("--owner-only", is_flag=True, help="Limit users to their own machines and to images of known owners.")
 @option("--machines", is_flag=True, help="Print the policy of machines that upload to a bucket.")
 @option("--buckets", is_flag=True, help="Print the permissions that users of a bucket need as well.")
-def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
+@option("--send", is_flag=True, help="Print the permissions that send needs as well.")
+def policy(owner_only: bool, machines: bool, buckets: bool, send: bool) -> None:
     """Print the IAM policy that gpujob needs.
 
     An explanation of the policy is printed to stderr.
@@ -54,11 +59,16 @@ def policy(owner_only: bool, machines: bool, buckets: bool) -> None:
     aws iam create-policy --policy-name gpujob \\
       --policy-document file://gpujob.json
     """  # noqa: D301  click reads the backspace
-    if machines + buckets + owner_only > 1:
+    if machines + buckets + (owner_only or send) > 1:
         raise UsageError("each of these options prints a policy of its own", "use one of them")
-    if machines or buckets:
+    if machines or buckets or send:
         from infra.ec2.storage import policies
 
+    if send:
+        show.echo_json(policies.make_send_policy(owner_only=owner_only))
+        show.say(SEND)
+        return
+    if machines or buckets:
         show.echo_json(policies.make_machine_policy() if machines else policies.make_user_policy())
         show.say(MACHINES.format(trust=json.dumps(policies.make_trust()), role=ROLE) if machines else USERS)
         return

@@ -1,9 +1,9 @@
 """The options of `run` that make a job an array, and the array that they describe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import click
 
@@ -11,7 +11,7 @@ from cli.arrays.gridfiles import read_grid
 from cli.arrays.grids import Factor, combine, list_names, parse_axis
 from cli.arrays.indices import Indices, parse_indices
 from cli.arrays.placeholders import check_placeholders, check_shell, find_names
-from cli.options.declared import option, typed_option
+from cli.options.declared import add_options, option, typed_option
 from cli.terminal import formats, show
 from infra.errors import UsageError
 from infra.model import Array, Cluster, Request, Task
@@ -30,47 +30,42 @@ class ArrayOptions(TypedDict):
     retries: int
 
 
-def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which tasks a job has; which ones is typed, as the script is."""
-    for add in reversed(
-        (
-            typed_option(
-                "--array",
-                metavar="INDICES[%COUNT]",
-                help="Run SCRIPT once for each index: 0-99, or 1,3,7-9; %8 runs at most 8 at a time. "
-                "The index is in GPUJOB_TASK.",
-            ),
-            typed_option(
-                "--grid",
-                multiple=True,
-                metavar="NAME=VALUES",
-                help="Run SCRIPT once for each combination of values, as in lr=0.1,0.01; {lr} in its arguments is "
-                "replaced. Repeatable.",
-            ),
-            typed_option(
-                "--grid-file",
-                type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                metavar="FILE",
-                help="Read the grid from a .csv file, a task in each row, or from a .toml file with lists of values.",
-            ),
-            option(
-                "--share",
-                type=click.IntRange(1, MOST_SHARE),
-                metavar="COUNT",
-                help="Tasks of an array that run on each GPU at the same time  "
-                "[default: 1; on a machine without GPUs, one for each core]",
-            ),
-            option(
-                "--retries",
-                type=click.IntRange(0, MOST_RETRIES),
-                default=0,
-                metavar="COUNT",
-                help="Run a task of an array again, this often, after its machine was lost  [default: 0]",
-            ),
-        )
-    ):
-        command = add(command)
-    return command
+array_options = add_options(
+    typed_option(
+        "--array",
+        metavar="INDICES[%COUNT]",
+        help="Run SCRIPT once for each index: 0-99, or 1,3,7-9; %8 runs at most 8 at a time. "
+        "The index is in GPUJOB_TASK.",
+    ),
+    typed_option(
+        "--grid",
+        multiple=True,
+        metavar="NAME=VALUES",
+        help="Run SCRIPT once for each combination of values, as in lr=0.1,0.01; {lr} in its arguments is "
+        "replaced. Repeatable.",
+    ),
+    typed_option(
+        "--grid-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Read the grid from a .csv file, a task in each row, or from a .toml file with lists of values.",
+    ),
+    option(
+        "--share",
+        type=click.IntRange(1, MOST_SHARE),
+        metavar="COUNT",
+        help="Tasks of an array that run on each GPU at the same time  "
+        "[default: 1; on a machine without GPUs, one for each core]",
+    ),
+    option(
+        "--retries",
+        type=click.IntRange(0, MOST_RETRIES),
+        default=0,
+        metavar="COUNT",
+        help="Run a task of an array again, this often, after its machine was lost  [default: 0]",
+    ),
+)
+"""Adds the options that say which tasks a job has; which ones is typed, as the script is."""
 
 
 def make_array(options: ArrayOptions, command: Sequence[str]) -> Array | None:

@@ -25,6 +25,7 @@ from infra.ec2.machines.lease import HOURS_A_MONTH
 from infra.errors import NodeError, UsageError
 from infra.launch import power
 from infra.launch.type_change import TypeChange, plan_change, start_changed
+from infra.send import extension
 
 
 @click.command()
@@ -44,14 +45,16 @@ def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) 
     gpujob extend NAME 90m
     """  # noqa: D301  click reads the backspace
     name, hours = read_extension(name, time_, hours)
-    account, cluster = power.find(find_cluster(name))
-    if cluster.node.state != "running":
+    known = find_cluster(name)
+    account, cluster = extension.find(known) if known.sent else power.find(known)
+    if cluster.node.state != "running" and not known.sent:
         raise NodeError(
             f"'{cluster.name}' is {cluster.node.state}", f"start it with a new lease: gpujob start {cluster.name}"
         )
     until = max(cluster.lease_until, time.time()) + hours * 3600
     power.check_block(account, cluster, until, f"gpujob extend {cluster.name} {{}}m")
-    most, before = power.most_usd(cluster, until), power.most_usd(cluster, cluster.lease_until)
+    count = partial(extension.most_usd, account) if known.sent else power.most_usd
+    most, before = count(cluster, until), count(cluster, cluster.lease_until)
     show.facts(
         {
             "cluster": cluster.name,
@@ -61,8 +64,8 @@ def extend(name: str | None, time_: str | None, hours: float | None, yes: bool) 
     )
     confirm(f"Extend it, for at most {format_usd(most)} in total?", yes or cluster.is_local)
     with progress.steps() as report:
-        report("setting the new deadline on the machine")
-        power.extend(account, cluster, until)
+        report("setting the new deadline" + " on the machine" * (not known.sent))
+        (extension if known.sent else power).extend(account, cluster, until)
     show.say(f"'{cluster.name}' now ends at {formats.deadline(until)}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.arrays.tasks import find_task
+from cli.arrays.tasks import cancel_tasks
 from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
@@ -34,7 +34,9 @@ from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
-from cli.uploads.jobs import download_saved, find_saved
+from cli.uploads.following import follow_sent
+from cli.uploads.jobs import download_saved, find_saved, is_sent
+from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client
@@ -143,6 +145,21 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
 
     Exits with the job's exit code. JOB defaults to the latest job.
     """
+    try:
+        found, ended = follow_end(cluster, job, notify)
+    except GoneError as error:
+        name = choose_name(cluster)
+        if not is_sent(name):
+            raise
+        saved = follow_sent(find_saved(error, name, job)[-1], lambda _: None)
+        found, ended = saved.cluster, saved.current
+        show.say(f"job {ended.number} {describe_state(ended)}")
+    ending.notify(notify, found.name, ended)
+    sys.exit(exit_code(found, ended))
+
+
+def follow_end(cluster: str | None, job: JobName | None, notify: str | None) -> "tuple[Cluster, Job]":
+    """Wait until a job of a machine ends, and say how; return its cluster and the job."""
     with (
         reach_job(cluster, job) as (found, connection, asked),
         billing.reminding(found),
@@ -156,8 +173,7 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
             sys.exit(130)
         show.say(f"job {ended.number} {describe_state(ended)}")
         explain_failure(connection, ended)
-        ending.notify(notify, found.name, ended)
-    sys.exit(exit_code(found, ended))
+    return found, ended
 
 
 @click.command()
@@ -176,6 +192,8 @@ def cancel(asked: tuple[tuple[JobName, int | None], ...], everything: bool, clus
     words = "--all" if everything else as_typed([*whole, *(f"{job}.{task}" for job, task in tasks)])
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
     first = asked[0][0] if asked else None
+    if not tasks and stop_sent(choose_name(cluster)):
+        return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
         for array in find_jobs(connection, [job for job, _ in tasks], certain=True) if tasks else ():
             cancel_tasks(connection, array, [task for job, task in tasks if job == array.number and task is not None])
@@ -190,20 +208,6 @@ def cancel(asked: tuple[tuple[JobName, int | None], ...], everything: bool, clus
                 after = before if before.over else client.cancel(connection, before.number)
             nothing = "nothing to do: " * before.over
             show.say(f"{nothing}job {before.number} {describe_state(after)}")
-
-
-def cancel_tasks(connection: "Connection", array: "Job", indices: Sequence[int]) -> None:
-    """Stop single tasks of an array, and show how each ended; raises UsageError for one that it has not."""
-    for before in [find_task(connection, array, index) for index in indices]:
-        name = f"{array.number}.{before.index}"
-        if before.over:
-            show.say(f"nothing to do: task {name} {before.state}")
-            continue
-        with progress.steps() as report:
-            report(f"stopping task {name}")
-            after = client.cancel(connection, name)
-        later = "" if after.over else ": it ends as soon as its array is able to"
-        show.say(f"task {name} {describe_state(after)}{later}")
 
 
 def refuse_both(asked: Sequence[JobName], everything: bool) -> None:

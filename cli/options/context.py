@@ -28,11 +28,24 @@ NO_SCRIPTS = ("conftest.py", "setup.py")
 
 def find_cluster(name: str | None) -> "Cluster":
     """Return the cluster to work on; raises UsageError if GPUJOB_DRY_RUN is set and it is on AWS."""
-    cluster = choice.find(name, find_root(here()))
+    try:
+        cluster = choice.find(name, find_root(here()))
+    except NotFoundError:
+        found = adopt(name) if name else None
+        if found is None:
+            raise
+        cluster = found
     if not cluster.is_local and is_dry_run():
         raise UsageError(f"GPUJOB_DRY_RUN is set, but '{cluster.name}' is a cluster on AWS", "unset GPUJOB_DRY_RUN")
     note_cluster(cluster.name)
     return cluster
+
+
+def adopt(name: str) -> "Cluster | None":
+    """Return the cluster of a job that was sent from another computer; None if there is none."""
+    from infra.cluster import groups  # this loads boto3
+
+    return groups.adopt(name, dry_run=is_dry_run())
 
 
 def note_cluster(name: str) -> None:

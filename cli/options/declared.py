@@ -38,6 +38,23 @@ def typed_option(*names: str, **settings: Any) -> Decorator:
     return click.option(*names, cls=GuardedOption, typed_only=True, **{"envvar": variable_of(names), **settings})
 
 
+def add_options(*added: Decorator) -> Decorator:
+    """Return a decorator that adds all of these options, in this order."""
+
+    def add_all(command: Callable[..., Any]) -> Callable[..., Any]:
+        for add in reversed(added):
+            command = add(command)
+        return command
+
+    return add_all
+
+
+def collect(*added: Decorator) -> list[click.Parameter]:
+    """Return the options that decorators add, in this order."""
+    declared: list[click.Parameter] = getattr(add_options(*added)(lambda: None), "__click_params__", [])
+    return declared[::-1]
+
+
 def long_name(names: Sequence[str]) -> str:
     """Return an option's long name, such as --max-hours."""
     return next(name for name in names if name.startswith("--")).split("/")[0]

@@ -23,7 +23,7 @@ csv detach disk done down dry-run env env-file every everyone exclude extra fetc
 gpus grid grid-file group hang-after hours html idle-stop if-exists image install instance-profile instance-type
 interactive json kill-stalled kms-key launcher login-user machines max-cost max-hours max-price module name no-color
 no-deps node nodes notify nproc on-demand once output overwrite owner-only pattern plan port private profile
-proxy-jump python raw refresh region report reservation retries secret security-group set set-file setup share since
+proxy-jump python raw refresh region report reservation retries secret security-group send set set-file setup share since
 spot spot-first ssh-from stop subnet tag tags tail template time-limit to torchrun transfer-usd verbose wait workdir
 yes zone
 """

@@ -29,7 +29,14 @@ def reach(name: str | None) -> "tuple[Cluster, AbstractContextManager[Connection
 
 @contextmanager
 def connect(cluster: "Cluster", rank: int | None = None) -> "Iterator[Connection]":
-    """Connect to a cluster's node; a terminal shows that this takes long."""
+    """Connect to a cluster's node; a terminal shows that this takes long.
+
+    Raises GoneError for a sent job's machine: others may have worked on it before, so its state is in the bucket.
+    """
+    if cluster.sent:
+        raise GoneError(
+            f"the machines of '{cluster.name}' work on a sent job", f"gpujob jobs{cluster_flag(cluster.name)}"
+        )
     with ExitStack() as opened:
         with progress.waiting(f"connecting to {cluster.name}"):
             connection = opened.enter_context(connections.reach(cluster, rank))

@@ -11,7 +11,8 @@ from cli.terminal import formats, progress, show
 from cli.uploads.stored import is_saved, show_stored
 from infra.cluster import clusters
 from infra.errors import CloudError, GpujobError, LossError
-from infra.fetch.drain import Terms, drain
+from infra.fetch.drain import drain
+from infra.fetch.terms import Terms
 from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from infra.cluster.clouds import open_all
 from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account
+from infra.ec2.machines import instances
 from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Group, find_groups
-from infra.errors import PermissionsError
+from infra.errors import GpujobError, PermissionsError
 from infra.ledger import known_clusters
 from infra.model import GONE, UNKNOWN, WAITING, Cluster, Node
 
@@ -63,7 +64,32 @@ def make_waiting(account: Account, group: Group) -> Cluster:
         lease_until=group.lease_until,
         launched_at=group.made_at,
         owner=group.owner,
+        bucket=group.bucket,
+        sent=group.sent,
     )
+
+
+def find_sent(account: Account, name: str) -> Cluster | None:
+    """Return a sent job's cluster by its machines, or by its group without any; None for another."""
+    try:
+        kept = [one for one in find_groups(account, name) if one.sent and not one.deleting]
+    except PermissionsError:
+        return None
+    if not kept:
+        return None
+    return next(iter(instances.find_clusters(account, name)), None) or make_waiting(account, kept[0])
+
+
+def adopt(name: str, *, dry_run: bool) -> Cluster | None:
+    """Record a sent job's cluster that another computer launched, and return it; None if there is none.
+
+    All that is known of it is in AWS, so any computer with the credentials can work with it.
+    """
+    try:
+        found = next(filter(None, (find_sent(one, name) for one in open_all(dry_run, set()))), None)
+    except GpujobError:
+        return None
+    return known_clusters.remember(found) if found else None
 
 
 def merge(clusters: Iterable[Cluster], waits: Iterable[Wait]) -> list[Cluster]:

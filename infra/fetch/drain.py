@@ -1,8 +1,7 @@
 """Download everything before a machine is terminated."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from infra import state
@@ -11,10 +10,12 @@ from infra.cluster.connections import reach
 from infra.cluster.quiet import check_quiet
 from infra.ec2.account import Account
 from infra.errors import GoneError, LossError, NodeError, StoppedError
-from infra.fetch.outputs import Choose, Fetched, Wanted, fetch, take_all
+from infra.fetch.outputs import Fetched, Wanted, fetch
+from infra.fetch.sent import drain_sent, find_sent
+from infra.fetch.terms import Terms
 from infra.ledger import known_clusters
 from infra.ledger.drained import drained_file, is_drained
-from infra.model import Cluster, Job
+from infra.model import Cluster
 from infra.node import client
 from infra.node.listing import AllLeft, output_options
 from infra.run.origins import find_runs
@@ -23,29 +24,22 @@ from infra.ssh.connection import Connection
 NAMED = 3
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The conditions for terminating a machine with files on it."""
-
-    force: str = ""
-    """A hint how to terminate it anyway."""
-    choose: Choose = take_all
-    keeps_home: bool = False
-    """Whether the files in the user's home folder survive."""
-    saved: Callable[[Cluster, Job], bool] = lambda *_: False
-    """Whether the cluster's bucket has all outputs of a job, so that they cannot be lost with the machine."""
-    arrived: Callable[[int], None] = lambda _: None
-    """Gets the number of bytes of each downloaded chunk."""
-
-
 def drain(
-    name: str, accounts: Sequence[Account], runs: Path, report: Report, terms: Terms = Terms()
+    name: str,
+    accounts: Sequence[Account],
+    runs: Path,
+    report: Report,
+    terms: Terms = Terms(),  # noqa: B008  it is frozen
 ) -> Iterator[Fetched | AllLeft]:
     """Download all jobs' outputs to their projects, or to `runs`; also yield files left elsewhere.
 
     Raises LossError while a job is running, if the machine exists but is unreachable, and if more than `minor` files were left
     elsewhere. Does nothing for a machine that no longer exists, or was stopped when everything was downloaded.
     """
+    sent = find_sent(name, accounts)
+    if sent:
+        yield from drain_sent(sent, runs, report, terms)
+        return
     cluster = known_clusters.recall(name)
     if cluster is None and not state.attempt_file(name).exists():  # an interrupted `up` has run no job
         cluster = next(iter(find_living(name, accounts)), None)

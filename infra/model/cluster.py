@@ -89,6 +89,9 @@ class Cluster:
     block: str = ""
     """The Capacity Block that its machines are in, which is paid in advance and ends them; "" for none."""
 
+    sent: bool = False
+    """Whether its machines work on a sent job, whose state is in the bucket."""
+
     @property
     def is_local(self) -> bool:
         """Whether it is on the local cloud of a dry run, which bills nothing."""

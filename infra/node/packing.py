@@ -66,6 +66,29 @@ def pack_agent() -> tuple[str, bytes]:
     return f"{FOLDER}/agent-{sha256(buffer.getvalue()).hexdigest()[:12]}.pyz", buffer.getvalue()
 
 
+@cache
+def pack_boot() -> bytes:
+    """Return the program that fetches the agent from a bucket, small enough for user data."""
+    buffer = io.BytesIO()
+    modules = (
+        "__init__",
+        "aws/__init__",
+        "aws/credentials",
+        "aws/metadata",
+        "aws/signing",
+        "away/__init__",
+        "away/boot",
+    )
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr(zipfile.ZipInfo("__main__.py"), "from agent.away.boot import main\nmain()\n")
+        for name in modules:
+            # The packages' descriptions are not needed there.
+            content = b"" if name.endswith("__init__") else (AGENT / f"{name}.py").read_bytes()
+            about = zipfile.ZipInfo(f"agent/{name}.py")
+            archive.writestr(about, content, zipfile.ZIP_DEFLATED, 9)
+    return buffer.getvalue()
+
+
 def install_agent(connection: Connection) -> None:
     """Install the agent on the node atomically."""
     path, content = pack_agent()
@@ -73,7 +96,10 @@ def install_agent(connection: Connection) -> None:
     words = ["sh", "-c", INSTALL, "sh", FOLDER, path]
     answer = execute(connection, words, lambda stdin, _: write(stdin, content))
     if answer.exit_code:
-        raise NodeError(f"cannot install the agent on the node: {last_line(answer.stderr)}")
+        hint = f"look at its disk: gpujob ssh {connection.cluster.name} --node {connection.rank} -- df ."
+        raise NodeError(
+            f"cannot install the agent{connection.on_node or ' on the node'}: {last_line(answer.stderr)}", hint
+        )
 
 
 def write(stdin: BinaryIO, content: bytes) -> None:

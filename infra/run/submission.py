@@ -59,9 +59,9 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         code = read_source(upload.project)
         source = {**describe_source(upload.project, code), **describe_request(submission)}
         sent = add_files(upload, submission.earlier)
-        header = make_header(cluster, replace(submission, project=sent.project))
+        header = make_header(cluster.gpu_count, replace(submission, project=sent.project))
         header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
-        header["bucket"] = describe_bucket(cluster, header["token"]) if is_uploaded(request) else None
+        header["bucket"] = describe_bucket(cluster, header["token"])
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -121,13 +121,13 @@ def check_gpus(cluster: Cluster, request: Request) -> None:
         )
 
 
-def make_header(cluster: Cluster, submission: Submission) -> dict[str, Any]:
-    """Return a job's header for the agent, sent before the missing files."""
+def make_header(gpus: int, submission: Submission) -> dict[str, Any]:
+    """Return a job's header for the agent of a machine with so many GPUs, sent before the missing files."""
     project, request = submission.project, with_settings(submission.request, submission.project)
     return {
         **asdict(request),
         **describe_dependencies(submission.dependencies),
-        "slots": cluster.gpu_count,
+        "slots": gpus,
         "workdir": project.workdir,
         "folders": project.folders,
     }
@@ -139,11 +139,6 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
         return {"dependencies": None, "credentials": {}}
     plan = asdict(dependencies)
     return {"credentials": plan.pop("secrets"), "dependencies": plan}
-
-
-def is_uploaded(request: Request) -> bool:
-    """Return whether a job is one that its machine can upload: on one node, and no array."""
-    return request.nodes == 1 and request.array is None
 
 
 def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:

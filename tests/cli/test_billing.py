@@ -11,7 +11,7 @@ from cli.steps import termination
 from cli.terminal import formats, show
 from infra.ec2.account import Account
 from infra.errors import CloudError, GoneError, LossError, NodeError, UsageError
-from infra.fetch.drain import Terms
+from infra.fetch.terms import Terms
 from infra.model import Cluster, Gpu, Job, Node, Output
 
 NODE = Node("i-1", "running", "h", 22, "g4dn.xlarge", "us-east-1a", price_usd=0.526)

@@ -114,6 +114,7 @@ LOADING = [
             "init",
             "up",
             "run",
+            "send",
             "receipt",
             "policy",
             "bucket",

@@ -3,11 +3,11 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import click
 
-from cli.options.declared import option
+from cli.options.declared import add_options, option
 from infra import names
 from infra.ec2.tags import check_tag, check_tags
 from infra.errors import Change, UsageError
@@ -70,7 +70,7 @@ def parse_block(value: str) -> str:
         raise click.BadParameter(f"'{value}' is not a network such as 203.0.113.0/24") from error
 
 
-OPTIONS = (
+network_options = add_options(
     option(
         "--reservation",
         type=matching(RESERVATION, "the ID of a capacity reservation, such as cr-0123456789abcdef0"),
@@ -141,13 +141,7 @@ OPTIONS = (
         help="Login user of the image  [default: ubuntu, or ec2-user on Amazon Linux]",
     ),
 )
-
-
-def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options about the network to a command."""
-    for one in reversed(OPTIONS):
-        command = one(command)
-    return command
+"""Adds the options about the network to a command."""
 
 
 def make_tags(asked: NetworkOptions) -> tuple[tuple[str, str], ...]:

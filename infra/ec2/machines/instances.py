@@ -21,6 +21,7 @@ from infra.ec2.tags import (
     PRICE_TAG,
     PRIVATE_TAG,
     RANK_TAG,
+    SENT_TAG,
     SPENT_AT_TAG,
     SPENT_TAG,
     parse_time,
@@ -131,6 +132,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         proxy_jump=read_jump(tags),
         user=read_user(tags),
         bucket=read_bucket(tags),
+        sent=SENT_TAG in tags,
         **{place: instances[0].get("CapacityReservationId", "")},
     )
 

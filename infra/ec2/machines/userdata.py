@@ -1,7 +1,11 @@
 """User data: when a machine powers itself off, and the guard that watches it until then."""
 
+import base64
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from infra.model import LOGIN_USER, Lease
 
@@ -66,6 +70,27 @@ RestartSec=5
 WantedBy=multi-user.target
 """
 
+# Only on machines of a sent job. A restart leaves the job's processes alone; the agent finds them again.
+SENT = """\
+[Unit]
+Description=gpujob: work on the sent job
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+[Service]
+User={user}
+EnvironmentFile=-/etc/environment
+TimeoutStartSec=infinity
+ExecStartPre=/usr/bin/python3 -I -S {boot} {settings}
+ExecStart=/bin/sh -c 'exec python3 -I -S ~/.gpujob/agent.pyz away'
+KillMode=process
+Restart=always
+RestartSec=5
+[Install]
+WantedBy=multi-user.target
+"""
+BOOT_FILE, SETTINGS_FILE = "/usr/local/lib/gpujob-boot.pyz", "/etc/gpujob-sent.json"
+
 # Otherwise a laptop that is suddenly shut would count as a login for two hours.
 KEEPALIVE = ["net.ipv4.tcp_keepalive_time=60", "net.ipv4.tcp_keepalive_intvl=15", "net.ipv4.tcp_keepalive_probes=4"]
 
@@ -80,10 +105,18 @@ def list_lease_files(lease: Lease, user: str = LOGIN_USER) -> list[tuple[str, st
     ]
 
 
-def make_user_data(lease: Lease, user: str = LOGIN_USER) -> str:
+@dataclass(frozen=True)
+class Sent:
+    """What a machine of a sent job starts with: a program that fetches the agent, and its settings."""
+
+    boot: bytes
+    settings: Mapping[str, Any]
+
+
+def make_user_data(lease: Lease, user: str = LOGIN_USER, sent: Sent | None = None) -> str:
     """Return the cloud-config that arms the lease before anything else runs on the machine.
 
-    It runs in `bootcmd`, the earliest stage and at every boot.
+    It runs in `bootcmd`, the earliest stage and at every boot. A machine of a `sent` job then starts to work on it.
     """
     service, command, guard = (write(path, text) for path, _, text in list_lease_files(lease, user))
     commands = [
@@ -96,9 +129,32 @@ def make_user_data(lease: Lease, user: str = LOGIN_USER) -> str:
         ["systemctl", "enable", "gpujob-guard.service"],
         ["systemctl", "start", "--no-block", "gpujob-guard.service"],
         ["sysctl", "-qw", *KEEPALIVE],
+        *(start_sent(sent, user) if sent else ()),
     ]
     # JSON is YAML with all the quoting that it needs.
     return "#cloud-config\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
+
+
+def move_lease(text: str, until: float) -> str:
+    """Return our user data with another end of the lease."""
+    head, _, config = text.partition("\n")
+    end = [COMMAND, "--boot", format_until(until)]
+    commands = [end if one[:2] == end[:2] else one for one in json.loads(config)["bootcmd"]]
+    return f"{head}\n" + json.dumps({"bootcmd": commands}, indent=1) + "\n"
+
+
+def start_sent(sent: Sent, user: str) -> list[list[str]]:
+    """Return the commands that let a machine work on a sent job."""
+    unit = SENT.format(user=user, boot=BOOT_FILE, settings=SETTINGS_FILE)
+    encoded = base64.b64encode(sent.boot).decode()
+    return [
+        ["sh", "-c", f'printf "%s" "$1" | base64 -d > {BOOT_FILE}', "sh", encoded],
+        write(SETTINGS_FILE, json.dumps(sent.settings)),
+        write(f"{UNITS}/gpujob-sent.service", unit),
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "enable", "gpujob-sent.service"],
+        ["systemctl", "start", "--no-block", "gpujob-sent.service"],
+    ]
 
 
 def write(path: str, text: str) -> list[str]:

@@ -15,11 +15,17 @@ from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.scaling.schedule import arm_end, find_end
 from infra.ec2.tags import (
     CLUSTER_TAG,
+    DISK_PRICE_TAG,
     LAUNCH_TAG,
     LEASE_TAG,
+    PRICE_TAG,
+    PRIVATE_TAG,
+    SENT_TAG,
     parse_time,
+    read_bucket,
     read_cluster,
     read_gpu,
+    read_number,
     read_owner,
     resource_name,
 )
@@ -78,6 +84,13 @@ class Group:
     """Of each machine, by its tag."""
     deleting: bool
     """Whether AWS is deleting it."""
+    bucket: str
+    """Of its jobs, by its tag; "" for none."""
+    sent: bool
+    """Whether its machines work on a sent job."""
+    hour_usd: float
+    """Of each machine with its disk, by their tags; at most, as that is the dearest type's price."""
+    private: bool
 
 
 def create_group(account: Account, cluster: str, pools: Pools, tags: Mapping[str, str]) -> str:
@@ -201,6 +214,10 @@ def make_group(item: Mapping[str, Any]) -> Group:
         members=tuple(make_member(one) for one in item.get("Instances", ())),
         gpu=read_gpu(tags),
         deleting=bool(item.get("Status")),  # AWS sets it for a group that is being deleted, and for no other
+        bucket=read_bucket(tags),
+        sent=SENT_TAG in tags,
+        hour_usd=read_number(tags, PRICE_TAG) + read_number(tags, DISK_PRICE_TAG),
+        private=PRIVATE_TAG in tags,
     )
 
 

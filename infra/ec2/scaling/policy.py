@@ -21,6 +21,8 @@ CHANGE = (
 LEAVE = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")
 """What a machine does to its group: leave it, and set it to 0 when all is done."""
 GROUPS = "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/gpujob-*"
+TEMPLATES = "arn:aws:ec2:*:*:launch-template/*"
+"""`extend` makes a new version, so that the next machines of a group know its new end."""
 # https://docs.aws.amazon.com/autoscaling/ec2/userguide/autoscaling-service-linked-role.html
 ROLE = "arn:aws:iam::*:role/aws-service-role/autoscaling.amazonaws.com/*"
 BY_SERVICE = {"StringEquals": {"iam:AWSServiceName": "autoscaling.amazonaws.com"}}
@@ -33,6 +35,8 @@ def make_statements(*, owner_only: bool = False) -> list[dict[str, Any]]:
         allow("DescribeGroups", LOOK, "*"),
         allow("CreateTaggedGroups", ("autoscaling:CreateAutoScalingGroup",), GROUPS, request),
         allow("ChangeTaggedGroups", CHANGE, GROUPS, resource),
+        allow("ReadTemplates", ("ec2:DescribeLaunchTemplateVersions",), "*"),
+        allow("RenewTaggedTemplates", ("ec2:CreateLaunchTemplateVersion",), TEMPLATES, resource),
         allow("CreateServiceLinkedRoleOfGroups", ("iam:CreateServiceLinkedRole",), ROLE, BY_SERVICE),
     ]
 

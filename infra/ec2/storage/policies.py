@@ -3,6 +3,7 @@
 from typing import Any
 
 from infra.ec2.policy import allow, make_document
+from infra.ec2.scaling.policy import make_machine_statements, make_statements
 
 MINE = "gpujob-*"
 """The names of the buckets that `auto` makes."""
@@ -16,17 +17,20 @@ USER_ON_BUCKET = (
     "s3:PutEncryptionConfiguration",
     "s3:PutLifecycleConfiguration",
 )
-USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject")
+USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 MACHINE_ON_BUCKET = ("s3:ListBucket",)
 MACHINE_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
 
 
 def make_machine_policy(bucket: str = MINE) -> dict[str, Any]:
-    """Return what a machine may do: upload to the bucket, and delete what it replaced."""
+    """Return what a machine may do: upload to the bucket, delete what it replaced, leave its group."""
     return make_document(
         allow("ListBucket", MACHINE_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
         allow("UploadJobs", MACHINE_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*/tasks/*"),
         allow("DeleteReplaced", ("s3:DeleteObject",), f"arn:aws:s3:::{bucket}/*/tasks/*/out/*"),
+        allow("ReadSentJobs", ("s3:GetObject",), f"arn:aws:s3:::{bucket}/*"),
+        allow("SayThatItIsThere", ("s3:PutObject",), f"arn:aws:s3:::{bucket}/*/boots/*"),
+        *make_machine_statements(),
     )
 
 
@@ -38,8 +42,18 @@ def make_trust() -> dict[str, Any]:
 
 def make_user_policy(bucket: str = MINE) -> dict[str, Any]:
     """Return what a user of buckets needs besides: to make them, read them, remove jobs."""
-    return make_document(
+    return make_document(*make_user_statements(bucket))
+
+
+def make_send_policy(*, owner_only: bool = False) -> dict[str, Any]:
+    """Return what a user of `send` needs besides; with `owner_only`, for their own groups only."""
+    return make_document(*make_statements(owner_only=owner_only), *make_user_statements(MINE))
+
+
+def make_user_statements(bucket: str) -> list[dict[str, Any]]:
+    """Return what a user does to a bucket and its objects."""
+    return [
         allow("MakeBuckets", USER_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
         allow("ReadJobs", USER_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*"),
         allow("AskWhatMachinesMayDo", ("iam:SimulatePrincipalPolicy",), "arn:aws:iam::*:role/gpujob-*"),
-    )
+    ]

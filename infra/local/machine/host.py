@@ -102,7 +102,8 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     commands = _open_pipe(pipe)
     loop.add_reader(commands, _read_commands, commands, power, folder)
     power.check()
-    guard, server = units.read_unit(config["user_data"]), None
+    services = [units.read_unit(config["user_data"]), units.read_sent(config["user_data"], folder)]
+    server = None
     if not power.ended.is_set():
         key = _host_key(folder)
         server = await sshd.listen(shell, key, make_access(config, folder))
@@ -113,7 +114,8 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
             await asyncio.wait_for(power.ended.wait(), TICK_S)
         reaper.reap_adopted(shell.pids)
         if server:
-            guard.keep(shell, server.port)
+            for service in services:
+                service.keep(shell, server.port)
         power.check()
     return power.report
 

@@ -59,6 +59,20 @@ def stamp_of(info: os.stat_result) -> list[int]:
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
 
 
+def lay_over(source: Path, target: Path) -> None:
+    """Move all files and links below a folder to the same places below another, replacing others."""
+    for parent, folders, files in walk(source):
+        place = target / os.path.relpath(parent, source)
+        if place.is_symlink() or not place.is_dir():
+            remove(place)
+            make(place)
+        links = [name for name in folders if os.path.islink(f"{parent}/{name}")]  # noqa: PTH114
+        for name in [*files, *links]:
+            if not (place / name).is_symlink() and (place / name).is_dir():
+                remove(place / name)
+            Path(parent, name).replace(place / name)
+
+
 def open_up(folder: Path) -> None:
     """Give the owner all rights to a folder, unless it is a link, not owned, or its path is too long."""
     with contextlib.suppress(OSError):

@@ -47,6 +47,7 @@ class Metadata:
         ends = self.boots.interruption(instance.id)
         entries = {
             "instance-id": instance.id,
+            "ami-id": instance.image_id,
             "instance-type": instance.instance_type,
             "instance-life-cycle": "spot" if instance.lifecycle == "spot" else "on-demand",
             "placement/availability-zone": instance.availability_zone,

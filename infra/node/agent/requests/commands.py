@@ -5,6 +5,7 @@
                                     request is expected again with all of them; see `lists`;
                                     then the missing contents in that order, in blocks -> {"job": NUMBER, "ahead": COUNT,
                                     "port", "disk_bytes", "disk_free_bytes"}
+    away                            started by a sent job's machine, not by the client: see `away`
     jobs [NUMBER...] [--last]       -> [record, ...]
     logs NUMBER OFFSET [--follow]   -> the log's bytes from OFFSET on; with --follow until the job is over, and
                                     then its record on stderr, unless it is very long
@@ -68,6 +69,7 @@ from ..records import AgentError
 # Module and function of each, imported on demand because the agent starts for every call.
 COMMANDS = {
     "submit": ("requests.submission", "submit"),
+    "away": ("away.work", "work"),
     "supervise": ("array.start", "supervise"),
     "watch": ("array.start", "watch"),
     "jobs": ("job.recovery", "list_jobs"),

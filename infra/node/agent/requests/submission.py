@@ -52,22 +52,25 @@ KEPT = (
 LISTED = ("list", "base", "removed", "files")  # the snapshot, see `lists`
 
 
-def submit() -> dict[str, int]:
+def submit(restored: str = "") -> dict[str, int]:
     """Accept a job: its request as one line on stdin, then the files that the answer lists as missing.
 
     Submitting a token twice returns the same job; so does a second notebook while one is running. Part 0 of a job over several
-    nodes listens for the others from now on; these get its number.
+    nodes listens for the others from now on; these get its number. Files below `restored` are moved over the project's, and
+    count as outputs.
     """
     coming = announce()
     asked, snapshot = read_asked(sys.stdin.buffer)
     check_asked(asked["outputs"])
     if asked["command"] == NOTEBOOK:
-        from ..pages.notebook import carry_over, find_notebook  # rarely needed, and the agent starts for every job
+        from ..pages.notebook import carry_over  # rarely needed, and the agent starts for every job
     staging, around = make_staging()
     store = Store()
     try:
         project = around / "project"
         manifest = receive(store, Prepared(snapshot, around), project, asked["folders"])
+        if restored:
+            trees.lay_over(Path(restored), project)
         write_json(staging / "manifest.json", manifest)
         if asked["command"] == NOTEBOOK:
             carry_over(staging, project, asked["source"])
@@ -82,9 +85,7 @@ def submit() -> dict[str, int]:
             reserve(staging / record)  # an accepted job can always record its end
         with (JOBS / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            number = find_token(asked["token"])
-            if number is None and asked["command"] == NOTEBOOK:
-                number = find_notebook()
+            number = find_accepted(asked)
             if number is None:
                 number = choose_number(asked)
                 take_place(around, WORK / str(number))
@@ -101,6 +102,16 @@ def submit() -> dict[str, int]:
         trees.remove(around)
     part = read_json(JOBS / str(number) / "job.json", {}).get("part") or {}
     return {"job": number, "ahead": count_ahead(number), "port": part.get("port", 0), **find_space()}
+
+
+def find_accepted(asked: dict[str, Any]) -> int | None:
+    """Return the number of the job with this token, or of the notebook that is running; None without one."""
+    number = find_token(asked["token"])
+    if number is None and asked["command"] == NOTEBOOK:
+        from ..pages.notebook import find_notebook
+
+        return find_notebook()
+    return number
 
 
 def choose_number(asked: dict[str, Any]) -> int:

@@ -1,6 +1,6 @@
 """How the processes of a job are started: one, one for each GPU, or some on each of several nodes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -8,14 +8,14 @@ import click
 
 from cli.arrays.options import is_array
 from cli.options.context import script_here
-from cli.options.declared import option
+from cli.options.declared import add_options, option
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import UsageError
 from infra.model import MOST_NODES
 from infra.node.agent.records import RAY
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Request
+    from infra.model import Request
 
 Launcher = Literal["torchrun", "ray", "none"]
 
@@ -29,37 +29,30 @@ class LauncherOptions(TypedDict):
     nproc: int | None
 
 
-def launcher_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how a job's processes are started."""
-    for add in reversed(
-        (
-            option(
-                "--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job."
-            ),
-            option(
-                "--nodes",
-                type=click.IntRange(1, MOST_NODES),
-                envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
-                metavar="COUNT",
-                help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
-            ),
-            option(
-                "--launcher",
-                type=click.Choice(["torchrun", "ray", "none"]),
-                help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
-                "as it is, once on each node. "
-                " [default: torchrun for Python on several nodes]",
-            ),
-            option(
-                "--nproc",
-                type=click.IntRange(1),
-                metavar="COUNT",
-                help="Processes that torchrun starts on each node  [default: the job's GPUs]",
-            ),
-        )
-    ):
-        command = add(command)
-    return command
+launcher_options = add_options(
+    option("--torchrun", is_flag=True, help="Run SCRIPT with torchrun, in one process for each GPU of the job."),
+    option(
+        "--nodes",
+        type=click.IntRange(1, MOST_NODES),
+        envvar=None,  # GPUJOB_NODES is for `up`, and in a job it says how many nodes there are
+        metavar="COUNT",
+        help="Run one job over this many nodes of the cluster.  [default: 1; for an array, all]",
+    ),
+    option(
+        "--launcher",
+        type=click.Choice(["torchrun", "ray", "none"]),
+        help="What starts the processes: torchrun; ray, with the command on the first node; or none to run the command "
+        "as it is, once on each node. "
+        " [default: torchrun for Python on several nodes]",
+    ),
+    option(
+        "--nproc",
+        type=click.IntRange(1),
+        metavar="COUNT",
+        help="Processes that torchrun starts on each node  [default: the job's GPUs]",
+    ),
+)
+"""Adds the options that say how a job's processes are started."""
 
 
 def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
@@ -89,7 +82,7 @@ def is_python(command: Sequence[str]) -> bool:
     return command[0] == "python" and tuple(command[: len(NBCONVERT)]) != NBCONVERT
 
 
-def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc: int | None) -> "Request":
+def distribute(request: "Request", gpu_count: int, launcher: Launcher, nproc: int | None) -> "Request":
     """Return a request whose command starts a Python script or module in several processes on each node.
 
     On several nodes, torchrun learns from its variables which one it is on, and where the first one is.
@@ -98,7 +91,7 @@ def distribute(request: "Request", cluster: "Cluster", launcher: Launcher, nproc
         return request
     if launcher == "ray":
         return replace(request, command=(*RAY, *request.command))
-    all_gpus = min(cluster.gpu_count, 1) if request.array else cluster.gpu_count
+    all_gpus = min(gpu_count, 1) if request.array else gpu_count
     gpus = all_gpus if request.gpus is None else request.gpus
     where = "--standalone" if request.nodes == 1 or request.array else f"--nnodes={request.nodes}"
     words = ("torchrun", where, f"--nproc-per-node={nproc or max(gpus, 1)}", *request.command[1:])

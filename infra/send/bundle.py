@@ -1,0 +1,130 @@
+"""What the machines of a sent job start from in the bucket: agent, request, files."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.ec2.storage.objects import Store
+from infra.ec2.storage.writing import put_file, put_object
+from infra.errors import UsageError
+from infra.model import Array
+from infra.node.packing import pack_agent
+from infra.project.filelist import list_files
+from infra.project.files import File
+from infra.results.folder import last_number, open_runs
+from infra.run.source import Source, read_source
+from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
+from infra.run.upload import Upload, upload_project
+
+PACK = "pack"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a sent job is run: on which machines, how often it is retried, the warning before the end."""
+
+    gpus: int = 0
+    """How many GPUs a machine has."""
+    retries: int = 0
+    warning_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A sent job as its bucket has it."""
+
+    number: int
+    source: Mapping[str, Any]
+    code: Source
+    agent: Mapping[str, str]
+    """The name and SHA-256 of the agent."""
+
+
+def check_sendable(submission: Submission) -> None:
+    """Raise UsageError for a job whose machines could not run it without this computer."""
+    request, dependencies = submission.request, submission.dependencies
+    if request.secrets or (dependencies and dependencies.secrets):
+        raise UsageError(
+            "a sent job cannot have secrets: everybody who can read the bucket could read their values",
+            "keep them in AWS, where the machines' role can read them; or use gpujob up and gpujob run",
+        )
+    local = [each.path for each in request.data if not each.address]
+    if local:
+        raise UsageError(
+            f"the data set '{local[0]}' is on this computer, which the machines of a sent job cannot reach",
+            "copy it to S3, and name that in [data] of gpujob.toml",
+        )
+    if submission.earlier or request.start_from:
+        raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")
+    if request.nodes > 1 and not request.array:
+        raise UsageError("a sent job runs on one machine; several are for the tasks of an array", "omit --nodes")
+    if request.array and request.array.at_once:
+        raise UsageError(
+            "a sent array runs as many tasks at a time as its machines have places for, without a limit (%)",
+            "omit it, and say how many machines: --nodes COUNT",
+        )
+
+
+def write_bundle(
+    store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
+) -> Bundle:
+    """Write a sent job to the bucket, `send.json` last: a machine finds all or nothing."""
+    check_sendable(submission)
+    hide_values(submission.request)
+    project = submission.project
+    cluster = prefix.partition("/")[0]
+    with open_runs(project.runs, "then rerun"):
+        after = last_number(project.runs, cluster)
+    path, content = pack_agent()
+    agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
+    put_object(store, f"{prefix}{agent['name']}", content)
+
+    def attempt(upload: Upload) -> tuple[Mapping[str, Any], Source]:
+        code = read_source(upload.project)
+        source = {**describe_source(upload.project, code), **describe_request(submission)}
+        listed = list_files(upload.project.root, upload.project.files)
+        files = list_contents(upload.project.files)
+        with tempfile.TemporaryFile() as pack:
+            upload.send(files, pack, report)
+            pack.seek(0)
+            # Named by its content: a machine that has read the `send.json` of an interrupted `send` still finds its pack.
+            key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
+            about = put_file(store, f"{prefix}{key}", pack)
+        request = {
+            **make_header(max(terms.gpus, 1), submission),
+            **listed.whole,
+            **{"after": after, "source": source, "key": "", "secrets": {}},
+            **dict.fromkeys(("array", "earlier", "part")),
+        }
+        sent = {
+            "request": request,
+            "contents": [[file.sha256, file.size_bytes] for file in files],
+            "pack": {"key": key, **about},
+            **describe_array(submission.request.array, terms.gpus),
+            "retries": terms.retries,
+            "warning_s": terms.warning_s,
+        }
+        put_object(store, f"{prefix}send.json", json.dumps(sent).encode())
+        return source, code
+
+    source, code = upload_project(project, attempt)
+    return Bundle(after + 1, source, code, agent)
+
+
+def describe_array(array: Array | None, gpus: int) -> dict[str, Any]:
+    """Return what `send.json` says of a job's tasks; `gpus` are those of a machine."""
+    if array is None:
+        return {"tasks": 1, "array": None}
+    return {"tasks": len(array.tasks), "array": {"tasks": [asdict(task) for task in array.tasks], "gpus": gpus}}
+
+
+def list_contents(files: Sequence[File]) -> list[File]:
+    """Return one file for each content, in the order of first paths, as a machine asks for them."""
+    found: dict[str, File] = {}
+    for file in sorted((file for file in files if file.link is None), key=lambda file: file.path):
+        found.setdefault(file.sha256, file)
+    return list(found.values())

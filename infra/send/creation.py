@@ -1,0 +1,193 @@
+"""Send a job: bucket, key, security group, template, a group at 0, its end, and then machines.
+
+Killed after any call, it leaves nothing that bills without an end: the group launches nothing before AWS has its end.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from infra import state
+from infra.base.interrupts import hold_interrupts
+from infra.base.money import format_usd
+from infra.base.waiting import wait_until
+from infra.ec2.account import Account
+from infra.ec2.machines import fleet, instances, key_pairs
+from infra.ec2.machines.lease import SHUTDOWN_S
+from infra.ec2.machines.userdata import Sent, make_user_data
+from infra.ec2.network import groups
+from infra.ec2.scaling import schedule
+from infra.ec2.scaling.activities import find_obstacles, read_activities
+from infra.ec2.scaling.groups import Pools, create_group, set_capacity
+from infra.ec2.storage.objects import Store
+from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
+from infra.errors import UsageError
+from infra.launch.creation import clear_ended, forget_predecessor, undo
+from infra.launch.plans import Choice, Plan
+from infra.ledger import known_clusters
+from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
+from infra.ledger.attempts import check_free as check_name_free
+from infra.model import Cluster, Lease, format_gpu
+from infra.node.packing import pack_boot
+from infra.run.origins import note_sent
+from infra.run.submission import Submission
+from infra.send.bundle import Bundle, Terms, write_bundle
+
+Report = Callable[[str], None]
+END_S = 180  # of the last machine: what AWS needs for the scheduled action, and the machine to shut down
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A job that is about to be sent."""
+
+    store: Store
+    submission: Submission
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class SentJob:
+    """A job that has been sent."""
+
+    name: str
+    number: int
+    prefix: str
+    """Of its objects in the bucket."""
+    cluster: Cluster | None
+    """Its machines; None as long as there are none."""
+    obstacles: tuple[str, ...]
+    """Why there are none, in AWS's words."""
+
+
+def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> Lease:
+    """Return a lease whose most covers all replacements and the time that AWS takes to end a group.
+
+    It ends earlier if that is more than `limit_usd`. Raises UsageError if the money is too little.
+    """
+    seconds = lease.until - now
+    hour_usd = lease.most_usd * 3600 / (seconds + SHUTDOWN_S)
+    if limit_usd is not None:
+        seconds = min(seconds, limit_usd / hour_usd * 3600 - END_S)
+    if seconds <= 0:
+        raise UsageError(
+            f"{format_usd(limit_usd or 0)} does not pay for the time that AWS takes to end it", "--max-cost"
+        )
+    most_usd = hour_usd * (seconds + END_S) / 3600
+    return replace(lease, until=now + seconds, most_usd=most_usd, warning_s=min(lease.warning_s, seconds / 10))
+
+
+def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
+    """Send a job, and return once its first machine is there, or AWS has said why there is none.
+
+    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes it.
+    """
+    name, choice = planned.name, planned.first
+    if not planned.request.instance_profile:
+        raise UsageError(
+            "the machines of a sent job need a role", "--instance-profile NAME; see: gpujob policy --machines"
+        )
+    with hold_name(name):
+        clear_ended(planned, report)
+        attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
+        prefix = f"{name}/{attempt.token}/"
+        try:
+            bundle = create_resources(planned, attempt, sending, prefix, report)
+            note_sent(name, bundle.number, sending.submission.project.home)
+            found = wait_for_first(choice.account, planned, sending.store, prefix, report)
+        except BaseException as error:
+            with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
+                undo(choice.account, name, attempt, error, report)
+            raise
+    known_clusters.forget_attempt(name)
+    return replace(found, number=bundle.number)
+
+
+def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: str, report: Report) -> Bundle:
+    """Create everything that a sent job consists of, its machines last; return what its bucket has."""
+    choice, name = planned.first, planned.name
+    account = choice.account
+    tags = make_tags(planned, choice, attempt, sending.store.bucket)
+    write_attempt(name, attempt)
+    key_pairs.import_key(account, name, attempt.public_key, tags)
+    check_name_free(account, name, attempt.token)
+    forget_predecessor(account, name)
+    state.write_private(state.key_file(name), attempt.private_key)
+    report("writing the job to the bucket")
+    bundle = write_bundle(sending.store, prefix, sending.submission, sending.terms, lambda _: None)
+    used = [group.group_id for group in choice.groups]
+    if not used:
+        used = [groups.create_group(account, name, choice.vpc, tags)]
+        lasting = [groups.make_rule(network, groups.LASTING) for network in choice.sources]
+        groups.open_group(account, used[0], lasting or [groups.make_rule(planned.address)], 1)
+    template = create_template(planned, attempt, used, tags, make_settings(sending, planned, bundle, prefix))
+    market = planned.request.markets[0]
+    offers = choice.of_market(market)
+    types = tuple(dict.fromkeys(offer.instance_type for offer in offers))
+    pools = Pools(template, types, tuple(subnet.subnet_id for subnet in choice.subnets), market)
+    report(f"launching {' or '.join(types)} in {account.region}")
+    group = create_group(account, name, pools, tags)
+    schedule.arm_end(account, group, attempt.lease.until)
+    set_capacity(account, group, planned.request.nodes)
+    return bundle
+
+
+def make_tags(planned: Plan, choice: Choice, attempt: Attempt, bucket: str) -> dict[str, str]:
+    """Return the tags of everything that is created."""
+    account = choice.account
+    tags = fleet.make_tags(
+        planned.name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity
+    )
+    own = {LAUNCH_TAG: attempt.token, BUCKET_TAG: bucket, SENT_TAG: "yes"}
+    return {**tags, **own, USER_TAG: planned.request.login_user or choice.image.user}
+
+
+def make_settings(sending: Sending, planned: Plan, bundle: Bundle, prefix: str) -> dict[str, Any]:
+    """Return what a machine starts from."""
+    account, offers = planned.first.account, planned.first.offers
+    bucket = {"name": sending.store.bucket, "region": account.region, "owner": account.identity.account_id}
+    machine = {
+        "gpu": format_gpu(offers[0].gpu),
+        "price_usd": max(offer.most_usd for offer in offers),
+        "launched_at": time.time(),
+        "owner": planned.owner,
+    }
+    return {
+        "bucket": {**bucket, **({"endpoint": account.endpoint_url} if account.endpoint_url else {})},
+        "prefix": prefix,
+        "group": resource_name(planned.name),
+        "agent": dict(bundle.agent),
+        "machine": machine,
+    }
+
+
+def create_template(
+    planned: Plan, attempt: Attempt, used: list[str], tags: Mapping[str, str], settings: Mapping[str, Any]
+) -> str:
+    """Create the launch template of the group's machines; return its id. The group chooses the market."""
+    choice, request = planned.first, planned.request
+    data = fleet.make_template(choice.image, attempt.lease, request, used, tags, "on-demand")
+    user = request.login_user or choice.image.user
+    text = make_user_data(attempt.lease, user, Sent(pack_boot(), settings))
+    data["UserData"] = base64.b64encode(text.encode()).decode()
+    return fleet.create_template(choice.account, planned.name, data, tags, "on-demand")
+
+
+def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, report: Report) -> SentJob:
+    """Wait until a machine has said in the bucket that it is there, or AWS why there is none."""
+    name = planned.name
+    report("waiting for the first machine to say that it is there")
+
+    def look() -> SentJob | None:
+        if any(True for _ in store.list(f"{prefix}boots/")):
+            cluster = next(iter(instances.find_clusters(account, name)), None)
+            if cluster:
+                known_clusters.remember(cluster)
+            return SentJob(name, 0, prefix, cluster, ())
+        obstacles = tuple(find_obstacles(read_activities(account, resource_name(name))))
+        return SentJob(name, 0, prefix, None, obstacles) if obstacles else None
+
+    return wait_until(look, planned.boot_s) or SentJob(name, 0, prefix, None, ())

@@ -1,0 +1,170 @@
+"""A sent job, from the laptop that sends it to its end: machines are lost, laptops change, AWS keeps it going."""
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.ec2.account import Account, open_local
+from infra.ec2.scaling import groups, schedule
+from infra.local.cloud.server import control
+from infra.local.machine import userdata
+from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
+from tests.conftest import Laptop, wait_for
+
+pytestmark = pytest.mark.timeout(600)
+
+LOOP = """
+import json, os, pathlib, time
+path = pathlib.Path("state.json")
+state = json.loads(path.read_text()) if path.exists() else {"step": 0, "sum": 7}
+while state["step"] < 6:
+    state = {"step": state["step"] + 1, "sum": (state["sum"] * 31 + state["step"]) % 1000003}
+    path.with_suffix(".new").write_text(json.dumps(state))
+    path.with_suffix(".new").replace(path)
+    print("step", state["step"], os.environ["GPUJOB_ATTEMPT"], flush=True)
+    if state["step"] == 3:
+        time.sleep(600)  # until the machine is lost
+"""
+SLEEP = "import time\nprint('begun', flush=True)\ntime.sleep(600)\n"
+
+
+def count(steps: int) -> dict[str, int]:
+    """Return what the loop has saved after so many steps without any interruption."""
+    total = 7
+    for step in range(steps):
+        total = (total * 31 + step) % 1000003
+    return {"step": steps, "sum": total}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A laptop with a local cloud that has no other machines."""
+
+    laptop: Laptop
+    watch: Watch
+    account: Account
+
+    @property
+    def bucket(self) -> str:
+        return f"gpujob-{self.account.identity.account_id}-us-east-1"
+
+    def send(self, name: str, *words: str) -> None:
+        sent = self.laptop.type("send", "--dry-run", "--name", name, *words, timeout_s=300)
+        assert (sent.code, "this computer is not needed any more" in sent.said) == (0, True), sent.said
+
+    def token(self, name: str) -> str:
+        return groups.find_group(self.account, name).token
+
+    def read(self, name: str, path: str, token: str = "") -> Any:
+        """Return an object of a sent job; None without it."""
+        key = f"{name}/{token or self.token(name)}/{path}"
+        try:
+            return json.loads(self.account.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except self.account.s3.exceptions.NoSuchKey:
+            return None
+
+    def begun(self, name: str) -> bool:
+        """Return whether the job has printed anything that is in the bucket."""
+        return bool((self.read(name, "tasks/0/1/outputs.json") or {"log_bytes": 0})["log_bytes"])
+
+    def wait_for_end(self, name: str) -> dict[str, Any]:
+        wait_for(lambda: self.read(name, "tasks/0/end.json"), "end of the job", deadline_s=300)
+        found = self.read(name, "tasks/0/end.json")
+        wait_for(lambda: not self.watch.living(), "end of the machines", deadline_s=120)
+        assert groups.find_group(self.account, name).capacity == 0
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with lasting_cloud(tmp_path_factory.mktemp("send")) as laptop:
+        cloud = watch(laptop).cloud
+        control.add_faults(cloud, *FEW_REGIONS)
+        laptop.write("loop.py", LOOP)
+        laptop.write("sleep.py", SLEEP)
+        yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))
+
+
+def move_away(laptop: Laptop, folder: Path) -> Laptop:
+    """Return another laptop with a clone of the project, which reaches the same cloud and knows nothing of its clusters."""
+    state = folder / "home/.local/state/gpujob"
+    state.mkdir(parents=True)
+    (state / "local").symlink_to(laptop.home / ".local/state/gpujob/local")
+    shutil.copytree(laptop.project, folder / "project", ignore=shutil.ignore_patterns("runs"))
+    return replace(laptop, home=folder / "home", project=folder / "project", settings={"GPUJOB_DRY_RUN": "1"})
+
+
+def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_of_it(site, tmp_path):
+    site.send("away", "--spot", "loop.py")
+    [first] = site.watch.living()
+    wait_for(lambda: site.begun("away"), "first upload", deadline_s=120)
+    control.add_faults(site.watch.cloud, "interrupt=8")
+    gone = first["InstanceId"]
+    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
+    control.clear_faults(site.watch.cloud)  # its replacement would be taken, too
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    wait_for(lambda: (site.read("away", "tasks/0/claim") or {})["attempt"] == 2, "second attempt", deadline_s=200)
+
+    other = move_away(site.laptop, tmp_path)
+    end = site.wait_for_end("away")
+    assert (end["state"], end["exit_code"], end["attempt"], end["complete"]) == ("succeeded", 0, 2, True)
+    listed = other.type("jobs", "--cluster", "away", "--json")
+    assert [job["state"] for job in json.loads(listed.out)] == ["succeeded"], listed.said
+    assert other.type("logs", "--cluster", "away").out.splitlines() == ["step 4 2", "step 5 2", "step 6 2"]
+    fetched = other.type("fetch", "--cluster", "away")
+    assert json.loads((other.project / "runs/away-1/files/state.json").read_text()) == count(6), fetched.said
+    machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
+    assert machine != gone
+
+    down = site.laptop.type("down", "away", "--dry-run")
+    assert "unknown project" not in down.said
+    assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
+    assert json.loads((site.laptop.project / "runs/away-1/files/state.json").read_text()) == count(6)
+    assert site.watch.remains() == []
+
+
+def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):
+    site.send("again", "--max-hours", "1", "sleep.py")
+    wait_for(lambda: site.begun("again"), "first upload", deadline_s=120)
+    other = move_away(site.laptop, tmp_path)
+    before = groups.find_group(site.account, "again")
+    for words in (("ssh", "again"), ("top", "again"), ("run", "--cluster", "again", "sleep.py")):
+        unreached = other.type(*words)
+        assert (unreached.code, "nobody can log in" in unreached.err) == (2, True), unreached.said
+    stopped = other.type("stop", "again", "--yes")
+    assert (stopped.code, "would replace stopped ones" in stopped.err) == (1, True), stopped.said
+    twice = site.laptop.type("send", "--dry-run", "--name", "again", "sleep.py")
+    assert (twice.code, "send it as --name again-2" in twice.err) == (2, True), twice.said
+    refused = other.type("down", "again")
+    assert (refused.code, "has not ended" in refused.err, len(site.watch.living())) == (1, True, 1), refused.said
+    extended = other.type("extend", "again", "2h")
+    assert extended.code == 0, extended.said
+    until = before.lease_until + 2 * 3600
+    [machine] = site.watch.living()
+    wait_for(lambda: (site.read("again", "lease.json") or {})["until"] == until, "new end in the bucket")
+    found = site.account.ec2.describe_launch_template_versions(
+        LaunchTemplateName="gpujob-again-on-demand", Versions=["$Latest"]
+    )
+    data = base64.b64decode(found["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
+    assert userdata.lease_end_s(data) == until
+    assert schedule.find_end(site.account, "gpujob-again") == until
+    assert abs(time.time() + 3 * 3600 - until) < 600
+    armed = site.laptop.home / ".local/state/gpujob/local/hosts" / machine["InstanceId"] / "lease"
+    wait_for(lambda: float(armed.read_text() or 0) == until, "new end on the machine", deadline_s=60)
+
+    token = site.token("again")
+    cancelled = other.type("cancel", "--cluster", "again")
+    assert "will stop within 20 s" in cancelled.said
+    assert site.wait_for_end("again")["state"] == "cancelled"
+    site.send("again", "--max-hours", "1", "sleep.py")
+    assert site.token("again") != token
+    forced = site.laptop.type("down", "again", "--dry-run", "--force")
+    assert (forced.code, site.watch.remains()) == (0, []), forced.said
+    assert site.read("again", "tasks/0/end.json", token)["state"] == "cancelled"
