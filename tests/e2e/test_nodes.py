@@ -50,9 +50,11 @@ def state_of(laptop: Laptop, number: str) -> str:
     return next(job["state"] for job in json.loads(laptop.type("jobs", "--json").out) if str(job["number"]) == number)
 
 
-def test_one_job_has_one_log_one_receipt_and_the_outputs_of_both_nodes(project):
-    run = project.type("run", "--nodes", "2", "--", WRITE)
+def test_one_job_has_one_upload_one_log_one_receipt_and_the_outputs_of_both_nodes(project):
+    (project.project / "weights.bin").write_bytes(os.urandom(1_500_000))
+    run = project.type("run", "--nodes", "2", "--", f"{WRITE}; test -s weights.bin")
     assert run.code == 0, run.said
+    assert "1.5 MB uploaded" in run.err, run.said  # node 1 got it from node 0
     assert sorted(run.out.splitlines()) == ["0| node 0 of 2", "1| node 1 of 2"]
     number = number_of(run.said)
     for rank, name in enumerate((f"pair-{number}", f"pair-{number}.1")):
@@ -127,7 +129,8 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     [held] = json.loads(project.type("data", "ls", "--json").out)
     assert held["nodes"] == [0]
     pushed = project.type("data", "push")
-    assert (pushed.code, "data cats on node 1: 1 file" in pushed.err) == (0, True), pushed.said
+    assert pushed.code == 0, pushed.said
+    assert re.search(r"data cats on node 1: 1 file, .* \(from another node\)", pushed.err), pushed.said
     assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
     both = project.type("run", "--nodes", "2", "--", shown)
     assert {"0| meow", "1| meow"} <= set(both.out.splitlines())
@@ -178,6 +181,24 @@ def test_a_full_disk_of_one_node_is_named_and_a_missing_or_earlier_agent_there_i
     assert (replaced.code, sorted(replaced.out.splitlines())) == (0, ["0| node 0 of 2", "1| node 1 of 2"]), (
         replaced.said
     )
+
+
+def test_a_run_again_as_it_was_has_its_data_sets_on_all_nodes_and_tensorboard_shows_those_of_one(project):
+    project.write("gpujob.toml", '[data]\nfolders = ["dogs"]\n')
+    project.write(".gitignore", "dogs\n")
+    project.write("dogs/one.txt", "woof\n")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=project.project, check=True)
+    first = project.type("run", "--array", "0-1", "--", "cat dogs/one.txt")
+    assert first.code == 0, first.said
+    assert project.type("data", "rm", "--cluster", "pair", "dogs").code == 0
+    again = project.type("rerun", "--as-it-was", "--all-tasks", f"pair-{number_of(first.said)}")
+    assert again.code == 0, again.said
+    assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
+    absent = project.type("tensorboard", "--node", "2")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
+    absent = project.type("bake", "pair", "--as", "x", "--node", "2", "--yes")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
 
 
 def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forgotten(project):
