@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from cli.arrays.tasks import cancel_tasks
 from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
@@ -28,7 +29,7 @@ from cli.options.declared import (
     typed_option,
     yes_option,
 )
-from cli.options.values import JobName, parse_job
+from cli.options.values import JobName, parse_job, parse_task
 from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
@@ -178,22 +179,29 @@ def follow_end(cluster: str | None, job: JobName | None, notify: str | None) -> 
 
 
 @click.command()
-@click.argument("asked", metavar="[JOB]...", type=parse_job, nargs=-1)
+@click.argument("asked", metavar="[JOB[.TASK]]...", type=parse_task, nargs=-1)
 @typed_option("--all", "everything", is_flag=True, help="Stop all running and queued jobs.")
 @typed_cluster_option
-def cancel(asked: tuple[JobName, ...], everything: bool, cluster: str | None) -> None:
+def cancel(asked: tuple[tuple[JobName, int | None], ...], everything: bool, cluster: str | None) -> None:
     """Stop a job and every process it started.
 
-    JOB is a number or a name; it can be omitted if only one job is running or queued.
+    JOB is a number or a name; it can be omitted if only one job is running or queued. 12.17 is task 17 of array 12: the
+    others continue.
     """
-    refuse_both(asked, everything)
-    words = "--all" if everything else as_typed(asked)
+    refuse_both([job for job, _ in asked], everything)
+    tasks = [(job, task) for job, task in asked if task is not None]
+    whole = [job for job, task in asked if task is None]
+    words = "--all" if everything else as_typed([*whole, *(f"{job}.{task}" for job, task in tasks)])
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
-    first = asked[0] if asked else None
-    if stop_sent(choose_name(cluster)):
+    first = asked[0][0] if asked else None
+    if not tasks and stop_sent(choose_name(cluster)):
         return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
-        jobs = find_jobs(connection, asked, certain=True) if asked else find_active(connection, everything)
+        for array in find_jobs(connection, [job for job, _ in tasks], certain=True) if tasks else ():
+            cancel_tasks(connection, array, [task for job, task in tasks if job == array.number and task is not None])
+        if tasks and not whole:
+            return
+        jobs = find_jobs(connection, whole, certain=True) if whole else find_active(connection, everything)
         if not jobs:
             show.say(f"nothing to do: no job is running or queued on '{found.name}'")
         for before in reversed(jobs):  # the latest first: a queued job must not start when another ends

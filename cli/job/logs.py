@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.arrays.tasks import await_task, find_task
 from cli.notices import billing
 from cli.notices.queue import show_queue
 from cli.notices.recorded import print_saved, read_log
-from cli.options.context import choose_name, cluster_flag, runs_of
+from cli.options.context import choose_name, runs_of
 from cli.options.declared import cluster_option, option, raw_option
 from cli.options.durations import Since, parse_since
 from cli.options.values import JobName, parse_job, parse_task
@@ -25,12 +26,11 @@ from cli.uploads.logs import read_job_log, read_task_log
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.node.client import JobNumber
-from infra.node.tasks import list_tasks
 from infra.run.following import Attachment
 from infra.run.nodes.merging import Sink, print_logs
 
 if TYPE_CHECKING:
-    from infra.model import Cluster, Job, TaskRecord
+    from infra.model import Cluster, Job
     from infra.ssh.connection import Connection
 
 LINES = 20  # of what was printed before
@@ -77,6 +77,8 @@ def logs(
             else:
                 print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return
+        if task is not None and follow:
+            await_task(connection, shown, task)
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
         if rank not in (None, connection.rank):
             connection = opened.enter_context(connect(found, rank))
@@ -121,16 +123,6 @@ def choose_log(
         return task.node, f"{job.number}.{task.index}", 1
     rank = None if asked is None else check_node(cluster, job, asked)
     return rank, job.number, 1 if asked is not None or job.tasks else job.nodes
-
-
-def find_task(connection: "Connection", job: "Job", index: int) -> "TaskRecord":
-    """Return a task of an array; raises UsageError."""
-    tasks = list_tasks(connection, job.number)
-    found = next((task for task in tasks if task.index == index), None)
-    if found is None:
-        what = f"job {job.number} has no task {index}" if tasks else f"job {job.number} is not an array"
-        raise UsageError(what, f"gpujob logs{cluster_flag(connection.cluster.name)} {job.number}")
-    return found
 
 
 def check_node(cluster: "Cluster", job: "Job", node: int) -> int:

@@ -14,12 +14,14 @@ from infra.cluster.connections import reach
 from infra.errors import NodeError
 from infra.git.listing import is_inside
 from infra.node import client
+from infra.node.tasks import list_tasks
 from infra.project.files import Project, read_project
 from infra.run.options import read_options
 from infra.ssh.connection import DroppedError
 
 if TYPE_CHECKING:
     from infra.model import Job
+    from infra.node.client import JobNumber
     from infra.ssh.connection import Connection
 
 COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # IPython's tracebacks have them
@@ -52,11 +54,21 @@ def find_reason(connection: "Connection", job: "Job", project: Project | None = 
         return ""
     with suppress(NodeError):  # the log is there, the explanation is extra
         root = project.home if project else runs_of(connection.cluster, job.number).parent
-        with reach(connection.cluster, job.failed_node) if job.failed_node else nullcontext(connection) as failed:
-            log = read_end_anyway(failed, job.number)
+        rank, number = find_failed(connection, job)
+        with reach(connection.cluster, rank) if rank != connection.rank else nullcontext(connection) as failed:
+            log = read_end_anyway(failed, number)
         failure = Failure(connection.cluster, job, log, root, lambda: project or read_again(root, job))
         return next(filter(None, (explain(failure) for explain in REASONS)), "")
     return ""
+
+
+def find_failed(connection: "Connection", job: "Job") -> "tuple[int, JobNumber]":
+    """Return the node and the name of the log in which a failed job says why: of an array, its first failed task."""
+    failed = [task for task in list_tasks(connection, job.number) if task.state == "failed"] if job.tasks else []
+    if not failed:
+        return job.failed_node, job.number
+    first = min(failed, key=lambda task: (task.started_at or 0) + (task.seconds or 0))
+    return first.node or 0, f"{job.number}.{first.index}"
 
 
 def read_again(root: Path, job: "Job") -> Project:
@@ -66,7 +78,7 @@ def read_again(root: Path, job: "Job") -> Project:
     return replace(project, workdir=options.workdir) if options and inside else project
 
 
-def read_end_anyway(connection: "Connection", number: int) -> str:
+def read_end_anyway(connection: "Connection", number: "JobNumber") -> str:
     """Return the last lines of a job's log, if need be over a new connection; raises NodeError."""
     try:
         return read_end(connection, number)
@@ -75,7 +87,7 @@ def read_end_anyway(connection: "Connection", number: int) -> str:
             return read_end(again, number)
 
 
-def read_end(connection: "Connection", number: int) -> str:
+def read_end(connection: "Connection", number: "JobNumber") -> str:
     """Return the last lines of a job's log; raises NodeError."""
     start, end = client.find_tail(connection, number, LINES), b""
     for chunk in client.read_log(connection, number, start):

@@ -161,8 +161,8 @@ def find_job(connection: Connection, number: JobNumber | None = None) -> Job:
     return jobs[-1]
 
 
-def cancel(connection: Connection, number: int) -> Job:
-    """End a job and all its processes; return the ended job."""
+def cancel(connection: Connection, number: JobNumber) -> Job:
+    """End a job and all its processes, or a task of an array; return it."""
     return in_our_time(decode(JobReply, call(connection, "cancel", str(number))))
 
 

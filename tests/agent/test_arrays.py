@@ -86,6 +86,29 @@ def test_a_cancel_ends_what_runs_and_all_that_is_left(node):
     assert not node.processes("sleep")
 
 
+def test_single_tasks_are_cancelled_whether_they_run_or_wait_and_the_others_go_on(node):
+    number = node.submit("sh", "-c", GATE, array=array(5), slots=2, gpus=1)
+    runner_of(node, number, 1)
+    for index in (1, 4):
+        record = json.loads(node.ask("cancel", f"{number}.{index}"))
+        assert record["state"] == "cancelled"
+    assert states(node, number)[4] == "cancelled"
+    (node.home / "go").touch()
+    record = node.wait(number)
+    assert states(node, number) == ["succeeded", "cancelled", "succeeded", "succeeded", "cancelled"]
+    assert (record["state"], record["exit_code"], record["reason"]) == ("failed", 143, "2 of 5 tasks cancelled")
+    assert json.loads(node.ask("cancel", f"{number}.0"))["state"] == "succeeded"
+
+
+def test_a_task_of_an_array_that_is_queued_is_cancelled_before_it_starts(node):
+    node.submit("sh", "-c", GATE, slots=1, gpus=1)
+    number = node.submit("sh", "-c", "true", token="u", array=array(2), slots=1, gpus=1)
+    assert json.loads(node.ask("cancel", f"{number}.0"))["state"] == "queued"
+    (node.home / "go").touch()
+    node.wait(number)
+    assert states(node, number) == ["cancelled", "succeeded"]
+
+
 def runner_of(node: Node, number: int, index: int) -> int:
     """The process of a task's runner, once its command runs."""
     path = node.home / f".gpujob/jobs/{number}/tasks/{index}/runner.json"

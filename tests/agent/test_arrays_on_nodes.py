@@ -56,6 +56,16 @@ def test_a_cancel_on_node_0_ends_the_tasks_of_both(pair):
     assert not any(node.processes("sleep") for node in pair.nodes)
 
 
+def test_a_task_on_another_node_is_cancelled_through_node_0(pair):
+    number = pair.submit("sh", "-c", GATE, array=array(3), **ONE_AT_A_TIME)
+    _, there = wait_until_shared(pair, number)
+    assert json.loads(pair.nodes[0].ask("cancel", f"{number}.{there}"))["state"] == "cancelled"
+    open_gates(pair)
+    record = pair.nodes[0].wait(number)
+    assert (record["tasks"]["done"], record["tasks"]["cancelled"]) == (2, 1)
+    assert tasks(pair.nodes[0], number)[there]["node"] == 1
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_lost_node_costs_only_its_task_or_with_retries_none(pair, retries):
     number = pair.submit("sh", "-c", GATE, array=array(4, retries=retries), **ONE_AT_A_TIME)

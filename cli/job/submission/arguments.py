@@ -30,11 +30,13 @@ class RunCommand(SplitCommand):
             at = next((at for at, word in enumerate(typed) if Path(word).suffix in SCRIPTS), None)
             if at is None:
                 raise
-            near = f" (did you mean {error.possibilities[0]}?)" if error.possibilities else ""
-            raise UsageError(
-                f"gpujob run has no option {error.option_name}{near}",
-                f"options of the script go after it: {join(put_after(options_of(self), args, at))}",
-            ) from error
+            what = f"gpujob run has no option {error.option_name}"
+            after = f"options of the script go after it: {join(put_after(options_of(self), args, at))}"
+            if error.possibilities:
+                near = error.possibilities[0]
+                meant = join(respell(args, error.option_name, near))
+                raise UsageError(f"{what} (did you mean {near}?)", f"{meant}\n  {after}") from error
+            raise UsageError(what, after) from error
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -60,6 +62,12 @@ def put_after(options: Mapping[str, click.Option], words: Sequence[str], at: int
             value = False
         target.append(word)
     return [*kept, words[at], *moved, *words[at + 1 :]]
+
+
+def respell(words: Sequence[str], wrong: str, right: str) -> list[str]:
+    """Return the arguments with the first occurrence of an option's name replaced."""
+    at = next((at for at, word in enumerate(words) if word.partition("=")[0] == wrong), None)
+    return [f"{right}{word.removeprefix(wrong)}" if place == at else word for place, word in enumerate(words)]
 
 
 def join(words: Iterable[str]) -> str:

@@ -35,6 +35,8 @@ class Desk(Protocol):
     """Says which tasks run on this node, and hears how they ended."""
 
     book: Book
+    unwanted: set[int]
+    """The tasks that run here and are to be ended, by position."""
 
     @property
     def tie(self) -> AnyTie | None:
@@ -185,6 +187,9 @@ class Dispatcher:
             if running.runner is None and time.monotonic() - self.adopted_s < FORKED_S:
                 self.running[position] = running._replace(runner=read_runner(running.watch.folder)[0])
             elif lives(running.runner):
+                if position in self.desk.unwanted:
+                    tell(running.runner[0], CANCEL)
+                    self.desk.unwanted.remove(position)
                 self.watch(position, running)
             elif self.has_ended(position, running):
                 del self.running[position]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..book.counts import BAD, RUNNING, count_tasks
-from ..book.tasks import Book
+from ..book.counts import BAD, RUNNING, cancelled_record, count_tasks
+from ..book.tasks import CANCELS, Book
 from ..environment.uv import say
 from ..records import Ending, read_json
 
@@ -39,6 +40,7 @@ class Lead:
         """How many more tasks other nodes have room for."""
         self.idle: set[int] = set()
         """The nodes that know that there is nothing to do."""
+        self.unwanted: set[int] = set()
         self.cancelled = False
         self.named, self.said, self.said_s = 0, "", time.monotonic()
 
@@ -63,6 +65,23 @@ class Lead:
         if self.tie:
             self.tie.broadcast(say="cancel")
 
+    def cancel_some(self) -> None:
+        """Act on requests to end single tasks."""
+        with contextlib.suppress(OSError, ValueError):
+            for name in os.listdir(self.folder / CANCELS):
+                (self.folder / CANCELS / name).unlink()
+                self.cancel_one(int(name))
+
+    def cancel_one(self, position: int) -> None:
+        """End a task where it runs, or do not start it."""
+        if position in self.waiting:
+            self.waiting.remove(position)
+            self.report(position, {**self.book.find(position), **cancelled_record()})
+        elif self.out.get(position) == 0:
+            self.unwanted.add(position)
+        elif position in self.out:
+            self.tell(self.out[position], say="unwanted", position=position)
+
     def give_up(self, why: str) -> None:
         """Start no further tasks: those that are left count as interrupted."""
         if self.waiting:
@@ -81,6 +100,7 @@ class Lead:
 
     def attend(self) -> None:
         """Act on what other nodes have said, and give them tasks; say in the log how far the array is."""
+        self.cancel_some()
         if self.tie:
             while self.tie.inbox:
                 self.hear(*self.tie.inbox.popleft())
@@ -183,6 +203,8 @@ class Lead:
             return Ending(records[first]["exit_code"] or 1, reason=reason)
         if interrupted:
             return Ending(None, reason=f"{len(interrupted)} of {count} tasks were interrupted", interrupted=True)
+        if "cancelled" in states:
+            return Ending(143, reason=f"{states.count('cancelled')} of {count} tasks cancelled")
         return Ending(0)
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..book.counts import cancelled_record
 from ..book.tasks import Book
 from ..job.runner import CANCEL
 from ..records import Ending
@@ -24,6 +25,7 @@ class Member:
         """Follow node 0, over its connection."""
         self.book, self.tie, self.rank = Book(folder), tie, tie.group.rank
         self.given: deque[int] = deque()
+        self.unwanted: set[int] = set()
         self.attempts: dict[int, int] = {}
         self.asked = 0
         self.idle = self.cancelled = False
@@ -69,12 +71,23 @@ class Member:
                 self.idle = False
             elif what == "cancel":
                 os.kill(os.getpid(), CANCEL)
+            elif what == "unwanted":
+                self.cancel_one(int(message["position"]))
+
+    def cancel_one(self, position: int) -> None:
+        """End a task that runs here, or do not start it."""
+        if position in self.given:
+            self.given.remove(position)
+            self.report(position, cancelled_record())
+        else:
+            self.unwanted.add(position)
 
     def report(self, position: int, record: dict[str, Any]) -> None:
         """Record how a task ended, and tell node 0."""
         self.book.write(position, record)
         told = ("state", "exit_code", "reason", "started_at", "seconds", "ended_at")
-        self.tie.send(say="ended", position=position, record={name: record[name] for name in told})
+        known = {name: record[name] for name in told if name in record}
+        self.tie.send(say="ended", position=position, record=known)
 
     def conclude(self) -> Ending:
         """Return how the array ended, as node 0 says."""

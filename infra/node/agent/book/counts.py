@@ -23,6 +23,11 @@ def name_missing(supervised: bool, state: Mapping[str, Any]) -> str:
     return "cancelled" if state.get("cancelled") else "interrupted"
 
 
+def cancelled_record() -> dict[str, Any]:
+    """Return the record of a task that is cancelled before its start."""
+    return {"state": "cancelled", "exit_code": None, "reason": "", "ended_at": time.time()}
+
+
 def describe(task: dict[str, Any], record: dict[str, Any], missing: str) -> dict[str, Any]:
     """Return what is known of a task.
 

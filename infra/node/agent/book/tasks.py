@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping
 
 BOOK, ARRAY = "tasks.book", "array.json"
+CANCELS = "cancels"  # a folder with an empty file for each task that is to be ended, named by its position
 LINE_BYTES = 512
 REASON_CHARACTERS = 100
 GRID = "GPUJOB_GRID_"  # what the variables with the values of a grid begin with

@@ -18,7 +18,7 @@
     since NUMBER SECONDS            -> {"offset": where the output of the last SECONDS begins}
     tasks NUMBER                    -> {"now", "tasks": [{"index", "values", "state", "exit_code", "reason", "node", "started_at",
                                         "seconds", "attempts"}, ...]} of an array
-    cancel NUMBER                   end the job and all its processes -> record
+    cancel NUMBER                   end the job and all its processes, or one task of an array -> record
     outputs NUMBER [--settled] [--output=PATH ...] [--since=TOKEN]
                                     -> {"job": record, "outputs": [{"path", "outside", "size_bytes", "sha256", "mode",
                                         "link", "same_as"}, ...], "gone": [{"path", "outside"}, ...], "since", "token",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..book.counts import RUNNING, describe, name_missing, state_of
-from ..book.tasks import Book
+from ..book.tasks import CANCELS, Book
 from ..records import UnknownJobError, folder_of, is_supervised, read_json, record_of
 
 
@@ -52,6 +52,14 @@ def watch_end(number: str) -> Callable[[], bool]:
         return lambda: not is_supervised(folder)
     array, book, position = find_task(number)
     return lambda: state_of(book.find(position), find_missing(array)) not in ("queued", *RUNNING)
+
+
+def ask_for_end(number: str) -> None:
+    """Ask the dispatcher of node 0 to end a task, or not to start it."""
+    folder, _, position = find_task(number)
+    wanted = folder / CANCELS
+    wanted.mkdir(exist_ok=True)
+    (wanted / str(position)).touch()
 
 
 def record_of_task(number: str) -> dict[str, Any]:
