@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -30,6 +30,8 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.behind, self.faults, self.seen = port, list[str](), list[str]()
+        self.rule: Callable[[str, str], str] = lambda method, path: ""
+        """Returns the fault of a request for which `faults` has none."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -39,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         server: Any = self.server
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        fault = server.faults.pop(0) if server.faults else ""
+        fault = server.faults.pop(0) if server.faults else server.rule(self.command, self.path)
         server.seen.append(f"{self.command} {self.path}")
         if fault == "drop":
             self.close_connection = True

@@ -16,6 +16,7 @@ from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
 from infra.errors import TakenError, UsageError
+from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
     from infra.launch.plans import Plan
@@ -31,13 +32,14 @@ OF_RUN = (
     *("module", "torchrun", "nproc", "env", "env_file", "time_limit_s", "workdir", "hang_after_s"),
     *("kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python"),
 )
+OF_ARRAYS = ("array", "grid", "grid_file")
 FIXED: dict[str, Any] = {
-    **{"nodes": 1, "setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
+    **{"setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
     **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
-    **{"array": None, "grid": (), "grid_file": None, "share": None, "retries": 0},
+    **{"share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
-SHARED = [each for each in collect(job_options, launch_options) if each.name in {*OF_RUN, *OF_UP}]
+SHARED = [each for each in collect(job_options, launch_options) if each.name in {*OF_RUN, *OF_ARRAYS, *OF_UP}]
 
 
 @click.command(cls=RunCommand, params=SHARED, context_settings={"allow_interspersed_args": False})
@@ -46,12 +48,21 @@ SHARED = [each for each in collect(job_options, launch_options) if each.name in 
 @dry_run_option
 @option("--name", "cluster", metavar="NAME", help="Name of its machines  [default: the name of this folder]")
 @option(
+    "--nodes",
+    type=click.IntRange(1, MOST_NODES),
+    envvar=None,  # GPUJOB_NODES is for `up`
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="How many machines work on the tasks of an array.",
+)
+@option(
     "--retries",
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
     metavar="COUNT",
-    help="How often a job that fails is run again; one that AWS interrupts always is.",
+    help="How often a job or task that fails is run again; one that AWS interrupts always is.",
 )
 @yes_option
 @click.pass_context
@@ -64,6 +75,7 @@ def send(context: click.Context, /, cluster: str | None, retries: int, dry_run: 
 
     \b
     gpujob send --spot --max-hours 12 train.py --epochs 90
+    gpujob send --nodes 4 --grid lr=0.1,0.01 train.py --lr {lr}
     gpujob logs
     gpujob fetch
     """  # noqa: D301  click reads the backspace
@@ -136,7 +148,7 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
     from infra.send.creation import Sending
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
-    terms = Terms(gpu.count if gpu else 1, retries=retries, warning_s=plan.lease.warning_s)
+    terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
     return Sending(Store(account, ready_bucket(account, plan.request.bucket)), submission, terms)
 
 

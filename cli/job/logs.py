@@ -21,6 +21,7 @@ from cli.terminal import show
 from cli.terminal.output import Output
 from cli.uploads.following import follow_sent
 from cli.uploads.jobs import find_saved, is_sent
+from cli.uploads.logs import read_job_log, read_task_log
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.node.client import JobNumber
@@ -74,7 +75,7 @@ def logs(
                 follow_sent(find_saved(error, name, job)[-1], output.write)
                 output.flush()
             else:
-                print_saved(read_elsewhere(error, name, job, task), output, tail, since)
+                print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return
         rank, number, nodes = choose_log(found, connection, shown, node if task is None else task, task is not None)
         if rank not in (None, connection.rank):
@@ -96,12 +97,14 @@ def logs(
             output.flush()
 
 
-def read_elsewhere(error: NotFoundError | GoneError, name: str, job: JobName | None, task: int | None) -> bytes:
-    """Return a job's output from its bucket or runs/; raises the error without any."""
+def read_elsewhere(
+    error: NotFoundError | GoneError, name: str, asked: tuple[JobName | None, int | None, int | None]
+) -> bytes:
+    """Return what a job, task or node printed, from its bucket or runs/; else raise the error."""
+    job, task, node = asked
     try:
-        if task is not None:
-            raise error  # arrays are not uploaded
-        return b"".join(find_saved(error, name, job)[-1].read_log(0))
+        saved = find_saved(error, name, job)[-1]
+        return read_job_log(saved, node) if task is None else read_task_log(saved, task)
     except (NotFoundError, GoneError):
         return read_log(error, name, job, task)
 

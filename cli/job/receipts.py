@@ -101,7 +101,7 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
             tasks = list_tasks(connection, job.number) if found.tasks else ()
     except (NotFoundError, GoneError) as error:
         saved = find_saved(error, choose_name(name), number)[-1]
-        cluster, (found, listed), tasks = saved.cluster, saved.list_outputs(), ()
+        cluster, (found, listed), tasks = saved.cluster, saved.list_outputs(), saved.tasks
     inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
     receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside), tasks=tasks)
     plain: dict[str, Any] = json.loads(json.dumps(receipt.to_dict()))

@@ -9,14 +9,14 @@ from cli.terminal import show
 from infra.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import SavedJob
+    from infra.saved.search import Saved
 
 PERIOD_S = 5.0
 
 
-def follow_sent(job: "SavedJob", write: Callable[[bytes], None]) -> "SavedJob":
+def follow_sent(job: "Saved", write: Callable[[bytes], None]) -> "Saved":
     """Pass what a sent job prints to `write`, over all attempts, until it ends; return its last state."""
-    from infra.saved.jobs import open_saved
+    from infra.saved.search import open_saved
 
     shown, offset = job.prefix, 0
     while True:
@@ -27,7 +27,7 @@ def follow_sent(job: "SavedJob", write: Callable[[bytes], None]) -> "SavedJob":
             for chunk in job.read_log(offset):
                 write(chunk)
                 offset += len(chunk)
-        if job.sent and job.sent.end:
+        if job.ended:
             return job
         time.sleep(PERIOD_S)
         job = open_saved(job.store, job.cluster.name, job.root) or job

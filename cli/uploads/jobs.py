@@ -18,18 +18,18 @@ from infra.ledger import known_clusters
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
-    from infra.saved.jobs import SavedJob
+    from infra.saved.search import Saved
 
 GONE = (NotFoundError, GoneError)
 """Why a job is looked for in the bucket."""
 
 
-def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[SavedJob, ...]":
+def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[Saved, ...]":
     """Return the uploaded jobs of a cluster that cannot be reached, or one by number or name.
 
     Raises the error if the cluster has no bucket, or the bucket no such job.
     """
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     try:
         store = open_store(cluster)
@@ -71,14 +71,30 @@ def open_store(cluster: str) -> "Store | None":
     return Store(account, name_bucket(account, bucket))
 
 
-def download_saved(jobs: "Iterable[SavedJob]", runs: Path, wanted: Wanted | None = None) -> None:
+def download_saved(jobs: "Iterable[Saved]", runs: Path, wanted: Wanted | None = None) -> None:
     """Download uploaded jobs, and say what arrived."""
     for job in jobs:
-        with progress.transfer("downloading") as arrived:
-            chosen = wanted or want()
-            chosen = replace(chosen, choose=expecting(arrived.expect, chosen.choose))
-            home = fetch_once(job, job.job.number, runs, arrived, chosen)
+        parts: tuple[Saved, ...] = job.parts
+        whole = len(parts) == job.job.nodes
+        for part in reversed(parts):  # the first last, as its receipt then has all tasks of an array
+            try:
+                download_part(
+                    part, runs, replace(wanted or want(), partial=not whole), shown=not (part.first and job.job.tasks)
+                )
+            except NotFoundError as error:
+                if job.job.nodes == 1:
+                    raise
+                show.say(error.what)
+        if not job.complete:
+            which = "its machine" if job.job.nodes == 1 else "a machine of it"
+            show.say(f"job {job.job.number}: {which} ended before the last upload; later changes are lost")
+
+
+def download_part(part: "Saved", runs: Path, wanted: Wanted, *, shown: bool) -> None:
+    """Download what a node uploaded of a job, and report it if `shown`."""
+    with progress.transfer("downloading") as arrived:
+        chosen = replace(wanted, choose=expecting(arrived.expect, wanted.choose))
+        home = fetch_once(part, part.job.number, runs, arrived, chosen)
+    if shown:
         show_fetched(home)
-        show_remains(home)
-        if not job.manifest.final:
-            show.say(f"job {job.job.number}: its machine ended before the last upload; later changes are lost")
+    show_remains(home)

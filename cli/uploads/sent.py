@@ -8,7 +8,7 @@ from cli.uploads.jobs import open_store
 from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import SavedJob
+    from infra.saved.search import Saved
 
 
 def stop_sent(name: str) -> bool:
@@ -19,20 +19,20 @@ def stop_sent(name: str) -> bool:
     from infra.ec2.storage.writing import put_object  # this loads boto3
 
     store, job = open_store(name), find_last(name)
-    if store is None or job is None or job.sent is None:
+    if store is None or job is None:
         return False
-    if job.sent.end:
-        show.say(f"nothing to do: job {job.job.number} {job.sent.end.state}")
+    if job.ended:
+        show.say(f"nothing to do: job {job.job.number} {job.job.state}")
         return True
     put_object(store, f"{job.root}stop", b"{}")
     show.say(f"job {job.job.number} will stop within 20 s; then its machine saves what it wrote, and ends")
     return True
 
 
-def find_last(name: str) -> "SavedJob | None":
+def find_last(name: str) -> "Saved | None":
     """Return the job that was sent last under a cluster's name; None without one."""
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     store = open_store(name)
-    found = [each for each in list_saved(store, name) if each.sent] if store else []
+    found = [each for each in list_saved(store, name) if each.was_sent] if store else []
     return found[-1] if found else None

@@ -11,13 +11,13 @@ from pathlib import Path
 from infra.base.folders import local_errors, size_of
 from infra.cluster.connections import find_prices, reconnect
 from infra.errors import NotFoundError
-from infra.fetch.arrays import Portion
 from infra.fetch.download import Download, fill, remove_gone
 from infra.fetch.sources import NodeSource, Source
 from infra.model import Job, Output
 from infra.node.agent.caches import is_excluded
 from infra.node.calls import expect
 from infra.node.listing import Outputs
+from infra.node.tasks import Portion
 from infra.project.hashes import Hashes
 from infra.results.folder import LOG, OUTSIDE, Results, keep_log, open_log, open_outside, open_results, write_receipt
 from infra.results.parts import clear_parts

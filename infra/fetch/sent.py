@@ -13,7 +13,7 @@ from infra.fetch.terms import Terms
 from infra.ledger import known_clusters
 from infra.model import Cluster
 from infra.run.origins import find_runs
-from infra.saved.jobs import SavedJob, list_saved
+from infra.saved.search import Saved, list_saved
 
 
 def find_sent(name: str, accounts: Sequence[Account]) -> Cluster | None:
@@ -41,14 +41,14 @@ def drain_sent(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> It
         raise LossError(f"cannot download the outputs of '{cluster.name}': {error.what}", terms.force) from error
 
 
-def find_last(store: Store, cluster: str) -> SavedJob | None:
+def find_last(store: Store, cluster: str) -> Saved | None:
     """Return the job that was sent last under a cluster's name; None if no machine has begun one."""
-    return next((each for each in reversed(list_saved(store, cluster)) if each.sent), None)
+    return next((each for each in reversed(list_saved(store, cluster)) if each.was_sent), None)
 
 
-def check_ended(job: SavedJob, force: str) -> None:
+def check_ended(job: Saved, force: str) -> None:
     """Raise LossError for a sent job that has not ended: a machine is at work, or will be."""
-    if job.sent and job.sent.end is None:
+    if job.was_sent and not job.ended:
         where, number = f"--cluster {job.cluster.name}", job.job.number
         hint = f"stop it, which keeps what it wrote: gpujob cancel {where} {number}"
         raise LossError(f"job {number} of '{job.cluster.name}' has not ended", f"{hint}; {force}" if force else hint)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from infra.fetch.arrays import Portion, find_portion
+from infra.fetch.arrays import find_portion
 from infra.model import Cluster, Job, Output
 from infra.node import client
 from infra.node.listing import Outputs
 from infra.node.packing import agent_argv
+from infra.node.tasks import Portion
 from infra.ssh import carry
 from infra.ssh.connection import Connection
 

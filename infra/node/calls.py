@@ -32,7 +32,7 @@ def call(connection: Connection, *arguments: str, converse: Conversation | None 
     if answer.exit_code:
         said = last_line(answer.stderr) or f"exit code {answer.exit_code}"
         hint = "free disk space: gpujob jobs rm --done" if os.strerror(errno.ENOSPC) in said else "gpujob jobs"
-        raise NodeError(f"the agent failed: {said}", hint)
+        raise NodeError(f"the agent{connection.on_node} failed: {said}", hint)
     return parse(answer.stdout) if answer.stdout else None
 
 

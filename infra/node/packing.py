@@ -96,7 +96,10 @@ def install_agent(connection: Connection) -> None:
     words = ["sh", "-c", INSTALL, "sh", FOLDER, path]
     answer = execute(connection, words, lambda stdin, _: write(stdin, content))
     if answer.exit_code:
-        raise NodeError(f"cannot install the agent on the node: {last_line(answer.stderr)}")
+        hint = f"look at its disk: gpujob ssh {connection.cluster.name} --node {connection.rank} -- df ."
+        raise NodeError(
+            f"cannot install the agent{connection.on_node or ' on the node'}: {last_line(answer.stderr)}", hint
+        )
 
 
 def write(stdin: BinaryIO, content: bytes) -> None:

@@ -61,7 +61,7 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         sent = add_files(upload, submission.earlier)
         header = make_header(cluster.gpu_count, replace(submission, project=sent.project))
         header.update(token=uuid.uuid4().hex, after=after, source=source, **group)
-        header["bucket"] = describe_bucket(cluster, header["token"]) if is_uploaded(request) else None
+        header["bucket"] = describe_bucket(cluster, header["token"])
         header["earlier"] = submission.earlier.describe() if submission.earlier else None
         listed = list_files(sent.project.root, sent.project.files)
 
@@ -139,11 +139,6 @@ def describe_dependencies(dependencies: Dependencies | None) -> dict[str, Any]:
         return {"dependencies": None, "credentials": {}}
     plan = asdict(dependencies)
     return {"credentials": plan.pop("secrets"), "dependencies": plan}
-
-
-def is_uploaded(request: Request) -> bool:
-    """Return whether a job is one that its machine can upload: on one node, and no array."""
-    return request.nodes == 1 and request.array is None
 
 
 def describe_bucket(cluster: Cluster, token: str) -> dict[str, Any] | None:

@@ -8,25 +8,22 @@ from functools import cached_property
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
-from infra.model import Cluster, Job, Output
-from infra.names import check_name
+from infra.model import Cluster, Job, Output, TaskRecord
 from infra.node.agent.bucket.layout import (
-    ATTEMPT,
     LOG_BYTES,
     MANIFEST,
     OUT,
     PACK_BYTES,
     RECORD,
-    TASK,
     attempt_prefix,
     log_name,
 )
 from infra.node.listing import Outputs
-from infra.saved.machines import make_cluster
+from infra.node.tasks import Portion
+from infra.saved.arrays import merge_tasks
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
-from infra.saved.sent import SentState, read_sent
+from infra.saved.sent import SentState
 
-MOST_JOBS = 10_000  # of one cluster's name
 RESTARTS = 3
 
 
@@ -40,18 +37,59 @@ class SavedJob:
     cluster: Cluster
     job: Job
     rank: int = 0
+    first: "SavedJob | None" = None
+    """Of a part of a job over several nodes, the first part; None for that itself."""
     sent: SentState | None = None
     """What the bucket says of a sent job; None for one of an ordinary cluster."""
 
     @property
+    def was_sent(self) -> bool:
+        """Whether it was sent, and not run on an ordinary cluster."""
+        return self.sent is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a sent job has ended: no machine is at work on it, or will be."""
+        return bool(self.sent and self.sent.end)
+
+    @property
     def root(self) -> str:
-        """The prefix of all its attempts: CLUSTER/TOKEN/."""
+        """The prefix of all its objects: CLUSTER/TOKEN/."""
         return self.prefix.partition("tasks/")[0]
+
+    @cached_property
+    def parts(self) -> "tuple[SavedJob, ...]":
+        """Its parts on all nodes that have uploaded something, in order; of a job on one node itself."""
+        ranks = range(self.rank + 1, min(self.job.nodes, len(self.cluster.nodes)))
+        others = map_parallel(lambda rank: open_part(self.store, self.cluster, self.root, rank, self), ranks)
+        return (self, *filter(None, others))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the bucket has all outputs of all of its parts."""
+        try:
+            return len(self.parts) == self.job.nodes and all(part.manifest.final for part in self.parts)
+        except NotFoundError:
+            return False
+
+    @cached_property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        """Of an array, what became of each task."""
+        manifests = {}
+        for part in self.parts if self.job.tasks else ():
+            with suppress(NotFoundError):
+                manifests[part.rank] = part.manifest
+        return merge_tasks(manifests, self.cluster, self.current)
 
     @cached_property
     def manifest(self) -> Manifest:
         """What the bucket has; raises NotFoundError before the first upload."""
-        found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        try:
+            found = read_manifest(self.store.get(f"{self.prefix}{MANIFEST}"))
+        except NotFoundError as error:
+            what = f"node {self.rank} of job" if self.job.nodes > 1 else "job"
+            error.what = f"{what} {self.job.number} had not uploaded any outputs"
+            raise
         if found.job.number != self.job.number and not self.sent:  # each attempt has a number of its own
             raise NodeError(
                 f"the bucket has job {found.job.number} in the place of {self.job.number}", "gpujob bucket ls"
@@ -64,8 +102,11 @@ class SavedJob:
 
     @property
     def current(self) -> Job:
-        """The job as the manifest has it: that is written after the record, with the log's length."""
-        job = make_job(self.manifest.job, ended=self.sent is None)
+        """The job as the manifest has it, which is written after the record; else as that does."""
+        try:
+            job = make_job(self.manifest.job, ended=self.sent is None)
+        except NotFoundError:
+            return self.job
         return replace(self.sent.correct(job) if self.sent else job, log_bytes=self.manifest.log_bytes)
 
     def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
@@ -102,31 +143,23 @@ class SavedJob:
     def mark_fetched(self) -> None:
         """Do nothing: the bucket keeps it until it is removed."""
 
-    def find_portion(self, *_: object) -> None:
-        """Return nothing: arrays are not uploaded."""
+    def find_portion(self, *_: object) -> Portion | None:
+        """Return what this part has of an array; None for another job."""
+        first = self.first or self
+        return Portion(self.rank, first.current, first.tasks, asked=0) if self.job.tasks else None
+
+    def find_task(self, _: int) -> None:
+        """Return nothing: only the tasks of a sent array are jobs of their own."""
 
 
-def list_saved(store: Store, cluster: str) -> tuple[SavedJob, ...]:
-    """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
-    check_name(cluster)
-    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
-    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
-    return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
-
-
-def open_saved(store: Store, cluster: str, prefix: str) -> SavedJob | None:
-    """Return the job with this prefix; None if there is none that can be read."""
-    place = attempt_prefix(prefix, attempt=find_last(store, prefix))
+def open_part(store: Store, cluster: Cluster, root: str, rank: int, first: SavedJob) -> SavedJob | None:
+    """Return the part of a job on another node than the first; None if it uploaded nothing."""
+    place = attempt_prefix(root, rank)
     with suppress(NotFoundError):
-        record = read_record(store.get(f"{place}{RECORD}"))
-        machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-        sent = read_sent(store, prefix)
-        job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
-        return SavedJob(store, place, machine, job, sent=sent)
+        job = make_job(read_record(store.get(f"{place}{RECORD}")).job, ended=True)
+        if job.number != first.job.number:
+            raise NodeError(
+                f"node {rank} uploaded job {job.number} in the place of {first.job.number}", "gpujob bucket ls"
+            )
+        return SavedJob(store, place, cluster, job, rank, first)
     return None
-
-
-def find_last(store: Store, prefix: str) -> int:
-    """Return the number of a job's last attempt."""
-    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/{TASK}/"))
-    return max((int(name) for name in names if name.isdigit()), default=ATTEMPT)

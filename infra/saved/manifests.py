@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from infra.base.decoding import decode, parse
 from infra.errors import NodeError
-from infra.model import Job, Output
+from infra.model import Job, Output, TaskRecord
 from infra.node.agent.bucket.layout import VERSION
 from infra.node.listing import MOST, Held, JobReply, Left, NodePath, Outputs
+from infra.node.tasks import check_values
 from infra.saved.machines import SavedMachine
 
 HINT = "gpujob bucket ls"
@@ -47,6 +48,8 @@ class Manifest:
     excluded: tuple[Held, ...] = ()
     left: tuple[Left, ...] = ()
     left_complete: bool = True
+    tasks: tuple[TaskRecord, ...] = ()
+    """Of an array, as its machine knows them: that with rank 0 all of them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def read_manifest(content: bytes) -> Manifest:
     check_version(found.version)
     if len(found.outputs) > MOST:
         raise NodeError(f"the job has more than {MOST:,} outputs", HINT)
+    check_values(found.tasks)
     return found
 
 
@@ -85,7 +89,11 @@ def make_job(reply: JobReply, *, ended: bool) -> Job:
     job = Job(**{field.name: getattr(reply, field.name) for field in fields(Job)})
     if job.over or not ended:
         return job
-    return replace(job, state="interrupted", reason="its machine ended before it did")
+    tasks = job.tasks
+    if tasks:  # those that had not ended were interrupted
+        failed = tasks.failed + tasks.running + tasks.left
+        tasks = replace(tasks, failed=failed, running=0, left=0, left_s=None)
+    return replace(job, state="interrupted", reason="its machine ended before it did", tasks=tasks)
 
 
 def list_all(manifest: Manifest, job: Job) -> Outputs:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from infra.base.decoding import decode, parse
 from infra.ec2.storage.objects import Store
-from infra.errors import NotFoundError
-from infra.model import UNFINISHED, ExitCode, Job, JobState, Sha256
+from infra.errors import NodeError, NotFoundError
+from infra.model import UNFINISHED, ExitCode, Job, JobState, Sha256, Task
 from infra.node.agent.bucket.layout import END, TASK
 
 HINT = "gpujob bucket ls"
@@ -26,6 +26,18 @@ class End:
     ended_at: float
     complete: bool = False
     """Whether the bucket has all that it wrote."""
+    log_bytes: int = 0
+    log_sha256: Sha256 = ""
+    """Of the log of its last attempt; "" if that is not known."""
+
+
+@dataclass(frozen=True)
+class SentArray:
+    """A sent array, as the laptop described it."""
+
+    number: int
+    command: tuple[str, ...]
+    tasks: tuple[Task, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,22 @@ class SentState:
         if job.state not in UNFINISHED:
             return replace(job, state="queued", exit_code=None, reason=self.claim.why[:MOST_LETTERS])
         return job
+
+
+def read_array(store: Store, prefix: str) -> SentArray | None:
+    """Return the array that was sent with a prefix; None for another job. Raises NodeError."""
+    try:
+        about = parse(store.get(f"{prefix}send.json"), HINT)
+    except NotFoundError:
+        return None
+    try:
+        array, request = about["array"], about["request"]
+        if array is None:
+            return None
+        told = {"number": request["after"] + 1, "command": request["command"], "tasks": array["tasks"]}
+    except (KeyError, TypeError) as error:
+        raise NodeError(f"{prefix}send.json in the bucket is invalid", HINT) from error
+    return decode(SentArray, told)
 
 
 def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_storage_price
 from infra.names import NAME
+from infra.node.agent.bucket.layout import END
 
 PREFIXES = 3  # CLUSTER/TOKEN/tasks: anything else in a bucket is not gpujob's
 
@@ -20,7 +21,7 @@ class StoredJob:
     size_bytes: int
     modified_at: float
     complete: bool
-    """Whether its end is there, after all of its outputs."""
+    """Whether the end of each of its parts is there, after all of its outputs."""
 
     @property
     def prefix(self) -> str:
@@ -40,7 +41,9 @@ def list_stored(store: Store, cluster: str = "") -> list[StoredJob]:
 
 def add_up(cluster: str, token: str, objects: list[StoredObject]) -> StoredJob:
     """Return the size of one job's objects."""
-    ends = any(each.key == f"{cluster}/{token}/tasks/0/end.json" for each in objects)
+    places = [each.key.split("/")[2:5] for each in objects]  # tasks, which one, what
+    tasks = {place[1] for place in places if place[0] == "tasks" and len(place) > 2}
+    ends = bool(tasks) and tasks == {place[1] for place in places if place[2:] == [END]}
     size_bytes, last = sum(each.size_bytes for each in objects), max(each.modified_at for each in objects)
     return StoredJob(cluster, token, len(objects), size_bytes, last, ends)
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
 from infra.errors import UsageError
+from infra.model import Array
 from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
 from infra.project.files import File
@@ -24,11 +25,10 @@ PACK = "pack"
 
 @dataclass(frozen=True)
 class Terms:
-    """How a sent job is run: its tasks, how often one is retried, and the warning before the end."""
+    """How a sent job is run: on which machines, how often it is retried, the warning before the end."""
 
-    gpus: int = 1
+    gpus: int = 0
     """How many GPUs a machine has."""
-    tasks: int = 1
     retries: int = 0
     warning_s: float = 120.0
 
@@ -60,8 +60,13 @@ def check_sendable(submission: Submission) -> None:
         )
     if submission.earlier or request.start_from:
         raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")
-    if request.nodes > 1:
-        raise UsageError("a sent job runs on one machine for each task", "omit --nodes")
+    if request.nodes > 1 and not request.array:
+        raise UsageError("a sent job runs on one machine; several are for the tasks of an array", "omit --nodes")
+    if request.array and request.array.at_once:
+        raise UsageError(
+            "a sent array runs as many tasks at a time as its machines have places for, without a limit (%)",
+            "omit it, and say how many machines: --nodes COUNT",
+        )
 
 
 def write_bundle(
@@ -90,15 +95,16 @@ def write_bundle(
             key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
             about = put_file(store, f"{prefix}{key}", pack)
         request = {
-            **make_header(terms.gpus, submission),
+            **make_header(max(terms.gpus, 1), submission),
             **listed.whole,
-            **{"after": after, "source": source, "earlier": None, "part": None, "key": "", "secrets": {}},
+            **{"after": after, "source": source, "key": "", "secrets": {}},
+            **dict.fromkeys(("array", "earlier", "part")),
         }
         sent = {
             "request": request,
             "contents": [[file.sha256, file.size_bytes] for file in files],
             "pack": {"key": key, **about},
-            "tasks": terms.tasks,
+            **describe_array(submission.request.array, terms.gpus),
             "retries": terms.retries,
             "warning_s": terms.warning_s,
         }
@@ -107,6 +113,13 @@ def write_bundle(
 
     source, code = upload_project(project, attempt)
     return Bundle(after + 1, source, code, agent)
+
+
+def describe_array(array: Array | None, gpus: int) -> dict[str, Any]:
+    """Return what `send.json` says of a job's tasks; `gpus` are those of a machine."""
+    if array is None:
+        return {"tasks": 1, "array": None}
+    return {"tasks": len(array.tasks), "array": {"tasks": [asdict(task) for task in array.tasks], "gpus": gpus}}
 
 
 def list_contents(files: Sequence[File]) -> list[File]:

@@ -48,6 +48,11 @@ class Connection:
         return self.cluster.nodes[self.rank]
 
     @property
+    def on_node(self) -> str:
+        """Which node of several it is connected to, for a message: " on node 1"; "" if the cluster has one."""
+        return f" on node {self.rank}" if len(self.cluster.nodes) > 1 else ""
+
+    @property
     def transport(self) -> paramiko.Transport:
         """Paramiko's transport."""
         transport: paramiko.Transport = self.login.transport

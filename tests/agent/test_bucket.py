@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cli.uploads.logs import read_job_log, read_task_log
 from infra.ec2.storage.objects import Store
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.node.agent.records import is_supervised, read_json
-from infra.saved.jobs import SavedJob, list_saved
+from infra.saved.jobs import SavedJob
+from infra.saved.search import list_saved
+from infra.saved.usage import list_stored
 from tests import s3
+from tests.agent import test_arrays as arrays
+from tests.agent.test_several_nodes import Pair
 from tests.agent_fixtures import Node, install, kill
 from tests.conftest import wait_for
 from tests.s3 import Proxy
@@ -233,3 +238,135 @@ def test_a_large_file_arrives_in_parts_while_small_ones_do_not_wait_for_it(machi
     wait_until_saved(machine, number)
     found = read_all(store)
     assert len(found["big"]) == 40 << 20 and not any(found["big"])
+
+
+GATED = """
+import os, sys, time
+task = os.environ['GPUJOB_TASK']
+open('sent.txt').read()
+print('task', task, 'begun', flush=True)
+open('step', 'w').write(task)
+while not os.path.exists(os.environ['HOME'] + '/go' + task): time.sleep(0.05)
+open('step', 'w').write('last of ' + task)
+sys.exit(3 * (task == '1'))
+"""
+
+
+def test_an_array_is_saved_with_what_its_running_tasks_have_written_and_printed(
+    machine: Machine, store: Store, tmp_path: Path
+) -> None:
+    array = arrays.array(3, share=2)
+    about = {"bucket": config(store), "array": array, "slots": 1, "files": {"sent.txt": b"sent"}}
+    number = machine.submit("python", "-c", GATED, **about)
+    machine.start("upload", str(number))
+    wait_for(lambda: has(store, "0/step", b"0") and has(store, "1/step", b"1"), "what the running tasks wrote")
+    wait_for(lambda: has(store, "0.log", b"task 0 begun\n"), "what a running task printed")
+    assert not [name for name in read_all(store) if name.endswith("sent.txt")]
+    found = saved(store)
+    assert [task.state for task in found.tasks] == ["interrupted"] * 3  # if the machine were lost now
+    assert found.current.tasks and (found.current.tasks.failed, found.current.tasks.left) == (3, 0)
+    (machine.home / "go0").touch()
+    (machine.home / "go1").touch()
+    wait_for(lambda: "succeeded" in [task.state for task in saved(store).tasks], "the end of a task")
+    (machine.home / "go2").touch()
+    assert wait_until_saved(machine, number) == {"complete": True}
+    found = saved(store)
+    assert [(task.state, task.exit_code, task.machine) for task in found.tasks] == [
+        ("succeeded", 0, MACHINE["instance_id"]),
+        ("failed", 3, MACHINE["instance_id"]),
+        ("succeeded", 0, MACHINE["instance_id"]),
+    ]
+    assert read_task_log(found, 2) == b"task 2 begun\n"
+    home = fetch_once(found, number, tmp_path / "runs", lambda _: None, EVERYTHING)
+    assert {path: (home.folder / "files" / path).read_text() for path in ("0/step", "1/step", "2.log")} == {
+        "0/step": "last of 0",
+        "1/step": "last of 1",
+        "2.log": "task 2 begun\n",
+    }
+    assert home.receipt.tasks == found.tasks and home.receipt.job.fetched
+
+
+RANKED = """
+import os, time
+rank = os.environ['GPUJOB_NODE_RANK']
+print('from node', rank, flush=True)
+open('same-name', 'w').write(rank)
+while not os.path.exists(os.environ['HOME'] + '/go'): time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    nodes = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        install(tmp_path / name, sys.executable)
+        nodes.append(Machine(tmp_path / name, sys.executable))
+    yield Pair((nodes[0], nodes[1]))
+    for node in nodes:
+        node.power_off()
+
+
+def share(store: Store, **more: Any) -> dict[str, Any]:
+    """Return the bucket of a job over two nodes."""
+    names = ("instance_id", "instance_type", "zone", "market", "image_id")
+    other = {**{name: MACHINE[name] for name in names}, "instance_id": "i-0123456789abcdef1"}
+    return {"bucket": config(store, cluster={**MACHINE, "others": [other]}), **more}
+
+
+def start_uploads(pair: Pair, number: int) -> None:
+    for node in pair.nodes:
+        node.start("upload", str(number))
+
+
+def test_each_node_of_a_job_saves_its_own_outputs_and_log(pair: Pair, store: Store, tmp_path: Path) -> None:
+    number = pair.submit("python", "-c", RANKED, **share(store))
+    start_uploads(pair, number)
+    wait_for(lambda: len(parts_with(store, "same-name")) == 2, "what both wrote")
+    assert not list_stored(store)[0].complete
+    for node in pair.nodes:
+        (node.home / "go").touch()
+    for node in pair.nodes:
+        wait_until_saved(node, number)
+    job = saved(store)
+    assert (job.job.nodes, job.current.state, job.complete) == (2, "succeeded", True)
+    assert list_stored(store)[0].complete
+    for part in job.parts:
+        home = fetch_once(part, number, tmp_path / "runs", lambda _: None, EVERYTHING)
+        assert home.folder.name == f"c-{number}" + ".1" * part.rank
+        assert (home.folder / "files/same-name").read_text() == str(part.rank)
+        assert home.receipt.instance_id == part.cluster.nodes[part.rank].instance_id
+    logs = read_job_log(job, None).decode().splitlines()
+    assert {"0| from node 0", "1| from node 1"} <= set(logs)
+    assert "from node 1" in read_job_log(job, 1).decode() and "from node 1" not in read_job_log(job, 0).decode()
+
+
+def parts_with(store: Store, path: str) -> list[SavedJob]:
+    """Return the parts of the last job that have saved an output; none before the first upload."""
+    try:
+        return [part for part in saved(store).parts if path in {each.path for each in part.manifest.outputs}]
+    except Exception:
+        return []
+
+
+def test_an_array_over_nodes_that_are_lost_keeps_what_each_task_wrote(pair: Pair, store: Store, tmp_path: Path) -> None:
+    number = pair.submit(
+        "python", "-c", GATED, **share(store, array=arrays.array(2), slots=1, gpus=1), files={"sent.txt": b""}
+    )
+    start_uploads(pair, number)
+    wait_for(lambda: len(parts_with(store, "0/step") + parts_with(store, "1/step")) == 2, "what both tasks wrote")
+    ran = {task.index: task.node for task in saved(store).tasks}
+    assert set(ran.values()) == {0, 1}
+    for node in pair.nodes:
+        node.power_off()
+    job = saved(store)
+    assert not job.complete
+    for part in reversed(job.parts):
+        home = fetch_once(part, number, tmp_path / "runs", lambda _: None, EVERYTHING)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == [f"c-{number}"]
+    assert {index: (home.folder / f"files/{index}/step").read_text() for index in ran} == {0: "0", 1: "1"}
+    assert [(task.state, task.node) for task in home.receipt.tasks] == [
+        ("interrupted", ran[0]),
+        ("interrupted", ran[1]),
+    ]
+    assert {read_task_log(job, index) for index in ran} == {b"task 0 begun\n", b"task 1 begun\n"}

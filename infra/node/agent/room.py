@@ -14,6 +14,7 @@ from .records import FREED, HOME, JOBS, NOTEBOOK, WORK, AgentError, is_supervise
 from .removal import BYTE_CODE, LEAVING, remove_tree
 
 RESERVE_BYTES, RESERVE_SHARE = 5e9, 0.05  # half of what `jobs` warns of
+FULL_BYTES = 1 << 16  # with less, neither a job nor its log can go on writing
 NEXT = WORK / "next"  # the prepared snapshot, see `prepared`
 
 
@@ -88,6 +89,13 @@ def forget_files(folder: Path) -> None:
     if (folder / FREED).exists():
         for name in RECORDS:
             (folder / name).unlink(missing_ok=True)
+
+
+def name_full_disk() -> str:
+    """Return that the disk is full, which a log may have had no room to say; "" if it is not."""
+    disk = os.statvfs(HOME)
+    full = disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files and not disk.f_favail)
+    return explain(OSError(errno.ENOSPC, "")) if full else ""
 
 
 def explain(error: OSError) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import trees
-from ..book.tasks import BRACED, variable_of
+from ..book.tasks import fill_in, variables_of
 from ..data.mounts import Mount, mount_all
 from ..environment.uv import say
 from ..identities import identify
@@ -81,10 +81,10 @@ def make_ready(work: Work, task: dict[str, Any], gpus: list[int], tree: Path) ->
     outputs = workdir / Path(work.variables["GPUJOB_OUTPUTS"]).name
     return runner.Task(
         folder=tree,
-        command=[BRACED.sub(lambda found: values.get(found[1], found[0]), word) for word in work.command],
+        command=fill_in(work.command, values),
         variables={
             **work.variables,
-            **{variable_of(name): value for name, value in values.items()},
+            **variables_of(values),
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
             "GPUJOB_TASK": str(task["index"]),
             "GPUJOB_TASKS": str(work.job["array"]["count"]),

@@ -38,7 +38,7 @@ def main() -> None:
         except (OSError, http.client.HTTPException, NoCredentialsError, ValueError) as error:
             sys.stderr.write(f"cannot fetch the agent: {error}\n")
             sys.stderr.flush()
-        time.sleep(PAUSE_S)
+        time.sleep(float(about.get("pause_s", PAUSE_S)))
 
 
 def install(about: Mapping[str, Any], folder: Path) -> None:

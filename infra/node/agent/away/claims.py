@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Mapping
 
 from ..aws.credentials import NoCredentialsError
 from ..aws.wire import ChangedError, S3Error, TakenError
-from .settings import Place, Times
+from .settings import Place, Sent, Times
 
 FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error, ChangedError)
 RELEASED = ""
@@ -39,11 +39,15 @@ class Claim:
         return int(self.content["attempt"])
 
     def keep(self) -> None:
-        """Renew the claim until it is lost or let go, and look whether the job is to stop."""
+        """Renew the claim until it is lost or let go, and look whether the job is to stop.
+
+        It is lost, too, if the task has ended: a machine may have lost its claim between its last look and writing the end.
+        """
         while not (self.lost or self.over.wait(self.renew_s)):
             with contextlib.suppress(*FAULTS):
                 self.renew()
                 self.stopped = self.stopped or self.place.exists("stop")
+                self.lost = self.lost or self.place.exists("tasks", self.task, "end.json")
 
     def renew(self, **changes: Any) -> bool:
         """Write the claim again, and return whether it is still ours; raises one of FAULTS without an answer."""
@@ -96,6 +100,45 @@ class Watch:
     def forget(self, task: int) -> None:
         """Forget a claim that this machine has changed itself."""
         self.seen.pop(task, None)
+
+
+class Desk:
+    """The tasks as this machine sees them; its places take them from here, each in a thread."""
+
+    def __init__(self, place: Place, sent: Sent, follow: Follow) -> None:
+        """Start without knowing anything of any task."""
+        self.place, self.sent, self.follow = place, sent, follow
+        self.watching = Watch(sent.times.stale_s)
+        self.ended: set[int] = set()
+        self.held: set[int] = set()
+        self.closed = False
+        """Whether AWS takes this machine, so that it begins no further task."""
+        self.lock = threading.Lock()
+
+    def choose(self) -> tuple[Claim | None, bool]:
+        """Claim a task, or return whether one may become free: its machine has not been seen at work."""
+        pending = False
+        with self.lock:
+            for task in self.sent.values:
+                if task in self.held or self.has_ended(task):
+                    continue
+                claim = take_claim(self.place, task, self.watching, self.sent.times, self.follow)
+                if claim:
+                    self.held.add(task)
+                    return claim, True
+                pending = pending or not self.watching.is_alive(task)
+        return None, pending
+
+    def has_ended(self, task: int) -> bool:
+        """Return whether a task has ended; it is asked for until it has."""
+        if task not in self.ended and self.place.exists("tasks", task, "end.json"):
+            self.ended.add(task)
+        return task in self.ended
+
+    def put_back(self, task: int) -> None:
+        """Say that no place of this machine works on a task any more."""
+        with self.lock:
+            self.held.discard(task)
 
 
 def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Follow) -> Claim | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import ssl
-import time
 from typing import Mapping
 from urllib.parse import urlencode, urlsplit
 
@@ -44,7 +43,7 @@ def ask(place: Place, action: str, parameters: Mapping[str, str]) -> None:
     body = urlencode({"Action": action, "Version": VERSION, **parameters}).encode()
     kind = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
     request = Request("POST", parts.netloc, "/", {}, kind, hashlib.sha256(body).hexdigest())
-    headers = sign(request, read_credentials(), place.region, "autoscaling", time.time())
+    headers = sign(request, read_credentials(), place.region, "autoscaling", place.bucket.wire.now_s())
     headers["content-length"] = str(len(body))
     secure = parts.scheme == "https"
     link: http.client.HTTPConnection = (

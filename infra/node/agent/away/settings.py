@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from ..aws.s3 import Bucket, open_bucket
 from ..aws.wire import NotThereError
@@ -23,6 +24,8 @@ class Times(NamedTuple):
     upload_s: float = 60.0
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
+    last_s: float = 20.0
+    """So long before the end of the lease, too."""
     poll_s: float = 1.0
 
 
@@ -77,6 +80,8 @@ class Sent(NamedTuple):
     warning_s: float
     """How long before the end of its lease a machine warns its jobs."""
     times: Times
+    array: dict[str, Any] | None = None
+    """Of an array: `tasks` with the index and values of each, and how many `gpus` a machine has."""
 
     @property
     def number(self) -> int:
@@ -84,9 +89,16 @@ class Sent(NamedTuple):
         return int(self.request["after"]) + 1
 
     @property
-    def task_numbers(self) -> Iterator[int]:
-        """The numbers of the tasks."""
-        return iter(range(self.tasks))
+    def values(self) -> dict[int, dict[str, str]]:
+        """What a grid sets for each task, by its number: of an array that is its index."""
+        if not self.array:
+            return {task: {} for task in range(self.tasks)}
+        return {task["index"]: task["values"] for task in self.array["tasks"]}
+
+    @property
+    def places(self) -> int:
+        """How many tasks a machine runs at a time: one on each GPU, without GPUs one on each core."""
+        return (int(self.array["gpus"]) or os.cpu_count() or 1) if self.array else 1
 
 
 def open_place(config: Path = CONFIG) -> Place:
@@ -106,5 +118,5 @@ def read_sent(place: Place) -> Sent:
     if not about:
         raise AgentError("the job is no longer in its bucket")
     times = Times(**about.get("times", {}))
-    kept = {name: about[name] for name in Sent._fields if name != "times"}
-    return Sent(**kept, times=times)
+    kept = {name: about[name] for name in Sent._fields if name not in ("times", "array")}
+    return Sent(**kept, times=times, array=about.get("array"))

@@ -6,15 +6,19 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator
 
+from ..book.tasks import fill_in, variables_of
 from ..records import AgentError
 from ..requests.submission import find_token
 from ..snapshot.blocks import HEAD, Blocks
 from .settings import FOLDER, Place, Sent
 from .transfer import Part, fetch_part
+
+FETCHING = threading.Lock()  # the project's files, which all tasks of a machine start from
 
 
 def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, restored: Path) -> int:
@@ -23,7 +27,8 @@ def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, restored: 
     Submitting the same attempt twice returns the same job. Raises AgentError.
     """
     key = place.key(sent.pack["key"])
-    pack = fetch_part(place.bucket, Part(key, 0, sent.pack["size_bytes"], sent.pack["sha256"]), FOLDER / "pack")
+    with FETCHING:
+        pack = fetch_part(place.bucket, Part(key, 0, sent.pack["size_bytes"], sent.pack["sha256"]), FOLDER / "pack")
     request = make_request(sent, place.prefix, task, attempt)
     line = base64.b64encode(zlib.compress(json.dumps(request).encode())) + b"\n"
     program = [sys.executable, "-I", "-S", sys.argv[0], "submit", str(restored)]
@@ -54,9 +59,15 @@ def token_of(prefix: str, task: int, attempt: int) -> str:
 
 def make_request(sent: Sent, prefix: str, task: int, attempt: int) -> dict[str, Any]:
     """Return the request of an attempt."""
+    values = sent.values[task]
     own = {"GPUJOB_TASK": str(task), "GPUJOB_TASKS": str(sent.tasks), "GPUJOB_ATTEMPT": str(attempt)}
-    env = {**own, **sent.request["env"]}
-    return {**sent.request, "env": env, "token": token_of(prefix, task, attempt)}
+    about = {
+        **sent.request,
+        "env": {**own, **variables_of(values), **sent.request["env"]},
+        "command": fill_in(sent.request["command"], values),
+        "token": token_of(prefix, task, attempt),
+    }
+    return {**about, "gpus": 1, "slots": sent.places} if sent.array else about
 
 
 def select(content: BinaryIO, contents: list[list[Any]], wanted: set[str]) -> Iterator[bytes]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Mapping
 
 from ..aws.wire import TakenError
 from ..identities import BOOT
-from ..records import AgentError, take_lock
+from ..records import CHUNK_BYTES, AgentError, folder_of, take_lock
+from ..removal import remove
 from . import group
 from .attempts import Outcome, run_attempt
-from .claims import FAULTS, Claim, Watch, take_claim
+from .claims import FAULTS, Claim, Desk
 from .progress import MOST_FRUITLESS, follow
 from .settings import FOLDER, Place, Sent, open_place, read_sent
 
@@ -31,41 +34,40 @@ def work() -> None:
     place = open_place()
     sent = read_sent(place)
     note_boot(place)
-    watching = Watch(sent.times.stale_s)
-    while True:
-        claim, pending = choose(place, sent, watching)
+    desk = Desk(place, sent, lambda task, before: {**follow(place, task, before), "number": sent.number})
+    with ThreadPoolExecutor(sent.places) as places:
+        for served in [places.submit(serve, desk) for _ in range(sent.places)]:
+            served.result()
+    if desk.closed:
+        return wait_for_end("AWS takes this machine")
+    depart(desk)
+    return wait_for_end("this machine has left its group")
+
+
+def serve(desk: Desk) -> None:
+    """Work on one task after the other, until none is left to claim or AWS takes this machine."""
+    place, sent = desk.place, desk.sent
+    while not desk.closed:
+        try:
+            claim, pending = desk.choose()
+        except FAULTS as error:
+            say(f"cannot read which tasks are left: {error}")
+            time.sleep(PAUSE_S)
+            continue
         if claim is None and not pending:
-            depart(place, sent)
-            return wait_for_end("this machine has left its group")
+            return
         if claim is None:
             time.sleep(sent.times.poll_s)
-        elif not run(place, sent, claim):
-            return wait_for_end("AWS takes this machine")
+            continue
+        if not run(place, sent, claim):
+            desk.closed = True
+        desk.put_back(claim.task)
 
 
 def note_boot(place: Place) -> None:
     """Say in the bucket that this machine is there."""
     boot = {"at": time.time(), "boot": BOOT.read_text().strip(), "host": os.uname().nodename}
     place.write(boot, "boots", f"{place.machine}.json")
-
-
-def choose(place: Place, sent: Sent, watching: Watch) -> tuple[Claim | None, bool]:
-    """Claim a task, or return whether one may become free: its machine has not been seen at work."""
-    pending = False
-    for task in sent.task_numbers:
-        if place.exists("tasks", task, "end.json"):
-            continue
-        claim = take_claim(
-            place,
-            task,
-            watching,
-            sent.times,
-            lambda task, before: {**follow(place, task, before), "number": sent.number},
-        )
-        if claim:
-            return claim, True
-        pending = pending or not watching.is_alive(task)
-    return None, pending
 
 
 def run(place: Place, sent: Sent, claim: Claim) -> bool:
@@ -104,11 +106,27 @@ def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
         end(
             place,
             claim,
-            {"state": state, "exit_code": job["exit_code"], "reason": reason, "complete": outcome.uploaded},
+            {
+                **{"state": state, "exit_code": job["exit_code"], "reason": reason, "complete": outcome.uploaded},
+                **(measure_log(job["number"]) if outcome.uploaded else {}),
+            },
         )
+        if sent.array and outcome.uploaded:  # a thousand tasks need no room for a thousand projects
+            with contextlib.suppress(AgentError):
+                remove("--force", str(job["number"]))
         return True
     let_go(claim, "AWS took the machine" if kind == "preempted" else "the job was interrupted")
     return kind != "preempted"
+
+
+def measure_log(number: int) -> dict[str, Any]:
+    """Return the size and the SHA-256 of a job's log."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with contextlib.suppress(FileNotFoundError), (folder_of(str(number)) / "log").open("rb") as log:
+        for chunk in iter(lambda: log.read(CHUNK_BYTES), b""):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    return {"log_bytes": size_bytes, "log_sha256": digest.hexdigest()}
 
 
 def let_go(claim: Claim, why: str, **changes: Any) -> bool:
@@ -146,7 +164,7 @@ def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
     claim.close()
 
 
-def depart(place: Place, sent: Sent) -> None:
+def depart(desk: Desk) -> None:
     """Leave the group with one machine fewer; the one that finds nothing unfinished empties it.
 
     It is tried until the lease ends.
@@ -154,9 +172,9 @@ def depart(place: Place, sent: Sent) -> None:
     pause_s = 1.0
     while True:
         try:
-            if all(place.exists("tasks", task, "end.json") for task in sent.task_numbers):
-                group.empty(place)
-            return group.leave(place)
+            if all(map(desk.has_ended, desk.sent.values)):
+                group.empty(desk.place)
+            return group.leave(desk.place)
         except (*FAULTS, group.GroupError) as error:
             say(f"cannot leave the group: {error}")
         time.sleep(pause_s)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable, Mapping
 
 BOOK, ARRAY = "tasks.book", "array.json"
 LINE_BYTES = 512
@@ -56,6 +56,16 @@ def read_array(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return found
+
+
+def fill_in(command: Iterable[str], values: Mapping[str, str]) -> list[str]:
+    """Return a command with the names of a grid in braces replaced by a task's values."""
+    return [BRACED.sub(lambda found: values.get(found[1], found[0]), word) for word in command]
+
+
+def variables_of(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables in which a task finds the values of a grid."""
+    return {variable_of(name): value for name, value in values.items()}
 
 
 def variable_of(name: str) -> str:

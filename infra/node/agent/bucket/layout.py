@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TASK, ATTEMPT = 0, 1  # of an ordinary job
+TASK, ATTEMPT = 0, 1  # of an ordinary job; over several nodes, each node's is the task of its rank
 VERSION = 1
 LOG_BYTES = 4 << 20  # of a piece of the log
 SMALL_BYTES = 1 << 20  # smaller files are packed
@@ -11,9 +11,14 @@ OUT = "out/"
 MANIFEST, RECORD, END = "outputs.json", "job.json", "end.json"
 
 
+def task_prefix(prefix: str, task: int = TASK) -> str:
+    """Return the prefix of a task's objects; `prefix` is CLUSTER/TOKEN/."""
+    return f"{prefix}tasks/{task}/"
+
+
 def attempt_prefix(prefix: str, task: int = TASK, attempt: int = ATTEMPT) -> str:
     """Return the prefix of an attempt's objects; `prefix` is CLUSTER/TOKEN/."""
-    return f"{prefix}tasks/{task}/{attempt}/"
+    return f"{task_prefix(prefix, task)}{attempt}/"
 
 
 def log_name(piece: int) -> str:

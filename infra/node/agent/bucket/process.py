@@ -32,7 +32,7 @@ from ..records import (
     take_lock,
     write_json,
 )
-from .layout import END, attempt_prefix
+from .layout import END, attempt_prefix, task_prefix
 from .rounds import Rounds
 
 CONFIG, DONE, LOCK, WARNED = "bucket.json", "uploaded", "uploading", "warned"
@@ -69,8 +69,13 @@ def upload(number: str) -> None:
 def open_rounds(number: str, config: dict[str, Any]) -> Rounds:
     """Return what uploads a job to where its configuration says."""
     bucket = open_bucket({**config["bucket"], **find_local(config)}, patience_s=float(config.get("patience_s", 60)))
-    prefix = attempt_prefix(config["prefix"])
+    prefix = attempt_prefix(config["prefix"], rank_of(number))
     return Rounds(bucket, prefix, number, {"cluster": config["cluster"]}, int(config.get("part_bytes", PART_BYTES)))
+
+
+def rank_of(number: str) -> int:
+    """Return which node of a job over several this is."""
+    return int((read_json(folder_of(number) / "job.json", {}).get("part") or {"rank": 0})["rank"])
 
 
 def find_local(config: dict[str, Any]) -> dict[str, str]:
@@ -87,7 +92,7 @@ def finish(rounds: Rounds, config: dict[str, Any], complete: bool) -> None:
     job = {name: rounds.record["job"][name] for name in ("state", "exit_code", "ended_at")}
     content = {"attempt": 1, "complete": complete, **job}
     with contextlib.suppress(TakenError):
-        key = f"{config['prefix']}tasks/0/{END}"
+        key = f"{task_prefix(config['prefix'], rank_of(rounds.number))}{END}"
         rounds.bucket.put(key, json.dumps(content).encode(), absent=True)
 
 

@@ -9,14 +9,16 @@ from typing import Any
 from ..aws.s3 import Bucket
 from ..aws.uploads import PART_BYTES, Uploads
 from ..aws.wire import NotThereError
+from ..book.tasks import is_array
 from ..outputs.asked import roots_of
 from ..outputs.changes import find_outputs
 from ..records import folder_of, read_json, record_of
+from ..tasks.one import list_tasks
 from .contents import Contents, Opener
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
 
 # What differs from one round to the next though nothing has happened.
-CLOCKS = ("now", "seconds", "log_bytes", "fetched")
+CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
 COUNTS = ("round", "written_at", "put_requests", "objects", "left", "left_complete")
 
 
@@ -53,23 +55,24 @@ class Rounds:
         """Return the objects that the last manifest mentions."""
         return {each["object"] for each in self.manifest.get("outputs", ()) if each["object"]}
 
-    def upload(self, final: bool) -> bool:
+    def upload(self, *, final: bool, wait: bool = False) -> bool:
         """Upload what is new; return whether the bucket has all of an ended job. Raises S3Error, OSError.
 
-        With `final`, the job has ended: nothing is still being written, and large files are waited for.
+        With `final`, the job has ended: nothing is still being written. Then, and with `wait`, large files are waited for.
         """
         self.upload_record()
         self.upload_log()
         started = final or "started_at" in read_json(self.folder / "state.json", {})
-        found = find_outputs(self.number, settled=not final) if started else {}
+        found = find_outputs(self.number, settled=not final, running=True) if started else {}
         outputs = found.get("outputs", [])
-        self.contents.bring(outputs, wait=final)
+        self.contents.bring(outputs, wait=final or wait)
         kept = self.place(outputs, {*found.get("unsettled", ())})
         complete = final and not found.get("unreadable") and len(kept) == len(outputs)
         manifest = {
             "version": VERSION,
             **{name: value for name, value in found.items() if name != "job"},
             "job": record_of(self.number),
+            "tasks": list_tasks(self.number)["tasks"] if is_array(self.folder) else [],
             "outputs": kept,
             "log_bytes": self.log_bytes,
             "final": complete,
@@ -135,8 +138,15 @@ class Rounds:
 
 def without_clocks(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record as far as it says that something has happened."""
-    job = {name: value for name, value in record.get("job", {}).items() if name not in CLOCKS}
-    return {**record, "job": job}
+    job = drop_clocks(record.get("job", {}))
+    if job.get("tasks"):
+        job["tasks"] = drop_clocks(job["tasks"])
+    return {**record, "job": job, "tasks": [drop_clocks(task) for task in record.get("tasks", ())]}
+
+
+def drop_clocks(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what changes by itself."""
+    return {name: value for name, value in record.items() if name not in CLOCKS}
 
 
 def differs(manifest: dict[str, Any], before: dict[str, Any]) -> bool:

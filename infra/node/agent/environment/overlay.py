@@ -56,11 +56,9 @@ def note(*_):  # which node failed first is not known later: torchrun ends its o
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended and ended.si_status and (not noted_s or time.monotonic() - noted_s > 60):
             noted_s = time.monotonic()
-            path = os.environ["GPUJOB_FAILURE"]
-            with open(path + ".new", "w") as file:
-                code = ended.si_status + (0 if ended.si_code == os.CLD_EXITED else 128)
-                file.write("%r %d" % (noted_s, code))
-            os.replace(path + ".new", path)
+            code = ended.si_status + (0 if ended.si_code == os.CLD_EXITED else 128)
+            with open(os.environ["GPUJOB_FAILURE"], "r+b", buffering=0) as file:  # reserved: the disk may be full
+                file.write(("%r %d" % (noted_s, code)).encode().ljust(64))
     except OSError:
         pass
 if "GPUJOB_FAILURE" in os.environ:

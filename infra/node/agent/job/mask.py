@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import json
 import os
 import re
 import shlex
 from pathlib import Path
-from typing import Iterator
+from typing import BinaryIO, Iterator
 from urllib.parse import quote, quote_plus
 
 from .matching import SHORT_BYTES, Matcher
@@ -82,12 +81,22 @@ def cover(text: bytes, found: list[tuple[int, int]]) -> bytes:
 def pour(source: int, log: Path, mask: Mask) -> None:
     """Copy a pipe or a terminal to the log, masked; a failure to write must not stop the job."""
     with log.open("ab", buffering=0) as file:
+        missing = 0
         while True:
             data = read_some(source)
-            with contextlib.suppress(OSError):
-                file.write(mask.feed(data) if data else mask.flush())
+            missing = put(file, mask.feed(data) if data else mask.flush(), missing)
             if not data:
                 return
+
+
+def put(file: BinaryIO, text: bytes, missing: int) -> int:
+    """Write to a log that misses so many bytes, as the disk was full; return how many it misses then."""
+    note = b"\ngpujob: %d bytes of output are missing here, because the disk was full\n" % missing if missing else b""
+    try:
+        written = file.write(note + text) - len(note)
+    except OSError:
+        return missing + len(text)
+    return len(text) - written if written >= 0 else missing + len(text)
 
 
 def read_some(source: int) -> bytes:

@@ -23,6 +23,7 @@ from ..environment.uv import say
 from ..identities import identify
 from ..processes import GRACE_S, adopt_orphans, end_descendants, is_child, reap, unblock_signals
 from ..records import RAY_SESSIONS, Ending, read_json, write_reserved, write_runner
+from ..room import name_full_disk
 from ..terminal import feed, take_terminal
 from .mask import Mask, pour
 
@@ -130,6 +131,8 @@ def finish(task: Task, pid: int) -> None:
     if task.pipe and task.terminal:
         threading.Thread(target=feed, args=(task.folder, task.pipe[0]), daemon=True).start()
     ending = wait(task, pid)
+    if ending and ending.exit_code and not (ending.cancelled or ending.reason):
+        ending = ending._replace(reason=name_full_disk())
     if task.tie:
         ending = conclude(task.tie, ending or lost_runner(), task)
     if ending:

@@ -1,4 +1,8 @@
-"""Record how long a job's log was at which time, one line per second in which it grew."""
+"""Record how long a job's log was at which time, one line per second in which it grew.
+
+By the monotonic clock: a wrong clock of the machine may have been set since. After a reboot, more than was asked for may be
+shown.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,13 @@ class Times:
             size_bytes = (self.folder / "log").stat().st_size
             if size_bytes != self.size_bytes:
                 with (self.folder / "times").open("a") as book:
-                    book.write(f"{time.time():.0f} {size_bytes}\n")
+                    book.write(f"{time.monotonic():.0f} {size_bytes}\n")
                 self.size_bytes = size_bytes
 
 
 def find_since(number: str, ago_s: str) -> dict[str, int]:
     """Return an offset just before everything printed in the last `seconds`."""
-    since, offset = time.time() - float(ago_s), 0
+    since, offset = time.monotonic() - float(ago_s), 0
     book = place_of(number) / "times"
     for line in book.read_text().splitlines() if book.exists() else []:
         when, size_bytes = map(float, line.split())

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from ..records import reserve
 from .failures import FAILURE
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
@@ -21,6 +22,7 @@ def describe_part(part: dict[str, Any], gpus: int, port: int, folder: Path) -> d
     rank, addresses = part["rank"], part["addresses"]
     hosts = folder / "hostfile"
     hosts.write_text("".join(f"{address} slots={max(gpus, 1)}\n" for address in addresses))
+    reserve(folder / FAILURE)
     interface = find_interface(addresses[rank])
     return {
         **{name: interface for name in INTERFACES if interface and name not in os.environ},

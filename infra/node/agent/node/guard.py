@@ -14,7 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ..bucket.process import CONFIG, WARNED, is_saved, start_uploads
+from ..bucket.process import WARNED, is_saved, start_uploads
 from ..processes import tell
 from ..records import JOBS, PREEMPTED, WORK, folder_of, is_supervised, numbers
 from .leftovers import Leftovers
@@ -43,6 +43,8 @@ def guard(idle_s: str, warning_s: str) -> None:
             power_off("the gpujob lease has ended")
         elif reason := ending(left, warning):
             warned |= warn(find_unwarned(warned, reason), reason)
+        elif left < float("inf"):
+            warned.clear()  # the lease was extended
         busy = is_busy() or bool(idle and leftovers.work())
         if neighbours.exchange(busy=busy) or busy:
             busy_at = time.monotonic()
@@ -90,8 +92,7 @@ def warn(jobs: set[int], reason: str) -> set[int]:
             with contextlib.suppress(OSError):
                 (folder_of(number) / PREEMPTED).touch()
         with contextlib.suppress(OSError):
-            if (folder_of(number) / CONFIG).exists():
-                (folder_of(number) / WARNED).touch()
+            (folder_of(number) / WARNED).touch()
         with contextlib.suppress(OSError), (folder_of(number) / "log").open("ab") as log:
             log.write(f"\ngpujob: {reason}; sending SIGTERM to the job\n".encode())
         for pid in processes_of(number):

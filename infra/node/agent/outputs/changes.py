@@ -13,10 +13,10 @@ from ..book.counts import RUNNING
 from ..book.tasks import Book, is_array
 from ..caches import lies_in_cache
 from ..records import FREED, UnknownJobError, folder_of, is_supervised, read_json, record_of, work_of
-from ..tasks.trees import outputs_of, reduce, tasks_of
+from ..tasks.trees import is_copy, keep_log, outputs_of, reduce, tasks_of
 from ..trees import stamp_of
 from .asked import Found, asked_of, closed_paths, find_asked, show
-from .hashing import Hashes, Key
+from .hashing import Hashes, Key, hash_so_far
 from .outside import find_left
 from .settled import find_unsettled, is_settled
 from .sieve import Sieve
@@ -38,8 +38,11 @@ def list_outputs(number: str, *options: str) -> dict[str, Any]:
     return {**found, **tell(folder_of(number) / "sent.json", found["outputs"], since, settled)}
 
 
-def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dict[str, Any]:
-    """Return what `list_outputs` does, in full; `more` are paths to request. Raises UnknownJobError."""
+def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool, running: bool = False) -> dict[str, Any]:
+    """Return what `list_outputs` does, in full; `more` are paths to request. Raises UnknownJobError.
+
+    With `running`, also what the tasks of an array that run now have written so far.
+    """
     folder = folder_of(number)
     if (folder / FREED).exists():
         raise UnknownJobError(
@@ -55,7 +58,10 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
     )
     if is_array(folder):
         sent, work = {}, outputs_of(folder)
-        look.look_below(Found(work, "", work), sent, leave_running(folder, sieve))
+        tasks = find_running(folder)
+        look.look_below(Found(work, "", work), sent, leave_running(tasks, sieve))
+        for index in sorted(tasks) if running else ():
+            look.look_at_task(folder, index, sieve)
     else:
         look.look_below(Found(work, "", work), sent, sieve.leaves_out)
     if not work.is_dir() and not is_array(folder):  # of an array, no task has started here
@@ -78,23 +84,28 @@ def find_outputs(number: str, more: Sequence[str] = (), *, settled: bool) -> dic
     }
 
 
-def leave_running(folder: Path, sieve: Sieve) -> Leave:
-    """Return a filter for the tasks of an array that run now.
-
-    Until a task has ended, its tree has all of the project.
-    """
+def find_running(folder: Path) -> set[str]:
+    """Return the tasks of an array that run on this node now, by index."""
     book = Book(folder)
     records = book.read()
     running = {str(book.tasks[position]["index"]) for position, each in records.items() if each["state"] in RUNNING}
-    if not is_supervised(folder):
-        for index in running:  # the dispatcher was killed with everything else
-            reduce(work_of(folder), tasks_of(folder) / index, {})
-        running = set()
+    if is_supervised(folder):
+        return running
+    for index in running:  # the dispatcher was killed with everything else
+        reduce(work_of(folder), tasks_of(folder) / index, {})
+    return set()
+
+
+def leave_running(tasks: set[str], sieve: Sieve) -> Leave:
+    """Return a filter for the tasks of an array that run now, and their logs.
+
+    Until a task has ended, its tree has all of the project.
+    """
 
     def leave(name: str, path: str, is_folder: bool) -> bool:
         task, _, below = name.partition("/")
         if not below:
-            return task in running
+            return task in tasks or task.partition(".")[0] in tasks
         return sieve.leaves_out(below, path, is_folder)
 
     return leave
@@ -160,6 +171,22 @@ class Look:
                 continue
             if entry:
                 self.entries[outside, name] = {"path": name, "outside": outside, **entry}
+
+    def look_at_task(self, folder: Path, index: str, sieve: Sieve) -> None:
+        """Describe what a task of an array that runs now has written, and its log, which only grows."""
+        keep_log(folder, int(index))
+        around, source = tasks_of(folder), work_of(folder)
+
+        def leave(name: str, path: str, is_folder: bool) -> bool:
+            below = name.partition("/")[2]
+            return (not is_folder and is_copy(f"{source}/{below}", path)) or sieve.leaves_out(below, path, is_folder)
+
+        self.look_below(Found(around, "", around / index), {}, leave)
+        name = f"{index}.log"
+        with contextlib.suppress(OSError):
+            size_bytes, sha256 = hash_so_far(around / name)
+            entry = {"size_bytes": size_bytes, "sha256": sha256, "mode": 0o644, "link": None, "same_as": ""}
+            self.entries[False, name] = {"path": name, "outside": False, **entry}
 
     def describe(self, key: Key, path: str, info: os.stat_result, sent: dict[str, Any]) -> dict[str, Any] | None:
         """Describe an output; None if unchanged, or not a file."""

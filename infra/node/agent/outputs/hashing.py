@@ -49,6 +49,19 @@ class Hashes:
                 write_json(self.record, self.found)
 
 
+def hash_so_far(path: Path) -> tuple[int, str]:
+    """Return the size of a file that is appended to, and the SHA-256 of this many bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        while file.tell() < size_bytes:
+            chunk = file.read(min(CHUNK_BYTES, size_bytes - file.tell()))
+            if not chunk:
+                raise OSError("it became shorter")
+            digest.update(chunk)
+    return size_bytes, digest.hexdigest()
+
+
 def read_hash(path: str | os.PathLike[str]) -> str:
     """Return a file's SHA-256."""
     digest = hashlib.sha256()

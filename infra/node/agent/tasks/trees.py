@@ -11,6 +11,7 @@ import fcntl
 import filecmp
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any, Container, Iterator
 
@@ -97,6 +98,17 @@ def list_files(tree: Path, mounted: Container[str]) -> Iterator[tuple[str, str]]
         files = [name for name in files if os.path.relpath(f"{parent}/{name}", tree) not in mounted]
         for name in (*files, *(each for each in folders if os.path.islink(f"{parent}/{each}"))):  # noqa: PTH114
             yield parent, name
+
+
+def is_copy(source: str, path: str) -> bool:
+    """Return whether a file or link of a task's tree is as laid out, by size and modification time."""
+    try:
+        before, now = os.lstat(source), os.lstat(path)
+        if stat.S_ISLNK(before.st_mode) or stat.S_ISLNK(now.st_mode):
+            return os.readlink(source) == os.readlink(path)
+    except OSError:
+        return False
+    return (before.st_size, before.st_mtime_ns) == (now.st_size, now.st_mtime_ns)
 
 
 def is_same(one: str, other: str) -> bool:

@@ -1,0 +1,264 @@
+"""A sent array in its bucket: its tasks, each with its own attempts, read together like one job."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+from infra.base.parallel import map_parallel
+from infra.ec2.storage.objects import Store
+from infra.errors import NotFoundError
+from infra.model import Cluster, Counts, Job, JobState, Output, Task, TaskRecord
+from infra.node.listing import JobReply, Outputs
+from infra.node.tasks import Portion
+from infra.saved.jobs import SavedJob
+from infra.saved.manifests import list_all
+from infra.saved.sent import SentArray, SentState
+
+T = TypeVar("T")
+R = TypeVar("R")
+AT_ONCE = 32  # requests
+BAD = ("failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class SavedTask:
+    """A task of a sent array, as far as it has begun."""
+
+    task: Task
+    state: SentState | None
+    """None if no machine has claimed it yet."""
+    last: SavedJob | None
+    """Its last attempt; None before that has uploaded anything."""
+    ended_at: float
+    """When its end was written, by the bucket's clock; 0.0 before that."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has ended."""
+        return bool(self.state and self.state.end)
+
+    @cached_property
+    def record(self) -> TaskRecord:
+        """What became of it."""
+        job, attempts = self.last and self.last.job, self.state.claim.attempt if self.state else 0
+        end = self.state and self.state.end
+        return TaskRecord(
+            index=self.task.index,
+            values=self.task.values,
+            state=job.state if job else end.state if end else "queued",
+            exit_code=end.exit_code if end else None,
+            reason=job.reason if job else end.reason if end else "",
+            node=0 if self.last else None,
+            started_at=job.started_at if job else None,
+            seconds=job.seconds if job else None,
+            attempts=attempts,
+            machine=self.last.cluster.node.instance_id if self.last else "",
+        )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What it wrote, and its log, once it has ended, named as on a node: 17/model, 17.log."""
+        if not self.last or not self.ended:
+            return ()
+        with suppress(NotFoundError):
+            found = list_all(self.last.manifest, self.last.job).outputs
+            index = self.task.index
+            inside = (each for each in found if not each.outside)
+            below = (
+                replace(each, path=f"{index}/{each.path}", same_as=each.same_as and f"{index}/{each.same_as}")
+                for each in inside
+            )
+            return (*below, *self.log)
+        return ()
+
+    @property
+    def log(self) -> tuple[Output, ...]:
+        """Return its log as an output; none if its machine did not say what is in it."""
+        end = self.state and self.state.end
+        return (
+            (Output(f"{self.task.index}.log", end.log_bytes, end.log_sha256, 0o644),) if end and end.log_sha256 else ()
+        )
+
+    def describe_end(self) -> str:
+        """Return a line for the array's log: how the task ended."""
+        record = self.record
+        values = "".join(f" {name}={value}" for name, value in record.values.items())
+        code = "" if record.exit_code in (None, 0) else f" (exit {record.exit_code})"
+        after = "" if record.seconds is None else f" after {record.seconds:.0f} s"
+        return f"task {record.index}{values}: {record.state}{code}{after}{record.reason and f': {record.reason}'}\n"
+
+
+@dataclass(frozen=True)
+class SavedArray:
+    """A sent array; reads like a node."""
+
+    store: Store
+    root: str
+    """The prefix of its objects: CLUSTER/TOKEN/."""
+    about: SentArray
+    members: tuple[SavedTask, ...]
+
+    rank = 0
+    first = None
+
+    @property
+    def prefix(self) -> str:
+        """What changes if its log does: nothing, as that is one for all attempts."""
+        return self.root
+
+    @property
+    def parts(self) -> "tuple[SavedArray, ...]":
+        """Itself: its tasks are not spread over the nodes of a cluster."""
+        return (self,)
+
+    @property
+    def begun(self) -> list[SavedJob]:
+        """The last attempts of its tasks."""
+        return [each.last for each in self.members if each.last]
+
+    @property
+    def cluster(self) -> Cluster:
+        """The machine of its first task."""
+        return self.begun[0].cluster
+
+    @property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        """What became of each task."""
+        return tuple(each.record for each in self.members)
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was sent: always."""
+        return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its tasks have ended."""
+        return all(each.ended for each in self.members)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the bucket has all that its ended tasks wrote."""
+        return all(each.state.end.complete for each in self.members if each.last and each.state and each.state.end)
+
+    @cached_property
+    def job(self) -> Job:
+        """The array as one job; its seconds are those of all tasks."""
+        jobs, records = [each.job for each in self.begun], self.tasks
+        first = min(jobs, key=lambda job: job.submitted_at)
+        starts = [job.started_at for job in jobs if job.started_at is not None]
+        ends = [job.ended_at for job in jobs if job.ended_at is not None]
+        decisive = self.find_decisive()
+        return replace(
+            first,
+            number=self.about.number,
+            command=self.about.command,
+            state=decisive.state if decisive else ("succeeded" if self.ended else self.find_activity()),
+            exit_code=decisive.exit_code if decisive else 0 if self.ended else None,
+            reason=f"task {decisive.index}: {decisive.reason}" if decisive and decisive.reason else "",
+            started_at=min(starts, default=None),
+            ended_at=max(ends, default=None) if self.ended else None,
+            stalled_at=None,
+            seconds=sum(record.seconds or 0.0 for record in records) if starts else None,
+            log_bytes=len(self.text),
+            tasks=count(records),
+        )
+
+    @property
+    def current(self) -> Job:
+        """The array as it was read."""
+        return self.job
+
+    def find_decisive(self) -> TaskRecord | None:
+        """Return the task that decides how the array ended, the first that failed; None without any."""
+        if not self.ended:
+            return None
+        ended = sorted(self.members, key=lambda each: each.ended_at)
+        for state in ("failed", "interrupted", "cancelled"):
+            found = next((each.record for each in ended if each.record.state == state), None)
+            if found:
+                return found
+        return None
+
+    def find_activity(self) -> JobState:
+        """Return the state of an array that has not ended."""
+        return "running" if any(record.state in ("running", "stalled") for record in self.tasks) else "queued"
+
+    @cached_property
+    def text(self) -> bytes:
+        """Its log: a line for each task that has ended, in order."""
+        ended = sorted((each for each in self.members if each.ended), key=lambda each: (each.ended_at, each.task.index))
+        return "".join(each.describe_end() for each in ended).encode()
+
+    def read_log(self, offset: int) -> Iterator[bytes]:
+        """Yield the log from an offset on."""
+        yield self.text[offset:]
+
+    @cached_property
+    def places(self) -> "Mapping[Output, tuple[SavedTask, Output | None]]":
+        """Where each output comes from: its task, and the output there; None for its log."""
+        found: dict[Output, tuple[SavedTask, Output | None]] = {}
+        for member, outputs in zip(self.members, call_each(lambda each: each.outputs, self.members), strict=True):
+            skip = len(f"{member.task.index}/")
+            for each in outputs:
+                is_log = each in member.log
+                own = replace(each, path=each.path[skip:], same_as=each.same_as[skip:])
+                found[each] = member, None if is_log else own
+        return found
+
+    def list_outputs(self, *_: object) -> tuple[Job, Outputs]:
+        """Return the array and the outputs of the tasks that have ended."""
+        told = JobReply(**vars(self.job), now=time.time())
+        return self.job, Outputs(told, tuple(self.places), unreadable=())
+
+    def receive(self, wanted: Mapping[Output, int], take: Callable[[Output, Iterator[bytes]], None]) -> None:
+        """Pass the last so many bytes of these outputs to `take`."""
+        asked: dict[int, list[Output]] = {}
+        for output in wanted:
+            asked.setdefault(self.places[output][0].task.index, []).append(output)
+        for outputs in asked.values():
+            member = self.places[outputs[0]][0]
+            assert member.last  # noqa: S101  else it has no outputs
+            own = {self.places[each][1]: each for each in outputs}
+            log = own.pop(None, None)
+            member.last.receive(
+                {mine: wanted[each] for mine, each in own.items() if mine},
+                lambda mine, content, own=own: take(own[mine], content),  # type: ignore[misc]
+            )
+            if log:
+                take(log, member.last.read_log(log.size_bytes - wanted[log]))
+
+    def mark_fetched(self) -> None:
+        """Do nothing: the bucket keeps it until it is removed."""
+
+    def find_portion(self, *_: object) -> Portion:
+        """Return all tasks: each machine's are in the bucket."""
+        return Portion(self.rank, self.job, self.tasks, asked=0)
+
+    def find_task(self, index: int) -> SavedJob | None:
+        """Return the last attempt of a task; None if there is none."""
+        return next((each.last for each in self.members if each.task.index == index), None)
+
+
+def count(records: Sequence[TaskRecord]) -> Counts:
+    """Return how many tasks are in which state."""
+    found = Counter[str](record.state for record in records)
+    return Counts(
+        done=found["succeeded"],
+        running=found["running"] + found["stalled"],
+        failed=sum(found[state] for state in BAD),
+        cancelled=found["cancelled"],
+        left=found["queued"],
+    )
+
+
+def call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call a function that waits for the bucket on all items; return the results in order."""
+    found: list[R] = []
+    for start in range(0, len(items), AT_ONCE):
+        found += map_parallel(function, items[start : start + AT_ONCE])
+    return found
