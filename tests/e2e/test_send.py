@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from infra.ec2.scaling import groups, schedule
 from infra.local.cloud.server import control
 from infra.local.machine import userdata
 from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
-from tests.conftest import Laptop, wait_for
+from tests.conftest import Finished, Laptop, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,6 +33,12 @@ while state["step"] < 6:
     print("step", state["step"], os.environ["GPUJOB_ATTEMPT"], flush=True)
     if state["step"] == 3:
         time.sleep(600)  # until the machine is lost
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("begun", flush=True)
+time.sleep(900)
 """
 SLEEP = "import time\nprint('begun', flush=True)\ntime.sleep(600)\n"
 
@@ -89,6 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         control.add_faults(cloud, *FEW_REGIONS)
         laptop.write("loop.py", LOOP)
         laptop.write("sleep.py", SLEEP)
+        laptop.write("stubborn.py", STUBBORN)
         yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))
 
 
@@ -168,3 +177,47 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     forced = site.laptop.type("down", "again", "--dry-run", "--force")
     assert (forced.code, site.watch.remains()) == (0, []), forced.said
     assert site.read("again", "tasks/0/end.json", token)["state"] == "cancelled"
+
+
+def freeze_agent(home: Path) -> None:
+    """Freeze all processes of a machine's agent, its guard and its work on the job: they end nothing and renew nothing."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+            own = f"HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if own and b"agent.pyz" in words:
+            os.kill(int(entry.name), signal.SIGSTOP)
+
+
+def test_nothing_runs_three_minutes_after_a_lease_whose_guard_is_frozen_whose_timer_is_gone_or_both(site):
+    """AWS ends the group by itself, whatever a machine does."""
+    names = ("frozen", "timeless", "neither")
+    prepared = [
+        site.laptop.prepare("send", "--dry-run", "--name", name, "--max-hours", "1", "stubborn.py") for name in names
+    ]
+    for process in prepared:
+        process.send_signal(signal.SIGCONT)
+    assert [Finished.of(process, 300).code for process in prepared] == [0, 0, 0]
+    hosts = site.laptop.home / ".local/state/gpujob/local/hosts"
+    for name in names:
+        wait_for(lambda name=name: site.begun(name), "first upload", deadline_s=180)
+        [member] = groups.find_group(site.account, name).members
+        host = hosts / member.instance_id
+        if name != "frozen":
+            (host / "power").write_text(f"lease {time.time() + 9 * 3600:.0f}\n")
+        if name != "timeless":
+            freeze_agent(host / "home")
+    assert len(site.watch.living()) == len(names)
+    control.add_faults(site.watch.cloud, "clock=3700")  # by the clock of AWS, the lease is over
+    wait_for(lambda: not site.watch.living(), "end of all machines", deadline_s=180)
+    for name in names:
+        group = groups.find_group(site.account, name)
+        assert (group.capacity, schedule.find_end(site.account, group.name)) == (0, None)
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    for name in names:
+        down = site.laptop.type("down", name, "--dry-run", "--force")
+        assert down.code == 0, down.said
+    assert site.watch.remains() == []
