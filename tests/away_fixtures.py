@@ -86,7 +86,7 @@ class Sending:
     def open_store(self) -> Store:
         """Return the bucket as the client reads it."""
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-        return Store(Account("aws", boto3.Session(**keys), self.endpoint), self.name)
+        return Store(Account("aws", boto3.Session(**keys), self.proxy.endpoint), self.name)
 
     def describe(self) -> dict[str, Any]:
         return self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"][0]

@@ -29,7 +29,8 @@ LAYERS = tuple(
     infra.node.agent infra.node.agent.archive
     infra.node.agent.tasks
     infra.node.agent.snapshot infra.node.agent.environment infra.node.agent.aws
-    infra.node.agent.environment.project infra.node.agent.data infra.node.agent.muster
+    infra.node.agent.environment.project infra.node.agent.muster
+    infra.node.agent.data
     infra.node.agent.outputs
     infra.node.agent.inputs infra.node.agent.bucket
     infra.node.agent.job

@@ -15,7 +15,7 @@ from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
-from infra.errors import UsageError
+from infra.errors import TakenError, UsageError
 from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def send(context: click.Context, /, cluster: str | None, retries: int, dry_run: 
 
     \b
     gpujob send --spot --max-hours 12 train.py --epochs 90
-    gpujob send --nodes 4 --grid lr=0.1,0.01 --grid seed=0,1,2 train.py --lr {lr} --seed {seed}
+    gpujob send --nodes 4 --grid lr=0.1,0.01 train.py --lr {lr}
     gpujob logs
     gpujob fetch
     """  # noqa: D301  click reads the backspace
@@ -132,9 +132,13 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
     request = make_request(context, options)  # type: ignore[arg-type]
     if len(request.regions) > 1:
         raise UsageError("the machines of a sent job are in one region", f"--region {request.regions[0]}")
-    with progress.steps() as report:
-        report("asking the local cloud" if dry_run else "asking AWS")
-        plan = plans.make_plan(open_account(dry_run, request.regions), name, request)
+    try:
+        with progress.steps() as report:
+            report("asking the local cloud" if dry_run else "asking AWS")
+            plan = plans.make_plan(open_account(dry_run, request.regions), name, request)
+    except TakenError as error:
+        error.hint = f"download what it wrote and terminate it: gpujob down {name}; or send it as --name {name}-2"
+        raise
     if plan.attempt:
         return plan
     return replace(plan, lease=lengthen_most(plan.lease, time.time(), request.max_cost_usd))

@@ -66,6 +66,7 @@ def rerun(
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
 
+    request = spread(request, found)
     with choose_code(past, options.workdir, as_it_was) as project, connections.reach(found) as connection:
         if as_it_was:
             request = replace(request, data=send_recorded(connection, runs_here().parent, past))
@@ -73,7 +74,7 @@ def rerun(
                 with connections.reach(found, rank) as other:
                     send_recorded(other, runs_here().parent, past)
         show.say(f"running again: {describe(request, options.workdir)}")
-        ended = run_job(connection, project, spread(request, found), Manner(detach, False, False, FETCH_EVERY_S, yes))
+        ended = run_job(connection, project, request, Manner(detach, False, False, FETCH_EVERY_S, yes))
     sys.exit(exit_code(found, ended[0]) if ended else 0)
 
 

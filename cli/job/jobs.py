@@ -34,8 +34,8 @@ from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.uploads.following import follow_sent
-from cli.uploads.jobs import download_saved, find_saved
-from cli.uploads.sent import is_sent, stop_sent
+from cli.uploads.jobs import download_saved, find_saved, is_sent
+from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client

@@ -20,9 +20,8 @@ from cli.steps.reach import connect, reach_job
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.uploads.following import follow_sent
-from cli.uploads.jobs import find_saved
+from cli.uploads.jobs import find_saved, is_sent
 from cli.uploads.logs import read_job_log, read_task_log
-from cli.uploads.sent import is_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
 from infra.node.client import JobNumber

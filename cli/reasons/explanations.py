@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.options.context import runs_of
-from cli.reasons import files, gpus, modules, notebooks, programs, terminals
+from cli.reasons import disks, files, gpus, modules, notebooks, programs, terminals
 from cli.reasons.failure import Failure
 from cli.terminal import show
 from infra.cluster.connections import reach
@@ -26,7 +26,15 @@ COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # IPython's tracebacks have them
 LINES, END_BYTES = 100, 1 << 16  # of the end of the log
 
 # Each returns a message, or "" if this is not the reason.
-REASONS = (notebooks.explain, terminals.explain, gpus.explain, programs.explain, files.explain, modules.explain)
+REASONS = (
+    disks.explain,
+    notebooks.explain,
+    terminals.explain,
+    gpus.explain,
+    programs.explain,
+    files.explain,
+    modules.explain,
+)
 
 
 def explain_failure(connection: "Connection", job: "Job", project: Project | None = None) -> None:

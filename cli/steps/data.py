@@ -1,23 +1,26 @@
 """Bring a project's data sets to the machine, before the jobs that use them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.options.handover import confirm_outside
 from cli.terminal import formats, progress, show
-from infra.cluster.connections import reach
-from infra.errors import ProjectError
+from infra.cluster.connections import find_addresses, reach
+from infra.errors import GpujobError, ProjectError
 from infra.model import DataSet
 from infra.node import datasets
 from infra.node.agent.data.store import ITSELF, version_of
 from infra.node.agent.data.store import File as Stored
+from infra.node.peers import share
 from infra.project.datasets import Listing, Source, list_files, read_sources
 from infra.project.settings import read_settings
 
 if TYPE_CHECKING:
     from infra.history.runs import Run
+    from infra.node.peers import Peer
     from infra.project.files import Project
     from infra.ssh.connection import Connection
 
@@ -40,19 +43,37 @@ def send_sources(
     """Send those of these data sets that the machine, and `others` of its cluster, do not have."""
     listings = {source.path: read(source, source.place) for source in sources if source.place}
     sets = {path: listing.data_set for path, listing in listings.items()}
-    send_missing(connection, list(listings.values()))
-    for rank in others if listings else ():
-        with reach(connection.cluster, rank) as other:
-            send_missing(other, list(listings.values()))
+    for listing in find_missing(connection, list(listings.values())):
+        send(connection, listing)
+    send_to_others(connection, list(listings.values()), others)
     return tuple(sets.get(source.path) or describe_remote(source) for source in sources)
 
 
-def send_missing(connection: "Connection", listings: Sequence[Listing]) -> None:
-    """Send those of these data sets that a machine does not have."""
+def send_to_others(connection: "Connection", listings: Sequence[Listing], others: Iterable[int]) -> None:
+    """Send other nodes the data sets that they do not have, if possible from this one."""
+    with ExitStack() as sharing:
+        peer = None
+        for rank in others if listings else ():
+            with reach(connection.cluster, rank) as other:
+                missing = find_missing(other, listings)
+                if missing and not peer:
+                    peer = sharing.enter_context(share(connection, find_address(connection)))
+                for listing in missing:
+                    send(other, listing, peer)
+
+
+def find_address(connection: "Connection") -> str:
+    """Return the private address of a node; "" if its cloud does not name it."""
+    try:
+        return find_addresses(connection.cluster).nodes[connection.rank].address
+    except GpujobError:
+        return ""
+
+
+def find_missing(connection: "Connection", listings: Sequence[Listing]) -> list[Listing]:
+    """Return those of these data sets that a machine does not have."""
     stored = find_stored(connection, [listing.data_set.version for listing in listings])
-    for listing in listings:
-        if listing.data_set.version not in stored:
-            send(connection, listing)
+    return [listing for listing in listings if listing.data_set.version not in stored]
 
 
 def find_stored(connection: "Connection", versions: Sequence[str]) -> set[str]:
@@ -73,7 +94,7 @@ def describe_remote(source: Source) -> DataSet:
     return DataSet(source.path, source.shown, version, source.address, source.sha256)
 
 
-def send(connection: "Connection", listing: Listing) -> None:
+def send(connection: "Connection", listing: Listing, peer: "Peer | None" = None) -> None:
     """Send a data set, and report what was sent and what was not."""
     path = listing.source.path
     for reason, names in (("may contain secrets", listing.secret), ("links to files outside it", listing.links)):
@@ -81,14 +102,16 @@ def send(connection: "Connection", listing: Listing) -> None:
             shown = ", ".join(map(repr, names[:SHOWN]))
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             show.say(f"not part of {path} ({reason}): {shown}{more}")
-    with progress.transfer(f"uploading {path}", listing.size_bytes) as sent:
-        pushed = datasets.push(connection, listing, sent, sent.expect)
+    doing = f"copying {path} to node {connection.rank}" if peer else f"uploading {path}"
+    with progress.transfer(doing, listing.size_bytes) as sent:
+        pushed = datasets.push(connection, listing, sent, sent.expect, peer)
     if pushed.changed:
         changed = ", ".join(name or path for name in pushed.changed[:SHOWN])
         show.say(f"{path} was changed on the machine ({changed}); sent those files again")
     sizes = f"{formats.plural(len(listing.files), 'file')}, {formats.size(listing.size_bytes)}"
     where = f" on node {connection.rank}" if connection.rank else ""
-    show.say(f"data {path}{where}: {sizes} ({formats.size(pushed.sent_bytes)} uploaded)")
+    came = "from another node" if peer and not pushed.sent_bytes else f"{formats.size(pushed.sent_bytes)} uploaded"
+    show.say(f"data {path}{where}: {sizes} ({came})")
 
 
 def send_recorded(connection: "Connection", root: Path, past: "Run") -> tuple[DataSet, ...]:

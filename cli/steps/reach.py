@@ -34,7 +34,9 @@ def connect(cluster: "Cluster", rank: int | None = None) -> "Iterator[Connection
     Raises GoneError for a sent job's machine: others may have worked on it before, so its state is in the bucket.
     """
     if cluster.sent:
-        raise GoneError(f"the machines of '{cluster.name}' work on a sent job")
+        raise GoneError(
+            f"the machines of '{cluster.name}' work on a sent job", f"gpujob jobs{cluster_flag(cluster.name)}"
+        )
     with ExitStack() as opened:
         with progress.waiting(f"connecting to {cluster.name}"):
             connection = opened.enter_context(connections.reach(cluster, rank))

@@ -9,14 +9,14 @@ from cli.terminal import show
 from infra.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import Saved
+    from infra.saved.search import Saved
 
 PERIOD_S = 5.0
 
 
 def follow_sent(job: "Saved", write: Callable[[bytes], None]) -> "Saved":
     """Pass what a sent job prints to `write`, over all attempts, until it ends; return its last state."""
-    from infra.saved.jobs import open_saved
+    from infra.saved.search import open_saved
 
     shown, offset = job.prefix, 0
     while True:

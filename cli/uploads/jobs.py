@@ -18,7 +18,7 @@ from infra.ledger import known_clusters
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
-    from infra.saved.jobs import Saved
+    from infra.saved.search import Saved
 
 GONE = (NotFoundError, GoneError)
 """Why a job is looked for in the bucket."""
@@ -29,7 +29,7 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
     Raises the error if the cluster has no bucket, or the bucket no such job.
     """
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     try:
         store = open_store(cluster)
@@ -42,10 +42,18 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
             error.add_note(f"its bucket cannot be read: {refusal.what}")
         raise error from refusal
     if not found:
+        if is_sent(cluster) and asked is None:
+            raise NotFoundError(f"no machine of '{cluster}' has begun the job yet", "gpujob ls")
         error.add_note(f"nor is it in the bucket {store.bucket}")
         raise error
     show.say(f"{error.what}; reading the bucket {store.bucket}")
     return tuple(found)
+
+
+def is_sent(cluster: str) -> bool:
+    """Return whether the machines of a recorded cluster work on a sent job."""
+    known = known_clusters.recall(cluster)
+    return known is not None and known.sent
 
 
 def open_store(cluster: str) -> "Store | None":

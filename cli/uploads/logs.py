@@ -9,7 +9,7 @@ from infra.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from infra.model import Output
-    from infra.saved.jobs import Saved
+    from infra.saved.search import Saved
 
 
 def read_job_log(job: "Saved", node: int | None) -> bytes:

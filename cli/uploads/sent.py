@@ -8,7 +8,7 @@ from cli.uploads.jobs import open_store
 from infra.ledger.known_clusters import recall
 
 if TYPE_CHECKING:
-    from infra.saved.jobs import Saved
+    from infra.saved.search import Saved
 
 
 def stop_sent(name: str) -> bool:
@@ -29,15 +29,9 @@ def stop_sent(name: str) -> bool:
     return True
 
 
-def is_sent(name: str) -> bool:
-    """Return whether the machines of a recorded cluster work on a sent job."""
-    known = recall(name)
-    return known is not None and known.sent
-
-
 def find_last(name: str) -> "Saved | None":
     """Return the job that was sent last under a cluster's name; None without one."""
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     store = open_store(name)
     found = [each for each in list_saved(store, name) if each.was_sent] if store else []

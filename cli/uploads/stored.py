@@ -24,7 +24,7 @@ def is_saved(cluster: "Cluster", job: "Job") -> bool:
     """Return whether the bucket of a cluster has all outputs of a job of its machine."""
     if not cluster.bucket or not job.over:
         return False
-    from infra.saved.jobs import list_saved
+    from infra.saved.search import list_saved
 
     try:
         found = [each for each in list_saved(open_store(cluster), cluster.name) if each.job.number == job.number]

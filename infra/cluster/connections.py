@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from infra.base.parallel import map_parallel
-from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError
+from infra.errors import CloudError, GoneError, NodeError, NotFoundError, StoppedError, UsageError
 from infra.ledger import builds, known_clusters
 from infra.model import GONE, Cluster
 from infra.ssh.connection import Connection, DroppedError, connect
@@ -23,8 +23,9 @@ T = TypeVar("T")
 def reach(cluster: Cluster, rank: int | None = None, *, patience_s: float = 0) -> Iterator[Connection]:
     """Connect to a node, by default the first that still exists, and yield the connection.
 
-    If that fails, the error says why according to the cloud.
+    If that fails, the error says why according to the cloud. Raises UsageError for a machine of a sent job.
     """
+    check_login(cluster)
     with ExitStack() as connections:
         connection = open_first(cluster, (rank,) if rank is not None else cluster.ranks, patience_s, connections)
         try:
@@ -36,6 +37,15 @@ def reach(cluster: Cluster, rank: int | None = None, *, patience_s: float = 0) -
             from infra.cluster.clusters import explain_silence
 
             raise explain_silence(cluster, error, connection.rank) from error
+
+
+def check_login(cluster: Cluster) -> None:
+    """Raise UsageError for the machines of a sent job, which nobody logs in to: their state is in the bucket."""
+    if cluster.sent:
+        raise UsageError(
+            f"the machines of '{cluster.name}' work on a sent job, and nobody can log in to them",
+            f"gpujob logs --cluster {cluster.name}",
+        )
 
 
 def open_first(cluster: Cluster, ranks: Sequence[int], patience_s: float, opened: ExitStack) -> Connection:

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from infra import state
-from infra.cluster.connections import reach
+from infra.cluster.connections import check_login, reach
 from infra.errors import NodeError, UsageError
 from infra.ledger import builds, known_clusters
 from infra.model import GONE, Cluster, Node
@@ -19,6 +19,7 @@ def choose_node(cluster: Cluster, rank: int) -> tuple[Cluster, Node]:
 
     If it does not respond, check with the cloud whether its or this computer's address changed; raises NodeError if not.
     """
+    check_login(cluster)
     check_rank(cluster, rank)
     if builds.find_closed(cluster, rank):
         with reach(cluster, rank):  # explains an unfinished bake, where ssh would warn about changed host keys

@@ -13,7 +13,7 @@ from infra.fetch.terms import Terms
 from infra.ledger import known_clusters
 from infra.model import Cluster
 from infra.run.origins import find_runs
-from infra.saved.jobs import Saved, list_saved
+from infra.saved.search import Saved, list_saved
 
 
 def find_sent(name: str, accounts: Sequence[Account]) -> Cluster | None:

@@ -104,6 +104,8 @@ def check_quiet(cluster: Cluster) -> list[Job]:
 
     Raises LossError if a job is running, if stopping would delete outputs, or if that cannot be determined.
     """
+    if cluster.sent:
+        return []  # its outputs are in the bucket; `stop` says why its machines are not stopped
     force = f"stop it anyway: gpujob stop {cluster.name} --force"
     try:
         found = map_parallel(lambda rank: check_node(cluster, rank, force), cluster.ranks)

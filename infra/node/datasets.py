@@ -4,7 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +14,7 @@ from infra.model import DataSet, FileName, Sha256
 from infra.node.calls import call
 from infra.node.client import ASKED_BYTES, Freed
 from infra.node.packing import write
+from infra.node.peers import Peer
 from infra.project.datasets import Listing
 from infra.project.files import File
 from infra.ssh import carry
@@ -62,14 +63,20 @@ class Pushed:
 
 
 def push(
-    connection: Connection, listing: Listing, report: Callable[[int], None], expect: Callable[[int], None]
+    connection: Connection,
+    listing: Listing,
+    report: Callable[[int], None],
+    expect: Callable[[int], None],
+    peer: Peer | None = None,
 ) -> Pushed:
     """Send what a node does not have of a data set; `expect` gets its size, `report` that of each part.
 
-    An interrupted transfer continues where it stopped. Raises ProjectError if a file changes during the transfer.
+    It gets from `peer` what that node has. An interrupted transfer continues where it stopped. Raises ProjectError if a file
+    changes during the transfer.
     """
     wanted = Wanted((), (), 0)
-    request = {"path": listing.source.path, "source": listing.source.shown, "files": listing.stored}
+    about = {"path": listing.source.path, "source": listing.source.shown, "files": listing.stored}
+    request = {**about, "peer": asdict(peer) if peer else None}
     line = base64.b64encode(zlib.compress(json.dumps(request).encode(), 1)) + b"\n"
     sent_bytes = 0
 

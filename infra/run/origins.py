@@ -18,6 +18,12 @@ def note_submission(cluster: Cluster, number: int, root: Path) -> None:
     state.write_private(note_file(cluster, number), json.dumps(note))
 
 
+def note_sent(name: str, number: int, root: Path) -> None:
+    """Record from which project folder a job was sent, on whatever machines it will run."""
+    folder = state.submissions_folder(name)
+    state.write_private(folder / f"{number}.json", json.dumps({"instance_id": "", "project": str(root)}))
+
+
 def find_runs(cluster: Cluster, number: int) -> Path | None:
     """Return the results folder in a job's project; None if that is unknown or deleted."""
     try:
@@ -25,7 +31,8 @@ def find_runs(cluster: Cluster, number: int) -> Path | None:
         root, machine = Path(note["project"]), note["instance_id"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return root / RUNS if machine == cluster.nodes[0].instance_id and root.is_dir() else None
+    its_own = machine == ("" if cluster.sent else cluster.nodes[0].instance_id)
+    return root / RUNS if its_own and root.is_dir() else None
 
 
 def choose_runs(name: str, number: int | None, here: Path) -> Path:

@@ -76,7 +76,8 @@ def submit(connection: Connection, submission: Submission, approve: Approval, re
         taken = send(connection, header, listed, pack)
         check_number(cluster, taken.job, after)
         if request.nodes > 1:  # if a file changes now, another job starts over: all nodes are to run the same code
-            submit_parts(connection, header, taken, lambda to, part: send(to, part, listed, pack))
+            size_bytes = sent.project.size_bytes
+            submit_parts(connection, header, taken, size_bytes, lambda to, part: send(to, part, listed, pack))
         listed.remember()
         start_results(project.runs, cluster, queued(taken.job, request, source), code.records, connection.rank)
         return taken

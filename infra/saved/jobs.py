@@ -4,34 +4,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError
-from infra.model import MOST_NODES, Cluster, Job, Output, Task, TaskRecord
-from infra.names import check_name
+from infra.model import Cluster, Job, Output, TaskRecord
 from infra.node.agent.bucket.layout import (
-    ATTEMPT,
-    END,
     LOG_BYTES,
     MANIFEST,
     OUT,
     PACK_BYTES,
     RECORD,
-    TASK,
     attempt_prefix,
     log_name,
 )
 from infra.node.listing import Outputs
 from infra.node.tasks import Portion
 from infra.saved.arrays import merge_tasks
-from infra.saved.machines import make_cluster
 from infra.saved.manifests import Manifest, list_all, make_job, read_manifest, read_record
-from infra.saved.sent import SentArray, SentState, read_array, read_sent
-from infra.saved.tasks import SavedArray, SavedTask, call_each
+from infra.saved.sent import SentState
 
-MOST_JOBS = 10_000  # of one cluster's name
 RESTARTS = 3
 
 
@@ -157,73 +149,7 @@ class SavedJob:
         return Portion(self.rank, first.current, first.tasks, asked=0) if self.job.tasks else None
 
     def find_task(self, _: int) -> None:
-        """Return nothing: it is no array."""
-
-
-Saved = SavedJob | SavedArray
-
-
-def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
-    """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
-    check_name(cluster)
-    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
-    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
-    return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
-
-
-def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
-    """Return the job with this prefix; None if there is none that can be read."""
-    array = read_array(store, prefix)
-    if array:
-        return open_array(store, cluster, prefix, array)
-    for rank in chain([TASK], find_ranks(store, prefix)):  # the first may have been lost before it uploaded anything
-        found = open_attempt(store, cluster, prefix, rank, ATTEMPT) if rank else open_last(store, cluster, prefix)
-        if found and rank < len(found.cluster.nodes):
-            return replace(found, rank=rank)
-    return None
-
-
-def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> SavedArray | None:
-    """Return a sent array; None before a task of it has uploaded anything."""
-    attempts: dict[int, int] = {}
-    ends: dict[int, float] = {}
-    for each in store.list(f"{prefix}tasks/"):
-        task, _, rest = each.key[len(f"{prefix}tasks/") :].partition("/")
-        attempt, _, name = rest.partition("/")
-        if task.isdigit() and rest == END:
-            ends[int(task)] = each.modified_at
-        elif task.isdigit():
-            begun = int(attempt) if name == RECORD and attempt.isdigit() else 0
-            attempts[int(task)] = max(attempts.get(int(task), 0), begun)
-
-    def look(task: Task) -> SavedTask:
-        index = task.index
-        state = read_sent(store, prefix, index) if index in attempts else None
-        last = open_attempt(store, cluster, prefix, index, attempts[index], state) if attempts.get(index) else None
-        return SavedTask(task, state, last, ends.get(index, 0.0))
-
-    found = SavedArray(store, prefix, array, tuple(call_each(look, array.tasks)))
-    return found if found.begun else None
-
-
-def open_attempt(
-    store: Store, cluster: str, prefix: str, task: int, attempt: int, sent: SentState | None = None
-) -> SavedJob | None:
-    """Return an attempt of a task; None if it has not uploaded anything that can be read."""
-    place = attempt_prefix(prefix, task, attempt)
-    with suppress(NotFoundError):
-        record = read_record(store.get(f"{place}{RECORD}"))
-        machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
-        sent = sent or read_sent(store, prefix, task)
-        job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
-        return SavedJob(store, place, machine, job, sent=sent)
-    return None
-
-
-def find_ranks(store: Store, prefix: str) -> Iterator[int]:
-    """Yield the ranks of the nodes that have uploaded parts of a job, except the first."""
-    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/"))
-    yield from islice(sorted(int(name) for name in names if name.isdigit() and 0 < int(name) < MOST_NODES), MOST_NODES)
+        """Return nothing: only the tasks of a sent array are jobs of their own."""
 
 
 def open_part(store: Store, cluster: Cluster, root: str, rank: int, first: SavedJob) -> SavedJob | None:
@@ -237,16 +163,3 @@ def open_part(store: Store, cluster: Cluster, root: str, rank: int, first: Saved
             )
         return SavedJob(store, place, cluster, job, rank, first)
     return None
-
-
-def open_last(store: Store, cluster: str, prefix: str) -> SavedJob | None:
-    """Return the attempt that ended a job, or its last one, as far as it has uploaded anything.
-
-    A machine may be lost before it says what it runs, and one that had lost its claim may have written the end.
-    """
-    names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/{TASK}/"))
-    attempts = sorted((int(name) for name in names if name.isdigit()), reverse=True) or [ATTEMPT]
-    sent = read_sent(store, prefix) if len(attempts) > 1 else None
-    last = sent.end.attempt if sent and sent.end else attempts[0]
-    opened = (open_attempt(store, cluster, prefix, TASK, each, sent) for each in attempts if each <= last)
-    return next(filter(None, opened), None)

@@ -1,4 +1,4 @@
-"""A sent array in its bucket: its tasks, each with attempts of its own, read together like one job of a machine."""
+"""A sent array in its bucket: its tasks, each with its own attempts, read together like one job."""
 
 import time
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
@@ -14,11 +14,9 @@ from infra.errors import NotFoundError
 from infra.model import Cluster, Counts, Job, JobState, Output, Task, TaskRecord
 from infra.node.listing import JobReply, Outputs
 from infra.node.tasks import Portion
+from infra.saved.jobs import SavedJob
 from infra.saved.manifests import list_all
 from infra.saved.sent import SentArray, SentState
-
-if TYPE_CHECKING:
-    from infra.saved.jobs import SavedJob
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +31,7 @@ class SavedTask:
     task: Task
     state: SentState | None
     """None if no machine has claimed it yet."""
-    last: "SavedJob | None"
+    last: SavedJob | None
     """Its last attempt; None before that has uploaded anything."""
     ended_at: float
     """When its end was written, by the bucket's clock; 0.0 before that."""
@@ -63,7 +61,7 @@ class SavedTask:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """What it wrote, and its log, once it has ended; named as those of an array on a node are: 17/model, 17.log."""
+        """What it wrote, and its log, once it has ended, named as on a node: 17/model, 17.log."""
         if not self.last or not self.ended:
             return ()
         with suppress(NotFoundError):
@@ -118,7 +116,7 @@ class SavedArray:
         return (self,)
 
     @property
-    def begun(self) -> "list[SavedJob]":
+    def begun(self) -> list[SavedJob]:
         """The last attempts of its tasks."""
         return [each.last for each in self.members if each.last]
 
@@ -176,7 +174,7 @@ class SavedArray:
         return self.job
 
     def find_decisive(self) -> TaskRecord | None:
-        """Return the task that decides how the array ended: that which failed first; None if all succeeded, or before."""
+        """Return the task that decides how the array ended, the first that failed; None without any."""
         if not self.ended:
             return None
         ended = sorted(self.members, key=lambda each: each.ended_at)
@@ -241,7 +239,7 @@ class SavedArray:
         """Return all tasks: each machine's are in the bucket."""
         return Portion(self.rank, self.job, self.tasks, asked=0)
 
-    def find_task(self, index: int) -> "SavedJob | None":
+    def find_task(self, index: int) -> SavedJob | None:
         """Return the last attempt of a task; None if there is none."""
         return next((each.last for each in self.members if each.task.index == index), None)
 
@@ -259,7 +257,7 @@ def count(records: Sequence[TaskRecord]) -> Counts:
 
 
 def call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Call a function that waits for the bucket on all items, some at a time; return the results in order."""
+    """Call a function that waits for the bucket on all items; return the results in order."""
     found: list[R] = []
     for start in range(0, len(items), AT_ONCE):
         found += map_parallel(function, items[start : start + AT_ONCE])

@@ -104,15 +104,8 @@ def write_bundle(
         request = {
             **make_header(max(terms.gpus, 1), submission),
             **listed.whole,
-            **{
-                "array": None,
-                "after": after,
-                "source": source,
-                "earlier": None,
-                "part": None,
-                "key": "",
-                "secrets": {},
-            },
+            **{"after": after, "source": source, "key": "", "secrets": {}},
+            **dict.fromkeys(("array", "earlier", "part")),
         }
         sent = {
             "request": request,

@@ -32,6 +32,7 @@ from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
 from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
+from infra.run.origins import note_sent
 from infra.run.submission import Submission
 from infra.send.bundle import Bundle, Terms, write_bundle
 
@@ -95,6 +96,7 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
         prefix = f"{name}/{attempt.token}/"
         try:
             bundle = create_resources(planned, attempt, sending, prefix, report)
+            note_sent(name, bundle.number, sending.submission.project.home)
             found = wait_for_first(choice.account, planned, sending.store, prefix, report)
         except BaseException as error:
             with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):

@@ -4,7 +4,7 @@ import io
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -196,7 +196,7 @@ def stream(
     argv: Sequence[str],
     offer: Callable[[Send], None] = ignore,
     conclude: Callable[[bytes], None] = ignore,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield a command's output as it arrives; its input stays open until the caller stops reading.
 
     `offer` gets a function that writes to that input, from any thread; `conclude` gets its standard error once it has

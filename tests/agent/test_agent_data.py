@@ -25,9 +25,10 @@ def files_of(contents: dict[str, bytes]) -> list[File]:
     return [File(p, hashlib.sha256(c).hexdigest(), len(c), False, 10**18, None) for p, c in contents.items()]
 
 
-def announce(files: list[File]) -> bytes:
+def announce(files: list[File], peer: dict | None = None) -> bytes:
     """The first line of a push."""
-    return base64.b64encode(zlib.compress(json.dumps({"path": "d", "source": "d", "files": files}).encode())) + b"\n"
+    about = {"path": "d", "source": "d", "files": files, "peer": peer}
+    return base64.b64encode(zlib.compress(json.dumps(about).encode())) + b"\n"
 
 
 def push(node, contents: dict[str, bytes], known: bytes = b"") -> str:

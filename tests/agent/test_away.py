@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.model import Counts
-from infra.saved.jobs import list_saved
+from infra.saved.search import list_saved
 from tests import away_fixtures, s3
 from tests.away_fixtures import LOOP, Sending, count
 from tests.conftest import wait_for

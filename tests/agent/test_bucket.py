@@ -16,7 +16,8 @@ from cli.uploads.logs import read_job_log, read_task_log
 from infra.ec2.storage.objects import Store
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.node.agent.records import is_supervised, read_json
-from infra.saved.jobs import SavedJob, list_saved
+from infra.saved.jobs import SavedJob
+from infra.saved.search import list_saved
 from infra.saved.usage import list_stored
 from tests import s3
 from tests.agent import test_arrays as arrays

@@ -239,12 +239,14 @@ def test_a_cancel_ends_all_parts_whatever_the_job_is_doing(pair):
     assert pair.nodes[1].record(running)["state"] == "cancelled"
 
 
-def test_a_part_that_cannot_be_prepared_fails_the_job_and_is_named(pair):
-    reply = pair.submit_part(0, 0, 0, *SLEEP)
-    pair.submit_part(1, reply["job"], reply["port"], *SLEEP, earlier={"job": 99, "over": True})
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_part_that_cannot_be_prepared_fails_the_job_and_is_named(pair, rank):
+    needs = [{"earlier": {"job": 99, "over": True}} if rank == part else {} for part in (0, 1)]
+    reply = pair.submit_part(0, 0, 0, *SLEEP, **needs[0])
+    pair.submit_part(1, reply["job"], reply["port"], *SLEEP, **needs[1])
     first, second = pair.wait(reply["job"])
     assert (first["state"], first["exit_code"]) == ("failed", 1)
-    assert first["reason"] == "node 1 (i-b): job 99, whose outputs it needs, was removed"
+    assert first["reason"] == f"node {rank} (i-{'ab'[rank]}): job 99, whose outputs it needs, was removed"
     assert second["state"] == "failed"
 
 
@@ -300,3 +302,12 @@ def test_a_spot_notice_on_one_node_reaches_the_job_on_all(pair):
     os.kill(pair.nodes[1].identity(number, "main"), signal.SIGTERM)
     first, _ = pair.wait(number)
     assert (first["exit_codes"], first["preempted"]) == ([0, 0], True)
+
+
+def test_a_job_whose_other_part_never_comes_lets_later_ones_pass_and_is_not_lost_if_it_comes_after_all(pair):
+    half = pair.submit_part(0, 0, 0, "true", gpus=1)
+    later = pair.submit("true", token="later", gpus=1)
+    assert [record["state"] for record in pair.wait(later)] == ["succeeded", "succeeded"]
+    assert pair.nodes[0].record(half["job"])["state"] == "queued"
+    pair.submit_part(1, half["job"], half["port"], "true", gpus=1)
+    assert [record["state"] for record in pair.wait(half["job"])] == ["succeeded", "succeeded"]

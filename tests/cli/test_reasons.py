@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from cli.reasons import explanations, files, gpus, modules, programs, terminals
+from cli.reasons import disks, explanations, files, gpus, modules, programs, terminals
 from cli.reasons.failure import Failure
 from infra.model import Cluster, Gpu, Node, Request
 from infra.node import client
@@ -159,3 +159,10 @@ def test_no_command_copies_a_private_key_whatever_a_job_says_that_it_misses(fail
         (Path.home() / name).write_text("secret")
         log = f"FileNotFoundError: [Errno 2] No such file or directory: '/home/ubuntu/{name}'"
         assert "gpujob ssh" not in files.explain(replace(failure, log=log))
+
+
+def test_a_job_that_has_filled_the_disk_gets_the_commands_that_make_space(failure):
+    full = "node 1 (i-1): No space left on device: 0 MB of 12 MB are free on the machine's disk"
+    said = disks.explain(replace(failure, job=replace(failure.job, reason=full)))
+    assert said.startswith("free disk space: gpujob jobs rm --done\n"), said
+    assert disks.explain(replace(failure, job=replace(failure.job, reason="node 1 (i-1) failed first"))) == ""

@@ -55,6 +55,9 @@ def test_a_full_disk_is_told_wherever_it_happens_and_earlier_jobs_are_unharmed(c
     fill = cramped.type("run", "fill.py")
     assert fill.code in (1, 9), fill.said  # its own: Python's for an error, or ours for a short write
     assert fill.out.startswith("filling\n")
+    assert f"job 2 failed (exit {fill.code})" in fill.err
+    assert f"No space left on device: 0 MB of {ROOM_MB} MB are free on the machine's disk" in fill.err
+    assert "free disk space: gpujob jobs rm --done" in fill.err
     jobs = json.loads(cramped.type("jobs", "--json").out)
     assert [(job["state"], job["exit_code"], job["fetched"]) for job in jobs] == [
         ("succeeded", 0, True),

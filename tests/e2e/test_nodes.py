@@ -50,9 +50,11 @@ def state_of(laptop: Laptop, number: str) -> str:
     return next(job["state"] for job in json.loads(laptop.type("jobs", "--json").out) if str(job["number"]) == number)
 
 
-def test_one_job_has_one_log_one_receipt_and_the_outputs_of_both_nodes(project):
-    run = project.type("run", "--nodes", "2", "--", WRITE)
+def test_one_job_has_one_upload_one_log_one_receipt_and_the_outputs_of_both_nodes(project):
+    (project.project / "weights.bin").write_bytes(os.urandom(1_500_000))
+    run = project.type("run", "--nodes", "2", "--", f"{WRITE}; test -s weights.bin")
     assert run.code == 0, run.said
+    assert "1.5 MB uploaded" in run.err, run.said  # node 1 got it from node 0
     assert sorted(run.out.splitlines()) == ["0| node 0 of 2", "1| node 1 of 2"]
     number = number_of(run.said)
     for rank, name in enumerate((f"pair-{number}", f"pair-{number}.1")):
@@ -127,7 +129,8 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     [held] = json.loads(project.type("data", "ls", "--json").out)
     assert held["nodes"] == [0]
     pushed = project.type("data", "push")
-    assert (pushed.code, "data cats on node 1: 1 file" in pushed.err) == (0, True), pushed.said
+    assert pushed.code == 0, pushed.said
+    assert re.search(r"data cats on node 1: 1 file, .* \(from another node\)", pushed.err), pushed.said
     assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
     both = project.type("run", "--nodes", "2", "--", shown)
     assert {"0| meow", "1| meow"} <= set(both.out.splitlines())
@@ -149,6 +152,55 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     assert (gone.code, json.loads(project.type("data", "ls", "--json").out)) == (0, []), gone.said
 
 
+def test_a_full_disk_of_one_node_is_named_and_a_missing_or_earlier_agent_there_is_replaced(project):
+    def on_node_1(script: str) -> Finished:
+        return project.type("ssh", "--node", "1", "--", script)
+
+    assert project.type("run", "--nodes", "2", "--", "true").code == 0
+    if on_node_1("mount -t tmpfs -o size=4m,mode=700 tmpfs ~/.gpujob").code:
+        pytest.skip("no file system can be mounted here: that takes root")
+    try:
+        data = project.write("data.bin", os.urandom(5 << 20))
+        full = project.type("run", "--nodes", "2", "--", "true")
+        data.unlink()
+        states = {job["state"] for job in json.loads(project.type("jobs", "--json").out)}
+        small = project.type("run", "--nodes", "2", "--", "true")
+    finally:
+        assert on_node_1("umount --lazy ~/.gpujob").code == 0
+    assert full.code == 1, full.said
+    assert "gpujob: the agent on node 1 failed: No space left on device" in full.err
+    assert full.err.endswith("next: free disk space: gpujob jobs rm --cluster pair --done\n"), full.err
+    assert not states & {"queued", "running"}
+    assert small.code == 0, small.said
+
+    earlier = (
+        "cd ~/.gpujob && mv $(readlink agent.pyz) agent-0123456789ab.pyz && ln -sfn agent-0123456789ab.pyz agent.pyz"
+    )
+    assert on_node_1(earlier).code == 0
+    replaced = project.type("run", "--nodes", "2", "--", WRITE)
+    assert (replaced.code, sorted(replaced.out.splitlines())) == (0, ["0| node 0 of 2", "1| node 1 of 2"]), (
+        replaced.said
+    )
+
+
+def test_a_run_again_as_it_was_has_its_data_sets_on_all_nodes_and_tensorboard_shows_those_of_one(project):
+    project.write("gpujob.toml", '[data]\nfolders = ["dogs"]\n')
+    project.write(".gitignore", "dogs\n")
+    project.write("dogs/one.txt", "woof\n")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=project.project, check=True)
+    first = project.type("run", "--array", "0-1", "--", "cat dogs/one.txt")
+    assert first.code == 0, first.said
+    assert project.type("data", "rm", "--cluster", "pair", "dogs").code == 0
+    again = project.type("rerun", "--as-it-was", "--all-tasks", f"pair-{number_of(first.said)}")
+    assert again.code == 0, again.said
+    assert json.loads(project.type("data", "ls", "--json").out)[0]["nodes"] == [0, 1]
+    absent = project.type("tensorboard", "--node", "2")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
+    absent = project.type("bake", "pair", "--as", "x", "--node", "2", "--yes")
+    assert (absent.code, "has 2 nodes" in absent.err) == (2, True), absent.said
+
+
 def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forgotten(project):
     number = start(project, "--", f"{WRITE}; sleep 600")
     wait_for(lambda: "node 1 of 2" in project.type("logs", "--node", "1", number).out, "the output of node 1")
@@ -166,6 +218,59 @@ def test_a_frozen_machine_ends_the_job_and_is_named_and_its_outputs_are_not_forg
     assert project.type("local", "faults", "--clear").code == 0
     assert project.type("fetch", number).code == 0
     assert (project.project / "runs" / f"pair-{number}.1" / "files/rank.txt").read_text() == "1\n"
+
+
+@pytest.fixture
+def second(project: Laptop, tmp_path_factory) -> Laptop:
+    """Another laptop with another project, and of the first one only the cluster's key and addresses."""
+    other, state = make_laptop(tmp_path_factory.mktemp("second"), **project.settings), ".local/state/gpujob"
+    shutil.copytree(project.home / state / "clusters/pair", other.home / state / "clusters/pair")
+    (other.home / state / "local").mkdir()
+    shutil.copy(project.home / state / "local/cloud.json", other.home / state / "local")
+    return other
+
+
+def test_a_job_whose_client_was_killed_ends_by_itself_and_is_found_by_another_laptop(project, second):
+    run = project.start("run", "--nodes", "2", "--", f"{WRITE}; sleep 2; exit $((5 * GPUJOB_NODE_RANK))")
+    assert b"| node" in run.stdout.read(100)
+    run.kill()
+    number = str(json.loads(second.type("jobs", "--json").out)[-1]["number"])
+    for laptop in (second, project):
+        waited = laptop.type("wait", number)
+        assert (waited.code, bool(re.search(r"node 1 \(i-\w+\) failed first", waited.err))) == (5, True), waited.said
+        assert laptop.type("logs", number).out == "0| node 0 of 2\n1| node 1 of 2\n"
+        assert laptop.type("fetch", number).code == 0
+        for rank, name in enumerate((f"pair-{number}", f"pair-{number}.1")):
+            assert (laptop.project / "runs" / name / "files/rank.txt").read_text() == f"{rank}\n"
+
+
+def test_two_laptops_submit_at_once_and_their_jobs_run_in_the_same_order_on_all_nodes(project, second):
+    words = ("run", "--nodes", "2", "--")
+    jobs = [
+        laptop.start(*words, f"echo {code} >> ~/order; sleep 0.5; exit {code}")
+        for laptop, code in ((project, 3), (second, 4))
+    ]
+    assert [Finished.of(job).code for job in jobs] == [3, 4]
+    orders = [project.type("ssh", "--node", node, "--", "cat order").out.split() for node in "01"]
+    assert orders[0] == orders[1]
+    assert sorted(orders[0]) == ["3", "4"]
+
+
+def test_a_client_killed_before_node_1_has_the_job_leaves_one_that_lets_others_pass_and_can_be_cancelled(project):
+    assert project.type("local", "fault", "freeze=1").code == 0
+    before = len(json.loads(project.type("jobs", "--json").out))
+    run = project.start("run", "--nodes", "2", "--", "true")
+    wait_for(lambda: len(json.loads(project.type("jobs", "--json").out)) > before, "the job on node 0")
+    run.kill()
+    assert project.type("local", "faults", "--clear").code == 0
+    half = str(json.loads(project.type("jobs", "--json").out)[-1]["number"])
+    after = project.type("run", "--nodes", "2", "--", "true")
+    assert after.code == 0, after.said
+    assert state_of(project, half) == "queued"
+    said = project.type("logs", "--node", "0", half).out
+    assert re.search(r"waiting for node 1 \(i-\w+\), to which the job has not been submitted yet", said)
+    assert project.type("cancel", "--cluster", "pair", half).code == 0
+    assert state_of(project, half) == "cancelled"
 
 
 def test_a_reclaimed_first_machine_ends_the_job_and_the_others_still_have_its_log_and_outputs(laptop):

@@ -124,6 +124,7 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     assert machine != gone
 
     down = site.laptop.type("down", "away", "--dry-run")
+    assert "unknown project" not in down.said
     assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
     assert json.loads((site.laptop.project / "runs/away-1/files/state.json").read_text()) == count(6)
     assert site.watch.remains() == []
@@ -134,6 +135,13 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     wait_for(lambda: site.begun("again"), "first upload", deadline_s=120)
     other = move_away(site.laptop, tmp_path)
     before = groups.find_group(site.account, "again")
+    for words in (("ssh", "again"), ("top", "again"), ("run", "--cluster", "again", "sleep.py")):
+        unreached = other.type(*words)
+        assert (unreached.code, "nobody can log in" in unreached.err) == (2, True), unreached.said
+    stopped = other.type("stop", "again", "--yes")
+    assert (stopped.code, "would replace stopped ones" in stopped.err) == (1, True), stopped.said
+    twice = site.laptop.type("send", "--dry-run", "--name", "again", "sleep.py")
+    assert (twice.code, "send it as --name again-2" in twice.err) == (2, True), twice.said
     refused = other.type("down", "again")
     assert (refused.code, "has not ended" in refused.err, len(site.watch.living())) == (1, True, 1), refused.said
     extended = other.type("extend", "again", "2h")

@@ -26,3 +26,17 @@ def test_a_forgotten_instance_is_not_described_and_the_others_of_its_launch_are(
             ec2.describe_instances(InstanceIds=[gone])
         forget(moto_state.find_instance("us-east-1", kept))
         assert not ec2.describe_instances()["Reservations"]
+
+
+def test_a_terminated_instance_can_be_terminated_again(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    with mocked_aws():
+        ec2 = boto3.client("ec2", "us-east-1")
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        interface = {"DeviceIndex": 0, "DeleteOnTermination": True}  # as in the template of a sent job
+        launched = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=[interface])
+        ids = [launched["Instances"][0]["InstanceId"]]
+        ec2.terminate_instances(InstanceIds=ids)
+        [again] = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
+        assert again["PreviousState"]["Name"] == "terminated"

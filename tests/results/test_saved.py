@@ -14,7 +14,7 @@ from infra.ec2.storage.buckets import ready_bucket
 from infra.ec2.storage.objects import Store
 from infra.errors import CloudError, NodeError, NotFoundError, UsageError
 from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
-from infra.saved.jobs import list_saved
+from infra.saved.search import list_saved
 from infra.saved.usage import list_stored, remove
 from tests import s3
 from tests.agent.test_bucket import MACHINE

@@ -1,13 +1,25 @@
-"""Forget terminated instances, as EC2 does after about an hour; moto keeps them.
+"""Terminated instances: forgotten after about an hour, as by EC2, where moto keeps them; terminated again without effect.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 """
 
+import copy
 from typing import Any
+
+from moto.ec2.models.instances import Instance, InstanceState
 
 from infra.local.cloud.moto_state import LOCK
 
 KEPT_S = 3600.0
+_terminate = Instance.terminate
+
+
+def _terminate_once(instance: Instance) -> InstanceState:
+    """Terminate an instance; again, it is as successful: moto would delete its network interfaces a second time."""
+    return copy.copy(instance._state) if instance.state == "terminated" else _terminate(instance)
+
+
+Instance.terminate = _terminate_once  # type: ignore[assignment, method-assign]
 
 
 def forget(instance: Any) -> None:

@@ -92,7 +92,7 @@ def forget_files(folder: Path) -> None:
 
 
 def name_full_disk() -> str:
-    """Return that the disk is full, which a job's log may not say, as nothing could be written to it; "" if it is not."""
+    """Return that the disk is full, which a log may have had no room to say; "" if it is not."""
     disk = os.statvfs(HOME)
     full = disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files and not disk.f_favail)
     return explain(OSError(errno.ENOSPC, "")) if full else ""

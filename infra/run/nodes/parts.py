@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
 from typing import Any
 
 from infra.base.parallel import map_parallel
@@ -10,9 +11,11 @@ from infra.cluster.connections import find_addresses, reach
 from infra.errors import GpujobError, NodeError, UsageError
 from infra.model import Cluster
 from infra.node import client
+from infra.node.peers import Peer, share
 from infra.ssh.connection import Connection
 
 KEY_BYTES = 32
+SHARED_BYTES = 1_000_000  # for less, it takes longer to start sharing than to upload
 Send = Callable[[Connection, Mapping[str, Any]], client.SubmitReply]
 
 
@@ -49,19 +52,23 @@ def describe_group(cluster: Cluster, nodes: int, *, served: bool) -> dict[str, A
     return {"part": part, "key": secrets.token_hex(KEY_BYTES)}
 
 
-def submit_parts(connection: Connection, header: Mapping[str, Any], taken: client.SubmitReply, send: Send) -> None:
-    """Submit a job that node 0 has accepted to its other nodes; if that fails, cancel it."""
+def submit_parts(
+    connection: Connection, header: Mapping[str, Any], taken: client.SubmitReply, size_bytes: int, send: Send
+) -> None:
+    """Submit a job of this size that node 0 has accepted to its other nodes; if that fails, cancel it."""
     cluster, number = connection.cluster, taken.job
 
-    def submit(rank: int) -> None:
+    def submit(rank: int, peer: Peer | None) -> None:
         part = {**header["part"], "rank": rank, "number": number, "port": taken.port}
         with reach(cluster, rank) as other:
-            reply = send(other, {**header, "part": part})
+            reply = send(other, {**header, "part": part, "peer": asdict(peer) if peer else None})
         if reply.job != number:
             raise NodeError(f"node {rank} of '{cluster.name}' numbered job {number} {reply.job}", "rerun")
 
+    shared = share(connection, header["part"]["addresses"][0]) if size_bytes >= SHARED_BYTES else nullcontext()
     try:
-        map_parallel(submit, range(1, len(header["part"]["names"])))
+        with shared as peer:
+            map_parallel(lambda rank: submit(rank, peer), range(1, len(header["part"]["names"])))
     except BaseException:
         with suppress(GpujobError):
             client.cancel(connection, number)

@@ -102,7 +102,7 @@ def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any]) -> st
 
 
 def was_warned(folder: Path, job: dict[str, Any], warning_s: float) -> bool:
-    """Return whether a job may have ended because the guard warned it of the lease's end; one that went on for long did not."""
+    """Return whether a job may have ended because it was warned of the lease's end, and soon after."""
     try:
         warned_at = (folder / WARNED).stat().st_mtime
     except FileNotFoundError:
@@ -139,14 +139,14 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
 
 
 def is_minded(folder: Path) -> bool:
-    """Return whether a job has not ended; if its supervisor and its runner were killed, it gets another supervisor."""
+    """Return whether a job has not ended; one without supervisor and runner gets a supervisor."""
     if not is_supervised(folder):
         recover(folder)
     return is_supervised(folder)
 
 
 def follow_lease(place: Place, folder: Path) -> float:
-    """Return how long the lease lasts, in seconds, as the bucket has it; see that the job has a supervisor."""
+    """Return how many seconds the lease lasts by the bucket; see that the job has a supervisor."""
     recover(folder)
     with contextlib.suppress(*FAULTS):
         apply_lease(place)

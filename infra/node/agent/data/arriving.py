@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Iterable, Iterator
 
 from .. import trees
 from ..identities import identify, lives
+from ..muster.peers import ask
 from ..records import CHUNK_BYTES, AgentError
 from ..snapshot.blocks import Blocks
 from ..snapshot.inside import is_inside, leads_out
@@ -52,11 +53,14 @@ def push() -> dict[str, Any]:
         if place and changed:
             forget_changed(*place, changed, files)
         missing = [] if place and not changed else find_missing(root, parts, files)
+        sizes = {each.sha256: each.size_bytes for each in files}
+        if asked.get("peer") and missing:
+            take_from_peer(asked["peer"], parts, missing, sizes)
+            missing = find_missing(root, parts, files)
         disk = os.statvfs(root)
         answer = {"missing": missing, "changed": changed[:10], "free_bytes": disk.f_bavail * disk.f_frsize}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
-        sizes = {each.sha256: each.size_bytes for each in files}
         take_in(stdin, parts, missing, sizes)
         if not place or changed:
             complete(root, parts, files, {"path": asked["path"], "source": asked["source"]})
@@ -96,6 +100,12 @@ def take_in(stream: BinaryIO, parts: Path, missing: Iterable[list[Any]], sizes: 
             part.unlink()
             raise AgentError("a file changed during the upload; rerun the command")
         part.rename(parts / f"{sha256}{ARRIVED}")
+
+
+def take_from_peer(peer: dict[str, Any], parts: Path, missing: list[list[Any]], sizes: dict[str, int]) -> None:
+    """Write what another node has of the missing contents; the client is asked for the rest."""
+    with contextlib.suppress(OSError, AgentError), ask(peer, missing) as stream:
+        take_in(stream, parts, missing, sizes)
 
 
 def append(part: Path, offset: int, chunks: Iterable[memoryview | bytes]) -> str:

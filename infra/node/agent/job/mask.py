@@ -90,7 +90,7 @@ def pour(source: int, log: Path, mask: Mask) -> None:
 
 
 def put(file: BinaryIO, text: bytes, missing: int) -> int:
-    """Write to a log, whose end misses so many bytes because the disk was full; return how many it misses then."""
+    """Write to a log that misses so many bytes, as the disk was full; return how many it misses then."""
     note = b"\ngpujob: %d bytes of output are missing here, because the disk was full\n" % missing if missing else b""
     try:
         written = file.write(note + text) - len(note)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
@@ -18,7 +19,7 @@ from ..environment.project.interpreters import choose_interpreter
 from ..environment.project.search import find_projects, start_of
 from ..environment.variables import list_variables
 from ..identities import identify
-from ..inputs.waiting import get_ready, place_data
+from ..inputs.waiting import get_ready, out_of_queue, place_data
 from ..machine import read_driver
 from ..outputs.built import record_built
 from ..processes import adopt_orphans, descendants, end_descendants, fork, reap, tell
@@ -81,6 +82,9 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         tie = join_others(folder, job, private, link)
+        if tie:
+            with cancellable():
+                tie.wait_until_received(partial(out_of_queue, int(queued)))
         get_data(folder, job, state, secrets, int(queued))
 
         def take(gpus: list[int]) -> None:

@@ -1,6 +1,7 @@
 """Record how long a job's log was at which time, one line per second in which it grew.
 
-By the monotonic clock: a wrong clock of the machine may be set meanwhile. After a reboot, more than was asked for may be shown.
+By the monotonic clock: a wrong clock of the machine may have been set since. After a reboot, more than was asked for may be
+shown.
 """
 
 from __future__ import annotations

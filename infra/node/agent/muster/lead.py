@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Callable, ContextManager
 
 from ..environment.uv import say
 from ..records import AgentError, Ending
@@ -18,9 +19,11 @@ from .versions import compare
 
 READY_S = 1800.0
 RECEIVED_S = 900.0  # for the client to submit the job to the other nodes
+PATIENCE_S = 10.0  # so long it keeps its place in the queue meanwhile
 SILENT_S = 2.0  # before the log says whom the job waits for
 PROOF_S = 10.0  # for a stranger to prove that it is a part of the job
 MOST_STRANGERS = 256
+TCP_INFO, WAITING_AT = 11, 24  # where Linux says of a listening socket how many connections wait to be accepted
 
 
 def listen(address: str) -> socket.socket:
@@ -52,6 +55,37 @@ class Lead(Tie):
     def others(self) -> range:
         """The ranks of the other parts."""
         return range(1, len(self.group.names))
+
+    def count_absent(self) -> int:
+        """Return how many parts have not connected yet, as long as no connection has been accepted."""
+        if not self.listening:
+            return 0
+        about = self.listening.getsockopt(socket.IPPROTO_TCP, TCP_INFO, WAITING_AT + 4)
+        waiting: int = struct.unpack_from("=I", about, WAITING_AT)[0]
+        return max(0, len(self.others) - waiting)
+
+    def wait_until_received(self, leave_queue: Callable[[], ContextManager[None]]) -> None:
+        """Wait until the other nodes have received the job, before long out of the queue; raises AgentError.
+
+        An array does not wait.
+        """
+        began_s, names = time.monotonic(), ", ".join(map(self.group.name, self.others))
+        reported = left = False
+        with contextlib.ExitStack() as outside:
+            while absent := 0 if self.group.array else self.count_absent():
+                waited_s = time.monotonic() - began_s
+                of = f"{absent} of " * (absent < len(self.others))
+                if waited_s > RECEIVED_S:
+                    what = f"{of}{names} did not receive the job within {RECEIVED_S / 60:g} min"
+                    raise AgentError(f"{what}: its submission was interrupted")
+                if waited_s > SILENT_S and not reported:
+                    reported = True
+                    with (self.group.folder / "log").open("ab") as log:
+                        say(log, f"waiting for {of}{names}, to which the job has not been submitted yet")
+                if waited_s > PATIENCE_S and not left:
+                    left = True
+                    outside.enter_context(leave_queue())
+                time.sleep(POLL_S)
 
     def links(self) -> list[socket.socket]:
         """Return the listening socket and the connections of strangers."""
@@ -203,8 +237,8 @@ class Lead(Tie):
             self.broadcast(say="over", **verdict._asdict())
 
     def explain(self, rank: int, ending: Ending) -> str:
-        """Return why the job ended, if a part is the reason."""
-        if ending.cancelled or (rank == 0 and ending.reason):
+        """Return why the job ended, if a part is the reason, with its node, unless the reason names nodes already."""
+        if ending.cancelled or any(name in ending.reason for name in self.group.names):
             return ending.reason
         return f"{self.group.name(rank)}{f': {ending.reason}' if ending.reason else ' failed first'}"
 

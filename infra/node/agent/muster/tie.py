@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, ContextManager, NamedTuple
 
 from ..environment.uv import say
 from ..processes import descendants, tell
@@ -71,6 +71,9 @@ class Tie:
     def secrets(self) -> dict[str, str]:
         """The variable that keeps strangers out of the Ray cluster of a job that runs with Ray."""
         return {"RAY_AUTH_TOKEN": sign(self.group.key, b"ray").decode()} if self.group.served else {}
+
+    def wait_until_received(self, leave_queue: Callable[[], ContextManager[None]]) -> None:
+        """Wait, as part 0 only does, until the other nodes have received the job."""
 
     def start(self) -> None:
         """Attend to the connections in a thread; the caller has blocked the signals for a job."""

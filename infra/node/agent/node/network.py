@@ -1,8 +1,7 @@
 """Measure the network to another node: latency, and the speed of several connections at once.
 
-At the same time, a third node may measure the way to this one. Only who proves a key is served, which came on standard
-input. The
-receiver counts, so that what is still in a buffer does not.
+At the same time, a third node may measure the way to this one. The receiver counts, so that what is still in a buffer
+does not.
 """
 
 from __future__ import annotations
@@ -16,16 +15,14 @@ import threading
 import time
 from typing import Any
 
-from ..muster.channel import LostError, check, make_nonce, sign
-from ..muster.lead import listen
+from ..muster.peers import COUNT_BYTES, connect, receive, reply, serving
 from ..records import AgentError
 
 CONNECTIONS = 8  # outside of a placement group, EC2 gives one connection 5 Gbit/s
 SEND_S, PINGS = 3.0, 50
-CONNECT_S = 10.0
 BLOCK_BYTES = 1 << 20
 PING, STREAM = b"p", b"s"
-COUNT_BYTES, CODE_BYTES, NONCE_CHARACTERS = 8, 64, 32
+NETWORK = b"network"  # what is proved: that a peer may measure
 
 
 def measure_network(address: str) -> None:
@@ -34,10 +31,7 @@ def measure_network(address: str) -> None:
     A key in a line -> {"port"} in a line; {"address", "port"} of the other in a line -> {"bytes_s", "latency_s", "error"} in a
     line. Ends with standard input. Raises AgentError if it cannot listen.
     """
-    key = sys.stdin.buffer.readline().strip()
-    with listen(address) as listening:
-        threading.Thread(target=serve, args=(listening, key), daemon=True).start()
-        reply({"port": listening.getsockname()[1]})
+    with serving(address, NETWORK, answer) as key:
         line = sys.stdin.buffer.readline()
         if line:
             other = json.loads(line)
@@ -45,31 +39,8 @@ def measure_network(address: str) -> None:
         sys.stdin.buffer.read()  # until then, another node may measure the way to this one
 
 
-def reply(answer: dict[str, Any]) -> None:
-    """Write a line of the answer."""
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
-
-def serve(listening: socket.socket, key: bytes) -> None:
-    """Serve every connection that proves the key, until this process ends."""
-    while True:
-        with contextlib.suppress(OSError):
-            threading.Thread(target=answer, args=(listening.accept()[0], key), daemon=True).start()
-
-
-def answer(link: socket.socket, key: bytes) -> None:
+def answer(link: socket.socket) -> None:
     """Return what comes, or count it and return the count."""
-    with link, contextlib.suppress(OSError, AgentError, LostError):
-        link.settimeout(CONNECT_S)
-        nonce = make_nonce().encode()
-        link.sendall(nonce)
-        check(receive(link, CODE_BYTES), key, b"network", nonce)
-        answer_proven(link)
-
-
-def answer_proven(link: socket.socket) -> None:
-    """Serve a connection that has proved the key."""
     if receive(link, 1) == PING:
         while True:
             link.sendall(receive(link, 1))
@@ -86,7 +57,7 @@ def measure_way(address: str, port: int, key: bytes) -> dict[str, Any]:
     counts: list[int] = []
     try:
         found["latency_s"] = measure_latency(address, port, key)
-        links = [connect(address, port, key, STREAM) for _ in range(CONNECTIONS)]
+        links = [reach(address, port, key, STREAM) for _ in range(CONNECTIONS)]
         began = time.monotonic()
         threads = [threading.Thread(target=send, args=(link, began + SEND_S, counts)) for link in links]
         for thread in threads:
@@ -103,7 +74,7 @@ def measure_way(address: str, port: int, key: bytes) -> dict[str, Any]:
 
 def measure_latency(address: str, port: int, key: bytes) -> float:
     """Return half the median time of a byte to another node and back."""
-    with connect(address, port, key, PING) as link:
+    with reach(address, port, key, PING) as link:
         took_s = []
         for _ in range(PINGS):
             began = time.monotonic()
@@ -123,20 +94,8 @@ def send(link: socket.socket, until_s: float, counts: list[int]) -> None:
         counts.append(int.from_bytes(receive(link, COUNT_BYTES), "big"))
 
 
-def connect(address: str, port: int, key: bytes, kind: bytes) -> socket.socket:
-    """Return a connection to another node that has got the proof of the key; raises OSError, AgentError."""
-    link = socket.create_connection((address, port), timeout=CONNECT_S)
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.sendall(sign(key, b"network", receive(link, NONCE_CHARACTERS)) + kind)
+def reach(address: str, port: int, key: bytes, kind: bytes) -> socket.socket:
+    """Return a connection to another node for measuring this; raises OSError, AgentError."""
+    link = connect(address, port, key, NETWORK)
+    link.sendall(kind)
     return link
-
-
-def receive(link: socket.socket, size: int) -> bytes:
-    """Return so many bytes of a connection; raises AgentError at its end."""
-    data = b""
-    while len(data) < size:
-        more = link.recv(size - len(data))
-        if not more:
-            raise AgentError("it closed the connection")
-        data += more
-    return data

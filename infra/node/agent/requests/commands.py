@@ -49,6 +49,8 @@
     guard IDLE_S WARNING_S          started by the machine, not by the client: see `guard`
     measure                         -> see `measures`
     network ADDRESS                 the way to another node, in a conversation: see `network`
+    share ADDRESS                   a key in a line on stdin -> {"port"} in a line, where other nodes get what this one has of
+                                    projects and data sets; ends with standard input
     await COMMAND                   get ready for it, then read its arguments, a line of JSON on stdin, and run it; the rest of
                                     stdin is the command's
     compile                         keep the agent compiled for this interpreter: see `bytecode`
@@ -98,6 +100,7 @@ COMMANDS = {
     "guard": ("node.guard", "guard"),
     "measure": ("node.measures", "measure"),
     "network": ("node.network", "measure_network"),
+    "share": ("node.sharing", "share"),
     "compile": ("archive.bytecode", "compile_agent"),
     "probe": ("machine", "probe"),
 }

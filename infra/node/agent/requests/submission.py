@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import fcntl
 import json
@@ -68,7 +69,7 @@ def submit(restored: str = "") -> dict[str, int]:
     store = Store()
     try:
         project = around / "project"
-        manifest = receive(store, Prepared(snapshot, around), project, asked["folders"])
+        manifest = receive(store, Prepared(snapshot, around), project, asked)
         if restored:
             trees.lay_over(Path(restored), project)
         write_json(staging / "manifest.json", manifest)
@@ -134,18 +135,31 @@ def make_listening(staging: Path, job: dict[str, Any]) -> socket.socket | None:
     return listening
 
 
-def receive(store: Store, prepared: Prepared, project: Path, folders: list[str]) -> dict[str, Any]:
+def receive(store: Store, prepared: Prepared, project: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Request the missing files from the client, and complete the working tree; return its manifest."""
     pending = prepared.pending
     sizes = {file.sha256: file.size_bytes for file in pending if file.link is None}
     missing = {sha256: sizes[sha256] for sha256 in store.find_missing(sizes)}
-    reply({"missing": list(missing)})
     make_room(sum(missing.values()) + sum(file.size_bytes for file in pending), len(pending))
+    if asked.get("peer") and missing:
+        take_from_peer(store, asked["peer"], missing)
+        missing = {sha256: sizes[sha256] for sha256 in store.find_missing(missing)}
+    reply({"missing": list(missing)})
     if not REMOVED.exists():
         reserve(REMOVED)  # jobs are removed mostly when the disk is full
-    for name in (".", *folders):
+    for name in (".", *asked["folders"]):
         trees.make(project / name)
     return {**prepared.manifest, **build(store, pending, project, store.take_in(sys.stdin.buffer, missing))}
+
+
+def take_from_peer(store: Store, peer: dict[str, Any], missing: dict[str, int]) -> None:
+    """Store what another node has of the missing contents; the client is asked for the rest."""
+    from ..muster.peers import ask  # rarely needed, and the agent starts for every job
+
+    wanted = [[sha256, 0] for sha256 in missing]
+    with contextlib.suppress(OSError, AgentError), ask(peer, wanted) as stream:
+        for _ in store.take_in(stream, missing):
+            pass
 
 
 def read_asked(stdin: BinaryIO) -> tuple[dict[str, Any], Snapshot]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Iterator
 from ..records import AgentError
 
 HEAD = struct.Struct(">BI")
-DEFLATED = 1
+STORED, DEFLATED = 0, 1
 MOST_BYTES = 1 << 26
 
 
