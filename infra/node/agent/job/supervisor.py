@@ -82,9 +82,7 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         tie = join_others(folder, job, private, link)
-        if tie:
-            with cancellable():
-                tie.wait_until_received(partial(out_of_queue, int(queued)))
+        wait_for_parts(tie, int(queued))
         get_data(folder, job, state, secrets, int(queued))
 
         def take(gpus: list[int]) -> None:
@@ -118,6 +116,13 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         return None
     end_descendants({})
     return None
+
+
+def wait_for_parts(tie: AnyTie | None, queued: int) -> None:
+    """Wait outside of the queue until the client has submitted a job to all of its nodes."""
+    if tie:
+        with cancellable():
+            tie.wait_until_received(partial(out_of_queue, queued))
 
 
 def get_data(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str], queued: int) -> None:
