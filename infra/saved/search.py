@@ -36,8 +36,7 @@ def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
     if array:
         return open_array(store, cluster, prefix, array)
     for rank in chain([TASK], find_ranks(store, prefix)):  # the first may have been lost before it uploaded anything
-        attempt = find_last(store, prefix) if rank == TASK else ATTEMPT
-        found = open_attempt(store, cluster, prefix, rank, attempt)
+        found = open_attempt(store, cluster, prefix, rank, ATTEMPT) if rank else open_last(store, cluster, prefix)
         if found and rank < len(found.cluster.nodes):
             return replace(found, rank=rank)
     return None
@@ -86,7 +85,14 @@ def find_ranks(store: Store, prefix: str) -> Iterator[int]:
     yield from islice(sorted(int(name) for name in names if name.isdigit() and 0 < int(name) < MOST_NODES), MOST_NODES)
 
 
-def find_last(store: Store, prefix: str) -> int:
-    """Return the number of a job's last attempt."""
+def open_last(store: Store, cluster: str, prefix: str) -> SavedJob | None:
+    """Return the attempt that ended a job, or its last one, as far as it has uploaded anything.
+
+    A machine may be lost before it says what it runs, and one that had lost its claim may have written the end.
+    """
     names = (each.rstrip("/").rpartition("/")[2] for each in store.list_folders(f"{prefix}tasks/{TASK}/"))
-    return max((int(name) for name in names if name.isdigit()), default=ATTEMPT)
+    attempts = sorted((int(name) for name in names if name.isdigit()), reverse=True) or [ATTEMPT]
+    sent = read_sent(store, prefix) if len(attempts) > 1 else None
+    last = sent.end.attempt if sent and sent.end else attempts[0]
+    opened = (open_attempt(store, cluster, prefix, TASK, each, sent) for each in attempts if each <= last)
+    return next(filter(None, opened), None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -57,6 +58,12 @@ def check_sendable(submission: Submission) -> None:
         raise UsageError(
             f"the data set '{local[0]}' is on this computer, which the machines of a sent job cannot reach",
             "copy it to S3, and name that in [data] of gpujob.toml",
+        )
+    outside = [path for path in request.outputs if os.path.normpath(path).startswith(("/", "~", ".."))]
+    if outside:
+        raise UsageError(
+            f"a sent job keeps only files below its project, as the next machine starts with those; not {outside[0]}",
+            "write to a folder of the project",
         )
     if submission.earlier or request.start_from:
         raise UsageError("a sent job cannot start from an earlier run yet", "omit --from")

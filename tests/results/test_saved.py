@@ -36,11 +36,11 @@ def output(path: str, **more: Any) -> dict[str, Any]:
     return {**plain, "link": None, "same_as": "", "object": sha256, "offset": 0, **more}
 
 
-def save(store: Store, outputs: list[dict[str, Any]], token: str = "t", **more: Any) -> None:
+def save(store: Store, outputs: list[dict[str, Any]], token: str = "t", attempt: int = 1, **more: Any) -> None:
     """Write a job as a machine would, or would not."""
     counts = {"version": 1, "round": 1, "final": False, "log_bytes": 0, "written_at": 1.0, "put_requests": 1}
     manifest = {**counts, "objects": {}, "job": JOB, "outputs": outputs, **more}
-    place = f"c/{token}/tasks/0/1"
+    place = f"c/{token}/tasks/0/{attempt}"
     objects = {
         f"{place}/out/{hashlib.sha256(CONTENT).hexdigest()}": CONTENT,
         f"{place}/outputs.json": json.dumps(manifest).encode(),
@@ -61,6 +61,24 @@ def test_a_job_of_a_lost_machine_counts_as_interrupted_and_what_it_uploaded_arri
     home = fetch(store, tmp_path)
     assert (home.folder / "files/m.pt").read_bytes() == CONTENT
     assert home.receipt.job.state == "interrupted"
+
+
+def test_a_sent_job_is_read_from_the_attempt_that_ended_it_or_the_last_that_said_what_it_runs(store: Store) -> None:
+    def put(key: str, content: dict[str, Any]) -> None:
+        store.account.s3.put_object(Bucket=store.bucket, Key=f"c/t/tasks/0/{key}", Body=json.dumps(content).encode())
+
+    claim = {"machine": "", "attempt": 3, "beat": 1, "why": "", "fruitless": 0, "failures": 0, "number": 1}
+    put("claim", {**claim, "mark": ""})
+    save(store, [output("first.pt")])
+    save(store, [output("second.pt")], attempt=2)
+    put("3/outputs.json", {})  # lost before it said what it runs
+    [job] = list_saved(store, "c")
+    assert [each.path for each in job.list_outputs()[1].outputs] == ["second.pt"]
+    # The first machine was frozen between its last look at its claim and its end, and woke up.
+    put("end.json", {"state": "succeeded", "exit_code": 0, "reason": "", "attempt": 1, "ended_at": 5.0})
+    [job] = list_saved(store, "c")
+    assert [each.path for each in job.list_outputs()[1].outputs] == ["first.pt"]
+    assert job.job.state == "succeeded"
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x"])
