@@ -40,10 +40,10 @@ def reach(cluster: Cluster, rank: int | None = None, *, patience_s: float = 0) -
 
 
 def check_login(cluster: Cluster) -> None:
-    """Raise UsageError for the machines of a sent job, which nobody logs in to: their state is in the bucket."""
+    """Raise UsageError for the machines of a sent job, which have no login: the bucket has their state."""
     if cluster.sent:
         raise UsageError(
-            f"the machines of '{cluster.name}' work on a sent job, and nobody can log in to them",
+            f"the machines of '{cluster.name}' work on a sent job, and have no login",
             f"gpujob logs --cluster {cluster.name}",
         )
 

@@ -74,7 +74,7 @@ def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> L
         seconds = min(seconds, limit_usd / hour_usd * 3600 - END_S)
     if seconds <= 0:
         raise UsageError(
-            f"{format_usd(limit_usd or 0)} does not pay for the time that AWS takes to end it", "--max-cost"
+            f"{format_usd(limit_usd or 0)} does not pay for the time that AWS needs for the end", "--max-cost"
         )
     most_usd = hour_usd * (seconds + END_S) / 3600
     return replace(lease, until=now + seconds, most_usd=most_usd, warning_s=min(lease.warning_s, seconds / 10))

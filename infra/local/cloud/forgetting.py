@@ -1,4 +1,4 @@
-"""Terminated instances: forgotten after about an hour, as by EC2, where moto keeps them; terminated again without effect.
+"""Terminated instances: forgotten after an hour, and terminated again without effect, as by EC2.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 """
@@ -15,7 +15,7 @@ _terminate = Instance.terminate
 
 
 def _terminate_once(instance: Instance) -> InstanceState:
-    """Terminate an instance; again, it is as successful: moto would delete its network interfaces a second time."""
+    """Terminate an instance, or succeed again: moto would delete its interfaces a second time."""
     return copy.copy(instance._state) if instance.state == "terminated" else _terminate(instance)
 
 

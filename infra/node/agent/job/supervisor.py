@@ -82,10 +82,7 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
         # Written first, so that an early cancel finds the process to signal.
         write_json(folder / "state.json", state)
         tie = join_others(folder, job, private, link)
-        if tie:
-            with cancellable():
-                tie.wait_until_received(partial(out_of_queue, int(queued)))
-        get_data(folder, job, state, secrets, int(queued))
+        get_data(folder, job, state, secrets, int(queued), tie)
 
         def take(gpus: list[int]) -> None:
             state["gpus"] = gpus
@@ -120,12 +117,16 @@ def supervise(number: str, queued: str, *link: str) -> Array | None:
     return None
 
 
-def get_data(folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str], queued: int) -> None:
-    """Wait for what a job starts from, and record the versions of its data sets, once; raises AgentError."""
-    if "data" not in state:
-        with cancellable():
-            state["data"] = get_ready(folder, job, secrets, queued)
-        write_json(folder / "state.json", state)
+def get_data(
+    folder: Path, job: dict[str, Any], state: dict[str, Any], secrets: dict[str, str], queued: int, tie: AnyTie | None
+) -> None:
+    """Wait for all parts of a job and for its data sets, whose versions are recorded; raises AgentError."""
+    with cancellable():
+        if tie:
+            tie.wait_until_received(partial(out_of_queue, queued))
+        data = state["data"] if "data" in state else get_ready(folder, job, secrets, queued)
+    state["data"] = data
+    write_json(folder / "state.json", state)
 
 
 def join_others(folder: Path, job: dict[str, Any], private: dict[str, Any], link: tuple[str, ...]) -> AnyTie | None:

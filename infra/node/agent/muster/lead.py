@@ -19,7 +19,7 @@ from .versions import compare
 
 READY_S = 1800.0
 RECEIVED_S = 900.0  # for the client to submit the job to the other nodes
-PATIENCE_S = 10.0  # so long it keeps its place in the queue meanwhile
+PATIENCE_S = 10.0  # so long it keeps its place in the queue
 SILENT_S = 2.0  # before the log says whom the job waits for
 PROOF_S = 10.0  # for a stranger to prove that it is a part of the job
 MOST_STRANGERS = 256
@@ -237,7 +237,7 @@ class Lead(Tie):
             self.broadcast(say="over", **verdict._asdict())
 
     def explain(self, rank: int, ending: Ending) -> str:
-        """Return why the job ended, if a part is the reason, with its node, unless the reason names nodes already."""
+        """Return why the job ended, with the node that is the reason, unless nodes are named already."""
         if ending.cancelled or any(name in ending.reason for name in self.group.names):
             return ending.reason
         return f"{self.group.name(rank)}{f': {ending.reason}' if ending.reason else ' failed first'}"
