@@ -29,7 +29,7 @@ def find_task(connection: "Connection", job: "Job", index: int) -> "TaskRecord":
 
 
 def await_task(connection: "Connection", job: "Job", index: int) -> None:
-    """Wait until a task of an array starts, or will not start any more; raises UsageError if there is none."""
+    """Wait until a task of an array starts, or will not start any more; raises UsageError without it."""
     if find_task(connection, job, index).state != "queued":
         return
     show.say(f"task {job.number}.{index} has not started yet; waiting for it. Ctrl-C stops waiting.")

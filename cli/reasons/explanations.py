@@ -63,7 +63,7 @@ def find_reason(connection: "Connection", job: "Job", project: Project | None = 
 
 
 def find_failed(connection: "Connection", job: "Job") -> "tuple[int, JobNumber]":
-    """Return the node and the name of the log in which a failed job says why: of an array, its first failed task."""
+    """Return the node and the log in which a failed job, or an array's first failed task, says why."""
     failed = [task for task in list_tasks(connection, job.number) if task.state == "failed"] if job.tasks else []
     if not failed:
         return job.failed_node, job.number
