@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.facts.clusters import cluster_facts
+from cli.facts.clusters import cluster_facts, describe_cluster
 from cli.notices import billing
 from cli.notices.asked import Scope, list_clusters, list_waiting, report_unasked
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option
@@ -72,7 +72,7 @@ def cluster_row(cluster: "Cluster") -> dict[str, str]:
         left = f"at most {formats.duration(cluster.lease_until - now)}"
     return {
         "name": cluster.name,
-        "state": node.state,
+        "state": describe_cluster(cluster),
         "machine": node.instance_type if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} x {node.instance_type}",
         "gpu": format_gpu(cluster.gpu),
         "market": node.market,

@@ -10,6 +10,13 @@ from infra.model import GONE, UNKNOWN, format_gpu
 if TYPE_CHECKING:
     from infra.model import Cluster, Node
 
+ENDED = "ended"
+
+
+def describe_cluster(cluster: "Cluster") -> str:
+    """Return a cluster's state as EC2 names it, or that the machines of a sent job have ended."""
+    return ENDED if cluster.sent and cluster.node.state == GONE else cluster.node.state
+
 
 def cluster_facts(cluster: "Cluster", now: float) -> dict[str, Any]:
     """Return all that is known about a cluster; None for what is not."""
@@ -18,7 +25,7 @@ def cluster_facts(cluster: "Cluster", now: float) -> dict[str, Any]:
     ends = on or state == UNKNOWN
     return {
         "name": cluster.name,
-        "state": state,
+        "state": describe_cluster(cluster),
         "cloud": cluster.cloud,
         "region": cluster.region,
         "gpu": format_gpu(cluster.gpu) if cluster.gpu else None,

@@ -8,6 +8,7 @@ import click
 
 from cli.arrays.tasks import await_task, find_task
 from cli.notices import billing
+from cli.notices.jobs import describe_state
 from cli.notices.queue import show_queue
 from cli.notices.recorded import print_saved, read_log
 from cli.options.context import choose_name, runs_of
@@ -72,8 +73,9 @@ def logs(
         except (NotFoundError, GoneError) as error:
             name = choose_name(cluster)
             if follow and task is None and is_sent(name):
-                follow_sent(find_saved(error, name, job)[-1], output.write)
+                ended = follow_sent(find_saved(error, name, job)[-1], output.write).current
                 output.flush()
+                show.say(f"job {ended.number} {describe_state(ended)}", colour=show.STATES.get(ended.state))
             else:
                 print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return

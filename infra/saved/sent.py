@@ -92,6 +92,18 @@ def read_array(store: Store, prefix: str) -> SentArray | None:
     return decode(SentArray, told)
 
 
+def read_number(store: Store, prefix: str) -> int | None:
+    """Return the number of the job that was sent with a prefix; None without one. Raises NodeError."""
+    try:
+        about = parse(store.get(f"{prefix}send.json"), HINT)
+    except NotFoundError:
+        return None
+    try:
+        return int(about["request"]["after"]) + 1
+    except (KeyError, TypeError, ValueError) as error:
+        raise NodeError(f"{prefix}send.json in the bucket is invalid", HINT) from error
+
+
 def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:
     """Return the state of a sent job's task; None for an ordinary job. Raises NodeError."""
     place = f"{prefix}tasks/{task}/"

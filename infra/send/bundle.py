@@ -13,6 +13,7 @@ from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
 from infra.errors import UsageError
 from infra.model import Array
+from infra.node.agent.records import MOST_JOBS
 from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
 from infra.project.files import File
@@ -20,6 +21,8 @@ from infra.results.folder import last_number, open_runs
 from infra.run.source import Source, read_source
 from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
 from infra.run.upload import Upload, upload_project
+from infra.saved.search import list_saved
+from infra.saved.sent import read_number
 
 PACK = "pack"
 
@@ -83,9 +86,7 @@ def write_bundle(
     check_sendable(submission)
     hide_values(submission.request)
     project = submission.project
-    cluster = prefix.partition("/")[0]
-    with open_runs(project.runs, "then rerun"):
-        after = last_number(project.runs, cluster)
+    after = find_last_number(store, prefix, project.runs)
     path, content = pack_agent()
     agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
     put_object(store, f"{prefix}{agent['name']}", content)
@@ -120,6 +121,21 @@ def write_bundle(
 
     source, code = upload_project(project, attempt)
     return Bundle(after + 1, source, code, agent)
+
+
+def find_last_number(store: Store, prefix: str, runs: Path) -> int:
+    """Return the highest number of the earlier jobs of a name, in `runs` or in the bucket; the next is free.
+
+    An interrupted `send` keeps its number, with which a machine may be at work. Raises ProjectError, CloudError and NodeError.
+    """
+    cluster = prefix.partition("/")[0]
+    with open_runs(runs, "then rerun"):
+        here = last_number(runs, cluster)
+    own = read_number(store, prefix)
+    if own is not None:
+        return own - 1
+    stored = (each.job.number for each in list_saved(store, cluster))
+    return max([here, *(number for number in stored if 0 < number < MOST_JOBS)])  # a machine can write any number
 
 
 def describe_array(array: Array | None, gpus: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from infra.errors import CloudError, NodeError, NotFoundError, UsageError
 from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
 from infra.saved.search import list_saved
 from infra.saved.usage import list_stored, remove
+from infra.send.bundle import find_last_number
 from tests import s3
 from tests.agent.test_bucket import MACHINE
 from tests.s3 import KEYS, Proxy
@@ -79,6 +80,27 @@ def test_a_sent_job_is_read_from_the_attempt_that_ended_it_or_the_last_that_said
     [job] = list_saved(store, "c")
     assert [each.path for each in job.list_outputs()[1].outputs] == ["first.pt"]
     assert job.job.state == "succeeded"
+
+
+def test_a_sent_job_has_a_number_above_those_that_are_in_the_bucket_or_downloaded_and_keeps_it(
+    store: Store, tmp_path: Path
+) -> None:
+    def put(token: str, after: int) -> None:
+        about = {"request": {"after": after}, "array": None}
+        store.account.s3.put_object(Bucket=store.bucket, Key=f"c/{token}/send.json", Body=json.dumps(about).encode())
+
+    runs = tmp_path / "runs"
+    assert find_last_number(store, "c/new/", runs) == 0
+    save(store, [], token="old", job=JOB)  # never downloaded here
+    put("old", 0)
+    assert find_last_number(store, "c/new/", runs) == 1
+    (runs / "c-4").mkdir()
+    assert find_last_number(store, "c/new/", runs) == 4
+    put("new", 1)  # its `send` was interrupted, and a machine may be at work
+    assert find_last_number(store, "c/new/", runs) == 1
+    store.account.s3.put_object(Bucket=store.bucket, Key="c/new/send.json", Body=b'{"request": {"after": []}}')
+    with pytest.raises(NodeError, match=r"send\.json in the bucket is invalid"):
+        find_last_number(store, "c/new/", runs)
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x"])
