@@ -124,7 +124,7 @@ def write_bundle(
 
 
 def find_last_number(store: Store, prefix: str, runs: Path) -> int:
-    """Return the highest number of the earlier jobs of a name, in `runs` or in the bucket; the next is free.
+    """Return the highest number of the earlier jobs of a name, in `runs` or the bucket.
 
     An interrupted `send` keeps its number, with which a machine may be at work. Raises ProjectError, CloudError and NodeError.
     """
