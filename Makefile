@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo demo-nodes fast test lint types quick unit coverage matrix test-system test-ray test-aws mutants bench bench-growth docs pictures clean
+.PHONY: setup lock hooks try demo demo-nodes demo-away fast test lint types quick unit coverage matrix test-system test-ray test-aws mutants bench bench-growth docs pictures clean
 
 setup: .venv/ready
 
@@ -41,6 +41,10 @@ demo: setup
 # A training over two machines that loses one and resumes, and a grid of twelve tasks: EPOCHS=30 for longer.
 demo-nodes: setup
 	bash tests/demo-nodes.sh
+
+# A sent job that loses its machine twice, while its laptop is set aside, and another laptop that downloads the model.
+demo-away: setup
+	bash tests/demo-away.sh
 
 # What takes about a minute: all but the tests that start a local cloud, the agent or Ansible, or train a model.
 fast: lint types quick

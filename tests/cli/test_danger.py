@@ -116,7 +116,7 @@ TYPED = {
     "images rm": {"--all-regions", "--if-exists", "--yes"},
     "notebook": {"--stop", "--yes"},
     "rerun": {"--yes"},
-    "send": {"--kill-stalled", "--yes"},
+    "send": {"--array", "--grid", "--grid-file", "--kill-stalled", "--yes"},
     "setup": {"--set-file"},
     "run": {"--array", "--down", "--dry-run", "--gpu", "--grid", "--grid-file", "--kill-stalled", "--yes"},
     "ssh-config": {"--yes"},
