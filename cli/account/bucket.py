@@ -35,12 +35,14 @@ def bucket() -> None:
 @json_option
 def ls(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> None:
     """List the jobs in a bucket, with their size."""
-    from infra.saved.usage import list_stored
+    from infra.saved.usage import find_complete, list_stored
 
     store = open_store(name, dry_run, region)
     found = list_stored(store)
-    facts = [job_facts(job) for job in found]
-    show.listing([job_row(job) for job in found], as_json, facts, f"no jobs in the bucket {store.bucket}", ("objects",))
+    whole = find_complete(store, found)
+    facts = [job_facts(job, job in whole) for job in found]
+    rows = [job_row(job, job in whole) for job in found]
+    show.listing(rows, as_json, facts, f"no jobs in the bucket {store.bucket}", ("objects",))
 
 
 @bucket.command()
@@ -83,20 +85,20 @@ def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, r
     show.say(f"deleted {formats.plural(remove(store, found), 'object')}")
 
 
-def job_facts(job: "StoredJob") -> dict[str, object]:
+def job_facts(job: "StoredJob", complete: bool) -> dict[str, object]:
     """Return what --json prints of a stored job."""
-    facts = {name: value for name, value in vars(job).items() if name != "counts"}
-    return with_instants(facts, "modified_at")
+    names = ("cluster", "token", "objects", "size_bytes", "modified_at")
+    return with_instants({name: getattr(job, name) for name in names} | {"complete": complete}, "modified_at")
 
 
-def job_row(job: "StoredJob") -> dict[str, str]:
+def job_row(job: "StoredJob", complete: bool) -> dict[str, str]:
     """Return a stored job as a row of a table."""
     return {
         "job": job.prefix.rstrip("/"),
         "size": formats.size(job.size_bytes),
         "objects": str(job.objects),
         "updated": formats.clock(job.modified_at),
-        "complete": "yes" if job.complete else "no",
+        "complete": "yes" if complete else "no",
     }
 
 

@@ -13,6 +13,8 @@ from infra.node.agent.bucket.layout import END, TASK
 
 HINT = "gpujob bucket ls"
 MOST_LETTERS = 1000
+SENT = "send.json"
+"""The object, below CLUSTER/TOKEN/, that only a sent job has."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class SentState:
 def read_array(store: Store, prefix: str) -> SentArray | None:
     """Return the array that was sent with a prefix; None for another job. Raises NodeError."""
     try:
-        about = parse(store.get(f"{prefix}send.json"), HINT)
+        about = parse(store.get(f"{prefix}{SENT}"), HINT)
     except NotFoundError:
         return None
     try:
@@ -88,7 +90,7 @@ def read_array(store: Store, prefix: str) -> SentArray | None:
             return None
         told = {"number": request["after"] + 1, "command": request["command"], "tasks": array["tasks"]}
     except (KeyError, TypeError) as error:
-        raise NodeError(f"{prefix}send.json in the bucket is invalid", HINT) from error
+        raise NodeError(f"{prefix}{SENT} in the bucket is invalid", HINT) from error
     return decode(SentArray, told)
 
 

@@ -1,6 +1,7 @@
 """What a bucket stores of each job, what that costs, and removing it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.base.decoding import parse
@@ -9,7 +10,9 @@ from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_request_price, find_storage_price
 from infra.errors import NodeError, NotFoundError
 from infra.names import NAME
-from infra.node.agent.bucket.layout import ATTEMPT, END, MANIFEST
+from infra.node.agent.bucket.layout import ATTEMPT, END, MANIFEST, RECORD
+from infra.saved.manifests import read_record
+from infra.saved.sent import SENT, read_array
 
 MOST_REQUESTS = 10**9  # of one job
 PREFIXES = 3  # CLUSTER/TOKEN/tasks: anything else in a bucket is not gpujob's
@@ -24,8 +27,12 @@ class StoredJob:
     objects: int
     size_bytes: int
     modified_at: float
-    complete: bool
-    """Whether the end of each of its parts is there, after all of its outputs."""
+    ended: int
+    """How many parts it has, if each of them has ended, after all of its outputs; otherwise 0."""
+
+    sent: bool = False
+    record: str = ""
+    """The object that says what an ordinary job is; "" without one."""
 
     counts: tuple[str, ...] = ()
     """The objects in which its machines say how many requests they have made."""
@@ -50,12 +57,36 @@ def add_up(cluster: str, token: str, objects: list[StoredObject]) -> StoredJob:
     """Return the size of one job's objects."""
     places = [each.key.split("/")[2:5] for each in objects]  # tasks, which one, what
     tasks = {place[1] for place in places if place[0] == "tasks" and len(place) > 2}
-    ends = bool(tasks) and tasks == {place[1] for place in places if place[2:] == [END]}
+    ended = len(tasks) if tasks == {place[1] for place in places if place[2:] == [END]} else 0
     size_bytes, last = sum(each.size_bytes for each in objects), max(each.modified_at for each in objects)
-    ended = {f"{each.key.removesuffix(END)}{ATTEMPT}/{MANIFEST}" for each in objects if each.key.endswith(f"/{END}")}
-    names = (each.key for each in objects if each.key.endswith((f"/{END}", f"/{MANIFEST}")))
-    counts = tuple(name for name in names if name not in ended)  # the end is small, and has the last count
-    return StoredJob(cluster, token, len(objects), size_bytes, last, ends, counts)
+    keys = [each.key for each in objects]
+    record = next((key for key in keys if key.endswith(f"/{ATTEMPT}/{RECORD}")), "")
+    sent = f"{cluster}/{token}/{SENT}" in keys
+    # The end of an ordinary job is small, and has the last count.
+    ends = {key.removesuffix(END) for key in keys if key.endswith(f"/{END}") and not sent}
+    known = {f"{place}{ATTEMPT}/{MANIFEST}" for place in ends}
+    counts = tuple(key for key in keys if key.endswith((f"/{END}", f"/{MANIFEST}")) and key not in known)
+    return StoredJob(cluster, token, len(objects), size_bytes, last, ended, sent, record, counts)
+
+
+def find_complete(store: Store, jobs: Iterable[StoredJob]) -> set[StoredJob]:
+    """Return the jobs of which the bucket has the end of every part; raises CloudError.
+
+    A node that was lost early, or a task that has not begun, has uploaded nothing: only the job's own record counts it.
+    """
+    ended = [job for job in jobs if job.ended]
+    parts = map_parallel(lambda job: count_parts(store, job), ended)
+    return {job for job, count in zip(ended, parts, strict=True) if job.ended == count}
+
+
+def count_parts(store: Store, job: StoredJob) -> int:
+    """Return on how many nodes a job ran, or how many tasks a sent array has; 0 if that cannot be read."""
+    with suppress(NodeError, NotFoundError):
+        if job.sent:
+            array = read_array(store, job.prefix)
+            return len(array.tasks) if array else 1
+        return read_record(store.get(job.record)).job.nodes if job.record else 0
+    return 0
 
 
 def remove(store: Store, jobs: Iterable[StoredJob]) -> int:

@@ -19,7 +19,7 @@ from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.node.agent.records import is_supervised, read_json
 from infra.saved.jobs import SavedJob
 from infra.saved.search import list_saved
-from infra.saved.usage import list_stored
+from infra.saved.usage import find_complete, list_stored
 from tests import s3
 from tests.agent import test_arrays as arrays
 from tests.agent.test_several_nodes import Pair
@@ -324,14 +324,14 @@ def test_each_node_of_a_job_saves_its_own_outputs_and_log(pair: Pair, store: Sto
     number = pair.submit("python", "-c", RANKED, **share(store))
     start_uploads(pair, number)
     wait_for(lambda: len(parts_with(store, "same-name")) == 2, "what both wrote")
-    assert not list_stored(store)[0].complete
+    assert not find_complete(store, list_stored(store))
     for node in pair.nodes:
         (node.home / "go").touch()
     for node in pair.nodes:
         wait_until_saved(node, number)
     job = saved(store)
     assert (job.job.nodes, job.current.state, job.complete) == (2, "succeeded", True)
-    assert list_stored(store)[0].complete
+    assert find_complete(store, list_stored(store)) == set(list_stored(store))
     for part in job.parts:
         home = fetch_once(part, number, tmp_path / "runs", lambda _: None, EVERYTHING)
         assert home.folder.name == f"c-{number}" + ".1" * part.rank

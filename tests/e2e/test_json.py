@@ -39,7 +39,7 @@ ACCOUNT = SimpleNamespace(cloud="aws", region="us-east-1")
 ORPHAN = Orphan(ACCOUNT, "stud", "arn:aws:iam::1:user/u", ("key pair k-1",), 0.5, "its machine was terminated")
 TASK = TaskRecord(0, {}, "failed", 1, "", 0, 3.0, 60.0, 1, "i-1")
 TABLE = Table([TaskRun(TASK, {}, 0.5, Path("runs/stud-1/files/0"), Path("runs/stud-1/files/0.log"))])
-STORED = StoredJob("stud", "a1b2", 5, 1000, 1.7e9, complete=True)
+STORED = StoredJob("stud", "a1b2", 5, 1000, 1.7e9, ended=1)
 COMMANDS = {
     "up": ("up", "other", "--plan", "--dry-run"),
     "offers": ("offers", "--dry-run", "--gpu", "T4"),
@@ -61,7 +61,7 @@ COMMANDS = {
 FACTS = {"up", "receipt", "top"}
 """Commands that show names and values below each other."""
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], dict[str, str]]]] = {
-    "bucket-ls": (lambda: [job_facts(STORED)], partial(job_row, STORED)),
+    "bucket-ls": (lambda: [job_facts(STORED, True)], partial(job_row, STORED, True)),
     "bucket-du": (lambda: bucket_facts("b", Usage(1, 1000, 0.1, 20, 0.0001)), dict),
     "images": (lambda: [image_facts(BAKED)], partial(image_row, BAKED)),
     "sweep": (lambda: [orphan_facts(ORPHAN)], partial(orphan_row, ORPHAN)),
