@@ -75,7 +75,7 @@ def open_attempt(
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
         sent = sent or read_sent(store, prefix, task)
         job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
-        return SavedJob(store, place, machine, job, sent=sent)
+        return SavedJob(store, place, replace(machine, sent=sent is not None), job, sent=sent)
     return None
 
 

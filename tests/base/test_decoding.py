@@ -23,7 +23,7 @@ from infra.results.filenames import make_inert, read_path
 from infra.results.receipts import make_receipt
 from infra.ssh.commands import Answer
 
-NOTHING = SimpleNamespace(early={})
+NOTHING = SimpleNamespace(early={}, on_node="")
 """A connection, of which nothing is used."""
 FILES = list_files(Path("/"), ())
 RECORD = {

@@ -14,7 +14,7 @@ from tests.here import move_in, type_here
 
 COMMANDS = [("", gpujob), *walk(gpujob)]
 UNSET = {"--help", "--version", "--sort"}  # each listing has columns of its own to sort by
-OWN = {("run", "--nodes")}  # GPUJOB_NODES is the option of `up`
+OWN = {("run", "--nodes"), ("send", "--nodes")}  # GPUJOB_NODES is the option of `up`
 
 
 @pytest.fixture

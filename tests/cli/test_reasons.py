@@ -138,7 +138,7 @@ def test_a_missing_module_is_explained_in_a_notebook_s_coloured_traceback_too(fa
     monkeypatch.setattr(client, "find_tail", lambda *_: 0)
     monkeypatch.setattr(client, "read_log", lambda *_: iter([log]))
     failed = replace(failure.job, state="failed", exit_code=1)
-    said = explanations.find_reason(mock.Mock(cluster=LOCAL), failed, failure.read())
+    said = explanations.find_reason(mock.Mock(cluster=LOCAL, rank=0), failed, failure.read())
     assert "'humanize' is not installed" in said
 
 

@@ -146,7 +146,7 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     before = groups.find_group(site.account, "again")
     for words in (("ssh", "again"), ("top", "again"), ("run", "--cluster", "again", "sleep.py")):
         unreached = other.type(*words)
-        assert (unreached.code, "nobody can log in" in unreached.err) == (2, True), unreached.said
+        assert (unreached.code, "have no login" in unreached.err) == (2, True), unreached.said
     stopped = other.type("stop", "again", "--yes")
     assert (stopped.code, "would replace stopped ones" in stopped.err) == (1, True), stopped.said
     twice = site.laptop.type("send", "--dry-run", "--name", "again", "sleep.py")

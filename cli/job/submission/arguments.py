@@ -1,8 +1,9 @@
-"""The arguments of `run`: options before the script are gpujob's, all after it the script's."""
+"""The arguments of `run` and `send`: options before the script are gpujob's, all after it the script's."""
 
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cli.terminal import show
 from infra.errors import UsageError
 
 SCRIPTS = (".py", ".sh", ".ipynb")
+TYPO = 0.8  # how alike two names are, from 0 to 1, of which one is a misspelling of the other
 MOST_SOURCES, MOST_BYTES = 50, 1 << 20
 
 
@@ -30,13 +32,12 @@ class RunCommand(SplitCommand):
             at = next((at for at, word in enumerate(typed) if Path(word).suffix in SCRIPTS), None)
             if at is None:
                 raise
-            what = f"gpujob run has no option {error.option_name}"
-            after = f"options of the script go after it: {join(put_after(options_of(self), args, at))}"
-            if error.possibilities:
-                near = error.possibilities[0]
-                meant = join(respell(args, error.option_name, near))
-                raise UsageError(f"{what} (did you mean {near}?)", f"{meant}\n  {after}") from error
-            raise UsageError(what, after) from error
+            near = error.possibilities[0] if error.possibilities else ""
+            meant = f" (did you mean {near}?)" if near else ""
+            hint = f"options of the script go after it: {join(self, put_after(options_of(self), args, at))}"
+            if get_close_matches(error.option_name, [near], cutoff=TYPO):
+                hint = f"{join(self, respell(args, error.option_name, near))}\n  {hint}"
+            raise UsageError(f"gpujob {self.name} has no option {error.option_name}{meant}", hint) from error
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -64,15 +65,15 @@ def put_after(options: Mapping[str, click.Option], words: Sequence[str], at: int
     return [*kept, words[at], *moved, *words[at + 1 :]]
 
 
+def join(command: click.Command, words: Iterable[str]) -> str:
+    """Return the command to type."""
+    return shlex.join(["gpujob", str(command.name), *words])
+
+
 def respell(words: Sequence[str], wrong: str, right: str) -> list[str]:
     """Return the arguments with the first occurrence of an option's name replaced."""
     at = next((at for at, word in enumerate(words) if word.partition("=")[0] == wrong), None)
     return [f"{right}{word.removeprefix(wrong)}" if place == at else word for place, word in enumerate(words)]
-
-
-def join(words: Iterable[str]) -> str:
-    """Return the command to type."""
-    return shlex.join(["gpujob", "run", *words])
 
 
 def warn_of_misplaced(context: click.Context) -> None:
@@ -89,7 +90,7 @@ def warn_of_misplaced(context: click.Context) -> None:
             continue
         end = at + 1 + takes_value(options[flag], args[at])
         front = typed[: len(typed) - len(args) - 1]
-        instead = join([*front, *args[at:end], script, *args[:at], *args[end:]])
+        instead = join(context.command, [*front, *args[at:end], script, *args[:at], *args[end:]])
         show.say(f"warning: {flag} is passed to the script, since it comes after it. For gpujob: {instead}")
 
 
