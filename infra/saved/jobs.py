@@ -52,6 +52,13 @@ class SavedJob:
         """Whether a sent job has ended: no machine is at work on it, or will be."""
         return bool(self.sent and self.sent.end)
 
+    def interrupt(self) -> "SavedJob":
+        """Return a sent job as the end of its group leaves it: interrupted, if it has not ended."""
+        if not self.sent or self.sent.end:
+            return self
+        sent = self.sent.interrupt()
+        return replace(self, sent=sent, job=sent.correct(self.job))
+
     @property
     def root(self) -> str:
         """The prefix of all its objects: CLUSTER/TOKEN/."""

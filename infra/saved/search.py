@@ -14,7 +14,7 @@ from infra.node.agent.bucket.layout import ATTEMPT, END, RECORD, TASK, attempt_p
 from infra.saved.jobs import SavedJob
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import make_job, read_record
-from infra.saved.sent import SentArray, SentState, read_array, read_sent
+from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_sent
 from infra.saved.tasks import SavedArray, SavedTask, call_each
 
 MOST_JOBS = 10_000  # of one cluster's name
@@ -31,7 +31,19 @@ def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
 
 
 def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
-    """Return the job with this prefix; None if there is none that can be read."""
+    """Return the job with this prefix; None if there is none that can be read.
+
+    A sent job that has not ended, and for which no machine is kept, is interrupted.
+    """
+    found = read_saved(store, cluster, prefix)
+    if not found or not found.was_sent or found.ended or is_kept(store.account, prefix):
+        return found
+    found = read_saved(store, cluster, prefix)  # its last machine may have written the end just before it left
+    return found and found.interrupt()
+
+
+def read_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
+    """Return the job with this prefix as the bucket has it; None if there is none that can be read."""
     array = read_array(store, prefix)
     if array:
         return open_array(store, cluster, prefix, array)

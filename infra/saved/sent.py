@@ -1,13 +1,17 @@
 """What the bucket says of a sent job: who works on it, or how it ended."""
 
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from infra.base.decoding import decode, parse
+from infra.ec2.account import Account
+from infra.ec2.machines.lease import SHUTDOWN_S
+from infra.ec2.scaling.groups import find_groups
 from infra.ec2.storage.objects import Store
-from infra.errors import NodeError, NotFoundError
+from infra.errors import NodeError, NotFoundError, PermissionsError
 from infra.model import UNFINISHED, ExitCode, Job, JobState, Sha256, Task
 from infra.node.agent.bucket.layout import END, TASK
 
@@ -15,6 +19,7 @@ HINT = "gpujob bucket ls"
 MOST_LETTERS = 1000
 SENT = "send.json"
 """The object, below CLUSTER/TOKEN/, that only a sent job has."""
+ENDED = "its machines ended before it did"
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,19 @@ class Claim:
     """Of the job on the laptop; an attempt may have another one on its machine."""
 
 
+UNCLAIMED = Claim("", 0, 0, "", "", 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class SentState:
     """The state of a task."""
 
     claim: Claim
     end: End | None
+
+    def interrupt(self) -> "SentState":
+        """Return the state of a task without an end, of which no machine will write one."""
+        return replace(self, end=End("interrupted", None, ENDED, self.claim.attempt, time.time()))
 
     def correct(self, job: Job) -> Job:
         """Return a job with the state of its task: the end of an attempt need not be the task's."""
@@ -116,3 +128,17 @@ def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:
     with suppress(NotFoundError):
         return SentState(claim, decode(End, parse(store.get(f"{place}{END}"), HINT)))
     return SentState(claim, None)
+
+
+def is_kept(account: Account, prefix: str) -> bool:
+    """Return whether a group still keeps machines for the job with this prefix; raises CloudError.
+
+    Without the permission to list groups it counts as kept: only a job that has surely ended is called interrupted.
+    """
+    cluster, token, *_ = prefix.split("/")
+    try:
+        found = [one for one in find_groups(account, cluster) if one.token == token and not one.deleting]
+    except PermissionsError:
+        return True
+    earliest = time.time() - SHUTDOWN_S
+    return any(one.capacity and (not one.lease_until or one.lease_until > earliest) for one in found)

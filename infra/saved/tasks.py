@@ -1,5 +1,6 @@
 """A sent array in its bucket: its tasks, each with its own attempts, read together like one job."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from infra.node.listing import JobReply, Outputs
 from infra.node.tasks import Portion
 from infra.saved.jobs import SavedJob
 from infra.saved.manifests import list_all
-from infra.saved.sent import SentArray, SentState
+from infra.saved.sent import UNCLAIMED, SentArray, SentState
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,12 +35,19 @@ class SavedTask:
     last: SavedJob | None
     """Its last attempt; None before that has uploaded anything."""
     ended_at: float
-    """When its end was written, by the bucket's clock; 0.0 before that."""
+    """When its end was written, by the bucket's clock; 0.0 before that, infinite if it never will be."""
 
     @property
     def ended(self) -> bool:
         """Whether the task has ended."""
         return bool(self.state and self.state.end)
+
+    def interrupt(self) -> "SavedTask":
+        """Return it as the end of its group leaves it: interrupted, if it has not ended."""
+        if self.ended:
+            return self
+        state = (self.state or SentState(UNCLAIMED, None)).interrupt()
+        return replace(self, state=state, last=self.last and self.last.interrupt(), ended_at=math.inf)
 
     @cached_property
     def record(self) -> TaskRecord:
@@ -134,6 +142,10 @@ class SavedArray:
     def was_sent(self) -> bool:
         """Whether it was sent: always."""
         return True
+
+    def interrupt(self) -> "SavedArray":
+        """Return it as the end of its group leaves it: the tasks that have not ended are interrupted."""
+        return replace(self, members=tuple(each.interrupt() for each in self.members))
 
     @property
     def ended(self) -> bool:

@@ -110,6 +110,22 @@ def test_each_job_is_warned_once_before_the_lease_ends_those_that_come_later_too
     assert all("lease" in reason for _, _, reason in machine.warned)
 
 
+def test_a_job_whose_lease_was_extended_after_its_warning_is_warned_again_before_the_new_end(machine, monkeypatch):
+    machine.busy, machine.jobs = (lambda now_s: True), (lambda now_s: {1})
+    extended_s, lease_end = LEASE_S - 60, guarding.lease_end
+
+    def read_lease() -> float:
+        machine.lease_s = 2 * LEASE_S if machine.now_s >= extended_s else LEASE_S
+        return lease_end()
+
+    monkeypatch.setattr(guarding, "lease_end", read_lease)
+    assert machine.run()[0] == 2 * LEASE_S
+    assert [(when, jobs) for when, jobs, _ in machine.warned] == [
+        (LEASE_S - WARNING_S, {1}),
+        (2 * LEASE_S - WARNING_S, {1}),
+    ]
+
+
 def test_jobs_are_warned_as_soon_as_the_spot_market_gives_notice(machine, monkeypatch):
     machine.busy, machine.jobs = (lambda now_s: True), (lambda now_s: {1})
     monkeypatch.setattr(guarding, "read_notice", lambda: "12:00" if machine.now_s >= 1000 else "")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import boto3
 import pytest
 
 from infra.ec2.account import Account
+from infra.ec2.scaling.groups import NOTHING, make_tags
 from infra.ec2.storage import buckets
 from infra.ec2.storage.buckets import ready_bucket
 from infra.ec2.storage.objects import Store
+from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, LEASE_TAG, SENT_TAG, format_time, resource_name
 from infra.errors import CloudError, NodeError, NotFoundError, UsageError
 from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
+from infra.model import Counts
 from infra.saved.search import list_saved
 from infra.saved.usage import list_stored, remove
 from infra.send.bundle import find_last_number
@@ -37,11 +41,19 @@ def output(path: str, **more: Any) -> dict[str, Any]:
     return {**plain, "link": None, "same_as": "", "object": sha256, "offset": 0, **more}
 
 
-def save(store: Store, outputs: list[dict[str, Any]], token: str = "t", attempt: int = 1, **more: Any) -> None:
+def save(
+    store: Store,
+    outputs: list[dict[str, Any]],
+    token: str = "t",
+    attempt: int = 1,
+    cluster: str = "c",
+    task: int = 0,
+    **more: Any,
+) -> None:
     """Write a job as a machine would, or would not."""
     counts = {"version": 1, "round": 1, "final": False, "log_bytes": 0, "written_at": 1.0, "put_requests": 1}
     manifest = {**counts, "objects": {}, "job": JOB, "outputs": outputs, **more}
-    place = f"c/{token}/tasks/0/{attempt}"
+    place = f"{cluster}/{token}/tasks/{task}/{attempt}"
     objects = {
         f"{place}/out/{hashlib.sha256(CONTENT).hexdigest()}": CONTENT,
         f"{place}/outputs.json": json.dumps(manifest).encode(),
@@ -68,8 +80,7 @@ def test_a_sent_job_is_read_from_the_attempt_that_ended_it_or_the_last_that_said
     def put(key: str, content: dict[str, Any]) -> None:
         store.account.s3.put_object(Bucket=store.bucket, Key=f"c/t/tasks/0/{key}", Body=json.dumps(content).encode())
 
-    claim = {"machine": "", "attempt": 3, "beat": 1, "why": "", "fruitless": 0, "failures": 0, "number": 1}
-    put("claim", {**claim, "mark": ""})
+    put_claim(store, "c", 0)
     save(store, [output("first.pt")])
     save(store, [output("second.pt")], attempt=2)
     put("3/outputs.json", {})  # lost before it said what it runs
@@ -101,6 +112,75 @@ def test_a_sent_job_has_a_number_above_those_that_are_in_the_bucket_or_downloade
     store.account.s3.put_object(Bucket=store.bucket, Key="c/new/send.json", Body=b'{"request": {"after": []}}')
     with pytest.raises(NodeError, match=r"send\.json in the bucket is invalid"):
         find_last_number(store, "c/new/", runs)
+
+
+def put_claim(store: Store, cluster: str, task: int) -> None:
+    claim = {"machine": "i-0123456789abcdef0", "attempt": 1, "beat": 1, "why": "", "fruitless": 0, "failures": 0}
+    body = json.dumps({**claim, "number": 1, "mark": ""}).encode()
+    store.account.s3.put_object(Bucket=store.bucket, Key=f"{cluster}/t/tasks/{task}/claim", Body=body)
+
+
+def make_group(store: Store, cluster: str, machines: int, until: float) -> str:
+    """Create the group of a sent job; return its name."""
+    account, name = store.account, resource_name(cluster)
+    account.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-1"})
+    tags = {CLUSTER_TAG: cluster, LAUNCH_TAG: "t", LEASE_TAG: format_time(until), SENT_TAG: "yes"}
+    account.scaling.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        LaunchTemplate={"LaunchTemplateName": name},
+        **{"MinSize": 0, "MaxSize": 4, "DesiredCapacity": machines},
+        AvailabilityZones=["us-east-1a"],
+        Tags=make_tags(name, tags),
+    )
+    return name
+
+
+@pytest.mark.parametrize("ended", ["at 0", "its lease has passed", "deleted"])
+def test_a_sent_job_without_an_end_is_interrupted_once_no_machine_is_kept_for_it(store: Store, ended: str) -> None:
+    cluster = f"c{ended.count('e')}"
+    save(store, [output("m.pt")], cluster=cluster)
+    put_claim(store, cluster, 0)
+    group = make_group(store, cluster, 1, time.time() - (3600 if "lease" in ended else -3600))
+    if ended == "at 0":
+        [job] = list_saved(store, cluster)
+        assert (job.job.state, job.ended) == ("running", False)
+        store.account.scaling.update_auto_scaling_group(AutoScalingGroupName=group, **NOTHING)
+    if ended == "deleted":
+        store.account.scaling.delete_auto_scaling_group(AutoScalingGroupName=group, ForceDelete=True)
+    [job] = list_saved(store, cluster)
+    assert (job.job.state, job.job.exit_code, job.ended) == ("interrupted", None, True)
+    assert job.list_outputs()[0].reason == "its machines ended before it did"
+    assert [each.path for each in job.list_outputs()[1].outputs] == ["m.pt"]
+
+
+def test_the_tasks_of_a_sent_array_that_its_lease_left_over_are_interrupted_and_the_others_stay(
+    store: Store, tmp_path: Path
+) -> None:
+    def put(key: str, content: dict[str, Any]) -> None:
+        store.account.s3.put_object(Bucket=store.bucket, Key=f"left/t/{key}", Body=json.dumps(content).encode())
+
+    tasks = [{"index": index, "values": {}} for index in range(3)]
+    put("send.json", {"array": {"tasks": tasks, "gpus": 0}, "request": {"after": 0, "command": ["x"]}})
+    for task in (0, 1):  # the first ended, the second was at work, the third had not begun
+        save(store, [output("m.pt")], cluster="left", task=task)
+        put_claim(store, "left", task)
+    log = hashlib.sha256(b"").hexdigest()
+    end = {"state": "succeeded", "exit_code": 0, "reason": "", "attempt": 1, "ended_at": 5.0, "complete": True}
+    put("tasks/0/end.json", {**end, "log_bytes": 0, "log_sha256": log})
+    group = make_group(store, "left", 1, time.time() + 3600)
+    [array] = list_saved(store, "left")
+    assert ([each.state for each in array.tasks], array.ended) == (["succeeded", "running", "queued"], False)
+    before = b"".join(array.read_log(0))
+    store.account.scaling.update_auto_scaling_group(AutoScalingGroupName=group, **NOTHING)
+    [array] = list_saved(store, "left")
+    assert [each.state for each in array.tasks] == ["succeeded", "interrupted", "interrupted"]
+    assert (array.job.state, array.job.exit_code, array.ended, array.complete) == ("interrupted", None, True, False)
+    assert array.job.tasks == Counts(done=1, failed=2)
+    # Who follows its log reads on from where he was.
+    assert b"".join(array.read_log(0)).startswith(before)
+    home = fetch_once(array, 1, tmp_path, lambda _: None, EVERYTHING)
+    found = sorted(path.relative_to(home.folder / "files").as_posix() for path in home.folder.glob("files/**/*.pt"))
+    assert found == ["0/m.pt", "1/m.pt"]
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x"])
