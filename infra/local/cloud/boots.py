@@ -91,12 +91,11 @@ class Boots:
 
     def _interrupt(self, instance: Any) -> None:
         notice_s, _, rank = (self.faults.value("interrupt") or "").partition("@")
-        if not notice_s or instance.lifecycle != "spot" or instance.state != "running":
+        if instance.lifecycle != "spot" or instance.state != "running":
             return
-        if rank and rank_of(instance) != rank:
-            return
-        ends = self._interruptions.setdefault(instance.id, time.time() + float(notice_s))
-        if time.time() >= ends:
+        if notice_s and (not rank or rank_of(instance) == rank):
+            self._interruptions.setdefault(instance.id, time.time() + float(notice_s))
+        if time.time() >= self._interruptions.get(instance.id, math.inf):  # AWS takes no notice back
             moto_state.end(instance, "Server.SpotInstanceTermination", "Instance terminated by the spot market")
 
 
