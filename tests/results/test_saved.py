@@ -135,9 +135,10 @@ def make_group(store: Store, cluster: str, machines: int, until: float) -> str:
     return name
 
 
-@pytest.mark.parametrize("ended", ["at 0", "its lease has passed", "deleted"])
-def test_a_sent_job_without_an_end_is_interrupted_once_no_machine_is_kept_for_it(store: Store, ended: str) -> None:
-    cluster = f"c{ended.count('e')}"
+@pytest.mark.parametrize(("cluster", "ended"), [("c0", "at 0"), ("c1", "its lease has passed"), ("c2", "deleted")])
+def test_a_sent_job_without_an_end_is_interrupted_once_no_machine_is_kept_for_it(
+    store: Store, cluster: str, ended: str
+) -> None:
     save(store, [output("m.pt")], cluster=cluster)
     put_claim(store, cluster, 0)
     group = make_group(store, cluster, 1, time.time() - (3600 if "lease" in ended else -3600))
