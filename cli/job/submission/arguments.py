@@ -1,4 +1,4 @@
-"""The arguments of `run` and `send`: options before the script are gpujob's, all after it the script's."""
+"""The arguments of `run` and `send`: options before the script are gpujob's, all after it its own."""
 
 import re
 import shlex
