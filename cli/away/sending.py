@@ -1,6 +1,7 @@
 """Send a job to machines that need neither this computer nor a controller: send."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
-from infra.errors import TakenError, UsageError
+from infra.errors import PermissionsError, TakenError, UsageError
 from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
@@ -145,14 +146,17 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
 
 
 def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sending":
-    """Return what is sent, and where to."""
-    from infra.ec2.storage.buckets import ready_bucket
+    """Return what is sent, and where to; raises GpujobError if the machines could not use the bucket."""
+    from infra.ec2.storage.buckets import name_bucket, ready_bucket
     from infra.ec2.storage.objects import Store
+    from infra.ec2.storage.roles import check_role
     from infra.send.bundle import Terms
     from infra.send.creation import Sending
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
     terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
+    with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
+        check_role(account, plan.request.instance_profile, name_bucket(account, plan.request.bucket))
     return Sending(Store(account, ready_bucket(account, plan.request.bucket)), submission, terms)
 
 

@@ -20,7 +20,7 @@ from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
 from infra.ec2.tags import GROUP_TAG, HOURS_TAG, LEASE_TAG, PRICE_TAG, SPENT_AT_TAG, SPENT_TAG, format_time, read_tags
 from infra.errors import CapacityError, CloudError, GpujobError, LossError, NodeError, UsageError
-from infra.launch.arming import ensure_lease, set_lease
+from infra.launch.arming import ensure_lease, introduce, set_lease
 from infra.launch.readiness import BOOT_S, find_host_keys
 from infra.ledger import costs, known_clusters
 from infra.ledger.drained import note_drained
@@ -213,9 +213,14 @@ def start(account: Account, cluster: Cluster, hours: float, report: Report) -> C
 
 
 def arm_again(cluster: Cluster, lease: Lease, rank: int = 0) -> None:
-    """Log in to a started node, which verifies its host key, and make sure that its new lease is armed."""
+    """Log in to a started node, which verifies its host key, and make sure that its new lease is armed.
+
+    A node of several that was cleaned for an image no longer knows the others.
+    """
     with connect(cluster, rank, patience_s=BOOT_S) as connection:
         ensure_lease(connection, lease)
+        if len(cluster.nodes) > 1:
+            introduce(connection)
 
 
 def wait_for(account: Account, cluster: Cluster, ready: Callable[[Cluster], bool]) -> Cluster:

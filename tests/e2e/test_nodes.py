@@ -147,7 +147,8 @@ def test_data_sets_and_removed_jobs_are_those_of_all_nodes(project):
     own, other = (
         json.loads(project.type("ssh", "--node", node, "--", "cat .gpujob/neighbours.json").out) for node in "01"
     )
-    assert (own["others"], own["key"]) == ([other["own"]], other["key"])  # so that one that is in use keeps the other
+    # So that one that is in use keeps the other. Only the local cloud's ports change as a machine reboots.
+    assert ([address for address, _ in own["others"]], own["key"]) == ([other["own"][0]], other["key"])
     gone = project.type("data", "rm", "--cluster", "pair", "cats")
     assert (gone.code, json.loads(project.type("data", "ls", "--json").out)) == (0, []), gone.said
 

@@ -144,7 +144,7 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     wait_for(lambda: site.begun("again"), "first upload", deadline_s=120)
     other = move_away(site.laptop, tmp_path)
     before = groups.find_group(site.account, "again")
-    for words in (("ssh", "again"), ("top", "again"), ("run", "--cluster", "again", "sleep.py")):
+    for words in (("ssh", "again"), ("top", "--cluster", "again"), ("run", "--cluster", "again", "sleep.py")):
         unreached = other.type(*words)
         assert (unreached.code, "have no login" in unreached.err) == (2, True), unreached.said
     stopped = other.type("stop", "again", "--yes")
