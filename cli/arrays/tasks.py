@@ -4,10 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cli.notices.jobs import describe_state
-from cli.options.context import cluster_flag
+from cli.notices.jobs import choose_task, describe_state
 from cli.terminal import progress, show
-from infra.errors import UsageError
 from infra.node import client
 from infra.node.tasks import list_tasks
 
@@ -20,12 +18,7 @@ POLL_S = 2.0
 
 def find_task(connection: "Connection", job: "Job", index: int) -> "TaskRecord":
     """Return a task of an array; raises UsageError."""
-    tasks = list_tasks(connection, job.number)
-    found = next((task for task in tasks if task.index == index), None)
-    if found is None:
-        what = f"job {job.number} has no task {index}" if tasks else f"job {job.number} is not an array"
-        raise UsageError(what, f"gpujob logs{cluster_flag(connection.cluster.name)} {job.number}")
-    return found
+    return choose_task(list_tasks(connection, job.number), index, job, connection.cluster.name)
 
 
 def await_task(connection: "Connection", job: "Job", index: int) -> None:

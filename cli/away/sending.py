@@ -1,7 +1,6 @@
 """Send a job to machines that need neither this computer nor a controller: send."""
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from cli.terminal import clouds, formats, progress, show
 from cli.terminal.questions import confirm
 from infra import names
 from infra.base.money import format_usd
-from infra.errors import PermissionsError, TakenError, UsageError
+from infra.errors import TakenError, UsageError
 from infra.model import MOST_NODES
 
 if TYPE_CHECKING:
@@ -147,17 +146,15 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
 
 def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sending":
     """Return what is sent, and where to; raises GpujobError if the machines could not use the bucket."""
-    from infra.ec2.storage.buckets import name_bucket, ready_bucket
     from infra.ec2.storage.objects import Store
-    from infra.ec2.storage.roles import check_role
+    from infra.ec2.storage.roles import ready_uploads
     from infra.send.bundle import Terms
     from infra.send.creation import Sending
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
     terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
-    with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
-        check_role(account, plan.request.instance_profile, name_bucket(account, plan.request.bucket))
-    return Sending(Store(account, ready_bucket(account, plan.request.bucket)), submission, terms)
+    bucket = ready_uploads(account, plan.request.instance_profile, plan.request.bucket)
+    return Sending(Store(account, bucket), submission, terms)
 
 
 def show_plan(plan: "Plan", context: click.Context) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from cli.options.context import cluster_flag
 from cli.terminal.formats import clock, duration, memory
 from cli.terminal.show import Linked
 from infra.base.text import printable
+from infra.errors import UsageError
 
 if TYPE_CHECKING:
-    from infra.model import Counts, Job
+    from infra.model import Counts, Job, TaskRecord
 
 TITLE = 40  # characters
 KILLED = 137  # the exit code of a process that SIGKILL has ended
@@ -73,3 +75,12 @@ def job_row(job: "Job", home: Path) -> dict[str, str]:
         "downloaded": "yes" if job.fetched else "no",
         "command": shlex.join(job.command),
     }
+
+
+def choose_task(tasks: "Sequence[TaskRecord]", index: int, job: "Job", cluster: str) -> "TaskRecord":
+    """Return the task of an array with this index; raises UsageError without it, or for another job."""
+    found = next((task for task in tasks if task.index == index), None)
+    if found is None:
+        what = f"job {job.number} has no task {index}" if job.tasks else f"job {job.number} is not an array"
+        raise UsageError(what, f"gpujob logs{cluster_flag(cluster)} {job.number}")
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cli.options.context import cluster_flag
+from cli.notices.jobs import choose_task
 from cli.terminal import show
 from infra.errors import NotFoundError, UsageError
 
@@ -45,10 +45,7 @@ def read_job_log(job: "Saved", node: int | None) -> bytes:
 def read_task_log(job: "Saved", index: int) -> bytes:
     """Return what a task printed; raises UsageError for no task, NotFoundError without output."""
     number = job.job.number
-    task = next((task for task in job.tasks if task.index == index), None)
-    if task is None:
-        what = f"job {number} has no task {index}" if job.job.tasks else f"job {number} is not an array"
-        raise UsageError(what, f"gpujob logs{cluster_flag(job.cluster.name)} {number}")
+    task = choose_task(job.tasks, index, job.job, job.cluster.name)
     attempt = job.find_task(index)
     if attempt:
         return b"".join(attempt.read_log(0))

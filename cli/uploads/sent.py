@@ -1,14 +1,9 @@
 """What is done to a sent job without reaching its machines: they look into the bucket."""
 
-from typing import TYPE_CHECKING
-
 from cli.options.context import adopt
 from cli.terminal import show
 from cli.uploads.jobs import open_store
 from infra.ledger.known_clusters import recall
-
-if TYPE_CHECKING:
-    from infra.saved.search import Saved
 
 
 def stop_sent(name: str) -> bool:
@@ -17,8 +12,10 @@ def stop_sent(name: str) -> bool:
     if known is None or not known.sent:
         return False
     from infra.ec2.storage.writing import put_object  # this loads boto3
+    from infra.fetch.sent import find_last
 
-    store, job = open_store(name), find_last(name)
+    store = open_store(name)
+    job = find_last(store, name) if store else None
     if store is None or job is None:
         return False
     if job.ended:
@@ -27,12 +24,3 @@ def stop_sent(name: str) -> bool:
     put_object(store, f"{job.root}stop", b"{}")
     show.say(f"job {job.job.number} will stop within 20 s; then its machine saves what it wrote, and ends")
     return True
-
-
-def find_last(name: str) -> "Saved | None":
-    """Return the job that was sent last under a cluster's name; None without one."""
-    from infra.saved.search import list_saved
-
-    store = open_store(name)
-    found = [each for each in list_saved(store, name) if each.was_sent] if store else []
-    return found[-1] if found else None

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,8 +17,7 @@ from infra.ec2.capacity.reservations import check_free, find_reservation, market
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.network import groups
-from infra.ec2.storage.buckets import name_bucket, ready_bucket
-from infra.ec2.storage.roles import check_role
+from infra.ec2.storage.roles import ready_uploads
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, PRICE_TAG, RANK_TAG, USER_TAG, read_tags
 from infra.errors import (
     CapacityError,
@@ -151,9 +149,7 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token, USER_TAG: planned.request.login_user or choice.image.user}
     if planned.request.bucket:  # before anything is billed
-        with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
-            check_role(account, planned.request.instance_profile, name_bucket(account, planned.request.bucket))
-        tags[BUCKET_TAG] = ready_bucket(account, planned.request.bucket)
+        tags[BUCKET_TAG] = ready_uploads(account, planned.request.instance_profile, planned.request.bucket)
     write_attempt(name, attempt)
     call_parallel(
         lambda: key_pairs.import_key(account, name, attempt.public_key, tags),

@@ -56,7 +56,7 @@ AT_WORK = {"state": "running", "exit_code": None, "ended_at": None}
     [
         ({}, FAR, {}, "succeeded"),
         (FAILED, FAR, {}, "failed"),
-        # A SIGTERM that nobody requested comes from a machine that shuts down, unless the job says why it ended.
+        # An unrequested SIGTERM comes from a machine that shuts down, unless the job says why it ended.
         (BY_SIGTERM, FAR, {}, "interrupted"),
         ({**BY_SIGTERM, "reason": "it exceeded its time limit"}, FAR, {}, "failed"),
         ({"state": "interrupted", "exit_code": None}, FAR, {}, "interrupted"),
@@ -75,7 +75,7 @@ AT_WORK = {"state": "running", "exit_code": None, "ended_at": None}
         (AT_WORK, FAR, {"supervised": True, "warned_s": 20}, ""),
         (AT_WORK, 15, {"supervised": True, "warned_s": 105}, "lease"),
         (AT_WORK, FAR, {"supervised": True, "preempted": True}, "preempted"),
-        # Another machine's task, or nobody's.
+        # A task of another machine, or one that is free.
         ({}, FAR, {"claim": {"lost": True, "stopped": True}, "preempted": True}, "lost"),
         ({}, FAR, {"claim": {"stopped": True}, "preempted": True}, "cancelled"),
     ],

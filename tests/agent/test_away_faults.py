@@ -2,10 +2,11 @@
 
 import json
 import time
+from collections.abc import Callable
 
 from tests import away_fixtures, s3
 from tests.agent_fixtures import kill
-from tests.away_fixtures import LOOP, Sending, count
+from tests.away_fixtures import LOOP, Machine, Sending, count
 from tests.conftest import wait_for
 
 proxy, sending = s3.proxy, away_fixtures.sending
@@ -88,7 +89,7 @@ def test_a_job_whose_supervisor_and_runner_were_killed_is_minded_again_and_never
     assert sending.get("tasks/0/claim")["attempt"] == 1
     (machine.node.home / "go").touch()
     end = sending.end()
-    # Nobody saw how the first attempt ended.
+    # The end of the first attempt was not seen.
     assert (end["state"], end["attempt"]) == ("succeeded", 2), machine.said()
     assert (machine.node.home / "starts").read_text() == "1\n2\n"
 
@@ -103,15 +104,21 @@ def test_a_machine_whose_role_is_repaired_later_works_then(sending: Sending) -> 
     assert sending.end()["state"] == "succeeded"
 
 
-def test_a_job_goes_on_while_s3_refuses_and_the_machine_stays_until_all_is_there(sending: Sending) -> None:
+def end_without(sending: Sending, breaking: Callable[[], None]) -> Machine:
+    """Break the bucket after the first upload, and let the job end; return its machine once it has tried to upload."""
     sending.send("python", "alone.py", files={"alone.py": ALONE})
     machine = sending.boot()
     wait_for(sending.has_output, "the first manifest")
-    sending.refuse()
+    breaking()
     (machine.node.home / "go").touch()
     wait_for((machine.node.home / "done").exists, "the job's end")
     refused = len(sending.proxy.seen)
     wait_for(lambda: len(sending.proxy.seen) > refused + 3, "refused uploads")
+    return machine
+
+
+def test_a_job_goes_on_while_s3_refuses_and_the_machine_stays_until_all_is_there(sending: Sending) -> None:
+    machine = end_without(sending, sending.refuse)
     assert (sending.get("tasks/0/end.json"), sending.is_empty()) == (None, False)
     sending.answer()
     end = sending.end()
@@ -120,14 +127,7 @@ def test_a_job_goes_on_while_s3_refuses_and_the_machine_stays_until_all_is_there
 
 
 def test_a_job_goes_on_when_its_bucket_is_deleted_and_the_machine_stays(sending: Sending) -> None:
-    sending.send("python", "alone.py", files={"alone.py": ALONE})
-    machine = sending.boot()
-    wait_for(sending.has_output, "the first manifest")
-    sending.delete_bucket()
-    (machine.node.home / "go").touch()
-    wait_for((machine.node.home / "done").exists, "the job's end")
-    seen = len(sending.proxy.seen)
-    wait_for(lambda: len(sending.proxy.seen) > seen + 3, "refused uploads")
+    machine = end_without(sending, sending.delete_bucket)
     assert machine.node.processes("away")
     assert not sending.is_empty()
     assert "Traceback" not in machine.said()

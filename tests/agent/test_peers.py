@@ -47,7 +47,7 @@ def lying(send: Callable[[socket.socket], None]) -> Iterator[dict]:
         listening.settimeout(20)
 
         def answer() -> None:
-            link = listening.accept()[0]  # fails after a while, if nobody asks
+            link = listening.accept()[0]  # fails after a while, without a request
             with link:
                 link.sendall(b"0" * 32)
                 link.recv(64, socket.MSG_WAITALL)

@@ -1,9 +1,12 @@
 """Whether the role of machines may upload to a bucket."""
 
+from contextlib import suppress
+
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
+from infra.ec2.storage.buckets import name_bucket, ready_bucket
 from infra.ec2.storage.policies import MACHINE_ON_BUCKET, MACHINE_ON_OBJECTS
-from infra.errors import GpujobError, NotFoundError
+from infra.errors import GpujobError, NotFoundError, PermissionsError
 
 HINT = "gpujob policy --machines"
 
@@ -25,6 +28,16 @@ def check_role(account: Account, profile: str, bucket: str) -> None:
     refused = find_refused(account, roles[0], bucket)
     if refused:
         raise GpujobError(f"the role of {profile} does not allow {', '.join(refused)} on the bucket {bucket}", HINT)
+
+
+def ready_uploads(account: Account, profile: str, bucket: str) -> str:
+    """Return the name of a bucket that is ready for uploads of machines with this instance profile.
+
+    Raises GpujobError if they could not upload, before anything is billed.
+    """
+    with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
+        check_role(account, profile, name_bucket(account, bucket))
+    return ready_bucket(account, bucket)
 
 
 def find_refused(account: Account, role: str, bucket: str) -> list[str]:

@@ -20,7 +20,7 @@ class Times(NamedTuple):
 
     renew_s: float = 20.0
     stale_s: float = 90.0
-    """A claim whose ETag stays the same for so long is free."""
+    """A claim whose ETag has not changed for this long is free."""
     upload_s: float = 60.0
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
