@@ -1,6 +1,7 @@
 """S3 for tests: moto's server behind a proxy that fails as asked."""
 
 import http.client
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,11 @@ class Proxy(ThreadingHTTPServer):
         self.rule: Callable[[str, str], str] = lambda method, path: ""
         """Returns the fault of a request for which `faults` has none."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless the other side has been killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
