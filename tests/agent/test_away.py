@@ -32,12 +32,13 @@ def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
 def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP})
     first = sending.boot()
-    wait_for(lambda: sending.has_output(), "the first manifest")
+    wait_for(lambda: sending.has_output("steps.csv") and sending.has_output(), "log and state")
     first.kill()
     sending.boot()
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 2)
     assert json.loads(sending.output("state.json")) == count(4)
+    assert sorted(set(sending.output("steps.csv").split())) == [b"1", b"2", b"3", b"4"]
     assert "step 3 2" in sending.log(2)
     assert "step 1 2" not in sending.log(2)
 
