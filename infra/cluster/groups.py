@@ -65,7 +65,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
         launched_at=group.made_at,
         owner=group.owner,
         bucket=group.bucket,
-        sent=group.sent,
+        token=group.token if group.sent else "",
     )
 
 

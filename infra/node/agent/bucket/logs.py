@@ -58,4 +58,4 @@ def begins_with(file: BinaryIO, before: Mapping[str, Any] | None) -> bool:
     if before is None or not before["size_bytes"]:
         return True
     file.seek(0)
-    return hashlib.sha256(file.read(before["size_bytes"])).hexdigest() == before["sha256"]
+    return hashlib.sha256(file.read(before["size_bytes"])).hexdigest() == str(before["sha256"])
