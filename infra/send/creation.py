@@ -111,7 +111,7 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
 
 
 def keep_records(account: Account, found: SentJob, submission: Submission, bundle: Bundle) -> None:
-    """Create the folder of the results, with the record of changes that are in no commit, as for every job."""
+    """Create the folder of the results, with the record of uncommitted changes, as `run` does."""
     cluster = found.cluster or find_sent(account, found.name)
     if cluster:
         with suppress(NodeError):  # an interrupted `send` has created it

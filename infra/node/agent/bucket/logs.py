@@ -28,9 +28,9 @@ def is_log(path: str) -> bool:
 def find_logs(
     names: Iterable[str], open_output: Opener, before: Mapping[tuple[bool, str], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what there is of the logs among files that are still being written; `before` is what the bucket has.
+    """Yield what there is of the logs among files that are still being written.
 
-    One that has been written anew is left out: its last version is more than its beginning.
+    A log that no longer begins as it did `before`, in the bucket, is left out: it is being replaced.
     """
     for name in filter(is_log, names):
         for outside in (False, name.partition("/")[0] in open_output.roots):
