@@ -239,7 +239,9 @@ class Story:
         end = self.ec2.now
         priced = add_spot_prices(self.account, [cluster], fresh_s=0)[0]
         number = len(self.jobs) + 1
-        job: Job = replace(JOB, number=number, started_at=started, ended_at=end, seconds=end - started)
+        job = replace(
+            JOB, number=number, nodes=len(cluster.nodes), started_at=started, ended_at=end, seconds=end - started
+        )
         (self.runs / f"c-{number}").mkdir(parents=True)
         receipt = make_receipt(priced, job, ())
         (self.runs / f"c-{number}/receipt.json").write_bytes(format_receipt(receipt))
