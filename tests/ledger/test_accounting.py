@@ -29,7 +29,7 @@ from infra.ec2.tags import DISK_PRICE_TAG, LEASE_TAG, format_time
 from infra.launch import power
 from infra.launch.type_change import TypeChange, apply_change, change_type
 from infra.ledger import costs, known_clusters
-from infra.model import Cluster, Gpu, Job, LaunchRequest, Offer
+from infra.model import Cluster, Gpu, LaunchRequest, Offer
 from infra.results.receipts import format_receipt, make_receipt
 from tests.history.past import JOB
 from tests.ledger.billing import ADDRESS_USD, Machine, Market, by_day, total
