@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from infra.ec2.account import Account, open_local
-from infra.ec2.scaling import groups, schedule
+from infra.ec2.scaling import activities, groups, schedule
 from infra.local.cloud.server import control
 from infra.local.machine import userdata
 from infra.node.agent.records import PREEMPTED
@@ -110,6 +110,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))
 
 
+def add_hours(laptop: Laptop, name: str) -> float:
+    """Return the hours that `cost` counts for a cluster."""
+    rows = json.loads(laptop.type("cost", "--dry-run", "--json").out)
+    return sum(row["hours"] for row in rows if row["cluster"] == name)
+
+
 def move_away(laptop: Laptop, folder: Path) -> Laptop:
     """Return another laptop with a clone of the project, which reaches the same cloud and knows nothing of its clusters."""
     state = folder / "home/.local/state/gpujob"
@@ -147,11 +153,15 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
     assert machine != gone
 
+    spent = add_hours(site.laptop, "away")
+    lives = activities.find_lives(site.account, "gpujob-away").values()
+    assert spent == pytest.approx(sum(end - begun for begun, end in lives) / 3600, abs=1e-4)
     down = site.laptop.type("down", "away", "--dry-run")
     assert "unknown project" not in down.said
     assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
     assert json.loads((results / "files/state.json").read_text()) == count(6)
     assert site.watch.remains() == []
+    assert add_hours(site.laptop, "away") == spent
 
 
 def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):
