@@ -8,12 +8,19 @@ from pathlib import Path
 
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.model import Counts
-from infra.saved.search import list_saved
+from infra.saved.search import list_saved, read_saved
 from tests import away_fixtures, s3
 from tests.away_fixtures import LOOP, Sending, count
 from tests.conftest import wait_for
 
 proxy, sending = s3.proxy, away_fixtures.sending
+
+
+def fetch(sending: Sending, runs: Path) -> Path:
+    """Download what the job has written so far; return the folder of the files."""
+    job = read_saved(sending.open_store(), "trial", sending.prefix)
+    assert job
+    return fetch_once(job, 1, runs, lambda _: None, EVERYTHING).folder / "files"
 
 
 def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
@@ -29,15 +36,20 @@ def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
 
 
-def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending) -> None:
+def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending, tmp_path: Path) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP})
     first = sending.boot()
-    wait_for(lambda: sending.has_output(), "the first manifest")
+    wait_for(lambda: sending.has_output("steps.csv") and sending.has_output(), "log and state")
+    assert (fetch(sending, tmp_path) / "state.json").exists()
     first.kill()
     sending.boot()
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 2)
+    files = fetch(sending, tmp_path)  # the same results, though of another machine
+    assert json.loads((files / "state.json").read_text()) == count(4)
+    assert (files.parent / "job.log").read_text() == sending.log(2)
     assert json.loads(sending.output("state.json")) == count(4)
+    assert sorted(set(sending.output("steps.csv").split())) == [b"1", b"2", b"3", b"4"]
     assert "step 3 2" in sending.log(2)
     assert "step 1 2" not in sending.log(2)
 

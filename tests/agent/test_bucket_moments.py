@@ -14,12 +14,12 @@ from tests.s3 import Proxy
 
 proxy, store, machine = s3.proxy, s3.store, small.machine
 
-# Two files in a folder that is renamed once it is whole, and then the one before is removed; a log stays open.
+# Two files in a folder that is renamed once it is whole, and then the one before is removed; another file stays open.
 ROTATING = """
 import os, pathlib, shutil, time
-log = open('log.csv', 'w')
+notes = open('notes', 'w')
 for step in range(1, 1000):
-    print(step, file=log, flush=True)
+    print(step, file=notes, flush=True)
     part = pathlib.Path('checkpoints/.part')
     part.mkdir(parents=True)
     (part / 'weights').write_bytes(os.urandom(1 << 21))

@@ -14,9 +14,10 @@ from ..outputs.asked import roots_of
 from ..outputs.changes import find_outputs
 from ..records import folder_of, read_json, record_of
 from ..tasks.one import list_tasks
-from .choice import choose, choose_last
+from .choice import LASTING, choose, choose_last, key_of
 from .contents import Contents, Opener
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
+from .logs import find_logs, is_log
 
 # What differs from one round to the next though nothing has happened.
 CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
@@ -32,8 +33,8 @@ class Rounds:
         """Read what the bucket has of the attempt; `about` is added to its record. Raises S3Error."""
         self.bucket, self.prefix, self.number, self.about = bucket, prefix, number, about
         self.folder = folder_of(number)
-        opener = Opener(dict(roots_of(self.folder)))
-        self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, opener)
+        self.opener = Opener(dict(roots_of(self.folder)))
+        self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, self.opener)
         self.manifest: dict[str, Any] = self.read(MANIFEST)
         self.record: dict[str, Any] = {}
         self.log_bytes = 0
@@ -67,12 +68,13 @@ class Rounds:
         self.upload_log()
         header = {"version": VERSION, "job": record_of(self.number), "tasks": self.list_tasks()}
         if not final and "started_at" not in read_json(self.folder / "state.json", {}):
-            self.announce({**header, "outputs": self.manifest.get("outputs", [])}, [])  # what it resumes from
+            self.announce({"outputs": [], **self.manifest, **header}, [])  # what it resumes from stays
             return False
         found = find_outputs(self.number, settled=not final, running=True)
-        outputs = found.pop("outputs")
+        before = {key_of(each): each for each in self.manifest.get("outputs", ())}
+        outputs = [*found.pop("outputs"), *find_logs(sorted({*found["unsettled"]}), self.opener, before)]
         self.contents.bring(outputs, wait=final or wait)
-        self.restless = {name: self.restless.get(name, 0) + 1 for name in found["unsettled"]}
+        self.restless = {name: self.restless.get(name, is_log(name) * LASTING) + 1 for name in found["unsettled"]}
         return self.conclude({**found, **header}, outputs, final=final)
 
     def list_tasks(self) -> list[dict[str, Any]]:
