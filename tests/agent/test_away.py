@@ -64,9 +64,9 @@ def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(send
     first.signal(signal.SIGCONT)
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 2)
+    wait_for(lambda: not first.node.processes("loop.py"), "the end of the first one's job")
     assert json.loads(sending.output("state.json")) == count(4)
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
-    assert not first.node.processes("loop.py")
 
 
 def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> None:

@@ -184,3 +184,33 @@ def test_a_machine_stops_its_attempt_when_another_has_written_the_end(sending: S
     wait_for(sending.is_empty, "the group's end")
     assert not machine.node.processes("loop.py")
     assert sending.get("tasks/0/end.json") == {"state": "succeeded", "attempt": 1}
+
+
+def test_a_machine_whose_claim_was_taken_ends_its_job_though_the_task_goes_on(sending: Sending) -> None:
+    sending.send("python", "alone.py", files={"alone.py": ALONE})
+    machine = sending.boot()
+    wait_for(sending.has_output, "the first manifest")
+    claim = sending.get("tasks/0/claim")
+    sending.put("tasks/0/claim", json.dumps({**claim, "machine": "i-other", "attempt": 2}).encode())
+    # The other one never renews it, so this machine has it again after a while.
+    wait_for(
+        lambda: (machine.node.home / "starts").read_text() == "1\n3\n", "another attempt, and the end of the first"
+    )
+    (machine.node.home / "go").touch()
+    end = sending.end()
+    assert (end["state"], end["attempt"]) == ("succeeded", 3), machine.said()
+
+
+def test_the_end_that_was_written_first_stays(sending: Sending) -> None:
+    first = {"state": "succeeded", "exit_code": 0, "attempt": 2}
+
+    def write_before(method: str, path: str) -> str:
+        if method == "PUT" and path.endswith("/tasks/0/end.json") and not sending.get("tasks/0/end.json"):
+            sending.put("tasks/0/end.json", json.dumps(first).encode())
+        return ""
+
+    sending.proxy.rule = write_before
+    sending.send("true", files={})
+    sending.boot()
+    wait_for(sending.is_empty, "the group's end")
+    assert sending.get("tasks/0/end.json") == first
