@@ -45,7 +45,15 @@ SUDO = """#!/bin/sh
 [ $# -eq 3 ] && date -u -d "$3" +%s > "$HOME/lease.new" && mv "$HOME/lease.new" "$HOME/lease"
 cat "$HOME/lease" 2>/dev/null
 """
-TIMES = {"renew_s": 0.3, "stale_s": 1.5, "upload_s": 0.3, "notice_s": 2.0, "last_s": 1.0, "poll_s": 0.05}
+TIMES = {
+    "renew_s": 0.3,
+    "stale_s": 1.5,
+    "upload_s": 0.3,
+    "notice_s": 2.0,
+    "last_s": 1.0,
+    "poll_s": 0.05,
+    "pause_s": 0.2,
+}
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 

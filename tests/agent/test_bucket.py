@@ -470,18 +470,18 @@ def test_what_was_written_some_seconds_before_the_lease_ended_is_in_the_bucket(m
     (tools / "sudo").write_text(SUDO)
     (tools / "sudo").chmod(0o755)
     guarded = Guarded(machine.home, machine.python)
-    number = guarded.submit("python", "-c", STUBBORN, bucket=config(store, period_s=600))
-    ends_at = time.time() + 12
+    number = guarded.submit("python", "-c", STUBBORN, bucket=config(store, period_s=600, urgent_s=1))
+    wait_for(lambda: read_log(machine, number), "the job's start")
+    ends_at = time.time() + 6
     (machine.home / "lease").write_text(str(ends_at))
-    guarded.start("guard", "0", "10")
+    guarded.start("guard", "0", "5")
     wait_for((machine.home / "off").exists, "the end of the lease")
     written = [float(name) for name in read_all(store) if name.replace(".", "").isdigit()]
     printed = float(b"".join(saved(store).read_log(0)).split()[-1])
-    # A round starts 5 s after the one before, and takes only what was left alone for a second.
+    # A round starts a second after the one before, and takes only what was left alone for a second.
     assert time.time() > ends_at
-    assert (
-        max(written) > ends_at - 10 and printed > ends_at - 10
-    )  # after the warning, as rounds are 10 min apart before
+    # After the warning, as rounds are 10 min apart before it.
+    assert max(written) > ends_at - 5 and printed > ends_at - 5
     assert is_supervised(folder_of(machine, number))  # SIGTERM has not ended it: that was before the machine did
 
 

@@ -165,7 +165,7 @@ def upload_last(claim: Claim, uploads: Uploads, *, urgent: bool) -> bool:
     Without a hurry, it is tried until it is possible or the claim is lost. In a hurry, small files come first. If the job
     still writes, what is not complete stays as it was in the bucket.
     """
-    pause_s = 1.0
+    pause_s = claim.times.pause_s
     while not claim.lost:
         final = not is_supervised(folder_of(str(uploads.number)))
         try:

@@ -25,9 +25,9 @@ Follow = Callable[[int, Mapping[str, Any]], Dict[str, Any]]
 class Claim:
     """A claim that this machine holds; a thread renews it."""
 
-    def __init__(self, place: Place, task: int, content: dict[str, Any], etag: str, renew_s: float) -> None:
+    def __init__(self, place: Place, task: int, content: dict[str, Any], etag: str, times: Times) -> None:
         """Start with a claim that was just written."""
-        self.place, self.task, self.content, self.etag, self.renew_s = place, task, content, etag, renew_s
+        self.place, self.task, self.content, self.etag, self.times = place, task, content, etag, times
         self.lost = self.stopped = False
         self.over = threading.Event()
         self.writing = threading.Lock()
@@ -43,7 +43,7 @@ class Claim:
 
         It is lost, too, if the task has ended: a machine may have lost its claim between its last look and writing the end.
         """
-        while not (self.lost or self.over.wait(self.renew_s)):
+        while not (self.lost or self.over.wait(self.times.renew_s)):
             with contextlib.suppress(*FAULTS):
                 self.renew()
                 self.stopped = self.stopped or self.place.exists("stop")
@@ -148,7 +148,7 @@ def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Foll
     """
     before, etag = place.read("tasks", task, "claim")
     if etag and before["machine"] == place.machine:
-        claim = Claim(place, task, before, etag, times.renew_s)
+        claim = Claim(place, task, before, etag, times)
         return claim if claim.renew() else None
     if etag and before["machine"] != RELEASED and not watch.is_stale(task, etag):
         return None
@@ -159,4 +159,4 @@ def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Foll
         return None
     finally:
         watch.forget(task)
-    return Claim(place, task, content, etag, times.renew_s)
+    return Claim(place, task, content, etag, times)

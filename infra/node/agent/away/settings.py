@@ -27,6 +27,8 @@ class Times(NamedTuple):
     last_s: float = 20.0
     """So long before the end of the lease, too."""
     poll_s: float = 1.0
+    pause_s: float = 5.0
+    """After a fault, before the next try; where it is tried until the lease ends, each further pause is twice as long."""
 
 
 class Place(NamedTuple):

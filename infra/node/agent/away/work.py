@@ -20,7 +20,6 @@ from .claims import FAULTS, Claim, Desk
 from .progress import MOST_FRUITLESS, follow
 from .settings import FOLDER, Place, Sent, open_place, read_sent
 
-PAUSE_S = 5.0
 MOST_PAUSE_S = 60.0
 LEAVING_S = 300.0
 ENDED = ("succeeded", "failed", "cancelled", "lease")
@@ -52,7 +51,7 @@ def serve(desk: Desk) -> None:
             claim, pending = desk.choose()
         except FAULTS as error:
             say(f"cannot read which tasks are left: {error}")
-            time.sleep(PAUSE_S)
+            time.sleep(sent.times.pause_s)
             continue
         if claim is None and not pending:
             return
@@ -86,7 +85,7 @@ def run(place: Place, sent: Sent, claim: Claim) -> bool:
     except FAULTS as error:
         with contextlib.suppress(*FAULTS):
             claim.release(f"it could not be started: {error}")
-        time.sleep(PAUSE_S)
+        time.sleep(sent.times.pause_s)
         return True
     return conclude(place, sent, claim, outcome)
 
@@ -145,7 +144,7 @@ def give_up(claim: Claim) -> dict[str, Any]:
 
 def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
     """Write how a task ended, unless its claim was lost; tried until the bucket answers."""
-    pause_s = 1.0
+    pause_s = claim.times.pause_s
     while True:
         with contextlib.suppress(*FAULTS):
             if claim.lost or not claim.renew():
@@ -169,7 +168,7 @@ def depart(desk: Desk) -> None:
 
     It is tried until the lease ends.
     """
-    pause_s = 1.0
+    pause_s = desk.sent.times.pause_s
     while True:
         try:
             if all(map(desk.has_ended, desk.sent.values)):

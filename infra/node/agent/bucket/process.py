@@ -65,7 +65,7 @@ def upload(number: str) -> None:
             fault = tell(folder, config, fault, str(error))
         except AgentError:  # it was removed
             return
-        wait(folder, rounds, over, float(config.get("period_s", PERIOD_S)))
+        wait(folder, rounds, over, config)
 
 
 def open_rounds(number: str, config: dict[str, Any]) -> Rounds:
@@ -113,13 +113,15 @@ def tell(folder: Path, config: dict[str, Any], before: str, fault: str) -> str:
     return fault
 
 
-def wait(folder: Path, rounds: Rounds | None, over: bool, period_s: float) -> None:
+def wait(folder: Path, rounds: Rounds | None, over: bool, config: dict[str, Any]) -> None:
     """Wait until the next round is due: sooner at the job's end, and before the machine's."""
+    period_s = float(config.get("period_s", PERIOD_S))
+    urgent_s = min(float(config.get("urgent_s", URGENT_S)), period_s)
     start = time.monotonic()
     while True:
         urgent = over or (folder / WARNED).exists()
         waited_s = time.monotonic() - start
-        if waited_s >= (min(URGENT_S, period_s) if urgent else period_s):
+        if waited_s >= (urgent_s if urgent else period_s):
             return
         if not over and not is_supervised(folder):
             return
