@@ -74,7 +74,8 @@ def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(send
 
 
 def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> None:
-    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600)
+    often = {"first_s": 0.05, "upload_s": 600}  # doubles until there is something to upload
+    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600, **often)
     first = sending.boot()
     wait_for(lambda: sending.has_output(), "the first manifest")
     first.guard()

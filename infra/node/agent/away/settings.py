@@ -22,6 +22,8 @@ class Times(NamedTuple):
     stale_s: float = 60.0
     """A claim that has not changed for this long is free: three renewals are missing."""
     upload_s: float = 60.0
+    first_s: float = 10.0
+    """Until the first upload, so that one soon sees how the job began; the pause doubles up to `upload_s`."""
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
     last_s: float = 20.0
