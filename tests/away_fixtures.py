@@ -296,6 +296,6 @@ def sending(proxy: Proxy, tmp_path: Path) -> Iterator[Sending]:
     proxy.rule = lambda method, path: ""
     sending = Sending(proxy, tmp_path)
     yield sending
-    proxy.rule = lambda method, path: ""
+    proxy.rule, proxy.ahead_s = lambda method, path: "", 0.0
     for machine in sending.machines:
         machine.kill()

@@ -181,6 +181,9 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
     else:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, account, ending.at)
+    if cluster.sent and account is not None:
+        what = f"'{cluster.name}' has no machine left: its job has ended, or its lease"
+        return GoneError(what, f"gpujob jobs --cluster {cluster.name}")
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
     error = GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
     error.reclaimed = ending.reclaimed
