@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.model import Counts
@@ -177,6 +180,19 @@ def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_are_rea
         *(True, True),
     )
     assert array.job.tasks == Counts(done=2)
+    listed = array.tasks
+    assert [each.done is not None for each in array.members] == [True, True]  # the listing says enough of them
+    names = [key for key in sending.find_keys("tasks/") if "/done-" in key]
+    for name in names:
+        sending.s3.delete_object(Bucket=sending.name, Key=sending.prefix + name)
+    [array] = list_saved(sending.open_store(), "trial")
+    assert [each.done for each in array.members] == [None, None]
+    for one, same in zip(array.tasks, listed, strict=True):
+        assert replace(one, started_at=same.started_at, seconds=same.seconds) == same
+        assert (one.started_at, one.seconds) == pytest.approx((same.started_at, same.seconds), abs=0.001)
+    spans = [(each.started_at, each.started_at + each.seconds) for each in listed]
+    together = max(end for _, end in spans) - min(start for start, _ in spans)
+    assert array.job.seconds == pytest.approx(together, abs=0.01)  # a machine of two tasks is paid for once
     home = fetch_once(array, 1, tmp_path / "runs", lambda _: None, EVERYTHING)
     files = home.folder / "files"
     found = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
