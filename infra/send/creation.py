@@ -21,11 +21,11 @@ from infra.ec2.machines.userdata import Sent, make_user_data
 from infra.ec2.network import groups
 from infra.ec2.scaling import schedule
 from infra.ec2.scaling.activities import find_obstacles, read_activities
-from infra.ec2.scaling.groups import Pools, create_group, set_capacity
+from infra.ec2.scaling.groups import Pools, create_group, find_groups, set_capacity
 from infra.ec2.storage.objects import Store
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
 from infra.errors import UsageError
-from infra.launch.creation import clear_ended, forget_predecessor, undo
+from infra.launch.creation import clear_ended, forget_predecessor, record_fleet, undo
 from infra.launch.plans import Choice, Plan
 from infra.ledger import known_clusters
 from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
@@ -33,20 +33,11 @@ from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
 from infra.run.origins import note_sent
-from infra.run.submission import Submission
-from infra.send.bundle import Bundle, Terms, write_bundle
+from infra.send.bundle import Bundle, Sending, write_bundle
+from infra.send.resumption import Begun, check_current, find_begun
 
 Report = Callable[[str], None]
 END_S = 180  # of the last machine: what AWS needs for the scheduled action, and the machine to shut down
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A job that is about to be sent."""
-
-    store: Store
-    submission: Submission
-    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,8 @@ class SentJob:
     """Its machines; None as long as there are none."""
     obstacles: tuple[str, ...]
     """Why there are none, in AWS's words."""
+    ended: bool = False
+    """Whether it had ended before this command, which an interrupted one has sent."""
 
 
 def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> Lease:
@@ -83,7 +76,8 @@ def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> L
 def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
     """Send a job, and return once its first machine is there, or AWS has said why there is none.
 
-    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes it.
+    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes it; nothing is removed
+    then if a machine works on the job already. Raises UsageError if one may work on another job.
     """
     name, choice = planned.name, planned.first
     if not planned.request.instance_profile:
@@ -91,9 +85,13 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
             "the machines of a sent job need a role", "--instance-profile NAME; see: gpujob policy --machines"
         )
     with hold_name(name):
+        check_current(planned)
         clear_ended(planned, report)
         attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
         prefix = f"{name}/{attempt.token}/"
+        begun = find_begun(planned, attempt, sending, prefix) if planned.attempt else None
+        if begun:
+            return take_up(planned, sending, prefix, begun)
         try:
             bundle = create_resources(planned, attempt, sending, prefix, report)
             note_sent(name, bundle.number, sending.submission.project.home)
@@ -104,6 +102,15 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
             raise
     known_clusters.forget_attempt(name)
     return replace(found, number=bundle.number)
+
+
+def take_up(planned: Plan, sending: Sending, prefix: str, begun: Begun) -> SentJob:
+    """Return the job of an interrupted `send`; if it has ended, its record stays."""
+    note_sent(planned.name, begun.number, sending.submission.project.home)
+    if not begun.kept:
+        return SentJob(planned.name, begun.number, prefix, None, (), ended=True)
+    known_clusters.forget_attempt(planned.name)
+    return SentJob(planned.name, begun.number, prefix, remember(planned.first.account, planned.name), ())
 
 
 def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: str, report: Report) -> Bundle:
@@ -117,7 +124,7 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     report("writing the job to the bucket")
-    bundle = write_bundle(sending.store, prefix, sending.submission, sending.terms, lambda _: None)
+    bundle = write_bundle(sending, prefix)
     used = [group.group_id for group in choice.groups]
     if not used:
         used = [groups.create_group(account, name, choice.vpc, tags)]
@@ -130,7 +137,10 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     pools = Pools(template, types, tuple(subnet.subnet_id for subnet in choice.subnets), market)
     report(f"launching {' or '.join(types)} in {account.region}")
     group = create_group(account, name, pools, tags)
+    if planned.attempt and any(one.capacity for one in find_groups(account, name)):
+        return bundle  # its end may have been extended since the interrupted command
     schedule.arm_end(account, group, attempt.lease.until)
+    record_fleet(name, attempt, {"AutoScalingGroupName": group, "DesiredCapacity": planned.request.nodes})
     set_capacity(account, group, planned.request.nodes)
     return bundle
 
@@ -176,6 +186,12 @@ def create_template(
     return fleet.create_template(choice.account, planned.name, data, tags, "on-demand")
 
 
+def remember(account: Account, name: str) -> Cluster | None:
+    """Record a sent job's machines, and return them; None if there are none just now."""
+    cluster = next(iter(instances.find_clusters(account, name)), None)
+    return known_clusters.remember(cluster) if cluster else None
+
+
 def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, report: Report) -> SentJob:
     """Wait until a machine has said in the bucket that it is there, or AWS why there is none."""
     name = planned.name
@@ -183,10 +199,7 @@ def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, r
 
     def look() -> SentJob | None:
         if any(True for _ in store.list(f"{prefix}boots/")):
-            cluster = next(iter(instances.find_clusters(account, name)), None)
-            if cluster:
-                known_clusters.remember(cluster)
-            return SentJob(name, 0, prefix, cluster, ())
+            return SentJob(name, 0, prefix, remember(account, name), ())
         obstacles = tuple(find_obstacles(read_activities(account, resource_name(name))))
         return SentJob(name, 0, prefix, None, obstacles) if obstacles else None
 

@@ -55,5 +55,6 @@ def make_user_statements(bucket: str) -> list[dict[str, Any]]:
     return [
         allow("MakeBuckets", USER_ON_BUCKET, f"arn:aws:s3:::{bucket}"),
         allow("ReadJobs", USER_ON_OBJECTS, f"arn:aws:s3:::{bucket}/*"),
+        allow("FindRoleOfMachines", ("iam:GetInstanceProfile",), "arn:aws:iam::*:instance-profile/gpujob-*"),
         allow("AskWhatMachinesMayDo", ("iam:SimulatePrincipalPolicy",), "arn:aws:iam::*:role/gpujob-*"),
     ]
