@@ -191,6 +191,9 @@ def tell(sent: "SentJob") -> None:
         )
     else:
         show.say(f"job {sent.number} is sent, but '{sent.name}' has no machine yet; AWS tries until the lease ends")
-        for words in sent.obstacles:
+        for words in sent.obstacles[:1]:
             show.say(f"  AWS: {words}")
+        if len(sent.obstacles) > 1:  # one for each zone and type
+            more = formats.plural(len(sent.obstacles) - 1, "other refusal")
+            show.say(f"  and {more} by AWS: gpujob ls --json")
     show.say(f"next: gpujob logs --cluster {sent.name}; to end: gpujob down {sent.name}")

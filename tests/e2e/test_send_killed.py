@@ -3,13 +3,17 @@
 All of it with the permissions that gpujob prints. `tests/heavy/test_send_crash.py` kills at every call.
 """
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from infra.ec2.scaling import activities, groups
 from infra.ec2.storage.policies import make_send_policy
+from infra.ec2.tags import LEASE_TAG, format_time
 from infra.local.cloud.iam import permissions, policies
 from infra.local.cloud.server import control
+from tests.cloudwatch import FEW_REGIONS
 from tests.conftest import wait_for
 from tests.killed_sends import ALLOWED, ANN, Site, open_site
 
@@ -70,3 +74,30 @@ def test_a_job_that_ended_after_its_send_was_killed_is_not_run_a_second_time(sit
     )
     site.give_back("once")
     assert (site.laptop.project / "runs/once-1/files/out.txt").read_text() == "once 1"
+
+
+def test_without_capacity_send_and_ls_say_so_in_aws_s_words_and_sweep_removes_what_works_on_nothing(site):
+    """One has lost its object in the bucket, of the other the lease is over; a third one is kept."""
+    control.add_faults(site.watch.cloud, "no-capacity=g*")
+    for name in ("lost", "over", "kept"):
+        sent = site.send(name, name)
+        assert (sent.code, sent.said.count("AWS: Could not launch On-Demand Instances.")) == (0, 1), sent.said
+    [words] = [line.removeprefix("  AWS: ") for line in sent.said.splitlines() if "AWS: Could not" in line]
+    listed = site.laptop.type("ls", "--dry-run")
+    assert (
+        "kept waits for 1 machine; AWS says: Could not launch On-Demand Instances. InsufficientInstanceCapacity"
+        in listed.said
+    )
+    assert words in activities.find_obstacles(activities.read_activities(site.account, "gpujob-kept"))
+    site.delete("lost", "send.json")
+    groups.set_tags(site.account, "gpujob-over", {LEASE_TAG: format_time(time.time() - 3600)})
+    swept = site.laptop.type("sweep", "--dry-run", "--yes")
+    assert (swept.code, "no longer in the bucket" in swept.said, "lease is over" in swept.said) == (0, True, True), (
+        swept.said
+    )
+    assert site.watch.groups() == ["gpujob-kept"]
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    assert site.wait_for_end("kept")["state"] == "succeeded"
+    site.give_back("kept")
+    assert site.watch.remains() == []

@@ -9,6 +9,7 @@ from infra.ec2.errors import aws_errors
 
 FAILED = "Failed"
 MOST = 100
+UNSUPPORTED = "Unsupported - "
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def read_activities(account: Account, name: str) -> list[Activity]:
 def find_obstacles(activities: Sequence[Activity]) -> list[str]:
     """Return why a group could not launch since it last did something, newest first.
 
-    In AWS's words, each once.
+    In AWS's words, each once. That a zone never has a type, which a group tries too, comes last.
     """
     failed = takewhile(lambda one: one.status == FAILED, activities)
-    return list(dict.fromkeys(one.message for one in failed if one.message))
+    messages = dict.fromkeys(one.message for one in failed if one.message)
+    return sorted(messages, key=lambda message: UNSUPPORTED in message)
