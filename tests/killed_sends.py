@@ -38,11 +38,7 @@ class Site:
 
     laptop: Laptop
     watch: Watch
-
-    @property
-    def account(self) -> Account:
-        """The account as the test sees it."""
-        return open_local(self.watch.cloud.url, self.watch.cloud.access_key)
+    account: Account
 
     def words(self, name: str, text: str, *, ends: bool = True) -> tuple[str, ...]:
         """Return the command that sends a job which writes a text, and ends at once or never."""
@@ -128,4 +124,4 @@ def open_site(folder: Path) -> Iterator[Site]:
         control.add_faults(cloud, *FEW_REGIONS)
         control.set_caller(cloud, **ANN, policy=ALLOWED)
         laptop.write("script.py", SCRIPT)
-        yield Site(laptop, watch(laptop))
+        yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))

@@ -14,7 +14,7 @@ from infra.cluster.overview import Overview, look
 from infra.ec2.account import default_region
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ledger import recent
-from infra.ledger.attempts import read_attempt
+from infra.ledger.choice import is_of_send
 from infra.model import GONE, UNKNOWN, Cluster, format_gpu
 from infra.project.files import find_here, find_root
 from infra.project.rules import RUNS
@@ -35,7 +35,7 @@ def show_status() -> None:
         show.listing([cluster_row(cluster) for cluster in clusters], False, droppable=("machine", "where"))
     say_scope(overview, clusters, dry_run)
     for name in state.list_attempts():
-        command = "send" if (begun := read_attempt(name)) and begun.request and begun.request.sent else "up"
+        command = "send" if is_of_send(name) else "up"
         show.say(
             f"The launch of '{name}' is not finished. Rerun its gpujob {command}, or: gpujob down {name}", err=False
         )

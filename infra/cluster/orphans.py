@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from infra.cluster import groups
 from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account, is_same_owner, strip_session
 from infra.ec2.machines import instances
@@ -114,7 +115,9 @@ def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
     living = instances.find_clusters(orphan.account, orphan.cluster)
     costs.record_end(orphan.account, [cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
+    unused = groups.list_prefixes(orphan.account, orphan.cluster)
     remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)
+    groups.delete_unused(orphan.account, unused)
     known = known_clusters.recall(orphan.cluster)
     if known and not is_same_owner(known.owner, orphan.owner):
         return

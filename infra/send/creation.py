@@ -14,6 +14,7 @@ from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.money import format_usd
 from infra.base.waiting import wait_until
+from infra.cluster.groups import delete_unused
 from infra.ec2.account import Account
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.lease import SHUTDOWN_S
@@ -28,7 +29,7 @@ from infra.errors import UsageError
 from infra.launch.creation import clear_ended, forget_predecessor, record_fleet, undo
 from infra.launch.plans import Choice, Plan
 from infra.ledger import known_clusters
-from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
+from infra.ledger.attempts import Attempt, begin, hold_name, read_attempt, write_attempt
 from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
@@ -99,6 +100,8 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
         except BaseException as error:
             with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
                 undo(choice.account, name, attempt, error, report)
+            if read_attempt(name) is None:  # else something may be left, and is resumed
+                delete_unused(choice.account, [(sending.store.bucket, prefix)])
             raise
     known_clusters.forget_attempt(name)
     return replace(found, number=bundle.number)

@@ -74,7 +74,7 @@ def needs_of(request: Request) -> list[Need]:
     if request.service == "autoscaling":
         return [_need_of_group(request, name)]
     if request.service != "ec2":
-        return [Need(name, _other_resource(request), {}, {})]
+        return [Need(name, one, {}, {}) for one in (_other_resource(request), *request.values("Arn"))]
     found = [*_named(request, name), *_created(request, name), *_passed(request)]
     return found or [Need(name, "*", {}, {})]
 

@@ -24,6 +24,8 @@ from .submission import find_submitted, submit_attempt
 
 TERMINATED = 128 + signal.SIGTERM
 INFINITE = float("inf")
+FIRST_POLLS = 5
+"""After so many looks at a job it is uploaded for the first time, so that readers see that it runs."""
 
 
 class Outcome(NamedTuple):
@@ -116,7 +118,7 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
     A job without a supervisor gets another one, so that its end is seen.
     """
     times, folder = sent.times, folder_of(str(uploads.number))
-    upload_at = time.monotonic() + min(times.upload_s, times.renew_s)
+    upload_at = time.monotonic() + min(times.upload_s, FIRST_POLLS * times.poll_s)
     renew_at, leave_at, lease_at = time.monotonic(), INFINITE, INFINITE
     while is_minded(folder) and not claim.lost:
         now = time.monotonic()
