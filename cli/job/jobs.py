@@ -194,7 +194,7 @@ def cancel(asked: tuple[tuple[JobName, int | None], ...], everything: bool, clus
     words = "--all" if everything else as_typed([*whole, *(f"{job}.{task}" for job, task in tasks)])
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
     first = asked[0][0] if asked else None
-    if not tasks and stop_sent(choose_name(cluster)):
+    if stop_sent(choose_name(cluster), [job for job, _ in asked], tasks):
         return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
         for array in find_jobs(connection, [job for job, _ in tasks], certain=True) if tasks else ():
@@ -276,7 +276,8 @@ def fetch(
                 download_all(connection, job, to.resolve() if to else runs, want(runs))
     except (NotFoundError, GoneError) as error:
         name = choose_name(cluster)
-        for each in find_saved(error, name, first) if everything else [find_last_saved(error, name, first)]:
+        last = [] if everything else [find_last_saved(error, name, each) for each in asked or (None,)]
+        for each in last or find_saved(error, name):
             runs = runs_of(each.cluster, each.job.number)
             download_saved([each], to.resolve() if to else runs, want(runs))
 

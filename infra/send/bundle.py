@@ -19,10 +19,10 @@ from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
 from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs
-from infra.run.source import read_source
+from infra.run.source import Source, read_source
 from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
 from infra.run.upload import Upload, upload_project
-from infra.saved.search import list_saved
+from infra.saved.search import list_numbers
 from infra.saved.sent import HINT, SENT, read_number
 
 PACK = "pack"
@@ -52,6 +52,8 @@ class Bundle:
     """A sent job as its bucket has it."""
 
     number: int
+    source: Mapping[str, Any]
+    code: Source
     agent: Mapping[str, str]
     """The name and SHA-256 of the agent."""
 
@@ -97,8 +99,9 @@ def write_bundle(sending: Sending, prefix: str) -> Bundle:
     agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
     put_object(store, f"{prefix}{agent['name']}", content)
 
-    def attempt(upload: Upload) -> None:
-        sent = describe(sending, upload.project, after)
+    def attempt(upload: Upload) -> tuple[Mapping[str, Any], Source]:
+        source, code = read_code(sending, upload.project)
+        sent = describe(sending, upload.project, after, source)
         with tempfile.TemporaryFile() as pack:
             upload.send(list_contents(upload.project.files), pack, lambda _: None)
             pack.seek(0)
@@ -106,19 +109,26 @@ def write_bundle(sending: Sending, prefix: str) -> Bundle:
             key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
             about = put_file(store, f"{prefix}{key}", pack)
         put_object(store, f"{prefix}{SENT}", json.dumps({**sent, "pack": {"key": key, **about}}).encode())
+        return source, code
 
-    upload_project(submission.project, attempt)
-    return Bundle(after + 1, agent)
+    source, code = upload_project(submission.project, attempt)
+    return Bundle(after + 1, source, code, agent)
 
 
-def describe(sending: Sending, project: Project, after: int) -> dict[str, Any]:
+def read_code(sending: Sending, project: Project) -> tuple[dict[str, Any], Source]:
+    """Return what the record of a job says of its code and its options, and the code."""
+    code = read_source(project)
+    return {**describe_source(project, code), **describe_request(sending.submission)}, code
+
+
+def describe(sending: Sending, project: Project, after: int, source: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `send.json` says of a job, without where its files are."""
     submission, terms = sending.submission, sending.terms
     request = {
         **make_header(max(terms.gpus, 1), submission),
         **list_files(project.root, project.files).whole,
         "after": after,
-        "source": {**describe_source(project, read_source(project)), **describe_request(submission)},
+        "source": source,
         **{"key": "", "secrets": {}},
         **dict.fromkeys(("array", "earlier", "part")),
     }
@@ -137,7 +147,7 @@ def is_same(sending: Sending, prefix: str) -> bool:
     if number is None:
         return False
     stored = parse(sending.store.get(f"{prefix}{SENT}"), HINT)
-    described = json.loads(json.dumps(describe(sending, sending.submission.project, number - 1)))
+    described = json.loads(json.dumps(describe(sending, sending.submission.project, number - 1, {})))
     try:
         return bool(select_work(stored) == select_work(described))
     except (AttributeError, KeyError, TypeError):  # another version of gpujob may have written it
@@ -162,7 +172,7 @@ def find_last_number(store: Store, prefix: str, runs: Path) -> int:
     own = read_number(store, prefix)
     if own is not None:
         return own - 1
-    stored = (each.job.number for each in list_saved(store, cluster))
+    stored = list_numbers(store, cluster)
     return max([here, *(number for number in stored if 0 < number < MOST_JOBS)])  # a machine can write any number
 
 

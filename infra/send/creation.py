@@ -6,6 +6,7 @@ Killed after any call, it leaves nothing that bills without an end: the group la
 import base64
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.money import format_usd
 from infra.base.waiting import wait_until
-from infra.cluster.groups import delete_unused
+from infra.cluster.groups import delete_unused, find_sent
 from infra.ec2.account import Account
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.lease import SHUTDOWN_S
@@ -25,7 +26,7 @@ from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Pools, create_group, find_groups, set_capacity
 from infra.ec2.storage.objects import Store
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
-from infra.errors import UsageError
+from infra.errors import NodeError, UsageError
 from infra.launch.creation import clear_ended, forget_predecessor, record_fleet, undo
 from infra.launch.plans import Choice, Plan
 from infra.ledger import known_clusters
@@ -33,8 +34,10 @@ from infra.ledger.attempts import Attempt, begin, hold_name, read_attempt, write
 from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
+from infra.results.folder import start_results
 from infra.run.origins import note_sent
-from infra.send.bundle import Bundle, Sending, write_bundle
+from infra.run.submission import queued
+from infra.send.bundle import Bundle, Sending, read_code, write_bundle
 from infra.send.resumption import Begun, check_current, find_begun
 
 Report = Callable[[str], None]
@@ -97,6 +100,7 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
             bundle = create_resources(planned, attempt, sending, prefix, report)
             note_sent(name, bundle.number, sending.submission.project.home)
             found = wait_for_first(choice.account, planned, sending.store, prefix, report)
+            keep_records(choice.account, found, sending, bundle)
         except BaseException as error:
             with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
                 undo(choice.account, name, attempt, error, report)
@@ -109,11 +113,22 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
 
 def take_up(planned: Plan, sending: Sending, prefix: str, begun: Begun) -> SentJob:
     """Return the job of an interrupted `send`; if it has ended, its record stays."""
-    note_sent(planned.name, begun.number, sending.submission.project.home)
-    if not begun.kept:
-        return SentJob(planned.name, begun.number, prefix, None, (), ended=True)
-    known_clusters.forget_attempt(planned.name)
-    return SentJob(planned.name, begun.number, prefix, remember(planned.first.account, planned.name), ())
+    name, account, project = planned.name, planned.first.account, sending.submission.project
+    found = SentJob(name, begun.number, prefix, remember(account, name), (), ended=not begun.kept)
+    note_sent(name, begun.number, project.home)
+    keep_records(account, found, sending, Bundle(begun.number, *read_code(sending, project), {}))
+    if begun.kept:
+        known_clusters.forget_attempt(name)
+    return found
+
+
+def keep_records(account: Account, found: SentJob, sending: Sending, bundle: Bundle) -> None:
+    """Create the folder of the results, with the record of uncommitted changes, as `run` does."""
+    cluster, submission = found.cluster or find_sent(account, found.name), sending.submission
+    if cluster:
+        with suppress(NodeError):  # an interrupted `send` has created it
+            job = queued(bundle.number, submission.request, bundle.source)
+            start_results(submission.project.runs, cluster, job, bundle.code.records)
 
 
 def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: str, report: Report) -> Bundle:
