@@ -20,6 +20,7 @@ import pytest
 
 from infra.ec2.account import Account
 from infra.ec2.storage.objects import Store
+from infra.ec2.storage.policies import make_machine_policy
 from infra.node.packing import pack_agent, pack_boot
 from tests.agent_fixtures import Node, compile_agent, in_blocks, request
 from tests.conftest import wait_for
@@ -306,8 +307,9 @@ class Machine:
 @pytest.fixture
 def sending(proxy: Proxy, tmp_path: Path) -> Iterator[Sending]:
     proxy.rule = lambda method, path: ""
+    proxy.policy = make_machine_policy("bucket-*")
     sending = Sending(proxy, tmp_path)
     yield sending
-    proxy.rule = lambda method, path: ""
+    proxy.rule, proxy.ahead_s = lambda method, path: "", 0.0
     for machine in sending.machines:
         machine.kill()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from infra import state
+from infra.cluster import groups
 from infra.cluster.clouds import find_local, open_all, open_cloud
 from infra.cluster.regions import Skip, ask_or_skip, ask_regions
 from infra.ec2.account import Account
@@ -181,6 +182,9 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
     else:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, account, ending.at)
+    if cluster.sent and account is not None:
+        what = f"'{cluster.name}' has no machine left: its job has ended, or its lease"
+        return GoneError(what, f"gpujob jobs --cluster {cluster.name}")
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
     error = GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
     error.reclaimed = ending.reclaimed
@@ -257,7 +261,10 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
         record_lost(account, existing)
     if known and not any(living.values()):
         costs.record_missed(known, next(iter(accounts), None))
+    unused = {account: groups.list_prefixes(account, name) for account in accounts}
     found = [remove_cluster(account, name, report) for account in accounts]
+    for account, prefixes in unused.items():
+        groups.delete_unused(account, prefixes)
     known_here = known_clusters.forget(name)
     for account in accounts:
         refuse_foreign(account, name)

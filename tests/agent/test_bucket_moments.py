@@ -3,9 +3,12 @@
 import hashlib
 import json
 import time
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from infra.ec2.storage.objects import Store
+from infra.errors import NotFoundError
+from infra.saved.manifests import Manifest
 from tests import s3
 from tests.agent import test_bucket as small
 from tests.agent.test_bucket import Machine, config, run, saved_or_none
@@ -39,10 +42,10 @@ def test_a_checkpoint_is_in_the_bucket_whole_and_stays_until_the_next_one_is(
     seen: dict[int, list[str]] = {}
 
     def has_seen_many() -> bool:
-        found = saved_or_none(store)
+        found = read_manifest_or_none(store)
         if found:
-            names = [each.path for each in found.manifest.outputs if each.path.startswith("checkpoints/step-")]
-            seen[found.manifest.round] = sorted(names)
+            names = [each.path for each in found.outputs if each.path.startswith("checkpoints/step-")]
+            seen[found.round] = sorted(names)
         return len({each[-1] for each in seen.values() if each}) >= 3
 
     try:
@@ -56,6 +59,14 @@ def test_a_checkpoint_is_in_the_bucket_whole_and_stays_until_the_next_one_is(
         assert folders, kept
         assert names == sorted(f"checkpoints/{folder}/{name}" for folder in folders for name in ("state", "weights"))
     assert all(len(names) <= 4 for names in kept)  # those that were removed do not stay for long
+
+
+def read_manifest_or_none(store: Store) -> Manifest | None:
+    """Return the last manifest; None before the first."""
+    with suppress(NotFoundError):
+        job = saved_or_none(store)
+        return job and job.manifest
+    return None
 
 
 def slow_down(method: str, path: str) -> str:
@@ -82,8 +93,8 @@ def test_a_large_file_that_every_round_finds_replaced_is_in_the_bucket_a_round_l
     versions = set()
 
     def has_seen_two() -> bool:
-        found = saved_or_none(store)
-        versions.update(each.sha256 for each in found.manifest.outputs if each.path == "last") if found else None
+        found = read_manifest_or_none(store)
+        versions.update(each.sha256 for each in found.outputs if each.path == "last") if found else None
         return len(versions) >= 2
 
     wait_for(has_seen_two, "two versions", 30)

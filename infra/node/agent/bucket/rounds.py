@@ -68,13 +68,16 @@ class Rounds:
         self.upload_log()
         header = {"version": VERSION, "job": record_of(self.number), "tasks": self.list_tasks()}
         if not final and "started_at" not in read_json(self.folder / "state.json", {}):
-            self.announce({"outputs": [], **self.manifest, **header}, [])  # what it resumes from stays
+            self.announce({**header, "outputs": self.manifest.get("outputs", [])}, [])  # what it resumes from
             return False
         found = find_outputs(self.number, settled=not final, running=True)
         before = {key_of(each): each for each in self.manifest.get("outputs", ())}
-        outputs = [*found.pop("outputs"), *find_logs(sorted({*found["unsettled"]}), self.opener, before)]
-        self.contents.bring(outputs, wait=final or wait)
-        self.restless = {name: self.restless.get(name, is_log(name) * LASTING) + 1 for name in found["unsettled"]}
+        outputs, logs = found.pop("outputs"), [*find_logs(found["unsettled"], self.opener, before)]
+        self.contents.bring([*outputs, *logs], wait=final or wait)
+        self.restless = {
+            name: LASTING + 1 if is_log(name) else self.restless.get(name, 0) + 1 for name in found["unsettled"]
+        }
+        outputs += filter(None, map(self.contents.find, logs))  # nothing waits for a log
         return self.conclude({**found, **header}, outputs, final=final)
 
     def list_tasks(self) -> list[dict[str, Any]]:
