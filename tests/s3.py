@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import boto3
@@ -17,6 +18,8 @@ from moto.server import ThreadedMotoServer
 
 from infra.ec2.account import Account
 from infra.ec2.storage.objects import Store
+from infra.ec2.storage.policies import make_machine_policy
+from infra.local.cloud.iam import permissions, policies, storage
 
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "us-east-1"}
 
@@ -30,6 +33,8 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.behind, self.faults, self.seen = port, list[str](), list[str]()
+        self.policy = dict[str, Any]()
+        """What machines may do, which sign their requests without boto3; anything if it is empty."""
         self.rule: Callable[[str, str], str] = lambda method, path: ""
         """Returns the fault of a request for which `faults` has none."""
         self.ahead_s = 0.0
@@ -50,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         fault = server.faults.pop(0) if server.faults else server.rule(self.command, self.path)
         server.seen.append(f"{self.command} {self.path}")
+        if server.policy and not self.is_allowed(server.policy):
+            fault = "403 AccessDenied 0"
         if fault == "drop":
             self.close_connection = True
             return
@@ -68,6 +75,16 @@ class Handler(BaseHTTPRequestHandler):
             return
         later = {"Date": date_in(server.ahead_s)} if server.ahead_s else {}
         self.reply(found.status, {**dict(found.getheaders()), **later}, answer)
+
+    def is_allowed(self, policy: dict[str, Any]) -> bool:
+        """Return whether a request to S3 is one that the machines' policy allows, or is not a machine's."""
+        signed, program = (self.headers.get(name, "") for name in ("authorization", "user-agent"))
+        if "/s3/aws4_request" not in signed or "Boto3" in program:
+            return True
+        asked = urlsplit(self.path)
+        environ = {"PATH_INFO": asked.path, "QUERY_STRING": asked.query, "REQUEST_METHOD": self.command}
+        action, arn = storage.name_action(environ)
+        return policies.is_allowed(policy, permissions.Need(f"s3:{action}", arn, {}, {}), {})
 
     def reply(self, status: int, headers: dict[str, str], answer: bytes) -> None:
         self.send_response_only(status)
@@ -111,6 +128,7 @@ def store(proxy: Proxy) -> Store:
     """A new bucket behind the proxy, which fails at nothing yet."""
     proxy.faults.clear()
     proxy.seen.clear()
+    proxy.policy = make_machine_policy("b-*")
     account = Account("aws", boto3.Session(**KEYS), proxy.endpoint)
     name = f"b-{uuid4()}"
     account.s3.create_bucket(Bucket=name)

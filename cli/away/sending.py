@@ -153,7 +153,7 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
     terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
-    bucket = ready_uploads(account, plan.request.instance_profile, plan.request.bucket)
+    bucket = ready_uploads(account, plan.request.instance_profile, plan.request.bucket, sent=True)
     return Sending(Store(account, bucket), submission, terms)
 
 

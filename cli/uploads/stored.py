@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cli.terminal import clouds, formats, show
-from infra.errors import GpujobError
+from infra.errors import GpujobError, NotFoundError
 
 if TYPE_CHECKING:
     from infra.ec2.account import Account
@@ -63,9 +63,14 @@ def describe_usage(store: "Store", found: "Usage") -> str:
 
 def open_named(account: "Account", asked: str) -> "Store":
     """Return a bucket of the account, by name or as `auto`; raises CloudError for any other."""
-    from infra.ec2.storage.buckets import check_place, name_bucket
+    from infra.ec2.storage.buckets import AUTO, check_place, name_bucket
     from infra.ec2.storage.objects import Store
 
     store = Store(account, name_bucket(account, asked))
-    check_place(account, store.bucket)
+    try:
+        check_place(account, store.bucket)
+    except NotFoundError as error:
+        make = "gpujob up --bucket auto, which makes it; in another region: --region REGION"
+        error.hint = make if asked == AUTO else "gpujob bucket ls auto"
+        raise
     return store

@@ -70,6 +70,10 @@ def describe_bucket(profile: str, account: Account, asked: str) -> str:
         check_role(account, profile, name)
     except PermissionsError as error:
         return f"{found}; not tested whether machines may write to it: {error.what}"
+    try:
+        check_role(account, profile, name, sent=True)
+    except GpujobError as error:
+        return f"{found}, writable by the role of {profile}; not enough for gpujob send: {error.what}"
     return f"{found}, writable by the role of {profile}"
 
 

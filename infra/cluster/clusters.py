@@ -27,6 +27,7 @@ from infra.errors import (
 from infra.ledger import costs, endings, known_clusters
 from infra.ledger.attempts import read_attempt, taken
 from infra.ledger.endings import Ending
+from infra.ledger.replaced import record_replaced
 from infra.model import ENDING, GONE, UNKNOWN, Cluster
 from infra.names import check_name
 
@@ -254,6 +255,7 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     """
     known, living = known_clusters.recall(name), {one: instances.find_clusters(one, name) for one in accounts}
     for account, existing in living.items():
+        record_replaced(account, name)
         costs.record_end(account, existing)
         record_lost(account, existing)
     if known and not any(living.values()):

@@ -17,6 +17,7 @@ from infra.ec2.capacity.reservations import check_free, find_reservation, market
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.network import groups
+from infra.ec2.storage.buckets import name_bucket
 from infra.ec2.storage.roles import ready_uploads
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, PRICE_TAG, RANK_TAG, USER_TAG, read_tags
 from infra.errors import (
@@ -78,8 +79,8 @@ def clear_ended(planned: Plan, report: Report) -> None:
 def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -> Cluster:
     """Launch in one region; all or nothing."""
     account, name = choice.account, planned.name
-    if choice.reservation and planned.attempt != attempt:
-        check_free(find_reservation(account, choice.reservation.reservation_id), planned.request.nodes)
+    if planned.attempt != attempt:  # before anything is created
+        ready(choice, planned)
     try:
         launched = create_resources(choice, planned, attempt, report)
         cluster = add_prices(planned, wait_for_addresses(account, planned, launched, report))
@@ -95,6 +96,15 @@ def create_in(choice: Choice, planned: Plan, attempt: Attempt, report: Report) -
         raise
     known_clusters.forget_attempt(name)
     return cluster
+
+
+def ready(choice: Choice, planned: Plan) -> None:
+    """Ready the reservation and the bucket of a launch; raises GpujobError for unusable ones."""
+    account, request = choice.account, planned.request
+    if choice.reservation:
+        check_free(find_reservation(account, choice.reservation.reservation_id), request.nodes)
+    if request.bucket:
+        ready_uploads(account, request.instance_profile, request.bucket)
 
 
 def forget_predecessor(account: Account, name: str) -> None:
@@ -148,8 +158,8 @@ def create_resources(choice: Choice, planned: Plan, attempt: Attempt, report: Re
     report(f"launching {' or '.join(dict.fromkeys(o.instance_type for o in choice.offers))} in {account.region}")
     tags = fleet.make_tags(name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity)
     tags |= {LAUNCH_TAG: token, USER_TAG: planned.request.login_user or choice.image.user}
-    if planned.request.bucket:  # before anything is billed
-        tags[BUCKET_TAG] = ready_uploads(account, planned.request.instance_profile, planned.request.bucket)
+    if planned.request.bucket:
+        tags[BUCKET_TAG] = name_bucket(account, planned.request.bucket)
     write_attempt(name, attempt)
     call_parallel(
         lambda: key_pairs.import_key(account, name, attempt.public_key, tags),

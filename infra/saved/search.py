@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NotFoundError
-from infra.model import MOST_NODES, Task
+from infra.model import MOST_NODES
 from infra.names import check_name
 from infra.node.agent.bucket.layout import ATTEMPT, END, RECORD, TASK, attempt_prefix
 from infra.saved.jobs import SavedJob
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import make_job, read_record
-from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_sent
-from infra.saved.tasks import SavedArray, SavedTask, call_each
+from infra.saved.members import DONE, Done, SavedTask
+from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_number, read_sent
+from infra.saved.tasks import SavedArray, call_each
 
 MOST_JOBS = 10_000  # of one cluster's name
 
@@ -25,9 +27,23 @@ Saved = SavedJob | SavedArray
 def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
     """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
     check_name(cluster)
-    tokens = [prefix for prefix, _ in zip(store.list_folders(f"{cluster}/"), range(MOST_JOBS), strict=False)]
+    tokens = [*islice(store.list_folders(f"{cluster}/"), MOST_JOBS)]
     found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
     return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
+
+
+def list_numbers(store: Store, cluster: str) -> list[int]:
+    """Return the numbers of a cluster's jobs, with one or two requests for each; raises CloudError."""
+
+    def find(prefix: str) -> int | None:
+        number = read_number(store, prefix)
+        if number is None:
+            with suppress(NotFoundError):
+                return read_record(store.get(f"{attempt_prefix(prefix)}{RECORD}")).job.number
+        return number
+
+    tokens = islice(store.list_folders(f"{check_name(cluster)}/"), MOST_JOBS)
+    return [number for number in map_parallel(find, [*tokens]) if number is not None]
 
 
 def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
@@ -55,9 +71,13 @@ def read_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
 
 
 def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> SavedArray | None:
-    """Return a sent array; None before a task of it has uploaded anything."""
+    """Return a sent array; None before a task of it has uploaded anything.
+
+    The listing says enough of the tasks that succeeded, which are not read before they are needed.
+    """
     attempts: dict[int, int] = {}
     ends: dict[int, float] = {}
+    done: dict[int, Done] = {}
     for each in store.list(f"{prefix}tasks/"):
         task, _, rest = each.key[len(f"{prefix}tasks/") :].partition("/")
         attempt, _, name = rest.partition("/")
@@ -66,15 +86,26 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
         elif task.isdigit():
             begun = int(attempt) if name == RECORD and attempt.isdigit() else 0
             attempts[int(task)] = max(attempts.get(int(task), 0), begun)
+            if found := DONE.fullmatch(rest):
+                done[int(task)] = Done(int(found[1]), int(found[2]) / 1000, int(found[3]) / 1000, found[4])
 
-    def look(task: Task) -> SavedTask:
-        index = task.index
+    def look(index: int) -> tuple[SentState | None, SavedJob | None]:
         state = read_sent(store, prefix, index) if index in attempts else None
-        last = open_attempt(store, cluster, prefix, index, attempts[index], state) if attempts.get(index) else None
-        return SavedTask(task, state, last, ends.get(index, 0.0))
+        last = done[index].attempt if index in done else attempts.get(index, 0)
+        return state, open_attempt(store, cluster, prefix, index, last, state) if last else None
 
-    found = SavedArray(store, prefix, array, tuple(call_each(look, array.tasks)))
-    return found if found.begun else None
+    members = tuple(
+        SavedTask(
+            task,
+            partial(look, task.index),
+            ends.get(task.index, 0.0),
+            done.get(task.index) if task.index in ends else None,
+        )
+        for task in array.tasks
+    )
+    call_each(lambda each: each.found, [each for each in members if not each.done])
+    opened = SavedArray(store, prefix, array, members)
+    return opened if opened.begun else None
 
 
 def open_attempt(
@@ -86,8 +117,9 @@ def open_attempt(
         record = read_record(store.get(f"{place}{RECORD}"))
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
         sent = sent or read_sent(store, prefix, task)
+        token = prefix.rstrip("/").rpartition("/")[2]
         job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
-        return SavedJob(store, place, replace(machine, sent=sent is not None), job, sent=sent)
+        return SavedJob(store, place, replace(machine, token=token if sent else ""), job, sent=sent)
     return None
 
 

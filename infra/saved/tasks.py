@@ -1,103 +1,27 @@
 """A sent array in its bucket: its tasks, each with its own attempts, read together like one job."""
 
+import itertools
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
-from infra.errors import NotFoundError
-from infra.model import Cluster, Counts, Job, JobState, Output, Task, TaskRecord
+from infra.model import Cluster, Counts, Job, JobState, Output, TaskRecord
 from infra.node.listing import JobReply, Outputs
 from infra.node.tasks import Portion
 from infra.saved.jobs import SavedJob
-from infra.saved.manifests import list_all
-from infra.saved.sent import UNCLAIMED, SentArray, SentState
+from infra.saved.members import SavedTask
+from infra.saved.sent import SentArray
 
 T = TypeVar("T")
 R = TypeVar("R")
 AT_ONCE = 32  # requests
 BAD = ("failed", "interrupted")
-
-
-@dataclass(frozen=True)
-class SavedTask:
-    """A task of a sent array, as far as it has begun."""
-
-    task: Task
-    state: SentState | None
-    """None if no machine has claimed it yet."""
-    last: SavedJob | None
-    """Its last attempt; None before that has uploaded anything."""
-    ended_at: float
-    """When its end was written, by the bucket's clock; 0.0 before that, infinite if it never will be."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the task has ended."""
-        return bool(self.state and self.state.end)
-
-    def interrupt(self) -> "SavedTask":
-        """Return it as the end of its group leaves it: interrupted, if it has not ended."""
-        if self.ended:
-            return self
-        state = (self.state or SentState(UNCLAIMED, None)).interrupt()
-        return replace(self, state=state, last=self.last and self.last.interrupt(), ended_at=math.inf)
-
-    @cached_property
-    def record(self) -> TaskRecord:
-        """What became of it."""
-        job, attempts = self.last and self.last.job, self.state.claim.attempt if self.state else 0
-        end = self.state and self.state.end
-        return TaskRecord(
-            index=self.task.index,
-            values=self.task.values,
-            state=job.state if job else end.state if end else "queued",
-            exit_code=end.exit_code if end else None,
-            reason=job.reason if job else end.reason if end else "",
-            node=0 if self.last else None,
-            started_at=job.started_at if job else None,
-            seconds=job.seconds if job else None,
-            attempts=attempts,
-            machine=self.last.cluster.node.instance_id if self.last else "",
-        )
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        """What it wrote, and its log, once it has ended, named as on a node: 17/model, 17.log."""
-        if not self.last or not self.ended:
-            return ()
-        with suppress(NotFoundError):
-            found = list_all(self.last.manifest, self.last.job).outputs
-            index = self.task.index
-            inside = (each for each in found if not each.outside)
-            below = (
-                replace(each, path=f"{index}/{each.path}", same_as=each.same_as and f"{index}/{each.same_as}")
-                for each in inside
-            )
-            return (*below, *self.log)
-        return ()
-
-    @property
-    def log(self) -> tuple[Output, ...]:
-        """Return its log as an output; none if its machine did not say what is in it."""
-        end = self.state and self.state.end
-        return (
-            (Output(f"{self.task.index}.log", end.log_bytes, end.log_sha256, 0o644),) if end and end.log_sha256 else ()
-        )
-
-    def describe_end(self) -> str:
-        """Return a line for the array's log: how the task ended."""
-        record = self.record
-        values = "".join(f" {name}={value}" for name, value in record.values.items())
-        code = "" if record.exit_code in (None, 0) else f" (exit {record.exit_code})"
-        after = "" if record.seconds is None else f" after {record.seconds:.0f} s"
-        return f"task {record.index}{values}: {record.state}{code}{after}{record.reason and f': {record.reason}'}\n"
 
 
 @dataclass(frozen=True)
@@ -123,15 +47,18 @@ class SavedArray:
         """Itself: its tasks are not spread over the nodes of a cluster."""
         return (self,)
 
-    @property
-    def begun(self) -> list[SavedJob]:
-        """The last attempts of its tasks."""
-        return [each.last for each in self.members if each.last]
+    @cached_property
+    def begun(self) -> SavedJob | None:
+        """The last attempt of the task that started first; None before any has uploaded anything."""
+        members = [each for each in self.members if each.begun]
+        members.sort(key=lambda each: math.inf if each.record.started_at is None else each.record.started_at)
+        return next((each.last for each in members if each.last), None)
 
     @property
     def cluster(self) -> Cluster:
         """The machine of its first task."""
-        return self.begun[0].cluster
+        assert self.begun  # noqa: S101  else it is not opened
+        return self.begun.cluster
 
     @property
     def tasks(self) -> tuple[TaskRecord, ...]:
@@ -155,15 +82,16 @@ class SavedArray:
     @property
     def complete(self) -> bool:
         """Whether the bucket has all that its ended tasks wrote."""
-        return all(each.state.end.complete for each in self.members if each.last and each.state and each.state.end)
+        return all(each.complete for each in self.members)
 
     @cached_property
     def job(self) -> Job:
-        """The array as one job; its seconds are those of all tasks."""
-        jobs, records = [each.job for each in self.begun], self.tasks
-        first = min(jobs, key=lambda job: job.submitted_at)
-        starts = [job.started_at for job in jobs if job.started_at is not None]
-        ends = [job.ended_at for job in jobs if job.ended_at is not None]
+        """The array as one job, with all GPUs of its machines; its seconds are those of their work."""
+        records = self.tasks
+        assert self.begun  # noqa: S101  else it is not opened
+        first, gpus = self.begun.job, self.cluster.gpu.count if self.cluster.gpu else 0
+        starts = [record.started_at for record in records if record.started_at is not None]
+        ends = [end for _, end in itertools.chain(*list_spans(records).values())]
         decisive = self.find_decisive()
         return replace(
             first,
@@ -172,10 +100,11 @@ class SavedArray:
             state=decisive.state if decisive else ("succeeded" if self.ended else self.find_activity()),
             exit_code=decisive.exit_code if decisive else 0 if self.ended else None,
             reason=f"task {decisive.index}: {decisive.reason}" if decisive and decisive.reason else "",
+            gpus=tuple(range(gpus)),
             started_at=min(starts, default=None),
             ended_at=max(ends, default=None) if self.ended else None,
             stalled_at=None,
-            seconds=sum(record.seconds or 0.0 for record in records) if starts else None,
+            seconds=add_times(records) if starts else None,
             log_bytes=len(self.text),
             tasks=count(records),
         )
@@ -254,6 +183,26 @@ class SavedArray:
     def find_task(self, index: int) -> SavedJob | None:
         """Return the last attempt of a task; None if there is none."""
         return next((each.last for each in self.members if each.task.index == index), None)
+
+
+def list_spans(records: Sequence[TaskRecord]) -> dict[str, list[tuple[float, float]]]:
+    """Return from when to when tasks ran, by machine."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        if record.started_at is not None and record.seconds is not None:
+            spans.setdefault(record.machine, []).append((record.started_at, record.started_at + record.seconds))
+    return spans
+
+
+def add_times(records: Sequence[TaskRecord]) -> float:
+    """Return for how many seconds machines worked on tasks; those that share one share its time."""
+    total = 0.0
+    for spans in list_spans(records).values():
+        until = -math.inf
+        for start, end in sorted(spans):
+            total += max(0.0, end - max(start, until))
+            until = max(until, end)
+    return total
 
 
 def count(records: Sequence[TaskRecord]) -> Counts:

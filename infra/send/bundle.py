@@ -21,7 +21,7 @@ from infra.results.folder import last_number, open_runs
 from infra.run.source import Source, read_source
 from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
 from infra.run.upload import Upload, upload_project
-from infra.saved.search import list_saved
+from infra.saved.search import list_numbers
 from infra.saved.sent import read_number
 
 PACK = "pack"
@@ -134,7 +134,7 @@ def find_last_number(store: Store, prefix: str, runs: Path) -> int:
     own = read_number(store, prefix)
     if own is not None:
         return own - 1
-    stored = (each.job.number for each in list_saved(store, cluster))
+    stored = list_numbers(store, cluster)
     return max([here, *(number for number in stored if 0 < number < MOST_JOBS)])  # a machine can write any number
 
 

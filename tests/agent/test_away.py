@@ -4,17 +4,27 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.model import Counts
 from infra.node.agent.away.claims import Watch
-from infra.saved.search import list_saved
+from infra.saved.search import list_saved, read_saved
 from tests import away_fixtures, s3
 from tests.away_fixtures import LOOP, Sending, count
 from tests.conftest import wait_for
 
 proxy, sending = s3.proxy, away_fixtures.sending
+
+
+def fetch(sending: Sending, runs: Path) -> Path:
+    """Download what the job has written so far; return the folder of the files."""
+    job = read_saved(sending.open_store(), "trial", sending.prefix)
+    assert job
+    return fetch_once(job, 1, runs, lambda _: None, EVERYTHING).folder / "files"
 
 
 def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
@@ -30,16 +40,21 @@ def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
 
 
-def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending) -> None:
+def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending, tmp_path: Path) -> None:
     sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600)
     first = sending.boot()
-    wait_for(lambda: sending.has_output(), "the first manifest")
+    wait_for(lambda: sending.has_output("steps.csv") and sending.has_output(), "log and state")
+    assert (fetch(sending, tmp_path) / "state.json").exists()
     first.kill()
     sending.proxy.ahead_s = 610  # the next machine comes long after, by the clock of S3
     sending.boot()
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 2)
+    files = fetch(sending, tmp_path)  # the same results, though of another machine
+    assert json.loads((files / "state.json").read_text()) == count(4)
+    assert (files.parent / "job.log").read_text() == sending.log(2)
     assert json.loads(sending.output("state.json")) == count(4)
+    assert sorted(set(sending.output("steps.csv").split())) == [b"1", b"2", b"3", b"4"]
     assert "step 3 2" in sending.log(2)
     assert "step 1 2" not in sending.log(2)
 
@@ -165,6 +180,19 @@ def test_the_tasks_of_a_grid_run_beside_each_other_with_their_values_and_are_rea
         *(True, True),
     )
     assert array.job.tasks == Counts(done=2)
+    listed = array.tasks
+    assert [each.done is not None for each in array.members] == [True, True]  # the listing says enough of them
+    names = [key for key in sending.find_keys("tasks/") if "/done-" in key]
+    for name in names:
+        sending.s3.delete_object(Bucket=sending.name, Key=sending.prefix + name)
+    [array] = list_saved(sending.open_store(), "trial")
+    assert [each.done for each in array.members] == [None, None]
+    for one, same in zip(array.tasks, listed, strict=True):
+        assert replace(one, started_at=same.started_at, seconds=same.seconds) == same
+        assert (one.started_at, one.seconds) == pytest.approx((same.started_at, same.seconds), abs=0.001)
+    spans = [(each.started_at, each.started_at + each.seconds) for each in listed]
+    together = max(end for _, end in spans) - min(start for start, _ in spans)
+    assert array.job.seconds == pytest.approx(together, abs=0.01)  # a machine of two tasks is paid for once
     home = fetch_once(array, 1, tmp_path / "runs", lambda _: None, EVERYTHING)
     files = home.folder / "files"
     found = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from infra.ec2.account import Account, open_local
-from infra.ec2.scaling import groups, schedule
+from infra.ec2.scaling import activities, groups, schedule
 from infra.ec2.tags import RANK_TAG
 from infra.local.cloud.server import control
 from infra.local.machine import userdata
+from infra.node.agent.records import PREEMPTED
 from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
 from tests.conftest import Finished, Laptop, wait_for
 
@@ -112,17 +114,30 @@ class Site:
         return dict(found)
 
 
+def record(project: Path) -> None:
+    """Commit a project; later files are uncommitted changes."""
+    for words in ("init -q", "add .", "-c user.name=me -c user.email=me@example.com commit -q -m first"):
+        subprocess.run(["git", "-C", project, *words.split()], check=True)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with lasting_cloud(tmp_path_factory.mktemp("send")) as laptop:
         cloud = watch(laptop).cloud
         control.add_faults(cloud, *FEW_REGIONS)
         laptop.write("loop.py", LOOP)
+        record(laptop.project)
         laptop.write("sleep.py", SLEEP)
         laptop.write("stubborn.py", STUBBORN)
         laptop.write("task.py", TASK)
         laptop.write("save.py", SAVE)
         yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))
+
+
+def add_hours(laptop: Laptop, name: str) -> float:
+    """Return the hours that `cost` counts for a cluster."""
+    rows = json.loads(laptop.type("cost", "--dry-run", "--json").out)
+    return sum(row["hours"] for row in rows if row["cluster"] == name)
 
 
 def move_away(laptop: Laptop, folder: Path) -> Laptop:
@@ -137,12 +152,18 @@ def move_away(laptop: Laptop, folder: Path) -> Laptop:
 def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_of_it(site, tmp_path):
     site.send("away", "--spot", "loop.py")
     [first] = site.watch.living()
+    results = site.laptop.project / "runs/away-1"
+    assert "+++ b/sleep.py" in (results / "changes.patch").read_text()  # it is in no commit
     wait_for(lambda: site.begun("away"), "first upload", deadline_s=120)
+    early = site.laptop.type("fetch", "--cluster", "away")
+    assert (early.code, (results / "files").is_dir()) == (0, True), early.said
     control.add_faults(site.watch.cloud, "interrupt=8")
     gone = first["InstanceId"]
-    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
+    jobs = site.laptop.home / f".local/state/gpujob/local/hosts/{gone}/home/.gpujob/jobs"
+    wait_for(lambda: [*jobs.glob(f"*/{PREEMPTED}")], "notice")
     control.clear_faults(site.watch.cloud)  # its replacement would be taken, too
     control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
     wait_for(lambda: (site.read("away", "tasks/0/claim") or {})["attempt"] == 2, "second attempt", deadline_s=200)
 
     other = move_away(site.laptop, tmp_path)
@@ -156,11 +177,15 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
     assert machine != gone
 
+    spent = add_hours(site.laptop, "away")
+    lives = activities.find_lives(site.account, "gpujob-away").values()
+    assert spent == pytest.approx(sum(end - begun for begun, end in lives) / 3600, abs=1e-4)
     down = site.laptop.type("down", "away", "--dry-run")
     assert "unknown project" not in down.said
     assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
-    assert json.loads((site.laptop.project / "runs/away-1/files/state.json").read_text()) == count(6)
+    assert json.loads((results / "files/state.json").read_text()) == count(6)
     assert site.watch.remains() == []
+    assert add_hours(site.laptop, "away") == spent
 
 
 def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.backends import get_backend
 
 from infra.ec2.account import Account
 from infra.ec2.scaling.groups import NOTHING, make_tags
@@ -18,6 +19,8 @@ from infra.ec2.tags import CLUSTER_TAG, LAUNCH_TAG, LEASE_TAG, SENT_TAG, format_
 from infra.errors import CloudError, NodeError, NotFoundError, UsageError
 from infra.fetch.outputs import EVERYTHING, Fetched, fetch_once
 from infra.model import Counts
+from infra.node.agent.bucket.layout import done_name
+from infra.results.receipts import make_receipt
 from infra.saved.search import list_saved
 from infra.saved.usage import list_stored, remove
 from infra.send.bundle import find_last_number
@@ -181,6 +184,44 @@ def test_the_tasks_of_a_sent_array_that_its_lease_left_over_are_interrupted_and_
     home = fetch_once(array, 1, tmp_path, lambda _: None, EVERYTHING)
     found = sorted(path.relative_to(home.folder / "files").as_posix() for path in home.folder.glob("files/**/*.pt"))
     assert found == ["0/m.pt", "1/m.pt"]
+
+
+def put_many(store: Store, objects: dict[str, Any]) -> None:
+    """Write many objects without a request for each."""
+    inside = get_backend("s3")["123456789012"]["aws"]
+    for key, content in objects.items():
+        inside.put_object(store.bucket, key, json.dumps(content).encode())
+
+
+def test_a_thousand_tasks_that_share_machines_are_listed_with_few_requests_and_cost_what_these_do(
+    store: Store, proxy: Proxy, tmp_path: Path
+) -> None:
+    tasks = [{"index": index, "values": {}} for index in range(1000)]
+    about = {"array": {"tasks": tasks, "gpus": 0}, "request": {"after": 6, "command": ["x"]}}
+    job = {"version": 1, "job": {**JOB, "started_at": 1e9 + 124 * 3600}, "cluster": {**MACHINE, "gpu": ""}}
+    claim = {"machine": "i-0123456789abcdef0", "attempt": 1, "beat": 1, "why": "", "fruitless": 0, "failures": 0}
+    claim |= {"number": 7, "mark": ""}
+    end = {"state": "succeeded", "exit_code": 0, "reason": "", "attempt": 1, "ended_at": 5.0, "complete": True}
+    objects = {"many/t/send.json": about}
+    for task in range(1000):
+        place = f"many/t/tasks/{task}"
+        if task in (0, *range(992, 1000)):  # of the others no reader asks for these
+            objects |= {f"{place}/claim": claim, f"{place}/1/job.json": job}
+        if task < 992:  # four tasks at a time on each of two machines, an hour each
+            start, machine = 1e9 + task // 8 * 3600, f"i-0123456789abcdef{task % 2}"
+            objects |= {f"{place}/end.json": end, f"{place}/{done_name(1, start, 3600, machine)}": {}}
+    put_many(store, objects)
+    make_group(store, "many", 2, time.time() + 3600)
+    proxy.seen.clear()
+    [array] = list_saved(store, "many")
+    assert (array.job.number, array.job.state, array.job.tasks) == (7, "running", Counts(done=992, running=8))
+    assert len(proxy.seen) <= 4 + 4 + 3 + 8 * 3  # listings; account, request, group; the first task; those that run
+    assert array.job.seconds == 2 * 124 * 3600 + JOB["seconds"]
+    receipt = make_receipt(array.cluster, array.job, (), tasks=array.tasks)
+    assert abs(receipt.usd - 2 * 124 * 0.5) < 0.001
+    proxy.seen.clear()
+    assert find_last_number(store, "many/new/", tmp_path / "runs") == 7
+    assert len(proxy.seen) <= 3
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x"])

@@ -4,17 +4,20 @@ from contextlib import suppress
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
-from infra.ec2.storage.buckets import name_bucket, ready_bucket
-from infra.ec2.storage.policies import MACHINE_ON_BUCKET, MACHINE_ON_OBJECTS
+from infra.ec2.scaling.policy import LEAVE
+from infra.ec2.storage.buckets import AUTO, check_place, name_bucket, ready_bucket
+from infra.ec2.storage.policies import MACHINE_GRANTS
+from infra.ec2.tags import CLUSTER_TAG, resource_name
 from infra.errors import GpujobError, NotFoundError, PermissionsError
 
 HINT = "gpujob policy --machines"
+CLUSTER, NO_ID = "cluster", "00000000-0000-0000-0000-000000000000"  # of a group that need not exist
 
 
-def check_role(account: Account, profile: str, bucket: str) -> None:
+def check_role(account: Account, profile: str, bucket: str, *, sent: bool = False) -> None:
     """Raise GpujobError if machines with this instance profile cannot upload to a bucket.
 
-    Raises PermissionsError if the caller may not ask.
+    With `sent`, they must also be able to work on a sent job. Raises PermissionsError if the caller may not ask.
     """
     try:
         with aws_errors():
@@ -25,32 +28,52 @@ def check_role(account: Account, profile: str, bucket: str) -> None:
     roles = [role["Arn"] for role in found["Roles"]]
     if not roles:
         raise GpujobError(f"the instance profile {profile} has no role to upload to the bucket {bucket} with", HINT)
-    refused = find_refused(account, roles[0], bucket)
+    refused = find_refused(account, roles[0], bucket, sent=sent)
     if refused:
-        raise GpujobError(f"the role of {profile} does not allow {', '.join(refused)} on the bucket {bucket}", HINT)
+        raise GpujobError(f"the role of {profile} does not allow {'; '.join(refused)}", HINT)
 
 
-def ready_uploads(account: Account, profile: str, bucket: str) -> str:
+def ready_uploads(account: Account, profile: str, bucket: str, *, sent: bool = False) -> str:
     """Return the name of a bucket that is ready for uploads of machines with this instance profile.
 
-    Raises GpujobError if they could not upload, before anything is billed.
+    Raises GpujobError if they could not upload, before anything is created or billed.
     """
+    name = name_bucket(account, bucket)
+    try:
+        check_place(account, name)
+    except NotFoundError:
+        if bucket != AUTO:
+            raise
     with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
-        check_role(account, profile, name_bucket(account, bucket))
+        check_role(account, profile, name, sent=sent)
     return ready_bucket(account, bucket)
 
 
-def find_refused(account: Account, role: str, bucket: str) -> list[str]:
-    """Return what a role may not do in a bucket, as IAM simulates it."""
-    wanted = {
-        f"arn:aws:s3:::{bucket}": MACHINE_ON_BUCKET,
-        f"arn:aws:s3:::{bucket}/c/t/tasks/0/1/log": MACHINE_ON_OBJECTS,
-    }
+def find_refused(account: Account, role: str, bucket: str, *, sent: bool) -> list[str]:
+    """Return what a role may not do, and where, as IAM simulates it; with `sent`, also to its group."""
+    refused = []
+    for grant in MACHINE_GRANTS:
+        if sent or not grant.sent:
+            denied = simulate(account, role, grant.actions, f"arn:aws:s3:::{bucket}{grant.example}")
+            refused += [f"{', '.join(denied)} on {bucket}{grant.part}"] if denied else []
+    denied = simulate(account, role, LEAVE, name_group(account)) if sent else []
+    return [*refused, f"{', '.join(denied)} on its own group"] if denied else refused
+
+
+def name_group(account: Account) -> str:
+    """Return the ARN of a group of gpujob."""
+    place = f"arn:aws:autoscaling:{account.region}:{account.identity.account_id}:autoScalingGroup:{NO_ID}"
+    return f"{place}:autoScalingGroupName/{resource_name(CLUSTER)}"
+
+
+def simulate(account: Account, role: str, actions: tuple[str, ...], resource: str) -> list[str]:
+    """Return which actions a role may not take on a resource that has gpujob's tag."""
+    tag = f"aws:ResourceTag/{CLUSTER_TAG}"
     with aws_errors():
-        answers = [
-            account.iam.simulate_principal_policy(
-                PolicySourceArn=role, ActionNames=list(actions), ResourceArns=[resource]
-            )["EvaluationResults"]
-            for resource, actions in wanted.items()
-        ]
-    return [one["EvalActionName"] for answer in answers for one in answer if one["EvalDecision"] != "allowed"]
+        found = account.iam.simulate_principal_policy(
+            PolicySourceArn=role,
+            ActionNames=list(actions),
+            ResourceArns=[resource],
+            ContextEntries=[{"ContextKeyName": tag, "ContextKeyValues": [CLUSTER], "ContextKeyType": "string"}],
+        )
+    return [one["EvalActionName"] for one in found["EvaluationResults"] if one["EvalDecision"] != "allowed"]

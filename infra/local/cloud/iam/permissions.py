@@ -83,6 +83,8 @@ def _other_resource(request: Request) -> str:
     if request.service == "ssm":
         names = request.body.get("Names") or [request.body.get("Name", "")]
         return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
+    if request.action == "GetInstanceProfile":
+        return f"arn:aws:iam::123456789012:instance-profile/{request.params.get('InstanceProfileName', '')}"
     return request.params.get({"s3": "Arn", "iam": "PolicySourceArn"}.get(request.service, ""), "*")
 
 

@@ -22,12 +22,13 @@ def simulate_principal_policy(request: Request) -> Answer:
     role = next((role for role in roles if role.arn == arn), None)
     if role is None:
         return error("iam", "NoSuchEntity", f"Entity {arn} does not exist.", 404)
-    policies = list(list_policies(role))
+    policy = {"Statement": [each for one in list_policies(role) for each in one["Statement"]]}
+    tags = read_tags(request)
     rows: list[Tree] = []
     for action in read_words(request, "ActionNames"):
         for resource in read_words(request, "ResourceArns") or ["*"]:
-            need = Need(action, resource, {}, {})
-            decision = "allowed" if any(is_allowed(policy, need, {}) for policy in policies) else "implicitDeny"
+            need = Need(action, resource, {}, tags)
+            decision = "allowed" if is_allowed(policy, need, {}) else "implicitDeny"
             rows.append({"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": decision})
     name = "SimulatePrincipalPolicy"
     result = {"EvaluationResults": rows, "IsTruncated": False}
@@ -40,4 +41,13 @@ def read_words(request: Request, name: str) -> list[str]:
     found: list[str] = []
     while word := request.params.get(f"{name}.member.{len(found) + 1}"):
         found.append(word)
+    return found
+
+
+def read_tags(request: Request) -> dict[str, str]:
+    """Return the tags that a request says its resources have."""
+    found: dict[str, str] = {}
+    while key := request.params.get(f"ContextEntries.member.{len(found) + 1}.ContextKeyName"):
+        words = f"ContextEntries.member.{len(found) + 1}.ContextKeyValues.member.1"
+        found[key.removeprefix("aws:ResourceTag/")] = request.params.get(words, "")
     return found

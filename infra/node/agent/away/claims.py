@@ -55,14 +55,27 @@ class Claim:
         with self.writing:
             if self.lost:
                 return False
-            content = {**self.content, **changes, "beat": self.content["beat"] + 1}
             try:
-                self.etag = self.place.write(content, "tasks", self.task, "claim", match=self.etag)
+                self.write(changes)
             except TakenError:
-                self.lost = True
-            else:
-                self.content = content
+                self.lost = not self.is_ours()
+                if not self.lost:
+                    self.write(changes)
             return not self.lost
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        """Write the next version of the claim; raises TakenError if the bucket has another one than ours."""
+        content = {**self.content, **changes, "beat": self.content["beat"] + 1}
+        self.etag = self.place.write(content, "tasks", self.task, "claim", match=self.etag)
+        self.content = content
+
+    def is_ours(self) -> bool:
+        """Return whether the claim in the bucket is this machine's; a renewal without an answer may be."""
+        found, etag = self.place.read("tasks", self.task, "claim")
+        if (found.get("machine"), found.get("attempt")) != (self.place.machine, self.attempt):
+            return False
+        self.content, self.etag = found, etag
+        return True
 
     def release(self, why: str, **changes: Any) -> None:
         """Let another machine, or another attempt of this one, have the task at once."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Mapping
 
 from ..aws.wire import TakenError
+from ..bucket.layout import done_name
 from ..identities import BOOT
 from ..records import CHUNK_BYTES, AgentError, folder_of, take_lock
 from ..removal import remove
@@ -110,6 +111,7 @@ def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
                 **{"state": state, "exit_code": job["exit_code"], "reason": reason, "complete": outcome.uploaded},
                 **(measure_log(job["number"]) if outcome.uploaded else {}),
             },
+            name_done(place, sent, claim, outcome),
         )
         if sent.array and outcome.uploaded:  # a thousand tasks need no room for a thousand projects
             with contextlib.suppress(AgentError):
@@ -117,6 +119,14 @@ def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
         return True
     let_go(claim, "AWS took the machine" if kind == "preempted" else "the job was interrupted")
     return kind != "preempted"
+
+
+def name_done(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> str:
+    """Return the name that says enough of a task for readers; "" if they have to read it."""
+    job = outcome.job
+    if not (sent.array and outcome.kind == "succeeded" and outcome.uploaded and job["seconds"] is not None):
+        return ""
+    return done_name(claim.attempt, job["started_at"], job["seconds"], place.machine)
 
 
 def measure_log(number: int) -> dict[str, Any]:
@@ -143,8 +153,11 @@ def give_up(claim: Claim) -> dict[str, Any]:
     return {"state": "failed", "exit_code": None, "reason": f"{reason}; the last one: {why}" if why else reason}
 
 
-def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
-    """Write how a task ended, unless its claim was lost; tried until the bucket answers."""
+def end(place: Place, claim: Claim, about: Mapping[str, Any], done: str = "") -> None:
+    """Write how a task ended, unless its claim was lost; tried until the bucket answers.
+
+    Then `done`, a name for listings, if this machine has written the end; readers do without it.
+    """
     pause_s = 1.0
     while True:
         with contextlib.suppress(*FAULTS):
@@ -158,6 +171,8 @@ def end(place: Place, claim: Claim, about: Mapping[str, Any]) -> None:
                     "end.json",
                     absent=True,
                 )
+                if done:
+                    place.write({}, "tasks", claim.task, done)
             break
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, MOST_PAUSE_S)

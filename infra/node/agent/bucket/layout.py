@@ -24,3 +24,8 @@ def attempt_prefix(prefix: str, task: int = TASK, attempt: int = ATTEMPT) -> str
 def log_name(piece: int) -> str:
     """Return the name of a piece of the log."""
     return f"log-{piece:06d}"
+
+
+def done_name(attempt: int, started_at: float, seconds: float, machine: str) -> str:
+    """Return the name of the empty object that says, in a listing, that a task of an array succeeded."""
+    return f"done-{attempt}-{started_at * 1000:.0f}-{seconds * 1000:.0f}-{machine}"
