@@ -18,9 +18,11 @@ from ..tasks.one import list_tasks
 from .contents import Contents, Opener
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
 from .logs import find_logs
+from .replaced import keep_replaced
 
 # What differs from one round to the next though nothing has happened.
 CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
+MOST_KEPT_ROUNDS = 5
 COUNTS = ("round", "written_at", "put_requests", "objects", "left", "left_complete")
 
 
@@ -37,7 +39,7 @@ class Rounds:
         self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, self.opener)
         self.manifest: dict[str, Any] = self.read(MANIFEST)
         self.record: dict[str, Any] = {}
-        self.log_bytes = 0
+        self.log_bytes = self.kept_rounds = 0
         if self.manifest:
             self.contents.learn(self.manifest)
             self.log_bytes = self.manifest["log_bytes"]
@@ -71,12 +73,14 @@ class Rounds:
         self.contents.bring(outputs, wait=final or wait)
         kept = self.place(outputs, before, unsettled)
         complete = final and not found.get("unreadable") and len(kept) == len(outputs)
+        if not final:
+            kept = self.keep(before, kept, {*unsettled, *(each["path"] for each in outputs)})
         manifest = {
             "version": VERSION,
             **{name: value for name, value in found.items() if name != "job"},
             "job": record_of(self.number),
             "tasks": list_tasks(self.number)["tasks"] if is_array(self.folder) else [],
-            "outputs": kept,
+            "outputs": list(kept.values()),
             "log_bytes": self.log_bytes,
             "final": complete,
         }
@@ -91,7 +95,7 @@ class Rounds:
 
     def place(
         self, outputs: list[dict[str, Any]], before: dict[Key, dict[str, Any]], unsettled: set[str]
-    ) -> list[dict[str, Any]]:
+    ) -> dict[Key, dict[str, Any]]:
         """Return the outputs that the bucket has; of changing ones the last complete version."""
         kept: dict[Key, dict[str, Any]] = {}
         for each in outputs:
@@ -103,7 +107,18 @@ class Rounds:
             elif key in before:
                 kept[key] = before[key]
         kept.update({key: each for key, each in before.items() if key[1] in unsettled and key not in kept})
-        return list(kept.values())
+        return kept
+
+    def keep(
+        self, before: dict[Key, dict[str, Any]], kept: dict[Key, dict[str, Any]], written: set[str]
+    ) -> dict[Key, dict[str, Any]]:
+        """Return these outputs, and those that they do not replace yet.
+
+        For some rounds only, as a file may never be complete.
+        """
+        found = keep_replaced(before, kept, written - {path for _, path in kept})
+        self.kept_rounds = self.kept_rounds + 1 if found != kept else 0
+        return found if self.kept_rounds <= MOST_KEPT_ROUNDS else kept
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, and delete what neither it nor the one before mentions."""
