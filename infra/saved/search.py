@@ -15,7 +15,7 @@ from infra.node.agent.bucket.layout import ATTEMPT, END, RECORD, TASK, attempt_p
 from infra.saved.jobs import SavedJob
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import make_job, read_record
-from infra.saved.members import DONE, Done, SavedTask
+from infra.saved.members import NAMED, Done, SavedTask
 from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_number, read_sent
 from infra.saved.tasks import SavedArray, call_each
 
@@ -86,7 +86,7 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
         elif task.isdigit():
             begun = int(attempt) if name == RECORD and attempt.isdigit() else 0
             attempts[int(task)] = max(attempts.get(int(task), 0), begun)
-            if found := DONE.fullmatch(rest):
+            if found := NAMED.fullmatch(rest):
                 done[int(task)] = Done(int(found[1]), int(found[2]) / 1000, int(found[3]) / 1000, found[4])
 
     def look(index: int) -> tuple[SentState | None, SavedJob | None]:
