@@ -28,13 +28,14 @@ from tests.s3 import Proxy
 
 LOOP = b"""
 import json, os, pathlib, sys, time
-path = pathlib.Path("state.json")
+path, log = pathlib.Path("state.json"), open("steps.csv", "a")
 state = json.loads(path.read_text()) if path.exists() else {"step": 0, "sum": 7}
 while state["step"] < int(sys.argv[1]):
     time.sleep(float(sys.argv[2]))
     state = {"step": state["step"] + 1, "sum": (state["sum"] * 31 + state["step"]) % 1000003}
     path.with_suffix(".new").write_text(json.dumps(state))
     path.with_suffix(".new").replace(path)
+    print(state["step"], file=log, flush=True)
     print("step", state["step"], os.environ["GPUJOB_ATTEMPT"], flush=True)
     if os.environ["GPUJOB_ATTEMPT"] == "1" and state["step"] == int(sys.argv[3]):
         time.sleep(600)
@@ -142,9 +143,10 @@ class Sending:
         assert hashlib.sha256(body).hexdigest() == entry["sha256"]
         return body
 
-    def has_output(self) -> bool:
-        """Return whether the first attempt has saved anything."""
-        return bool((self.get("tasks/0/1/outputs.json") or {"outputs": []})["outputs"])
+    def has_output(self, path: str = "") -> bool:
+        """Return whether the first attempt has saved a file, or any complete one."""
+        found = [each["path"] for each in (self.get("tasks/0/1/outputs.json") or {"outputs": []})["outputs"]]
+        return path in found if path else bool({*found} - {"steps.csv"})
 
     def refuse(self, word: str = "") -> None:
         """Let S3 refuse, from now on, all requests about this job, or those with a word in them."""
@@ -296,6 +298,6 @@ def sending(proxy: Proxy, tmp_path: Path) -> Iterator[Sending]:
     proxy.policy = make_machine_policy("bucket-*")
     sending = Sending(proxy, tmp_path)
     yield sending
-    proxy.rule = lambda method, path: ""
+    proxy.rule, proxy.ahead_s = lambda method, path: "", 0.0
     for machine in sending.machines:
         machine.kill()

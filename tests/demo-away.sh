@@ -90,7 +90,7 @@ await 'second attempt' printed 'resuming from '
 resumed=$(grep '^resuming from ' "$away/log")
 type_it ls
 
-printf '\nThe next machine ends without any notice, and is missed after 90 s:\n'
+printf '\nThe next machine ends without any notice, and is missed after 60 s:\n'
 second=$(lose_machine power)
 printf '%s is terminated\n' "$second"
 [ "$second" != "$first" ] || fail "$first was not replaced"

@@ -37,7 +37,14 @@ class Proxy(ThreadingHTTPServer):
         """What machines may do, which sign their requests without boto3; anything if it is empty."""
         self.rule: Callable[[str, str], str] = lambda method, path: ""
         """Returns the fault of a request for which `faults` has none."""
+        self.ahead_s = 0.0
+        """How much later the answers are by S3's clock than they would be."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def date_in(ahead_s: float) -> str:
+    """Return the time as a header has it, so many seconds from now."""
+    return format_datetime(datetime.fromtimestamp(time.time() + ahead_s, UTC), usegmt=True)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,8 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault != "drop-after":
             status, code, ahead_s = fault.split()
             answer = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
-            date = format_datetime(datetime.fromtimestamp(time.time() + float(ahead_s), UTC), usegmt=True)
-            self.reply(int(status), {"Date": date}, answer)
+            self.reply(int(status), {"Date": date_in(float(ahead_s))}, answer)
             return
         link = http.client.HTTPConnection("127.0.0.1", server.behind, timeout=30)
         link.request(self.command, self.path, body, dict(self.headers))
@@ -67,7 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "drop-after":
             self.close_connection = True
             return
-        self.reply(found.status, dict(found.getheaders()), answer)
+        later = {"Date": date_in(server.ahead_s)} if server.ahead_s else {}
+        self.reply(found.status, {**dict(found.getheaders()), **later}, answer)
 
     def is_allowed(self, policy: dict[str, Any]) -> bool:
         """Return whether a request to S3 is one that the machines' policy allows, or is not a machine's."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from cli.notices import billing
-from cli.notices.asked import Scope, list_clusters, report_unasked
+from cli.notices.asked import Scope, list_clusters, record_ended, report_unasked
 from cli.options.context import runs_here
 from cli.options.declared import hidden_dry_run_option, json_option, option, region_option, transfer_option
 from cli.options.sources import read_chosen
@@ -34,6 +34,8 @@ def cost(dry_run: bool, region: str | None, all_regions: bool, usd_per_gb: float
     """
     scope = Scope(dry_run, region, all_regions)
     found, refusal = list_clusters(scope)
+    if not refusal:
+        record_ended(scope)
     rows = costs.add_up(found, runs_here(), usd_per_gb)
     empty = f"no costs found {scope} or in this computer's records"
     show.listing([cost_row(row) for row in rows], as_json, [asdict(row) for row in rows], empty)

@@ -61,6 +61,10 @@ def rerun(
     request = replace(request, array=choose_tasks(past, options, all_tasks))
     check_secrets(request)
     found = find_cluster(cluster)
+    if found.sent:
+        free = f"{found.name}-2"
+        hint = f"launch another cluster: gpujob up {free}; then: gpujob rerun {past.key} --cluster {free}"
+        raise UsageError(f"the machines of '{found.name}' work on a sent job only", hint)
     from cli.steps.data import send_recorded
     from cli.steps.following import exit_code
     from cli.steps.running import Manner, run_job

@@ -194,7 +194,7 @@ def cancel(asked: tuple[tuple[JobName, int | None], ...], everything: bool, clus
     words = "--all" if everything else as_typed([*whole, *(f"{job}.{task}" for job, task in tasks)])
     check_variable(cluster, f"gpujob cancel --cluster {{name}} {words}".rstrip())
     first = asked[0][0] if asked else None
-    if not tasks and stop_sent(choose_name(cluster)):
+    if stop_sent(choose_name(cluster), [job for job, _ in asked], tasks):
         return
     with reach_machine(cluster, first) as (found, connection), billing.reminding(found):
         for array in find_jobs(connection, [job for job, _ in tasks], certain=True) if tasks else ():
@@ -275,8 +275,8 @@ def fetch(
                 runs = runs_of(found, job.number)
                 download_all(connection, job, to.resolve() if to else runs, want(runs))
     except (NotFoundError, GoneError) as error:
-        saved = find_saved(error, choose_name(cluster), first)
-        for each in saved if everything else saved[-1:]:
+        saved = [find_saved(error, choose_name(cluster), each) for each in asked or (None,)]
+        for each in [job for jobs in saved for job in (jobs if everything else jobs[-1:])]:
             runs = runs_of(each.cluster, each.job.number)
             download_saved([each], to.resolve() if to else runs, want(runs))
 

@@ -16,9 +16,9 @@ from cli.options.context import choose_name, runs_here
 from cli.options.declared import cluster_option, json_option, transfer_option
 from cli.options.values import JobName, parse_job
 from cli.terminal import clouds, formats, show
+from infra.base.money import transfer_usd
 from infra.errors import GoneError, GpujobError, NotFoundError
 from infra.ledger import known_clusters
-from infra.ledger.traffic import transfer_usd
 from infra.model import UNFINISHED
 from infra.results.receipts import Shelved, find_home, find_receipt, make_receipt, read_receipt
 from infra.run.origins import choose_runs

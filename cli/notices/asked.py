@@ -81,6 +81,12 @@ def list_waiting(scope: Scope) -> "list[Wait]":
         return groups.list_waiting(scope.dry_run, scope.region, everywhere=scope.everywhere)
 
 
+def record_ended(scope: Scope) -> None:
+    """Record the costs of the machines that groups in a scope have ended."""
+    with progress.waiting(describe_asking(scope)):
+        groups.record_ended(scope.dry_run, scope.region, everywhere=scope.everywhere)
+
+
 def describe_asking(scope: Scope) -> str:
     """Return what a listing waits for."""
     return "asking the local cloud" if scope.dry_run else "asking AWS"

@@ -8,8 +8,8 @@ import click
 from click.core import ParameterSource
 
 from cli.options.values import as_on_node
+from infra.base.money import USD_PER_GB
 from infra.errors import UsageError
-from infra.ledger.traffic import USD_PER_GB
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 CLUSTER_VARIABLE, PROFILE_VARIABLE = "GPUJOB_CLUSTER", "GPUJOB_PROFILE"

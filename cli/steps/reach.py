@@ -35,7 +35,8 @@ def connect(cluster: "Cluster", rank: int | None = None) -> "Iterator[Connection
     """
     if cluster.sent:
         raise GoneError(
-            f"the machines of '{cluster.name}' work on a sent job", f"gpujob jobs{cluster_flag(cluster.name)}"
+            f"the machines of '{cluster.name}' work on a sent job, and have no login",
+            f"gpujob jobs{cluster_flag(cluster.name)}",
         )
     with ExitStack() as opened:
         with progress.waiting(f"connecting to {cluster.name}"):

@@ -41,12 +41,16 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
         if refusal is not error:
             error.add_note(f"its bucket cannot be read: {refusal.what}")
         raise error from refusal
+    sent = is_sent(cluster)
     if not found:
-        if is_sent(cluster) and asked is None:
-            raise NotFoundError(f"no machine of '{cluster}' has begun the job yet", "gpujob ls")
-        error.add_note(f"nor is it in the bucket {store.bucket}")
+        if not sent:
+            error.add_note(f"nor is it in the bucket {store.bucket}")
+        elif asked is None:
+            error.what, error.hint = f"no machine of '{cluster}' has begun the job yet", "gpujob ls"
+        else:
+            error.what = f"no job {asked} of '{cluster}' in the bucket {store.bucket}"
         raise error
-    show.say(f"{error.what}; reading the bucket {store.bucket}")
+    show.say(f"reading the bucket {store.bucket}" if sent else f"{error.what}; reading the bucket {store.bucket}")
     return tuple(found)
 
 
@@ -85,7 +89,9 @@ def download_saved(jobs: "Iterable[Saved]", runs: Path, wanted: Wanted | None = 
                 if job.job.nodes == 1:
                     raise
                 show.say(error.what)
-        if not job.complete:
+        if job.was_sent and not job.ended:
+            show.say(f"job {job.job.number} has not ended: fetch it again for what it writes from now on")
+        elif not job.complete:
             which = "its machine" if job.job.nodes == 1 else "a machine of it"
             show.say(f"job {job.job.number}: {which} ended before the last upload; later changes are lost")
 

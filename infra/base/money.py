@@ -1,4 +1,7 @@
-"""Format amounts of money: $9.22, under $0.01, $0.54/h."""
+"""Amounts of money as text, and the price of downloads."""
+
+# https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer: to the internet; the first 100 GB a month are free.
+USD_PER_GB = 0.09
 
 
 def format_usd(amount: float) -> str:
@@ -9,3 +12,8 @@ def format_usd(amount: float) -> str:
 def format_rate(amount: float, per: str = "h") -> str:
     """Return a price per hour, or per another unit of time: $0.54/h, $5.00/month."""
     return f"{format_usd(amount)}/{per}"
+
+
+def transfer_usd(size_bytes: int, usd_per_gb: float = USD_PER_GB) -> float:
+    """Return the cost of downloading `size_bytes`, in USD."""
+    return size_bytes / 1e9 * usd_per_gb

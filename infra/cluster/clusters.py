@@ -27,6 +27,7 @@ from infra.errors import (
 from infra.ledger import costs, endings, known_clusters
 from infra.ledger.attempts import read_attempt, taken
 from infra.ledger.endings import Ending
+from infra.ledger.replaced import record_replaced
 from infra.model import ENDING, GONE, UNKNOWN, Cluster
 from infra.names import check_name
 
@@ -180,6 +181,9 @@ def explain_gone(cluster: Cluster, account: Account | None = None) -> GoneError:
     else:
         ending = Ending(f"'{cluster.name}' no longer exists: its local cloud has stopped", None)
     costs.record_missed(cluster, account, ending.at)
+    if cluster.sent and account is not None:
+        what = f"'{cluster.name}' has no machine left: its job has ended, or its lease"
+        return GoneError(what, f"gpujob jobs --cluster {cluster.name}")
     launch = f"gpujob up {cluster.name}" + " --dry-run" * cluster.is_local
     error = GoneError(ending.what, f"launch a new one: {launch}; or only clean up: gpujob down {cluster.name}")
     error.reclaimed = ending.reclaimed
@@ -251,6 +255,7 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
     """
     known, living = known_clusters.recall(name), {one: instances.find_clusters(one, name) for one in accounts}
     for account, existing in living.items():
+        record_replaced(account, name)
         costs.record_end(account, existing)
         record_lost(account, existing)
     if known and not any(living.values()):

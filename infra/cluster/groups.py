@@ -1,7 +1,8 @@
 """Groups that have fewer machines than they keep: AWS has none free, or is just replacing one."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from infra.cluster.clouds import open_all
 from infra.cluster.regions import ask_regions
@@ -11,8 +12,10 @@ from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Group, find_groups
 from infra.errors import GpujobError, PermissionsError
 from infra.ledger import known_clusters
+from infra.ledger.replaced import record_replaced
 from infra.model import GONE, UNKNOWN, WAITING, Cluster, Node
 
+R = TypeVar("R")
 IN_SERVICE = "InService"
 
 
@@ -32,10 +35,20 @@ def list_waiting(dry_run: bool, region: str | None = None, *, everywhere: bool =
 
     None where the caller may not list groups.
     """
+    answers = ask_all(find_waiting, dry_run, region, everywhere=everywhere)
+    return [wait for found in answers for wait in found]
+
+
+def record_ended(dry_run: bool, region: str | None = None, *, everywhere: bool = False) -> None:
+    """Record the costs of the machines that groups have ended, in the regions of `list_clusters`."""
+    ask_all(record_replaced, dry_run, region, everywhere=everywhere)
+
+
+def ask_all(function: Callable[[Account], R], dry_run: bool, region: str | None, *, everywhere: bool) -> list[R]:
+    """Return the answers of the regions that `list_clusters` asks, which says which could not be asked."""
     remembered = {(one.cloud, one.region) for one in known_clusters.recall_all()}
-    accounts = open_all(dry_run, remembered, region, everywhere=everywhere)
-    answers, _ = ask_regions(find_waiting, accounts)  # `list_clusters` says which regions could not be asked
-    return [wait for found in answers.values() for wait in found]
+    answers, _ = ask_regions(function, open_all(dry_run, remembered, region, everywhere=everywhere))
+    return [*answers.values()]
 
 
 def find_waiting(account: Account) -> list[Wait]:
@@ -65,7 +78,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
         launched_at=group.made_at,
         owner=group.owner,
         bucket=group.bucket,
-        sent=group.sent,
+        token=group.token if group.sent else "",
     )
 
 

@@ -12,6 +12,7 @@ from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import Resource, list_resources
 from infra.errors import GpujobError
 from infra.ledger import costs, known_clusters
+from infra.ledger.replaced import record_replaced
 from infra.model import Cluster
 
 # A running `up` has a key pair but no machine yet; a machine takes a while to end after its lease.
@@ -96,6 +97,7 @@ def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[O
 def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     """Delete all resources of an orphan in its region."""
     report(f"deleting orphaned resources of '{orphan.cluster}' in {orphan.account.region}")
+    record_replaced(orphan.account, orphan.cluster)
     living = instances.find_clusters(orphan.account, orphan.cluster)
     costs.record_end(orphan.account, [cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
     remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from infra.base.money import USD_PER_GB
 from infra.base.parallel import call_parallel, map_parallel
 from infra.cluster.clusters import find_elsewhere
 from infra.ec2.account import Account
@@ -33,7 +34,6 @@ from infra.launch.readiness import BOOT_S
 from infra.launch.selection import allowed, choose_reachable, find_offers
 from infra.ledger.attempts import Attempt, find_attempt
 from infra.ledger.endings import Ended, find_ended, has_ended
-from infra.ledger.traffic import USD_PER_GB
 from infra.model import LaunchRequest, Lease, Market, NetworkRequest, Offer
 from infra.names import check_name
 from infra.setup.playbook import Setup, check_installed, check_unattended, check_words, find_program

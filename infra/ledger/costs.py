@@ -10,11 +10,11 @@ from typing import Any
 
 from infra import state
 from infra.base.decoding import MOST, MOST_SECONDS
+from infra.base.money import USD_PER_GB, transfer_usd
 from infra.ec2.account import Account
 from infra.ec2.machines.lease import hours_on, is_over, spent_usd
 from infra.ec2.market.history import add_spot_prices, is_spot
 from infra.ledger.days import Days, share_out, split
-from infra.ledger.traffic import USD_PER_GB, transfer_usd
 from infra.model import GONE, UNKNOWN, Cluster, Node
 from infra.project.hashes import prune
 from infra.results.receipts import read_receipt

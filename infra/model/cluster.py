@@ -88,9 +88,13 @@ class Cluster:
     """The capacity reservation that its machines are in, which bills with or without them; "" for none."""
     block: str = ""
     """The Capacity Block that its machines are in, which is paid in advance and ends them; "" for none."""
+    token: str = ""
+    """Identifies the sent job that its machines work on, whose state is in the bucket; "" for an ordinary cluster."""
 
-    sent: bool = False
-    """Whether its machines work on a sent job, whose state is in the bucket."""
+    @property
+    def sent(self) -> bool:
+        """Whether its machines work on a sent job."""
+        return bool(self.token)
 
     @property
     def is_local(self) -> bool:

@@ -170,8 +170,7 @@ def read_own_receipt(top: int, path: Path, cluster: Cluster, job: Job, rank: int
     elsewhere = f"gpujob fetch --cluster {cluster.name} {job.number} --to FOLDER"
     if receipt is None:
         raise ProjectError(f"{path} already exists and has no gpujob receipt", f"move it, or: {elsewhere}")
-    machine = receipt.cloud, receipt.region, receipt.instance_id, receipt.job.number
-    if machine != (cluster.cloud, cluster.region, cluster.nodes[rank].instance_id, job.number):
+    if not receipt.is_of(cluster, job, rank):
         raise ProjectError(f"{path} contains the results of another job", elsewhere)
     if receipt.folder != FILES:  # from a version with outputs next to the receipt; both are kept
         write_file(f"{RECEIPT}.earlier", top, content or b"")

@@ -74,6 +74,7 @@ class Receipt:
     cloud: CloudName
     region: str
     instance_id: str
+    """Of a sent job, the machine that worked on it last."""
     instance_type: str
     market: str
     image: str
@@ -104,6 +105,14 @@ class Receipt:
     """Of a job over several nodes, what it did on each; the outputs above are those of the first."""
     tasks: tuple[TaskRecord, ...] = ()
     """Of an array, what became of each task; the outputs above are those of all of them."""
+    token: str = ""
+    """Identifies a sent job, whose machines are replaced; "" for any other."""
+
+    def is_of(self, cluster: Cluster, job: Job, rank: int) -> bool:
+        """Return whether it is that of a job on a node: the same machine, or the same sent job."""
+        own = self.token or self.instance_id
+        there = cluster.token or cluster.nodes[rank].instance_id
+        return (self.cloud, self.region, own, self.job.number) == (cluster.cloud, cluster.region, there, job.number)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-compatible values."""
@@ -134,6 +143,7 @@ def make_receipt(
         at_most=cluster.is_at_most,
         parts=list_parts(cluster, job) if job.nodes > 1 and rank == 0 and job.tasks is None else (),
         tasks=tasks,
+        token=cluster.token,
     )
 
 

@@ -117,8 +117,9 @@ def open_attempt(
         record = read_record(store.get(f"{place}{RECORD}"))
         machine = make_cluster(cluster, store.account.cloud, store.account.region, record.cluster)
         sent = sent or read_sent(store, prefix, task)
+        token = prefix.rstrip("/").rpartition("/")[2]
         job = sent.correct(make_job(record.job, ended=False)) if sent else make_job(record.job, ended=True)
-        return SavedJob(store, place, replace(machine, sent=sent is not None), job, sent=sent)
+        return SavedJob(store, place, replace(machine, token=token if sent else ""), job, sent=sent)
     return None
 
 

@@ -6,6 +6,7 @@ Killed after any call, it leaves nothing that bills without an end: the group la
 import base64
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.money import format_usd
 from infra.base.waiting import wait_until
+from infra.cluster.groups import find_sent
 from infra.ec2.account import Account
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.lease import SHUTDOWN_S
@@ -24,7 +26,7 @@ from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Pools, create_group, set_capacity
 from infra.ec2.storage.objects import Store
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
-from infra.errors import UsageError
+from infra.errors import NodeError, UsageError
 from infra.launch.creation import clear_ended, forget_predecessor, undo
 from infra.launch.plans import Choice, Plan
 from infra.ledger import known_clusters
@@ -32,8 +34,9 @@ from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
 from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
+from infra.results.folder import start_results
 from infra.run.origins import note_sent
-from infra.run.submission import Submission
+from infra.run.submission import Submission, queued
 from infra.send.bundle import Bundle, Terms, write_bundle
 
 Report = Callable[[str], None]
@@ -98,12 +101,22 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
             bundle = create_resources(planned, attempt, sending, prefix, report)
             note_sent(name, bundle.number, sending.submission.project.home)
             found = wait_for_first(choice.account, planned, sending.store, prefix, report)
+            keep_records(choice.account, found, sending.submission, bundle)
         except BaseException as error:
             with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
                 undo(choice.account, name, attempt, error, report)
             raise
     known_clusters.forget_attempt(name)
     return replace(found, number=bundle.number)
+
+
+def keep_records(account: Account, found: SentJob, submission: Submission, bundle: Bundle) -> None:
+    """Create the folder of the results, with the record of uncommitted changes, as `run` does."""
+    cluster = found.cluster or find_sent(account, found.name)
+    if cluster:
+        with suppress(NodeError):  # an interrupted `send` has created it
+            job = queued(bundle.number, submission.request, bundle.source)
+            start_results(submission.project.runs, cluster, job, bundle.code.records)
 
 
 def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: str, report: Report) -> Bundle:

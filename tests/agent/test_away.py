@@ -11,12 +11,20 @@ import pytest
 
 from infra.fetch.outputs import EVERYTHING, fetch_once
 from infra.model import Counts
-from infra.saved.search import list_saved
+from infra.node.agent.away.claims import Watch
+from infra.saved.search import list_saved, read_saved
 from tests import away_fixtures, s3
 from tests.away_fixtures import LOOP, Sending, count
 from tests.conftest import wait_for
 
 proxy, sending = s3.proxy, away_fixtures.sending
+
+
+def fetch(sending: Sending, runs: Path) -> Path:
+    """Download what the job has written so far; return the folder of the files."""
+    job = read_saved(sending.open_store(), "trial", sending.prefix)
+    assert job
+    return fetch_once(job, 1, runs, lambda _: None, EVERYTHING).folder / "files"
 
 
 def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
@@ -32,17 +40,37 @@ def test_a_task_runs_uploads_and_empties_the_group(sending: Sending) -> None:
     wait_for(lambda: sending.describe()["MaxSize"] == 0, "the group's end")
 
 
-def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending) -> None:
-    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP})
+def test_a_loop_that_loads_what_it_saved_goes_on_where_a_killed_machine_was(sending: Sending, tmp_path: Path) -> None:
+    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600)
     first = sending.boot()
-    wait_for(lambda: sending.has_output(), "the first manifest")
+    wait_for(lambda: sending.has_output("steps.csv") and sending.has_output(), "log and state")
+    assert (fetch(sending, tmp_path) / "state.json").exists()
     first.kill()
+    sending.proxy.ahead_s = 610  # the next machine comes long after, by the clock of S3
     sending.boot()
     end = sending.end()
     assert (end["state"], end["attempt"]) == ("succeeded", 2)
+    files = fetch(sending, tmp_path)  # the same results, though of another machine
+    assert json.loads((files / "state.json").read_text()) == count(4)
+    assert (files.parent / "job.log").read_text() == sending.log(2)
     assert json.loads(sending.output("state.json")) == count(4)
+    assert sorted(set(sending.output("steps.csv").split())) == [b"1", b"2", b"3", b"4"]
     assert "step 3 2" in sending.log(2)
     assert "step 1 2" not in sending.log(2)
+
+
+def test_a_claim_is_free_once_it_has_not_changed_for_long_by_the_clock_of_s3_and_then_by_ones_own() -> None:
+    now = [1000.0]
+    watch = Watch(60, lambda: now[0])
+    assert [watch.is_stale(0, "a", age_s=45), watch.is_alive(0)] == [False, False]
+    now[0] += 14
+    assert not watch.is_stale(0, "a", age_s=0)  # what S3 says later changes nothing
+    now[0] += 1
+    assert watch.is_stale(0, "a", age_s=0)
+    assert [watch.is_stale(0, "b", age_s=0), watch.is_alive(0)] == [False, True]
+    now[0] += 60
+    assert [watch.is_stale(0, "b", age_s=0), watch.is_alive(0)] == [True, False]
+    assert watch.is_stale(1, "c", age_s=60)
 
 
 def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(sending: Sending) -> None:
@@ -61,7 +89,8 @@ def test_a_frozen_machine_that_wakes_after_its_claim_was_taken_does_no_harm(send
 
 
 def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> None:
-    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600)
+    often = {"first_s": 0.05, "upload_s": 600}  # doubles until there is something to upload
+    sending.send("python", "loop.py", "4", "0.1", "2", files={"loop.py": LOOP}, stale_s=600, **often)
     first = sending.boot()
     wait_for(lambda: sending.has_output(), "the first manifest")
     first.guard()

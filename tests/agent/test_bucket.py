@@ -162,6 +162,40 @@ def test_the_log_and_complete_files_are_in_the_bucket_while_the_job_runs_and_all
     assert objects == set(job.manifest.objects)  # nothing is left of earlier versions
 
 
+GROW = """
+import os, time
+def wait(name):
+    while not os.path.exists(name): time.sleep(0.02)
+log, events = open('log.csv', 'a'), open('events.out.tfevents.1.host', 'ab')
+log.write('epoch,loss\\n1,0.5\\n2,0.'); log.flush(); events.write(b'\\0one'); events.flush()
+half = open('model.pt', 'wb'); half.write(b'half'); half.flush()
+wait('grow')
+log.write('25\\n3,0.1\\n'); log.flush(); events.write(b'\\0two'); events.flush()
+wait('anew')
+log.truncate(0); log.write('epoch\\n'); log.flush()
+wait('end')
+"""
+
+
+def test_what_a_log_has_so_far_is_in_the_bucket_while_it_is_being_written(machine: Machine, store: Store) -> None:
+    number, _ = run(machine, store, GROW)
+    work = machine.home / f".gpujob/work/{number}/project"
+    wait_for(lambda: has(store, "log.csv", b"epoch,loss\n1,0.5\n"), "the log's whole lines")
+    (work / "grow").touch()
+    wait_for(lambda: has(store, "log.csv", b"epoch,loss\n1,0.5\n2,0.25\n3,0.1\n"), "more lines")
+    wait_for(lambda: has(store, "events.out.tfevents.1.host", b"\0one\0two"), "TensorBoard's events")
+    assert "model.pt" not in read_all(store)  # half a checkpoint is of no use
+    (work / "anew").touch()
+    wait_for(lambda: (work / "log.csv").read_bytes() == b"epoch\n", "the log that begins again")
+    rounds = saved(store).manifest.round
+    (work / "more").write_text("news")
+    wait_for(lambda: saved(store).manifest.round > rounds and "more" in read_all(store), "a round")
+    assert read_all(store)["log.csv"].endswith(b"3,0.1\n")  # the last version that was more than a beginning
+    (work / "end").touch()
+    assert wait_until_saved(machine, number) == {"complete": True}
+    assert read_all(store)["log.csv"] == b"epoch\n" and read_all(store)["model.pt"] == b"half"
+
+
 def test_a_killed_upload_continues_and_sends_nothing_again(machine: Machine, store: Store, proxy: Proxy) -> None:
     code = "import os, time; open('a', 'w').write('a'); open('big', 'wb').write(os.urandom(2 << 20)); time.sleep(60)"
     number, process = run(machine, store, code)

@@ -20,7 +20,7 @@ from infra.node.agent.aws.credentials import Kept, NoCredentialsError, read_cred
 from infra.node.agent.aws.s3 import Bucket, open_bucket
 from infra.node.agent.aws.signing import Credentials, Request, sign
 from infra.node.agent.aws.uploads import Uploads
-from infra.node.agent.aws.wire import ChangedError, NotThereError, S3Error, Slice, TakenError
+from infra.node.agent.aws.wire import Answer, ChangedError, NotThereError, S3Error, Slice, TakenError
 from tests import s3
 from tests.s3 import KEYS, Proxy
 
@@ -70,6 +70,19 @@ def test_an_object_is_written_read_listed_and_deleted_under_any_name(bucket: Buc
     for ask in (lambda: bucket.get(names[0]), lambda: bucket.head(names[0])):
         with pytest.raises(NotThereError):
             ask()
+
+
+def test_the_age_of_an_object_is_by_the_clock_of_s3_and_never_more_than_it_is(bucket: Bucket, proxy: Proxy) -> None:
+    bucket.put("claim", b"mine")
+    proxy.ahead_s = 300
+    try:
+        assert bucket.get_aged("claim")[2] >= 298
+    finally:
+        proxy.ahead_s = 0
+    said = {"last-modified": "Sat, 28 Nov 2026 10:00:00 GMT", "date": "Sat, 28 Nov 2026 10:01:00 GMT"}
+    ages = [Answer(200, headers, b"").age_s for headers in (said, {**said, "date": "soon"}, {**said, "date": ""}, {})]
+    assert ages == [59, 0, 0, 0]
+    assert Answer(200, {"last-modified": said["date"], "date": said["last-modified"]}, b"").age_s == 0
 
 
 def test_a_listing_of_many_pages_is_complete(bucket: Bucket) -> None:

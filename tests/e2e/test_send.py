@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from infra.ec2.account import Account, open_local
-from infra.ec2.scaling import groups, schedule
+from infra.ec2.scaling import activities, groups, schedule
+from infra.ec2.tags import RANK_TAG
 from infra.local.cloud.server import control
 from infra.local.machine import userdata
+from infra.node.agent.records import PREEMPTED
 from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
 from tests.conftest import Finished, Laptop, wait_for
 
@@ -40,6 +43,14 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("begun", flush=True)
 time.sleep(900)
 """
+TASK = """
+import os, pathlib, sys, time
+path = pathlib.Path("result")
+path.write_text((path.read_text() if path.exists() else "") + f"{sys.argv[1]}.{os.environ['GPUJOB_ATTEMPT']} ")
+if sys.argv[1] == "2" and os.environ["GPUJOB_ATTEMPT"] == "1":
+    time.sleep(600)  # until the machine is lost
+"""
+SAVE = "import pathlib, time\npathlib.Path('saved').write_text('whole')\ntime.sleep(600)\n"
 SLEEP = "import time\nprint('begun', flush=True)\ntime.sleep(600)\n"
 
 
@@ -82,6 +93,19 @@ class Site:
         """Return whether the job has printed anything that is in the bucket."""
         return bool((self.read(name, "tasks/0/1/outputs.json") or {"log_bytes": 0})["log_bytes"])
 
+    def lose(self, name: str, task: int, written: str) -> str:
+        """Let AWS take the machine that works on a task once that has written a file; return it."""
+        hosts = self.laptop.home / ".local/state/gpujob/local/hosts"
+
+        def find() -> list[str]:
+            machine = (self.read(name, f"tasks/{task}/claim") or {"machine": "none"})["machine"]
+            return [machine] if any(hosts.glob(f"{machine}/home/.gpujob/work/*/project/{written}")) else []
+
+        wait_for(find, f"file {written}", deadline_s=120)
+        [machine] = find()
+        self.watch.ec2.create_tags(Resources=[machine], Tags=[{"Key": RANK_TAG, "Value": "7"}])
+        return machine
+
     def wait_for_end(self, name: str) -> dict[str, Any]:
         wait_for(lambda: self.read(name, "tasks/0/end.json"), "end of the job", deadline_s=300)
         found = self.read(name, "tasks/0/end.json")
@@ -90,15 +114,30 @@ class Site:
         return dict(found)
 
 
+def record(project: Path) -> None:
+    """Commit a project; later files are uncommitted changes."""
+    for words in ("init -q", "add .", "-c user.name=me -c user.email=me@example.com commit -q -m first"):
+        subprocess.run(["git", "-C", project, *words.split()], check=True)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with lasting_cloud(tmp_path_factory.mktemp("send")) as laptop:
         cloud = watch(laptop).cloud
         control.add_faults(cloud, *FEW_REGIONS)
         laptop.write("loop.py", LOOP)
+        record(laptop.project)
         laptop.write("sleep.py", SLEEP)
         laptop.write("stubborn.py", STUBBORN)
+        laptop.write("task.py", TASK)
+        laptop.write("save.py", SAVE)
         yield Site(laptop, watch(laptop), open_local(cloud.url, cloud.access_key))
+
+
+def add_hours(laptop: Laptop, name: str) -> float:
+    """Return the hours that `cost` counts for a cluster."""
+    rows = json.loads(laptop.type("cost", "--dry-run", "--json").out)
+    return sum(row["hours"] for row in rows if row["cluster"] == name)
 
 
 def move_away(laptop: Laptop, folder: Path) -> Laptop:
@@ -113,12 +152,18 @@ def move_away(laptop: Laptop, folder: Path) -> Laptop:
 def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_of_it(site, tmp_path):
     site.send("away", "--spot", "loop.py")
     [first] = site.watch.living()
+    results = site.laptop.project / "runs/away-1"
+    assert "+++ b/sleep.py" in (results / "changes.patch").read_text()  # it is in no commit
     wait_for(lambda: site.begun("away"), "first upload", deadline_s=120)
+    early = site.laptop.type("fetch", "--cluster", "away")
+    assert (early.code, (results / "files").is_dir()) == (0, True), early.said
     control.add_faults(site.watch.cloud, "interrupt=8")
     gone = first["InstanceId"]
-    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
+    jobs = site.laptop.home / f".local/state/gpujob/local/hosts/{gone}/home/.gpujob/jobs"
+    wait_for(lambda: [*jobs.glob(f"*/{PREEMPTED}")], "notice")
     control.clear_faults(site.watch.cloud)  # its replacement would be taken, too
     control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    wait_for(lambda: gone not in [one["InstanceId"] for one in site.watch.living()], "end of the first machine")
     wait_for(lambda: (site.read("away", "tasks/0/claim") or {})["attempt"] == 2, "second attempt", deadline_s=200)
 
     other = move_away(site.laptop, tmp_path)
@@ -132,11 +177,15 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
     assert machine != gone
 
+    spent = add_hours(site.laptop, "away")
+    lives = activities.find_lives(site.account, "gpujob-away").values()
+    assert spent == pytest.approx(sum(end - begun for begun, end in lives) / 3600, abs=1e-4)
     down = site.laptop.type("down", "away", "--dry-run")
     assert "unknown project" not in down.said
     assert (down.code, "nothing left that bills" in down.said) == (0, True), down.said
-    assert json.loads((site.laptop.project / "runs/away-1/files/state.json").read_text()) == count(6)
+    assert json.loads((results / "files/state.json").read_text()) == count(6)
     assert site.watch.remains() == []
+    assert add_hours(site.laptop, "away") == spent
 
 
 def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):
@@ -149,6 +198,13 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
         assert (unreached.code, "have no login" in unreached.err) == (2, True), unreached.said
     stopped = other.type("stop", "again", "--yes")
     assert (stopped.code, "would replace stopped ones" in stopped.err) == (1, True), stopped.said
+    for words, hint in (
+        (("cancel", "--cluster", "again", "7"), "do not work on job 7"),
+        (("cancel", "--cluster", "again", "1.0"), "gpujob cancel --cluster again 1"),
+        (("fetch", "--cluster", "again", "1"), "job 1 has not ended: fetch it again"),
+        (("rerun", "again-1", "--cluster", "again"), "gpujob up again-2; then: gpujob rerun again-1"),
+    ):
+        assert hint in other.type(*words).err
     twice = site.laptop.type("send", "--dry-run", "--name", "again", "sleep.py")
     assert (twice.code, "send it as --name again-2" in twice.err) == (2, True), twice.said
     refused = other.type("down", "again")
@@ -177,6 +233,48 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     forced = site.laptop.type("down", "again", "--dry-run", "--force")
     assert (forced.code, site.watch.remains()) == (0, []), forced.said
     assert site.read("again", "tasks/0/end.json", token)["state"] == "cancelled"
+
+
+def test_a_task_of_a_lost_machine_is_done_by_another_and_a_job_is_cancelled_while_it_has_none(site, tmp_path):
+    """Two jobs at a time: a grid on two machines that loses one of them, and a job that loses its only one."""
+    grid = ("--nodes", "2", "--grid", "n=0,1,2,3,4", "task.py", "{n}")
+    prepared = [
+        site.laptop.prepare("send", "--dry-run", "--spot", "--name", name, *words)
+        for name, words in (("grid", grid), ("alone", ("save.py",)))
+    ]
+    for process in prepared:
+        process.send_signal(signal.SIGCONT)
+    assert [Finished.of(process, 300).code for process in prepared] == [0, 0]
+    lost = {site.lose("grid", 2, "result"), site.lose("alone", 0, "saved")}
+    control.add_faults(site.watch.cloud, "interrupt=8@7", "no-capacity=*")
+    wait_for(lambda: not lost & {one["InstanceId"] for one in site.watch.living()}, "end of both machines")
+    other = move_away(site.laptop, tmp_path)
+    cancelled = other.type("cancel", "--cluster", "alone", "1")
+    assert "will stop within 20 s" in cancelled.said
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+
+    for name in ("grid", "alone"):
+        wait_for(lambda name=name: not groups.find_group(site.account, name).capacity, f"end of {name}", 200)
+    wait_for(lambda: not site.watch.living(), "end of all machines", deadline_s=120)
+    end = site.read("alone", "tasks/0/end.json")
+    assert (end["state"], end["exit_code"], end["attempt"]) == ("cancelled", None, 2)
+    ends = [site.read("grid", f"tasks/{task}/end.json") for task in range(5)]
+    assert [(end["state"], end["attempt"]) for end in ends] == [("succeeded", 1 + (task == 2)) for task in range(5)]
+    for name in ("alone", "grid"):
+        fetched = other.type("fetch", "--cluster", name)
+        assert fetched.code == 0, fetched.said
+    runs = other.project / "runs"
+    assert (runs / "alone-1/files/saved").read_text() == "whole"
+    results = [(runs / f"grid-1/files/{task}/result").read_text() for task in range(5)]
+    assert results == ["0.1 ", "1.1 ", "2.1 2.2 ", "3.1 ", "4.1 "]
+    tasks = json.loads(other.type("tasks", "grid-1", "--json").out)
+    assert [(task["values"], task["state"]) for task in tasks] == [({"n": f"{n}"}, "succeeded") for n in range(5)]
+    assert site.read("grid", "tasks/2/claim")["machine"] not in lost
+    for name in ("alone", "grid"):
+        down = site.laptop.type("down", name, "--dry-run")
+        assert down.code == 0, down.said
+    assert site.watch.remains() == []
 
 
 def freeze_agent(home: Path) -> None:

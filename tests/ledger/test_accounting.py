@@ -29,7 +29,7 @@ from infra.ec2.tags import DISK_PRICE_TAG, LEASE_TAG, format_time
 from infra.launch import power
 from infra.launch.type_change import TypeChange, apply_change, change_type
 from infra.ledger import costs, known_clusters
-from infra.model import Cluster, Gpu, Job, LaunchRequest, Offer
+from infra.model import Cluster, Gpu, LaunchRequest, Offer
 from infra.results.receipts import format_receipt, make_receipt
 from tests.history.past import JOB
 from tests.ledger.billing import ADDRESS_USD, Machine, Market, by_day, total
@@ -239,7 +239,9 @@ class Story:
         end = self.ec2.now
         priced = add_spot_prices(self.account, [cluster], fresh_s=0)[0]
         number = len(self.jobs) + 1
-        job: Job = replace(JOB, number=number, started_at=started, ended_at=end, seconds=end - started)
+        job = replace(
+            JOB, number=number, nodes=len(cluster.nodes), started_at=started, ended_at=end, seconds=end - started
+        )
         (self.runs / f"c-{number}").mkdir(parents=True)
         receipt = make_receipt(priced, job, ())
         (self.runs / f"c-{number}/receipt.json").write_bytes(format_receipt(receipt))

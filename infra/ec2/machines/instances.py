@@ -132,7 +132,7 @@ def make_cluster(account: Account, name: str, instances: "list[InstanceTypeDef]"
         proxy_jump=read_jump(tags),
         user=read_user(tags),
         bucket=read_bucket(tags),
-        sent=SENT_TAG in tags,
+        token=tags.get(LAUNCH_TAG, "") if SENT_TAG in tags else "",
         **{place: instances[0].get("CapacityReservationId", "")},
     )
 

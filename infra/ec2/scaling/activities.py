@@ -1,14 +1,17 @@
 """What a group did and tried, in AWS's own words."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 
 FAILED = "Failed"
-MOST = 100
+MOST, MOST_PAGES = 100, 20
+MACHINE = re.compile(r"^(Launching|Terminating) .*?\b(i-[0-9a-f]{8,17})\b")
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Activity:
     """A launch or an end of a machine by a group."""
 
     at: float
+    ended_at: float | None
+    """None while it is in progress."""
     status: str
     """As AWS names it: InProgress, Successful, Failed, Cancelled, and so on."""
     description: str
@@ -24,20 +29,41 @@ class Activity:
     """Why it failed; "" if it did not."""
 
 
-def read_activities(account: Account, name: str) -> list[Activity]:
-    """Return a group's last activities, newest first."""
+def read_activities(account: Account, name: str, pages: int = 1) -> list[Activity]:
+    """Return a group's last activities, newest first; AWS keeps those of six weeks."""
+    limit = {"PageSize": MOST, "MaxItems": MOST * pages}
     with aws_errors():
-        answer = account.scaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=MOST)
-    return [
-        Activity(
-            one["StartTime"].timestamp(),
-            one["StatusCode"],
-            one.get("Description", ""),
-            one.get("Cause", ""),
-            one.get("StatusMessage", ""),
-        )
-        for one in answer["Activities"]
-    ]
+        asked = account.scaling.get_paginator("describe_scaling_activities")
+        answers = [*asked.paginate(AutoScalingGroupName=name, PaginationConfig=limit)]
+    return [make_activity(one) for answer in answers for one in answer["Activities"]]
+
+
+def make_activity(item: Mapping[str, Any]) -> Activity:
+    """Return an activity from AWS's description of it."""
+    return Activity(
+        at=item["StartTime"].timestamp(),
+        ended_at=item["EndTime"].timestamp() if "EndTime" in item else None,
+        status=item["StatusCode"],
+        description=item.get("Description", ""),
+        cause=item.get("Cause", ""),
+        message=item.get("StatusMessage", ""),
+    )
+
+
+def find_lives(account: Account, name: str) -> dict[str, tuple[float, float | None]]:
+    """Return when each machine that a group has ended was launched and ended, by its id.
+
+    The end is None while it is being ended, and else when the group had done with it; AWS may bill less.
+    """
+    begun: dict[str, float] = {}
+    ended: dict[str, float | None] = {}
+    for one in read_activities(account, name, MOST_PAGES):
+        found = MACHINE.match(one.description)
+        if found and found[1] == "Launching":
+            begun[found[2]] = one.at
+        elif found:
+            ended[found[2]] = one.ended_at
+    return {machine: (at, ended[machine]) for machine, at in begun.items() if machine in ended}
 
 
 def find_obstacles(activities: Sequence[Activity]) -> list[str]:

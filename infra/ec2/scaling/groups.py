@@ -91,6 +91,7 @@ class Group:
     hour_usd: float
     """Of each machine with its disk, by their tags; at most, as that is the dearest type's price."""
     private: bool
+    market: Market
 
 
 def create_group(account: Account, cluster: str, pools: Pools, tags: Mapping[str, str]) -> str:
@@ -218,7 +219,14 @@ def make_group(item: Mapping[str, Any]) -> Group:
         sent=SENT_TAG in tags,
         hour_usd=read_number(tags, PRICE_TAG) + read_number(tags, DISK_PRICE_TAG),
         private=PRIVATE_TAG in tags,
+        market="spot" if is_spot(item) else "on-demand",
     )
+
+
+def is_spot(item: Mapping[str, Any]) -> bool:
+    """Return whether a group's machines are spot machines."""
+    distribution = item.get("MixedInstancesPolicy", {}).get("InstancesDistribution", {})
+    return bool(distribution.get("OnDemandPercentageAboveBaseCapacity") == 0)
 
 
 def make_member(item: Mapping[str, Any]) -> Member:

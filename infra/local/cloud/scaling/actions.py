@@ -157,9 +157,7 @@ def describe(request: Request) -> dict[str, Tree]:
     ]
     found = [one for one in groups.of_region(request.region) if not names or one.name in names]
     shown: list[Tree] = [dict(groups.show(one)) for one in found if all(is_meant(one, *each) for each in filters)]
-    start, most = int(request.params.get("NextToken") or 0), int(request.params.get("MaxRecords") or PAGE)
-    more: dict[str, Tree] = {"NextToken": str(start + most)} if len(shown) > start + most else {}
-    return {"AutoScalingGroups": shown[start : start + most], **more}
+    return turn_page(request, "AutoScalingGroups", shown)
 
 
 def is_meant(group: Group, name: str, values: list[str]) -> bool:
@@ -192,7 +190,14 @@ def describe_activities(request: Request) -> dict[str, Tree]:
         groups.find(request.region, name)
     activities = [each for one in found if name in (None, one.name) for each in one.activities]
     activities.sort(key=lambda one: one.began_at, reverse=True)
-    return {"Activities": [one.show() for one in activities[: int(request.params.get("MaxRecords") or 100)]]}
+    return turn_page(request, "Activities", [one.show() for one in activities])
+
+
+def turn_page(request: Request, name: str, found: list[Tree]) -> dict[str, Tree]:
+    """Return the page that was asked for, and which follows."""
+    start, most = int(request.params.get("NextToken") or 0), int(request.params.get("MaxRecords") or PAGE)
+    more: dict[str, Tree] = {"NextToken": str(start + most)} if len(found) > start + most else {}
+    return {name: found[start : start + most], **more}
 
 
 def terminate(request: Request) -> dict[str, Tree]:

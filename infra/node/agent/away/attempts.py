@@ -116,7 +116,8 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
     A job without a supervisor gets another one, so that its end is seen.
     """
     times, folder = sent.times, folder_of(str(uploads.number))
-    upload_at = time.monotonic() + min(times.upload_s, times.renew_s)
+    pause_s = min(times.first_s, times.upload_s)
+    upload_at = time.monotonic() + pause_s
     renew_at, leave_at, lease_at = time.monotonic(), INFINITE, INFINITE
     while is_minded(folder) and not claim.lost:
         now = time.monotonic()
@@ -133,7 +134,8 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
         if now >= upload_at:
             with contextlib.suppress(*FAULTS):
                 uploads.upload(final=False, wait=False)
-            upload_at = time.monotonic() + times.upload_s
+            pause_s = min(2 * pause_s, times.upload_s)
+            upload_at = time.monotonic() + pause_s
         time.sleep(times.poll_s)
     return (folder / PREEMPTED).exists() or (folder / WARNED).exists()
 

@@ -1,7 +1,8 @@
 """Claims: a machine's right to a task, an object that only its last writer can replace.
 
 A machine renews its claim; if another has taken it, S3 refuses that, and the attempt is over. A machine takes the
-claim of another after seeing it unchanged for a while, by its own monotonic clock: no clocks are compared.
+claim of another that has not changed for a while. S3 says how old it was when this machine first read it, and this machine's
+monotonic clock measures the time since then: no clocks of two machines are compared.
 """
 
 from __future__ import annotations
@@ -54,14 +55,27 @@ class Claim:
         with self.writing:
             if self.lost:
                 return False
-            content = {**self.content, **changes, "beat": self.content["beat"] + 1}
             try:
-                self.etag = self.place.write(content, "tasks", self.task, "claim", match=self.etag)
+                self.write(changes)
             except TakenError:
-                self.lost = True
-            else:
-                self.content = content
+                self.lost = not self.is_ours()
+                if not self.lost:
+                    self.write(changes)
             return not self.lost
+
+    def write(self, changes: Mapping[str, Any]) -> None:
+        """Write the next version of the claim; raises TakenError if the bucket has another one than ours."""
+        content = {**self.content, **changes, "beat": self.content["beat"] + 1}
+        self.etag = self.place.write(content, "tasks", self.task, "claim", match=self.etag)
+        self.content = content
+
+    def is_ours(self) -> bool:
+        """Return whether the claim in the bucket is this machine's; a renewal without an answer may be."""
+        found, etag = self.place.read("tasks", self.task, "claim")
+        if (found.get("machine"), found.get("attempt")) != (self.place.machine, self.attempt):
+            return False
+        self.content, self.etag = found, etag
+        return True
 
     def release(self, why: str, **changes: Any) -> None:
         """Let another machine, or another attempt of this one, have the task at once."""
@@ -76,7 +90,7 @@ class Claim:
 
 
 class Watch:
-    """How long this machine has seen each claim unchanged."""
+    """How long each claim has been unchanged."""
 
     def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Start without having seen any."""
@@ -84,12 +98,12 @@ class Watch:
         self.seen: dict[int, tuple[str, float, bool]] = {}
         """Of each task the ETag, since when it is this one, and whether it has changed before our eyes."""
 
-    def is_stale(self, task: int, etag: str) -> bool:
+    def is_stale(self, task: int, etag: str, age_s: float) -> bool:
         """Return whether a claim has been the same for so long that its machine must be gone."""
         before, since, _ = self.seen.get(task, ("", 0.0, False))
         if before != etag:
-            self.seen[task] = (etag, self.clock(), bool(before))
-            return False
+            since = self.clock() - age_s
+            self.seen[task] = (etag, since, bool(before))
         return self.clock() - since >= self.stale_s
 
     def is_alive(self, task: int) -> bool:
@@ -146,11 +160,11 @@ def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Foll
 
     This machine's own claim, from before its agent or the machine itself was restarted, is continued.
     """
-    before, etag = place.read("tasks", task, "claim")
+    before, etag, age_s = place.read_aged("tasks", task, "claim")
     if etag and before["machine"] == place.machine:
         claim = Claim(place, task, before, etag, times.renew_s)
         return claim if claim.renew() else None
-    if etag and before["machine"] != RELEASED and not watch.is_stale(task, etag):
+    if etag and before["machine"] != RELEASED and not watch.is_stale(task, etag, age_s):
         return None
     content = {"attempt": 1, "machine": place.machine, "beat": 0, **follow(task, before)}
     try:

@@ -10,6 +10,7 @@ from typing import Any, Mapping, NamedTuple
 from .. import trees
 from ..aws.wire import S3Error
 from ..bucket.layout import MANIFEST, OUT, attempt_prefix
+from ..bucket.logs import is_log
 from ..snapshot.inside import is_inside
 from .settings import Place
 from .transfer import Part, copy_object, fetch_part
@@ -29,7 +30,12 @@ class Reached(NamedTuple):
         """What differs from one state to another; "" without any."""
         if not self.attempt:
             return ""
-        files = [[each["path"], each["sha256"], each["link"]] for each in self.manifest["outputs"]]
+        written = set(filter(is_log, self.manifest["unsettled"]))  # no attempt starts from the beginning of a log
+        files = [
+            [each["path"], each["sha256"], each["link"]]
+            for each in self.manifest["outputs"]
+            if each["path"] not in written
+        ]
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 

@@ -19,9 +19,11 @@ class Times(NamedTuple):
     """How often a machine does what, in seconds; tests shorten them."""
 
     renew_s: float = 20.0
-    stale_s: float = 90.0
-    """A claim whose ETag has not changed for this long is free."""
+    stale_s: float = 60.0
+    """A claim that has not changed for this long is free: three renewals are missing."""
     upload_s: float = 60.0
+    first_s: float = 10.0
+    """Until the first upload, so that one soon sees how the job began; the pause doubles up to `upload_s`."""
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
     last_s: float = 20.0
@@ -49,11 +51,15 @@ class Place(NamedTuple):
 
     def read(self, *parts: object) -> tuple[dict[str, Any], str]:
         """Return an object's JSON and its ETag; an empty one and "" if there is none."""
+        return self.read_aged(*parts)[:2]
+
+    def read_aged(self, *parts: object) -> tuple[dict[str, Any], str, float]:
+        """Return an object's JSON, its ETag, and how long ago it was written by S3's clock."""
         try:
-            body, etag = self.bucket.get(self.key(*parts))
+            body, etag, age_s = self.bucket.get_aged(self.key(*parts))
         except NotThereError:
-            return {}, ""
-        return dict(json.loads(body)), etag
+            return {}, "", 0.0
+        return dict(json.loads(body)), etag, age_s
 
     def exists(self, *parts: object) -> bool:
         """Return whether an object exists."""

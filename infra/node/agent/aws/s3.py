@@ -55,8 +55,12 @@ class Bucket(NamedTuple):
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Return an object's content and ETag; raises NotThereError."""
+        return self.get_aged(key)[:2]
+
+    def get_aged(self, key: str) -> tuple[bytes, str, float]:
+        """Return an object's content, ETag, and seconds since it was written; raises NotThereError."""
         answer = self.ask("GET", key)
-        return answer.body, answer.headers.get("etag", "")
+        return answer.body, answer.headers.get("etag", ""), answer.age_s
 
     def get_part(self, key: str, start: int, size_bytes: int, match: str = "") -> bytes:
         """Return this many bytes of an object.

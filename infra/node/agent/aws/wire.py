@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
 import os
 import random
@@ -11,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from typing import Iterator, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
@@ -83,6 +83,15 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def age_s(self) -> float:
+        """How long ago the object was written at least, both by S3's clock; 0 if S3 does not say."""
+        try:
+            written, now = (parsedate_to_datetime(self.headers[name]) for name in ("last-modified", "date"))
+        except (KeyError, ValueError, TypeError):
+            return 0.0
+        return max(0.0, (now - written).total_seconds() - 1)  # both are cut to whole seconds
+
 
 class Wire:
     """Connections to one endpoint, one for each thread; a request is repeated for `patience_s` at most."""
@@ -130,7 +139,7 @@ class Wire:
         """Take S3's clock for the right one, or read new credentials, after a refusal for these reasons."""
         if code in EXPIRED:
             self.credentials.forget(refused)
-        date = email.utils.parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
+        date = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
         if date and code in SKEWED:
             self.ahead_s = date.timestamp() - time.time()
 

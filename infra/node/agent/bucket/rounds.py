@@ -12,10 +12,12 @@ from ..aws.wire import NotThereError
 from ..book.tasks import is_array
 from ..outputs.asked import roots_of
 from ..outputs.changes import find_outputs
+from ..outputs.hashing import Key
 from ..records import folder_of, read_json, record_of
 from ..tasks.one import list_tasks
 from .contents import Contents, Opener
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
+from .logs import find_logs
 
 # What differs from one round to the next though nothing has happened.
 CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
@@ -31,8 +33,8 @@ class Rounds:
         """Read what the bucket has of the attempt; `about` is added to its record. Raises S3Error."""
         self.bucket, self.prefix, self.number, self.about = bucket, prefix, number, about
         self.folder = folder_of(number)
-        opener = Opener(dict(roots_of(self.folder)))
-        self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, opener)
+        self.opener = Opener(dict(roots_of(self.folder)))
+        self.contents = Contents(Uploads(bucket, self.folder / "uploads.json", part_bytes), prefix, self.opener)
         self.manifest: dict[str, Any] = self.read(MANIFEST)
         self.record: dict[str, Any] = {}
         self.log_bytes = 0
@@ -64,9 +66,10 @@ class Rounds:
         self.upload_log()
         started = final or "started_at" in read_json(self.folder / "state.json", {})
         found = find_outputs(self.number, settled=not final, running=True) if started else {}
-        outputs = found.get("outputs", [])
+        unsettled, before = {*found.get("unsettled", ())}, self.outputs
+        outputs = [*found.get("outputs", ()), *find_logs(sorted(unsettled), self.opener, before)]
         self.contents.bring(outputs, wait=final or wait)
-        kept = self.place(outputs, {*found.get("unsettled", ())})
+        kept = self.place(outputs, before, unsettled)
         complete = final and not found.get("unreadable") and len(kept) == len(outputs)
         manifest = {
             "version": VERSION,
@@ -81,10 +84,16 @@ class Rounds:
             self.publish(manifest)
         return complete
 
-    def place(self, outputs: list[dict[str, Any]], unsettled: set[str]) -> list[dict[str, Any]]:
+    @property
+    def outputs(self) -> dict[Key, dict[str, Any]]:
+        """What the bucket has, by whether it is outside the working tree, and by name."""
+        return {(each["outside"], each["path"]): each for each in self.manifest.get("outputs", ())}
+
+    def place(
+        self, outputs: list[dict[str, Any]], before: dict[Key, dict[str, Any]], unsettled: set[str]
+    ) -> list[dict[str, Any]]:
         """Return the outputs that the bucket has; of changing ones the last complete version."""
-        before = {(each["outside"], each["path"]): each for each in self.manifest.get("outputs", ())}
-        kept: dict[tuple[bool, str], dict[str, Any]] = {}
+        kept: dict[Key, dict[str, Any]] = {}
         for each in outputs:
             key, place = (each["outside"], each["path"]), self.contents.places.get(each["sha256"])
             if each["link"] is not None or not each["size_bytes"]:
