@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 
-from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NotFoundError
 from infra.model import MOST_NODES
@@ -28,7 +27,7 @@ def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
     """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
     check_name(cluster)
     tokens = [*islice(store.list_folders(f"{cluster}/"), MOST_JOBS)]
-    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
+    found = [each for each in call_each(lambda token: open_saved(store, cluster, token), tokens) if each]
     return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
 
 
@@ -43,7 +42,7 @@ def list_numbers(store: Store, cluster: str) -> list[int]:
         return number
 
     tokens = islice(store.list_folders(f"{check_name(cluster)}/"), MOST_JOBS)
-    return [number for number in map_parallel(find, [*tokens]) if number is not None]
+    return [number for number in call_each(find, [*tokens]) if number is not None]
 
 
 def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:

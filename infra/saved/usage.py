@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.base.decoding import parse
-from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_request_price, find_storage_price
 from infra.errors import NodeError, NotFoundError
@@ -69,7 +68,8 @@ def add_up(cluster: str, token: str, objects: list[StoredObject]) -> StoredJob:
     # The end of an ordinary job is small, and has the last count.
     ends = {key.removesuffix(END) for key in keys if key.endswith(f"/{END}") and not sent}
     known = {f"{place}{ATTEMPT}/{MANIFEST}" for place in ends}
-    counts = tuple(key for key in keys if key.endswith((f"/{END}", f"/{MANIFEST}")) and key not in known)
+    told = (MANIFEST,) if sent else (END, MANIFEST)
+    counts = tuple(key for key in keys if key.rpartition("/")[2] in told and key not in known)
     done = {place[1] for place in places if len(place) > 2 and place[2].startswith(DONE)}
     unsure = tuple(f"{cluster}/{token}/tasks/{task}/{END}" for task in sorted(tasks - done)) if ended else ()
     return StoredJob(cluster, token, len(objects), size_bytes, last, ended, sent, record, unsure, counts)
@@ -81,7 +81,7 @@ def find_complete(store: Store, jobs: Iterable[StoredJob]) -> set[StoredJob]:
     A node that was lost early, or a task that has not begun, has uploaded nothing: only the job's own record counts it.
     """
     ended = [job for job in jobs if job.ended]
-    parts = map_parallel(lambda job: count_parts(store, job), ended)
+    parts = call_each(lambda job: count_parts(store, job), ended)
     whole = [job for job, count in zip(ended, parts, strict=True) if job.ended == count]
     keys = [key for job in whole for key in job.ends]
     unfinished = {
@@ -130,9 +130,7 @@ def measure(store: Store, cluster: str = "") -> Usage:
     """Return what a bucket stores of gpujob, or of one cluster; raises CloudError."""
     found = list_stored(store, cluster)
     size_bytes = sum(job.size_bytes for job in found)
-    requests = sum(
-        map_parallel(lambda name: count_requests(store, name), [each for job in found for each in job.counts])
-    )
+    requests = sum(call_each(lambda name: count_requests(store, name), [each for job in found for each in job.counts]))
     month_usd = size_bytes / 2**30 * find_storage_price(store.account)
     return Usage(len(found), size_bytes, month_usd, requests, requests * find_request_price(store.account))
 

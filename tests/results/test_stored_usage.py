@@ -93,6 +93,7 @@ def test_each_attempt_of_a_sent_job_counts_its_own_requests(store: Store) -> Non
         put(store, f"c/t/tasks/0/{attempt}/outputs.json", {"put_requests": requests})
     put(store, "c/t/tasks/0/end.json", {"attempt": 2})
     assert count_all(store) == 30
+    assert [len(job.counts) for job in list_stored(store)] == [2]  # the end of a sent job has no count
 
 
 def test_what_a_machine_counts_wrong_costs_nothing_and_hides_nothing(store: Store) -> None:
